@@ -1,0 +1,151 @@
+"""The ledger: an append-only file of events with one writer, the driver. All else is a view of it.
+
+One JSON object a line. The first is `study`; then `proposed`, `epoch`, `finished`, `failed`,
+`session` (a driver started) and `end` (it stopped, and why). A line cut off by a crash is dropped,
+and so is whatever follows it: nothing can follow it but a second crash.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.pareto import front
+from search.trial import Result, Trial, Values
+
+FORMAT = 1
+Event = Mapping[str, Any]
+
+
+class LedgerError(ValueError):
+    """A ledger that cannot be used, said in one line."""
+
+
+@dataclass
+class View:
+    """The study that a list of events describes."""
+
+    header: Mapping[str, Any] = field(default_factory=dict)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    sessions: list[Mapping[str, Any]] = field(default_factory=list)
+    elapsed: float = 0.0
+
+    def apply(self, event: Event) -> None:
+        """Take in one more event; repeated ones change nothing, the last word on an epoch wins."""
+        kind = event["event"]
+        if kind == "study":
+            self.header = event
+        elif kind == "session":
+            self.sessions.append(event)
+        elif kind == "proposed":
+            number = event["trial"]
+            self.trials[number] = Trial(
+                number, event["params"], event["seed"], event["origin"], started=event["time"]
+            )
+        elif kind == "epoch":
+            values = Values(event["epoch"], event["epochs"], event["seconds"], event["metrics"])
+            self.trials[event["trial"]].epochs[values.epoch] = values
+        elif kind in {"finished", "failed", "stopped"}:
+            self._end(event)
+        if self.sessions and kind != "session":
+            self.sessions[-1] = {**self.sessions[-1], "last": event["time"]}
+            self.elapsed = sum(s.get("last", s["time"]) - s["time"] for s in self.sessions)
+
+    def _end(self, event: Event) -> None:
+        trial = self.trials[event["trial"]]
+        trial.state, trial.ended = event["event"], event["time"]
+        if event["event"] == "finished":
+            intervals = {name: tuple(pair) for name, pair in event["intervals"].items()}
+            trial.result = Result(event["objectives"], intervals, event["details"])  # type: ignore[arg-type]
+        else:
+            trial.reason = event["reason"]
+
+    def having(self, state: str) -> list[Trial]:
+        """The trials in a state, by number."""
+        return [t for _, t in sorted(self.trials.items()) if t.state == state]
+
+    def front(self) -> list[Trial]:
+        """The finished trials that no other dominates, the most accurate on clean images first."""
+        done = [t for t in self.having("finished") if t.result]
+        best = front([t.result.point for t in done if t.result])
+        kept = [t for t, on in zip(done, best, strict=True) if on]
+        return sorted(kept, key=lambda t: tuple(-v for v in t.result.point) if t.result else ())
+
+
+class Ledger:
+    """The open ledger of a run folder: `append` writes an event, folds it into `view`, tells readers.
+
+    Raises LedgerError where another driver holds it, or where it is of a newer format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.view = View()
+        self.readers: list[Callable[[Event, View], None]] = []
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise LedgerError(f"{path.parent} is in use by another launch.py") from None
+        try:
+            end = 0
+            for event, end in _events(path):
+                self.view.apply(event)
+        except LedgerError:
+            self._file.close()
+            raise
+        self._file.truncate(end)
+
+    def append(self, event: str, **content: Any) -> None:
+        """Write one event, whole and on disk, before anyone hears of it."""
+        record = {"event": event, "time": time.time(), **content}
+        line = json.dumps(record, allow_nan=False, default=_plain) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.view.apply(json.loads(line))
+        for reader in self.readers:
+            reader(record, self.view)
+
+    def close(self) -> None:
+        """Let another driver have it."""
+        self._file.close()
+
+
+def read(path: Path) -> View:
+    """The view of a ledger on disk, read without holding it."""
+    view = View()
+    for event, _ in _events(path):
+        view.apply(event)
+    return view
+
+
+def _events(path: Path) -> Iterator[tuple[Event, int]]:
+    """Each whole event with the offset at which its line ends."""
+    end = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            try:
+                event = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                event = None
+            if not isinstance(event, dict) or "event" not in event:
+                return
+            if event["event"] == "study" and event["format"] > FORMAT:
+                raise LedgerError(
+                    f"{path} has format {event['format']}, this program reads up to {FORMAT}: "
+                    "update the program"
+                )
+            end += len(line)
+            yield event, end
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)

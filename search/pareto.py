@@ -1,0 +1,58 @@
+"""Dominance, fronts and hypervolume: pure functions on arrays, larger is better everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def dominates(points: ArrayLike) -> NDArray[np.bool_]:
+    """Which point dominates which.
+
+    Args:
+      points: [n, m] values, larger is better.
+
+    Returns:
+      [n, n] booleans; `[i, j]` says that point i is nowhere worse than j and somewhere better.
+    """
+    p = _points(points)
+    at_least = (p[:, None, :] >= p[None, :, :]).all(axis=2)
+    better = (p[:, None, :] > p[None, :, :]).any(axis=2)
+    return np.asarray(at_least & better)
+
+
+def front(points: ArrayLike) -> NDArray[np.bool_]:
+    """Which of the [n, m] points no other point dominates; equal points are all kept."""
+    p = _points(points)
+    if len(p) == 0:
+        return np.zeros(0, dtype=bool)
+    return np.asarray(~dominates(p).any(axis=0))
+
+
+def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
+    """The area that [n, 2] points dominate above the reference point (2 values).
+
+    Points that do not exceed the reference in both values add nothing.
+    """
+    ref = np.asarray(reference, dtype=float)
+    p = _points(points)
+    if p.shape[1:] != (2,) and len(p):
+        raise ValueError(f"hypervolume is for two objectives, got points of shape {p.shape}")
+    p = p[(p > ref).all(axis=1)] if len(p) else p
+    area, height = 0.0, float(ref[1])
+    for x, y in p[np.lexsort((-p[:, 1], -p[:, 0]))] if len(p) else ():
+        if y > height:
+            area += float((x - ref[0]) * (y - height))
+            height = float(y)
+    return area
+
+
+def _points(points: ArrayLike) -> NDArray[np.float64]:
+    p = np.asarray(points, dtype=float)
+    if p.size == 0:
+        return p.reshape(0, p.shape[1] if p.ndim == 2 else 2)
+    if p.ndim != 2:
+        raise ValueError(f"points are rows of values, got shape {p.shape}")
+    if not np.isfinite(p).all():
+        raise ValueError("points must be finite")
+    return p

@@ -1,0 +1,83 @@
+"""What a trial is, and the seam `Run` behind which all training lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from spaces import OBJECTIVES, Params
+
+Interval = tuple[float, float]
+State = Literal["running", "finished", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished trial is worth.
+
+    `objectives` holds a value for each of `spaces.OBJECTIVES`, larger is better: the natural
+    accuracy in [0, 1] and the aggregated attacked score in percent points. `intervals` holds the
+    95 % interval of each. `details` is plain data beside them (robustness curve, per-image table,
+    best epoch, last-epoch values, path of the weights).
+    """
+
+    objectives: Mapping[str, float]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in OBJECTIVES:
+            value = self.objectives.get(name)
+            if value is None or not math.isfinite(value):
+                raise ValueError(f"{name} is {value}, not a finite number")
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Both objectives, in the order of `spaces.OBJECTIVES`."""
+        return self.objectives[OBJECTIVES[0]], self.objectives[OBJECTIVES[1]]
+
+
+@dataclass(frozen=True)
+class Values:
+    """What a run says after an epoch, counted from 1; the last one carries the `result`."""
+
+    epoch: int
+    epochs: int
+    seconds: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    result: Result | None = None
+
+
+Run = Callable[[Params, int, Path], Iterator[Values]]
+"""`run(params, seed, folder)`: train one net. It keeps its state in `folder` and goes on from the
+state that it finds there: the epochs told before may be told again, none is trained again."""
+
+
+@dataclass
+class Trial:
+    """A trial as the ledger's events make it."""
+
+    number: int
+    params: Params
+    seed: int
+    origin: str
+    state: State = "running"
+    epochs: dict[int, Values] = field(default_factory=dict)
+    result: Result | None = None
+    reason: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and attacking that this trial has taken, resumed parts included."""
+        extra = float(self.result.details.get("evaluate_seconds", 0.0)) if self.result else 0.0
+        return sum(values.seconds for values in self.epochs.values()) + extra
+
+    @property
+    def name(self) -> str:
+        """The trial's name in folders and in Weights & Biases."""
+        return f"{self.number:04d}"

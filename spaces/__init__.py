@@ -1,0 +1,40 @@
+"""Search spaces: one file, one question. The file's name is its name on the command line."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+
+from spaces._space import OBJECTIVES as OBJECTIVES
+from spaces._space import Choice as Choice
+from spaces._space import Float as Float
+from spaces._space import Int as Int
+from spaces._space import Knob as Knob
+from spaces._space import Params as Params
+from spaces._space import Space as Space
+from spaces._space import Value as Value
+
+
+def names() -> tuple[str, ...]:
+    """The names of all spaces, sorted."""
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"))
+
+
+def load(name: str) -> Space:
+    """The space called `name`.
+
+    Raises:
+      ValueError: there is none; the message names the nearest one.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no space {name!r}: {hint}There are: {', '.join(names())}")
+    space: Space = importlib.import_module(f"spaces.{name}").space
+    return space
+
+
+def docstring(name: str) -> str:
+    """What the file of the space `name` says of itself."""
+    return importlib.import_module(f"spaces.{name}").__doc__ or ""
