@@ -19,3 +19,5 @@ def search(study: Study, run: Run, stop: Stop) -> None:
             for values in run(trial.params, trial.seed, study.folder(trial.number)):
                 study.update(trial.number, values)
                 stop.check()
+                if trial.state == "failed":  # its values are not finite: no use to go on
+                    break

@@ -6,7 +6,6 @@ propose the same points.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,9 +74,8 @@ class Study:
         trial = self.view.trials[number]
         if trial.state != "running":
             return
-        wrong = [f"{k} is {v}" for k, v in values.metrics.items() if not math.isfinite(v)]
-        if wrong:
-            self.fail(number, f"epoch {values.epoch}: {', '.join(wrong)}")
+        if values.faults:
+            self.fail(number, f"epoch {values.epoch}: {values.faults}")
             return
         if values.epoch not in trial.epochs:
             self.ledger.append(

@@ -50,6 +50,11 @@ class Values:
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: Result | None = None
 
+    @property
+    def faults(self) -> str:
+        """The metrics that are not finite, "" where all are."""
+        return ", ".join(f"{k} is {v}" for k, v in self.metrics.items() if not math.isfinite(v))
+
 
 Run = Callable[[Params, int, Path], Iterator[Values]]
 """`run(params, seed, folder)`: train one net. It keeps its state in `folder` and goes on from the

@@ -6,6 +6,9 @@ import difflib
 import importlib
 import pkgutil
 
+from spaces._scale import SCALES as SCALES
+from spaces._scale import Scale as Scale
+from spaces._scale import scale as scale
 from spaces._space import OBJECTIVES as OBJECTIVES
 from spaces._space import Choice as Choice
 from spaces._space import Float as Float

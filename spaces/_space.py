@@ -106,12 +106,14 @@ class Space:
     `question` is one line. `build(**params)` makes the `adv.Recipe` of a point. `known` are the
     points to try first, such as a published setting. A knob with `when={"model": "bignet"}`
     exists only at points where the knob `model` has that value; it comes after that knob.
+    `scale` changes settings of whatever `Scale` is chosen, for a space that needs a size of its own.
     """
 
     question: str
     knobs: Mapping[str, Knob]
     build: Callable[..., Recipe]
     known: tuple[Params, ...] = ()
+    scale: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

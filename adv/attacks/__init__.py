@@ -1,0 +1,12 @@
+"""Attacks: settings in the constructor, the problem in the call."""
+
+from adv.attacks.attack import Attack as Attack
+from adv.attacks.attack import Iterative as Iterative
+from adv.attacks.attack import State as State
+from adv.attacks.ball import L2 as L2
+from adv.attacks.ball import Ball as Ball
+from adv.attacks.ball import Linf as Linf
+from adv.attacks.pgd import FGSM as FGSM
+from adv.attacks.pgd import PGD as PGD
+from adv.attacks.worst import Worst as Worst
+from adv.attacks.worst import restarts as restarts

@@ -1,0 +1,95 @@
+"""The set an attacker may choose from: a norm ball around an image, inside the pixel range [0, 1].
+
+The norm is a value: an attack asks its ball to project, to sample and to ascend.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Ball(ABC):
+    """A ball of radius `eps` >= 0, in units of the pixel range [0, 1].
+
+    Raises:
+      ValueError: `eps` is negative or not finite.
+    """
+
+    eps: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise ValueError(f"eps is a radius of 0 or more, got {self.eps}")
+
+    @abstractmethod
+    def project(self, adv: Tensor, clean: Tensor) -> Tensor:
+        """The point of the ball around `clean` and of [0, 1] to which `adv` [n, ...] is brought."""
+
+    @abstractmethod
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Points drawn uniformly from the balls around `clean` [n, ...], clipped to [0, 1].
+
+        The draw comes from the CPU, so that every device starts from the same points.
+        """
+
+    @abstractmethod
+    def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
+        """`adv` moved by `step` along the steepest ascent of this norm."""
+
+    @abstractmethod
+    def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
+        """The norm of each difference, [n]."""
+
+
+@dataclass(frozen=True)
+class Linf(Ball):
+    """Every pixel changes by at most `eps`."""
+
+    def project(self, adv: Tensor, clean: Tensor) -> Tensor:
+        return torch.clamp(clean + torch.clamp(adv - clean, -self.eps, self.eps), 0, 1)
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.rand(clean.shape, generator=generator).to(clean)
+        return torch.clamp(clean + self.eps * (2 * noise - 1), 0, 1)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
+        return adv + step * gradient.sign()
+
+    def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
+        return (adv - clean).flatten(1).abs().amax(1)
+
+
+@dataclass(frozen=True)
+class L2(Ball):
+    """The Euclidean length of the change is at most `eps`."""
+
+    def project(self, adv: Tensor, clean: Tensor) -> Tensor:
+        change = adv - clean
+        factor = (self.eps / (_length(change) + TINY)).clamp(max=1)
+        return torch.clamp(clean + change * factor, 0, 1)
+
+    def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        direction = torch.randn(clean.shape, generator=generator).to(clean)
+        radius = torch.rand(len(clean), generator=generator).to(clean)
+        radius = self.eps * radius ** (1 / max(1, clean[0].numel())) if len(clean) else radius
+        radius = radius.reshape(-1, *[1] * (clean.dim() - 1))
+        return torch.clamp(clean + radius * direction / (_length(direction) + TINY), 0, 1)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
+        return adv + step * gradient / (_length(gradient) + TINY)
+
+    def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
+        return _length(adv - clean).flatten()
+
+
+def _length(change: Tensor) -> Tensor:
+    """Euclidean length of each sample, shaped to divide it."""
+    return change.flatten(1).norm(dim=1).reshape(-1, *[1] * (change.dim() - 1))

@@ -1,0 +1,56 @@
+"""Attacks made of attacks: a cascade in which each one meets only what still stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from adv.attacks.attack import Attack, check_images
+from adv.attacks.ball import Ball
+from adv.modes import frozen
+
+
+@dataclass(frozen=True)
+class Worst(Attack):
+    """For each image the first of several attacks that fools the model, else the last one's result.
+
+    All attacks search the same ball. A random model is judged by one call, so wrap it in `Votes`.
+
+    Raises:
+      ValueError: no attack, or attacks over different balls.
+    """
+
+    attacks: tuple[Attack, ...]
+    ball: Ball = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise ValueError("Worst needs at least one attack")
+        object.__setattr__(self, "ball", self.attacks[0].ball)
+        if any(attack.ball != self.ball for attack in self.attacks):
+            raise ValueError(f"all attacks of Worst search one ball, not {self.attacks}")
+
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        check_images(x, y)
+        worst = x.detach().float().clone()
+        standing = torch.arange(len(x), device=x.device)
+        for attack in self.attacks:
+            if not len(standing):
+                break
+            adv = attack(model, x[standing], y[standing], generator=generator)
+            worst[standing] = adv
+            with frozen(model), torch.no_grad():
+                fooled = model(adv).argmax(1) != y[standing]
+            standing = standing[~fooled]
+        return worst
+
+
+def restarts(attack: Attack, n: int) -> Worst:
+    """The worst of `n` runs of an attack, each from random starts of its own."""
+    if n < 1:
+        raise ValueError(f"restarts must be 1 or more, got {n}")
+    return Worst((attack,) * n)

@@ -1,0 +1,6 @@
+"""Nets as values: settings that compare and print; called with the class count they make the net."""
+
+from adv.models.lenet import BaseNet as BaseNet
+from adv.models.lenet import BigNet as BigNet
+from adv.models.net import Net as Net
+from adv.models.net import Normalize as Normalize

@@ -1,0 +1,66 @@
+"""BaseNet and BigNet: two 5x5 convolutions, each pooled, and three linear layers (LeCun et al. 1998).
+
+BaseNet is the small net of PyTorch's CIFAR-10 tutorial; BigNet roughly doubles each dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from adv.models.net import Net, Normalize, activation
+from adv.randomness import Dropout
+
+
+@dataclass(frozen=True)
+class BaseNet(Net):
+    """62,006 parameters with ten classes.
+
+    Args:
+      activation: "relu" or "gelu".
+      dropout: probability after each hidden linear layer, in [0, 1).
+    """
+
+    activation: str = "relu"
+    dropout: float = 0.0
+
+    def __call__(self, classes: int) -> nn.Module:
+        return _lenet((6, 16, 120, 84), classes, self.activation, self.dropout)
+
+
+@dataclass(frozen=True)
+class BigNet(Net):
+    """244,962 parameters with ten classes at width 1.
+
+    Args:
+      width: factor on every hidden dimension, 1 or more.
+      activation: "relu" or "gelu".
+      dropout: probability after each hidden linear layer, in [0, 1).
+    """
+
+    width: int = 1
+    activation: str = "gelu"
+    dropout: float = 0.0
+
+    def __call__(self, classes: int) -> nn.Module:
+        if self.width < 1:
+            raise ValueError(f"width must be 1 or more, got {self.width}")
+        sizes = [self.width * size for size in (12, 32, 240, 168)]
+        return _lenet(sizes, classes, self.activation, self.dropout)
+
+
+def _lenet(sizes: Sequence[int], classes: int, act: str, dropout: float) -> nn.Module:
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
+    first, second, wide, narrow = sizes
+    return nn.Sequential(
+        Normalize(),
+        *(nn.Conv2d(3, first, 5), activation(act), nn.MaxPool2d(2)),
+        *(nn.Conv2d(first, second, 5), activation(act), nn.MaxPool2d(2)),
+        nn.Flatten(),
+        *(nn.Linear(second * 5 * 5, wide), activation(act), Dropout(dropout)),
+        *(nn.Linear(wide, narrow), activation(act), Dropout(dropout)),
+        nn.Linear(narrow, classes),
+    )

@@ -1,0 +1,55 @@
+"""What every net shares: the value that describes it, and normalisation as the first layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Activation = Literal["relu", "gelu"]
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+
+class Net(ABC):
+    """Settings of a net. Called with the number of classes, it makes the module.
+
+    The module maps images [n, 3, 32, 32] in [0, 1] to logits [n, classes].
+    """
+
+    @abstractmethod
+    def __call__(self, classes: int) -> nn.Module:
+        """A fresh net; its weights come from torch's global generator (see `adv.build`)."""
+
+
+class Normalize(nn.Module):
+    """Subtracts the mean and divides by the deviation of each channel; both are buffers."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((3, 1, 1), 0.5))
+        self.register_buffer("std", torch.full((3, 1, 1), 0.25))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+    def fit(self, images: Tensor) -> None:
+        """Take the statistics of images [n, 3, h, w], bytes."""
+        pixels = images.double() / 255
+        self.mean.copy_(pixels.mean((0, 2, 3)).reshape(3, 1, 1))
+        self.std.copy_(pixels.std((0, 2, 3)).clamp(min=0.01).reshape(3, 1, 1))
+
+
+def activation(name: str) -> nn.Module:
+    """A fresh activation layer.
+
+    Raises:
+      ValueError: the name is not known.
+    """
+    if name not in _ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {name!r}")
+    return _ACTIVATIONS[name]()

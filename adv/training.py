@@ -1,0 +1,172 @@
+"""Adversarial training as a generator: it yields after each epoch, and nobody calls back.
+
+The caller scores, saves, or stops asking. `Epoch.state()` is all that is needed to go on from
+there, bit for bit on a CPU with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adv.augment import augmented
+from adv.data import Split
+from adv.models import Normalize
+from adv.randomness import Stream, attach
+from adv.recipe import Lesson, Recipe, build
+from adv.schedule import at
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The net after an epoch, counted from 1. The net is live: the next epoch changes it.
+
+    `metrics` are means over the epoch: loss, clean_accuracy and attacked_accuracy on the training
+    images as they came by (attacked ones under the lesson's attack), beside the lesson's eps,
+    steps and fraction, and the last learning rate.
+    """
+
+    number: int
+    total: int
+    net: nn.Module
+    seconds: float
+    metrics: Mapping[str, float]
+    _training: _Training = field(repr=False)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of everything that training goes on from; `torch.save` takes it."""
+        return self._training.state(self.number)
+
+
+def train(
+    recipe: Recipe,
+    data: Split,
+    *,
+    classes: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    state: Mapping[str, Any] | None = None,
+) -> Iterator[Epoch]:
+    """Train a net adversarially.
+
+    Args:
+      recipe: how.
+      data: training images.
+      classes: how many there are.
+      seed: of the weights, the order, the augmentation, the attack's starts and the net's noise.
+      device: where to train; the data is brought there once.
+      state: go on after the epoch that `Epoch.state()` was taken at.
+
+    Yields:
+      An `Epoch` after each pass over the data.
+
+    Raises:
+      ValueError: `state` is of another recipe or seed.
+    """
+    training = _Training(recipe, data.to(device), classes, seed, torch.device(device))
+    done = training.restore(state) if state is not None else 0
+    for epoch in range(done, recipe.epochs):
+        began = time.perf_counter()
+        metrics = training.epoch(epoch)
+        seconds = time.perf_counter() - began
+        yield Epoch(epoch + 1, recipe.epochs, training.net, seconds, metrics, training)
+
+
+class _Training:
+    """What changes while a net trains."""
+
+    def __init__(
+        self, recipe: Recipe, data: Split, classes: int, seed: int, device: torch.device
+    ) -> None:
+        self.recipe, self.data, self.seed = recipe, data, seed
+        self.net = build(recipe, classes, seed)
+        for module in self.net.modules():
+            if isinstance(module, Normalize):
+                module.fit(data.images)
+        self.net = self.net.to(device, memory_format=torch.channels_last)
+        self.optimizer = recipe.optimizer(self.net)
+        self.stream = Stream(seed + 1)
+        attach(self.net, self.stream)
+        self.order, self.draws, self.starts = (
+            torch.Generator().manual_seed(seed + offset) for offset in (2, 3, 4)
+        )
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        lesson = self.recipe.curriculum(epoch / self.recipe.epochs)
+        order = torch.randperm(len(self.data), generator=self.order)
+        batches = order.split(self.recipe.batch)
+        totals = torch.zeros(5, device=self.data.images.device)
+        self.net.train()
+        for i, batch in enumerate(batches):
+            t = (epoch + i / len(batches)) / self.recipe.epochs
+            rate = self.recipe.optimizer.lr * at(self.recipe.optimizer.decay, t)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            totals += self._step(batch.to(self.data.images.device), lesson)
+        loss, clean, clean_n, attacked, attacked_n = totals.tolist()
+        metrics = {
+            "loss": loss / len(self.data),
+            "eps": lesson.attack.ball.eps,
+            "steps": float(lesson.attack.steps),
+            "fraction": lesson.fraction,
+            "lr": rate,
+        }
+        if clean_n:
+            metrics["clean_accuracy"] = clean / clean_n
+        if attacked_n:
+            metrics["attacked_accuracy"] = attacked / attacked_n
+        return metrics
+
+    def _step(self, batch: Tensor, lesson: Lesson) -> Tensor:
+        """One update; returns the summed loss and the hits and counts of both kinds of image."""
+        x = self.data.images[batch].float() / 255
+        x = augmented(self.recipe.augment, x, self.draws)
+        x = x.contiguous(memory_format=torch.channels_last)
+        y = self.data.labels[batch]
+        k = round(lesson.fraction * len(x))
+        if k and lesson.attack.ball.eps > 0:
+            adv = lesson.attack(self.net, x[:k], y[:k], generator=self.starts)
+            x = torch.cat([adv, x[k:]])
+        logits = self.net(x).float()
+        loss = F.cross_entropy(logits, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        hit = (logits.detach().argmax(1) == y).float()
+        n = len(x)
+        counts = hit.new_tensor([0.0, 0.0, n - k, 0.0, k])
+        counts[0], counts[1], counts[3] = loss.detach() * n, hit[k:].sum(), hit[:k].sum()
+        return counts
+
+    def state(self, done: int) -> dict[str, Any]:
+        generators = [g.get_state() for g in (self.order, self.draws, self.starts)]
+        return copy.deepcopy(
+            {
+                "recipe": repr(self.recipe),
+                "seed": self.seed,
+                "epoch": done,
+                "net": self.net.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "stream": self.stream.state(),
+                "generators": generators,
+            }
+        )
+
+    def restore(self, state: Mapping[str, Any]) -> int:
+        if (state["recipe"], state["seed"]) != (repr(self.recipe), self.seed):
+            raise ValueError("this state belongs to another recipe or seed")
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.stream.restore(state["stream"])
+        for generator, saved in zip(
+            (self.order, self.draws, self.starts), state["generators"], strict=True
+        ):
+            generator.set_state(saved)
+        return int(state["epoch"])

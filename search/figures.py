@@ -1,0 +1,202 @@
+"""The pictures of a study, as Plotly figures; `report` and `tracking` show them.
+
+Text that a user wrote reaches Plotly escaped, because Plotly reads a part of HTML in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
+
+from search.ledger import View
+from search.tables import hypervolumes
+from search.trial import Trial
+from spaces import OBJECTIVES
+
+TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}
+SHOWN = 8  # curves drawn at first; the legend switches the others on
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#000000", "#E69F00")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "pentagon")
+_GREY, _INK = "#9aa1a9", "#1c2128"
+
+
+def front(view: View) -> go.Figure:
+    """Natural accuracy against attacked score: all finished trials, the front as a staircase."""
+    best = view.front()
+    numbers = {trial.number for trial in best}
+    others = [t for t in view.having("finished") if t.number not in numbers]
+    figure = _figure("Natural accuracy (%)", f"Attacked score ({_unit(view)})")
+    if others:
+        grey = {"color": _GREY, "size": 7}
+        figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))
+    if best:
+        x, y = zip(*(shown(trial) for trial in best), strict=True)
+        stairs = {"color": _INK, "width": 1.5, "shape": "hv"}
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=stairs, hoverinfo="skip",
+                                    showlegend=False, name="front line"))  # fmt: skip
+        marker = {
+            "color": [trial.number for trial in best],
+            "colorscale": "Viridis",
+            "cmin": 0,
+            "cmax": max(1, *view.trials),
+            "colorbar": {"title": {"text": "trial"}, "thickness": 12, "outlinewidth": 0},
+            "size": 12,
+            "line": {"color": _INK, "width": 1},
+        }
+        figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=True))
+    return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+
+
+def curves(view: View) -> go.Figure:
+    """Accuracy against attack strength for the members of the front."""
+    figure = _figure("Attack strength eps (0 is no attack)", "Accuracy (%)")
+    reach: set[float] = set()
+    best = view.front()
+    for n, trial in enumerate(best):
+        rows = trial.result.details.get("curve") or [] if trial.result else []
+        eps, accuracy, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
+        reach |= set(eps)
+        bars = _bars([100 * v for v in accuracy], list(zip(low, high, strict=True)), 100)
+        figure.add_trace(go.Scatter(
+            x=eps, y=[100 * v for v in accuracy], error_y=bars, **_series(n, best),
+            hovertemplate="eps %{x:.4g}: %{y:.1f} %",
+        ))  # fmt: skip
+    if classes := view.header.get("classes"):
+        figure.add_hline(100 / classes, line={"color": _GREY, "dash": "dash", "width": 1},
+                         annotation={"text": "chance", "font": {"color": "#5b6570"}},
+                         annotation_position="bottom left")  # fmt: skip
+    if all(abs(255 * e - round(255 * e)) < 1e-3 for e in reach):
+        ticks = sorted(reach)
+        figure.update_xaxes(tickvals=ticks, ticktext=[f"{255 * e:.0f}/255" if e else "0" for e in ticks])
+    return figure.update_yaxes(range=[0, 100])
+
+
+def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
+    """Bars for what `search.importance` says: a share in [0, 1] for each objective and knob."""
+    figure = _figure("Share of the explained variation (%)", "")
+    both = list(zip(shares.items(), _COLOURS, strict=False))
+    for (objective, share), colour in reversed(both):  # Plotly draws the last one on top
+        knobs = list(share)[::-1]
+        figure.add_trace(go.Bar(
+            y=[escape(knob) for knob in knobs], x=[100 * share[knob] for knob in knobs],
+            orientation="h", name=TITLES[objective], marker={"color": colour},
+            hovertemplate="%{y}: %{x:.0f} %",
+        ))  # fmt: skip
+    figure.update_yaxes(ticks="", automargin=True)
+    return figure.update_layout(height=130 + 40 * max(map(len, shares.values()), default=0),
+                                legend={"traceorder": "reversed"})  # fmt: skip
+
+
+def progress(view: View) -> go.Figure:
+    """The hypervolume after each finished trial."""
+    area = hypervolumes(view)
+    figure = _figure("Finished trials", "Hypervolume (1 is a perfect net)")
+    figure.add_trace(go.Scatter(x=list(range(1, len(area) + 1)), y=area, mode="lines+markers",
+                                line={"shape": "hv", "color": _COLOURS[0]}, marker={"size": 5},
+                                name="hypervolume", showlegend=False))  # fmt: skip
+    return figure
+
+
+def learning(view: View) -> go.Figure:
+    """The accuracy under attack that each member of the front had after each epoch."""
+    figure = _figure("Epoch", "Watched accuracy under attack (%)")
+    best = view.front()
+    for n, trial in enumerate(best):
+        known = [(e, 100 * v.metrics["watched_robust"]) for e, v in sorted(trial.epochs.items())
+                 if "watched_robust" in v.metrics]  # fmt: skip
+        x, y = zip(*known, strict=True) if known else ((), ())
+        kept = trial.result.details.get("best_epoch") if trial.result else None
+        style = _series(n, best)
+        style["marker"] |= {"size": [11 if epoch == kept else 0 for epoch in x], "opacity": 1}
+        figure.add_trace(go.Scatter(x=x, y=y, **style, hovertemplate="epoch %{x}: %{y:.1f} %"))
+    return figure.update_yaxes(rangemode="tozero")
+
+
+def shown(trial: Trial) -> tuple[float, float]:
+    """Both objectives in percent points, as they are shown."""
+    natural, attacked = trial.result.point if trial.result else (0.0, 0.0)
+    return 100 * natural, attacked
+
+
+def ranges(trial: Trial) -> list[tuple[float, float]]:
+    """Their 95 % intervals; one that is not known is the value itself."""
+    intervals = trial.result.intervals if trial.result else {}
+    known = zip(OBJECTIVES, shown(trial), (100, 1), strict=True)
+    return [
+        (k * intervals[name][0], k * intervals[name][1]) if name in intervals else (value, value)
+        for name, value, k in known
+    ]
+
+
+def _points(
+    trials: list[Trial], name: str, marker: Mapping[str, Any], bars: str, labels: bool = False
+) -> go.Scatter:
+    x, y = zip(*(shown(trial) for trial in trials), strict=True)
+    spans = [ranges(trial) for trial in trials]
+    thin = {"color": bars, "thickness": 1, "width": 3}
+    return go.Scatter(
+        x=x, y=y, name=name, mode="markers+text" if labels else "markers", marker=marker,
+        text=[f"{t.number}" for t in trials] if labels else None, textposition="top right",
+        error_x=_bars(list(x), [span[0] for span in spans]) | thin,
+        error_y=_bars(list(y), [span[1] for span in spans]) | thin,
+        hovertext=[_hover(trial) for trial in trials], hoverinfo="text",
+    )  # fmt: skip
+
+
+def _hover(trial: Trial) -> str:
+    lines = [f"<b>trial {trial.number}</b>"]
+    for name, value, (low, high) in zip(OBJECTIVES, shown(trial), ranges(trial), strict=True):
+        lines.append(f"{TITLES[name]} {value:.1f} [{low:.1f}, {high:.1f}]")
+    lines += [f"{escape(k)} = {escape(number(v))}" for k, v in trial.params.items()]
+    return "<br>".join(lines)
+
+
+def number(value: Any) -> str:
+    """A knob's value, short."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _bars(
+    values: list[float], intervals: list[tuple[float, float]], scale: float = 1
+) -> dict[str, Any]:
+    """Plotly's error bars: distances up and down, never negative."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [max(0.0, scale * h - v) for v, (_, h) in zip(values, intervals, strict=True)],
+        "arrayminus": [max(0.0, v - scale * w) for v, (w, _) in zip(values, intervals, strict=True)],
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def _series(n: int, best: list[Trial]) -> dict[str, Any]:
+    """How member n of the front looks; of many, some spread over the whole front are drawn."""
+    step = max(1, (len(best) - 1) / (SHOWN - 1))
+    drawn = {round(step * k) for k in range(SHOWN)}
+    return {
+        "name": f"trial {best[n].number}",
+        "mode": "lines+markers",
+        "line": {"color": _COLOURS[n % 8], "width": 2, "dash": "dot" if n // 8 % 2 else "solid"},
+        "marker": {"symbol": _SYMBOLS[n % 8], "size": 7},
+        "visible": True if n in drawn else "legendonly",
+    }
+
+
+def _figure(x: str, y: str) -> go.Figure:
+    axis = {"gridcolor": "#e8eaed", "linecolor": "#9aa1a9", "zeroline": False, "ticks": "outside"}
+    return go.Figure(layout={
+        "template": "none", "height": 440, "margin": {"l": 70, "r": 20, "t": 30, "b": 55},
+        "font": {"family": "system-ui, sans-serif", "size": 14, "color": _INK},
+        "xaxis": {"title": {"text": x}, **axis}, "yaxis": {"title": {"text": y}, **axis},
+        "hoverlabel": {"bgcolor": "white", "font": {"color": _INK}, "align": "left"},
+        "showlegend": True,
+    })  # fmt: skip
+
+
+def _unit(view: View) -> str:
+    attacks = len(view.header.get("battery", ()))
+    return f"sum over {attacks} attacks, points" if attacks > 1 else "points"

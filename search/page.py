@@ -1,0 +1,111 @@
+"""The parts of the report's page: its frame, its style, and how a figure and a table stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data: blob:;
+ style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
+<title>{{title}}</title>
+<style>
+:root { color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f6f7f8; color: #1c2128;
+       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 40px 32px 64px; }
+h1 { font-size: 32px; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 20px; margin: 0 0 4px; }
+p { margin: 0 0 12px; max-width: 75ch; }
+a { color: #0b57a4; }
+.kicker { color: #57606a; font-size: 13px; letter-spacing: .08em; text-transform: uppercase;
+          margin: 0 0 4px; }
+.question { font-size: 19px; color: #444c56; margin: 6px 0 20px; }
+.facts { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px 32px; margin: 0 0 32px; }
+.facts div { border-top: 1px solid #d5d9de; padding-top: 6px; min-width: 0; }
+dt { color: #57606a; font-size: 13px; }
+dd { margin: 0; overflow-wrap: anywhere; }
+section { background: #fff; border: 1px solid #e1e4e8; border-radius: 8px; padding: 24px 28px;
+          margin: 0 0 20px; }
+section > p, .none { color: #57606a; }
+figure { margin: 0; }
+.scroll { overflow-x: auto; }
+.scroll:focus-visible { outline: 2px solid #0b57a4; outline-offset: 2px; }
+table { border-collapse: collapse; width: 100%; font-size: 14.5px; margin-top: 8px;
+        font-variant-numeric: tabular-nums; }
+caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+th, td { padding: 6px 20px 6px 0; text-align: left; white-space: nowrap;
+         border-bottom: 1px solid #eceef0; }
+thead th { font-weight: 600; border-bottom: 2px solid #d5d9de; vertical-align: bottom; }
+td:last-child { white-space: normal; overflow-wrap: anywhere; }
+.pm { color: #57606a; }
+code { font: 14px/1.5 ui-monospace, Menlo, Consolas, monospace; }
+pre { background: #f6f7f8; border: 1px solid #e1e4e8; border-radius: 6px; padding: 12px 14px;
+      overflow-x: auto; margin: 0; }
+@media (max-width: 800px) { .facts { grid-template-columns: 1fr; } main { padding: 20px 12px; } }
+</style>
+{{plotly}}
+</head>
+<body><main>
+{{body}}
+</main></body>
+</html>
+"""
+
+CARE = """<section>
+<h2>How to read these numbers</h2>
+<p><b>Held-out, but chosen on.</b> All values are from the validation split{images}, never from the
+test split. A trial keeps its best epoch, and the front keeps the best trials, both chosen on
+held-out images: so a front member looks a little better than it is. Two trials whose intervals overlap may
+well be equal.</p>
+<p><b>The attacks.</b> The attacked score is the sum of the accuracies, in percent points, under:
+{battery}. Each of them only bounds robustness from above: a stronger attack may find more.</p>
+<p><b>Random nets.</b> A net that draws random numbers is judged by the vote of several draws, and
+attacked through the mean gradient of several draws (expectation over transformation).{votes}
+Without that, randomness hides the gradient and the score flatters the net.</p>
+<p><b>The figures to publish</b> come from the test split, once, for the trial that you have chosen:</p>
+<pre><code>{command}</code></pre>
+</section>"""
+
+
+def section(title: str, text: str, content: str) -> str:
+    """A card of the page; `content` is HTML."""
+    return f"<section><h2>{title}</h2>{f'<p>{text}</p>' if text else ''}{content}</section>"
+
+
+def figure(drawn: Any, name: str, label: str) -> str:
+    """A Plotly figure as HTML; the page holds plotly.js once, by `script`."""
+    config = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True, "displayModeBar": "hover",
+              "modeBarButtonsToRemove": ["select2d", "lasso2d"]}  # fmt: skip
+    html = drawn.to_html(
+        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config
+    )
+    return f"<figure role='group' aria-label='{escape(label)}'>{html}</figure>"
+
+
+def script() -> str:
+    """plotly.js itself, about 4.7 MB."""
+    from plotly.offline import get_plotlyjs
+
+    return f"<script>{get_plotlyjs()}</script>"
+
+
+def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of HTML cells that scrolls sideways where it is too wide; column one names the row."""
+    top = "".join(f"<th scope='col'>{head}</th>" for head in heads)
+    body = "".join(
+        f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    return (
+        f"<div class='scroll' role='region' tabindex='0' aria-label='{escape(caption)}'><table>"
+        f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f"<tbody>{body}</tbody></table></div>"
+    )

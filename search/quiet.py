@@ -1,0 +1,21 @@
+"""Ray without its messages: `from search.quiet import ray, tune`.
+
+Ray reads some of these settings when it is imported. What the user has set wins.
+"""
+
+import os
+
+SETTINGS = {
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # the raylet's messages, which log_to_driver does not stop
+    "RAY_enable_metrics_collection": "0",  # no dashboard, so nobody to send metrics to
+    "RAY_prestart_worker_first_driver": "0",  # trials get workers of their own
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as Ray will do by default, without the warning
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+}
+
+for name, value in SETTINGS.items():
+    os.environ.setdefault(name, value)
+
+import ray as ray  # noqa: E402, PLC0414
+from ray import tune as tune  # noqa: E402, PLC0414

@@ -1,0 +1,187 @@
+"""The study as one HTML page that opens without a network: the front, its curves, what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from search import figures
+from search.importance import importance
+from search.ledger import View
+from search.page import CARE, PAGE, figure, script, section, table
+from search.tables import hypervolumes, write
+from search.trial import Trial
+
+STATES = ("finished", "stopped", "failed", "running")
+
+
+def write_report(view: View, path: Path) -> None:
+    """Write the page to `path`, which lies in the run folder, because links are relative to it.
+
+    It is replaced in one step and loads nothing from outside. It can be written at any time: what
+    is not known yet is said to be missing.
+    """
+    head = view.header
+    title = f"{head.get('space', 'Study')}: {head.get('name', path.parent.name)}"
+    body = [
+        f"<header><p class='kicker'>Robustune</p><h1>{escape(str(head.get('space', 'Study')))}</h1>"
+        f"<p class='question'>{escape(str(head.get('question', '')))}</p>{_facts(view)}</header>",
+        *(_front(view) if view.front() else [_nothing(view)]),
+        _failed(view),
+        _care(view),
+    ]
+    page = PAGE.replace("{{title}}", escape(title)).replace("{{body}}", "\n".join(filter(None, body)))
+    write(path, page.replace("{{plotly}}", script() if view.front() else ""))
+
+
+def _facts(view: View) -> str:
+    head, scale = view.header, view.header.get("scale", {})
+    known = [(len(view.having(state)), state) for state in STATES]
+    counts = ", ".join(f"{n} {state}" for n, state in known if n or state == "finished")
+    area = hypervolumes(view)
+    facts = {
+        "Study": head.get("name", ""),
+        "Trials": f"{counts}, of {head.get('trials', '?')} planned",
+        "Front": f"{len(view.front())} trials, hypervolume {area[-1]:.3f}" if area else "none yet",
+        "Data": head.get("data", scale.get("data", "")),
+        "Scale": f"{scale.get('name', '')}, {scale.get('epochs', '?')} epochs a trial",
+        "Elapsed": duration(view.elapsed),
+        "Seed": head.get("seed", ""),
+        "Commit": head.get("commit", "") or "unknown",
+        "Hardware": head.get("hardware", ""),
+    }
+    items = "".join(
+        f"<div><dt>{key}</dt><dd>{escape(_flat(value))}</dd></div>"
+        for key, value in facts.items()
+        if value != ""
+    )
+    return f"<dl class='facts'>{items}</dl>"
+
+
+def _front(view: View) -> list[str]:
+    shares = importance(view)
+    explained = (
+        f"<p class='none'>{escape(shares)}</p>"
+        if isinstance(shares, str)
+        else figure(figures.importance(shares), "importance", "Bars: share of each knob")
+    )
+    return [
+        section(
+            "The front",
+            "Each point is a finished trial; no other trial is better than a front member in both "
+            "values. Bars are 95 % intervals. Point at a trial to see its knobs.",
+            figure(figures.front(view), "front", "Scatter: natural accuracy and attacked score"),
+        ),
+        section("Front members", "", _members(view)),
+        section(
+            "Robustness curves",
+            "Accuracy of the front members as the attack gets stronger, with 95 % intervals. A curve "
+            "that rises, or stays high at the right end, speaks for a weak attack, not a strong net.",
+            figure(figures.curves(view), "curves", "Lines: accuracy against attack strength"),
+        ),
+        section(
+            "Which knobs matter",
+            "PED-ANOVA: what tells the best trials from the rest. From few trials it is a hint, no "
+            "more, above all for a knob that exists in some trials only.",
+            explained,
+        ),
+        section(
+            "Progress",
+            "The area under the front after each finished trial. A flat end says that more trials "
+            "of the same kind will hardly help.",
+            figure(figures.progress(view), "progress", "Line: hypervolume after each trial"),
+        ),
+        section(
+            "Learning curves",
+            "Accuracy under a quick attack, watched while training. The marker is the epoch that was "
+            "kept; a fall after it is robust overfitting.",
+            figure(figures.learning(view), "learning", "Lines: accuracy under attack by epoch"),
+        ),
+    ]
+
+
+def _nothing(view: View) -> str:
+    return section("The front", "", "<p class='none'>No trial has finished, so there is no front.</p>")
+
+
+def _members(view: View) -> str:
+    names = list(view.header.get("knobs", {}))
+    heads = ["Trial", "Natural accuracy (%)", "Attacked score", *map(escape, names), "Weights"]
+    return table("The front, most accurate first", heads, [
+        [str(trial.number), *_values(trial),
+         *(escape(figures.number(trial.params.get(name, "–"))) for name in names), _weights(trial)]
+        for trial in view.front()
+    ])  # fmt: skip
+
+
+def _values(trial: Trial) -> list[str]:
+    return [
+        f"<b>{value:.1f}</b> <span class='pm'>[{low:.1f}, {high:.1f}]</span>"
+        for value, (low, high) in zip(figures.shown(trial), figures.ranges(trial), strict=True)
+    ]
+
+
+def _weights(trial: Trial) -> str:
+    path = str(trial.result.details.get("weights", "")) if trial.result else ""
+    if not path:
+        return "–"
+    return f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).name)}</a>"
+
+
+def _failed(view: View) -> str:
+    ended = [trial for state in ("failed", "stopped") for trial in view.having(state)]
+    if not ended:
+        return ""
+    rows = [[str(t.number), t.state, str(len(t.epochs)), escape(t.reason or "–")] for t in ended]
+    return section("Trials without a result", "",
+                   table("Failed and stopped trials", ["Trial", "State", "Epochs", "Reason"], rows))  # fmt: skip
+
+
+def _care(view: View) -> str:
+    attacks = "; ".join(_attack(attack) for attack in view.header.get("battery", ()))
+    details = [trial.result.details for trial in view.front() if trial.result]
+    images = sorted({d["images"] for d in details if "images" in d})
+    votes = sorted({d["votes"] for d in details if d.get("random")})
+    name = quote(str(view.header.get("name", "NAME")))
+    member = view.front()[0].name if view.front() else "0003"
+    command = f"python -m adv evaluate runs/{name}/front/{member}.safetensors --split test"
+    fill: dict[str, Any] = {
+        "battery": escape(attacks) or "not recorded",
+        "images": f" ({_list(images)} images)" if images else "",
+        "votes": f" Here {_list(votes)} draws vote." if votes else "",
+        "command": escape(command),
+    }
+    return CARE.format_map(fill)
+
+
+def _attack(attack: dict[str, Any]) -> str:
+    """One attack of the battery in words: its name, then its settings."""
+    settings = {
+        "eps": lambda v: f"eps {255 * v:.3g}/255" if v < 1 else f"eps {v:.3g}",
+        "steps": lambda v: f"{v} steps",
+        "restarts": lambda v: f"{v} restarts",
+    }  # type: dict[str, Callable[[Any], str]]
+    said = [say(attack[key]) for key, say in settings.items() if attack.get(key) is not None]
+    return f"{attack.get('name', 'attack')} ({', '.join(said)})" if said else str(attack.get("name"))
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that a reader would choose."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_flat(v)}" for k, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _list(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))

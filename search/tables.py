@@ -1,0 +1,92 @@
+"""The study as rows and numbers: `trials.csv`, `front.csv` and the hypervolume, for any reader."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.ledger import View
+from search.pareto import hypervolume
+from search.trial import Trial
+from spaces import OBJECTIVES
+
+Row = dict[str, Any]
+_BEFORE = ("trial", "state", "seed")
+_VALUES = tuple(f"{name}{end}" for name in OBJECTIVES for end in ("", "_low", "_high"))
+_AFTER = ("epochs", "best_epoch", "seconds", "reason")
+
+
+def write_tables(view: View, folder: Path) -> None:
+    """Write `trials.csv` (a row for each trial) and `front.csv` (those on the front) to `folder`.
+
+    Both are replaced in one step: a reader sees the old file or the new one, never a part.
+    """
+    names = columns(view)
+    write(folder / "trials.csv", _csv(names, rows(view)))
+    write(folder / "front.csv", _csv(names, (row(view, trial) for trial in view.front())))
+
+
+def columns(view: View) -> list[str]:
+    """The columns of both tables: the trial, its knobs, its objectives with intervals, its run.
+
+    A knob whose name is taken, such as `epochs`, is called `knob_epochs`.
+    """
+    return [*_BEFORE, *(_column(name) for name in view.header.get("knobs", {})), *_VALUES, *_AFTER]
+
+
+def rows(view: View) -> list[Row]:
+    """A row for each trial, by number."""
+    return [row(view, trial) for _, trial in sorted(view.trials.items())]
+
+
+def row(view: View, trial: Trial) -> Row:
+    """The trial under the names of `columns`; what it does not have is None."""
+    made: Row = dict.fromkeys(columns(view))
+    made |= {"trial": trial.number, "state": trial.state, "seed": trial.seed}
+    made |= {_column(name): value for name, value in trial.params.items()}
+    made |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
+    made["reason"] = trial.reason
+    if trial.result:
+        for name in OBJECTIVES:
+            low, high = trial.result.intervals.get(name, (None, None))
+            made |= {name: trial.result.objectives[name], f"{name}_low": low, f"{name}_high": high}
+        made["best_epoch"] = trial.result.details.get("best_epoch")
+    return made
+
+
+def hypervolumes(view: View) -> list[float]:
+    """The share of the unit square under the front, after each finished trial in order of ending.
+
+    One is a perfect net: all images right, natural and under each attack of the battery.
+    """
+    done = sorted(view.having("finished"), key=lambda trial: trial.ended)
+    full = 100.0 * max(1, len(view.header.get("battery", ())))
+    points = [(t.result.point[0], t.result.point[1] / full) for t in done if t.result]
+    return [hypervolume(points[: n + 1], (0.0, 0.0)) for n in range(len(points))]
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file at `path` by `text` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        fresh.write_text(text, encoding="utf-8", newline="")
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _column(knob: str) -> str:
+    return f"knob_{knob}" if knob in {*_BEFORE, *_VALUES, *_AFTER} else knob
+
+
+def _csv(names: list[str], content: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(content)
+    return text.getvalue()

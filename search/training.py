@@ -1,0 +1,196 @@
+"""The run behind every real search: train a point of a space, keep its best epoch, attack that.
+
+A trial is scored by its best epoch by robust accuracy on validation images that the score itself
+does not use, because adversarial training overfits late (Rice et al. 2020); the values of the last
+epoch are recorded beside.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import spaces
+from adv import Data, Recipe, Score, Split, build, evaluate, train
+from adv.checkpoint import (
+    default_device,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+    write_whole,
+)
+from search.trial import Result, Values
+from spaces import Params, Scale
+
+STATE, BEST = "state.pt", "best.safetensors"
+
+
+@dataclass(frozen=True)
+class Training:
+    """A `Run` that trains: the space's name, the scale, and the data, which travels once."""
+
+    space: str
+    scale: Scale
+    data: Data
+
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+        """Train, watch each epoch, keep the best, attack it at the end."""
+        recipe = self.recipe(params)
+        memory = _recall(folder / STATE)
+        yield from memory.told
+        if memory.told and memory.told[-1].result:
+            return
+        card = self.card(params, seed)
+        device = default_device()
+        net = None
+        for epoch in train(
+            recipe,
+            self.train_split(),
+            classes=len(self.data.classes),
+            seed=seed,
+            device=device,
+            state=memory.training,
+        ):
+            began = time.perf_counter()
+            watched = evaluate(epoch.net, self._watched(), self.scale.watch())
+            rank = (watched.mean, watched.natural_accuracy)
+            if rank >= memory.best_rank:
+                memory = replace(memory, best_rank=rank, best_epoch=epoch.number)
+                save_checkpoint(folder / BEST, epoch.net, {**card, "epoch": epoch.number})
+            seconds = epoch.seconds + time.perf_counter() - began
+            metrics = {
+                **epoch.metrics,
+                "watched_natural": watched.natural_accuracy,
+                "watched_robust": watched.mean,
+            }
+            values = Values(epoch.number, epoch.total, seconds, metrics)
+            memory = replace(memory, told=(*memory.told, values), training=epoch.state())
+            _remember(folder / STATE, memory)
+            yield values
+            net = epoch.net
+        values = self._finish(recipe, memory, net, folder, seed, device)
+        _remember(folder / STATE, replace(memory, told=(*memory.told, values)))
+        yield values
+
+    def recipe(self, params: Params) -> Recipe:
+        """The recipe of a point at this scale."""
+        return self.scale.apply(spaces.load(self.space).build(**params))
+
+    def train_split(self) -> Split:
+        """The training images that this scale uses."""
+        return self.data.train.head(self.scale.train_images or len(self.data.train))
+
+    def card(self, params: Params, seed: int) -> dict[str, Any]:
+        """What makes the net again."""
+        return {
+            "space": self.space,
+            "params": dict(params),
+            "seed": seed,
+            "scale": asdict(self.scale),
+            "data": self.data.name,
+            "classes": list(self.data.classes),
+        }
+
+    def _watched(self) -> Split:
+        return self.data.validation.tail(self.scale.watch_images)
+
+    def _finish(
+        self,
+        recipe: Recipe,
+        memory: _Memory,
+        net: torch.nn.Module | None,
+        folder: Path,
+        seed: int,
+        device: torch.device,
+    ) -> Values:
+        began = time.perf_counter()
+        if net is None:  # all epochs were trained before this session
+            net = build(recipe, len(self.data.classes), seed)
+            load_weights(net, memory.training["net"] if memory.training else {})
+        net = net.to(device, memory_format=torch.channels_last)
+        split = self.data.validation.head(self.scale.images)
+        last_epoch = memory.told[-1].epoch
+        last = evaluate(net, split, self.scale.battery())
+        best = last
+        if memory.best_epoch != last_epoch:
+            load_weights(net, read_checkpoint(folder / BEST)[0])
+            best = evaluate(net, split, self.scale.battery())
+        details = {
+            **_details(best),
+            "best_epoch": memory.best_epoch,
+            "last": _objectives(last),
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "weights": f"trials/{folder.name}/{BEST}",
+            "evaluate_seconds": time.perf_counter() - began,
+        }
+        intervals = {
+            "natural_accuracy": best.natural_interval,
+            "attacked_score": best.attacked_interval,
+        }
+        result = Result(_objectives(best), intervals, details)
+        return Values(last_epoch, last_epoch, 0.0, {}, result)
+
+
+def _objectives(score: Score) -> dict[str, float]:
+    return {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score}
+
+
+def _details(score: Score) -> dict[str, Any]:
+    return {
+        "curve": [list(row) for row in score.curve],
+        "mean": score.mean,
+        "worst": score.worst,
+        "aurc": score.area,
+        "images": score.images,
+        "votes": score.votes,
+        "draws": score.draws,
+        "random": score.votes > 1,
+        "table": score.packed(),
+    }
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What a trial keeps on disk between epochs."""
+
+    told: tuple[Values, ...] = ()
+    training: Mapping[str, Any] | None = None
+    best_rank: tuple[float, float] = (-1.0, -1.0)
+    best_epoch: int = 0
+
+
+def _remember(path: Path, memory: _Memory) -> None:
+    buffer = io.BytesIO()
+    torch.save(
+        {
+            "told": [asdict(values) for values in memory.told],
+            "training": memory.training,
+            "best_rank": memory.best_rank,
+            "best_epoch": memory.best_epoch,
+        },
+        buffer,
+    )
+    write_whole(path, buffer.getvalue())
+
+
+def _recall(path: Path) -> _Memory:
+    """What is on disk; nothing where there is no state, or one that cannot be read."""
+    try:
+        plain = torch.load(path, map_location="cpu", weights_only=True)
+        told = tuple(_values(values) for values in plain["told"])
+    except FileNotFoundError:
+        return _Memory()
+    except Exception:  # a file damaged from outside: begin the trial anew
+        return _Memory()
+    return _Memory(told, plain["training"], tuple(plain["best_rank"]), plain["best_epoch"])
+
+
+def _values(plain: dict[str, Any]) -> Values:
+    result = plain.pop("result")
+    return Values(**plain, result=Result(**result) if result else None)

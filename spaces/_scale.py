@@ -1,0 +1,119 @@
+"""How big a trial is: a scale rewrites any recipe and sizes the evaluation."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adv import Battery, Recipe
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The size of a search.
+
+    Args:
+      name: what the command line calls it.
+      data: the data set, where the user names none.
+      trials: how many, where the user says none.
+      epochs: of each trial, where the user says none.
+      batch: images in a training step.
+      train_images: how many of the training images are used, None for all.
+      images: validation images that score a trial.
+      watch_images: other validation images, on which each epoch is watched and the best kept.
+      train_steps: cap on the steps of the training attack, None for none.
+      watch_steps: steps of the PGD that watches each epoch.
+      battery_steps: steps of each attack of the battery; the report's are 20.
+      draws: of a random net in each gradient.
+      votes: draws of a random net that judge an image.
+      cpus: cores of a trial.
+      gpus: GPUs of a trial, fractions allowed.
+    """
+
+    name: str
+    data: str
+    trials: int
+    epochs: int
+    batch: int
+    train_images: int | None
+    images: int
+    watch_images: int
+    train_steps: int | None
+    watch_steps: int
+    battery_steps: int
+    draws: int
+    votes: int
+    cpus: float
+    gpus: float
+
+    def apply(self, recipe: Recipe) -> Recipe:
+        """The recipe at this scale."""
+        curriculum = replace(recipe.curriculum, most_steps=self.train_steps)
+        return replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
+
+    def battery(self) -> Battery:
+        """The report's battery at this scale."""
+        from adv import report_battery
+
+        return report_battery(self.battery_steps, draws=self.draws, votes=self.votes)
+
+    def watch(self) -> Battery:
+        """The cheap battery that watches each epoch."""
+        from adv import quick_battery
+
+        return quick_battery(self.watch_steps)
+
+
+LAPTOP = Scale(
+    name="laptop",
+    data="digits",
+    trials=16,
+    epochs=8,
+    batch=64,
+    train_images=None,
+    images=200,
+    watch_images=120,
+    train_steps=4,
+    watch_steps=5,
+    battery_steps=10,
+    draws=5,
+    votes=16,
+    cpus=1,
+    gpus=0,
+)
+
+FULL = Scale(
+    name="full",
+    data="cifar10",
+    trials=48,
+    epochs=60,
+    batch=128,
+    train_images=None,
+    images=1000,
+    watch_images=512,
+    train_steps=None,
+    watch_steps=10,
+    battery_steps=20,
+    draws=5,
+    votes=20,
+    cpus=1,
+    gpus=0.25,
+)
+
+SCALES: Mapping[str, Scale] = {"laptop": LAPTOP, "full": FULL}
+
+
+def scale(name: str, **changes: Any) -> Scale:
+    """The scale called `name`, with some of its settings changed.
+
+    Raises:
+      ValueError: there is none; the message names the nearest one.
+    """
+    if name not in SCALES:
+        near = difflib.get_close_matches(name, SCALES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no scale {name!r}: {hint}There are: {', '.join(SCALES)}")
+    return replace(SCALES[name], **changes)

@@ -1,0 +1,28 @@
+"""How much noise should a random self-ensemble carry, and does it buy any robustness at all?
+
+    python launch.py --space rse_sigmas
+
+RSE (Liu et al. 2018) puts Gaussian noise before every convolution: `sigma_init` before the first, in
+pixel units, `sigma_inner` before the others. BigNet is trained with the report's curriculum, half of
+each batch attacked. Random nets are attacked through several draws and judged by votes, because
+without that any noise looks like robustness. The published 0.2 / 0.1 and "no noise" come first.
+"""
+
+import adv
+from spaces import Float, Space
+
+
+def build(sigma_init: float, sigma_inner: float) -> adv.Recipe:
+    """BigNet-RSE under the report's curriculum."""
+    return adv.Recipe(net=adv.BigNet(), defences=(adv.RSE(sigma_init, sigma_inner),))
+
+
+space = Space(
+    question="How much noise should a random self-ensemble carry, and does it buy robustness?",
+    knobs={"sigma_init": Float(0.0, 0.4), "sigma_inner": Float(0.0, 0.3)},
+    build=build,
+    known=(
+        {"sigma_init": 0.2, "sigma_inner": 0.1},
+        {"sigma_init": 0.0, "sigma_inner": 0.0},
+    ),
+)

@@ -1,0 +1,163 @@
+"""Augmentation: each image its own draw, exact shifts, and no generator touched but the given."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adv.augment import Augment, augmented
+
+ALL = Augment(flip=0.5, crop=4, jitter=0.4)
+EACH = [Augment(flip=0.5), Augment(crop=4), Augment(jitter=0.4), ALL]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(64, 3, 32, 32, generator=seeded(99))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("flip", value) for value in (-0.1, 1.1, math.nan)),
+        *(("jitter", value) for value in (-0.1, 2, math.nan)),
+        *(("crop", value) for value in (-1, 17, 2.5, 4.0)),
+    ],
+)
+def test_settings_outside_their_range(name, value):
+    with pytest.raises(ValueError, match=f"^{name} is .*, not {value}$"):
+        Augment(**{name: value})
+
+
+def test_settings_at_the_ends_of_their_range():
+    for made in (Augment(0, 0, 0), Augment(1, 16, 1)):
+        assert made == Augment(**vars(made))
+    assert not Augment()
+    assert all(EACH)
+
+
+def test_nothing_to_vary_gives_the_same_tensor_and_draws_nothing(images):
+    generator = seeded()
+    before = generator.get_state()
+    assert augmented(Augment(), images, generator) is images
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_flip_always_is_a_flip(images):
+    assert torch.equal(augmented(Augment(flip=1), images, seeded()), images.flip(-1))
+
+
+def test_flip_is_drawn_for_each_image(images):
+    out = augmented(Augment(flip=0.5), images, seeded())
+    flipped = (out == images.flip(-1)).all(dim=(1, 2, 3))
+    kept = (out == images).all(dim=(1, 2, 3))
+    assert (flipped ^ kept).all()
+    assert 16 < flipped.sum() < 48  # 64 fair coins: outside with probability 3e-5; seed is fixed
+
+
+@pytest.mark.parametrize("most", [1, 4, 16])
+def test_crop_is_an_exact_shift_drawn_for_each_image(images, most):
+    images = images[:24]
+    out = augmented(Augment(crop=most), images, seeded())
+    canvas = torch.nn.functional.pad(images, (most,) * 4)
+    found = []
+    for i in range(len(images)):
+        matches = [
+            (y, x)
+            for y in range(2 * most + 1)
+            for x in range(2 * most + 1)
+            if torch.equal(canvas[i, :, y : y + 32, x : x + 32], out[i])
+        ]
+        assert len(matches) == 1
+        found += matches
+    assert len(set(found)) > (2 if most == 1 else 12)
+    for axis in zip(*found, strict=True):
+        assert 0 <= min(axis) <= most <= max(axis) <= 2 * most
+
+
+def test_all_crops_are_equally_likely():
+    """10,000 crops with a border of 1: chi-squared over the nine shifts, seed fixed."""
+    dot = torch.zeros(10_000, 3, 4, 4)
+    dot[:, :, 1, 1] = 1
+    out = augmented(Augment(crop=1), dot, seeded())[:, 0].reshape(-1, 16)
+    counts = torch.bincount(out.argmax(dim=1), minlength=16)
+    counts = counts.reshape(4, 4)[:3, :3]
+    assert counts.sum() == 10_000
+    assert ((counts - 10_000 / 9) ** 2 / (10_000 / 9)).sum() < 26.1  # 99.9 % for 8 degrees
+
+
+def test_jitter_is_drawn_for_each_image_and_stays_in_range():
+    grey = torch.full((64, 3, 8, 8), 0.5)  # contrast and saturation leave a grey image alone
+    out = augmented(Augment(jitter=0.4), grey, seeded())
+    levels = out.mean(dim=(1, 2, 3))
+    assert torch.allclose(out, levels[:, None, None, None].expand_as(out), atol=1e-5)
+    assert len(levels.unique()) == 64
+    assert 0.3 - 1e-5 <= levels.min() < 0.35
+    assert 0.65 < levels.max() <= 0.7 + 1e-5
+
+
+def test_jitter_changes_contrast_and_saturation_too(images):
+    out = augmented(Augment(jitter=0.9), images, seeded())
+    assert out.min() >= 0 and out.max() <= 1
+    ratio = out / images.clamp_min(0.05)
+    assert (ratio.flatten(1).std(dim=1) > 0.01).all()  # more than one factor for the whole image
+
+
+@pytest.mark.parametrize("augment", EACH)
+def test_the_generator_alone_decides(augment, images):
+    torch.manual_seed(1)
+    first = augmented(augment, images, seeded(5))
+    torch.manual_seed(2)
+    assert torch.equal(augmented(augment, images, seeded(5)), first)
+    assert not torch.equal(augmented(augment, images, seeded(6)), first)
+    generator = seeded(5)
+    augmented(augment, images, generator)
+    assert not torch.equal(augmented(augment, images, generator), first)
+
+
+@pytest.mark.parametrize("augment", EACH)
+def test_global_generators_and_the_images_are_left_alone(augment, images):
+    copy = images.clone()
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    augmented(augment, images, seeded())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert (np.random.get_state()[1] == before[2]).all()
+    assert torch.equal(images, copy)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    flip=st.floats(0, 1),
+    crop=st.integers(0, 16),
+    jitter=st.floats(0, 1),
+    n=st.integers(0, 3),
+    side=st.integers(1, 40),
+)
+def test_shape_type_and_range_hold(flip, crop, jitter, n, side):
+    images = torch.rand(n, 3, side, side + 1, generator=seeded(n))
+    out = augmented(Augment(flip, crop, jitter), images, seeded())
+    assert out.shape == images.shape
+    assert out.dtype == images.dtype
+    assert torch.isfinite(out).all()
+    assert n == 0 or (out.min() >= 0 and out.max() <= 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("augment", EACH)
+def test_the_draws_are_the_same_on_the_gpu(augment, images):
+    before = torch.cuda.get_rng_state()
+    out = augmented(augment, images.cuda(), seeded())
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.allclose(out.cpu(), augmented(augment, images, seeded()), atol=1e-5)

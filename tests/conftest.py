@@ -1,0 +1,17 @@
+"""What all tests share: a Ray that a test starts is quiet, and needs nothing from the user's home."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plain_environment():
+    """No settings of the user's own; worker processes import the project and the test runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+            patch.delenv(name, raising=False)
+        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests' / 'search'}")
+        yield

@@ -1,0 +1,102 @@
+"""Runs that are formulas: what the search should find is known, and so is what may go wrong."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from search.trial import Result, Values
+from spaces import Choice, Float, Int, Params, Space
+
+
+def no_recipe(**params):
+    raise NotImplementedError("a formula trains nothing")
+
+
+# The more of x, the better on clean images and the worse under attack; waste is bad for both.
+KNOBS = {
+    "x": Float(0.0, 1.0),
+    "waste": Float(0.001, 1.0, log=True),
+    "kind": Choice(("plain", "fancy")),
+    "depth": Int(1, 4, when={"kind": "fancy"}),
+}
+KNOWN = tuple({"x": x, "waste": 0.001, "kind": "plain"} for x in (0.0, 0.5, 1.0))
+SPACE = Space("where is the front of a formula?", KNOBS, no_recipe, KNOWN)
+GRID = Space(
+    "which points of a grid are on the front?",
+    KNOBS,
+    no_recipe,
+    tuple({"x": x / 2, "waste": w, "kind": "plain"} for x in range(3) for w in (0.01, 0.5)),
+)
+
+
+def score(params: Params) -> Result:
+    """On the front waste is at its least, and nothing fancy."""
+    lost = float(params["waste"]) + 0.1 * int(params.get("depth", 0))
+    x = float(params["x"])
+    return Result(
+        {"natural_accuracy": x - lost, "attacked_score": 100 * (1 - x**2 - lost)},
+        {"natural_accuracy": (x - lost - 0.01, x - lost + 0.01)},
+        {"steps": [1, 2, 3]},
+    )
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A run that trains by writing a line per epoch; what stands there is not trained again.
+
+    `mishaps` says what goes wrong in the second epoch of the trial with that seed. Where `gate`
+    is set, an epoch from the second on waits until that file exists.
+    """
+
+    epochs: int = 3
+    pause: float = 0.0
+    mishaps: Mapping[int, str] = field(default_factory=dict)
+    gate: Path | None = None
+
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+        folder.mkdir(parents=True, exist_ok=True)
+        done = len(trained(folder))
+        for epoch in range(1, self.epochs + 1):
+            metrics = {"loss": 1 / epoch}
+            if epoch > done:
+                if epoch == 2:
+                    metrics |= mishap(self.mishaps.get(seed, ""), folder)
+                self._train(epoch, folder)
+            if epoch == self.epochs and self.mishaps.get(seed) == "silent":
+                return
+            last = epoch == self.epochs
+            yield Values(epoch, self.epochs, 0.01, metrics, score(params) if last else None)
+
+    def _train(self, epoch: int, folder: Path) -> None:
+        (folder / "pid").write_text(str(os.getpid()))
+        time.sleep(self.pause)
+        while epoch > 1 and self.gate is not None and not self.gate.exists():
+            time.sleep(0.02)
+        with (folder / "trained").open("a") as log:
+            log.write(f"{epoch}\n")
+
+
+def trained(folder: Path) -> list[int]:
+    """The epochs that were trained in a trial's folder, in order."""
+    log = folder / "trained"
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def mishap(kind: str, folder: Path) -> dict[str, float]:
+    if kind == "raise":
+        raise RuntimeError("the net\nexploded")
+    if kind == "memory":
+        raise MemoryError("no room for 8 GiB")
+    if kind == "nan":
+        return {"robust": float("nan")}
+    if kind == "inf":
+        return {"robust": float("inf")}
+    if kind == "nan result":
+        Result({"natural_accuracy": float("nan"), "attacked_score": 0.0})
+    if kind == "dies" or (kind == "dies once" and not (folder / "died").exists()):
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {}
