@@ -70,9 +70,7 @@ def quick_battery(steps: int = 10) -> Battery:
     return Battery(attacks, draws=3, votes=10)
 
 
-def evaluate(
-    model: nn.Module, split: Split, battery: Battery, *, batch: int = 256
-) -> Score:
+def evaluate(model: nn.Module, split: Split, battery: Battery, *, batch: int = 256) -> Score:
     """Attack a net and judge it.
 
     An image fooled in a ball counts as fooled in every larger ball of that norm, so later attacks
@@ -157,7 +155,9 @@ def _attack(
         return
     generator = torch.Generator().manual_seed(seed)
     every = torch.arange(len(split))
-    begun = attack.start(*_pixels(split, every), generator) if isinstance(attack, Iterative) else None
+    begun = (
+        attack.start(*_pixels(split, every), generator) if isinstance(attack, Iterative) else None
+    )
     for ids in torch.nonzero(ok).flatten().split(batch):
         if begun is None:
             x, y = _pixels(split, ids)

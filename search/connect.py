@@ -67,12 +67,19 @@ def connect(address: str | None, *, project: Path) -> Cluster:
 
 def disconnect() -> None:
     """Leave the cluster: our workers end everywhere, and so does a cluster of our own."""
+    node = ray._private.worker._global_node
+    for kind, started in (node.all_processes if node else {}).items():
+        for info in () if kind in ("raylet", "gcs_server") else started:
+            info.process.kill()  # Ray gives each a second for a SIGTERM that _start has blocked
     ray.shutdown()
 
 
 def _start() -> None:
     """A cluster of our own: no dashboard, a modest object store, no port open to strangers."""
     _set_token()
+    # Ray's processes are deaf to a Ctrl-C that reaches all of a terminal's processes, but not to a
+    # SIGTERM that does, as batch systems send it. They inherit the mask, and outlive us a moment.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     room = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else GIGABYTE
     try:
         ray.init(
@@ -85,6 +92,8 @@ def _start() -> None:
         )
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
         raise ClusterError(f"Ray does not start here: {one_line(error)}") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _set_token() -> None:

@@ -1,4 +1,4 @@
-"""The pictures of a study, as Plotly figures; `report` and `tracking` show them.
+"""The pictures of a study, as Plotly figures; `report` and `board` show them.
 
 Text that a user wrote reaches Plotly escaped, because Plotly reads a part of HTML in it.
 """
@@ -38,14 +38,11 @@ def front(view: View) -> go.Figure:
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=stairs, hoverinfo="skip",
                                     showlegend=False, name="front line"))  # fmt: skip
         marker = {
-            "color": [trial.number for trial in best],
-            "colorscale": "Viridis",
-            "cmin": 0,
-            "cmax": max(1, *view.trials),
+            "color": [trial.number for trial in best], "colorscale": "Viridis",
+            "cmin": 0, "cmax": max(1, *view.trials), "size": 12,
             "colorbar": {"title": {"text": "trial"}, "thickness": 12, "outlinewidth": 0},
-            "size": 12,
             "line": {"color": _INK, "width": 1},
-        }
+        }  # fmt: skip
         figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=True))
     return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
 
@@ -56,7 +53,7 @@ def curves(view: View) -> go.Figure:
     reach: set[float] = set()
     best = view.front()
     for n, trial in enumerate(best):
-        rows = trial.result.details.get("curve") or [] if trial.result else []
+        rows = sorted(trial.result.details.get("curve") or ()) if trial.result else ()
         eps, accuracy, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
         reach |= set(eps)
         bars = _bars([100 * v for v in accuracy], list(zip(low, high, strict=True)), 100)
@@ -70,7 +67,9 @@ def curves(view: View) -> go.Figure:
                          annotation_position="bottom left")  # fmt: skip
     if all(abs(255 * e - round(255 * e)) < 1e-3 for e in reach):
         ticks = sorted(reach)
-        figure.update_xaxes(tickvals=ticks, ticktext=[f"{255 * e:.0f}/255" if e else "0" for e in ticks])
+        figure.update_xaxes(
+            tickvals=ticks, ticktext=[f"{255 * e:.0f}/255" if e else "0" for e in ticks]
+        )
     return figure.update_yaxes(range=[0, 100])
 
 
@@ -85,19 +84,19 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
             orientation="h", name=TITLES[objective], marker={"color": colour},
             hovertemplate="%{y}: %{x:.0f} %",
         ))  # fmt: skip
+    height = 130 + 40 * max(map(len, shares.values()), default=0)
     figure.update_yaxes(ticks="", automargin=True)
-    return figure.update_layout(height=130 + 40 * max(map(len, shares.values()), default=0),
-                                legend={"traceorder": "reversed"})  # fmt: skip
+    return figure.update_layout(height=height, legend={"traceorder": "reversed"})
 
 
 def progress(view: View) -> go.Figure:
     """The hypervolume after each finished trial."""
     area = hypervolumes(view)
     figure = _figure("Finished trials", "Hypervolume (1 is a perfect net)")
-    figure.add_trace(go.Scatter(x=list(range(1, len(area) + 1)), y=area, mode="lines+markers",
-                                line={"shape": "hv", "color": _COLOURS[0]}, marker={"size": 5},
-                                name="hypervolume", showlegend=False))  # fmt: skip
-    return figure
+    return figure.add_trace(go.Scatter(
+        x=list(range(1, len(area) + 1)), y=area, mode="lines+markers", name="hypervolume",
+        line={"shape": "hv", "color": _COLOURS[0]}, marker={"size": 5}, showlegend=False,
+    ))  # fmt: skip
 
 
 def learning(view: View) -> go.Figure:
@@ -126,8 +125,8 @@ def ranges(trial: Trial) -> list[tuple[float, float]]:
     intervals = trial.result.intervals if trial.result else {}
     known = zip(OBJECTIVES, shown(trial), (100, 1), strict=True)
     return [
-        (k * intervals[name][0], k * intervals[name][1]) if name in intervals else (value, value)
-        for name, value, k in known
+        (k * intervals[n][0], k * intervals[n][1]) if n in intervals else (v, v)
+        for n, v, k in known
     ]
 
 
@@ -167,7 +166,9 @@ def _bars(
         "type": "data",
         "symmetric": False,
         "array": [max(0.0, scale * h - v) for v, (_, h) in zip(values, intervals, strict=True)],
-        "arrayminus": [max(0.0, v - scale * w) for v, (w, _) in zip(values, intervals, strict=True)],
+        "arrayminus": [
+            max(0.0, v - scale * w) for v, (w, _) in zip(values, intervals, strict=True)
+        ],
         "thickness": 1,
         "width": 3,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from search.ledger import View
@@ -43,19 +44,28 @@ def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
             study = optuna.create_study(directions=["maximize"] * len(OBJECTIVES))
             for trial in done:
                 study.add_trial(optuna.create_trial(
-                    params=dict(trial.params), values=list(trial.result.point if trial.result else ()),
+                    params=dict(trial.params), values=_values(trial),
                     distributions={name: ranges[name] for name in trial.params},
                 ))  # fmt: skip
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             shares: Shares = {}
             for n, objective in enumerate(OBJECTIVES):
+                target = partial(_value, n)
                 told = optuna.importance.get_param_importances(
-                    study, evaluator=evaluator, target=lambda trial, n=n: trial.values[n]
+                    study, evaluator=evaluator, target=target
                 )
                 shares[objective] = {name: told.get(name, 0.0) for name in knobs}
             return shares
     finally:
         optuna.logging.set_verbosity(loud)
+
+
+def _values(trial: Trial) -> list[float]:
+    return list(trial.result.point) if trial.result else []
+
+
+def _value(objective: int, trial: Any) -> float:
+    return float(trial.values[objective])
 
 
 def _distribution(knob: Mapping[str, Any]) -> Any:

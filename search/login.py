@@ -1,4 +1,4 @@
-"""How W&B is to be used, told without loading it: what was asked for, and whether there is a key."""
+"""How W&B is to be used, told without loading it: what was asked for, and is there a key."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _key() -> str:
         settings.read(own)
     except (configparser.Error, OSError, UnicodeDecodeError):
         settings.clear()
-    section = settings["default"] if "default" in settings else {}
+    section = dict(settings["default"]) if settings.has_section("default") else {}
     if section.get("api_key"):
         return str(own)
     server = os.environ.get("WANDB_BASE_URL") or section.get("base_url")

@@ -1,4 +1,4 @@
-"""The parts of the report's page: its frame, its style, and how a figure and a table stand in it."""
+"""The parts of the report's page: its frame, its style, its figures and tables as HTML."""
 
 from __future__ import annotations
 
@@ -63,14 +63,15 @@ CARE = """<section>
 <h2>How to read these numbers</h2>
 <p><b>Held-out, but chosen on.</b> All values are from the validation split{images}, never from the
 test split. A trial keeps its best epoch, and the front keeps the best trials, both chosen on
-held-out images: so a front member looks a little better than it is. Two trials whose intervals overlap may
-well be equal.</p>
+held-out images: so a front member looks a little better than it is. Two trials whose intervals
+overlap may well be equal.</p>
 <p><b>The attacks.</b> The attacked score is the sum of the accuracies, in percent points, under:
 {battery}. Each of them only bounds robustness from above: a stronger attack may find more.</p>
 <p><b>Random nets.</b> A net that draws random numbers is judged by the vote of several draws, and
 attacked through the mean gradient of several draws (expectation over transformation).{votes}
 Without that, randomness hides the gradient and the score flatters the net.</p>
-<p><b>The figures to publish</b> come from the test split, once, for the trial that you have chosen:</p>
+<p><b>The figures to publish</b> come from the test split, once, for the trial that you have
+chosen:</p>
 <pre><code>{command}</code></pre>
 </section>"""
 
@@ -82,8 +83,13 @@ def section(title: str, text: str, content: str) -> str:
 
 def figure(drawn: Any, name: str, label: str) -> str:
     """A Plotly figure as HTML; the page holds plotly.js once, by `script`."""
-    config = {"displaylogo": False, "showSendToCloud": False, "plotlyServerURL": "", "responsive": True, "displayModeBar": "hover",
-              "modeBarButtonsToRemove": ["select2d", "lasso2d"]}  # fmt: skip
+    config = {
+        "displaylogo": False,
+        "responsive": True,
+        "showSendToCloud": False,
+        "plotlyServerURL": "",
+        "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    }
     html = drawn.to_html(
         full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config
     )
@@ -98,7 +104,7 @@ def script() -> str:
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of HTML cells that scrolls sideways where it is too wide; column one names the row."""
+    """A table of HTML cells that scrolls sideways where too wide; column one names the row."""
     top = "".join(f"<th scope='col'>{head}</th>" for head in heads)
     body = "".join(
         f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,12 +29,13 @@ def write_report(view: View, path: Path) -> None:
     body = [
         f"<header><p class='kicker'>Robustune</p><h1>{escape(str(head.get('space', 'Study')))}</h1>"
         f"<p class='question'>{escape(str(head.get('question', '')))}</p>{_facts(view)}</header>",
-        *(_front(view) if view.front() else [_nothing(view)]),
+        *(_front(view) if view.front() else [_nothing()]),
         _failed(view),
         _care(view),
     ]
-    page = PAGE.replace("{{title}}", escape(title)).replace("{{body}}", "\n".join(filter(None, body)))
-    write(path, page.replace("{{plotly}}", script() if view.front() else ""))
+    page = PAGE.replace("{{plotly}}", script() if view.front() else "")
+    page = page.replace("{{title}}", escape(title))
+    write(path, page.replace("{{body}}", "\n".join(filter(None, body))))  # a user's text, so last
 
 
 def _facts(view: View) -> str:
@@ -78,8 +79,9 @@ def _front(view: View) -> list[str]:
         section("Front members", "", _members(view)),
         section(
             "Robustness curves",
-            "Accuracy of the front members as the attack gets stronger, with 95 % intervals. A curve "
-            "that rises, or stays high at the right end, speaks for a weak attack, not a strong net.",
+            "Accuracy of the front members as the attack gets stronger, with 95 % intervals. A "
+            "curve that rises, or stays high at the right end, speaks for a weak attack, not for a "
+            "strong net.",
             figure(figures.curves(view), "curves", "Lines: accuracy against attack strength"),
         ),
         section(
@@ -96,15 +98,17 @@ def _front(view: View) -> list[str]:
         ),
         section(
             "Learning curves",
-            "Accuracy under a quick attack, watched while training. The marker is the epoch that was "
-            "kept; a fall after it is robust overfitting.",
+            "Accuracy under a quick attack, watched while training. The marker is the epoch that "
+            "was kept; a fall after it is robust overfitting.",
             figure(figures.learning(view), "learning", "Lines: accuracy under attack by epoch"),
         ),
     ]
 
 
-def _nothing(view: View) -> str:
-    return section("The front", "", "<p class='none'>No trial has finished, so there is no front.</p>")
+def _nothing() -> str:
+    return section(
+        "The front", "", "<p class='none'>No trial has finished, so there is no front.</p>"
+    )
 
 
 def _members(view: View) -> str:
@@ -136,15 +140,15 @@ def _failed(view: View) -> str:
     if not ended:
         return ""
     rows = [[str(t.number), t.state, str(len(t.epochs)), escape(t.reason or "–")] for t in ended]
-    return section("Trials without a result", "",
-                   table("Failed and stopped trials", ["Trial", "State", "Epochs", "Reason"], rows))  # fmt: skip
+    shown = table("Failed and stopped trials", ["Trial", "State", "Epochs", "Reason"], rows)
+    return section("Trials without a result", "", shown)
 
 
 def _care(view: View) -> str:
     attacks = "; ".join(_attack(attack) for attack in view.header.get("battery", ()))
     details = [trial.result.details for trial in view.front() if trial.result]
     images = sorted({d["images"] for d in details if "images" in d})
-    votes = sorted({d["votes"] for d in details if d.get("random")})
+    votes = sorted({d["votes"] for d in details if d.get("random") and "votes" in d})
     name = quote(str(view.header.get("name", "NAME")))
     member = view.front()[0].name if view.front() else "0003"
     command = f"python -m adv evaluate runs/{name}/front/{member}.safetensors --split test"
@@ -157,15 +161,13 @@ def _care(view: View) -> str:
     return CARE.format_map(fill)
 
 
-def _attack(attack: dict[str, Any]) -> str:
+def _attack(attack: Mapping[str, Any]) -> str:
     """One attack of the battery in words: its name, then its settings."""
-    settings = {
-        "eps": lambda v: f"eps {255 * v:.3g}/255" if v < 1 else f"eps {v:.3g}",
-        "steps": lambda v: f"{v} steps",
-        "restarts": lambda v: f"{v} restarts",
-    }  # type: dict[str, Callable[[Any], str]]
-    said = [say(attack[key]) for key, say in settings.items() if attack.get(key) is not None]
-    return f"{attack.get('name', 'attack')} ({', '.join(said)})" if said else str(attack.get("name"))
+    said = [f"{attack[key]} {key}" for key in ("steps", "restarts") if attack.get(key) is not None]
+    if (eps := attack.get("eps")) is not None:
+        said.insert(0, f"eps {255 * eps:.3g}/255" if eps < 0.5 else f"eps {eps:.3g}")
+    name = str(attack.get("name", "attack"))
+    return f"{name} ({', '.join(said)})" if said else name
 
 
 def duration(seconds: float) -> str:

@@ -52,7 +52,10 @@ def test_values_are_those_of_the_ledger(tmp_path):
         else:
             assert float(row["natural_accuracy"]) == trial.result.objectives["natural_accuracy"]
             low, high = trial.result.intervals["attacked_score"]
-            assert (float(row["attacked_score_low"]), float(row["attacked_score_high"])) == (low, high)
+            assert (float(row["attacked_score_low"]), float(row["attacked_score_high"])) == (
+                low,
+                high,
+            )
 
 
 def test_a_trial_that_has_not_ended_is_running():
@@ -73,12 +76,18 @@ def test_a_knob_cannot_hide_a_column():
 def test_a_result_without_details_or_intervals_is_written(tmp_path):
     view = View()
     view.apply(header())
-    view.apply({"event": "proposed", "time": 1.0, "trial": 0, "params": {}, "seed": 0, "origin": "x"})
+    view.apply(
+        {"event": "proposed", "time": 1.0, "trial": 0, "params": {}, "seed": 0, "origin": "x"}
+    )
     view.apply({"event": "finished", "time": 2.0, "trial": 0, "intervals": {}, "details": {},
                 "objectives": {"natural_accuracy": 0.5, "attacked_score": 60.0}})  # fmt: skip
     write_tables(view, tmp_path)
     (row,) = read(tmp_path / "front.csv")
-    assert (row["natural_accuracy"], row["natural_accuracy_low"], row["best_epoch"]) == ("0.5", "", "")
+    assert (row["natural_accuracy"], row["natural_accuracy_low"], row["best_epoch"]) == (
+        "0.5",
+        "",
+        "",
+    )
 
 
 def test_an_empty_study_has_heads_only(tmp_path):

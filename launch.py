@@ -1,0 +1,204 @@
+"""Search for robust image classifiers: `python launch.py --space rse_sigmas`.
+
+This file holds the command line only, and imports nothing heavy: help and mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from rich.text import Text
+
+import spaces
+from adv.datasets import check as check_data
+from search.options import Options
+
+EXAMPLES = """
+[bold]Examples[/]
+  python launch.py --space rse_sigmas
+      [dim]a whole search on this machine[/]
+  python launch.py --space smoke --serial
+      [dim]seconds, in this process, without Ray[/]
+  python launch.py --space rse_sigmas --dry-run
+      [dim]the plan; nothing is started[/]
+  python launch.py --space architecture --data ~/images --epochs 20 --budget 2h
+      [dim]your own images, for two hours at most[/]
+  python launch.py --resume runs/NAME --trials 32
+      [dim]go on where it stopped, and further[/]
+  python launch.py --space rse_sigmas --address 10.0.0.1:6379 --gpus-per-trial 0.25
+      [dim]on a Ray cluster, four trials to a GPU[/]
+
+[bold]Exit status[/]
+  0 done, 1 failed, 2 wrong usage, 3 no trial gave a usable result,
+  130 interrupted, 143 terminated
+"""
+
+click.rich_click.TEXT_MARKUP = "rich"
+
+
+class Duration(click.ParamType):
+    """Seconds, written as 90s, 45m, 2h or 1h30m."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Read the text; `fail` says what is allowed."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", value.strip().lower())
+        parts = [int(part or 0) for part in match.groups()] if match else [0]
+        seconds = sum(n * unit for n, unit in zip(parts, (86400, 3600, 60, 1), strict=False))
+        if seconds <= 0:
+            self.fail(f"{value!r} is no time above zero: write 45m, 2h or 1h30m", param, ctx)
+        return float(seconds)
+
+
+class Command(click.RichCommand):
+    """A command whose epilog keeps its lines."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they stand."""
+        formatter.write(Text.from_markup(EXAMPLES))
+
+
+COUNT = click.IntRange(min=1)
+PLAN, SIZE, WHERE, RECORD = "What to search", "How much", "Where it runs", "What is kept"
+
+
+@click.command(
+    cls=Command, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option("--space", metavar="NAME", panel=PLAN, help="The search space; see --list.")
+@click.option("--list", "list_", is_flag=True, panel=PLAN, help="Each space: question, knobs.")
+@click.option("--dry-run", is_flag=True, panel=PLAN, help="Print the whole plan; start nothing.")
+@click.option(
+    "--data",
+    metavar="NAME",
+    panel=PLAN,
+    help="digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*. "
+    "Default: what the scale says (digits on laptop, cifar10 on full).",
+)
+@click.option(
+    "--scale",
+    default="auto",
+    metavar="auto|laptop|full",
+    panel=SIZE,
+    help="How big a trial is. auto: full where the cluster has a GPU, else laptop.",
+)
+@click.option("--trials", type=COUNT, panel=SIZE, help="How many in all. Default: the scale's.")
+@click.option("--epochs", type=COUNT, panel=SIZE, help="Of each trial. Default: the scale's.")
+@click.option(
+    "--budget",
+    type=Duration(),
+    panel=SIZE,
+    metavar="TIME",
+    help="End after this much time (45m, 2h, 1h30m), everything saved.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=2**31),
+    panel=SIZE,
+    help="Of the whole search. Default: 0.",
+)
+@click.option(
+    "--address", panel=WHERE, help="An existing Ray cluster, host:port. RAY_ADDRESS is honoured."
+)
+@click.option("--serial", is_flag=True, panel=WHERE, help="In this process, without Ray.")
+@click.option("--concurrent", type=COUNT, panel=WHERE, help="Trials at once. Default: what fits.")
+@click.option(
+    "--cpus-per-trial",
+    type=click.FloatRange(min=0, min_open=True),
+    panel=WHERE,
+    help="Cores of a trial. Default: 1.",
+)
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(min=0),
+    panel=WHERE,
+    help="GPUs of a trial, fractions allowed. Default: 0.25 on full, 0 on laptop.",
+)
+@click.option("--name", panel=RECORD, help="Of the run. Default: the space and the time.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    panel=RECORD,
+    help="Folder of all runs; with several nodes one that all share. Default: runs.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=RECORD,
+    help="Go on with an interrupted run; --trials and --budget may be larger.",
+)
+@click.option(
+    "--wandb",
+    default="auto",
+    type=click.Choice(["auto", "online", "offline", "off"]),
+    panel=RECORD,
+    help="Weights & Biases. auto: online where a key is configured, else offline.",
+)
+@click.option("--wandb-project", default="robustune", show_default=True, panel=RECORD, help="Its.")
+@click.option("--wandb-entity", panel=RECORD, help="Team or user. Default: yours.")
+def main(list_: bool, **given: Any) -> int:
+    """Search for robust image classifiers: adversarial training, honest attacks, Optuna on Ray.
+
+    Every trial trains a net against attacks, keeps its best epoch and is attacked by a battery. The
+    search trades natural accuracy against the [bold]aggregated attacked score[/], the sum of the
+    attacked accuracies in percent, and ends with the Pareto front, its weights and a page to look at.
+    """
+    if list_:
+        from search.catalogue import print_spaces
+
+        print_spaces()
+        return 0
+    options = Options(**given)
+    try:
+        _check(options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    from search.session import session
+
+    return session(options)
+
+
+def _check(options: Options) -> None:
+    """Find the mistakes that can be found without loading anything."""
+    if options.resume is None and options.space is None:
+        raise ValueError("say what to search: --space NAME (--list shows all), or --resume FOLDER")
+    if options.space is not None and options.space not in spaces.names():
+        spaces.load(options.space)
+    if options.scale not in ("auto", *spaces.SCALES):
+        near = difflib.get_close_matches(options.scale, ("auto", *spaces.SCALES), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no scale {options.scale!r}: {hint}There are: auto, laptop, full")
+    if options.data is not None:
+        check_data(options.data)
+    if options.serial and options.address:
+        raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
+    if options.name is not None and not re.fullmatch(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name
+    ):
+        raise ValueError(f"--name {options.name!r}: letters, digits, '.', '_' and '-', up to 100")
+
+
+def run() -> None:
+    """The command line; what the user got wrong is said in one line, with status 2."""
+    try:
+        code = main.main(standalone_mode=False)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        print(f"launch.py: {message}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,204 @@
+"""What Weights & Biases is told of a study: a run for the study and one for each trial.
+
+`tracking` calls this on a thread of its own; nothing here is meant to be quick or never to raise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from ssl import SSLError
+from typing import Any, final
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from search.ledger import Event, View
+from search.tables import columns, hypervolumes, rows
+from search.trial import Trial
+from spaces import OBJECTIVES
+
+ENDS = ("finished", "stopped", "failed")
+
+
+@final
+class Board:
+    """The runs of one study.
+
+    Args:
+      folder: of the run, absolute; all that W&B stages stays in `folder/wandb`.
+      study: the id and the group, see `tracking.study_id`.
+      header: the ledger's first event.
+      mode: "online" or "offline".
+      project: in W&B.
+      entity: in W&B; by default the account's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        study: str,
+        header: Mapping[str, Any],
+        mode: str,
+        project: str,
+        entity: str | None,
+    ) -> None:
+        self.mode, self.url = mode, ""
+        self._folder, self._study, self._header = folder, study, header
+        self._place = {"project": project, "entity": entity, "group": study}
+        self._runs: dict[str, Any] = {}
+        self._drawn = 0  # finished trials of which the hypervolume has been told
+        self._flags: dict[int, bool] = {}  # what W&B believes of the front
+
+    def know(self, view: View, event: Event) -> None:
+        """Take as told what an earlier session told: all in `view` but the `event` just come."""
+        self._drawn = len(view.having("finished")) - (event["event"] == "finished")
+        self._flags = dict(_flags(view))
+
+    def open(self) -> str:
+        """Start W&B and the study's run. Returns why it is offline against the wish, or ""."""
+        here = self._folder / "wandb"
+        here.mkdir(parents=True, exist_ok=True)
+        if not os.access(here, os.W_OK):
+            raise PermissionError(f"{here} is not writable")
+        os.environ |= {
+            "WANDB_DIR": str(self._folder),
+            "WANDB_DATA_DIR": str(here / "data"),
+            "WANDB_CACHE_DIR": str(here / "cache"),
+            "WANDB_ARTIFACT_DIR": str(here / "artifacts"),
+        }
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it sends even in offline mode
+        wandb = _wandb()
+        wandb.setup(wandb.Settings(silent=True, mode=self.mode))
+        trouble = _trouble(wandb) if self.mode == "online" else ""
+        if trouble:
+            self.mode = "offline"
+        plain = {k: v for k, v in self._header.items() if k not in {"event", "time", "format"}}
+        run = self._run(self._study, "study", str(self._header.get("name", self._study)), plain)
+        run.define_metric("*", step_metric="finished")
+        run.define_metric("hypervolume", step_metric="finished", summary="max")
+        self.url = run.url or ""
+        return trouble
+
+    def tell(self, event: Event, trial: Trial, view: View | None) -> None:
+        """One event of one trial; `view` is the newest state of the study."""
+        run = self._trial(trial)
+        if event["event"] == "epoch":
+            run.log({**event["metrics"], "seconds": event["seconds"], "epoch": event["epoch"]})
+        if event["event"] in ENDS:
+            on_front = dict(_flags(view)).get(trial.number, False)
+            self._flags[trial.number] = on_front
+            run.summary.update({**_summary(trial), "on_front": on_front})
+            self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
+
+    def draw(self, view: View | None) -> None:
+        """The study as it stands: its numbers, the table of all trials, the front as a chart."""
+        if view is None:
+            return
+        from search.figures import front
+
+        run, names, area = self._runs[self._study], columns(view), hypervolumes(view)
+        for n in range(self._drawn, len(area)):
+            run.log({"finished": n + 1, "hypervolume": area[n]})
+        self._drawn = max(self._drawn, len(area))
+        table = [[row[name] for name in names] for row in rows(view)]
+        run.log({
+            "finished": self._drawn,
+            "failed": len(view.having("failed")),
+            "front_size": len(view.front()),
+            "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
+            "front": _wandb().Plotly(front(view)),
+        })  # fmt: skip
+
+    def close(self, view: View | None) -> None:
+        """The last picture; all runs end, and trials that the front has lost since are told so."""
+        self.draw(view)
+        for key, run in self._runs.items():
+            if key != self._study:
+                run.summary["state"] = "interrupted"
+            run.finish()
+        self._runs.clear()
+        for number, on_front in _flags(view):
+            if view and on_front != self._flags.get(number, on_front):
+                run = self._trial(view.trials[number])
+                run.summary["on_front"] = on_front
+                run.finish()
+
+    def _trial(self, trial: Trial) -> Any:
+        key = f"{self._study}-{trial.name}"
+        fresh = key not in self._runs
+        run = self._run(key, "trial", f"trial {trial.name}", {"seed": trial.seed, **trial.params})
+        if fresh:
+            run.define_metric("*", step_metric="epoch")
+        return run
+
+    def _run(self, key: str, job: str, name: str, config: Mapping[str, Any]) -> Any:
+        """The open run with the id `key`; a new one, or the one of an earlier session."""
+        if key not in self._runs:
+            settings = _wandb().Settings(
+                silent=True, console="off", x_disable_stats=True, x_save_requirements=False,
+                disable_git=True, disable_code=True, init_timeout=30,
+                stop_fn=lambda: None,  # by default a click in W&B interrupts the whole search
+                x_transaction_log_flush_interval=1,
+            )  # fmt: skip
+            self._runs[key] = _wandb().init(
+                id=key, name=name, job_type=job, config=dict(config), mode=self.mode,
+                dir=str(self._folder), resume="allow", reinit="create_new", settings=settings,
+                **self._place,
+            )  # fmt: skip
+        return self._runs[key]
+
+
+def abandon() -> None:
+    """End wandb-core: at exit W&B would wait for it without limit. Its data are on disk by then."""
+    with suppress(Exception):
+        connection = _wandb().sdk.wandb_setup.singleton()._connection
+        connection._cleanup()  # takes the waiting out of the exit
+        connection._proc._process.kill()
+
+
+def line(error: BaseException) -> str:
+    """An exception in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _wandb() -> Any:
+    return importlib.import_module("wandb")
+
+
+def _flags(view: View | None) -> Iterator[tuple[int, bool]]:
+    """Which of the finished trials are on the front."""
+    if view is not None:
+        best = {trial.number for trial in view.front()}
+        yield from ((trial.number, trial.number in best) for trial in view.having("finished"))
+
+
+def _summary(trial: Trial) -> dict[str, Any]:
+    told: dict[str, Any] = {"state": trial.state}
+    if trial.reason:
+        told["reason"] = trial.reason
+    if trial.result:
+        told |= trial.result.objectives
+        for name in OBJECTIVES:
+            if name in trial.result.intervals:
+                told[f"{name}_low"], told[f"{name}_high"] = trial.result.intervals[name]
+        told["best_epoch"] = trial.result.details.get("best_epoch")
+    return told
+
+
+def _trouble(wandb: Any) -> str:
+    """Why W&B cannot be reached with the key at hand, or "". Takes about 15 s at most."""
+    server = wandb.setup().settings.base_url
+    try:
+        urlopen(server, timeout=5).close()
+    except HTTPError:
+        pass  # an answer, which is all that is asked for
+    except OSError as error:
+        if not isinstance(getattr(error, "reason", None), SSLError):  # W&B brings its own roots
+            return f"{server} cannot be reached ({getattr(error, 'reason', error)})"
+    try:
+        return "" if wandb.login(prompt=False, verify=True) else "there is no API key"
+    except Exception as error:
+        return line(error)

@@ -1,0 +1,216 @@
+"""What the terminal shows while a search runs: a live table, or a line an event in a plain log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.ledger import Event, View
+from search.trial import Trial
+from spaces import OBJECTIVES, Value
+
+EVERY = 60.0  # seconds between two epoch lines in a plain log
+MOST = 8  # rows of the front on the screen
+
+
+class Live:
+    """A reader of the ledger; use it as a context.
+
+    Args:
+      console: where to print; its kind decides between the live table and plain lines.
+      trials: how many are planned in all.
+      view: what was there before this session.
+    """
+
+    def __init__(self, console: Console, trials: int, view: View) -> None:
+        self.console, self.trials = console, trials
+        self._began = time.monotonic()
+        self._before = _work(view)
+        self._told = -EVERY
+        self._view = view
+        self._body: RenderableType = Text()
+        self._live = RichLive(
+            console=console, get_renderable=self._screen, refresh_per_second=2, transient=True
+        )
+
+    def __enter__(self) -> Live:
+        if self.console.is_terminal:
+            self._body = _body(self._view)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def __call__(self, event: Event, view: View) -> None:
+        """Show one more event."""
+        self._view = view
+        if self.console.is_terminal:
+            self._body = _body(view)
+        line = self._line(event, view)
+        if line:
+            self.console.print(line, soft_wrap=True)
+
+    def _line(self, event: Event, view: View) -> str:
+        """What a plain log says of an event, "" for nothing; a terminal is told of failures only."""
+        kind = event["event"]
+        text = ""
+        if kind == "failed":
+            text = f"trial {event['trial']} failed: {event['reason']}"
+        elif self.console.is_terminal:
+            return ""
+        elif kind == "proposed":
+            text = f"trial {event['trial']} started  {knobs(event['params'])}"
+        elif kind == "finished":
+            trial = view.trials[event["trial"]]
+            text = f"trial {trial.number} finished  {values(trial)}  {self._state(view)}"
+        elif kind == "epoch" and time.monotonic() - self._told > EVERY:
+            self._told = time.monotonic()
+            text = f"trial {event['trial']} epoch {event['epoch']}/{event['epochs']}"
+        if not text:
+            return ""
+        self._told = time.monotonic()
+        return f"[{clock(view.elapsed)}] ".replace("[", r"\[") + text.replace("[", r"\[")
+
+    def _state(self, view: View) -> str:
+        done, failed = len(view.having("finished")), len(view.having("failed"))
+        running = len(view.having("running"))
+        best = " / ".join(_best(view, name) for name in OBJECTIVES)
+        return (
+            f"| {done}/{self.trials} done, {running} running, {failed} failed | best {best} | "
+            f"front {len(view.front())} | {self._left(view)}"
+        )
+
+    def _left(self, view: View) -> str:
+        """How long it will still take, from what this session has done so far."""
+        done = _work(view) - self._before
+        rest = self.trials - _work(view)
+        if done < 0.2:
+            return "time left unknown yet"
+        return f"about {clock((time.monotonic() - self._began) / done * max(0.0, rest))} left"
+
+    def _screen(self) -> RenderableType:
+        view = self._view
+        counts = Table.grid(padding=(0, 1))
+        counts.add_row(
+            ProgressBar(total=self.trials, completed=_work(view), width=30),
+            f"{len(view.having('finished'))}/{self.trials} done",
+            f"· {len(view.having('running'))} running",
+            f"· {len(view.having('failed'))} failed",
+            f"· {clock(view.elapsed + self._since(view))} elapsed",
+            f"· {self._left(view)}",
+        )
+        return Group(counts, self._body)
+
+    def _since(self, view: View) -> float:
+        last = view.sessions[-1].get("last", time.time()) if view.sessions else time.time()
+        return max(0.0, time.time() - last)
+
+
+def _work(view: View) -> float:
+    """Trials' worth of work done; the attack at the end counts as much as half of the epochs."""
+    total = 0.0
+    for trial in list(view.trials.values()):
+        if trial.state != "running":
+            total += 1
+        elif trial.epochs:
+            last = trial.epochs[max(trial.epochs)]
+            total += last.epoch / (1.5 * last.epochs)
+    return total
+
+
+def _body(view: View) -> RenderableType:
+    running = "   ".join(
+        f"{trial.number}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}"
+        for trial in view.having("running")[:MOST]
+    )
+    best = "   ".join(f"{title(name)} {_best(view, name)}" for name in OBJECTIVES)
+    parts: list[RenderableType] = [Text(f"best     {best}"), Text(f"running  {running}")]
+    members = view.front()
+    if members:
+        parts.append(front_table(members[:MOST], intervals=False))
+        if len(members) > MOST:
+            parts.append(Text(f"and {len(members) - MOST} more on the front"))
+    return Group(*parts)
+
+
+def _epochs(trial: Trial) -> str:
+    return str(trial.epochs[max(trial.epochs)].epochs) if trial.epochs else "?"
+
+
+def _best(view: View, name: str) -> str:
+    found = [t.result.objectives[name] for t in view.having("finished") if t.result]
+    return shown(name, max(found)) if found else "none yet"
+
+
+def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
+    """The front: both objectives, with their intervals if wanted, and the knobs."""
+    names = list(dict.fromkeys(name for trial in members for name in trial.params))
+    table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None)
+    table.add_column("trial", justify="right")
+    for name in OBJECTIVES:
+        table.add_column(title(name), justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
+    for trial in members:
+        cells = [_cell(trial, name, intervals) for name in OBJECTIVES]
+        table.add_row(
+            str(trial.number), *cells, *(value(trial.params.get(name, "")) for name in names)
+        )
+    return table
+
+
+def _cell(trial: Trial, name: str, intervals: bool) -> str:
+    if trial.result is None:
+        return ""
+    text = shown(name, trial.result.objectives[name])
+    pair = trial.result.intervals.get(name)
+    if intervals and pair:
+        low, high = (shown(name, end).removesuffix(" %") for end in pair)
+        text += f" ({low} to {high})"
+    return text
+
+
+def values(trial: Trial) -> str:
+    """Both objectives of a finished trial, in words."""
+    return "  ".join(f"{title(name)} {_cell(trial, name, False)}" for name in OBJECTIVES)
+
+
+def title(name: str) -> str:
+    """An objective's name as people read it."""
+    return name.replace("_", " ")
+
+
+def shown(name: str, number: float) -> str:
+    """An objective in its unit: accuracies in percent, the score as a sum of percentages."""
+    return f"{100 * number:.1f} %" if name.endswith("accuracy") else f"{number:.1f}"
+
+
+def knobs(params: dict[str, Value]) -> str:
+    """A point in one line."""
+    return " ".join(f"{name}={value(v)}" for name, v in params.items())
+
+
+def value(v: Value) -> str:
+    """A knob's value, short."""
+    return f"{v:.4g}" if isinstance(v, float) else str(v)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

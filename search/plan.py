@@ -1,0 +1,225 @@
+"""What a search will do, decided before anything starts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import spaces
+from adv import datasets
+from search.live import clock
+from search.options import Options
+from spaces import Scale, Space
+
+_SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "wandb", "numpy", "kornia")
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trials can run on; `where` names it."""
+
+    where: str
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides a search, but for what it finds."""
+
+    space_name: str
+    scale: Scale
+    reason: str
+    data: str
+    trials: int
+    seed: int
+    name: str
+
+    @property
+    def space(self) -> Space:
+        """The space itself."""
+        return spaces.load(self.space_name)
+
+
+def make_plan(options: Options, machine: Machine, name: str) -> Plan:
+    """Fill in what the user left open.
+
+    Raises:
+      ValueError: an unknown space or scale.
+    """
+    assert options.space is not None
+    if options.scale == "auto":
+        chosen = "full" if machine.gpus > 0 else "laptop"
+        have = "a GPU" if machine.gpus > 0 else "no GPU"
+        reason = f"{machine.where} has {have}"
+    else:
+        chosen, reason = options.scale, "as asked for"
+    space = spaces.load(options.space)
+    changes: dict[str, Any] = dict(space.scale)
+    if space.scale and options.scale == "auto":
+        reason += f", and the space {options.space} sets a size of its own"
+    asked = {
+        "trials": options.trials,
+        "epochs": options.epochs,
+        "cpus": options.cpus_per_trial,
+        "gpus": options.gpus_per_trial,
+    }
+    changes |= {key: value for key, value in asked.items() if value is not None}
+    if machine.gpus == 0 and options.gpus_per_trial is None:
+        changes["gpus"] = 0.0
+    scale = spaces.scale(chosen, **changes)
+    scale = replace(scale, data=_data_name(options.data or scale.data))
+    return Plan(options.space, scale, reason, scale.data, scale.trials, options.seed or 0, name)
+
+
+def _data_name(name: str) -> str:
+    return name if name in datasets.NAMES else str(Path(name).expanduser().absolute())
+
+
+def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[str, Any]:
+    """The ledger's first event: all one must know to repeat or to go on with the search."""
+    battery = plan.scale.battery()
+    return {
+        "id": study,
+        "name": plan.name,
+        "space": plan.space_name,
+        "question": plan.space.question,
+        "knobs": plan.space.describe(),
+        "fingerprint": plan.space.fingerprint,
+        "scale": asdict(plan.scale),
+        "scale_reason": plan.reason,
+        "data": plan.data,
+        "data_fingerprint": data_fingerprint,
+        "classes": classes,
+        "battery": [
+            {"name": name, "eps": attack.ball.eps, **_settings(attack)}
+            for name, attack in battery.attacks
+        ],
+        "trials": plan.trials,
+        "seed": plan.seed,
+        "versions": versions(),
+        "commit": commit(),
+        "hardware": hardware(),
+    }
+
+
+def _settings(attack: Any) -> dict[str, Any]:
+    return {key: value for key, value in asdict(attack).items() if key != "ball"}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide a result."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **found}
+
+
+def commit() -> str:
+    """Of this program; "+" behind it where files were changed, "" outside a git checkout."""
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(PROJECT), *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    try:
+        changed = "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        return git("rev-parse", "HEAD") + changed
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def hardware() -> dict[str, Any]:
+    """Of the driver's machine."""
+    import torch
+
+    return {
+        "host": platform.node(),
+        "cpu": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def print_plan(console: Console, plan: Plan, notes: Mapping[str, str]) -> None:
+    """The whole plan, for `--dry-run`; `notes` are further lines, label to text."""
+    scale = plan.scale
+    console.print(f"[bold]{plan.space_name}[/]  {plan.space.question}\n")
+    table = Table(box=None, title="Knobs", title_justify="left", title_style="bold")
+    for column in ("knob", "range", *(f"known {i}" for i in range(len(plan.space.known)))):
+        table.add_column(column)
+    for name, knob in plan.space.knobs.items():
+        points = (str(point.get(name, "")) for point in plan.space.known)
+        table.add_row(name, str(knob), *points)
+    console.print(table)
+    images = _train_images(scale)
+    train, attack = _gradient_steps(plan, images)
+    rows = {
+        "data": f"{plan.data}: {images:,} training images, {scale.images:,} validation images score "
+        f"a trial, {scale.watch_images:,} others watch its epochs; test images stay untouched",
+        "trials": f"{plan.trials}, {scale.epochs} epochs each, batch {scale.batch}, seed {plan.seed}",
+        "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
+        f"{scale.draws} draws a gradient, {scale.votes} votes",
+        **notes,
+        "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "
+        f"{scale.batch}, up to {attack:,} to watch and attack it), {plan.trials * (train + attack):,} "
+        "in all",
+    }
+    grid = Table.grid(padding=(0, 2))
+    for label, text in rows.items():
+        grid.add_row(f"[bold]{label}[/]", text)
+    console.print()
+    console.print(grid)
+    console.print("\nNothing was started: --dry-run.")
+
+
+def _train_images(scale: Scale) -> int:
+    if scale.data in _SIZES:
+        count = _SIZES[scale.data]
+    else:
+        folder = Path(scale.data)
+        found = sum(
+            1 for name in datasets.classes(folder) for _ in datasets.images(folder / "train" / name)
+        )
+        count = math.ceil(0.9 * found)
+    return min(count, scale.train_images or count)
+
+
+def _gradient_steps(plan: Plan, images: int) -> tuple[int, int]:
+    """Of one trial: to train it, and to watch and attack it where nothing falls early."""
+    scale, space = plan.scale, plan.space
+    point = space.known[0] if space.known else _middle(space)
+    train = scale.apply(space.build(**point)).gradient_steps(images)
+    attack = 0
+    for battery, times, n in (
+        (scale.battery(), 1, scale.images),
+        (scale.watch(), scale.epochs, scale.watch_images),
+    ):
+        steps = sum(getattr(attack_, "steps", 1) for _, attack_ in battery.attacks)
+        attack += times * steps * battery.draws * math.ceil(n / scale.batch)
+    return train, attack
+
+
+def _middle(space: Space) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for name, knob in space.knobs.items():
+        if all(params.get(key) == value for key, value in knob.when.items()):
+            params[name] = knob.at(0.5)
+    return params
+
+
+def budget_text(seconds: float | None) -> str:
+    """How long the search may take."""
+    return "none" if seconds is None else clock(seconds)

@@ -1,0 +1,51 @@
+"""A search on Ray as its own process: what launch.py does around one, and not a line more.
+
+python driver.py FOLDER '{"trials": 6, "epochs": 4, ...}' -> exit status 0, or that of Interrupted.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from formulas import SPACE, Formula
+
+from search import cluster
+from search.ledger import Ledger
+from search.stop import Interrupted, Stop
+from search.study import Study
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def main(folder: Path, settings: dict) -> int:
+    folder.mkdir(exist_ok=True)
+    ledger = Ledger(folder / "ledger.jsonl")
+    ledger.append("session", pid=os.getpid())
+    study = Study(SPACE, ledger, trials=settings.get("trials", 6), seed=0)
+    mishaps = {int(seed): kind for seed, kind in settings.get("mishaps", {}).items()}
+    gate = folder / "gate" if settings.get("gate") else None
+    run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate)
+    stop = Stop()
+    code = 0
+    with stop.listening():  # to the very end: a second signal ends what does not end by itself
+        try:
+            found = cluster.connect(settings.get("address"), project=ROOT)
+            resources = cluster.Resources(
+                settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)
+            )
+            ledger.append("connected", nodes=found.nodes, cpus=found.cpus)
+            cluster.search(study, run, stop, resources)
+        except Interrupted as error:
+            code = error.code
+        except cluster.ClusterError as error:
+            code = 1
+            (folder / "error").write_text(str(error))
+        finally:
+            cluster.disconnect()
+        ledger.append("end", code=code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))
