@@ -1,6 +1,6 @@
 """What Weights & Biases is told of a study: a run for the study and one for each trial.
 
-`tracking` calls this on a thread of its own; nothing here is meant to be quick or never to raise.
+`tracking` calls this on a thread of its own: what stands here may be slow, and may raise.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from ssl import SSLError
 from typing import Any, final
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from search.ledger import Event, View
+from search.login import trouble_with
 from search.tables import columns, hypervolumes, rows
 from search.trial import Trial
 from spaces import OBJECTIVES
@@ -72,11 +70,11 @@ class Board:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it sends even in offline mode
         wandb = _wandb()
         wandb.setup(wandb.Settings(silent=True, mode=self.mode))
-        trouble = _trouble(wandb) if self.mode == "online" else ""
+        trouble = trouble_with(wandb) if self.mode == "online" else ""
         if trouble:
             self.mode = "offline"
-        plain = {k: v for k, v in self._header.items() if k not in {"event", "time", "format"}}
-        run = self._run(self._study, "study", str(self._header.get("name", self._study)), plain)
+        config = {k: v for k, v in self._header.items() if k not in {"event", "time", "format"}}
+        run = self._run(self._study, "study", str(self._header.get("name", self._study)), config)
         run.define_metric("*", step_metric="finished")
         run.define_metric("hypervolume", step_metric="finished", summary="max")
         self.url = run.url or ""
@@ -88,8 +86,7 @@ class Board:
         if event["event"] == "epoch":
             run.log({**event["metrics"], "seconds": event["seconds"], "epoch": event["epoch"]})
         if event["event"] in ENDS:
-            on_front = dict(_flags(view)).get(trial.number, False)
-            self._flags[trial.number] = on_front
+            self._flags[trial.number] = on_front = dict(_flags(view)).get(trial.number, False)
             run.summary.update({**_summary(trial), "on_front": on_front})
             self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
 
@@ -105,8 +102,7 @@ class Board:
         self._drawn = max(self._drawn, len(area))
         table = [[row[name] for name in names] for row in rows(view)]
         run.log({
-            "finished": self._drawn,
-            "failed": len(view.having("failed")),
+            "finished": self._drawn, "failed": len(view.having("failed")),
             "front_size": len(view.front()),
             "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
             "front": _wandb().Plotly(front(view)),
@@ -152,16 +148,12 @@ class Board:
 
 
 def abandon() -> None:
-    """End wandb-core: at exit W&B would wait for it without limit. Its data are on disk by then."""
+    """Take back that W&B waits for its uploads at exit, which has no limit.
+
+    Its own process sees the driver end and ends too; the data are on disk by then.
+    """
     with suppress(Exception):
-        connection = _wandb().sdk.wandb_setup.singleton()._connection
-        connection._cleanup()  # takes the waiting out of the exit
-        connection._proc._process.kill()
-
-
-def line(error: BaseException) -> str:
-    """An exception in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        _wandb().sdk.wandb_setup.singleton()._connection._cleanup()
 
 
 def _wandb() -> Any:
@@ -186,19 +178,3 @@ def _summary(trial: Trial) -> dict[str, Any]:
                 told[f"{name}_low"], told[f"{name}_high"] = trial.result.intervals[name]
         told["best_epoch"] = trial.result.details.get("best_epoch")
     return told
-
-
-def _trouble(wandb: Any) -> str:
-    """Why W&B cannot be reached with the key at hand, or "". Takes about 15 s at most."""
-    server = wandb.setup().settings.base_url
-    try:
-        urlopen(server, timeout=5).close()
-    except HTTPError:
-        pass  # an answer, which is all that is asked for
-    except OSError as error:
-        if not isinstance(getattr(error, "reason", None), SSLError):  # W&B brings its own roots
-            return f"{server} cannot be reached ({getattr(error, 'reason', error)})"
-    try:
-        return "" if wandb.login(prompt=False, verify=True) else "there is no API key"
-    except Exception as error:
-        return line(error)

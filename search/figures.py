@@ -17,6 +17,7 @@ from search.trial import Trial
 from spaces import OBJECTIVES
 
 TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}
+LABELLED = 12  # front members up to which each shows its number
 SHOWN = 8  # curves drawn at first; the legend switches the others on
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#000000", "#E69F00")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "pentagon")
@@ -28,7 +29,8 @@ def front(view: View) -> go.Figure:
     best = view.front()
     numbers = {trial.number for trial in best}
     others = [t for t in view.having("finished") if t.number not in numbers]
-    figure = _figure("Natural accuracy (%)", f"Attacked score ({_unit(view)})")
+    top = 100 * len(view.header.get("battery", ())) or 100
+    figure = _figure("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
     if others:
         grey = {"color": _GREY, "size": 7}
         figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))
@@ -40,11 +42,14 @@ def front(view: View) -> go.Figure:
         marker = {
             "color": [trial.number for trial in best], "colorscale": "Viridis",
             "cmin": 0, "cmax": max(1, *view.trials), "size": 12,
-            "colorbar": {"title": {"text": "trial"}, "thickness": 12, "outlinewidth": 0},
+            "colorbar": {"title": {"text": "trial"}, "thickness": 12, "outlinewidth": 0,
+                         "dtick": -(-len(view.trials) // 8)},
             "line": {"color": _INK, "width": 1},
         }  # fmt: skip
-        figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=True))
-    return figure.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"})
+        few = len(best) <= LABELLED
+        figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=few))
+    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
+    return figure.update_layout(legend=legend, height=520)
 
 
 def curves(view: View) -> go.Figure:
@@ -162,16 +167,12 @@ def _bars(
     values: list[float], intervals: list[tuple[float, float]], scale: float = 1
 ) -> dict[str, Any]:
     """Plotly's error bars: distances up and down, never negative."""
+    spans = list(zip(values, intervals, strict=True))
     return {
-        "type": "data",
-        "symmetric": False,
-        "array": [max(0.0, scale * h - v) for v, (_, h) in zip(values, intervals, strict=True)],
-        "arrayminus": [
-            max(0.0, v - scale * w) for v, (w, _) in zip(values, intervals, strict=True)
-        ],
-        "thickness": 1,
-        "width": 3,
-    }
+        "type": "data", "symmetric": False, "thickness": 1, "width": 3,
+        "array": [max(0.0, scale * high - value) for value, (_, high) in spans],
+        "arrayminus": [max(0.0, value - scale * low) for value, (low, _) in spans],
+    }  # fmt: skip
 
 
 def _series(n: int, best: list[Trial]) -> dict[str, Any]:
@@ -196,8 +197,3 @@ def _figure(x: str, y: str) -> go.Figure:
         "hoverlabel": {"bgcolor": "white", "font": {"color": _INK}, "align": "left"},
         "showlegend": True,
     })  # fmt: skip
-
-
-def _unit(view: View) -> str:
-    attacks = len(view.header.get("battery", ()))
-    return f"sum over {attacks} attacks, points" if attacks > 1 else "points"

@@ -1,4 +1,7 @@
-"""How W&B is to be used, told without loading it: what was asked for, and is there a key."""
+"""How W&B is to be used: what was asked for, is there a key, does the server take it.
+
+Nothing here loads W&B itself.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import configparser
 import netrc
 import os
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline",
@@ -36,6 +40,35 @@ def resolve_mode(flag: str) -> tuple[str, str]:
     if source := _key():
         return "online", f"W&B is online, with the key from {source}."
     return "offline", "W&B is offline, because no key is configured (wandb login stores one)."
+
+
+def trouble_with(wandb: Any) -> str:
+    """Why the loaded `wandb` cannot log in, or ""; takes about 15 s at most.
+
+    The server is asked first, because W&B tries for long where nobody answers.
+    """
+    from ssl import SSLError
+    from urllib.error import HTTPError
+    from urllib.request import urlopen
+
+    server = wandb.setup().settings.base_url
+    try:
+        urlopen(server, timeout=5).close()
+    except HTTPError:
+        pass  # an answer, which is all that is asked for
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, SSLError):  # W&B brings its own roots
+            return f"{server} cannot be reached ({reason})"
+    try:
+        return "" if wandb.login(prompt=False, verify=True) else "there is no API key"
+    except Exception as error:
+        return one_line(error)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one short line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _key() -> str:

@@ -25,7 +25,8 @@ def alive() -> list[Mapping[str, Any]]:
 def on_each_node(task: Any, *arguments: Any, seconds: float = 60.0) -> dict[str, Any]:
     """What `task(*arguments)` returns on each node, by the node's name and address.
 
-    An error takes the place of an answer, also where a node does not answer in time.
+    An error takes the place of an answer, also where a node does not answer in time. A node that
+    has gone in the meantime is left out.
     """
     remote = ray.remote(num_cpus=0, max_retries=0)(task)
     answers = {}
@@ -36,12 +37,15 @@ def on_each_node(task: Any, *arguments: Any, seconds: float = 60.0) -> dict[str,
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         name = name if name not in answers else f"{name} {node['NodeID'][:6]}"
         answers[name] = remote.options(scheduling_strategy=here).remote(*arguments)
-    return {name: _answer(reference, seconds) for name, reference in answers.items()}
+    heard = {name: _answer(reference, seconds) for name, reference in answers.items()}
+    return {name: answer for name, answer in heard.items() if answer is not None}
 
 
 def _answer(reference: Any, seconds: float) -> Any:
     try:
         return ray.get(reference, timeout=seconds)
+    except ray.exceptions.TaskUnschedulableError:
+        return None
     except (ray.exceptions.RayError, OSError) as error:
         late = isinstance(error, ray.exceptions.GetTimeoutError)
         return ClusterError(f"no answer in {seconds:.0f} s" if late else one_line(error))

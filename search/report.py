@@ -42,11 +42,11 @@ def _facts(view: View) -> str:
     head, scale = view.header, view.header.get("scale", {})
     known = [(len(view.having(state)), state) for state in STATES]
     counts = ", ".join(f"{n} {state}" for n, state in known if n or state == "finished")
-    area = hypervolumes(view)
+    area, best = hypervolumes(view), len(view.front())
     facts = {
         "Study": head.get("name", ""),
         "Trials": f"{counts}, of {head.get('trials', '?')} planned",
-        "Front": f"{len(view.front())} trials, hypervolume {area[-1]:.3f}" if area else "none yet",
+        "Front": f"{best} trial{'s' * (best > 1)}, hypervolume {area[-1]:.3f}" if area else "none",
         "Data": head.get("data", scale.get("data", "")),
         "Scale": f"{scale.get('name', '')}, {scale.get('epochs', '?')} epochs a trial",
         "Elapsed": duration(view.elapsed),

@@ -26,7 +26,6 @@ from search.trial import Trial
 from spaces import Choice, Float, Knob, Params, Space, Value
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def propose(space: Space, view: View, *, seed: int, start: int) -> tuple[Params, str]:
@@ -60,9 +59,11 @@ def _sobol(space: Space, index: int, seed: int) -> Params:
 
 
 def _tpe(space: Space, trials: Sequence[Trial], seed: int) -> Params:
-    sampler = optuna.samplers.TPESampler(
-        multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
+        sampler = optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
+        )
     study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
     study.add_trials([optuna_trial(space, trial) for trial in trials])
     ask = study.ask()

@@ -62,7 +62,7 @@ def session(options: Options) -> int:
       The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 143
       terminated.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         try:
             machine = stack.enter_context(_machine(options))
@@ -301,7 +301,7 @@ def _search(console: Console, job: Job) -> int:
         job.mode,
         job.options.wandb_project,
         job.options.wandb_entity,
-        say=lambda line: console.print(escape(line), soft_wrap=True),
+        say=lambda line: console.print(escape(line)),
     )
     study.ledger.readers += [live, tracker, _Pages(job.folder), _tidy(job.folder)]
     with stop.listening():
@@ -382,13 +382,13 @@ def _wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int)
             soft_wrap=True,
             markup=False,
         )
-    console.print(f"report   {folder / 'report.html'}", soft_wrap=True, markup=False)
+    console.print(f"report   {folder / 'report.html'}", markup=False)
     if members:
-        console.print(f"weights  {folder / 'front'}/", soft_wrap=True, markup=False)
+        console.print(f"weights  {folder / 'front'}/", markup=False)
     if where := tracker.where():
-        console.print(f"W&B      {where}", soft_wrap=True, markup=False)
+        console.print(f"W&B      {where}", markup=False)
     if note:
-        console.print(f"go on    python launch.py --resume {folder}", soft_wrap=True, markup=False)
+        console.print(f"go on    python launch.py --resume {folder}", markup=False)
 
 
 def _copy_front(view: View, folder: Path) -> None:

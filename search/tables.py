@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.ledger import View
-from search.pareto import hypervolume
+from search.pareto import front, hypervolume
 from search.trial import Trial
 from spaces import OBJECTIVES
 
@@ -65,8 +65,13 @@ def hypervolumes(view: View) -> list[float]:
     """
     done = sorted(view.having("finished"), key=lambda trial: trial.ended)
     full = 100.0 * max(1, len(view.header.get("battery", ())))
-    points = [(t.result.point[0], t.result.point[1] / full) for t in done if t.result]
-    return [hypervolume(points[: n + 1], (0.0, 0.0)) for n in range(len(points))]
+    best: list[tuple[float, float]] = []
+    area: list[float] = []
+    for natural, attacked in (trial.result.point for trial in done if trial.result):
+        best.append((natural, attacked / full))
+        best = [point for point, on in zip(best, front(best), strict=True) if on]
+        area.append(hypervolume(best, (0.0, 0.0)))
+    return area
 
 
 def write(path: Path, text: str) -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, final
 
-from search.board import ENDS, Board, abandon, line
+from search.board import ENDS, Board, abandon
 from search.ledger import Event, View
-from search.login import resolve_mode
+from search.login import one_line, resolve_mode
 from search.trial import Trial
 
 __all__ = ["Tracker", "resolve_mode", "study_id"]
@@ -112,7 +112,9 @@ class Tracker:
         except Exception as error:  # W&B may raise anything; the search must not hear of it
             if not self._off:
                 self._off = True
-                self._say(f"W&B tracking is off: {line(error)}")
+                self._say(f"W&B tracking is off: {one_line(error)}")
+            if self._board.mode == "online":
+                abandon()
 
     def _sync(self, pattern: str, option: str = "") -> str:
         return f"wandb sync {option}{shlex.quote(str(self._folder / 'wandb'))}/{pattern}"

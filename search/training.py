@@ -41,6 +41,7 @@ class Training:
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
         """Train, watch each epoch, keep the best, attack it at the end."""
+        torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums wherever it runs
         recipe = self.recipe(params)
         memory = _recall(folder / STATE)
         yield from memory.told

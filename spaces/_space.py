@@ -35,6 +35,10 @@ class Float:
         """Whether `value` is one this knob can take."""
         return _is_number(value) and self.low <= float(value) <= self.high
 
+    def parse(self, text: str) -> Value:
+        """The value that a text names; raises ValueError where it names none."""
+        return _parsed(self, float, text)
+
     def at(self, u: float) -> Value:
         """The value at position `u` in [0, 1) of the range."""
         if self.log:
@@ -61,6 +65,10 @@ class Int:
         """Whether `value` is one this knob can take."""
         return _is_number(value) and float(value).is_integer() and self.low <= value <= self.high  # type: ignore[operator]
 
+    def parse(self, text: str) -> Value:
+        """The value that a text names; raises ValueError where it names none."""
+        return _parsed(self, int, text)
+
     def at(self, u: float) -> Value:
         """The value at position `u` in [0, 1) of the range."""
         if self.log:
@@ -86,6 +94,10 @@ class Choice:
     def holds(self, value: Value) -> bool:
         """Whether `value` is one of the options."""
         return value in self.options
+
+    def parse(self, text: str) -> Value:
+        """The option that a text names; raises ValueError where it names none."""
+        return _parsed(self, {str(option): option for option in self.options}.__getitem__, text)
 
     def at(self, u: float) -> Value:
         """The value at position `u` in [0, 1) of the options."""
@@ -154,6 +166,16 @@ class Space:
         """12 hex digits that change whenever a knob does."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _parsed(knob: Knob, read: Callable[[str], Value], text: str) -> Value:
+    try:
+        value = read(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{text!r} is not one of {knob}") from None
+    if not knob.holds(value):
+        raise ValueError(f"{text} is outside {knob}")
+    return value
 
 
 def _is_number(value: Value) -> bool:

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from views import build, events, header
+from views import build, events
 
 from search.importance import importance
 from search.ledger import View
@@ -195,7 +195,3 @@ def test_a_browser_draws_it_without_errors_and_without_requests(tmp_path, browse
     assert [url for url in asked if url.startswith(("http", "ws"))] == []
     share = "return document.querySelectorAll('[data-title^=Share]').length"
     assert browser.execute_script(share) == 0
-
-
-def test_the_header_used_here_is_like_a_real_one():
-    assert {"id", "name", "space", "question", "knobs", "scale", "battery"} <= set(header())

@@ -1,0 +1,24 @@
+"""A cluster of two nodes on this machine: prints its address, drops a node for each line it reads."""
+
+import sys
+
+from search.quiet import ray  # noqa: F401
+
+# isort: split
+from ray.cluster_utils import Cluster
+
+
+def main() -> None:
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
+    second = cluster.add_node(num_cpus=1, wait=True)
+    print(f"ADDRESS {cluster.address}", flush=True)
+    for _ in sys.stdin:
+        cluster.remove_node(second, allow_graceful=False)
+        print("REMOVED", flush=True)
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
