@@ -41,7 +41,7 @@ EXAMPLES = """
 click.rich_click.TEXT_MARKUP = "rich"
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """Seconds, written as 90s, 45m, 2h or 1h30m."""
 
     name = "duration"
@@ -148,9 +148,9 @@ PLAN, SIZE, WHERE, RECORD = "What to search", "How much", "Where it runs", "What
 def main(list_: bool, **given: Any) -> int:
     """Search for robust image classifiers: adversarial training, honest attacks, Optuna on Ray.
 
-    Every trial trains a net against attacks, keeps its best epoch and is attacked by a battery. The
-    search trades natural accuracy against the [bold]aggregated attacked score[/], the sum of the
-    attacked accuracies in percent, and ends with the Pareto front, its weights and a page to look at.
+    Every trial trains a net against attacks, keeps its best epoch and meets a battery of attacks.
+    The search trades natural accuracy against the [bold]aggregated attacked score[/], the sum of
+    the attacked accuracies in percent, and ends with the Pareto front, its weights and a page.
     """
     if list_:
         from search.catalogue import print_spaces

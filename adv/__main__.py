@@ -27,21 +27,28 @@ _DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<cl
 def adv() -> None:
     """Train one robust net, attack it, judge it.
 
-    The recipe comes from a space of the project and values for its knobs, the net from a checkpoint.
+    The recipe comes from a space and values for its knobs, the net from a checkpoint.
     """
 
 
 @adv.command()
 @click.option("--space", required=True, metavar="NAME", help="The space that makes the recipe.")
 @click.option(
-    "--set", "points", multiple=True, metavar="KNOB=VALUE", help="A knob's value; one for each knob."
+    "--set",
+    "points",
+    multiple=True,
+    metavar="KNOB=VALUE",
+    help="A knob's value; one for each knob.",
 )
 @click.option("--data", metavar="NAME", help=f"{_DATA} Default: the scale's.")
 @click.option("--scale", default="laptop", show_default=True, help="laptop or full.")
 @click.option("--epochs", type=COUNT, help="Default: the scale's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="The checkpoint, NAME.safetensors."
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The checkpoint, NAME.safetensors.",
 )
 def train(
     space: str,
@@ -54,7 +61,7 @@ def train(
 ) -> None:
     """Train a net adversarially and keep its best epoch.
 
-    python -m adv train --space rse_sigmas --set sigma_init=0.2 --set sigma_inner=0.1 --out rse.safetensors
+    python -m adv train --space rse_sigmas --set sigma_init=0.2 --out rse.safetensors
     """
     import spaces
 
@@ -150,7 +157,9 @@ def evaluate(
 @_images
 @click.option("--attack", default="pgd", show_default=True, metavar="pgd|fgsm")
 @click.option("--norm", default="linf", show_default=True, metavar="linf|l2")
-@click.option("--eps", type=click.FloatRange(min=0), default=8 / 255, help="Radius. Default: 8/255.")
+@click.option(
+    "--eps", type=click.FloatRange(min=0), default=8 / 255, help="Radius. Default: 8/255."
+)
 @click.option("--steps", type=COUNT, default=20, show_default=True)
 @click.option("--step", type=click.FloatRange(min=0, min_open=True), help="Default: eps / 4.")
 @click.option("--restarts", type=COUNT, default=1, show_default=True)
@@ -238,7 +247,7 @@ def _restore(
     if list(loaded.classes) != classes:
         raise ValueError(f"{checkpoint} knows {len(classes)} classes, {loaded.name} has others")
     part: Split = getattr(loaded, split)
-    net = net.to(default_device(), memory_format=torch.channels_last)
+    net = net.to(default_device()).to(memory_format=torch.channels_last)
     return net, card, part.head(images or len(part))
 
 
@@ -256,7 +265,9 @@ def _show(score: Score, checkpoint: Path, card: Mapping[str, Any], split: str) -
                      for k, v in card["params"].items())  # fmt: skip
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{checkpoint}  {card['space']} {knobs}", markup=False)
-    how = f"{score.draws} draws a gradient, {score.votes} votes" if score.votes > 1 else "not random"
+    how = (
+        f"{score.draws} draws a gradient, {score.votes} votes" if score.votes > 1 else "not random"
+    )
     console.print(f"{score.images} {split} images, 95 % Wilson intervals, {how}\n")
     table = Table(box=None)
     for column in ("attack", "eps", "accuracy", "interval"):
@@ -275,7 +286,7 @@ def _show(score: Score, checkpoint: Path, card: Mapping[str, Any], split: str) -
 
 
 def _point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
-    """The point that `KNOB=VALUE` pairs name; a space's first known point fills what is left out."""
+    """The point that `KNOB=VALUE` pairs name; the first known point fills what is left out."""
     given: dict[str, str] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")

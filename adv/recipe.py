@@ -68,7 +68,7 @@ class Curriculum:
       pace: step length relative to eps.
       fraction: share of each batch that is attacked, in [0, 1].
       most_steps: a cap on `steps`, None for no cap. With fewer steps the pace grows, up to 1, so
-        that `steps * pace` stays what it was.
+        that `steps * pace` stays what it was, or 2.5, whichever is less.
     """
 
     eps: Schedule = field(default_factory=lambda: Ramp(0.01, 0.1))
@@ -83,7 +83,7 @@ class Curriculum:
         capped = min(steps, self.most_steps or steps)
         pace = at(self.pace, t)
         if capped < steps:
-            pace = min(1.0, pace * steps / capped, max(pace, 2.5 / capped))
+            pace = max(pace, min(1.0, pace * steps / capped, 2.5 / capped))
         fraction = at(self.fraction, t)
         if not 0 <= fraction <= 1:
             raise ValueError(f"the attacked fraction lies in [0, 1], got {fraction}")
@@ -130,7 +130,7 @@ class Recipe:
 def build(recipe: Recipe, classes: int, seed: int) -> nn.Module:
     """The untrained net of a recipe, defended; torch's global generator comes out untouched."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # `torch.manual_seed` reseeds the GPUs' too
         net = recipe.net(classes)
         for defence in recipe.defences:
             net = defence(net)

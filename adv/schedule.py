@@ -1,4 +1,4 @@
-"""How settings change while a net trains: a number, or a function of t, the share of epochs done."""
+"""How settings change while a net trains: numbers, or functions of t, the share of epochs done."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Piecewise:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Linear from 0 to 1 at t = `peak`, then linear to 0 (Smith and Topin 2017): a learning rate."""
+    """Linear from 0 to 1 at t = `peak`, then to 0 again (Smith and Topin 2017): a learning rate."""
 
     peak: float = 0.25
 

@@ -71,7 +71,8 @@ class Score:
         standing = np.minimum.accumulate(self.ok[[0, *(order + 1).tolist()]].numpy(), axis=0)
         if radii[-1] == 0:
             return self.natural_accuracy
-        return float(np.trapezoid(standing.mean(1), radii) / radii[-1])
+        last = np.append(np.diff(radii) > 0, True)  # of several attacks at one radius
+        return float(np.trapezoid(standing.mean(1)[last], radii[last]) / radii[-1])
 
     @property
     def natural_interval(self) -> Interval:

@@ -41,7 +41,13 @@ class Epoch:
     _training: _Training = field(repr=False)
 
     def state(self) -> dict[str, Any]:
-        """A copy of everything that training goes on from; `torch.save` takes it."""
+        """A copy of everything that training goes on from; `torch.save` takes it.
+
+        Raises:
+          ValueError: the next epoch has begun, so this one's weights are gone.
+        """
+        if self._training.begun != self.number:
+            raise ValueError(f"epoch {self.number} is gone: take its state before the next begins")
         return self._training.state(self.number)
 
 
@@ -68,8 +74,10 @@ def train(
       An `Epoch` after each pass over the data.
 
     Raises:
-      ValueError: `state` is of another recipe or seed.
+      ValueError: no images, or `state` is of another recipe or seed.
     """
+    if not len(data):
+        raise ValueError("there is no image to train on")
     training = _Training(recipe, data.to(device), classes, seed, torch.device(device))
     done = training.restore(state) if state is not None else 0
     for epoch in range(done, recipe.epochs):
@@ -86,11 +94,12 @@ class _Training:
         self, recipe: Recipe, data: Split, classes: int, seed: int, device: torch.device
     ) -> None:
         self.recipe, self.data, self.seed = recipe, data, seed
+        self.begun = 0
         self.net = build(recipe, classes, seed)
         for module in self.net.modules():
             if isinstance(module, Normalize):
                 module.fit(data.images)
-        self.net = self.net.to(device, memory_format=torch.channels_last)
+        self.net = self.net.to(device).to(memory_format=torch.channels_last)
         self.optimizer = recipe.optimizer(self.net)
         self.stream = Stream(seed + 1)
         attach(self.net, self.stream)
@@ -99,6 +108,7 @@ class _Training:
         )
 
     def epoch(self, epoch: int) -> dict[str, float]:
+        self.begun = epoch + 1
         lesson = self.recipe.curriculum(epoch / self.recipe.epochs)
         order = torch.randperm(len(self.data), generator=self.order)
         batches = order.split(self.recipe.batch)
@@ -163,7 +173,8 @@ class _Training:
         if (state["recipe"], state["seed"]) != (repr(self.recipe), self.seed):
             raise ValueError("this state belongs to another recipe or seed")
         self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # Copied: the optimiser would go on in the very tensors it is given.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.stream.restore(state["stream"])
         for generator, saved in zip(
             (self.order, self.draws, self.starts), state["generators"], strict=True

@@ -23,6 +23,7 @@ from search.quiet import ray
 
 GIGABYTE = 1 << 30
 EXCLUDED = ["runs", "data", ".git", ".venv", "tests", "docs", "benchmarks", "wandb", "__pycache__"]
+SHIPPED = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)  # what workers elsewhere need of our settings
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ def connect(address: str | None, *, project: Path) -> Cluster:
             _start()
         else:
             _join(_answering(address), project)
-            check_versions()
+            try:
+                check_versions()
+            except ClusterError:
+                disconnect()
+                raise
     nodes = alive()
     return Cluster(
         nodes=len(nodes),
@@ -68,7 +73,8 @@ def connect(address: str | None, *, project: Path) -> Cluster:
 def disconnect() -> None:
     """Leave the cluster: our workers end everywhere, and so does a cluster of our own."""
     node = ray._private.worker._global_node
-    for kind, started in (node.all_processes if node else {}).items():
+    processes: dict[str, list[Any]] = node.all_processes if node else {}
+    for kind, started in processes.items():
         for info in () if kind in ("raylet", "gcs_server") else started:
             info.process.kill()  # Ray gives each a second for a SIGTERM that _start has blocked
     ray.shutdown()
@@ -121,13 +127,14 @@ def _answering(address: str) -> str:
 
 
 def _join(target: str, project: Path) -> None:
-    environment: dict[str, Any] = {"working_dir": str(project), "excludes": EXCLUDED}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-        environment = {}  # `ray job submit` has shipped the code, and refuses a second copy
+    # Anyone on the cluster can list this environment: no key, no password goes in here.
+    environment: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in SHIPPED}}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # `ray job submit` ships the code itself
+        environment |= {"working_dir": str(project), "excludes": EXCLUDED}
     try:
         ray.init(
             address=target,
-            runtime_env=environment or None,
+            runtime_env=environment,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )

@@ -79,7 +79,7 @@ class View:
 
 
 class Ledger:
-    """The open ledger of a run folder: `append` writes an event, folds it into `view`, tells readers.
+    """The open ledger of a run: `append` writes an event, folds it into `view`, tells readers.
 
     Raises LedgerError where another driver holds it, or where it is of a newer format.
     """
@@ -96,8 +96,9 @@ class Ledger:
             raise LedgerError(f"{path.parent} is in use by another launch.py") from None
         try:
             end = 0
-            for event, end in _events(path):
+            for event, after in _events(path):
                 self.view.apply(event)
+                end = after
         except LedgerError:
             self._file.close()
             raise

@@ -65,7 +65,7 @@ class Live:
             self.console.print(line, soft_wrap=True)
 
     def _line(self, event: Event, view: View) -> str:
-        """What a plain log says of an event, "" for nothing; a terminal is told of failures only."""
+        """What a plain log says of an event, "" for nothing; a terminal hears of failures only."""
         kind = event["event"]
         text = ""
         if kind == "failed":

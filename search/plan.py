@@ -65,7 +65,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         have = "a GPU" if machine.gpus > 0 else "no GPU"
         reason = f"{machine.where} has {have}"
     else:
-        chosen, reason = options.scale, "as asked for"
+        chosen, reason = options.scale, "you asked for it"
     space = spaces.load(options.space)
     changes: dict[str, Any] = dict(space.scale)
     if space.scale and options.scale == "auto":
@@ -80,11 +80,12 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
     if machine.gpus == 0 and options.gpus_per_trial is None:
         changes["gpus"] = 0.0
     scale = spaces.scale(chosen, **changes)
-    scale = replace(scale, data=_data_name(options.data or scale.data))
+    scale = replace(scale, data=data_name(options.data or scale.data))
     return Plan(options.space, scale, reason, scale.data, scale.trials, options.seed or 0, name)
 
 
-def _data_name(name: str) -> str:
+def data_name(name: str) -> str:
+    """A known data set as it is, a folder by its absolute path."""
     return name if name in datasets.NAMES else str(Path(name).expanduser().absolute())
 
 
@@ -167,15 +168,15 @@ def print_plan(console: Console, plan: Plan, notes: Mapping[str, str]) -> None:
     images = _train_images(scale)
     train, attack = _gradient_steps(plan, images)
     rows = {
-        "data": f"{plan.data}: {images:,} training images, {scale.images:,} validation images score "
-        f"a trial, {scale.watch_images:,} others watch its epochs; test images stay untouched",
-        "trials": f"{plan.trials}, {scale.epochs} epochs each, batch {scale.batch}, seed {plan.seed}",
+        "data": f"{plan.data}: {images:,} training images, {scale.images:,} validation images "
+        f"score a trial, {scale.watch_images:,} others watch its epochs; no test image is touched",
+        "trials": f"{plan.trials} of {scale.epochs} epochs, batch {scale.batch}, seed {plan.seed}",
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
         f"{scale.draws} draws a gradient, {scale.votes} votes",
         **notes,
         "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "
-        f"{scale.batch}, up to {attack:,} to watch and attack it), {plan.trials * (train + attack):,} "
-        "in all",
+        f"{scale.batch}, up to {attack:,} to watch and attack it), "
+        f"{plan.trials * (train + attack):,} in all",
     }
     grid = Table.grid(padding=(0, 2))
     for label, text in rows.items():

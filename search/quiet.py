@@ -9,7 +9,7 @@ SETTINGS = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # the raylet's messages, which log_to_driver does not stop
     "RAY_enable_metrics_collection": "0",  # no dashboard, so nobody to send metrics to
     "RAY_prestart_worker_first_driver": "0",  # trials get workers of their own
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as Ray will do by default, without the warning
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU sees none
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }

@@ -83,7 +83,7 @@ def _suggest(ask: optuna.Trial, name: str, knob: Knob) -> None:
 
 
 def optuna_trial(space: Space, trial: Trial) -> FrozenTrial:
-    """A trial as Optuna sees it. One that was stopped early or failed has no value to learn from."""
+    """A trial as Optuna sees it; one that was stopped or failed has no value to learn from."""
     states = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
     return create_trial(
         params=dict(trial.params),

@@ -41,7 +41,7 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note SIGINT and SIGTERM instead of dying of them; a second one ends the process at once."""
+        """Note SIGINT and SIGTERM instead of dying of them; a second one ends the process."""
         before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
         try:
             yield

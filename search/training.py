@@ -114,7 +114,7 @@ class Training:
         if net is None:  # all epochs were trained before this session
             net = build(recipe, len(self.data.classes), seed)
             load_weights(net, memory.training["net"] if memory.training else {})
-        net = net.to(device, memory_format=torch.channels_last)
+        net = net.to(device).to(memory_format=torch.channels_last)
         split = self.data.validation.head(self.scale.images)
         last_epoch = memory.told[-1].epoch
         last = evaluate(net, split, self.scale.battery())

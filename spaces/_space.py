@@ -63,7 +63,7 @@ class Int:
 
     def holds(self, value: Value) -> bool:
         """Whether `value` is one this knob can take."""
-        return _is_number(value) and float(value).is_integer() and self.low <= value <= self.high  # type: ignore[operator]
+        return isinstance(value, int) and _is_number(value) and self.low <= value <= self.high
 
     def parse(self, text: str) -> Value:
         """The value that a text names; raises ValueError where it names none."""
@@ -118,7 +118,7 @@ class Space:
     `question` is one line. `build(**params)` makes the `adv.Recipe` of a point. `known` are the
     points to try first, such as a published setting. A knob with `when={"model": "bignet"}`
     exists only at points where the knob `model` has that value; it comes after that knob.
-    `scale` changes settings of whatever `Scale` is chosen, for a space that needs a size of its own.
+    `scale` changes settings of the `Scale` that is chosen, for a space that needs its own size.
     """
 
     question: str

@@ -6,6 +6,8 @@ The report's nets under its curriculum: BaseNet (62,006 parameters) and BigNet (
 whose width multiplies every hidden dimension. The report's two settings come first.
 """
 
+from __future__ import annotations
+
 import adv
 from spaces import Choice, Float, Int, Space
 

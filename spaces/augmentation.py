@@ -7,6 +7,8 @@ The report's table 1 found BigNet best with the horizontal flip alone (169 again
 the laptop scale answers for crop and jitter only.
 """
 
+from __future__ import annotations
+
 import adv
 from spaces import Float, Int, Space
 

@@ -5,6 +5,8 @@
 BaseNet with a little noise on a handful of digits, two epochs, a battery of one step each.
 """
 
+from __future__ import annotations
+
 import adv
 from spaces import Float, Space
 

@@ -1,4 +1,4 @@
-"""What all tests share: a Ray that a test starts is quiet, and needs nothing from the user's home."""
+"""What all tests share: a Ray that a test starts takes no settings from the user."""
 
 from pathlib import Path
 

@@ -83,7 +83,7 @@ class Iterative(Attack):
     ) -> Tensor:
         check_images(x, y)
         if self.ball.eps == 0 or len(x) == 0:
-            return x.detach().float()
+            return x.detach().float().clone()
         with frozen(model):
             state = self.start(x.detach().float(), y, generator or _DEFAULT)
             for _ in range(self.steps):
@@ -99,7 +99,8 @@ def begin(clean: Tensor, labels: Tensor, adv: Tensor, generator: torch.Generator
 def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of the summed cross-entropy with respect to the images alone.
 
-    Summed, not averaged, so that an image's gradient does not depend on the batch around it.
+    Summed, not averaged, so that an image's gradient does not depend on the batch around it. Where
+    it is not a number it counts as 0: an image must stay an image.
 
     Returns:
       The gradient [n, c, h, w], and [n] booleans: which images are misclassified here.
@@ -109,7 +110,7 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tens
         logits = model(x).float()
         loss = F.cross_entropy(logits, y, reduction="sum")
         (gradient,) = torch.autograd.grad(loss, x)
-    return gradient, logits.detach().argmax(1) != y
+    return gradient.nan_to_num(0.0), logits.detach().argmax(1) != y
 
 
 def check_images(x: Tensor, y: Tensor) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 TINY = 1e-12
+SMALLEST = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,9 @@ class L2(Ball):
         return torch.clamp(clean + radius * direction / (_length(direction) + TINY), 0, 1)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
+        # To a largest element of 1 first: the square of a saturated net's gradient underflows.
+        largest = gradient.flatten(1).abs().amax(1).reshape(-1, *[1] * (gradient.dim() - 1))
+        gradient = gradient / largest.clamp(min=SMALLEST)
         return adv + step * gradient / (_length(gradient) + TINY)
 
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ ball. FGSM is its first step, of full length, from the image itself.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -39,8 +40,8 @@ class PGD(Iterative):
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
-        if not self.length > 0 and self.ball.eps > 0:
-            raise ValueError(f"a step must have a length above 0, got {self.length}")
+        if self.ball.eps > 0 and not (math.isfinite(self.length) and self.length > 0):
+            raise ValueError(f"a step must have a finite length above 0, got {self.length}")
 
     @property
     def length(self) -> float:

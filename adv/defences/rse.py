@@ -17,7 +17,7 @@ from adv.randomness import Noise
 
 @dataclass(frozen=True)
 class RSE(Defence):
-    """Noise of deviation `sigma_init` before the first convolution, `sigma_inner` before the others.
+    """Noise of deviation `sigma_init` before the first convolution, `sigma_inner` before others.
 
     `sigma_init` is in pixel units, on images in [0, 1] as published: where the net begins with a
     normalisation, the noise comes before it. `sigma_inner` is in units of the activations it meets.

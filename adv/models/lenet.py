@@ -1,4 +1,4 @@
-"""BaseNet and BigNet: two 5x5 convolutions, each pooled, and three linear layers (LeCun et al. 1998).
+"""BaseNet and BigNet: two 5x5 convolutions, each pooled, three linear layers (LeCun et al. 1998).
 
 BaseNet is the small net of PyTorch's CIFAR-10 tutorial; BigNet roughly doubles each dimension.
 """

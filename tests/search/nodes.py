@@ -1,4 +1,4 @@
-"""A cluster of two nodes on this machine: prints its address, drops a node for each line it reads."""
+"""A cluster of two nodes on this machine: prints its address, drops a node when told to."""
 
 import sys
 

@@ -160,16 +160,19 @@ def two_nodes():
         process.communicate(timeout=30)
 
 
-def test_two_nodes_of_which_one_is_lost(tmp_path):
+def test_two_nodes_one_interruption_and_one_loss(tmp_path):
     with two_nodes() as (nodes, address):
-        driver = start(tmp_path, trials=4, epochs=3, gate=True, address=address, concurrent=None)
+        settings = {"trials": 4, "epochs": 3, "address": address, "concurrent": None}
+        driver = start(tmp_path, gate=True, **settings)
         until(lambda: lines(tmp_path) == 2)
+        os.killpg(driver.pid, signal.SIGINT)
+        ends(driver, code=130, seconds=30)
+        (tmp_path / "trials/0001/pid").unlink()
+        driver = start(tmp_path, gate=True, **settings)  # no worker of the last one in its way
+        until((tmp_path / "trials/0001/pid").exists)
         nodes.stdin.write("remove one\n")
         nodes.stdin.flush()
         assert nodes.stdout.readline() == "REMOVED\n"
         (tmp_path / "gate").touch()
         ends(driver, seconds=120)
         each_once(tmp_path, trials=4, epochs=3)
-        assert read(tmp_path / "ledger.jsonl").sessions
-        survivor = start(tmp_path, trials=5, epochs=3, gate=False, address=address)
-        ends(survivor)

@@ -69,7 +69,7 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path):
     content = b'{"event": "study", "time": 0, "format": 99}\n{"event": "what"}\n'
     path = put(tmp_path, content)
     for opened in (read, Ledger):
-        with pytest.raises(LedgerError, match="format 99.*update"):
+        with pytest.raises(LedgerError, match=r"format 99.*update"):
             opened(path)
     assert path.read_bytes() == content
 

@@ -87,7 +87,7 @@ def area(points):
 
 
 def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path):
-    view = play(tmp_path / "run", 12, mishaps={4: "raise"})
+    view = play(tmp_path / "run", 12, mishaps={4: "silent"})
     view.trials[5].state, view.trials[5].result = "stopped", None
     view.trials[6].state, view.trials[6].result = "running", None
     seen = [optuna_trial(SPACE, t).state for t in view.trials.values()]
@@ -96,10 +96,12 @@ def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path)
     assert set(seen[:4] + seen[7:]) == {states.COMPLETE}
 
 
-def test_a_point_that_runs_is_not_proposed_again():
-    view = View()
-    ledgerless = [propose(SPACE, view, seed=0, start=0)[0]]
-    assert ledgerless[0] == KNOWN[0]  # known points come first, whatever the start
+def test_points_that_still_run_are_not_proposed_again(tmp_path):
+    play(tmp_path / "run", 12)
+    ledger = Ledger(tmp_path / "run" / "ledger.jsonl")
+    study = Study(SPACE, ledger, trials=20, seed=0)
+    waiting = [study.suggest() for _ in range(8)]
+    assert len({tuple(t.params.items()) for t in waiting}) == 8 and study.suggest() is None
 
 
 def test_proposals_go_on_when_everything_has_failed(tmp_path):

@@ -1,0 +1,211 @@
+"""Everything between the wish and the first trial: a new run folder, or one to go on with.
+
+Whatever is wrong is found here, before anything is written: each mistake is a ValueError or an
+OSError whose message is the one line that the user sees.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from adv import load
+from search.ledger import FORMAT, Ledger, View, read
+from search.live import clock
+from search.login import resolve_mode
+from search.options import Options
+from search.plan import Machine, Plan, budget_text, data_name, header, make_plan, print_plan
+from search.study import Study
+from search.tables import write
+from search.training import Training
+from spaces import Scale
+
+LEDGER = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A search that is ready to run: its folder exists, its ledger is open."""
+
+    study: Study
+    run: Training
+    options: Options
+    folder: Path
+    header: dict[str, Any]
+    mode: str
+
+    @property
+    def scale(self) -> Scale:
+        """How big its trials are."""
+        return self.run.scale
+
+
+def dry_run(console: Console, options: Options, machine: Machine) -> None:
+    """Print the plan of a new search; start nothing, write nothing."""
+    if options.resume:
+        raise ValueError("--dry-run plans a new search: leave --resume out")
+    plan = make_plan(options, machine, options.name or _fresh_name(options))
+    _print_scale(console, plan.scale, plan.reason)
+    notes = {
+        "at once": _at_once(options, plan.scale, machine),
+        "budget": budget_text(options.budget),
+        "output": str(_free_folder(options, plan.name)),
+        "tracking": resolve_mode(options.wandb)[1],
+    }
+    print_plan(console, plan, notes)
+
+
+def prepare(console: Console, options: Options, machine: Machine) -> Job:
+    """Get a search ready.
+
+    Raises:
+      ValueError, OSError: it cannot be; nothing was left behind.
+    """
+    mode, why_mode = resolve_mode(options.wandb)
+    begin = _resumed if options.resume else _new
+    job = begin(console, options, machine, mode)
+    job.study.ledger.append("session", budget=options.budget, trials=job.study.trials)
+    console.print(
+        f"Data {escape(str(job.header['data']))}, {job.study.trials} trials of "
+        f"{job.scale.epochs} epochs, {_at_once(options, job.scale, machine)}."
+    )
+    console.print(f"Run folder {escape(str(job.folder))}. {escape(why_mode)}")
+    return job
+
+
+def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
+    plan = make_plan(options, machine, options.name or _fresh_name(options))
+    _print_scale(console, plan.scale, plan.reason)
+    _at_once(options, plan.scale, machine)
+    folder = _free_folder(options, plan.name)
+    run = _training(plan)
+    plan = replace(plan, scale=run.scale)
+    head = header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
+    folder.mkdir(parents=True)
+    try:
+        write(folder / "study.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
+        ledger = Ledger(folder / LEDGER)
+        ledger.append("study", format=FORMAT, **head)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed)
+    return Job(study, run, options, folder, head, mode)
+
+
+def _resumed(console: Console, options: Options, machine: Machine, mode: str) -> Job:
+    folder = options.resume
+    assert folder is not None
+    if not (folder / LEDGER).is_file():
+        raise ValueError(f"{folder} holds no search: there is no {LEDGER}")
+    view = read(folder / LEDGER)
+    if not view.header:
+        raise ValueError(f"{folder / LEDGER} is empty: begin anew with another --name")
+    plan = _plan_again(options, view, machine)
+    _print_scale(console, plan.scale, plan.reason)
+    _at_once(options, plan.scale, machine)
+    run = _training(plan)
+    if run.data.fingerprint != view.header["data_fingerprint"]:
+        raise ValueError(f"the data {plan.data} is not what it was when {folder} began")
+    ledger = Ledger(folder / LEDGER)
+    counts = {state: len(ledger.view.having(state)) for state in ("finished", "failed", "running")}
+    console.print(
+        f"Resuming {escape(str(folder))}: {counts['finished']} trials finished, "
+        f"{counts['failed']} failed, {counts['running']} to go on with, "
+        f"{plan.trials - len(ledger.view.trials)} to come."
+    )
+    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed)
+    return Job(study, run, options, folder, dict(view.header), mode)
+
+
+def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
+    """The plan that a run began with, with what may change between sessions."""
+    head, folder = view.header, options.resume
+    scale = Scale(**head["scale"])
+    _check_same(options, view, scale)
+    trials = options.trials or max((s["trials"] for s in view.sessions), default=head["trials"])
+    if trials < len(view.trials):
+        raise ValueError(f"--trials {trials}: {folder} has begun {len(view.trials)} trials already")
+    if options.budget is not None and options.budget <= view.elapsed:
+        raise ValueError(
+            f"the budget of {clock(options.budget)} is used up ({clock(view.elapsed)} so far): "
+            "give a larger --budget"
+        )
+    gpus = options.gpus_per_trial
+    if gpus is None:
+        gpus = scale.gpus if machine.gpus else 0.0
+    scale = replace(scale, cpus=options.cpus_per_trial or scale.cpus, gpus=gpus)
+    reason = f"{folder} began with it"
+    plan = Plan(head["space"], scale, reason, head["data"], trials, head["seed"], head["name"])
+    if plan.space.fingerprint != head["fingerprint"]:
+        raise ValueError(
+            f"the space {plan.space_name} has other knobs now than when {folder} began"
+        )
+    return plan
+
+
+def _check_same(options: Options, view: View, scale: Scale) -> None:
+    """A run goes on as it began; raise ValueError where the flags say otherwise."""
+    head = view.header
+    asked: dict[str, tuple[Any, Any]] = {
+        "--space": (options.space, head["space"]),
+        "--scale": (None if options.scale == "auto" else options.scale, scale.name),
+        "--data": (None if options.data is None else data_name(options.data), head["data"]),
+        "--epochs": (options.epochs, scale.epochs),
+        "--seed": (options.seed, head["seed"]),
+        "--name": (options.name, head["name"]),
+    }
+    for flag, (wanted, had) in asked.items():
+        if wanted not in (None, had):
+            raise ValueError(f"{options.resume} began with {flag} {had}, not {wanted}")
+    if options.out is not None:
+        raise ValueError("--resume names the folder: leave --out out")
+
+
+def _training(plan: Plan) -> Training:
+    """The run, with its data loaded; a small validation split is divided two to one."""
+    data, scale = load(plan.data), plan.scale
+    have = len(data.validation)
+    if have < scale.images + scale.watch_images:
+        images = min(scale.images, max(1, have * 2 // 3))
+        scale = replace(scale, images=images, watch_images=max(1, have - images))
+    return Training(plan.space_name, scale, data)
+
+
+def _at_once(options: Options, scale: Scale, machine: Machine) -> str:
+    """What runs at once, in words; ValueError where not even one trial fits."""
+    have = f"{machine.where} has {machine.cpus:g} CPUs and {machine.gpus:g} GPUs"
+    if options.serial:
+        return f"one at a time in this process; {have}"
+    fits = int(machine.cpus / scale.cpus + 1e-6)
+    if scale.gpus:
+        fits = min(fits, int(machine.gpus / scale.gpus + 1e-6))
+    if not fits:
+        raise ValueError(f"a trial needs {scale.cpus:g} CPUs and {scale.gpus:g} GPUs; {have}")
+    return (
+        f"{min(fits, options.concurrent or fits)} at once with {scale.cpus:g} CPUs and "
+        f"{scale.gpus:g} GPUs each; {have}"
+    )
+
+
+def _print_scale(console: Console, scale: Scale, reason: str) -> None:
+    console.print(f"Scale: [bold]{scale.name}[/], because {escape(reason)}.")
+
+
+def _fresh_name(options: Options) -> str:
+    return f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def _free_folder(options: Options, name: str) -> Path:
+    folder = (options.out or Path("runs")) / name
+    if folder.exists():
+        raise ValueError(f"{folder} exists: go on with --resume {folder}, or take another --name")
+    return folder

@@ -1,0 +1,103 @@
+"""What a search leaves behind: tables, report, the front's weights, and the last words."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from search.ledger import Event, View
+from search.live import clock, front_table
+from search.prepare import Job
+from search.report import write_report
+from search.tables import write_tables
+from search.tracking import Tracker
+from search.training import STATE
+
+REPORT_EVERY = 20.0  # seconds between two writings of the report while the search runs
+ENDS = {"finished", "failed", "stopped"}
+
+
+class Pages:
+    """A reader that keeps the tables and the report up to date while the search runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.written = folder, time.monotonic()
+
+    def __call__(self, event: Event, view: View) -> None:
+        """Write what a trial's end has changed."""
+        if event["event"] not in ENDS:
+            return
+        write_tables(view, self.folder)
+        if time.monotonic() - self.written > REPORT_EVERY:
+            write_report(view, self.folder / "report.html")
+            self.written = time.monotonic()
+
+
+class Tidy:
+    """A reader that removes what a trial needs only to go on, once it has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, event: Event, view: View) -> None:
+        """Remove the state of a trial that has ended."""
+        if event["event"] in ENDS:
+            trial = view.trials[event["trial"]]
+            (self.folder / "trials" / trial.name / STATE).unlink(missing_ok=True)
+
+
+def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) -> None:
+    """Write everything, and say what was found and where it is.
+
+    Args:
+      console: where to say it.
+      job: the search.
+      tracker: closed here.
+      note: why the search ended early, "" where it did not.
+      code: the exit status.
+    """
+    view, folder = job.study.view, job.folder
+    job.study.ledger.append("end", reason=note or "done", code=code)
+    _copy_front(view, folder)
+    write_tables(view, folder)
+    write_report(view, folder / "report.html")
+    tracker.close()
+    members = view.front()
+    lines = [
+        "",
+        f"{len(view.having('finished'))} trials finished, {len(view.having('failed'))} failed, "
+        f"{clock(view.elapsed)} in all{f'; {note}' if note else ''}.",
+        "",
+    ]
+    console.print("\n".join(lines), markup=False)
+    if members and members[0].result:
+        images = members[0].result.details.get("images", "?")
+        console.print(front_table(members))
+        console.print(
+            f"\n95 % intervals over {images} validation images. The front was chosen on them, so "
+            "expect a little\nless on new images; the test split has not been touched:\n  "
+            f"python -m adv evaluate {folder}/front/{members[0].name}.safetensors --split test\n",
+            markup=False,
+        )
+    places = {"report": str(folder / "report.html"), "W&B": tracker.where()}
+    if members:
+        places["weights"] = f"{folder / 'front'}/"
+    if note:
+        places["go on"] = f"python launch.py --resume {folder}"
+    for label, place in places.items():
+        if place:
+            console.print(f"{label:<8} {place}", markup=False)
+
+
+def _copy_front(view: View, folder: Path) -> None:
+    """The weights of the front's members, and of no others, in `front/`."""
+    target = folder / "front"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for trial in view.front():
+        weights = trial.result.details.get("weights") if trial.result else None
+        if weights and (folder / weights).is_file():
+            shutil.copyfile(folder / weights, target / f"{trial.name}.safetensors")
