@@ -79,7 +79,7 @@ class Curriculum:
 
     def __call__(self, t: float) -> Lesson:
         """The lesson at t in [0, 1)."""
-        steps = max(1, int(at(self.steps, t)))
+        steps = max(1, int(at(self.steps, t) + 1e-9))  # a cosine's 5 may be 4.999999999999999
         capped = min(steps, self.most_steps or steps)
         pace = at(self.pace, t)
         if capped < steps:

@@ -19,6 +19,7 @@ import spaces
 from adv import datasets
 from search.live import clock
 from search.options import Options
+from search.study import start_points
 from spaces import Scale, Space
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -110,6 +111,7 @@ def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[
         ],
         "trials": plan.trials,
         "seed": plan.seed,
+        "start": start_points(plan.space, plan.trials),
         "versions": versions(),
         "commit": commit(),
         "hardware": hardware(),

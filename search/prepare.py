@@ -97,7 +97,7 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed)
+    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed, start=head["start"])
     return Job(study, run, options, folder, head, mode)
 
 
@@ -122,8 +122,9 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
         f"{counts['failed']} failed, {counts['running']} to go on with, "
         f"{plan.trials - len(ledger.view.trials)} to come."
     )
-    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed)
-    return Job(study, run, options, folder, dict(view.header), mode)
+    head = dict(view.header)
+    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed, start=head["start"])
+    return Job(study, run, options, folder, head, mode)
 
 
 def _plan_again(options: Options, view: View, machine: Machine) -> Plan:

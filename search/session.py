@@ -112,4 +112,7 @@ def _run(job: Job, stop: Stop) -> None:
     from search import cluster
 
     resources = cluster.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
-    cluster.search(job.study, job.run, stop, resources)
+    try:
+        cluster.search(job.study, job.run, stop, resources)
+    finally:
+        cluster.disconnect()

@@ -25,8 +25,7 @@ class Study:
       ledger: open; its view is the state, its file the record.
       trials: how many in all, those of earlier sessions included.
       seed: of the search; trial n is trained with `seed + n`.
-      start: how many points come before the estimator; by default a third of the trials, between
-        4 and 16, and the known points at least.
+      start: how many points come before the estimator, see `start_points`.
     """
 
     def __init__(
@@ -36,7 +35,7 @@ class Study:
         self.ledger = ledger
         self.trials = trials
         self.seed = seed
-        self.start = max(min(16, max(4, trials // 3)), len(space.known)) if start is None else start
+        self.start = start_points(space, trials) if start is None else start
         self._unfinished = [trial.number for trial in ledger.view.having("running")]
 
     @property
@@ -112,6 +111,11 @@ class Study:
             self.fail(number, why(error))
         else:
             self.fail(number, "the run ended without a result")
+
+
+def start_points(space: Space, trials: int) -> int:
+    """How many points are tried before the estimator: a third, 4 to 16, all known ones at least."""
+    return max(min(16, max(4, trials // 3)), len(space.known))
 
 
 def why(error: BaseException) -> str:

@@ -320,9 +320,8 @@ def test_drawing_lends_a_stream_and_gives_the_own_back():
     twin = copy.deepcopy(net)
     with drawing(net, 8):
         lent = net(images())
-    with pytest.raises(RuntimeError, match="stop"), drawing(net, 8):
-        assert torch.equal(net(images()), lent)
-        raise RuntimeError("stop")
+    with pytest.raises(RuntimeError), drawing(net, 8):
+        net(images()[:, :, :8])
     with drawing(net, 9):
         assert not torch.equal(net(images()), lent)
     assert torch.equal(net(images()), twin(images()))

@@ -1,0 +1,279 @@
+"""The contract of every space: it finds new files by itself."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import random
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+import adv
+import spaces
+from spaces import OBJECTIVES, Choice, Float, Int, Scale, Space
+
+each = pytest.mark.parametrize("name", spaces.names())
+
+
+def points(space: Space, n: int = 20) -> list[dict]:
+    """Random points, knob by knob."""
+    draw = random.Random(7)
+    made = []
+    for _ in range(n):
+        point: dict = {}
+        for name, knob in space.knobs.items():
+            if all(point.get(key) == value for key, value in knob.when.items()):
+                point[name] = knob.at(draw.random())
+        made.append(point)
+    return made
+
+
+def test_there_are_spaces():
+    assert {"rse_sigmas", "architecture", "augmentation", "smoke"} <= set(spaces.names())
+    assert list(spaces.names()) == sorted(spaces.names())
+
+
+@each
+def test_the_docstring_asks_and_says_how(name):
+    text = spaces.docstring(name)
+    question, _, rest = text.partition("\n")
+    assert question.strip() and question.rstrip().endswith((".", "?"))
+    assert f"\n    python launch.py --space {name}\n" in rest
+    space = spaces.load(name)
+    assert isinstance(space, Space) and "\n" not in space.question and space.question
+    assert space.build.__doc__
+
+
+@each
+def test_known_points_come_first_and_are_points(name):
+    space = spaces.load(name)
+    assert space.known
+    for point in space.known:
+        space.check(point)
+    assert len({repr(point) for point in space.known}) == len(space.known)
+
+
+@each
+@pytest.mark.parametrize("size", spaces.SCALES)
+def test_points_become_nets_that_run(name, size):
+    """20 random points and the known ones, as recipes at both scales and as nets."""
+    space = spaces.load(name)
+    scale = spaces.scale(size, **space.scale)
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for point in [*space.known, *points(space)]:
+        space.check(point)
+        recipe = scale.apply(space.build(**point))
+        assert (recipe.epochs, recipe.batch) == (scale.epochs, scale.batch)
+        last = recipe.curriculum(1 - 1 / recipe.epochs).attack
+        assert scale.train_steps is None or last.steps <= scale.train_steps
+        if size == "laptop" or point in space.known:
+            net = adv.build(recipe, 10, seed=0).eval()
+            with torch.no_grad():
+                logits = net(x)
+            assert logits.shape == (2, 10) and torch.isfinite(logits).all()
+
+
+@each
+def test_equal_points_are_equal_recipes(name):
+    space = spaces.load(name)
+    recipes = [space.build(**point) for point in points(space)]
+    again = [space.build(**copy.deepcopy(point)) for point in points(space)]
+    assert recipes == again and [*map(repr, recipes)] == [*map(repr, again)]
+    assert pickle.loads(pickle.dumps(recipes)) == recipes
+    different = {repr(sorted(point.items())) for point in points(space)}
+    assert len(set(recipes)) == len(set(map(repr, recipes))) == len(different) > 10
+
+
+def narrower(knob):
+    if isinstance(knob, Choice):
+        return replace(knob, options=knob.options[::-1])
+    return replace(knob, high=knob.high - (knob.high - knob.low) / 2)
+
+
+@each
+def test_the_fingerprint_is_that_of_the_knobs(name):
+    space = spaces.load(name)
+    assert len(space.fingerprint) == 12 and int(space.fingerprint, 16) >= 0
+    assert replace(space, question="another", known=()).fingerprint == space.fingerprint
+    prints = {space.fingerprint}
+    for key, knob in space.knobs.items():
+        prints.add(replace(space, known=(), knobs={**space.knobs, key: narrower(knob)}).fingerprint)
+    assert len(prints) == 1 + len(space.knobs)
+
+
+def test_fingerprints_do_not_move():
+    """A stored search goes on only if its knobs still give the fingerprint it began with."""
+    space = Space("?", {"a": Float(0.0, 1.0), "b": Int(1, 2, when={"a": 1.0})}, build=dict)
+    assert space.fingerprint == Space("!", dict(space.knobs), build=list).fingerprint
+    assert space.fingerprint == "5e5338a2cbd0"
+
+
+@each
+def test_bad_points_are_refused_in_one_line(name):
+    space = spaces.load(name)
+    for good in points(space, 5):
+        bad = [({**good, "sigma_innner": 0.1}, "no knob 'sigma_innner' here: ")]
+        for key, knob in space.active(good):
+            bad += [({**good, key: value}, f"{key}=") for value in outside(knob)]
+            if not any(key in other.when for other in space.knobs.values()):
+                without = {k: v for k, v in good.items() if k != key}
+                bad.append((without, f"knob '{key}' is missing: {knob}"))
+        for point, said in bad:
+            with pytest.raises(ValueError, match=re.escape(said)) as error:
+                space.check(point)
+            assert "\n" not in str(error.value)
+
+
+def outside(knob):
+    if isinstance(knob, Choice):
+        return ["no\nsuch", None]
+    ends = [knob.low - 1, knob.high + 1, math.nan, math.inf, "0.1", None, True]
+    return ends + ([knob.low + 0.5, float(knob.low)] if isinstance(knob, Int) else [])
+
+
+# --- the spaces of the report ---
+
+
+def test_rse_sigmas_is_the_searched_rectangle():
+    space = spaces.load("rse_sigmas")
+    knobs = {key: (knob.low, knob.high) for key, knob in space.knobs.items()}
+    assert knobs == {"sigma_init": (0, 0.4), "sigma_inner": (0, 0.3)}
+    pairs = [(point["sigma_init"], point["sigma_inner"]) for point in space.known]
+    assert pairs == [(0.2, 0.1), (0.0, 0.0)]
+    recipe = space.build(**space.known[0])
+    assert recipe == adv.Recipe(net=adv.BigNet(), defences=(adv.RSE(0.2, 0.1),))
+    assert recipe.epochs == 60 and recipe.curriculum == adv.Curriculum()
+    assert not adv.is_random(adv.build(space.build(**space.known[1]), 10, seed=0))
+
+
+def test_width_is_a_knob_of_bignet_only():
+    space = spaces.load("architecture")
+    basenet = {"model": "basenet", "activation": "relu", "dropout": 0.0}
+    bignet = {"model": "bignet", "activation": "gelu", "dropout": 0.0, "width": 2}
+    for point in (basenet, bignet):
+        space.check(point)
+    assert "width" not in dict(space.active(basenet)) and "width" in dict(space.active(bignet))
+    with pytest.raises(ValueError, match="no knob 'width' here: model, activation, dropout"):
+        space.check({**basenet, "width": 2})
+    with pytest.raises(ValueError, match="knob 'width' is missing: 1 to 4, when model = bignet"):
+        space.check({k: v for k, v in bignet.items() if k != "width"})
+    assert {len(point) for point in points(space)} == {3, 4}
+
+
+def test_the_objectives_are_properties_of_a_score():
+    assert all(isinstance(getattr(adv.Score, name), property) for name in OBJECTIVES)
+
+
+# --- knobs ---
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [Float(-1, 3), Float(1e-4, 1.0, log=True), Int(2, 5), Int(1, 1000, log=True), Choice(("a", 2))],
+    ids=repr,
+)
+def test_positions_fill_a_knob_and_nothing_else(knob):
+    values = [knob.at(i / 1000) for i in range(1000)] + [knob.at(1 - 2**-53)]
+    assert all(knob.holds(value) for value in values)
+    assert all(knob.parse(str(value)) == value for value in values)
+    if isinstance(knob, Float):
+        middle = math.sqrt(knob.low * knob.high) if knob.log else (knob.low + knob.high) / 2
+        assert values[0] == knob.low and values[-1] == pytest.approx(knob.high)
+        assert values[500] == pytest.approx(middle)
+    elif isinstance(knob, Int):
+        assert (min(values), max(values)) == (knob.low, knob.high)
+        assert {type(value) for value in values} == {int}
+        if not knob.log:
+            assert {values.count(value) for value in (2, 3, 4)} == {250}
+    else:
+        assert values.count("a") == 500
+
+
+@pytest.mark.parametrize(
+    ("knob", "text"),
+    [
+        *((Float(0, 1), text) for text in ("2", "x", "", "nan", "inf", "-0.1")),
+        *((Int(1, 4), text) for text in ("5", "1.5", "2.0", "")),
+        (Choice(("a", "b")), "c"),
+    ],
+)
+def test_texts_that_name_no_value(knob, text):
+    with pytest.raises(ValueError, match=r"is not one of|is outside") as error:
+        knob.parse(text)
+    assert str(knob) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Float(1, 1), "a range goes up, got 1 to 1"),
+        (lambda: Float(0, math.inf), "a range goes up"),
+        (lambda: Float(0, 1, log=True), "starts above 0, got 0"),
+        (lambda: Int(3, 2), "a range goes up"),
+        (lambda: Int(0, 8, log=True), "starts above 0"),
+        (lambda: Choice(()), "needs different options"),
+        (lambda: Choice(("a", "a")), "needs different options"),
+        (lambda: Space("?", {"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2)}, dict), "come first"),
+        (lambda: Space("?", {"a": Int(1, 2)}, dict, known=({"a": 3},)), "a=3 is outside 1 to 2"),
+    ],
+)
+def test_knobs_and_spaces_that_are_none(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
+
+
+# --- scales and names ---
+
+
+def test_scales():
+    laptop, full = spaces.SCALES["laptop"], spaces.SCALES["full"]
+    assert (full.epochs, full.train_steps, full.battery_steps, full.data) == (
+        60,
+        None,
+        20,
+        "cifar10",
+    )
+    assert laptop.data == "digits" and laptop.epochs < full.epochs
+    changed = spaces.scale("laptop", epochs=2, trials=3)
+    assert changed == replace(laptop, epochs=2, trials=3) and isinstance(changed, Scale)
+    for scale in (laptop, full):
+        assert scale.draws >= 5 and scale.votes > scale.draws
+        battery = scale.battery()
+        assert [a.steps for _, a in battery.attacks] == [scale.battery_steps] * 6
+        assert (battery.draws, battery.votes) == (scale.draws, scale.votes)
+        assert {a.steps for _, a in scale.watch().attacks} == {scale.watch_steps}
+
+
+def test_a_scale_caps_the_steps_and_leaves_the_rest():
+    recipe = adv.Recipe(net=adv.BaseNet(), augment=adv.Augment(flip=0.5))
+    small = spaces.SCALES["laptop"].apply(recipe)
+    steps = [small.curriculum(epoch / 6).attack.steps for epoch in range(6)]
+    assert steps == [3] * 6
+    eps = [recipe.curriculum(t).attack.ball for t in (0, 0.5)]
+    assert [small.curriculum(t).attack.ball for t in (0, 0.5)] == eps
+    assert (small.net, small.augment, small.optimizer) == (
+        recipe.net,
+        recipe.augment,
+        recipe.optimizer,
+    )
+    assert spaces.SCALES["full"].apply(recipe).curriculum == recipe.curriculum
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda: spaces.scale("labtop"), "no scale 'labtop': did you mean 'laptop'?"),
+        (lambda: spaces.scale("x"), "no scale 'x': There are: laptop, full"),
+        (lambda: spaces.load("rse_sigma"), "no space 'rse_sigma': did you mean 'rse_sigmas'?"),
+        (lambda: spaces.load("_space"), "There are: architecture, "),
+        (lambda: spaces.load(""), "no space '': There are: "),
+    ],
+)
+def test_names_that_are_not_known(ask, said):
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        ask()
+    assert "\n" not in str(error.value)

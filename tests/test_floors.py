@@ -1,0 +1,122 @@
+"""The floors: an import never goes up, and what is not needed is not loaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*ROOT.glob("adv/**/*.py*"), *ROOT.glob("spaces/**/*.py")])
+SOURCES = [path for path in SOURCES if path.suffix in (".py", ".pyi")]
+UPSTAIRS = ("ray", "optuna", "wandb", "search", "launch")
+
+
+def loaded(code: str) -> set[str]:
+    """The top-level modules that a fresh process has after `code`."""
+    code += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_everything_below_search_runs_without_it():
+    modules = loaded(
+        "import adv, spaces, adv.__main__, adv.checkpoint, adv.datasets, adv.data, adv.cifar\n"
+        "everything = [getattr(adv, name) for name in adv.__all__]\n"
+        "for name in spaces.names():\n"
+        "    space = spaces.load(name)\n"
+        "    recipe = spaces.scale('laptop').apply(space.build(**space.known[0]))\n"
+        "    adv.build(recipe, 10, seed=0)\n"
+        "    scale = spaces.scale('laptop')\n"
+        "    recipe.gradient_steps(100), scale.battery(), scale.watch()\n"
+    )
+    assert {"adv", "spaces", "torch"} <= modules
+    assert modules.isdisjoint(UPSTAIRS)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import adv",
+        "import spaces",
+        "import adv.datasets",
+        "import adv.__main__",
+        "import spaces\nfor name in spaces.names(): spaces.load(name), spaces.docstring(name)",
+    ],
+)
+def test_what_costs_nothing(code):
+    """A command line may ask for names, help and every space before it pays for torch."""
+    heavy = {"torch", "numpy", "torchvision", "kornia", "sklearn", "scipy"}
+    assert loaded(code).isdisjoint({*heavy, *UPSTAIRS})
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """The top-level names that a file imports, and whether it does so while it is loaded."""
+    tree = ast.parse(path.read_text())
+    later = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        found += [(name.partition(".")[0], id(node) not in later) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_import_never_goes_up(path):
+    met = imports(path)
+    names = {name for name, _ in met}
+    assert names.isdisjoint(UPSTAIRS)
+    if path.is_relative_to(ROOT / "adv"):
+        assert ("spaces", True) not in met
+        assert "spaces" not in names or path.name == "__main__.py"
+
+
+def test_the_rule_above_sees_imports(tmp_path):
+    (tmp_path / "a.py").write_text(
+        "from search import x\ndef f():\n    import spaces.smoke\nif 1:\n    import ray.tune as t\n"
+    )
+    met = set(imports(tmp_path / "a.py"))
+    assert met == {("search", True), ("spaces", False), ("ray", True)}
+    assert len(SOURCES) > 25
+
+
+def test_public_names_are_sorted_whole_and_real():
+    import adv
+
+    assert list(adv.__all__) == sorted(adv.__all__) and list(dir(adv)) == list(adv.__all__)
+    stub = ast.parse((ROOT / "adv" / "__init__.pyi").read_text())
+    promised = {alias.asname for node in stub.body for alias in node.names}
+    assert promised == set(adv.__all__)
+    for name in adv.__all__:
+        value = getattr(adv, name)
+        assert callable(value) and value.__name__ == name
+        assert value.__doc__, name
+    with pytest.raises(AttributeError, match="Nothing"):
+        adv.Nothing  # noqa: B018
+
+
+def test_what_the_packages_show_is_public():
+    """Every class and function that a subpackage offers for use from outside is in `adv` too."""
+    import adv
+    from adv import attacks, defences, models
+
+    shown = {
+        name
+        for package in (attacks, defences, models)
+        for name in dir(package)
+        if name[0].isupper()
+    }
+    assert shown - set(adv.__all__) == {"Normalize"}  # a layer, no value
