@@ -16,7 +16,7 @@ from rich.text import Text
 
 import spaces
 from adv.datasets import check as check_data
-from search.options import Options
+from search.options import Options, run_folder
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -181,6 +181,7 @@ def _check(options: Options) -> None:
         check_data(options.data)
     if options.serial and options.address:
         raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
+    run_folder(options)
     if options.name is not None and not re.fullmatch(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name
     ):

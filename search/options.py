@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
+
+LEDGER = "ledger.jsonl"
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,20 @@ class Options:
     wandb_project: str = "robustune"
     wandb_entity: str | None = None
     dry_run: bool = False
+
+
+def run_folder(options: Options) -> Path:
+    """Where this run is kept: the folder to go on with, or a fresh one.
+
+    Raises:
+      ValueError: nothing to go on with there, or the name is taken.
+    """
+    if options.resume is not None:
+        if not (options.resume / LEDGER).is_file():
+            raise ValueError(f"{options.resume} holds no search: there is no {LEDGER}")
+        return options.resume
+    name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = (options.out or Path("runs")) / name
+    if folder.exists():
+        raise ValueError(f"{folder} exists: go on with --resume {folder}, or take another --name")
+    return folder

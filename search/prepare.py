@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,12 @@ from adv import load
 from search.ledger import FORMAT, Ledger, View, read
 from search.live import clock
 from search.login import resolve_mode
-from search.options import Options
+from search.options import LEDGER, Options, run_folder
 from search.plan import Machine, Plan, budget_text, data_name, header, make_plan, print_plan
 from search.study import Study
 from search.tables import write
 from search.training import Training
 from spaces import Scale
-
-LEDGER = "ledger.jsonl"
 
 
 @dataclass(frozen=True)
@@ -52,12 +49,13 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
     """Print the plan of a new search; start nothing, write nothing."""
     if options.resume:
         raise ValueError("--dry-run plans a new search: leave --resume out")
-    plan = make_plan(options, machine, options.name or _fresh_name(options))
+    folder = run_folder(options)
+    plan = make_plan(options, machine, folder.name)
     _print_scale(console, plan.scale, plan.reason)
     notes = {
         "at once": _at_once(options, plan.scale, machine),
         "budget": budget_text(options.budget),
-        "output": str(_free_folder(options, plan.name)),
+        "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
     print_plan(console, plan, notes)
@@ -82,10 +80,10 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
 
 
 def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
-    plan = make_plan(options, machine, options.name or _fresh_name(options))
+    folder = run_folder(options)
+    plan = make_plan(options, machine, folder.name)
     _print_scale(console, plan.scale, plan.reason)
     _at_once(options, plan.scale, machine)
-    folder = _free_folder(options, plan.name)
     run = _training(plan)
     plan = replace(plan, scale=run.scale)
     head = header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
@@ -102,10 +100,7 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
 
 
 def _resumed(console: Console, options: Options, machine: Machine, mode: str) -> Job:
-    folder = options.resume
-    assert folder is not None
-    if not (folder / LEDGER).is_file():
-        raise ValueError(f"{folder} holds no search: there is no {LEDGER}")
+    folder = run_folder(options)
     view = read(folder / LEDGER)
     if not view.header:
         raise ValueError(f"{folder / LEDGER} is empty: begin anew with another --name")
@@ -199,14 +194,3 @@ def _at_once(options: Options, scale: Scale, machine: Machine) -> str:
 
 def _print_scale(console: Console, scale: Scale, reason: str) -> None:
     console.print(f"Scale: [bold]{scale.name}[/], because {escape(reason)}.")
-
-
-def _fresh_name(options: Options) -> str:
-    return f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
-
-
-def _free_folder(options: Options, name: str) -> Path:
-    folder = (options.out or Path("runs")) / name
-    if folder.exists():
-        raise ValueError(f"{folder} exists: go on with --resume {folder}, or take another --name")
-    return folder

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from search import prepare
 from search import session as session_module
 from search.ledger import read
 from search.options import Options
@@ -175,7 +176,7 @@ def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):
         raise RuntimeError("no luck")
         yield
 
-    monkeypatch.setattr(session_module.Training, "__call__", broken)
+    monkeypatch.setattr(prepare.Training, "__call__", broken)
     options = Options(space="smoke", serial=True, out=tmp_path, name="x", wandb="off", trials=2)
     assert session_module.session(options) == 3
     assert [r["state"] for r in rows(tmp_path / "x" / "trials.csv")] == ["failed", "failed"]

@@ -333,10 +333,13 @@ def test_training_is_in_training_mode_and_attacks_in_evaluation(digits, monkeypa
         return net
 
     monkeypatch.setattr(BaseNet, "__call__", spied)
-    recipe = Recipe(net=BaseNet(), curriculum=Curriculum(steps=3), epochs=1, batch=20)
-    (epoch,) = train(recipe, digits.train.head(20), classes=10, seed=0)
-    assert modes == [False] * 3 + [True]
-    assert epoch.net.training
+    recipe = Recipe(net=BaseNet(), curriculum=Curriculum(steps=3), epochs=2, batch=20)
+    for epoch in train(recipe, digits.train.head(20), classes=10, seed=0):
+        assert modes == [False] * 3 + [True]
+        assert epoch.net.training
+        epoch.net.eval()  # a caller that leaves it so does not spoil the next epoch
+        modes.clear()
+    assert epoch.number == 2
 
 
 # --- learning ---
