@@ -85,10 +85,15 @@ def evaluate(
       split: the images; brought to the model's device.
       battery: what to attack with.
       batch: images at a time; None: 64 on a CPU (more is no faster), 512 on a GPU.
+
+    Raises:
+      ValueError: the split is empty.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     split = split.to(device)
     batch = batch or (64 if device.type == "cpu" else 512)
+    if len(split) == 0:
+        raise ValueError("there is no image to evaluate on")
     random = is_random(model)
     attacked = Votes(model, battery.draws) if random else model
     judge = Votes(model, battery.votes) if random else model

@@ -14,6 +14,11 @@ import torch
 from torch import Tensor, nn
 
 
+def part(seed: int, n: int) -> int:
+    """The seed of the n-th of several generators; those of neighbouring seeds never coincide."""
+    return seed + n * 2**33
+
+
 class Stream:
     """Generators of one seed, one for each device, made when first asked for."""
 

@@ -12,7 +12,7 @@ from adv.attacks import PGD, Linf
 from adv.augment import Augment
 from adv.defences import Defence
 from adv.models import BigNet, Net
-from adv.randomness import Stream, attach
+from adv.randomness import Stream, attach, part
 from adv.schedule import Ramp, Schedule, at
 
 
@@ -134,5 +134,5 @@ def build(recipe: Recipe, classes: int, seed: int) -> nn.Module:
         net = recipe.net(classes)
         for defence in recipe.defences:
             net = defence(net)
-    attach(net, Stream(seed + 1))
+    attach(net, Stream(part(seed, 1)))
     return net

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adv.augment import augmented
 from adv.data import Split
 from adv.models import Normalize
-from adv.randomness import Stream, attach
+from adv.randomness import Stream, attach, part
 from adv.recipe import Lesson, Recipe, build
 from adv.schedule import at
 
@@ -101,10 +101,10 @@ class _Training:
                 module.fit(data.images)
         self.net = self.net.to(device).to(memory_format=torch.channels_last)
         self.optimizer = recipe.optimizer(self.net)
-        self.stream = Stream(seed + 1)
+        self.stream = Stream(part(seed, 1))
         attach(self.net, self.stream)
         self.order, self.draws, self.starts = (
-            torch.Generator().manual_seed(seed + offset) for offset in (2, 3, 4)
+            torch.Generator().manual_seed(part(seed, n)) for n in (2, 3, 4)
         )
 
     def epoch(self, epoch: int) -> dict[str, float]:
