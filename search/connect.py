@@ -86,6 +86,7 @@ def _start() -> None:
     # Ray's processes are deaf to a Ctrl-C that reaches all of a terminal's processes, but not to a
     # SIGTERM that does, as batch systems send it. They inherit the mask, and outlive us a moment.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    key = os.environ.pop("WANDB_API_KEY", None)  # workers would inherit it, and have no use for it
     room = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else GIGABYTE
     try:
         ray.init(
@@ -100,6 +101,8 @@ def _start() -> None:
         raise ClusterError(f"Ray does not start here: {one_line(error)}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        if key is not None:
+            os.environ["WANDB_API_KEY"] = key
 
 
 def _set_token() -> None:

