@@ -55,6 +55,11 @@ class Score:
         return sum(self.attacked_accuracies) / len(self.names)
 
     @property
+    def rank(self) -> tuple[float, float]:
+        """What the best epoch of a training is chosen by: robust first, then natural accuracy."""
+        return self.mean, self.natural_accuracy
+
+    @property
     def worst(self) -> float:
         """Share of the images that stand against every attack (Carlini et al. 2019)."""
         return float(self.ok.all(0).double().mean())

@@ -60,9 +60,8 @@ class Training:
         ):
             began = time.perf_counter()
             watched = evaluate(epoch.net, self._watched(), self.scale.watch())
-            rank = (watched.mean, watched.natural_accuracy)
-            if rank >= memory.best_rank:
-                memory = replace(memory, best_rank=rank, best_epoch=epoch.number)
+            if watched.rank >= memory.best_rank:
+                memory = replace(memory, best_rank=watched.rank, best_epoch=epoch.number)
                 save_checkpoint(folder / BEST, epoch.net, {**card, "epoch": epoch.number})
             seconds = epoch.seconds + time.perf_counter() - began
             metrics = {

@@ -1,0 +1,167 @@
+"""What `python -m adv` does once it knows what is wanted: train, restore, attack, show."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich_click as click
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from adv.attacks import FGSM, L2, PGD, Attack, Linf, restarts
+from adv.checkpoint import (
+    CheckpointError,
+    default_device,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+    write_whole,
+)
+from adv.data import Split, load
+from adv.evaluation import evaluate
+from adv.randomness import is_random
+from adv.recipe import Recipe, build
+from adv.score import Score
+from adv.training import train
+from adv.votes import Votes
+
+RecipeOf = Callable[[Mapping[str, Any]], Recipe]
+
+
+def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, out: Path) -> None:
+    """Train a recipe on the data of a scale and keep its best epoch in `out`.
+
+    `card` says which point of which space the recipe is.
+    """
+    data = load(scale.data)
+    watched = data.validation.tail(scale.watch_images)
+    images = data.train.head(scale.train_images or len(data.train))
+    card = {
+        **card,
+        "seed": seed,
+        "scale": asdict(scale),
+        "data": scale.data,
+        "classes": list(data.classes),
+    }
+    best = (-1.0, -1.0)
+    for epoch in train(
+        recipe, images, classes=len(data.classes), seed=seed, device=default_device()
+    ):
+        score = evaluate(epoch.net, watched, scale.watch())
+        if kept := score.rank >= best:
+            best = score.rank
+            save_checkpoint(out, epoch.net, {**card, "epoch": epoch.number})
+        click.echo(
+            f"epoch {epoch.number}/{epoch.total}  loss {epoch.metrics['loss']:.3f}  "
+            f"watched: natural {100 * score.natural_accuracy:.1f} %  "
+            f"attacked {100 * score.mean:.1f} %  {epoch.seconds:.1f} s{'  kept' if kept else ''}"
+        )
+    click.echo(f"\n{out}\njudge it: python -m adv evaluate {out}")
+
+
+def made_attack(settings: Mapping[str, Any]) -> Attack:
+    """The attack that the flags describe; raises ValueError for an unknown name."""
+    balls = {"linf": Linf, "l2": L2}
+    ball = balls[_one_of("--norm", settings["norm"], balls)](settings["eps"])
+    kind = _one_of("--attack", settings["attack"], ("pgd", "fgsm"))
+    one = FGSM(ball) if kind == "fgsm" else PGD(ball, settings["steps"], settings["step"])
+    return restarts(one, settings["restarts"]) if settings["restarts"] > 1 else one
+
+
+def save_images(path: Path, net: nn.Module, part: Split, made: Attack, draws: int) -> None:
+    """Write `clean`, `adversarial` (float32 in [0, 1]) and `label` as one .npz."""
+    device = next(net.parameters()).device
+    x, y = part.images.to(device).float() / 255, part.labels.to(device)
+    target = Votes(net, draws) if is_random(net) else net
+    adv_x = torch.cat([made(target, x[i : i + 256], y[i : i + 256]) for i in range(0, len(x), 256)])
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, clean=x.cpu().numpy(), adversarial=adv_x.cpu().numpy(), label=y.cpu().numpy()
+    )
+    write_whole(path, buffer.getvalue())
+    click.echo(f"\nimages   {path}")
+
+
+def restore(
+    checkpoint: Path, data: str | None, split: str, images: int | None, recipe_of: RecipeOf
+) -> tuple[nn.Module, dict[str, Any], Split]:
+    """The net of a checkpoint on the best device, its card, and the images to meet."""
+    weights, card = read_checkpoint(checkpoint)
+    try:
+        recipe = recipe_of(card)
+        classes, seed, trained_on = card["classes"], card["seed"], card["data"]
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{checkpoint}: its card does not say how it was made") from error
+    net = load_weights(build(recipe, len(classes), seed), weights)
+    loaded = load(data or trained_on)
+    if list(loaded.classes) != classes:
+        raise ValueError(f"{checkpoint} knows {len(classes)} classes, {loaded.name} has others")
+    part: Split = getattr(loaded, split)
+    net = net.to(default_device()).to(memory_format=torch.channels_last)
+    return net, card, part.head(images or len(part))
+
+
+def show(score: Score, checkpoint: Path, card: Mapping[str, Any], split: str) -> None:
+    """Print what an evaluation found."""
+    knobs = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
+                     for k, v in card["params"].items())  # fmt: skip
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{checkpoint}  {card['space']} {knobs}", markup=False)
+    how = (
+        f"{score.draws} draws a gradient, {score.votes} votes" if score.votes > 1 else "not random"
+    )
+    console.print(f"{score.images} {split} images, 95 % Wilson intervals, {how}\n")
+    table = Table(box=None)
+    for column in ("attack", "eps", "accuracy", "interval"):
+        table.add_column(column, justify="left" if column == "attack" else "right")
+    names = ("none", *[n for _, n in sorted(zip(score.eps, score.names, strict=True))])
+    for name, (eps, share, low, high) in zip(names, score.curve, strict=True):
+        spread = f"{100 * low:.1f} to {100 * high:.1f}"
+        table.add_row(name, f"{eps:.4g}", f"{100 * share:.1f} %", spread)
+    console.print(table)
+    if len(score.names) > 1:
+        low, high = score.attacked_interval
+        console.print(f"\naggregated attacked score  {score.attacked_score:.1f} "
+                      f"({low:.1f} to {high:.1f}), of {100 * len(score.names)}")  # fmt: skip
+        console.print(f"mean {100 * score.mean:.1f} %, worst case {100 * score.worst:.1f} %, "
+                      f"area under the curve {100 * score.area:.1f} %")  # fmt: skip
+
+
+def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """The point that `KNOB=VALUE` pairs name; the first known point fills what is left out."""
+    given: dict[str, str] = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or name not in space.knobs:
+            near = difflib.get_close_matches(name, space.knobs, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"--set {pair}: {hint}The knobs are {', '.join(space.knobs)}")
+        given[name] = text
+    params: dict[str, Any] = {}
+    for name, knob in space.knobs.items():
+        if any(params.get(key) != value for key, value in knob.when.items()):
+            continue
+        if name in given:
+            params[name] = knob.parse(given[name])
+        elif space.known and name in space.known[0]:
+            params[name] = space.known[0][name]
+        else:
+            raise ValueError(f"--set {name}=VALUE is missing: {knob}")
+    space.check({**params, **{k: v for k, v in given.items() if k not in params}})
+    return params
+
+
+def _one_of(flag: str, name: str, allowed: Any) -> str:
+    if name not in allowed:
+        near = difflib.get_close_matches(name, allowed, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{flag} {name!r}: {hint}There are: {', '.join(allowed)}")
+    return name
