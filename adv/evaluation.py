@@ -64,10 +64,10 @@ def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
 
 
 def quick_battery(steps: int = 10) -> Battery:
-    """A cheap look at a net while it trains: PGD at two radii, two draws of a random net."""
+    """A cheap look at a net while it trains: PGD at two radii, five draws of a random net."""
     points = (0.03, 0.1)
     attacks = tuple((f"pgd{steps}-{e:g}", PGD(Linf(e), steps=steps, pace=0.3)) for e in points)
-    return Battery(attacks, draws=2, votes=10)
+    return Battery(attacks, draws=5, votes=10)
 
 
 def evaluate(

@@ -32,7 +32,7 @@ space = Space(
         "train_steps": 1,
         "watch_steps": 1,
         "battery_steps": 1,
-        "draws": 2,
-        "votes": 4,
+        "draws": 5,
+        "votes": 5,
     },
 )
