@@ -54,8 +54,9 @@ class Stop:
             os.write(1, SHOW_CURSOR if os.isatty(1) else b"")
             os._exit(128 + number)
         self.signal = number
-        os.write(2, b"\nstopping, everything is kept; once more to end at once\n")
+        os.write(2, HEARD.encode())
 
 
+HEARD = "\nstopping, everything is kept; once more to end at once\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
