@@ -252,7 +252,7 @@ def test_a_scale_caps_the_steps_and_leaves_the_rest():
     recipe = adv.Recipe(net=adv.BaseNet(), augment=adv.Augment(flip=0.5))
     small = spaces.SCALES["laptop"].apply(recipe)
     steps = [small.curriculum(epoch / 6).attack.steps for epoch in range(6)]
-    assert steps == [3] * 6
+    assert steps == [1] * 6
     eps = [recipe.curriculum(t).attack.ball for t in (0, 0.5)]
     assert [small.curriculum(t).attack.ball for t in (0, 0.5)] == eps
     assert (small.net, small.augment, small.optimizer) == (
