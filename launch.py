@@ -143,7 +143,9 @@ PLAN, SIZE, WHERE, RECORD = "What to search", "How much", "Where it runs", "What
     panel=RECORD,
     help="Weights & Biases. auto: online where a key is configured, else offline.",
 )
-@click.option("--wandb-project", default="robustune", show_default=True, panel=RECORD, help="Its.")
+@click.option(
+    "--wandb-project", default="robustune", show_default=True, panel=RECORD, help="Its project."
+)
 @click.option("--wandb-entity", panel=RECORD, help="Team or user. Default: yours.")
 def main(list_: bool, **given: Any) -> int:
     """Search for robust image classifiers: adversarial training, honest attacks, Optuna on Ray.

@@ -27,7 +27,8 @@ def session(options: Options) -> int:
       The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 143
       terminated.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    wide = None if sys.stdout.isatty() else 160  # a log has no edge at which to fold a table
+    console = Console(highlight=False, soft_wrap=True, width=wide)
     with ExitStack() as stack:
         try:
             machine = stack.enter_context(_machine(options))
