@@ -184,13 +184,14 @@ def _survivors(attack: Iterative, attacked: nn.Module, judge: nn.Module, state: 
     leave = attacked is judge
     stands = torch.zeros_like(state.labels, dtype=torch.bool)
     alive = torch.arange(len(stands), device=stands.device)
+    state = attack.aim(attacked, state)
     for _ in range(attack.steps):
         state = attack.step(attacked, state)
         if leave and state.fooled.any():
             alive, state = alive[~state.fooled], state.keep(~state.fooled)
             if not len(alive):
                 return stands
-    stands[alive] = _right(judge, state.adv, state.labels)
+    stands[alive] = _right(judge, attack.result(state), state.labels)
     return stands
 
 

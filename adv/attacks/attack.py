@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
+from adv.attacks.loss import LOSSES, Loss
 from adv.modes import frozen
 
 _DEFAULT = torch.Generator().manual_seed(0)
@@ -17,22 +18,26 @@ _DEFAULT = torch.Generator().manual_seed(0)
 
 @dataclass(frozen=True)
 class State:
-    """How far an attack on n images has come.
+    """How far an attack on n images has come. An attack that must know more extends it.
 
-    `clean` and `adv` are [n, c, h, w] float32 in [0, 1], `labels` [n]; `fooled` [n] says which were
-    misclassified at the point before the last step; `generator` draws what later steps need.
+    Every tensor has a row for each image, so that images may leave or change their batch. `clean`
+    and `adv` are [n, c, h, w] float32 in [0, 1]; `labels` are [n] classes, or [n, k] probabilities;
+    `against` is what the loss compares the logits with (`adv.attacks.loss`); `fooled` [n] says
+    which were misclassified where the model was last asked; `generator` draws what steps need.
     """
 
     clean: Tensor
     labels: Tensor
     adv: Tensor
+    against: Tensor
     fooled: Tensor
     generator: torch.Generator
 
-    def keep(self, mask: Tensor) -> State:
+    def keep(self, mask: Tensor) -> Self:
         """The same for the images where `mask` [n] is true (or at the given indices)."""
-        parts = {name: getattr(self, name)[mask] for name in ("clean", "labels", "adv", "fooled")}
-        return replace(self, **parts)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows: dict[str, Any] = {k: v[mask] for k, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **rows)
 
 
 class Attack(ABC):
@@ -53,7 +58,7 @@ class Attack(ABC):
           model: maps [n, c, h, w] in [0, 1] to logits [n, k]; attacked in evaluation mode, its
             parameters, gradients, statistics and modes come out as they went in.
           x: [n, c, h, w] float in [0, 1].
-          y: [n] true labels.
+          y: [n] true labels, or [n, k] their probabilities (mixed images).
           generator: a CPU generator for random starts; without one, a generator of this module is
             used (seeded at import, never the global one).
 
@@ -72,11 +77,19 @@ class Iterative(Attack):
 
     @abstractmethod
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
-        """Where the attack on `x` begins."""
+        """Where the attack on `x` begins; asks no model, so that all random starts are cheap."""
+
+    def aim(self, model: nn.Module, state: State) -> State:
+        """What the first step must know of the model; most attacks need nothing."""
+        return state
 
     @abstractmethod
     def step(self, model: nn.Module, state: State) -> State:
         """One step further; the caller has frozen the model."""
+
+    def result(self, state: State) -> Tensor:
+        """The images that the attack gives, if it ends here."""
+        return state.adv
 
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
@@ -85,39 +98,56 @@ class Iterative(Attack):
         if self.ball.eps == 0 or len(x) == 0:
             return x.detach().float().clone()
         with frozen(model):
-            state = self.start(x.detach().float(), y, generator or _DEFAULT)
+            state = self.aim(model, self.start(x.detach().float(), y, generator or _DEFAULT))
             for _ in range(self.steps):
                 state = self.step(model, state)
-        return state.adv
+        return self.result(state)
 
 
 def begin(clean: Tensor, labels: Tensor, adv: Tensor, generator: torch.Generator) -> State:
     """The state before the first step."""
-    return State(clean, labels, adv, torch.zeros_like(labels, dtype=torch.bool), generator)
+    fooled = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+    return State(clean, labels, adv, labels, fooled, generator)
 
 
-def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of the summed cross-entropy with respect to the images alone.
+@dataclass(frozen=True)
+class Slope:
+    """What a model says at n images: the loss [n], its gradient [n, c, h, w], the logits [n, k]."""
 
-    Summed, not averaged, so that an image's gradient does not depend on the batch around it. Where
-    it is not a number it counts as 0: an image must stay an image.
+    loss: Tensor
+    gradient: Tensor
+    logits: Tensor
 
-    Returns:
-      The gradient [n, c, h, w], and [n] booleans: which images are misclassified here.
+    def fooled(self, labels: Tensor) -> Tensor:
+        """[n] booleans: which images are misclassified here."""
+        return self.logits.argmax(1) != hard(labels)
+
+
+def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Slope:
+    """A loss at the images `x` and its gradient with respect to them alone.
+
+    The losses are summed, not averaged, so that an image's gradient does not depend on the batch
+    around it. Where it is not a number it counts as 0: an image must stay an image.
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(x).float()
-        loss = F.cross_entropy(logits, y, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, x)
-    return gradient.nan_to_num(0.0), logits.detach().argmax(1) != y
+        losses = LOSSES[loss](logits, against)
+        (gradient,) = torch.autograd.grad(losses.sum(), x)
+    return Slope(losses.detach(), gradient.nan_to_num(0.0), logits.detach())
+
+
+def hard(labels: Tensor) -> Tensor:
+    """[n] classes: of probabilities [n, k] the most likely ones."""
+    return labels.argmax(1) if labels.dim() == 2 else labels
 
 
 def check_images(x: Tensor, y: Tensor) -> None:
-    """Raise ValueError unless `x` are n images in [0, 1] and `y` n labels."""
+    """Raise ValueError unless `x` are n images in [0, 1] and `y` n labels or rows of them."""
     if not x.is_floating_point():
         raise ValueError(f"images are floats in [0, 1], got {x.dtype}: divide bytes by 255")
-    if y.shape != x.shape[:1]:
+    mixed = y.dim() == 2 and y.is_floating_point()
+    if y.shape[:1] != x.shape[:1] or not (y.dim() == 1 or mixed):
         raise ValueError(f"{len(x)} images need as many labels, got shape {tuple(y.shape)}")
     if len(x):
         low, high = (float(v) for v in torch.aminmax(x.detach()))

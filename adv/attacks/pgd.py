@@ -7,13 +7,14 @@ ball. FGSM is its first step, of full length, from the image itself.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, State, begin, input_gradient
+from adv.attacks.attack import Iterative, State, begin, slope
 from adv.attacks.ball import Ball
+from adv.attacks.loss import Loss, check_loss
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class PGD(Iterative):
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.
       random_start: begin at a random point of the ball, else at the image.
+      loss: what it ascends: "ce", or "kl", the divergence from the model's own prediction at the
+        clean image, which knows no label (TRADES).
 
     Raises:
       ValueError: a setting is out of its range.
@@ -36,8 +39,10 @@ class PGD(Iterative):
     step_size: float | None = None
     pace: float = 0.25
     random_start: bool = True
+    loss: Loss = "ce"
 
     def __post_init__(self) -> None:
+        check_loss(self.loss)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
         if self.ball.eps > 0 and not (math.isfinite(self.length) and self.length > 0):
@@ -51,10 +56,18 @@ class PGD(Iterative):
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         return begin(x, y, self.ball.sample(x, generator) if self.random_start else x, generator)
 
+    def aim(self, model: nn.Module, state: State) -> State:
+        if self.loss != "kl":
+            return state
+        with torch.no_grad():
+            return replace(state, against=model(state.clean).float().log_softmax(1))
+
     def step(self, model: nn.Module, state: State) -> State:
-        gradient, fooled = input_gradient(model, state.adv, state.labels)
-        adv = self.ball.project(self.ball.ascend(state.adv, gradient, self.length), state.clean)
-        return State(state.clean, state.labels, adv, fooled, state.generator)
+        here = slope(model, state.adv, state.against, self.loss)
+        adv = self.ball.project(
+            self.ball.ascend(state.adv, here.gradient, self.length), state.clean
+        )
+        return replace(state, adv=adv, fooled=here.fooled(state.labels))
 
 
 def FGSM(ball: Ball) -> PGD:
