@@ -18,9 +18,12 @@ from .evaluation import Battery as Battery
 from .evaluation import evaluate as evaluate
 from .evaluation import quick_battery as quick_battery
 from .evaluation import report_battery as report_battery
+from .models import WRN as WRN
 from .models import BaseNet as BaseNet
 from .models import BigNet as BigNet
 from .models import Net as Net
+from .models import ResNet18 as ResNet18
+from .models import ViT as ViT
 from .modes import frozen as frozen
 from .randomness import is_random as is_random
 from .recipe import SGD as SGD
@@ -32,6 +35,8 @@ from .schedule import OneCycle as OneCycle
 from .schedule import Piecewise as Piecewise
 from .schedule import Ramp as Ramp
 from .score import Score as Score
+from .sizes import Size as Size
+from .sizes import size_of as size_of
 from .training import Epoch as Epoch
 from .training import train as train
 from .votes import Votes as Votes

@@ -1,4 +1,4 @@
-"""`python -m adv train|evaluate|attack`: one net at a time, without a search.
+"""`python -m adv train|evaluate|attack|models`: one net at a time, without a search.
 
 A recipe is named by a space and its parameters; names of spaces are known here, at the edge, only.
 """
@@ -158,6 +158,17 @@ def attack(
     show(judge(net, part, battery), checkpoint, card, split)
     if save is not None:
         save_images(save, net, part, made, settings["draws"])
+
+
+@adv.command()
+def models() -> None:
+    """List the nets with their parameters and what an image costs.
+
+    python -m adv models
+    """
+    from adv.commands import show_models
+
+    show_models()
 
 
 def _recipe(card: Mapping[str, Any]) -> Recipe:

@@ -30,6 +30,7 @@ from adv.evaluation import evaluate
 from adv.randomness import is_random
 from adv.recipe import Recipe, build
 from adv.score import Score
+from adv.sizes import SHOWN, name_of, size_of
 from adv.training import train
 from adv.votes import Votes
 
@@ -133,6 +134,22 @@ def show(score: Score, checkpoint: Path, card: Mapping[str, Any], split: str) ->
                       f"({low:.1f} to {high:.1f}), of {100 * len(score.names)}")  # fmt: skip
         console.print(f"mean {100 * score.mean:.1f} %, worst case {100 * score.worst:.1f} %, "
                       f"area under the curve {100 * score.area:.1f} %")  # fmt: skip
+
+
+def show_models() -> None:
+    """Print each net with its size; several where its settings decide the size."""
+    table = Table(box=None)
+    for column in ("net", "parameters", "multiply-adds an image"):
+        table.add_column(column, justify="left" if column == "net" else "right")
+    for net in SHOWN:
+        size = size_of(net)
+        table.add_row(name_of(net), f"{size.parameters:,}", f"{size.multiply_adds / 1e6:,.1f} M")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(
+        "\nTen classes, images of 3x32x32. Each takes activation (relu, gelu, silu) and dropout; "
+        "WRN also se."
+    )
 
 
 def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.models.net import Net, Normalize, activation
+from adv.models.net import Net, Normalize, activation, check, check_count
 from adv.randomness import Dropout
 
 
@@ -19,12 +19,18 @@ class BaseNet(Net):
     """62,006 parameters with ten classes.
 
     Args:
-      activation: "relu" or "gelu".
+      activation: "relu", "gelu" or "silu".
       dropout: probability after each hidden linear layer, in [0, 1).
+
+    Raises:
+      ValueError: a setting outside its range.
     """
 
     activation: str = "relu"
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self.activation, self.dropout)
 
     def __call__(self, classes: int) -> nn.Module:
         return _lenet((6, 16, 120, 84), classes, self.activation, self.dropout)
@@ -36,24 +42,27 @@ class BigNet(Net):
 
     Args:
       width: factor on every hidden dimension, 1 or more.
-      activation: "relu" or "gelu".
+      activation: "relu", "gelu" or "silu".
       dropout: probability after each hidden linear layer, in [0, 1).
+
+    Raises:
+      ValueError: a setting outside its range.
     """
 
     width: int = 1
     activation: str = "gelu"
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        check(self.activation, self.dropout)
+        check_count("width", self.width)
+
     def __call__(self, classes: int) -> nn.Module:
-        if self.width < 1:
-            raise ValueError(f"width must be 1 or more, got {self.width}")
         sizes = [self.width * size for size in (12, 32, 240, 168)]
         return _lenet(sizes, classes, self.activation, self.dropout)
 
 
 def _lenet(sizes: Sequence[int], classes: int, act: str, dropout: float) -> nn.Module:
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
     first, second, wide, narrow = sizes
     return nn.Sequential(
         Normalize(),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Activation = Literal["relu", "gelu"]
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
+Activation = Literal["relu", "gelu", "silu"]
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 class Net(ABC):
@@ -56,5 +57,20 @@ def activation(name: str) -> nn.Module:
       ValueError: the name is not known.
     """
     if name not in _ACTIVATIONS:
-        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {name!r}")
+        near = difflib.get_close_matches(name, _ACTIVATIONS, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {name!r}{hint}")
     return _ACTIVATIONS[name]()
+
+
+def check(activation_name: str, dropout: float) -> None:
+    """Raise ValueError unless these are settings that a net can have."""
+    activation(activation_name)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
+
+
+def check_count(name: str, value: int, low: int = 1) -> None:
+    """Raise ValueError unless `value` is a whole number that is at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name} must be {low} or more, got {value}")

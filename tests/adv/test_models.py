@@ -12,7 +12,7 @@ from torch import nn
 
 from adv import RSE, BaseNet, BigNet, Recipe, Votes, build, is_random
 from adv.models import Normalize
-from adv.randomness import Dropout, Noise, Stream, attach, drawing
+from adv.randomness import Noise, Stream, attach, drawing
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -25,104 +25,6 @@ def images(n: int = 4) -> torch.Tensor:
 
 def parameters(net: nn.Module) -> int:
     return sum(weight.numel() for weight in net.parameters())
-
-
-# --- nets ---
-
-
-@pytest.mark.parametrize(
-    ("net", "count"), [(BaseNet(), 62_006), (BigNet(), 244_962)], ids=["BaseNet", "BigNet"]
-)
-def test_parameter_counts(net, count):
-    made = net(10)
-    assert parameters(made) == count
-    assert made(images()).shape == (4, 10)
-    assert parameters(net(100)) == count + 90 * (made[-1].in_features + 1)
-
-
-@pytest.mark.parametrize("width", [1, 2, 3])
-def test_width_multiplies_every_hidden_dimension(width):
-    a, b, c, d = (width * size for size in (12, 32, 240, 168))
-    convolutions = (75 * 1 * a + a) + (25 * a * b + b)
-    linear = (25 * b * c + c) + (c * d + d) + (d * 10 + 10)
-    assert parameters(BigNet(width)(10)) == convolutions + linear
-
-
-@pytest.mark.parametrize("net", [BaseNet(), BigNet()], ids=["BaseNet", "BigNet"])
-def test_normalisation_is_the_first_layer(net):
-    made = net(10)
-    first = next(made.children())
-    assert isinstance(first, Normalize)
-    assert sum(isinstance(module, Normalize) for module in made.modules()) == 1
-    data = torch.randint(0, 256, (500, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
-    data[:, 1] //= 3
-    first.fit(data)
-    pixels = data.double() / 255
-    assert torch.allclose(first.mean.double().flatten(), pixels.mean((0, 2, 3)), atol=1e-6)
-    assert torch.allclose(first.std.double().flatten(), pixels.std((0, 2, 3)), rtol=1e-4)
-    normal = first(pixels.float())
-    assert torch.allclose(normal.mean((0, 2, 3)), torch.zeros(3), atol=1e-4)
-    assert torch.allclose(normal.std((0, 2, 3)), torch.ones(3), atol=1e-3)
-    assert {"mean", "std"} == set(dict(first.named_buffers())) and not list(first.parameters())
-
-
-def test_normalisation_of_a_constant_channel_is_finite():
-    norm = Normalize()
-    norm.fit(torch.full((5, 3, 4, 4), 7, dtype=torch.uint8))
-    assert torch.isfinite(norm(images())).all()
-
-
-@pytest.mark.parametrize(("name", "kind"), [("relu", nn.ReLU), ("gelu", nn.GELU)])
-@pytest.mark.parametrize("net", [BaseNet, BigNet])
-def test_activations(net, name, kind):
-    made = net(activation=name)(10)
-    found = [module for module in made.modules() if isinstance(module, nn.ReLU | nn.GELU)]
-    assert len(found) == 4 and all(type(module) is kind for module in found)
-
-
-def test_the_defaults_are_the_reports():
-    assert BaseNet().activation == "relu" and BigNet().activation == "gelu"
-
-
-@pytest.mark.parametrize(
-    ("net", "said"),
-    [
-        (BaseNet(activation="tanh"), "one of relu, gelu, got 'tanh'"),
-        (BigNet(activation=""), "one of relu, gelu"),
-        *((BaseNet(dropout=p), r"in \[0, 1\)") for p in (-0.1, 1.0, math.nan)),
-        (BigNet(width=0), "width must be 1 or more, got 0"),
-    ],
-)
-def test_settings_that_make_no_net(net, said):
-    with pytest.raises(ValueError, match=said):
-        net(10)
-
-
-@pytest.mark.parametrize("net", [BaseNet(), BigNet(width=2, dropout=0.5)], ids=repr)
-def test_nets_and_defences_are_values(net):
-    for value in (net, RSE(0.1, 0.3), Recipe(net=net, defences=(RSE(),))):
-        assert pickle.loads(pickle.dumps(value)) == value
-        assert hash(value) == hash(copy.deepcopy(value))
-    assert RSE(0.1, 0.3) != RSE(0.1, 0.2)
-
-
-def test_dropout_drops_in_training_only_and_keeps_the_mean():
-    layer, x = Dropout(0.3), torch.ones(200, 500)
-    kept = layer(x)
-    assert (kept == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert kept.mean().item() == pytest.approx(1, abs=0.01)
-    assert torch.allclose(kept[kept > 0], torch.tensor(1 / 0.7))
-    assert torch.equal(layer.eval()(x), x)
-
-
-def test_dropout_follows_each_hidden_linear_layer():
-    made = BigNet(dropout=0.25)(10)
-    kinds = [type(module) for module in made if not isinstance(module, nn.GELU)]
-    assert kinds[-5:] == [nn.Linear, Dropout, nn.Linear, Dropout, nn.Linear]
-    made.train()
-    assert not torch.equal(made(images()), made(images()))
-    made.eval()
-    assert torch.equal(made(images()), made(images()))
 
 
 # --- RSE ---

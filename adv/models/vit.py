@@ -1,0 +1,148 @@
+"""A vision transformer whose tokens come from convolutions: CCT (Hassani et al. 2021).
+
+arXiv:2104.05704. Sequence pooling stands in for the class token. What it leaves out of the
+published training is stochastic depth; what it changes is the usual pre-norm residual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from adv.models.net import Net, Normalize, activation, check, check_count
+from adv.randomness import Dropout
+
+_HEAD = 64  # channels of an attention head, in each of the published sizes
+_FILTERS = 64  # channels between two convolutions of the tokenizer
+
+
+@dataclass(frozen=True)
+class ViT(Net):
+    """Depth and dim are the report's two numbers, "7, 256" being CCT-7/3x1 of 3.76 M parameters.
+
+    A head has 64 channels; the hidden layer of a block has dim / 128 times `dim`, at least `dim`,
+    as in the published sizes (128: 2 heads, 1x; 256: 4 heads, 2x; 384: 6 heads, 3x).
+
+    Args:
+      depth: transformer blocks, 1 or more.
+      dim: size of the embedding, a multiple of 64.
+      convolutions: 3x3 convolutions of the tokenizer, each pooled by two: 1 gives 256 tokens,
+        2 gives 64, 3 gives 16.
+      activation: "relu", "gelu" or "silu".
+      dropout: probability on the embedded tokens and behind each linear layer of a block but the
+        one that makes queries, keys and values, in [0, 1).
+
+    Raises:
+      ValueError: a setting outside its range.
+    """
+
+    depth: int = 6
+    dim: int = 256
+    convolutions: int = 1
+    activation: str = "gelu"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self.activation, self.dropout)
+        check_count("depth", self.depth)
+        check_count("dim", self.dim)
+        if self.dim % _HEAD:
+            nearest = max(_HEAD, _HEAD * round(self.dim / _HEAD))
+            raise ValueError(
+                f"dim must be a multiple of {_HEAD}, got {self.dim}: the nearest is {nearest}"
+            )
+        if self.convolutions not in (1, 2, 3):
+            raise ValueError(f"convolutions must be 1, 2 or 3, got {self.convolutions}")
+
+    def __call__(self, classes: int) -> nn.Module:
+        net = nn.Sequential(
+            Normalize(),
+            nn.Sequential(*self._tokenizer()),
+            _Tokens((32 >> self.convolutions) ** 2, self.dim, self.dropout),
+            *(_Block(self.dim, self.activation, self.dropout) for _ in range(self.depth)),
+            *(nn.LayerNorm(self.dim), _Pool(self.dim)),
+            nn.Linear(self.dim, classes),
+        )
+        for module in net.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+        return net
+
+    def _tokenizer(self) -> Iterator[nn.Module]:
+        widths = [3, *[_FILTERS] * (self.convolutions - 1), self.dim]
+        for before, after in pairwise(widths):
+            yield nn.Conv2d(before, after, 3, padding=1, bias=False)
+            yield activation(self.activation)
+            yield nn.MaxPool2d(3, stride=2, padding=1)
+
+
+class _Tokens(nn.Module):
+    """Feature maps [n, dim, h, w] as tokens [n, h * w, dim], each with its learned position."""
+
+    undecayed: tuple[str, ...] = ("positions",)
+
+    def __init__(self, count: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.empty(1, count, dim))
+        nn.init.trunc_normal_(self.positions, std=0.2)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        placed: Tensor = self.dropout(x.flatten(2).transpose(1, 2) + self.positions)
+        return placed
+
+
+class _Block(nn.Module):
+    """Attention, then two linear layers; each behind a LayerNorm and beside a shortcut."""
+
+    def __init__(self, dim: int, act: str, dropout: float) -> None:
+        super().__init__()
+        hidden = dim * max(1, round(dim / 128))
+        self.attention = nn.Sequential(nn.LayerNorm(dim), _Attention(dim), Dropout(dropout))
+        self.linear = nn.Sequential(
+            nn.LayerNorm(dim),
+            *(nn.Linear(dim, hidden), activation(act), Dropout(dropout)),
+            *(nn.Linear(hidden, dim), Dropout(dropout)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(x)
+        out: Tensor = x + self.linear(x)
+        return out
+
+
+class _Attention(nn.Module):
+    """Self-attention of tokens [n, tokens, dim] (Vaswani et al. 2017)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.project_in = nn.Linear(dim, 3 * dim, bias=False)
+        self.project_out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, dim = x.shape
+        parts = self.project_in(x).reshape(n, tokens, 3, dim // _HEAD, _HEAD)
+        query, key, value = parts.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        out: Tensor = self.project_out(mixed.transpose(1, 2).reshape(n, tokens, dim))
+        return out
+
+
+class _Pool(nn.Module):
+    """The mean of the tokens [n, tokens, dim], each weighted by what it says: [n, dim]."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.score(x).softmax(1) * x).sum(1)
