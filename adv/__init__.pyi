@@ -9,6 +9,9 @@ from .attacks import State as State
 from .attacks import Worst as Worst
 from .attacks import restarts as restarts
 from .augment import Augment as Augment
+from .checkpoint import Checkpoint as Checkpoint
+from .checkpoint import restore as restore
+from .checkpoint import save as save
 from .data import Data as Data
 from .data import Split as Split
 from .data import load as load

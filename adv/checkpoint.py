@@ -1,30 +1,104 @@
 """Weights as safetensors, with the card that says how the net is made again.
 
-A net is re-made from its space and its point, never from a dumped object: nothing here unpickles.
+A net is re-made from its recipe, which the card holds as an expression (`adv.notation`), or from
+its space and its point, never from a dumped object: nothing here unpickles.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save as packed
 from torch import Tensor, nn
+
+from adv.notation import read, written
+from adv.recipe import Recipe, build
 
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used, said in one line."""
 
 
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a file held: a net on the CPU, its recipe, the names of its classes, and the card."""
+
+    net: nn.Module
+    recipe: Recipe
+    classes: tuple[str, ...]
+    card: Mapping[str, Any]
+
+
+def save(
+    path: Path | str, net: nn.Module, recipe: Recipe, *, classes: Sequence[str], **notes: Any
+) -> None:
+    """Write a net with its recipe, for `restore` and for `python -m adv`.
+
+    Args:
+      path: NAME.safetensors; a file that is there is replaced, whole or not at all.
+      net: what `train` made of the recipe.
+      recipe: the recipe, made of values of `adv` only.
+      classes: their names, by label, as in `Data.classes`.
+      notes: plain data for the card; `data`, the name of a data set, is the command line's default.
+
+    Raises:
+      ValueError: the recipe holds a class of your own, or the net is not what it makes.
+    """
+    card = {"seed": 0, **notes, "recipe": written(recipe), "classes": list(classes)}
+    load_weights(build(recipe, len(classes), 0), net.state_dict())
+    save_checkpoint(Path(path), net, card)
+
+
+def restore(path: Path | str) -> Checkpoint:
+    """The net that `save`, a search or `python -m adv train` wrote.
+
+    Raises:
+      CheckpointError: no such file, not one of ours, or its card holds no recipe.
+    """
+    weights, card = read_checkpoint(Path(path))
+    if "recipe" not in card:
+        raise CheckpointError(f"{path} holds no recipe: name one, or use python -m adv")
+    return remade(path, weights, card, recipe_in(card))
+
+
+def recipe_in(card: Mapping[str, Any]) -> Recipe:
+    """The recipe that a card holds as an expression.
+
+    Raises:
+      CheckpointError: it is not a recipe.
+    """
+    try:
+        recipe = read(card["recipe"])
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"the recipe in the card cannot be read: {error}") from error
+    if not isinstance(recipe, Recipe):
+        raise CheckpointError("the card holds something else than a recipe")
+    return recipe
+
+
+def remade(
+    path: Path | str, weights: Mapping[str, Tensor], card: Mapping[str, Any], recipe: Recipe
+) -> Checkpoint:
+    """The net of `recipe` with these weights; raises CheckpointError where they do not fit."""
+    try:
+        classes = tuple(str(name) for name in card["classes"])
+        net = build(recipe, len(classes), int(card["seed"]))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its card does not say how it was made") from error
+    return Checkpoint(load_weights(net, weights), recipe, classes, card)
+
+
 def save_checkpoint(path: Path, net: nn.Module, card: Mapping[str, Any]) -> None:
     """Write the weights and the card, whole or not at all."""
     weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    write_whole(path, save(weights, metadata={"card": json.dumps(card)}))
+    write_whole(path, packed(weights, metadata={"card": json.dumps(card)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,10 +1,10 @@
-"""What `python -m adv` does once it knows what is wanted: train, restore, attack, show."""
+"""What `python -m adv` does once it knows what is wanted: train, attack, save, show."""
 
 from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,22 @@ import numpy as np
 import rich_click as click
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
 from adv.attacks import FGSM, L2, PGD, Attack, Linf, restarts
-from adv.checkpoint import (
-    CheckpointError,
-    default_device,
-    load_weights,
-    read_checkpoint,
-    save_checkpoint,
-    write_whole,
-)
+from adv.checkpoint import default_device, save_checkpoint, write_whole
 from adv.data import Split, load
 from adv.evaluation import evaluate
+from adv.interval import wilson
 from adv.randomness import is_random
-from adv.recipe import Recipe, build
+from adv.recipe import Recipe
 from adv.score import Score
 from adv.sizes import SHOWN, name_of, size_of
+from adv.subject import Subject
 from adv.training import train
 from adv.votes import Votes
-
-RecipeOf = Callable[[Mapping[str, Any]], Recipe]
 
 
 def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, out: Path) -> None:
@@ -47,6 +41,7 @@ def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, ou
     images = data.train.head(scale.train_images or len(data.train))
     card = {
         **card,
+        "recipe": repr(recipe),
         "seed": seed,
         "scale": asdict(scale),
         "data": scale.data,
@@ -91,49 +86,36 @@ def save_images(path: Path, net: nn.Module, part: Split, made: Attack, draws: in
     click.echo(f"\nimages   {path}")
 
 
-def restore(
-    checkpoint: Path, data: str | None, split: str, images: int | None, recipe_of: RecipeOf
-) -> tuple[nn.Module, dict[str, Any], Split]:
-    """The net of a checkpoint on the best device, its card, and the images to meet."""
-    weights, card = read_checkpoint(checkpoint)
-    try:
-        recipe = recipe_of(card)
-        classes, seed, trained_on = card["classes"], card["seed"], card["data"]
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{checkpoint}: its card does not say how it was made") from error
-    net = load_weights(build(recipe, len(classes), seed), weights)
-    loaded = load(data or trained_on)
-    if list(loaded.classes) != classes:
-        raise ValueError(f"{checkpoint} knows {len(classes)} classes, {loaded.name} has others")
-    part: Split = getattr(loaded, split)
-    net = net.to(default_device()).to(memory_format=torch.channels_last)
-    return net, card, part.head(images or len(part))
-
-
-def show(score: Score, checkpoint: Path, card: Mapping[str, Any], split: str) -> None:
-    """Print what an evaluation found."""
-    knobs = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
-                     for k, v in card["params"].items())  # fmt: skip
+def show(score: Score, subject: Subject) -> None:
+    """Print what an evaluation found, smaller balls first, then in the battery's order."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{checkpoint}  {card['space']} {knobs}", markup=False)
+    console.print(subject.title, markup=False)
     how = (
         f"{score.draws} draws a gradient, {score.votes} votes" if score.votes > 1 else "not random"
     )
-    console.print(f"{score.images} {split} images, 95 % Wilson intervals, {how}\n")
+    console.print(f"{score.images} {subject.split} images, 95 % Wilson intervals, {how}\n")
     table = Table(box=None)
     for column in ("attack", "eps", "accuracy", "interval"):
         table.add_column(column, justify="left" if column == "attack" else "right")
-    names = ("none", *[n for _, n in sorted(zip(score.eps, score.names, strict=True))])
-    for name, (eps, share, low, high) in zip(names, score.curve, strict=True):
-        spread = f"{100 * low:.1f} to {100 * high:.1f}"
-        table.add_row(name, f"{eps:.4g}", f"{100 * share:.1f} %", spread)
+    order = sorted(range(len(score.names)), key=lambda i: score.eps[i])
+    rows = [(score.names[i], score.eps[i], score.attacked_accuracies[i]) for i in order]
+    for name, eps, share in [("none", 0.0, score.natural_accuracy), *rows]:
+        table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _between(score, share))
     console.print(table)
-    if len(score.names) > 1:
+    if len(set(score.eps)) > 1:
         low, high = score.attacked_interval
         console.print(f"\naggregated attacked score  {score.attacked_score:.1f} "
                       f"({low:.1f} to {high:.1f}), of {100 * len(score.names)}")  # fmt: skip
         console.print(f"mean {100 * score.mean:.1f} %, worst case {100 * score.worst:.1f} %, "
                       f"area under the curve {100 * score.area:.1f} %")  # fmt: skip
+    elif len(score.names) > 1:
+        console.print(f"\nstands against all of them  {100 * score.worst:.1f} % "
+                      f"({_between(score, score.worst)})")  # fmt: skip
+
+
+def _between(score: Score, share: float) -> str:
+    low, high = wilson(share, score.images)
+    return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
 def show_models() -> None:

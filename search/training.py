@@ -91,6 +91,7 @@ class Training:
         return {
             "space": self.space,
             "params": dict(params),
+            "recipe": repr(self.recipe(params)),
             "seed": seed,
             "scale": asdict(self.scale),
             "data": self.data.name,

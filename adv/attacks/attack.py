@@ -128,11 +128,16 @@ def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Sl
 
     The losses are summed, not averaged, so that an image's gradient does not depend on the batch
     around it. Where it is not a number it counts as 0: an image must stay an image.
+
+    Raises:
+      ValueError: the model passes no gradient to its images.
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(x).float()
         losses = LOSSES[loss](logits, against)
+        if not losses.requires_grad:
+            raise ValueError("the net passes no gradient to its images: use Square or NES")
         (gradient,) = torch.autograd.grad(losses.sum(), x)
     return Slope(losses.detach(), gradient.nan_to_num(0.0), logits.detach())
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adv import RSE, BaseNet, BigNet, Recipe, build
+from adv import RSE, BaseNet, BigNet, Recipe, build, restore, save
 from adv.checkpoint import (
     CheckpointError,
     load_weights,
@@ -21,6 +21,7 @@ from adv.checkpoint import (
     save_checkpoint,
     write_whole,
 )
+from adv.randomness import drawing
 
 CARD = {"space": "rse_sigmas", "params": {"sigma_init": 0.1 + 0.2, "on": True}, "seed": 3}
 RECIPE = Recipe(net=BaseNet(), defences=(RSE(),))
@@ -186,3 +187,57 @@ def test_a_card_is_plain_data(net, path):
         save_checkpoint(path, net, {"recipe": RECIPE})
     assert not path.exists()
     assert json.loads(json.dumps(CARD)) == CARD
+
+
+# --- a net with its recipe ---
+
+
+def test_a_net_of_a_recipe_comes_back(net, path):
+    save(path, net, RECIPE, classes="abcdefghij", data="digits", epoch=3)
+    kept = restore(str(path))
+    assert kept.recipe == RECIPE and kept.classes == tuple("abcdefghij")
+    assert kept.card["data"] == "digits" and kept.card["epoch"] == 3
+    x = torch.rand(4, 3, 32, 32)
+    again = kept.net.to(memory_format=torch.channels_last)  # noise is drawn in memory's order
+    with torch.no_grad(), drawing(net, 7), drawing(again, 7):
+        assert torch.equal(again(x), net(x))
+
+
+def test_a_net_that_is_not_what_the_recipe_makes_is_not_saved(net, path):
+    with pytest.raises(CheckpointError, match="belong to another net"):
+        save(path, net, Recipe(net=BaseNet()), classes=range(10))
+    with pytest.raises(CheckpointError, match="belong to another net"):
+        save(path, net, RECIPE, classes=range(11))
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"recipe": None}, "cannot be read"),
+        ({"recipe": 3}, "cannot be read"),
+        ({"recipe": "__import__('os').getcwd()"}, "neither a value"),
+        ({"recipe": "Net()"}, "no value called 'Net'"),
+        ({"recipe": "BaseNet()"}, "something else than a recipe"),
+        ({"recipe": "Recipe(net=BaseNet('tanh'))"}, "activation must be one of"),
+        ({"recipe": "Recipe(net=3)"}, "does not say how it was made"),
+        ({"recipe": "Recipe(net=BigNet(width='a'))"}, "cannot be read: BigNet: "),
+        ({"recipe": "Recipe()"}, "belong to another net"),
+        ({"classes": None}, "does not say how it was made"),
+        ({"classes": list("abc")}, "belong to another net"),
+        ({"seed": "x"}, "invalid literal"),
+    ],
+    ids=str,
+)
+def test_cards_that_are_not_right(net, path, changes, hint):
+    card = {"recipe": repr(RECIPE), "classes": list("abcdefghij"), "seed": 0}
+    save_checkpoint(path, net, {**card, **changes})
+    with pytest.raises(ValueError, match=hint) as error:
+        restore(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_card_without_a_recipe(net, path):
+    save_checkpoint(path, net, CARD)
+    with pytest.raises(CheckpointError, match="holds no recipe"):
+        restore(path)

@@ -1,57 +1,89 @@
 """`python -m adv` as a user meets it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
+
+from adv import RSE, BaseNet, Recipe, Score, build, save
+from adv.__main__ import adv as group
+from adv.__main__ import run
+from adv.commands import show
+from adv.subject import Subject
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+_SMOKE = ("--space", "smoke", "--set", "sigma=0.1")
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
-def adv(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "adv", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def adv(monkeypatch, capfd):
+    """The command line in this process: (exit code, stdout, stderr)."""
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["adv", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            run()
+        return (left.value.code or 0, *capfd.readouterr())
+
+    return called
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
-    done = adv("train", "--space", "smoke", "--set", "sigma=0.1", "--epochs", 1, "--out", path)
+    done = subprocess.run(
+        [sys.executable, "-m", "adv", "train", *_SMOKE, "--epochs", "1", "--out", str(path)],
+        cwd=ROOT,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "epoch 1/1" in done.stdout and str(path) in done.stdout
     return path
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "attack"])
-def test_each_verb_explains_itself(verb):
-    done = adv(verb, "--help")
-    assert done.returncode == 0
-    assert "--data" in done.stdout and "python -m adv" in done.stdout
+@pytest.mark.parametrize("verb", group.commands)
+def test_each_verb_explains_itself_with_an_example(adv, verb):
+    code, out, _ = adv(verb, "--help")
+    assert code == 0
+    assert out.count(f"python -m adv {verb}") >= 2  # the usage is one
 
 
-def test_a_checkpoint_is_judged_by_the_battery(checkpoint):
-    done = adv("evaluate", checkpoint, "--split", "test", "--images", 30, "--steps", 1)
-    assert done.returncode == 0, done.stderr
+def test_help_names_each_verb(adv):
+    code, out, _ = adv("--help")
+    assert code == 0
+    for verb in group.commands:
+        assert verb in out
+
+
+def test_a_checkpoint_is_judged_by_the_battery(adv, checkpoint):
+    code, out, err = adv("evaluate", checkpoint, "--split", "test", "--images", 30, "--steps", 1)
+    assert code == 0, err
     for text in ("30 test images", "pgd1-0.1", "aggregated attacked score", "sigma=0.1", "votes"):
-        assert text in done.stdout
+        assert text in out
 
 
-def test_an_attack_saves_its_images(checkpoint, tmp_path):
-    done = adv(
+def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
+    code, _, err = adv(
         *("attack", checkpoint, "--norm", "l2", "--eps", 0.5, "--steps", 2, "--restarts", 2),
         *("--draws", 2, "--images", 10, "--save", tmp_path / "images.npz"),
     )
-    assert done.returncode == 0, done.stderr
+    assert code == 0, err
     saved = np.load(tmp_path / "images.npz")
     change = (saved["adversarial"] - saved["clean"]).reshape(10, -1)
     lengths = np.linalg.norm(change, axis=1)
@@ -59,26 +91,249 @@ def test_an_attack_saves_its_images(checkpoint, tmp_path):
     assert saved["adversarial"].min() >= 0 and saved["adversarial"].max() <= 1
 
 
+def test_attacks_of_one_radius_keep_their_own_figures(capsys):
+    """Sorted by radius only: names and accuracies that are sorted apart would change places."""
+    ok = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
+    score = Score(("b[2]", "a", "c"), (0.1, 0.1, 0.05), ok)
+    show(score, Subject(torch.nn.Identity(), None, "test", "net"))
+    rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    expected = [["none", "0", "100.0"], ["c", "0.05", "100.0"], ["b[2]", "0.1", "75.0"]]
+    assert [row for row in rows if row[:1] and row[0] in ("none", "a", "b[2]", "c")] == [
+        *expected,
+        ["a", "0.1", "25.0"],
+    ]
+
+
+# --- a net of a recipe without a space ---
+
+
+def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
+    recipe = Recipe(net=BaseNet("gelu"), defences=(RSE(0.1, 0.0),))
+    path = tmp_path / "mine.safetensors"
+    save(path, build(recipe, 10, seed=0), recipe, classes=tuple("0123456789"))
+    code, out, err = adv("attack", path, "--data", "digits", "--images", 8, "--steps", 1)
+    assert code == 0, err
+    assert "BaseNet(activation='gelu'" in out and "RSE(" in out and "20 votes" in out
+    code, _, err = adv("attack", path)
+    assert (code, err) == (2, f"adv: --data is missing: {path} does not say what it met\n")
+
+
+# --- mistakes ---
+
+
+def one_line(called: tuple[int, str, str], hint: str) -> None:
+    code, out, err = called
+    assert code == 2, (out, err)
+    assert hint in err, err
+    assert err.count("\n") == 1 and err.startswith("adv: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
         (["evaluat", "x"], "evaluate"),
+        (["evaluate"], "name a CHECKPOINT, or --module FILE.py:NAME"),
         (["evaluate", "nowhere.safetensors"], "no checkpoint at nowhere.safetensors"),
-        (["evaluate", "README.md"], "not a checkpoint"),
+        (["evaluate", "text"], "not a checkpoint"),
+        (["evaluate", "foreign.safetensors"], "not a checkpoint"),
+        (["evaluate", "folder"], "no checkpoint at folder"),
+        (["evaluate", "x", "--stepps", "3"], "--steps"),
+        (["evaluate", "x", "--images", "0"], "--images"),
+        (["evaluate", "x", "--split", "train"], "'validation', 'test'"),
+        (["evaluate", "x", "--module", "a.py:b"], "name a CHECKPOINT, or --module"),
+        (["evaluate", "x", "--random"], "--random belongs to --module"),
+        (["evaluate", "x", "--weights", "y"], "--weights belongs to --module"),
         (["train", "--space", "smok", "--out", "x"], "did you mean 'smoke'"),
         (["train", "--space", "smoke", "--set", "sigm=1", "--out", "x"], "did you mean 'sigma'"),
         (["train", "--space", "smoke", "--set", "sigma=9", "--out", "x"], "0 to 0.2"),
         (["train", "--space", "smoke", "--set", "sigma=a", "--out", "x"], "0 to 0.2"),
         (["train", "--space", "smoke", "--scale", "lap", "--out", "x"], "laptop"),
-        (["train", "--space", "smoke", "--out", "README.md"], "exists"),
+        (["train", "--space", "smoke", "--out", "text"], "exists"),
         (["attack", "x", "--norm", "l1"], "linf, l2"),
         (["attack", "x", "--attack", "pgdd"], "did you mean 'pgd'"),
         (["attack", "x", "--steps", "0"], "--steps"),
+        (["attack", "x", "--eps", "nan"], "eps"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_line(adv, tmp_path, arguments, hint):
+    (tmp_path / "text").write_text("a,b\n1,2\n")
+    (tmp_path / "folder").mkdir()
+    save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    one_line(adv(*arguments), hint)
+    assert not (tmp_path / "x").exists()
+
+
+# --- anybody's module ---
+
+THEIRS = """
+import torch
+from torch import nn
+
+class Good(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.lin = nn.Linear(3 * 32 * 32, classes)
+    def forward(self, x):
+        return self.lin(x.flatten(1))
+
+class Noisy(Good):
+    def forward(self, x):
+        return super().forward(x + 0.1 * torch.randn_like(x))
+
+class Hard(Good):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+class Needs(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+
+class Endless(Good):
+    def forward(self, x):
+        return super().forward(x) / 0
+
+def made(): return Good()
+def wide(): return Good(11)
+def broken(): raise RuntimeError("no\\nluck")
+def none(): return 3
+instance = Good()
+number = 7
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    path = tmp_path / "theirs.py"
+    path.write_text(THEIRS)
+    return path
+
+
+def attack(theirs, name, *more):
+    module = ("--module", f"{theirs}:{name}", "--data", "digits")
+    return ("attack", *module, "--images", 12, "--steps", 1, *more)
+
+
+@pytest.mark.parametrize("name", ["Good", "made", "instance"])
+def test_a_module_class_a_function_and_a_module(adv, theirs, name):
+    code, out, err = adv(*attack(theirs, name))
+    assert (code, err) == (0, "")
+    assert f"theirs.py:{name}" in out and "not random" in out
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "nested.pth"])
+def test_weights_are_put_in(adv, theirs, tmp_path, name):
+    """With weights that always say 3, exactly the threes are right."""
+    weights = {"lin.weight": torch.zeros(10, 3072), "lin.bias": torch.eye(10)[3]}
+    if name.endswith("safetensors"):
+        save_file(weights, tmp_path / name)
+    else:
+        torch.save({"state_dict": weights} if name == "nested.pth" else weights, tmp_path / name)
+    code, out, err = adv(*attack(theirs, "Good", "--weights", tmp_path / name))
+    assert (code, err) == (0, "")
+    from adv import load
+
+    share = (load("digits").validation.head(12).labels == 3).float().mean()
+    assert out.count(f" {100 * share:.1f} %") == 2, out
+
+
+def test_a_module_whose_calls_differ_is_judged_as_random(adv, theirs):
+    """Found by itself, said aloud, and the same figures again although it draws globally."""
+    before = torch.get_rng_state()
+    code, out, err = adv(*attack(theirs, "Noisy", "--draws", 2, "--votes", 3))
+    assert code == 0
+    assert err == "adv: two calls of the module differ: judged as a random net\n"
+    assert "2 draws a gradient, 3 votes" in out
+    assert torch.equal(before, torch.get_rng_state()) is False  # its weights are drawn
+    code, out, err = adv(*attack(theirs, "Good", "--random", "--draws", 2, "--votes", 3))
+    assert (code, err) == (0, "") and "2 draws a gradient, 3 votes" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Goood", "no 'Goood' to call: did you mean 'Good'?"),
+        ("number", "has no 'number' to call"),
+        ("a b", "it is FILE.py:NAME"),
+        ("broken", "fails: RuntimeError: no luck"),
+        ("none", "gives a int, not a torch.nn.Module"),
+        ("Needs", "fails: TypeError"),
+        ("wide", "wanted outputs [8, 10], the module gives [8, 11]"),
+        ("Endless", "not finite"),
+        ("Hard", "no gradient"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, hint):
-    done = adv(*arguments)
-    assert done.returncode == 2
-    assert hint in done.stderr, done.stderr
-    assert done.stderr.count("\n") == 1
-    assert not (ROOT / "x").exists()
+def test_modules_that_cannot_be_judged(adv, theirs, name, hint):
+    one_line(adv(*attack(theirs, name)), hint)
+
+
+def spoilt(path: Path, how: str) -> Path:
+    if how == "a pickle":
+        torch.save(torch.nn.Linear(1, 1), path)
+    elif how == "of another net":
+        torch.save({"lin.weight": torch.zeros(2)}, path)
+    elif how == "no dictionary":
+        torch.save(torch.zeros(2), path)
+    elif how == "text":
+        path.write_text("hello")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "hint"),
+    [
+        ("a pickle", "holds no plain tensors"),
+        ("text", "holds no plain tensors"),
+        ("of another net", "does not fit the module"),
+        ("no dictionary", "is not a state dict"),
+        ("nothing", "no weights at"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_cannot_be_used(adv, theirs, tmp_path, how, hint, suffix):
+    path = spoilt(tmp_path / f"weights{suffix}", how)
+    hint = "holds no plain tensors" if suffix == ".safetensors" and path.exists() else hint
+    one_line(adv(*attack(theirs, "Good", "--weights", path)), hint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--module", "nowhere.py:Net", "--data", "digits"], "no file nowhere.py"),
+        (["--module", "syntax.py:Net", "--data", "digits"], "syntax.py fails: SyntaxError"),
+        (["--module", "exits.py:Net", "--data", "digits"], "exits.py fails: SystemExit"),
+        (["--module", "theirs.txt:Net", "--data", "digits"], "ends in .py"),
+        (["--module", "theirs.py", "--data", "digits"], "it is FILE.py:NAME"),
+        (["--module", "theirs.py:Good"], "--module needs --data"),
+    ],
+    ids=" ".join,
+)
+def test_files_that_hold_no_module(adv, theirs, tmp_path, arguments, hint):
+    (tmp_path / "syntax.py").write_text("def (")
+    (tmp_path / "exits.py").write_text("raise SystemExit(0)")
+    (tmp_path / "theirs.txt").write_text("")
+    one_line(adv("evaluate", *arguments), hint)
+
+
+# --- Ctrl-C ---
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_training(tmp_path):
+    """The epochs that were kept stay; no part of a file, no traceback."""
+    out = tmp_path / "net.safetensors"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "adv", "train", *_SMOKE, "--epochs", "500", "--out", str(out)],
+        cwd=ROOT,
+        env={**ENV, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None and "epoch 1/500" in running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err.strip() == "adv: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]

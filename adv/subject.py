@@ -1,0 +1,121 @@
+"""What is judged: a net from a checkpoint or from anybody's file, and the images that it meets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import rich_click as click
+import torch
+from torch import nn
+
+from adv.checkpoint import Checkpoint, CheckpointError, default_device, read_checkpoint, remade
+from adv.cli.source import Source
+from adv.data import Data, Split, load
+from adv.foreign import Declared, checked, made
+from adv.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A net on the best device, and the part of a data set that it is to meet.
+
+    `title` says in one line what it is, `split` what the part is called.
+    """
+
+    net: nn.Module
+    part: Split
+    split: str
+    title: str
+
+
+def meet(source: Source) -> Subject:
+    """Bring the net and the images that the command line named.
+
+    Raises:
+      ValueError: in one line, whatever the user got wrong.
+    """
+    if (source.checkpoint is None) == (source.module is None):
+        raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
+    if source.module is not None:
+        return _theirs(source, source.module)
+    for flag, given in (("--weights", source.weights), ("--random", source.random)):
+        if given:
+            raise ValueError(f"{flag} belongs to --module: a checkpoint holds its own")
+    return _ours(source)
+
+
+def opened(source: Source) -> Checkpoint:
+    """The checkpoint that the command line named, its recipe found."""
+    if source.checkpoint is None:
+        raise ValueError("name a CHECKPOINT")
+    weights, card = read_checkpoint(source.checkpoint)
+    try:
+        recipe = source.recipe_of(card)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{source.checkpoint}: its card does not say how it was made"
+        ) from error
+    return remade(source.checkpoint, weights, card, recipe)
+
+
+def _ours(source: Source) -> Subject:
+    kept = opened(source)
+    name = source.data or kept.card.get("data")
+    if name is None:
+        raise ValueError(f"--data is missing: {source.checkpoint} does not say what it met")
+    data = load(name)
+    if data.classes != kept.classes:
+        raise ValueError(
+            f"{source.checkpoint} knows {len(kept.classes)} classes, {data.name} has others"
+        )
+    return Subject(
+        on_device(kept.net),
+        _part(source, data),
+        source.split,
+        f"{source.checkpoint}  {described(kept.card, kept.recipe)}",
+    )
+
+
+def _theirs(source: Source, spec: str) -> Subject:
+    if source.data is None:
+        raise ValueError(f"--module needs --data: {DATA_NAMES}")
+    net = on_device(made(spec, source.weights))
+    data = load(source.data)
+    part = _part(source, data)
+    few = part.head(8).to(_device(net)).images.float() / 255
+    net = checked(net, few, len(data.classes), source.random)
+    if isinstance(net, Declared) and not source.random:
+        click.echo("adv: two calls of the module differ: judged as a random net", err=True)
+    return Subject(net, part, source.split, f"{spec}  {source.weights or ''}".rstrip())
+
+
+DATA_NAMES = "digits, cifar10, cifar100 or a folder"
+
+
+def described(card: Mapping[str, Any], recipe: Recipe) -> str:
+    """What a checkpoint is in a few words: its point of its space, or its net and defences."""
+    if "space" in card and "params" in card:
+        return f"{card['space']} {knobs(card['params'])}".rstrip()
+    return " ".join(map(repr, (recipe.net, *recipe.defences)))
+
+
+def knobs(params: Mapping[str, Any]) -> str:
+    """`name=value` pairs."""
+    shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in params.items()}
+    return " ".join(f"{k}={v}" for k, v in shown.items())
+
+
+def on_device(net: nn.Module) -> nn.Module:
+    """The net on the best device, in the memory layout that convolutions like."""
+    return net.to(default_device()).to(memory_format=torch.channels_last)
+
+
+def _part(source: Source, data: Data) -> Split:
+    part: Split = getattr(data, source.split)
+    return part.head(source.images or len(part))
+
+
+def _device(net: nn.Module) -> torch.device:
+    return next((p.device for p in net.parameters()), torch.device("cpu"))

@@ -1,0 +1,112 @@
+"""Recipes as text: what is written is read again, and nothing else is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from adv import (
+    RSE,
+    SGD,
+    AdamW,
+    Augment,
+    BaseNet,
+    BigNet,
+    Curriculum,
+    Linf,
+    Net,
+    OneCycle,
+    Piecewise,
+    Ramp,
+    Recipe,
+)
+from adv.notation import read, written
+
+RECIPES = [
+    Recipe(),
+    Recipe(net=BigNet(width=2), defences=(RSE(0.2, 0.1),), epochs=5),
+    Recipe(
+        net=BaseNet("gelu", dropout=0.3),
+        defences=(RSE(1 / 3, 0.0), RSE(1e-9)),
+        optimizer=SGD(0.05, decay=Piecewise((0.0, 0.5), (1.0, 0.1))),
+        curriculum=Curriculum(eps=8 / 255, steps=Ramp(1, 7, "cosine"), most_steps=None),
+        augment=Augment(flip=0.5, crop=4, jitter=0.1),
+    ),
+    Recipe(optimizer=AdamW(decay=OneCycle())),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))
+def test_a_recipe_is_read_again(recipe):
+    text = written(recipe)
+    assert "\n" not in text
+    assert read(text) == recipe
+    assert repr(read(text)) == repr(recipe)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("-3", -3),
+        ("inf", math.inf),
+        ("-inf", -math.inf),
+        ("('a', 1.5, None, True)", ("a", 1.5, None, True)),
+        ("()", ()),
+        (" Linf(8e-3)\n", Linf(0.008)),
+        ("BigNet(\n  2,\n  activation='relu',\n)", BigNet(2, "relu")),
+    ],
+)
+def test_values_and_literals(text, value):
+    assert read(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("", "not an expression"),
+        ("BigNet(", "not an expression"),
+        ("(" * 100_000, "not an expression"),
+        ("-" * 100_000 + "1", "not an expression"),
+        ("\0", "not an expression"),
+        ("BigNett()", "adv has no value called 'BigNett': did you mean 'BigNet'?"),
+        ("train(1)", "adv has no value called 'train'"),
+        ("load('digits')", "adv has no value called 'load'"),
+        ("Net()", "adv has no value called 'Net'"),
+        ("__import__('os')", "adv has no value called '__import__'"),
+        ("open('x', 'w')", "adv has no value called 'open'"),
+        ("BigNet(depth=3)", "BigNet: .*unexpected keyword argument 'depth'"),
+        ("BigNet(*(1,))", "neither a value of adv nor a literal"),
+        ("BigNet(**x)", "neither a value of adv nor a literal"),
+        ("BigNet().__class__", "neither a value of adv nor a literal"),
+        ("os.system('x')", "neither a value of adv nor a literal"),
+        ("[x for x in (1,)]", "neither a value of adv nor a literal"),
+        ("lambda: 1", "neither a value of adv nor a literal"),
+        ("2 ** 99999999", "neither a value of adv nor a literal"),
+        ("BigNet", "neither a value of adv nor a literal"),
+        ("b'x'", "neither a value of adv nor a literal"),
+        ("-True", "not a number"),
+        ("-'a'", "not a number"),
+        ("RSE(-1.0)", "a sigma is 0 or more"),
+        ("'\\ud800' + 1", "neither"),
+    ],
+)
+def test_nothing_else_is_read(text, hint):
+    with pytest.raises(ValueError, match=hint) as error:
+        read(text)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+@dataclass(frozen=True)
+class Mine(Net):
+    width: int = 1
+
+    def __call__(self, classes):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("net", [Mine(), BigNet(width=[1])], ids=repr)
+def test_what_could_not_be_read_is_not_written(net):
+    with pytest.raises(ValueError, match=r"'Mine'|neither"):
+        written(Recipe(net=net))
