@@ -221,7 +221,7 @@ def test_a_net_that_is_not_what_the_recipe_makes_is_not_saved(net, path):
         ({"recipe": "BaseNet()"}, "something else than a recipe"),
         ({"recipe": "Recipe(net=BaseNet('tanh'))"}, "activation must be one of"),
         ({"recipe": "Recipe(net=3)"}, "does not say how it was made"),
-        ({"recipe": "Recipe(net=BigNet(width='a'))"}, "cannot be read: BigNet: "),
+        ({"recipe": "Recipe(net=BigNet(width='a'))"}, "cannot be read: width must be"),
         ({"recipe": "Recipe()"}, "belong to another net"),
         ({"classes": None}, "does not say how it was made"),
         ({"classes": list("abc")}, "belong to another net"),
