@@ -13,3 +13,7 @@ class Defence(ABC):
     @abstractmethod
     def __call__(self, net: nn.Module) -> nn.Module:
         """The defended net."""
+
+    def figures(self, net: nn.Module) -> dict[str, float]:
+        """What a defended net has to say of this defence after an epoch of training, by name."""
+        return {}
