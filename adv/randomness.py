@@ -79,15 +79,19 @@ class Noise(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) that draws from its net's stream; off in evaluation."""
+    """Dropout (Srivastava et al. 2014) that draws from its net's stream.
+
+    Off in evaluation, unless the layer has been made `stochastic` (`MCDropout`).
+    """
 
     def __init__(self, p: float) -> None:
         super().__init__()
         self.p = p
+        self.stochastic = False
         self.stream = Stream()
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.p == 0:
+        if self.p == 0 or not (self.training or self.stochastic):
             return x
         keep = torch.empty_like(x, requires_grad=False)
         keep.bernoulli_(1 - self.p, generator=self.stream.on(x.device))

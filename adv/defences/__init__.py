@@ -1,4 +1,8 @@
 """Defences as transforms of any net."""
 
 from adv.defences.defence import Defence as Defence
+from adv.defences.dropout import MCDropout as MCDropout
+from adv.defences.noise import TestNoise as TestNoise
+from adv.defences.pni import PNI as PNI
+from adv.defences.projection import Projection as Projection
 from adv.defences.rse import RSE as RSE

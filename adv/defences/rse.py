@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.defences.defence import Defence
-from adv.models import Normalize
+from adv.defences.defence import Defence, entrance, put_before
 from adv.randomness import Noise
 
 
@@ -39,9 +38,8 @@ class RSE(Defence):
         places = [name for name, m in net.named_modules() if isinstance(m, nn.Conv2d)]
         if not places:
             raise ValueError("RSE needs a net with a convolution")
-        norms = [name for name, m in net.named_modules() if isinstance(m, Normalize)]
-        first = norms[0] if norms else places[0]
+        first = entrance(net, "RSE")
         for name, sigma in [(first, self.sigma_init), *((p, self.sigma_inner) for p in places[1:])]:
             if sigma > 0:
-                net.set_submodule(name, nn.Sequential(Noise(sigma), net.get_submodule(name)))
+                put_before(net, name, Noise(sigma))
         return net

@@ -1,0 +1,85 @@
+"""Projection of the images onto a subspace: the seed report's "learnable PCA"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from adv.defences.defence import Defence, entrance, put_before
+from adv.pca import mean_image, principal
+
+_PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class Projection(Defence):
+    """x -> mean + P P^T (x - mean) on the pixels, before the normalisation.
+
+    P [3072, rank] starts as the first principal directions of the training images, which training
+    fits before its first epoch; until then it is a random orthonormal one. It takes the directions
+    outside its span from an attacker, no others: a white-box gradient goes through it.
+
+    Args:
+      rank: in [1, 3072].
+      learnable: P is trained with the net and not decayed (it need not stay orthonormal); the mean
+        stays as fitted.
+      init: "pca", or "random" to keep the random P; the mean is fitted in either case.
+
+    Raises:
+      ValueError: a setting that there is not; on a call: the net has no convolution.
+    """
+
+    rank: int
+    learnable: bool = False
+    init: Literal["pca", "random"] = "pca"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rank <= _PIXELS:
+            raise ValueError(f"the rank of a projection lies in [1, {_PIXELS}], got {self.rank}")
+        if self.init not in ("pca", "random"):
+            raise ValueError(f"a projection starts from pca or random, got {self.init!r}")
+
+    def __call__(self, net: nn.Module) -> nn.Module:
+        layer = LowRank(self.rank, self.learnable, fitted=self.init == "pca")
+        put_before(net, entrance(net, "Projection"), layer)
+        return net
+
+
+class LowRank(nn.Module):
+    """The layer: a mean [3072] and a basis [3072, rank], both in the state dict."""
+
+    undecayed = ("basis",)
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, rank: int, learnable: bool, fitted: bool) -> None:
+        super().__init__()
+        self.fitted = fitted
+        self.register_buffer("mean", torch.full((_PIXELS,), 0.5))
+        basis = torch.linalg.qr(torch.randn(_PIXELS, rank))[0]
+        if learnable:
+            self.basis = nn.Parameter(basis)
+        else:
+            self.register_buffer("basis", basis)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In float32 whatever the net runs in: a pixel's 256 levels need all 8 bits of bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            centred = x.float().flatten(1) - self.mean
+            return (self.mean + centred @ self.basis @ self.basis.T).reshape(x.shape)
+
+    def fit(self, images: Tensor) -> None:
+        """Take the mean of images [n, 3, 32, 32], bytes, and their principal directions."""
+        if not self.fitted:
+            self.mean.copy_(mean_image(images))
+            return
+        mean, basis = principal(images, self.basis.shape[1])
+        with torch.no_grad():
+            self.mean.copy_(mean)
+            self.basis.copy_(basis)
+
+    def extra_repr(self) -> str:
+        return f"rank={self.basis.shape[1]}"
