@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.augment import augmented
+from adv.curriculum import Lesson
 from adv.data import Split
 from adv.defences.noise import muted
+from adv.objectives import Batch, Outcome
 from adv.randomness import Stream, attach, part
-from adv.recipe import Lesson, Recipe, build
+from adv.recipe import Recipe, build
 from adv.schedule import at
 
 
@@ -30,7 +31,7 @@ class Epoch:
 
     `metrics` are means over the epoch: loss, clean_accuracy and attacked_accuracy on the training
     images as they came by (attacked ones under the lesson's attack), beside the lesson's eps,
-    steps and fraction, and the last learning rate.
+    steps and fraction, the last learning rate, and the figures of each defence.
     """
 
     number: int
@@ -120,41 +121,35 @@ class _Training:
             rate = self.recipe.optimizer.lr * at(self.recipe.optimizer.decay, t)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            totals += self._step(batch.to(self.data.images.device), lesson)
+            totals += self._step(batch.to(self.data.images.device), lesson, t)
         loss, clean, clean_n, attacked, attacked_n = totals.tolist()
         metrics = {
             "loss": loss / len(self.data),
             "eps": lesson.attack.ball.eps,
             "steps": float(lesson.attack.steps),
-            "fraction": lesson.fraction,
+            "fraction": self.recipe.objective.share(lesson),
             "lr": rate,
         }
+        for defence in self.recipe.defences:
+            metrics |= defence.figures(self.net)
         if clean_n:
             metrics["clean_accuracy"] = clean / clean_n
         if attacked_n:
             metrics["attacked_accuracy"] = attacked / attacked_n
         return metrics
 
-    def _step(self, batch: Tensor, lesson: Lesson) -> Tensor:
+    def _step(self, ids: Tensor, lesson: Lesson, t: float) -> Tensor:
         """One update; returns the summed loss and the hits and counts of both kinds of image."""
-        x = self.data.images[batch].float() / 255
+        x = self.data.images[ids].float() / 255
         x = augmented(self.recipe.augment, x, self.draws)
         x = x.contiguous(memory_format=torch.channels_last)
-        y = self.data.labels[batch]
-        k = round(lesson.fraction * len(x))
-        if k and lesson.attack.ball.eps > 0:
-            adv = lesson.attack(self.net, x[:k], y[:k], generator=self.starts)
-            x = torch.cat([adv, x[k:]])
-        logits = self.net(x).float()
-        loss = F.cross_entropy(logits, y)
+        batch = Batch(x, self.data.labels[ids], lesson, t, self.recipe.smoothing, self.starts)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        outcome = self.recipe.objective(self.net, batch)
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         self.optimizer.step()
-        hit = (logits.detach().argmax(1) == y).float()
-        n = len(x)
-        counts = hit.new_tensor([0.0, 0.0, n - k, 0.0, k])
-        counts[0], counts[1], counts[3] = loss.detach() * n, hit[k:].sum(), hit[:k].sum()
-        return counts
+        return _counts(outcome, batch)
 
     def state(self, done: int) -> dict[str, Any]:
         generators = [g.get_state() for g in (self.order, self.draws, self.starts)]
@@ -182,3 +177,10 @@ class _Training:
         ):
             generator.set_state(saved)
         return int(state["epoch"])
+
+
+def _counts(outcome: Outcome, batch: Batch) -> Tensor:
+    clean, adv = outcome.hits(batch.y)
+    counts = outcome.loss.new_tensor([0.0, 0.0, len(clean), 0.0, len(adv)])
+    counts[0], counts[1], counts[3] = outcome.loss.detach() * len(batch.x), clean.sum(), adv.sum()
+    return counts

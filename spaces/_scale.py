@@ -51,7 +51,7 @@ class Scale:
 
     def apply(self, recipe: Recipe) -> Recipe:
         """The recipe at this scale."""
-        curriculum = replace(recipe.curriculum, most_steps=self.train_steps)
+        curriculum = recipe.curriculum.capped(self.train_steps)
         return replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
 
     def battery(self) -> Battery:

@@ -6,6 +6,8 @@ from adv.attacks.attack import State as State
 from adv.attacks.ball import L2 as L2
 from adv.attacks.ball import Ball as Ball
 from adv.attacks.ball import Linf as Linf
+from adv.attacks.fast import FGSMRS as FGSMRS
+from adv.attacks.fast import NFGSM as NFGSM
 from adv.attacks.pgd import FGSM as FGSM
 from adv.attacks.pgd import PGD as PGD
 from adv.attacks.worst import Worst as Worst

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from adv import FGSM, L2, PGD, RSE, BaseNet, Linf, Votes, Worst, frozen, restarts
+from adv import FGSM, FGSMRS, L2, NFGSM, PGD, RSE, BaseNet, Linf, Votes, Worst, frozen, restarts
 from adv.randomness import Dropout, Noise
 
 SHAPE = (3, 8, 8)
@@ -30,6 +30,11 @@ ATTACKS = {
     "restarts-l2": restarts(PGD(TWO, steps=100, pace=0.05), 2),
 }
 each = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+# Made to train with: they need not find the worst point, nor stay in the ball.
+CHEAP = {"fgsm-rs": FGSMRS(INF), "n-fgsm": NFGSM(INF), "n-fgsm-l2": NFGSM(TWO)}
+each_and_cheap = pytest.mark.parametrize(
+    "attack", [*ATTACKS.values(), *CHEAP.values()], ids=[*ATTACKS, *CHEAP]
+)
 RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]
 
 
@@ -158,7 +163,7 @@ UNFIT = {
 }
 
 
-@each
+@each_and_cheap
 @pytest.mark.parametrize("how", UNFIT)
 def test_refuses_what_are_no_images(attack, how):
     model = Counting(Linear())
@@ -173,7 +178,7 @@ def at_eps(attack, eps):
     return replace(attack, ball=replace(attack.ball, eps=eps))
 
 
-@each
+@each_and_cheap
 def test_eps_0_is_the_identity(attack):
     x, y = batch()
     adv = at_eps(attack, 0.0)(Linear(), x, y)
@@ -192,7 +197,7 @@ def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
     assert not torch.equal(adv, x)
 
 
-@each
+@each_and_cheap
 def test_the_model_comes_out_as_it_went_in(attack):
     model = Mixed().train()
     model.norm.eval()
@@ -213,7 +218,7 @@ def test_the_model_comes_out_as_it_went_in(attack):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@each
+@each_and_cheap
 def test_gradients_of_weights_are_not_even_computed(attack):
     """`.grad` of before stays, and backward reaches no weight: their hooks stay silent."""
     model, called = Mixed(), []
@@ -225,7 +230,7 @@ def test_gradients_of_weights_are_not_even_computed(attack):
     assert all((weight.grad == 1).all() for weight in model.parameters())
 
 
-@each
+@each_and_cheap
 def test_modes_come_back_after_an_error(attack):
     class Failing(Mixed):
         def forward(self, x):
@@ -239,7 +244,7 @@ def test_modes_come_back_after_an_error(attack):
     assert model.first.weight.requires_grad and not model.last.bias.requires_grad
 
 
-@each
+@each_and_cheap
 def test_the_default_generator_is_not_the_global_one(attack):
     net = RSE(0.1, 0.1)(BaseNet(dropout=0.5)(10)).train()
     x, y = torch.rand(2, 3, 32, 32, generator=seeded()), torch.tensor([1, 2])
@@ -248,13 +253,13 @@ def test_the_default_generator_is_not_the_global_one(attack):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@each
+@each_and_cheap
 def test_an_empty_batch(attack):
     x, y = batch()
     assert attack(Linear(), x[:0], y[:0]).shape == (0, *SHAPE)
 
 
-@each
+@each_and_cheap
 def test_an_attack_is_a_value(attack):
     twin = pickle.loads(pickle.dumps(attack))
     assert twin == attack and hash(twin) == hash(attack) and repr(twin) == repr(attack)
@@ -308,6 +313,41 @@ def test_restarts_draw_starts_of_their_own():
     starts = seen[::2]  # a gradient, then a verdict
     assert len(starts) == 3
     assert all(not torch.equal(a, b) for a, b in zip(starts, starts[1:] + starts[:1], strict=True))
+
+
+# --- attacks of one step ---
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_step_with_a_random_start_by_hand(seed):
+    """FGSM-RS goes back into its ball (Wong et al. 2020), N-FGSM does not (de Jorge 2022)."""
+    model, (x, y) = Linear(), batch()
+    up = torch.where(y == 0, -1.0, 1.0).reshape(-1, 1, 1, 1) * model.w.detach().sign()
+    noise = 2 * torch.rand(x.shape, generator=seeded(seed)) - 1
+    eps = INF.eps
+    change = ((x + eps * noise).clamp(0, 1) + 1.25 * eps * up - x).clamp(-eps, eps)
+    adv = FGSMRS(INF)(model, x, y, generator=seeded(seed))
+    assert torch.allclose(adv, (x + change).clamp(0, 1), atol=1e-6)
+    wide = ((x + 2 * eps * noise).clamp(0, 1) + eps * up).clamp(0, 1)
+    adv = NFGSM(INF)(model, x, y, generator=seeded(seed))
+    assert torch.allclose(adv, wide, atol=1e-6)
+    assert eps < INF.distance(adv, x).max() <= 3 * eps + 1e-6
+    assert torch.allclose(
+        NFGSM(INF, noise=0.0)(model, x, y), FGSM(INF)(model, x, y, generator=seeded(3)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: NFGSM(INF, noise=-1), "noise is 0 or more, relative to eps, got -1"),
+        (lambda: NFGSM(INF, pace=0), "finite length above 0, got 0"),
+        (lambda: NFGSM(INF, loss="mse"), "a loss is one of .*, got 'mse'"),
+    ],
+)
+def test_settings_of_one_step(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
 
 
 # --- how attacks compare ---

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import copy
-import io
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hand import same, seeded, through_a_file
 
 from adv import (
+    AWP,
+    FGSM,
+    FGSMRS,
+    MART,
+    NFGSM,
     RSE,
     SGD,
+    TRADES,
     AdamW,
     Augment,
     BaseNet,
     Curriculum,
     Linf,
+    Madry,
     OneCycle,
     Piecewise,
     Ramp,
@@ -34,10 +41,6 @@ from adv.schedule import at
 @pytest.fixture(scope="module")
 def digits():
     return load("digits")
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 # --- schedules ---
@@ -77,6 +80,7 @@ def test_a_number_is_a_schedule():
         (lambda: OneCycle(0), "peak lies inside"),
         (lambda: Curriculum(fraction=1.5)(0), r"fraction lies in \[0, 1\], got 1.5"),
         (lambda: Curriculum(eps=-1)(0), "eps is a radius"),
+        (lambda: Curriculum(kind="free"), "kind is one of pgd, fgsm, fgsm-rs, n-fgsm, got 'free'"),
         (lambda: Recipe(epochs=0), "epochs must be 1 or more, got 0"),
         (lambda: Recipe(batch=0), "batch must be 1 or more, got 0"),
     ],
@@ -110,6 +114,19 @@ def test_every_setting_of_a_curriculum_is_a_schedule():
     assert late.attack.pace == 0.625
 
 
+def test_kinds_of_one_step():
+    """Whatever the steps say, one is taken, of the length that is usual or wanted."""
+    made = {
+        kind: Curriculum(eps=0.04, kind=kind)(0).attack for kind in ("fgsm", "fgsm-rs", "n-fgsm")
+    }
+    ball = Linf(0.04)
+    assert made == {"fgsm": FGSM(ball), "fgsm-rs": FGSMRS(ball), "n-fgsm": NFGSM(ball)}
+    assert {attack.steps for attack in made.values()} == {1}
+    assert [made[kind].pace for kind in made] == [1.0, 1.25, 1.0]
+    assert Curriculum(pace=Ramp(1, 2), kind="n-fgsm")(0.5).attack.pace == 1.5
+    assert Curriculum(kind="fgsm").capped(1)(0) == Curriculum(kind="fgsm")(0)
+
+
 @pytest.mark.parametrize(
     ("steps", "pace", "cap", "expected"),
     [
@@ -130,6 +147,24 @@ def test_gradient_steps_of_the_report():
     """60 epochs of a mean of 24.5 steps on half the images, and one step to learn."""
     recipe = Recipe(epochs=60, batch=100)
     assert recipe.gradient_steps(1000) == 60 * 10 * (1 + 24.5 / 2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "passes"),
+    [(Madry(), 1 + 4), (TRADES(), 2 + 4), (MART(), 2 + 4), (AWP(TRADES(), warmup=0.5), 3 + 4)],
+)
+def test_gradient_steps_of_the_objectives(objective, passes):
+    recipe = Recipe(objective=objective, curriculum=Curriculum(steps=4), epochs=2, batch=100)
+    assert recipe.gradient_steps(1000) == 2 * 10 * passes
+
+
+def test_schedules_as_published():
+    """Pang et al. 2021 and Rice et al. 2020 by their epochs; the cyclic one of Wong et al. 2020."""
+    pang = Piecewise((0, 100 / 110, 105 / 110), (1, 0.1, 0.01))
+    assert [pang(e / 110) for e in (0, 99, 100, 104, 105, 109)] == [1, 1, 0.1, 0.1, 0.01, 0.01]
+    rice = Piecewise((0, 0.5, 0.75), (1, 0.1, 0.01))
+    assert [rice(e / 200) for e in (99, 100, 149, 150)] == [1, 0.1, 0.1, 0.01]
+    assert [OneCycle(0.5)(t) for t in (0, 0.25, 0.5, 0.75)] == [0, 0.5, 1, 0.5]
 
 
 # --- one step ---
@@ -230,24 +265,6 @@ def everything(optimizer) -> Recipe:
         epochs=3,
         batch=20,
     )
-
-
-def through_a_file(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
-def same(a, b) -> bool:
-    """Equal, bit for bit, all the way down."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(*pair) for pair in zip(a, b, strict=True))
-    return a == b
 
 
 @pytest.mark.parametrize(

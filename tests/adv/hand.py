@@ -1,0 +1,52 @@
+"""What the tests of training share: a net with every kind of layer, and how states are compared."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from adv import Net
+from adv.models import Normalize
+from adv.randomness import Dropout
+
+
+@dataclass(frozen=True)
+class Normed(Net):
+    """A small net with BatchNorm, and dropout if wanted."""
+
+    width: int = 6
+    dropout: float = 0.0
+
+    def __call__(self, classes: int) -> nn.Module:
+        wide = 2 * self.width
+        return nn.Sequential(
+            Normalize(),
+            *(nn.Conv2d(3, self.width, 5, stride=2), nn.BatchNorm2d(self.width), nn.ReLU()),
+            *(nn.Conv2d(self.width, wide, 3, stride=2), nn.BatchNorm2d(wide), nn.ReLU()),
+            *(nn.Flatten(), Dropout(self.dropout), nn.Linear(36 * wide, classes)),
+        )
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def same(a, b) -> bool:
+    """Equal, bit for bit, all the way down."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(*pair) for pair in zip(a, b, strict=True))
+    return a == b
