@@ -5,10 +5,13 @@ from .attacks import NFGSM as NFGSM
 from .attacks import PGD as PGD
 from .attacks import Attack as Attack
 from .attacks import Ball as Ball
+from .attacks import Hunt as Hunt
 from .attacks import Iterative as Iterative
 from .attacks import Linf as Linf
+from .attacks import Square as Square
 from .attacks import State as State
 from .attacks import Worst as Worst
+from .attacks import hunt as hunt
 from .attacks import restarts as restarts
 from .augment import Augment as Augment
 from .awp import AWP as AWP

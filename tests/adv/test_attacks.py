@@ -12,7 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from adv import FGSM, FGSMRS, L2, NFGSM, PGD, RSE, BaseNet, Linf, Votes, Worst, frozen, restarts
+from adv import (
+    FGSM,
+    FGSMRS,
+    L2,
+    NFGSM,
+    PGD,
+    RSE,
+    BaseNet,
+    Linf,
+    Square,
+    Votes,
+    Worst,
+    frozen,
+    restarts,
+)
 from adv.randomness import Dropout, Noise
 
 SHAPE = (3, 8, 8)
@@ -29,13 +43,24 @@ ATTACKS = {
     "restarts-linf": restarts(PGD(INF), 3),
     "restarts-l2": restarts(PGD(TWO, steps=100, pace=0.05), 2),
 }
-each = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+# These come near an optimum, with luck: what they reach is in test_blackbox.py.
+BLACK_BOX = {
+    "square-linf": Square(INF, queries=20),
+    "square-l2": Square(TWO, queries=20),
+}
 # Made to train with: they need not find the worst point, nor stay in the ball.
 CHEAP = {"fgsm-rs": FGSMRS(INF), "n-fgsm": NFGSM(INF), "n-fgsm-l2": NFGSM(TWO)}
-each_and_cheap = pytest.mark.parametrize(
-    "attack", [*ATTACKS.values(), *CHEAP.values()], ids=[*ATTACKS, *CHEAP]
-)
+
+
+def rows(*tables):
+    """A test for each attack of these tables."""
+    table = {name: attack for part in tables for name, attack in part.items()}
+    return pytest.mark.parametrize("attack", table.values(), ids=table)
+
+
+each, judging, every = rows(ATTACKS), rows(ATTACKS, BLACK_BOX), rows(ATTACKS, BLACK_BOX, CHEAP)
 RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]
+RANDOM += ["square-linf", "square-l2"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -163,7 +188,7 @@ UNFIT = {
 }
 
 
-@each_and_cheap
+@every
 @pytest.mark.parametrize("how", UNFIT)
 def test_refuses_what_are_no_images(attack, how):
     model = Counting(Linear())
@@ -178,14 +203,14 @@ def at_eps(attack, eps):
     return replace(attack, ball=replace(attack.ball, eps=eps))
 
 
-@each_and_cheap
+@every
 def test_eps_0_is_the_identity(attack):
     x, y = batch()
     adv = at_eps(attack, 0.0)(Linear(), x, y)
     assert torch.equal(adv, x) and adv.data_ptr() != x.data_ptr()
 
 
-@each
+@judging
 @pytest.mark.parametrize("eps", [1e-4, 0.05, 0.5, 3.0])
 def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
     attack, model, (x, y) = at_eps(attack, eps), Mixed(), batch()
@@ -197,7 +222,7 @@ def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
     assert not torch.equal(adv, x)
 
 
-@each_and_cheap
+@every
 def test_the_model_comes_out_as_it_went_in(attack):
     model = Mixed().train()
     model.norm.eval()
@@ -218,7 +243,7 @@ def test_the_model_comes_out_as_it_went_in(attack):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@each_and_cheap
+@every
 def test_gradients_of_weights_are_not_even_computed(attack):
     """`.grad` of before stays, and backward reaches no weight: their hooks stay silent."""
     model, called = Mixed(), []
@@ -230,7 +255,7 @@ def test_gradients_of_weights_are_not_even_computed(attack):
     assert all((weight.grad == 1).all() for weight in model.parameters())
 
 
-@each_and_cheap
+@every
 def test_modes_come_back_after_an_error(attack):
     class Failing(Mixed):
         def forward(self, x):
@@ -244,7 +269,7 @@ def test_modes_come_back_after_an_error(attack):
     assert model.first.weight.requires_grad and not model.last.bias.requires_grad
 
 
-@each_and_cheap
+@every
 def test_the_default_generator_is_not_the_global_one(attack):
     net = RSE(0.1, 0.1)(BaseNet(dropout=0.5)(10)).train()
     x, y = torch.rand(2, 3, 32, 32, generator=seeded()), torch.tensor([1, 2])
@@ -253,13 +278,13 @@ def test_the_default_generator_is_not_the_global_one(attack):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@each_and_cheap
+@every
 def test_an_empty_batch(attack):
     x, y = batch()
     assert attack(Linear(), x[:0], y[:0]).shape == (0, *SHAPE)
 
 
-@each_and_cheap
+@every
 def test_an_attack_is_a_value(attack):
     twin = pickle.loads(pickle.dumps(attack))
     assert twin == attack and hash(twin) == hash(attack) and repr(twin) == repr(attack)
@@ -283,7 +308,7 @@ def test_an_image_that_is_not_fooled_does_not_matter_to_the_others(attack):
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_starts_are_the_generators(name):
-    attack = replace_steps(ATTACKS[name])
+    attack = replace_steps({**ATTACKS, **BLACK_BOX}[name])
     model, (x, y) = Linear(), batch()
     first, again, other = (attack(model, x, y, generator=seeded(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
@@ -297,7 +322,7 @@ def replace_steps(attack):
     """One step only, so that a linear model does not bring every start to the same corner."""
     if isinstance(attack, Worst):
         return Worst(tuple(replace_steps(part) for part in attack.attacks))
-    return replace(attack, steps=1)
+    return replace(attack, **{"queries" if isinstance(attack, Square) else "steps": 1})
 
 
 def test_restarts_draw_starts_of_their_own():
@@ -511,7 +536,7 @@ def test_a_step_is_as_long_however_small_the_gradient(ball, scale):
     assert torch.equal(ball.ascend(clean, 0 * gradient, 0.01), clean)
 
 
-@each
+@judging
 def test_gradients_that_are_not_numbers_leave_images(attack):
     class Root(Linear):
         """The gradient of a square root at 0 is infinite, and times 0 not a number."""
