@@ -1,3 +1,4 @@
+from .attacks import APGD as APGD
 from .attacks import FGSM as FGSM
 from .attacks import FGSMRS as FGSMRS
 from .attacks import L2 as L2
@@ -15,6 +16,11 @@ from .attacks import hunt as hunt
 from .attacks import restarts as restarts
 from .augment import Augment as Augment
 from .awp import AWP as AWP
+from .battery import Battery as Battery
+from .battery import autoattack as autoattack
+from .battery import autoattack_rand as autoattack_rand
+from .battery import quick_battery as quick_battery
+from .battery import report_battery as report_battery
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import restore as restore
 from .checkpoint import save as save
@@ -29,10 +35,7 @@ from .defences import Defence as Defence
 from .defences import MCDropout as MCDropout
 from .defences import Projection as Projection
 from .defences import TestNoise as TestNoise
-from .evaluation import Battery as Battery
 from .evaluation import evaluate as evaluate
-from .evaluation import quick_battery as quick_battery
-from .evaluation import report_battery as report_battery
 from .models import WRN as WRN
 from .models import BaseNet as BaseNet
 from .models import BigNet as BigNet

@@ -97,8 +97,7 @@ def show(score: Score, subject: Subject) -> None:
     table = Table(box=None)
     for column in ("attack", "eps", "accuracy", "interval"):
         table.add_column(column, justify="left" if column == "attack" else "right")
-    order = sorted(range(len(score.names)), key=lambda i: score.eps[i])
-    rows = [(score.names[i], score.eps[i], score.attacked_accuracies[i]) for i in order]
+    rows = [(score.names[i], score.eps[i], score.attacked_accuracies[i]) for i in score.order]
     for name, eps, share in [("none", 0.0, score.natural_accuracy), *rows]:
         table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _between(score, share))
     console.print(table)

@@ -9,65 +9,21 @@ so two nets are compared in pairs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from adv.attacks import PGD, Attack, Iterative, Linf, State, Worst
+from adv.attacks import Attack, Iterative, State, Worst
+from adv.battery import Battery
 from adv.data import Split
 from adv.modes import frozen
-from adv.randomness import drawing, is_random
+from adv.randomness import drawing, is_random, part
 from adv.score import Score
 from adv.votes import Votes
 
-_REPORT = (
-    (0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02)
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Battery:
-    """Named attacks, and how a random net is treated.
-
-    Args:
-      attacks: (name, attack) pairs; names differ.
-      draws: of a random net in each gradient (expectation over transformation).
-      votes: fresh draws of a random net that judge an image.
-      seed: of the starts and the noise, the same for all nets.
-    """
-
-    attacks: tuple[tuple[str, Attack], ...]
-    draws: int = 5
-    votes: int = 20
-    seed: int = 20_240_601
-
-    def __post_init__(self) -> None:
-        names = [name for name, _ in self.attacks]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"a battery needs attacks with different names, got {names}")
-        if self.draws < 1 or self.votes < 1:
-            raise ValueError("draws and votes must be 1 or more")
-
-
-def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
-    """The report's battery: six PGD points whose attacked accuracies are summed.
-
-    (eps, step) = (.01, .0025) (.02, .005) (.03, .008) (.04, .01) (.06, .015) (.1, .02).
-    """
-    attacks = tuple(
-        (f"pgd{steps}-{eps:g}", PGD(Linf(eps), steps=steps, step_size=size))
-        for eps, size in _REPORT
-    )
-    return Battery(attacks, draws=draws, votes=votes)
-
-
-def quick_battery(steps: int = 10) -> Battery:
-    """A cheap look at a net while it trains: PGD at two radii, five draws of a random net."""
-    points = (0.03, 0.1)
-    attacks = tuple((f"pgd{steps}-{e:g}", PGD(Linf(e), steps=steps, pace=0.3)) for e in points)
-    return Battery(attacks, draws=5, votes=10)
+BLOCK = 2048  # images whose starts are drawn at a time: ten thousand at once would take gigabytes
 
 
 def evaluate(
@@ -77,8 +33,9 @@ def evaluate(
 
     An image fooled in a ball counts as fooled in every larger ball of that norm, so later attacks
     meet only what still stands; images the net gets wrong without an attack are not attacked.
-    A deterministic net is fooled by any iterate of an attack, a random one by the last, because
-    judging each iterate anew would take the worst of many coin flips.
+    A deterministic net is fooled by any iterate of an attack, a random one by the attack's result
+    alone, because judging each iterate anew would take the worst of many coin flips. Of an attack's
+    parts (`Worst`) those are left out that the net has too few classes for.
 
     Args:
       model: maps images in [0, 1] to logits; on the device where it shall run.
@@ -87,7 +44,7 @@ def evaluate(
       batch: images at a time; None: 64 on a CPU (more is no faster), 512 on a GPU.
 
     Raises:
-      ValueError: the split is empty.
+      ValueError: the split is empty, or an attack does not suit the net.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     split = split.to(device)
@@ -99,12 +56,12 @@ def evaluate(
     judge = Votes(model, battery.votes) if random else model
     rows = [torch.zeros(len(split), dtype=torch.bool)] * len(battery.attacks)
     with frozen(model), drawing(model, battery.seed):
-        natural = _correct(judge, split, batch)
+        natural, classes = _correct(judge, split, batch)
         fallen: dict[type, Tensor] = {}
         for index in _inside_out(battery):
             attack = battery.attacks[index][1]
             ok = fallen.get(type(attack.ball), natural).clone()
-            for restart, member in enumerate(_members(attack)):
+            for restart, member in enumerate(_suiting(attack, classes)):
                 seed = battery.seed + 1000 * index + restart
                 _attack(member, attacked, judge, split, ok, seed, batch)
             rows[index] = fallen[type(attack.ball)] = ok
@@ -122,6 +79,12 @@ def _inside_out(battery: Battery) -> list[int]:
     return sorted(range(len(battery.attacks)), key=lambda i: battery.attacks[i][1].ball.eps)
 
 
+def _suiting(attack: Attack, classes: int) -> list[Attack]:
+    """The attacks of a cascade that suit so many classes; if none does, one that will say why."""
+    members = list(_members(attack))
+    return [member for member in members if member.suits(classes)] or members[:1]
+
+
 def _members(attack: Attack) -> Iterator[Attack]:
     """The attacks of a cascade, one by one."""
     if isinstance(attack, Worst):
@@ -137,13 +100,16 @@ def _pixels(split: Split, ids: Tensor) -> tuple[Tensor, Tensor]:
     return x.contiguous(memory_format=torch.channels_last), split.labels[ids]
 
 
-def _correct(judge: nn.Module, split: Split, batch: int) -> Tensor:
-    """[n] booleans on the CPU: right without an attack."""
-    hits = []
+@torch.no_grad()
+def _correct(judge: nn.Module, split: Split, batch: int) -> tuple[Tensor, int]:
+    """[n] booleans on the CPU, right without an attack; and how many classes the net tells."""
+    hits, classes = [], 0
     for ids in torch.arange(len(split)).split(batch):
         x, y = _pixels(split, ids)
-        hits.append(_right(judge, x, y).cpu())
-    return torch.cat(hits)
+        logits = judge(x)
+        hits.append((logits.argmax(1) == y).cpu())
+        classes = logits.shape[1]
+    return torch.cat(hits), classes
 
 
 def _attack(
@@ -157,23 +123,29 @@ def _attack(
 ) -> None:
     """Attack the images that `ok` [n] says still stand, and strike out those that fall.
 
-    An image's random start is the same whichever others still stand.
+    An image's random start is the same whichever others still stand, and whatever `batch` is.
     """
-    if attack.ball.eps == 0 or not ok.any():
+    if attack.ball.eps == 0:
         return
-    generator = torch.Generator().manual_seed(seed)
-    every = torch.arange(len(split))
-    begun = (
-        attack.start(*_pixels(split, every), generator) if isinstance(attack, Iterative) else None
-    )
-    for ids in torch.nonzero(ok).flatten().split(batch):
-        if begun is None:
-            x, y = _pixels(split, ids)
-            adv = attack(attacked, x, y, generator=generator)
-            ok[ids] = _right(judge, adv, y).cpu()
-        elif isinstance(attack, Iterative):
-            state = begun.keep(ids.to(begun.labels.device))
-            ok[ids] = _survivors(attack, attacked, judge, state).cpu()
+    for block, every in enumerate(torch.arange(len(split)).split(BLOCK)):
+        standing = torch.nonzero(ok[every]).flatten()
+        if not len(standing):
+            continue
+        generator = torch.Generator().manual_seed(part(seed, block))
+        begun = (
+            attack.start(*_pixels(split, every), generator)
+            if isinstance(attack, Iterative)
+            else None
+        )
+        for rows in standing.chunk(math.ceil(len(standing) / batch)):
+            ids = every[rows]
+            if begun is None:
+                x, y = _pixels(split, ids)
+                adv = attack(attacked, x, y, generator=generator)
+                ok[ids] = _right(judge, adv, y).cpu()
+            elif isinstance(attack, Iterative):
+                state = begun.keep(rows.to(begun.labels.device))
+                ok[ids] = _survivors(attack, attacked, judge, state).cpu()
 
 
 def _survivors(attack: Iterative, attacked: nn.Module, judge: nn.Module, state: State) -> Tensor:
@@ -185,12 +157,13 @@ def _survivors(attack: Iterative, attacked: nn.Module, judge: nn.Module, state: 
     stands = torch.zeros_like(state.labels, dtype=torch.bool)
     alive = torch.arange(len(stands), device=stands.device)
     state = attack.aim(attacked, state)
-    for _ in range(attack.steps):
-        state = attack.step(attacked, state)
+    for step in range(attack.steps + 1):
         if leave and state.fooled.any():
             alive, state = alive[~state.fooled], state.keep(~state.fooled)
             if not len(alive):
                 return stands
+        if step < attack.steps:
+            state = attack.step(attacked, state)
     stands[alive] = _right(judge, attack.result(state), state.labels)
     return stands
 

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.attacks import Attack
-from adv.attacks.attack import hard
-from adv.attacks.loss import divergence
+from adv.attacks.loss import divergence, hard
 from adv.curriculum import Lesson
 
 

@@ -65,15 +65,20 @@ class Score:
         return float(self.ok.all(0).double().mean())
 
     @property
+    def order(self) -> list[int]:
+        """The attacks' indices, smaller balls first, of equal ones in the order of the battery."""
+        return sorted(range(len(self.eps)), key=self.eps.__getitem__)
+
+    @property
     def area(self) -> float:
         """Area under the robustness curve from eps 0 to the largest, divided by the largest.
 
         An image counts up to the first radius at which it is fooled; trapezoids between radii.
         For a battery over one norm.
         """
-        order = np.argsort(self.eps, kind="stable")
-        radii = np.array([0.0, *np.array(self.eps)[order]])
-        standing = np.minimum.accumulate(self.ok[[0, *(order + 1).tolist()]].numpy(), axis=0)
+        radii = np.array([0.0, *(self.eps[i] for i in self.order)])
+        rows = [0, *(1 + i for i in self.order)]
+        standing = np.minimum.accumulate(self.ok[rows].numpy(), axis=0)
         if radii[-1] == 0:
             return self.natural_accuracy
         last = np.append(np.diff(radii) > 0, True)  # of several attacks at one radius
@@ -92,9 +97,9 @@ class Score:
 
     @property
     def curve(self) -> list[tuple[float, float, float, float]]:
-        """(eps, accuracy, low, high) from eps 0 on, for a battery over one norm."""
-        points = sorted(zip(self.eps, self.attacked_accuracies, strict=True))
-        rows = [(0.0, self.natural_accuracy), *points]
+        """(eps, accuracy, low, high) from eps 0 on in `order`, for a battery over one norm."""
+        shares = self.attacked_accuracies
+        rows = [(0.0, self.natural_accuracy), *((self.eps[i], shares[i]) for i in self.order)]
         return [(eps, share, *wilson(share, self.images)) for eps, share in rows]
 
     def packed(self) -> dict[str, Any]:

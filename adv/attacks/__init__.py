@@ -1,5 +1,6 @@
 """Attacks: settings in the constructor, the problem in the call."""
 
+from adv.attacks.apgd import APGD as APGD
 from adv.attacks.attack import Attack as Attack
 from adv.attacks.attack import Iterative as Iterative
 from adv.attacks.attack import State as State

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
-from adv.attacks.loss import LOSSES, Loss
+from adv.attacks.loss import LOSSES, Loss, against, hard, seen_clean
 from adv.modes import frozen
 
 _DEFAULT = torch.Generator().manual_seed(0)
@@ -47,6 +47,10 @@ class Attack(ABC):
     """
 
     ball: Ball
+
+    def suits(self, classes: int) -> bool:
+        """Whether the attack is defined for a net that tells so many classes."""
+        return True
 
     @abstractmethod
     def __call__(
@@ -142,9 +146,13 @@ def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Sl
     return Slope(losses.detach(), gradient.nan_to_num(0.0), logits.detach())
 
 
-def hard(labels: Tensor) -> Tensor:
-    """[n] classes: of probabilities [n, k] the most likely ones."""
-    return labels.argmax(1) if labels.dim() == 2 else labels
+def aimed(model: nn.Module, state: State, loss: Loss, target: int | None = None) -> State:
+    """The state with what its loss compares the logits with (`adv.attacks.loss.against`)."""
+    if not seen_clean(loss):
+        return state
+    with torch.no_grad():
+        clean = model(state.clean).float()
+    return replace(state, against=against(loss, state.labels, clean, target))
 
 
 def check_images(x: Tensor, y: Tensor) -> None:

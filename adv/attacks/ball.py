@@ -42,8 +42,12 @@ class Ball(ABC):
         """
 
     @abstractmethod
-    def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
-        """`adv` moved by `step` along the steepest ascent of this norm."""
+    def rim(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Points at distance eps from `clean` [n, ...], clipped to [0, 1]; APGD begins there."""
+
+    @abstractmethod
+    def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
+        """`adv` moved by `step` (or one for each image, [n, 1, ...]) along the steepest ascent."""
 
     @abstractmethod
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
@@ -61,7 +65,11 @@ class Linf(Ball):
         noise = torch.rand(clean.shape, generator=generator).to(clean)
         return torch.clamp(clean + self.eps * (2 * noise - 1), 0, 1)
 
-    def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
+    def rim(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        noise = 2 * torch.rand(clean.shape, generator=generator).to(clean) - 1
+        return torch.clamp(clean + self.eps * noise / (_largest(noise) + TINY), 0, 1)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
         return adv + step * gradient.sign()
 
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
@@ -84,16 +92,29 @@ class L2(Ball):
         radius = radius.reshape(-1, *[1] * (clean.dim() - 1))
         return torch.clamp(clean + radius * direction / (_length(direction) + TINY), 0, 1)
 
-    def ascend(self, adv: Tensor, gradient: Tensor, step: float) -> Tensor:
+    def rim(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        direction = torch.randn(clean.shape, generator=generator).to(clean)
+        return torch.clamp(clean + self.eps * direction / (_length(direction) + TINY), 0, 1)
+
+    def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
         # To a largest element of 1 first: the square of a saturated net's gradient underflows.
-        largest = gradient.flatten(1).abs().amax(1).reshape(-1, *[1] * (gradient.dim() - 1))
-        gradient = gradient / largest.clamp(min=SMALLEST)
+        gradient = gradient / _largest(gradient).clamp(min=SMALLEST)
         return adv + step * gradient / (_length(gradient) + TINY)
 
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
         return _length(adv - clean).flatten()
 
 
+def column(values: Tensor, images: Tensor) -> Tensor:
+    """One value for each sample, [n], shaped to multiply it."""
+    return values.reshape(-1, *[1] * (images.dim() - 1))
+
+
 def _length(change: Tensor) -> Tensor:
     """Euclidean length of each sample, shaped to divide it."""
-    return change.flatten(1).norm(dim=1).reshape(-1, *[1] * (change.dim() - 1))
+    return column(change.flatten(1).norm(dim=1), change)
+
+
+def _largest(change: Tensor) -> Tensor:
+    """Largest absolute element of each sample, shaped to divide it."""
+    return column(change.flatten(1).abs().amax(1), change)

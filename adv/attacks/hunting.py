@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import _DEFAULT, Iterative, State, check_images, hard
+from adv.attacks.attack import _DEFAULT, Iterative, State, check_images
+from adv.attacks.loss import hard
 from adv.attacks.query import MOST, Queried, ask
 from adv.interval import wilson
 from adv.modes import frozen

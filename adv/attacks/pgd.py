@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, State, begin, slope
+from adv.attacks.attack import Iterative, State, aimed, begin, slope
 from adv.attacks.ball import Ball
-from adv.attacks.loss import Loss, check_loss
+from adv.attacks.loss import Loss, check_loss, suited
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class PGD(Iterative):
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.
       random_start: begin at a random point of the ball, else at the image.
-      loss: what it ascends: "ce", or "kl", the divergence from the model's own prediction at the
-        clean image, which knows no label (TRADES).
+      loss: what it ascends: "ce", "margin", "dlr" or "dlr-targeted" (`adv.attacks.loss`), or "kl",
+        the divergence from the model's own prediction at the clean image, which knows no label
+        (TRADES).
+      target: of "dlr-targeted", the how many-th most likely wrong class; None: the first.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -40,9 +42,10 @@ class PGD(Iterative):
     pace: float = 0.25
     random_start: bool = True
     loss: Loss = "ce"
+    target: int | None = None
 
     def __post_init__(self) -> None:
-        check_loss(self.loss)
+        check_loss(self.loss, self.target)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
         if self.ball.eps > 0 and not (math.isfinite(self.length) and self.length > 0):
@@ -53,14 +56,14 @@ class PGD(Iterative):
         """Length of a step in pixel units."""
         return self.pace * self.ball.eps if self.step_size is None else self.step_size
 
+    def suits(self, classes: int) -> bool:
+        return suited(self.loss, self.target, classes)
+
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         return begin(x, y, self.ball.sample(x, generator) if self.random_start else x, generator)
 
     def aim(self, model: nn.Module, state: State) -> State:
-        if self.loss != "kl":
-            return state
-        with torch.no_grad():
-            return replace(state, against=model(state.clean).float().log_softmax(1))
+        return aimed(model, state, self.loss, self.target)
 
     def step(self, model: nn.Module, state: State) -> State:
         here = slope(model, state.adv, state.against, self.loss)

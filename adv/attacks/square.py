@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, State, hard
+from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import L2, Ball, Linf
 from adv.attacks.hunting import hunt
+from adv.attacks.loss import hard
 from adv.attacks.query import Queried, ask, queried
 from adv.attacks.windows import bump, grid, on, square, stripes
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from adv import (
+    APGD,
     FGSM,
     FGSMRS,
     L2,
@@ -39,6 +40,11 @@ ATTACKS = {
     "pgd-linf-from-the-image": PGD(INF, random_start=False),
     "pgd-l2": PGD(TWO, steps=30),
     "pgd-l2-absolute": PGD(TWO, steps=100, step_size=0.025),
+    "pgd-margin": PGD(INF, loss="margin"),
+    "apgd-linf": APGD(INF),
+    "apgd-l2": APGD(TWO),
+    "apgd-margin-linf": APGD(INF, loss="margin"),
+    "apgd-margin-l2": APGD(TWO, loss="margin"),
     "worst": Worst((FGSM(INF), PGD(INF))),
     "restarts-linf": restarts(PGD(INF), 3),
     "restarts-l2": restarts(PGD(TWO, steps=100, pace=0.05), 2),
@@ -61,6 +67,7 @@ def rows(*tables):
 each, judging, every = rows(ATTACKS), rows(ATTACKS, BLACK_BOX), rows(ATTACKS, BLACK_BOX, CHEAP)
 RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]
 RANDOM += ["square-linf", "square-l2"]
+RANDOM += ["apgd-linf", "apgd-l2"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:

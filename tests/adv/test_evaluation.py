@@ -116,6 +116,13 @@ def test_wilson_solves_its_equation_and_holds_its_share():
             wilson(share, n)
 
 
+def test_attacks_at_one_radius_are_shown_in_the_order_of_the_battery():
+    """A cascade's accuracies fall from row to row, whatever the attacks are called."""
+    ok = score(["1111", "1000", "1110", "1100"], (0.3, 0.1, 0.1))
+    assert ok.order == [1, 2, 0]
+    assert [point[:2] for point in ok.curve] == [(0, 1), (0.1, 0.75), (0.1, 0.5), (0.3, 0.25)]
+
+
 def test_intervals_hold_their_numbers():
     low, high = HAND.natural_interval
     assert (low, high) == wilson(0.75, 4)

@@ -1,0 +1,97 @@
+"""Batteries: which attacks a net meets, and how a random one is treated.
+
+AutoAttack is Croce and Hein's (ICML 2020): attacks without a parameter to choose, one after
+another, each on what still stands. Its figure is `Score.worst`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adv.attacks import APGD, PGD, Attack, Ball, Linf, Worst
+
+_REPORT = (
+    (0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02)
+)  # fmt: skip
+_TARGETS = 9
+
+
+@dataclass(frozen=True)
+class Battery:
+    """Named attacks, and how a random net is treated.
+
+    Args:
+      attacks: (name, attack) pairs; names differ.
+      draws: of a random net in each gradient (expectation over transformation).
+      votes: fresh draws of a random net that judge an image.
+      seed: of the starts and the noise, the same for all nets.
+
+    Raises:
+      ValueError: no attack, names that do not differ, or a count below 1.
+    """
+
+    attacks: tuple[tuple[str, Attack], ...]
+    draws: int = 5
+    votes: int = 20
+    seed: int = 20_240_601
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.attacks]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"a battery needs attacks with different names, got {names}")
+        if self.draws < 1 or self.votes < 1:
+            raise ValueError("draws and votes must be 1 or more")
+
+
+def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
+    """The report's battery: six PGD points whose attacked accuracies are summed.
+
+    (eps, step) = (.01, .0025) (.02, .005) (.03, .008) (.04, .01) (.06, .015) (.1, .02).
+    """
+    attacks = tuple(
+        (f"pgd{steps}-{eps:g}", PGD(Linf(eps), steps=steps, step_size=size))
+        for eps, size in _REPORT
+    )
+    return Battery(attacks, draws=draws, votes=votes)
+
+
+def quick_battery(steps: int = 10) -> Battery:
+    """A cheap look at a net while it trains: PGD at two radii, five draws of a random net."""
+    points = (0.03, 0.1)
+    attacks = tuple((f"pgd{steps}-{e:g}", PGD(Linf(e), steps=steps, pace=0.3)) for e in points)
+    return Battery(attacks, draws=5, votes=10)
+
+
+def autoattack(ball: Ball, classes: int | None = None) -> Battery:
+    """AutoAttack's standard line-up, for nets that are not random; `Score.worst` is its figure.
+
+    APGD on the cross-entropy, then on the targeted DLR for each of the nine most likely wrong
+    classes. FAB is left out: see `docs/decisions`.
+
+    Args:
+      ball: `Linf(eps)` or `L2(eps)`.
+      classes: of the net. With fewer than ten there are fewer targets; `evaluate` sees that by
+        itself. With two or three it has to be said: the margin then takes DLR's place, which is
+        not defined.
+    """
+    return Battery((("apgd-ce", APGD(ball)), _targeted(ball, classes)), draws=20)
+
+
+def autoattack_rand(ball: Ball, classes: int | None = None) -> Battery:
+    """AutoAttack's line-up for random nets: APGD on the cross-entropy and on DLR, 20 draws.
+
+    Unlike the authors', it is judged by votes with fresh draws, not by one pass. With two classes
+    (say so by `classes`) the margin takes DLR's place.
+    """
+    few = classes is not None and classes < 3
+    second = (
+        ("apgd-margin", APGD(ball, loss="margin")) if few else ("apgd-dlr", APGD(ball, loss="dlr"))
+    )
+    return Battery((("apgd-ce", APGD(ball)), second), draws=20)
+
+
+def _targeted(ball: Ball, classes: int | None) -> tuple[str, Attack]:
+    if classes is not None and classes < 4:
+        return "apgd-margin", APGD(ball, loss="margin")
+    targets = range(1, min(_TARGETS, (classes or _TARGETS + 1) - 1) + 1)
+    return "apgd-t", Worst(tuple(APGD(ball, loss="dlr-targeted", target=k) for k in targets))

@@ -1,0 +1,172 @@
+"""AutoAttack's line-ups: what is in them, how they cascade, and torchattacks as the oracle."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from adv import APGD, L2, Battery, Linf, Split, Worst, autoattack, autoattack_rand, evaluate
+from adv.randomness import Noise
+
+BALL = Linf(0.02)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def problem(classes: int, n: int = 40) -> tuple[nn.Module, Split]:
+    """A crooked net and images with its own answers for labels, but for the last four."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(288, classes))
+        for weight in net.parameters():
+            weight.data *= 3
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+    with torch.no_grad():
+        labels = net(images.float() / 255).argmax(1)
+    labels[n - 4 :] = (labels[n - 4 :] + 1) % classes
+    return net, Split(images, labels)
+
+
+def targets(attack) -> list[int | None]:
+    parts = attack.attacks if isinstance(attack, Worst) else (attack,)
+    assert all(part.loss == "dlr-targeted" for part in parts)
+    return [part.target for part in parts]
+
+
+# --- what is in them ---
+
+
+@pytest.mark.parametrize("ball", [BALL, L2(0.5)], ids=["linf", "l2"])
+def test_the_standard_line_up(ball):
+    battery = autoattack(ball)
+    names = [name for name, _ in battery.attacks]
+    assert names[:2] == ["apgd-ce", "apgd-t"]
+    attacks = dict(battery.attacks)
+    assert attacks["apgd-ce"] == APGD(ball, steps=100, loss="ce")
+    assert targets(attacks["apgd-t"]) == list(range(1, 10))
+    assert {part.steps for part in attacks["apgd-t"].attacks} == {100}
+    assert all(attack.ball == ball for attack in attacks.values())
+    assert pickle.loads(pickle.dumps(battery)) == battery
+
+
+def test_the_line_up_for_random_nets():
+    battery = autoattack_rand(BALL)
+    assert battery.attacks == (("apgd-ce", APGD(BALL)), ("apgd-dlr", APGD(BALL, loss="dlr")))
+    assert battery.draws == 20 and battery.votes >= 20
+
+
+@pytest.mark.parametrize(("classes", "wanted"), [(4, 3), (5, 4), (10, 9), (100, 9)])
+def test_there_are_no_more_targets_than_wrong_classes(classes, wanted):
+    assert targets(dict(autoattack(BALL, classes).attacks)["apgd-t"]) == list(range(1, wanted + 1))
+
+
+def test_the_margin_stands_in_where_dlr_is_not_defined():
+    for battery, name in (
+        (autoattack(BALL, 2), "apgd-margin"),
+        (autoattack(BALL, 3), "apgd-margin"),
+        (autoattack_rand(BALL, 2), "apgd-margin"),
+        (autoattack_rand(BALL, 3), "apgd-dlr"),
+    ):
+        assert battery.attacks[1][0] == name
+    net, split = problem(2)
+    assert evaluate(net, split, short(autoattack_rand(BALL, 2))).worst < 0.9
+
+
+# --- how they run ---
+
+
+def short(battery: Battery, steps: int = 8) -> Battery:
+    """The same with fewer steps."""
+
+    def cut(attack):
+        if isinstance(attack, Worst):
+            return Worst(tuple(cut(part) for part in attack.attacks))
+        return APGD(attack.ball, steps, attack.loss, attack.target)
+
+    attacks = tuple((name, cut(attack)) for name, attack in battery.attacks[:2])
+    return Battery(attacks, draws=2, votes=8)
+
+
+@pytest.mark.parametrize("classes", [4, 6, 12])
+def test_the_net_says_how_many_targets_there_are(classes):
+    net, split = problem(classes)
+    seen = evaluate(net, split, short(autoattack(BALL)))
+    told = evaluate(net, split, short(autoattack(BALL, classes)))
+    assert torch.equal(seen.ok, told.ok)
+    assert 0 < seen.ok[2].sum() < seen.ok[0].sum() == 36
+
+
+def test_a_net_of_three_classes_is_told_what_to_do_about_it():
+    net, split = problem(3)
+    with pytest.raises(ValueError, match=r"^dlr-targeted needs 4 classes or more, the net has 3$"):
+        evaluate(net, split, short(autoattack(BALL)))
+    assert evaluate(net, split, short(autoattack(BALL, classes=3))).worst < 0.9
+
+
+def test_each_attack_meets_only_what_still_stands():
+    """Equal balls nest: the last row is what stands against all, the figure of AutoAttack."""
+    net, split = problem(6)
+    battery = short(autoattack(BALL))
+    found = evaluate(net, split, battery)
+    assert (found.ok[2] <= found.ok[1]).all() and (found.ok[1] <= found.ok[0]).all()
+    assert found.worst == found.attacked_accuracies[-1]
+    alone = [evaluate(net, split, Battery((entry,))).ok[1] for entry in battery.attacks]
+    assert found.ok[1].equal(alone[0])
+    assert found.ok[2].sum() <= (alone[0] & alone[1]).sum() + 1  # other starts, the same seeds
+
+
+def test_a_random_net_is_judged_by_votes_once_an_attack():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = 0
+
+        def forward(self, x):
+            self.seen += len(x)
+            return x
+
+    net, split = problem(6)
+    counting = Counting()
+    battery = short(autoattack_rand(Linf(1e-6)), steps=3)
+    found = evaluate(nn.Sequential(counting, Noise(1e-6), net), split, battery)
+    assert found.ok[2].sum() == 36 and (found.draws, found.votes) == (2, 8)
+    # Votes on all; for each attack 1 + 3 gradients of two draws and one verdict of eight.
+    assert counting.seen == 40 * 8 + 2 * 36 * (4 * 2 + 8)
+
+
+def test_starts_do_not_depend_on_which_images_stand_nor_on_the_batch(monkeypatch):
+    """Also where the images fill several blocks, whose starts are drawn one after another."""
+    from adv import evaluation
+
+    net, split = problem(6)
+    monkeypatch.setattr(evaluation, "BLOCK", 16)
+    battery = Battery((("a", APGD(BALL, steps=1)), ("b", APGD(Linf(0.03), steps=1))))
+    whole = evaluate(net, split, battery).ok
+    labels = split.labels.clone()
+    labels[:20] = (labels[:20] + 1) % 6  # the first block is not even begun
+    labels[20:36:2] = (labels[20:36:2] + 1) % 6
+    part = evaluate(net, Split(split.images, labels), battery, batch=5).ok
+    assert not part[:, :20].any() and not part[:, 20:36:2].any()
+    assert torch.equal(part[:, 21:36:2], whole[:, 21:36:2])
+    assert 0 < whole[1].sum() < whole[0].sum()
+
+
+def test_starts_are_drawn_for_a_block_at_a_time(monkeypatch):
+    from adv import evaluation
+
+    sizes = []
+
+    class Watched(APGD):
+        def start(self, x, y, generator):
+            sizes.append(len(x))
+            return super().start(x, y, generator)
+
+    net, split = problem(6)
+    monkeypatch.setattr(evaluation, "BLOCK", 16)
+    evaluate(net, split, Battery((("a", Watched(BALL, steps=1)),)))
+    assert sizes == [16, 16, 8]
