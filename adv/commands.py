@@ -134,7 +134,7 @@ def show_models() -> None:
 
 
 def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
-    """The point that `KNOB=VALUE` pairs name; the first known point fills what is left out."""
+    """The point that `KNOB=VALUE` pairs name; what is left out is as in the first known point."""
     given: dict[str, str] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
@@ -145,12 +145,12 @@ def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
         given[name] = text
     params: dict[str, Any] = {}
     for name, knob in space.knobs.items():
-        if any(params.get(key) != value for key, value in knob.when.items()):
+        if name not in dict(space.active(params)):
             continue
         if name in given:
             params[name] = knob.parse(given[name])
-        elif space.known and name in space.known[0]:
-            params[name] = space.known[0][name]
+        elif usual := [known[name] for known in space.known if name in known]:
+            params[name] = usual[0]
         else:
             raise ValueError(f"--set {name}=VALUE is missing: {knob}")
     space.check({**params, **{k: v for k, v in given.items() if k not in params}})

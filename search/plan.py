@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.table import Table
 
 import spaces
-from adv import datasets
+from adv import Recipe, datasets, size_of
 from search.live import clock
 from search.options import Options
 from search.study import start_points
-from spaces import Scale, Space
+from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "wandb", "numpy", "kornia")
@@ -50,15 +50,15 @@ class Plan:
 
     @property
     def space(self) -> Space:
-        """The space itself."""
-        return spaces.load(self.space_name)
+        """The space itself, as this scale searches it."""
+        return spaces.load(self.space_name).at(self.scale.name)
 
 
 def make_plan(options: Options, machine: Machine, name: str) -> Plan:
     """Fill in what the user left open.
 
     Raises:
-      ValueError: an unknown space or scale.
+      ValueError: an unknown space or scale, or more trials than a grid has points.
     """
     assert options.space is not None
     if options.scale == "auto":
@@ -67,12 +67,12 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         reason = f"{machine.where} has {have}"
     else:
         chosen, reason = options.scale, "you asked for it"
-    space = spaces.load(options.space)
+    space = spaces.load(options.space).at(chosen)
     changes: dict[str, Any] = dict(space.scale)
     if space.scale and options.scale == "auto":
         reason += f", and the space {options.space} sets a size of its own"
     asked = {
-        "trials": options.trials,
+        "trials": check_trials(options.trials, space) or (len(space.known) if space.grid else None),
         "epochs": options.epochs,
         "cpus": options.cpus_per_trial,
         "gpus": options.gpus_per_trial,
@@ -83,6 +83,13 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
     scale = spaces.scale(chosen, **changes)
     scale = replace(scale, data=data_name(options.data or scale.data))
     return Plan(options.space, scale, reason, scale.data, scale.trials, options.seed or 0, name)
+
+
+def check_trials(asked: int | None, space: Space) -> int | None:
+    """What was asked for; ValueError where a grid has not as many points."""
+    if space.grid and asked is not None and asked > len(space.known):
+        raise ValueError(f"--trials {asked}: this space is a grid of {len(space.known)} points")
+    return asked
 
 
 def data_name(name: str) -> str:
@@ -168,14 +175,17 @@ def print_plan(console: Console, plan: Plan, notes: Mapping[str, str]) -> None:
         table.add_row(name, str(knob), *points)
     console.print(table)
     images = _train_images(scale)
-    train, attack = _gradient_steps(plan, images)
+    recipes = [scale.apply(plan.space.build(**point)) for point in _points(plan.space)]
+    train, attack = _gradient_steps(scale, recipes, images)
     rows = {
         "data": f"{plan.data}: {images:,} training images, {scale.images:,} validation images "
         f"score a trial, {scale.watch_images:,} others watch its epochs; no test image is touched",
-        "trials": f"{plan.trials} of {scale.epochs} epochs, batch {scale.batch}, seed {plan.seed}",
+        "trials": f"{plan.trials} of {scale.epochs} epochs, batch {scale.batch}, seed {plan.seed}"
+        + (", each point of the grid once" if plan.space.grid else ""),
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
         f"{scale.draws} draws a gradient, {scale.votes} votes",
         **notes,
+        "known points": _nets(recipes),
         "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "
         f"{scale.batch}, up to {attack:,} to watch and attack it), "
         f"{plan.trials * (train + attack):,} in all",
@@ -200,11 +210,25 @@ def _train_images(scale: Scale) -> int:
     return min(count, scale.train_images or count)
 
 
-def _gradient_steps(plan: Plan, images: int) -> tuple[int, int]:
-    """Of one trial: to train it, and to watch and attack it where nothing falls early."""
-    scale, space = plan.scale, plan.space
-    point = space.known[0] if space.known else _middle(space)
-    train = scale.apply(space.build(**point)).gradient_steps(images)
+def _points(space: Space) -> Sequence[Params]:
+    """The known points, else the middle of the space: what a plan is estimated from."""
+    middle: dict[str, Value] = {}
+    for name, knob in space.knobs.items():
+        if exists(knob, middle):
+            middle[name] = knob.at(0.5)
+    return space.known or (middle,)
+
+
+def _nets(recipes: Sequence[Recipe]) -> str:
+    """What an image costs, which a count of steps does not say."""
+    costs = sorted({size_of(recipe.net).multiply_adds for recipe in recipes})
+    low, high = f"{costs[0] / 1e6:,.1f}", f"{costs[-1] / 1e6:,.1f}"
+    return f"{low if low == high else f'{low} to {high}'} million multiply-adds an image, forward"
+
+
+def _gradient_steps(scale: Scale, recipes: Sequence[Recipe], images: int) -> tuple[int, int]:
+    """Of a mean trial: to train it, and to watch and attack it where nothing falls early."""
+    train = sum(recipe.gradient_steps(images) for recipe in recipes) // len(recipes)
     attack = 0
     for battery, times, n in (
         (scale.battery(), 1, scale.images),
@@ -213,14 +237,6 @@ def _gradient_steps(plan: Plan, images: int) -> tuple[int, int]:
         steps = sum(getattr(attack_, "steps", 1) for _, attack_ in battery.attacks)
         attack += times * steps * battery.draws * math.ceil(n / scale.batch)
     return train, attack
-
-
-def _middle(space: Space) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for name, knob in space.knobs.items():
-        if all(params.get(key) == value for key, value in knob.when.items()):
-            params[name] = knob.at(0.5)
-    return params
 
 
 def budget_text(seconds: float | None) -> str:

@@ -21,7 +21,16 @@ from search.ledger import FORMAT, Ledger, View, read
 from search.live import clock
 from search.login import resolve_mode
 from search.options import LEDGER, Options, run_folder
-from search.plan import Machine, Plan, budget_text, data_name, header, make_plan, print_plan
+from search.plan import (
+    Machine,
+    Plan,
+    budget_text,
+    check_trials,
+    data_name,
+    header,
+    make_plan,
+    print_plan,
+)
 from search.study import Study
 from search.tables import write
 from search.training import Training
@@ -141,6 +150,7 @@ def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
     scale = replace(scale, cpus=options.cpus_per_trial or scale.cpus, gpus=gpus)
     reason = f"{folder} began with it"
     plan = Plan(head["space"], scale, reason, head["data"], trials, head["seed"], head["name"])
+    check_trials(options.trials, plan.space)
     if plan.space.fingerprint != head["fingerprint"]:
         raise ValueError(
             f"the space {plan.space_name} has other knobs now than when {folder} began"

@@ -23,7 +23,7 @@ from scipy.stats import qmc
 
 from search.ledger import View
 from search.trial import Trial
-from spaces import Choice, Float, Knob, Params, Space, Value
+from spaces import Choice, Float, Knob, Params, Space, Value, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -53,7 +53,7 @@ def _sobol(space: Space, index: int, seed: int) -> Params:
     position = dict(zip(space.knobs, points[-1], strict=True))
     params: dict[str, Value] = {}
     for name, knob in space.knobs.items():
-        if all(params.get(key) == value for key, value in knob.when.items()):
+        if exists(knob, params):
             params[name] = knob.at(float(position[name]))
     return params
 
@@ -68,7 +68,7 @@ def _tpe(space: Space, trials: Sequence[Trial], seed: int) -> Params:
     study.add_trials([optuna_trial(space, trial) for trial in trials])
     ask = study.ask()
     for name, knob in space.knobs.items():
-        if all(ask.params.get(key) == value for key, value in knob.when.items()):
+        if exists(knob, ask.params):
             _suggest(ask, name, knob)
     return dict(ask.params)
 

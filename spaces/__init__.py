@@ -17,6 +17,7 @@ from spaces._space import Knob as Knob
 from spaces._space import Params as Params
 from spaces._space import Space as Space
 from spaces._space import Value as Value
+from spaces._space import exists as exists
 
 
 def names() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The nouns of a search space: knobs, a scale, and the question they ask.
+"""The nouns of a search space: knobs, and the question they ask.
 
 Nothing here imports torch, so that the command line can list every space at once.
 """
@@ -6,10 +6,11 @@ Nothing here imports torch, so that the command line can list every space at onc
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Value = float | int | str | bool
 Params = Mapping[str, Value]
+When = Mapping[str, Value | tuple[Value, ...]]
+"""Values, or one of several, that other knobs must have."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Float:
     low: float
     high: float
     log: bool = False
-    when: Mapping[str, Value] = field(default_factory=dict)
+    when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log)
@@ -56,7 +59,7 @@ class Int:
     low: int
     high: int
     log: bool = False
-    when: Mapping[str, Value] = field(default_factory=dict)
+    when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log)
@@ -85,7 +88,7 @@ class Choice:
     """A knob that takes one of the given options, in no order."""
 
     options: tuple[Value, ...]
-    when: Mapping[str, Value] = field(default_factory=dict)
+    when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.options or len(set(self.options)) != len(self.options):
@@ -117,8 +120,14 @@ class Space:
 
     `question` is one line. `build(**params)` makes the `adv.Recipe` of a point. `known` are the
     points to try first, such as a published setting. A knob with `when={"model": "bignet"}`
-    exists only at points where the knob `model` has that value; it comes after that knob.
-    `scale` changes settings of the `Scale` that is chosen, for a space that needs its own size.
+    exists only at points where the knob `model` has that value (or one of a tuple of values); it
+    comes after that knob. `scale` changes settings of the `Scale` that is chosen, for a space that
+    needs its own size. `laptop` holds other ranges of some knobs for the laptop scale, where the
+    whole range would take hours. A `grid` has nothing but choices: their combinations are its known
+    points, and a search tries each of them once and nothing else.
+
+    Raises:
+      ValueError: a knob or a known point that does not fit the others.
     """
 
     question: str
@@ -126,34 +135,67 @@ class Space:
     build: Callable[..., Recipe]
     known: tuple[Params, ...] = ()
     scale: Mapping[str, Any] = field(default_factory=dict)
+    laptop: Mapping[str, Knob] = field(default_factory=dict)
+    grid: bool = False
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for name, knob in self.knobs.items():
-            late = set(knob.when) - seen
-            if late:
-                raise ValueError(f"knob {name!r} depends on {sorted(late)}, which must come first")
-            seen.add(name)
+        for i, (name, knob) in enumerate(self.knobs.items()):
+            self._check_when(name, knob, list(self.knobs)[:i])
+        for name in self.laptop:
+            if name not in self.knobs:
+                raise ValueError(f"no knob {name!r} to narrow: {', '.join(self.knobs)}")
+        if self.grid:
+            if self.known:
+                raise ValueError("the known points of a grid are its combinations: leave them out")
+            object.__setattr__(self, "known", tuple(_combinations(self.knobs)))
         for point in self.known:
             self.check(point)
+
+    def _check_when(self, name: str, knob: Knob, seen: list[str]) -> None:
+        for other, wanted in knob.when.items():
+            if other not in seen:
+                raise ValueError(f"knob {name!r} depends on {other!r}, which must come first")
+            for value in _values(wanted):
+                if not self.knobs[other].holds(value):
+                    raise ValueError(f"knob {name!r} waits for {other} = {value}, which never is")
+
+    def at(self, scale: str) -> Space:
+        """The space as the scale of that name searches it."""
+        if scale != "laptop" or not self.laptop:
+            return self
+        narrow = {name: replace(self.laptop.get(name, knob), when=knob.when)
+                  for name, knob in self.knobs.items()}  # fmt: skip
+        small = replace(self, knobs=narrow, known=(), laptop={})
+        if self.grid:
+            return small
+        return replace(small, known=tuple(point for point in self.known if small.holds(point)))
+
+    def holds(self, params: Params) -> bool:
+        """Whether `params` is a point of this space."""
+        try:
+            self.check(params)
+        except ValueError:
+            return False
+        return True
 
     def active(self, params: Params) -> Iterator[tuple[str, Knob]]:
         """The knobs that exist at the point `params` (which may still be partly filled)."""
         for name, knob in self.knobs.items():
-            if all(params.get(key) == value for key, value in knob.when.items()):
+            if exists(knob, params):
                 yield name, knob
 
     def check(self, params: Params) -> None:
         """Raise ValueError unless `params` is a point of this space."""
         expected = dict(self.active(params))
+        for name, knob in expected.items():  # first: a wrong value may make others superfluous
+            if name in params and not knob.holds(params[name]):
+                raise ValueError(f"{name}={params[name]!r} is outside {knob}")
         for name in params:
             if name not in expected:
                 raise ValueError(f"no knob {name!r} here: {', '.join(expected)}")
         for name, knob in expected.items():
             if name not in params:
                 raise ValueError(f"knob {name!r} is missing: {knob}")
-            if not knob.holds(params[name]):
-                raise ValueError(f"{name}={params[name]!r} is outside {knob}")
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """The knobs as plain data, for a record."""
@@ -166,6 +208,23 @@ class Space:
         """12 hex digits that change whenever a knob does."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def exists(knob: Knob, params: Params) -> bool:
+    """Whether the knobs that `knob` depends on have the values in `params` that it waits for."""
+    return all(params.get(key) in _values(wanted) for key, wanted in knob.when.items())
+
+
+def _values(wanted: Value | tuple[Value, ...]) -> tuple[Value, ...]:
+    return wanted if isinstance(wanted, tuple) else (wanted,)
+
+
+def _combinations(knobs: Mapping[str, Knob]) -> Iterator[Params]:
+    options = [knob.options for knob in knobs.values() if isinstance(knob, Choice)]
+    if len(options) < len(knobs) or any(knob.when for knob in knobs.values()):
+        raise ValueError("a grid has nothing but choices, none of which depends on another")
+    for values in itertools.product(*options):
+        yield dict(zip(knobs, values, strict=True))
 
 
 def _parsed(knob: Knob, read: Callable[[str], Value], text: str) -> Value:
@@ -189,5 +248,8 @@ def _check_range(low: float, high: float, log: bool) -> None:
         raise ValueError(f"a logarithmic range starts above 0, got {low}")
 
 
-def _when(condition: Mapping[str, Value]) -> str:
-    return "".join(f", when {name} = {value}" for name, value in condition.items())
+def _when(condition: When) -> str:
+    texts = (
+        f"{name} = {' | '.join(map(str, _values(wanted)))}" for name, wanted in condition.items()
+    )
+    return f", when {' and '.join(texts)}" if condition else ""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from search import prepare
 from search import session as session_module
 from search.ledger import read
 from search.options import Options
+from search.trial import Result, Values
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 180  # seconds that any of these searches may take before the test gives up
@@ -170,6 +172,43 @@ def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
         assert text in done.stdout
     assert done.stdout.startswith("Scale: ")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_of_a_grid_is_its_points(tmp_path, capsys):
+    plan = Options(space="report_wrn_rse", serial=True, dry_run=True, wandb="off", out=tmp_path)
+    assert session_module.session(plan) == 0
+    laptop = capsys.readouterr().out
+    assert session_module.session(replace(plan, scale="full")) == 0
+    full = capsys.readouterr().out
+    assert "3 of 6 epochs" in laptop and "3 of 60 epochs" in full
+    assert "wrn-10-1-rse" in laptop and "wrn-16-10-rse" in full
+    assert "0.7 to 12.5 million" in laptop and "0.7 to 2,412.2 million" in full
+    for text in (laptop, full):
+        assert "each point of the grid once" in text
+    assert session_module.session(replace(plan, trials=4)) == 2
+    said = capsys.readouterr().err
+    assert said == "launch.py: --trials 4: this space is a grid of 3 points\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
+    """Resumed, too; only what a trial trains is replaced."""
+
+    def run(self, params, seed, folder):
+        yield Values(1, 1, 0.1, {}, Result({"natural_accuracy": 0.5, "attacked_score": 100.0}))
+
+    monkeypatch.setattr(prepare.Training, "__call__", run)
+    options = Options(space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off")
+    assert session_module.session(replace(options, trials=2)) == 0
+    table = rows(tmp_path / "x" / "trials.csv")
+    assert [row["net"] for row in table] == ["basenet", "wrn-10-1"]
+    again = Options(resume=tmp_path / "x", serial=True, wandb="off")
+    assert session_module.session(replace(again, trials=4)) == 2
+    assert session_module.session(replace(again, trials=3)) == 0
+    table = rows(tmp_path / "x" / "trials.csv")
+    assert [row["net"] for row in table] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
+    study = json.loads((tmp_path / "x" / "study.json").read_text())
+    assert study["knobs"]["net"]["options"] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
 
 
 def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):

@@ -26,14 +26,16 @@ def points(space: Space, n: int = 20) -> list[dict]:
     for _ in range(n):
         point: dict = {}
         for name, knob in space.knobs.items():
-            if all(point.get(key) == value for key, value in knob.when.items()):
+            if spaces.exists(knob, point):
                 point[name] = knob.at(draw.random())
         made.append(point)
     return made
 
 
 def test_there_are_spaces():
-    assert {"rse_sigmas", "architecture", "augmentation", "smoke"} <= set(spaces.names())
+    tables = {"report_augmentation", "report_sizes", "report_wrn_rse"}
+    assert {"rse_sigmas", "architecture", "augmentation", "smoke", *tables} <= set(spaces.names())
+    assert {name for name in spaces.names() if spaces.load(name).grid} == tables
     assert list(spaces.names()) == sorted(spaces.names())
 
 
@@ -50,21 +52,21 @@ def test_the_docstring_asks_and_says_how(name):
 
 @each
 def test_known_points_come_first_and_are_points(name):
-    space = spaces.load(name)
-    assert space.known
-    for point in space.known:
-        space.check(point)
-    assert len({repr(point) for point in space.known}) == len(space.known)
+    for space in (spaces.load(name), spaces.load(name).at("laptop")):
+        assert space.known
+        for point in space.known:
+            space.check(point)
+        assert len({repr(point) for point in space.known}) == len(space.known)
 
 
 @each
 @pytest.mark.parametrize("size", spaces.SCALES)
 def test_points_become_nets_that_run(name, size):
     """20 random points and the known ones, as recipes at both scales and as nets."""
-    space = spaces.load(name)
+    space = spaces.load(name).at(size)
     scale = spaces.scale(size, **space.scale)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for point in [*space.known, *points(space)]:
+    for point in [*space.known, *([] if space.grid else points(space))]:
         space.check(point)
         recipe = scale.apply(space.build(**point))
         assert (recipe.epochs, recipe.batch) == (scale.epochs, scale.batch)
@@ -85,7 +87,8 @@ def test_equal_points_are_equal_recipes(name):
     assert recipes == again and [*map(repr, recipes)] == [*map(repr, again)]
     assert pickle.loads(pickle.dumps(recipes)) == recipes
     different = {repr(sorted(point.items())) for point in points(space)}
-    assert len(set(recipes)) == len(set(map(repr, recipes))) == len(different) > 10
+    assert len(set(recipes)) == len(set(map(repr, recipes))) == len(different)
+    assert len(different) == len(space.known) if space.grid else len(different) > 10
 
 
 def narrower(knob):
@@ -96,12 +99,12 @@ def narrower(knob):
 
 @each
 def test_the_fingerprint_is_that_of_the_knobs(name):
-    space = spaces.load(name)
+    space = replace(spaces.load(name), known=(), laptop={}, grid=False)
     assert len(space.fingerprint) == 12 and int(space.fingerprint, 16) >= 0
-    assert replace(space, question="another", known=()).fingerprint == space.fingerprint
+    assert replace(space, question="another").fingerprint == spaces.load(name).fingerprint
     prints = {space.fingerprint}
     for key, knob in space.knobs.items():
-        prints.add(replace(space, known=(), knobs={**space.knobs, key: narrower(knob)}).fingerprint)
+        prints.add(replace(space, knobs={**space.knobs, key: narrower(knob)}).fingerprint)
     assert len(prints) == 1 + len(space.knobs)
 
 
@@ -159,9 +162,85 @@ def test_width_is_a_knob_of_bignet_only():
     assert "width" not in dict(space.active(basenet)) and "width" in dict(space.active(bignet))
     with pytest.raises(ValueError, match="no knob 'width' here: model, activation, dropout"):
         space.check({**basenet, "width": 2})
-    with pytest.raises(ValueError, match="knob 'width' is missing: 1 to 4, when model = bignet"):
+    with pytest.raises(ValueError, match="knob 'width' is missing: 1 to 8, when model = bignet"):
         space.check({k: v for k, v in bignet.items() if k != "width"})
-    assert {len(point) for point in points(space)} == {3, 4}
+    assert {len(point) for point in points(space)} == {3, 4, 6}
+    nets = {adv.BaseNet, adv.BigNet, adv.WRN, adv.ViT, adv.ResNet18}
+    assert {type(space.build(**point).net) for point in points(space)} == nets
+    small = space.at("laptop")
+    assert {type(space.build(**point).net) for point in points(small)} == nets - {adv.ResNet18}
+    assert max(cost(small, point) for point in points(small)) < 110e6
+
+
+def cost(space: Space, point: dict) -> int:
+    return adv.size_of(space.build(**point).net).multiply_adds
+
+
+def test_the_tables_of_the_report():
+    """Each is a grid: its known points are all there is, at both scales."""
+    sizes = spaces.load("report_sizes")
+    nets = [sizes.build(**point).net for point in sizes.known]
+    assert nets[:3] == [adv.BaseNet(), adv.BigNet(), adv.WRN(16, 10, "gelu")]
+    assert [(net.depth, net.dim) for net in nets[3:]] == [(2, 128), (4, 128), (6, 256)]
+    rse = spaces.load("report_wrn_rse")
+    recipes = [rse.build(**point) for point in rse.known]
+    assert [recipe.defences for recipe in recipes] == [(), (), (adv.RSE(0.2, 0.1),)]
+    assert recipes[1].net == recipes[2].net == adv.WRN(16, 10, "gelu")
+    for space in (sizes, rse):
+        small = space.at("laptop")
+        assert all(cost(space, point) < 20e6 for point in small.known)
+        assert max(cost(space, point) for point in space.known) == 2_412_173_568
+    pipelines = spaces.load("report_augmentation")
+    assert [pipelines.build(**point).augment for point in pipelines.known] == [
+        adv.Augment(),
+        adv.Augment(flip=0.5),
+        adv.Augment(flip=0.5, crop=4, jitter=0.2),
+    ]
+    for space in (sizes, rse, pipelines):
+        for point in space.known:
+            assert space.build(**point).curriculum == adv.Curriculum()
+
+
+# --- conditions, narrower ranges, grids ---
+
+
+def test_a_knob_may_wait_for_one_of_several_values():
+    knobs = {
+        "kind": Choice(("a", "b", "c")),
+        "n": Int(1, 2, when={"kind": ("a", "b")}),
+        "x": Float(0, 1, when={"kind": "b", "n": 2}),
+    }
+    space = Space("?", knobs, dict)
+    exist = {
+        (kind, n): [name for name, _ in space.active({"kind": kind, "n": n})]
+        for kind in "abc"
+        for n in (1, 2)
+    }
+    assert exist[("a", 2)] == exist[("b", 1)] == ["kind", "n"] and exist[("c", 1)] == ["kind"]
+    assert exist[("b", 2)] == ["kind", "n", "x"]
+    assert str(knobs["n"]) == "1 to 2, when kind = a | b"
+    assert str(knobs["x"]) == "0 to 1, when kind = b and n = 2"
+
+
+def test_narrower_ranges_hold_on_the_laptop_alone():
+    knobs = {"a": Int(1, 9), "b": Choice(("x", "y")), "c": Float(0, 1, when={"b": "y"})}
+    known = ({"a": 9, "b": "x"}, {"a": 2, "b": "y", "c": 0.25})
+    space = Space("?", knobs, dict, known, laptop={"a": Int(1, 3), "c": Float(0, 0.5)})
+    assert space.at("full") is space
+    small = space.at("laptop")
+    assert small.knobs["c"] == Float(0, 0.5, when={"b": "y"}) and small.known == known[1:]
+    assert small.fingerprint != space.fingerprint and small.at("laptop") is small
+    assert not small.holds(known[0]) and space.holds(known[0])
+
+
+def test_a_grid_is_all_its_combinations():
+    knobs = {"a": Choice((1, 2)), "b": Choice(("x", "y", "z"))}
+    space = Space("?", knobs, dict, grid=True, laptop={"b": Choice(("w",))})
+    assert [tuple(point.values()) for point in space.known] == [
+        *((1, "x"), (1, "y"), (1, "z")),
+        *((2, "x"), (2, "y"), (2, "z")),
+    ]
+    assert space.at("laptop").known == ({"a": 1, "b": "w"}, {"a": 2, "b": "w"})
 
 
 def test_the_objectives_are_properties_of_a_score():
@@ -219,6 +298,19 @@ def test_texts_that_name_no_value(knob, text):
         (lambda: Choice(("a", "a")), "needs different options"),
         (lambda: Space("?", {"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2)}, dict), "come first"),
         (lambda: Space("?", {"a": Int(1, 2)}, dict, known=({"a": 3},)), "a=3 is outside 1 to 2"),
+        (
+            lambda: Space("?", {"a": Choice(("x",)), "b": Int(1, 2, when={"a": ("x", "z")})}, dict),
+            "knob 'b' waits for a = z, which never is",
+        ),
+        (lambda: Space("?", {"a": Int(1, 2)}, dict, grid=True), "nothing but choices"),
+        (
+            lambda: Space("?", {"a": Choice((1,))}, dict, known=({"a": 1},), grid=True),
+            "leave them out",
+        ),
+        (
+            lambda: Space("?", {"a": Int(1, 9)}, dict, laptop={"b": Int(1, 2)}),
+            "no knob 'b' to narrow: a",
+        ),
     ],
 )
 def test_knobs_and_spaces_that_are_none(make, said):
