@@ -63,6 +63,7 @@ from .schedule import Ramp as Ramp
 from .score import Score as Score
 from .sizes import Size as Size
 from .sizes import size_of as size_of
+from .template import export as export
 from .training import Epoch as Epoch
 from .training import train as train
 from .votes import Votes as Votes

@@ -14,6 +14,7 @@ import rich_click as click
 
 from adv.cli.attack import attack
 from adv.cli.evaluate import evaluate
+from adv.cli.export import export
 from adv.cli.models import models
 from adv.cli.source import COUNT, DATA
 
@@ -77,7 +78,7 @@ def train(
     train_one(recipe, sized, {"space": space, "params": params}, seed, out)
 
 
-for verb in (evaluate, attack, models):
+for verb in (evaluate, attack, export, models):
     adv.add_command(verb)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import rich_click as click
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from adv.checkpoint import Checkpoint, CheckpointError, default_device, read_checkpoint, remade
-from adv.cli.source import Source
+from adv.cli.source import RecipeOf, Source
 from adv.data import Data, Split, load
 from adv.foreign import Declared, checked, made
 from adv.recipe import Recipe
@@ -36,51 +37,45 @@ def meet(source: Source) -> Subject:
     Raises:
       ValueError: in one line, whatever the user got wrong.
     """
-    if (source.checkpoint is None) == (source.module is None):
-        raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
-    if source.module is not None:
+    if source.module is not None and source.checkpoint is None:
         return _theirs(source, source.module)
+    if source.checkpoint is None or source.module is not None:
+        raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
     for flag, given in (("--weights", source.weights), ("--random", source.random)):
         if given:
             raise ValueError(f"{flag} belongs to --module: a checkpoint holds its own")
-    return _ours(source)
+    return _ours(source, source.checkpoint)
 
 
-def opened(source: Source) -> Checkpoint:
-    """The checkpoint that the command line named, its recipe found."""
-    if source.checkpoint is None:
-        raise ValueError("name a CHECKPOINT")
-    weights, card = read_checkpoint(source.checkpoint)
+def opened(path: Path, recipe_of: RecipeOf) -> Checkpoint:
+    """The checkpoint at `path`, made again as `recipe_of` reads its card."""
+    weights, card = read_checkpoint(path)
     try:
-        recipe = source.recipe_of(card)
+        recipe = recipe_of(card)
     except (KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{source.checkpoint}: its card does not say how it was made"
-        ) from error
-    return remade(source.checkpoint, weights, card, recipe)
+        raise CheckpointError(f"{path}: its card does not say how it was made") from error
+    return remade(path, weights, card, recipe)
 
 
-def _ours(source: Source) -> Subject:
-    kept = opened(source)
+def _ours(source: Source, path: Path) -> Subject:
+    kept = opened(path, source.recipe_of)
     name = source.data or kept.card.get("data")
     if name is None:
-        raise ValueError(f"--data is missing: {source.checkpoint} does not say what it met")
+        raise ValueError(f"--data is missing: {path} does not say what it met")
     data = load(name)
     if data.classes != kept.classes:
-        raise ValueError(
-            f"{source.checkpoint} knows {len(kept.classes)} classes, {data.name} has others"
-        )
+        raise ValueError(f"{path} knows {len(kept.classes)} classes, {data.name} has others")
     return Subject(
         on_device(kept.net),
         _part(source, data),
         source.split,
-        f"{source.checkpoint}  {described(kept.card, kept.recipe)}",
+        f"{path}  {described(kept.card, kept.recipe)}",
     )
 
 
 def _theirs(source: Source, spec: str) -> Subject:
     if source.data is None:
-        raise ValueError(f"--module needs --data: {DATA_NAMES}")
+        raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
     net = on_device(made(spec, source.weights))
     data = load(source.data)
     part = _part(source, data)
@@ -89,9 +84,6 @@ def _theirs(source: Source, spec: str) -> Subject:
     if isinstance(net, Declared) and not source.random:
         click.echo("adv: two calls of the module differ: judged as a random net", err=True)
     return Subject(net, part, source.split, f"{spec}  {source.weights or ''}".rstrip())
-
-
-DATA_NAMES = "digits, cifar10, cifar100 or a folder"
 
 
 def described(card: Mapping[str, Any], recipe: Recipe) -> str:

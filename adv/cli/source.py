@@ -13,6 +13,7 @@ import rich_click as click
 if TYPE_CHECKING:
     from adv import Recipe
 
+RecipeOf = Callable[[Mapping[str, Any]], "Recipe"]
 COUNT = click.IntRange(min=1)
 DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*."
 
@@ -24,7 +25,7 @@ class Source:
     `recipe_of` finds the recipe that a checkpoint's card names.
     """
 
-    recipe_of: Callable[[Mapping[str, Any]], Recipe]
+    recipe_of: RecipeOf
     checkpoint: Path | None
     module: str | None
     weights: Path | None
