@@ -51,7 +51,6 @@ class Projection(Defence):
 class LowRank(nn.Module):
     """The layer: a mean [3072] and a basis [3072, rank], both in the state dict."""
 
-    undecayed = ("basis",)
     mean: Tensor
     basis: Tensor
 
@@ -62,6 +61,7 @@ class LowRank(nn.Module):
         basis = torch.linalg.qr(torch.randn(_PIXELS, rank))[0]
         if learnable:
             self.basis = nn.Parameter(basis)
+            self.undecayed = ("basis",)
         else:
             self.register_buffer("basis", basis)
 

@@ -38,6 +38,7 @@ from adv.defences.pni import WeightNoise
 from adv.defences.projection import LowRank
 from adv.defences.weights import transform, weighted
 from adv.modes import frozen
+from adv.optimizers import undecayed
 from adv.randomness import Dropout, Noise, drawing
 
 # The two flags: random in evaluation, random in training.
@@ -187,11 +188,14 @@ def test_a_defended_net_runs_in_channels_last_and_bfloat16(net, name):
 
 
 @each_defence
-def test_what_is_not_decayed_is_a_parameter(name):
+def test_only_what_a_defence_learns_is_not_decayed(name):
     module = made("BigNet", DEFENCES[name][0])
-    for part in module.modules():
-        for key in getattr(part, "undecayed", ()):
-            assert isinstance(getattr(part, key), torch.Tensor)
+    spared = undecayed(module)
+    learned = [
+        k for k, v in module.named_parameters() if k.rpartition(".")[2] in ("alpha", "basis")
+    ]
+    assert len(spared) == len(learned) == {"PNI": 5, "PNI-channel": 5, "PNI-element-inner": 3,
+                                           "Projection-learnable": 1}.get(name, 0)  # fmt: skip
     figures = DEFENCES[name][0].figures(module)
     assert all(isinstance(k, str) and math.isfinite(v) for k, v in figures.items())
 
