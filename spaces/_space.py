@@ -122,8 +122,8 @@ class Space:
     points to try first, such as a published setting. A knob with `when={"model": "bignet"}`
     exists only at points where the knob `model` has that value (or one of a tuple of values); it
     comes after that knob. `scale` changes settings of the `Scale` that is chosen, for a space that
-    needs its own size. `laptop` holds other ranges of some knobs for the laptop scale, where the
-    whole range would take hours. A `grid` has nothing but choices: their combinations are its known
+    needs its own size. `laptop` holds narrower ranges of some knobs for the laptop scale, where the
+    whole ones would take hours. A `grid` has nothing but choices: their combinations are its known
     points, and a search tries each of them once and nothing else.
 
     Raises:
@@ -145,9 +145,10 @@ class Space:
             if name not in self.knobs:
                 raise ValueError(f"no knob {name!r} to narrow: {', '.join(self.knobs)}")
         if self.grid:
-            if self.known:
+            all_ = tuple(_combinations(self.knobs))
+            if self.known not in ((), all_):
                 raise ValueError("the known points of a grid are its combinations: leave them out")
-            object.__setattr__(self, "known", tuple(_combinations(self.knobs)))
+            object.__setattr__(self, "known", all_)
         for point in self.known:
             self.check(point)
 
@@ -160,7 +161,11 @@ class Space:
                     raise ValueError(f"knob {name!r} waits for {other} = {value}, which never is")
 
     def at(self, scale: str) -> Space:
-        """The space as the scale of that name searches it."""
+        """The space as the scale of that name searches it.
+
+        On the laptop scale a known number outside its narrower range is the nearest one inside; a
+        known point whose choice is not there falls away.
+        """
         if scale != "laptop" or not self.laptop:
             return self
         narrow = {name: replace(self.laptop.get(name, knob), when=knob.when)
@@ -168,7 +173,10 @@ class Space:
         small = replace(self, knobs=narrow, known=(), laptop={})
         if self.grid:
             return small
-        return replace(small, known=tuple(point for point in self.known if small.holds(point)))
+        near = ({k: _nearest(narrow[k], v) for k, v in point.items()} for point in self.known)
+        points = [point for point in near if small.holds(point)]
+        alone = tuple(point for i, point in enumerate(points) if point not in points[:i])
+        return replace(small, known=alone)
 
     def holds(self, params: Params) -> bool:
         """Whether `params` is a point of this space."""
@@ -208,6 +216,13 @@ class Space:
         """12 hex digits that change whenever a knob does."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _nearest(knob: Knob, value: Value) -> Value:
+    """The value of the knob's range that is nearest to a number; an option as it is."""
+    if isinstance(knob, Choice) or isinstance(value, str):
+        return value
+    return min(knob.high, max(knob.low, value))
 
 
 def exists(knob: Knob, params: Params) -> bool:

@@ -33,8 +33,10 @@ def points(space: Space, n: int = 20) -> list[dict]:
 
 
 def test_there_are_spaces():
-    tables = {"report_augmentation", "report_sizes", "report_wrn_rse"}
-    assert {"rse_sigmas", "architecture", "augmentation", "smoke", *tables} <= set(spaces.names())
+    tables = {"report_augmentation", "report_defences", "report_sizes", "report_wrn_rse"}
+    questions = {"pni", "architecture", "augmentation", "objective"}
+    questions |= {"rse_sigmas", "defences", "smoke"}
+    assert questions | tables <= set(spaces.names())
     assert {name for name in spaces.names() if spaces.load(name).grid} == tables
     assert list(spaces.names()) == sorted(spaces.names())
 
@@ -201,6 +203,47 @@ def test_the_tables_of_the_report():
             assert space.build(**point).curriculum == adv.Curriculum()
 
 
+@pytest.mark.parametrize("size", spaces.SCALES)
+def test_table_2_is_trained_as_the_report_says(size):
+    """10 epochs, PGD of eps 0.03 and step 0.008, both kinds of image with one weight."""
+    space = spaces.load("report_defences").at(size)
+    scale = spaces.scale(size, **space.scale)
+    recipes = [scale.apply(space.build(**point)) for point in space.known]
+    assert [recipe.defences for recipe in recipes] == [(), (adv.PNI(),), (adv.RSE(0.2, 0.1),)]
+    for recipe in recipes:
+        assert recipe.epochs == 10 and recipe.net == adv.BigNet()
+        assert recipe.objective == adv.Paired(0.5)
+        for epoch in range(10):
+            attack = recipe.curriculum(epoch / 10).attack
+            assert (attack.ball, attack.steps) == (adv.Linf(0.03), 7)
+            assert attack.pace * 0.03 == pytest.approx(0.008)
+
+
+# --- the questions ---
+
+
+def test_each_random_defence_is_random_and_none_is_not():
+    space = spaces.load("defences")
+    assert [point["defence"] for point in space.known] == [*space.knobs["defence"].options]
+    nets = [adv.build(space.build(**point), 10, seed=0) for point in space.known]
+    assert [adv.is_random(net) for net in nets] == [False, True, True, True, True]
+
+
+def test_published_settings_come_first():
+    pni = spaces.load("pni")
+    recipes = [pni.build(**point) for point in pni.known]
+    assert [recipe.defences for recipe in recipes] == [(adv.PNI(0.25, "layer", "all"),), ()]
+    assert {recipe.objective for recipe in recipes} == {adv.Paired(0.5)}
+    objectives = spaces.load("objective")
+    assert [objectives.build(**point).objective for point in objectives.known] == [
+        *(adv.Mixed(), adv.Madry(), adv.TRADES(6.0), adv.MART(5.0)),
+        *(adv.AWP(adv.Madry(), 0.01), adv.AWP(adv.TRADES(6.0), 0.005)),
+    ]
+    lesson = objectives.build(**objectives.known[0]).curriculum(0.9)
+    assert (lesson.attack.ball, lesson.attack.steps) == (adv.Linf(8 / 255), 10)
+    assert lesson.fraction == 0.5
+
+
 # --- conditions, narrower ranges, grids ---
 
 
@@ -228,9 +271,14 @@ def test_narrower_ranges_hold_on_the_laptop_alone():
     space = Space("?", knobs, dict, known, laptop={"a": Int(1, 3), "c": Float(0, 0.5)})
     assert space.at("full") is space
     small = space.at("laptop")
-    assert small.knobs["c"] == Float(0, 0.5, when={"b": "y"}) and small.known == known[1:]
+    assert small.knobs["c"] == Float(0, 0.5, when={"b": "y"})
+    assert small.known == ({"a": 3, "b": "x"}, known[1])  # the nearest number
     assert small.fingerprint != space.fingerprint and small.at("laptop") is small
     assert not small.holds(known[0]) and space.holds(known[0])
+    one = replace(space, laptop={"a": Int(1, 3), "b": Choice(("y",))}).at("laptop")
+    assert one.known == known[1:]  # whose choice is there
+    twice = replace(space, known=(known[0], {"a": 8, "b": "x"}))
+    assert len(twice.at("laptop").known) == 1
 
 
 def test_a_grid_is_all_its_combinations():
@@ -304,7 +352,7 @@ def test_texts_that_name_no_value(knob, text):
         ),
         (lambda: Space("?", {"a": Int(1, 2)}, dict, grid=True), "nothing but choices"),
         (
-            lambda: Space("?", {"a": Choice((1,))}, dict, known=({"a": 1},), grid=True),
+            lambda: Space("?", {"a": Choice((1, 2))}, dict, known=({"a": 1},), grid=True),
             "leave them out",
         ),
         (
