@@ -36,6 +36,7 @@ from .defences import MCDropout as MCDropout
 from .defences import Projection as Projection
 from .defences import TestNoise as TestNoise
 from .evaluation import evaluate as evaluate
+from .generated import Generated as Generated
 from .models import WRN as WRN
 from .models import BaseNet as BaseNet
 from .models import BigNet as BigNet

@@ -11,6 +11,7 @@ from torch import nn
 from adv.augment import Augment
 from adv.curriculum import Curriculum
 from adv.defences import Defence
+from adv.generated import Generated
 from adv.models import BigNet, Net
 from adv.objectives import Mixed, Objective
 from adv.optimizers import SGD, AdamW
@@ -32,6 +33,7 @@ class Recipe:
       batch: images in a step.
       smoothing: of the labels (Szegedy et al. 2016), in [0, 1); Pang et al. 2021 advise up to 0.2.
       clip: the longest gradient that is followed as it is (its 2-norm), None for no limit.
+      generated: images of a file that take the place of a share of each batch.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -47,6 +49,7 @@ class Recipe:
     batch: int = 128
     smoothing: float = 0.0
     clip: float | None = None
+    generated: Generated | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adv.augment import augmented
+from adv.augment import augmented, mixed
 from adv.curriculum import Lesson
 from adv.data import Split
 from adv.defences.noise import muted
+from adv.generated import opened
 from adv.objectives import Batch, Outcome
 from adv.randomness import Stream, attach, part
 from adv.recipe import Recipe, build
@@ -67,7 +68,8 @@ def train(
       recipe: how.
       data: training images.
       classes: how many there are.
-      seed: of the weights, the order, the augmentation, the attack's starts and the net's noise.
+      seed: of the weights, the order, the choice of generated images, the augmentation, the
+        attack's starts and the net's noise.
       device: where to train; the data is brought there once.
       state: go on after the epoch that `Epoch.state()` was taken at.
 
@@ -75,7 +77,8 @@ def train(
       An `Epoch` after each pass over the data.
 
     Raises:
-      ValueError: no images, or `state` is of another recipe or seed.
+      ValueError: no images, `state` is of another recipe or seed, or began with other generated
+        images; a file of these that cannot be used.
     """
     if not len(data):
         raise ValueError("there is no image to train on")
@@ -95,7 +98,9 @@ class _Training:
     def __init__(
         self, recipe: Recipe, data: Split, classes: int, seed: int, device: torch.device
     ) -> None:
-        self.recipe, self.data, self.seed = recipe, data, seed
+        self.recipe, self.data, self.classes, self.seed = recipe, data, classes, seed
+        made = recipe.generated
+        self.pool = None if made is None else opened(made, data, classes)
         self.begun = 0
         self.net = build(recipe, classes, seed)
         for module in self.net.modules():
@@ -105,9 +110,9 @@ class _Training:
         self.optimizer = recipe.optimizer(self.net)
         self.stream = Stream(part(seed, 1))
         attach(self.net, self.stream)
-        self.order, self.draws, self.starts = (
-            torch.Generator().manual_seed(part(seed, n)) for n in (2, 3, 4)
-        )
+        self.order, self.draws, self.starts, self.choice = self.generators = [
+            torch.Generator().manual_seed(part(seed, n)) for n in (2, 3, 4, 5)
+        ]
 
     def epoch(self, epoch: int) -> dict[str, float]:
         self.begun = epoch + 1
@@ -140,10 +145,8 @@ class _Training:
 
     def _step(self, ids: Tensor, lesson: Lesson, t: float) -> Tensor:
         """One update; returns the summed loss and the hits and counts of both kinds of image."""
-        x = self.data.images[ids].float() / 255
-        x = augmented(self.recipe.augment, x, self.draws)
-        x = x.contiguous(memory_format=torch.channels_last)
-        batch = Batch(x, self.data.labels[ids], lesson, t, self.recipe.smoothing, self.starts)
+        x, y = self._images(ids)
+        batch = Batch(x, y, lesson, t, self.recipe.smoothing, self.starts)
         self.optimizer.zero_grad(set_to_none=True)
         outcome = self.recipe.objective(self.net, batch)
         if self.recipe.clip is not None:
@@ -151,8 +154,18 @@ class _Training:
         self.optimizer.step()
         return _counts(outcome, batch)
 
+    def _images(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Images in [0, 1], generated ones among them, varied; labels, mixed where they are."""
+        if self.pool is None:
+            images, y = self.data.images[ids], self.data.labels[ids]
+        else:
+            images, y = self.pool.blended(self.data, ids, self.choice)
+        x = augmented(self.recipe.augment, images.float() / 255, self.draws)
+        if self.recipe.augment.cutmix:
+            x, y = mixed(self.recipe.augment, x, y, self.classes, self.draws)
+        return x.contiguous(memory_format=torch.channels_last), y
+
     def state(self, done: int) -> dict[str, Any]:
-        generators = [g.get_state() for g in (self.order, self.draws, self.starts)]
         return copy.deepcopy(
             {
                 "recipe": repr(self.recipe),
@@ -161,20 +174,21 @@ class _Training:
                 "net": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "stream": self.stream.state(),
-                "generators": generators,
+                "generators": [generator.get_state() for generator in self.generators],
+                "generated": self.pool and self.pool.fingerprint,
             }
         )
 
     def restore(self, state: Mapping[str, Any]) -> int:
         if (state["recipe"], state["seed"]) != (repr(self.recipe), self.seed):
             raise ValueError("this state belongs to another recipe or seed")
+        if self.pool is not None:
+            self.pool.check(state["generated"])
         self.net.load_state_dict(state["net"])
         # Copied: the optimiser would go on in the very tensors it is given.
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.stream.restore(state["stream"])
-        for generator, saved in zip(
-            (self.order, self.draws, self.starts), state["generators"], strict=True
-        ):
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
         return int(state["epoch"])
 

@@ -23,7 +23,7 @@ from search.study import start_points
 from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
-_PACKAGES = ("torch", "torchvision", "ray", "optuna", "wandb", "numpy", "kornia")
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "wandb", "numpy")
 PROJECT = Path(__file__).resolve().parent.parent
 
 

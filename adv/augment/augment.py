@@ -1,0 +1,126 @@
+"""What varies training images, as a value, and the two functions that apply it to a batch.
+
+Crop and flip are the common defaults for small images (He et al. 2016, arXiv:1512.03385, sec. 4.2).
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+IDBH = Literal["off", "weak", "strong"]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far training images are varied; the defaults vary nothing, and then it is false.
+
+    They are applied in this order, `idbh` after `jitter`. What is cut out or comes in from outside
+    is black, as in the published recipes of robust training.
+
+    Args:
+        flip: probability of a horizontal flip, in [0, 1].
+        crop: pixels of black border added on every side before a random crop back to the image's
+            size, 0 to 16.
+        jitter: strength of brightness, contrast and saturation, in [0, 1]: each is multiplied by
+            a factor uniform in [1 - jitter, 1 + jitter].
+        cutout: side in pixels, 0 to 16, of a square around a random pixel; what of it lies outside
+            the image is lost (DeVries and Taylor 2017, arXiv:1708.04552; 16 is theirs on CIFAR-10).
+        erasing: probability of erasing a rectangle of 2 to 33 % of the image, sides 0.3 to 3.3
+            (Zhong et al. 2020, arXiv:1708.04896; the ranges are torchvision's).
+        cutmix: probability, for each image, of a rectangle from another image of the batch, whose
+            label comes with it (Yun et al. 2019, arXiv:1905.04899, with alpha 1). Only `mixed`
+            applies it.
+        idbh: "weak" or "strong": flip, cut and shift, one of eight changes of colour or shape, and
+            random erasing of half or of all images (Li and Spratling 2023, arXiv:2301.09879). It
+            has a flip, a crop and an erasing of its own.
+
+    Raises:
+        ValueError: a setting outside its range.
+    """
+
+    flip: float = 0.0
+    crop: int = 0
+    jitter: float = 0.0
+    cutout: int = 0
+    erasing: float = 0.0
+    cutmix: float = 0.0
+    idbh: IDBH = "off"
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "jitter", "erasing", "cutmix"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:  # false for NaN too
+                raise ValueError(f"{name} is in [0, 1], not {value}")
+        for name in ("crop", "cutout"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 0 <= value <= 16:
+                raise ValueError(f"{name} is a whole number of pixels from 0 to 16, not {value}")
+        if self.idbh not in get_args(IDBH):
+            near = difflib.get_close_matches(str(self.idbh), get_args(IDBH), n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"idbh is off, weak or strong, not {self.idbh!r}{hint}")
+
+    def __bool__(self) -> bool:
+        return self != Augment()
+
+
+def augmented(augment: Augment, images: Tensor, generator: Generator) -> Tensor:
+    """`images` varied as `augment` says, each by its own draw; all but CutMix, so labels stand.
+
+    Args:
+        augment: what to vary; where it varies nothing, `images` itself comes back.
+        images: float [n, 3, h, w] in [0, 1], on any device. Not changed.
+        generator: a CPU generator, the only source of randomness: the same on every device.
+
+    Returns:
+        The same shape, type and device, in [0, 1].
+    """
+    if len(images) == 0:
+        return images
+    from adv.augment import colour, cut, idbh, move
+
+    if augment.flip:
+        images = move.flipped(images, augment.flip, generator)
+    if augment.crop:
+        images = move.cropped(images, augment.crop, generator)
+    if augment.jitter:
+        images = colour.jittered(images, augment.jitter, generator)
+    if augment.idbh != "off":
+        images = idbh.varied(images, 0.5 if augment.idbh == "weak" else 1.0, generator)
+    if augment.cutout:
+        images = cut.cut_out(images, augment.cutout, generator)
+    if augment.erasing:
+        images = cut.erased(images, augment.erasing, generator)
+    return images
+
+
+def mixed(
+    augment: Augment, images: Tensor, labels: Tensor, classes: int, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """CutMix: the images, some with a part of another one, and what is to be seen on each.
+
+    Args:
+        augment: its `cutmix` alone counts; at 0 `images` itself comes back and nothing is drawn.
+        images: float [n, c, h, w], on any device. Not changed.
+        labels: [n] classes, or [n, classes] probabilities, on the same device.
+        classes: how many there are.
+        generator: a CPU generator, the only source of randomness.
+
+    Returns:
+        The images, and float32 [n, classes]: each label's probability is its share of the area.
+    """
+    import torch.nn.functional as F
+
+    from adv.augment import cut
+
+    if labels.dim() == 1:
+        labels = F.one_hot(labels, classes)
+    labels = labels.float()
+    if augment.cutmix and len(images):
+        return cut.cut_mixed(images, labels, augment.cutmix, generator)
+    return images, labels

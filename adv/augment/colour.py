@@ -1,0 +1,32 @@
+"""Colours varied: an image blended with a plainer one of itself, or carried on beyond itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+from torchvision.transforms.v2 import functional as tv
+
+
+def jittered(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Brightness, contrast and saturation multiplied by factors from [1 - s, 1 + s].
+
+    Each image has its own factors; the order of the three is drawn for the batch.
+    """
+    # kornia's ColorJitter does the same in 2.3 times the time, and draws from the global generator.
+    adjusts = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
+    factors = 1 + strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
+    for i in torch.randperm(3, generator=generator).tolist():
+        images = blended(images, adjusts[i], factors[i])
+    return images
+
+
+def blended(images: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: Tensor) -> Tensor:
+    """One of torchvision's `adjust_...`, by a factor [n] for each image.
+
+    These go from a plainer image at factor 0 (grey, black, blurred) through the image at 1 and
+    beyond; torchvision takes one factor for a whole batch, so only the plain image is asked of it.
+    """
+    plain = adjust(images, 0.0)
+    return plain.lerp(images, factor.to(images)[:, None, None, None]).clamp(0, 1)

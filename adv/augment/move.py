@@ -1,0 +1,46 @@
+"""Images moved: flips, crops, shears and turns."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+# Flip and crop are our own: kornia's crop loops over the images in Python. Milliseconds for a
+# batch of 128 on two cores, kornia 0.9 and then ours: crop 5.3 (7 by resampling) and 0.9, flip 2.4
+# and 0.6.
+
+
+def flipped(images: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Left and right exchanged, with this probability for each image."""
+    chosen = torch.rand(len(images), generator=generator) < probability
+    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def cropped(images: Tensor, most: int, generator: Generator) -> Tensor:
+    """Each image shifted by up to `most` pixels both ways; black comes in."""
+    corner = torch.randint(2 * most + 1, (2, len(images)), generator=generator)
+    return shifted(images, corner - most, most)
+
+
+def shifted(images: Tensor, by: Tensor, most: int) -> Tensor:
+    """The pixels at (row, column) + `by` [2, n], each entry from -`most` to `most`."""
+    n, _, height, width = images.shape
+    rows, columns = (by + most).to(images.device)
+    canvas = F.pad(images, (most,) * 4)
+    windows = canvas.unfold(2, height, 1).unfold(3, width, 1)  # A view: [n, 3, y, x, h, w].
+    return windows[torch.arange(n, device=images.device), :, rows, columns]
+
+
+def warped(images: Tensor, inverse: Tensor) -> Tensor:
+    """Each image under a linear map around its middle, nearest pixels, black outside.
+
+    `inverse` [n, 2, 2] maps (x, y) of the result, in pixels, to where it comes from.
+    """
+    # torch's own: kornia's affine of the same images takes 2.5 times as long, torchvision's has one
+    # map for the whole batch.
+    height, width = images.shape[2:]
+    aspect = torch.tensor([[1, height / width], [width / height, 1]])
+    linear = F.pad(inverse * aspect, (0, 1)).to(images)  # affine_grid's units are half images
+    grid = F.affine_grid(linear, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, "nearest", "zeros", align_corners=False)

@@ -1,0 +1,197 @@
+"""Generated images among the real ones: what lifts robust accuracy most, where there is enough.
+
+Gowal et al. 2021 (arXiv:2110.09468); Wang et al. 2023 (arXiv:2302.04638, "DM" below), whose public
+sets from the EDM diffusion model can be used as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from adv.data import Split
+from adv.datasets import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An .npz of generated images, and how many of each batch come from it.
+
+    A batch of b images holds `round(fraction * b)` generated ones, in random places, drawn with
+    replacement; they stand where real ones would be. So an epoch is as many batches of the same
+    sizes as without them, and meets only the remaining share of the real images, another one each
+    time, as in DM. Validation and test images, and what a net takes from its data before the
+    training (mean and deviation), stay real.
+
+    Args:
+        path: the file. `image`: bytes [n, h, w, 3] or [n, 3, h, w], of the real images' size;
+            `label`: whole numbers [n]. Saved by `np.savez` it is mapped, not read, and 1,000,000
+            images take no memory of their own; from `np.savez_compressed` they are unpacked
+            into it (3 GB).
+        fraction: in [0, 1]; DM's is 0.7.
+
+    Raises:
+        ValueError: the fraction is outside its range. The file is not looked at before training.
+    """
+
+    path: str | Path
+    fraction: float = 0.7
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fspath(self.path))  # one repr for both kinds
+        if not 0 <= self.fraction <= 1:  # false for NaN too
+            raise ValueError(f"the generated fraction is in [0, 1], not {self.fraction}")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The images of such a file, on the disk where possible, and their labels in memory.
+
+    `fingerprint` is 16 hex digits of the arrays' CRC-32, which the file keeps: it costs nothing,
+    and tells another file, though not one that was forged.
+    """
+
+    images: NDArray[np.uint8]
+    labels: Tensor
+    setting: Generated
+    fingerprint: str
+
+    def check(self, fingerprint: str | None) -> None:
+        """Raise DataError unless a training began with these images."""
+        if fingerprint != self.fingerprint:
+            raise DataError(
+                f"{self.setting.path}: holds other images than this training began with "
+                f"(fingerprint {self.fingerprint}, then {fingerprint})"
+            )
+
+    def blended(self, real: Split, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """The batch `rows` of the real images, its share of generated ones put into it.
+
+        Returns:
+            Bytes [n, 3, h, w] and labels [n], on the device of `real`.
+        """
+        images, labels = real.images[rows], real.labels[rows]
+        count = round(self.setting.fraction * len(rows))
+        if count:
+            drawn = torch.randint(len(self.labels), (count,), generator=generator)
+            # Anywhere in the batch, since a lesson may attack its first part only.
+            places = torch.randperm(len(rows), generator=generator)[:count].to(images.device)
+            images[places] = self._at(drawn, images.shape[1:]).to(images.device)
+            labels[places] = self.labels[drawn].to(labels.device)
+        return images, labels
+
+    def _at(self, rows: Tensor, shape: torch.Size) -> Tensor:
+        pixels = torch.from_numpy(np.array(self.images[rows.numpy()]))
+        return pixels if pixels.shape[1:] == shape else pixels.permute(0, 3, 1, 2)
+
+
+def opened(generated: Generated, real: Split, classes: int) -> Pool:
+    """Look into the file: it has to fit the real images and their number of classes.
+
+    Raises:
+        DataError: no such file, no .npz, a damaged one, an array that is missing or of another
+            size or type, other than one label for each image, a label that is no class.
+    """
+    path = Path(generated.path).expanduser().absolute()
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file of generated images")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            image, label = (_member(archive, path, key) for key in ("image", "label"))
+            _, height, width = real.images.shape[1:]
+            _check_images(path, archive, image, (height, width))
+            _check_labels(path, archive, label)
+            images, labels = (_array(path, archive, info) for info in (image, label))
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen types
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not an .npz file, or a damaged one ({why})") from error
+    if len(images) != len(labels):
+        raise DataError(f"{path}: {len(images)} images but {len(labels)} labels")
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(wrong):
+        raise DataError(
+            f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is no class: the data has "
+            f"{classes}, 0 to {classes - 1}"
+        )
+    known = torch.from_numpy(labels.astype(np.int64))
+    return Pool(images, known, generated, f"{image.CRC:08x}{label.CRC:08x}")
+
+
+def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
+    names = [name.removesuffix(".npy") for name in archive.namelist()]
+    if key in names:
+        return archive.getinfo(f"{key}.npy")
+    near = difflib.get_close_matches(key, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise DataError(
+        f"{path}: no array {key!r} in it. {hint}It holds {', '.join(names) or 'nothing'}; wanted "
+        "are image and label"
+    )
+
+
+def _check_images(
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: tuple[int, int]
+) -> None:
+    with archive.open(info) as file:
+        shape, dtype, _ = _header(file)
+    if dtype != np.uint8:
+        raise DataError(
+            f"{path}: image is {dtype}, wanted are bytes (uint8) from 0 to 255. If yours are "
+            "floats from 0 to 1, save (255 * image).round().astype('uint8')"
+        )
+    if shape[1:] not in ((*size, 3), (3, *size)):
+        wanted = " or ".join(f"(n, {a}, {b}, {c})" for a, b, c in ((*size, 3), (3, *size)))
+        raise DataError(f"{path}: image has shape {shape}, wanted is {wanted}")
+    if shape[0] == 0:
+        raise DataError(f"{path}: there is no image in it")
+
+
+def _check_labels(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    with archive.open(info) as file:
+        shape, dtype, _ = _header(file)
+    if dtype.kind not in "iu":
+        raise DataError(f"{path}: label is {dtype}, wanted are whole numbers, such as int64")
+    if len(shape) != 1:
+        raise DataError(f"{path}: label has shape {shape}, wanted is (n,): one for each image")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    """Shape, type and order of an array, nothing of it read; the file then stands at its data."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    else:
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
+    return shape, dtype, fortran
+
+
+def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    """An array of the file: mapped where it is stored as it is, else read."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    with path.open("rb") as file:
+        # numpy maps .npy alone. Before the data: 30 bytes, a name, and a field of the zip's own.
+        file.seek(info.header_offset)
+        name, extra = struct.unpack("<HH", file.read(30)[26:])
+        file.seek(info.header_offset + 30 + name + extra)
+        start = file.tell()
+        shape, dtype, fortran = _header(file)
+        if file.tell() - start + math.prod(shape) * dtype.itemsize != info.file_size:
+            raise DataError(f"{path}: {info.filename} is damaged: not as long as it says")
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")
