@@ -2,6 +2,7 @@ from .attacks import APGD as APGD
 from .attacks import FGSM as FGSM
 from .attacks import FGSMRS as FGSMRS
 from .attacks import L2 as L2
+from .attacks import NES as NES
 from .attacks import NFGSM as NFGSM
 from .attacks import PGD as PGD
 from .attacks import Attack as Attack
@@ -11,6 +12,7 @@ from .attacks import Iterative as Iterative
 from .attacks import Linf as Linf
 from .attacks import Square as Square
 from .attacks import State as State
+from .attacks import Transfer as Transfer
 from .attacks import Worst as Worst
 from .attacks import hunt as hunt
 from .attacks import restarts as restarts

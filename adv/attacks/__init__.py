@@ -11,8 +11,10 @@ from adv.attacks.fast import FGSMRS as FGSMRS
 from adv.attacks.fast import NFGSM as NFGSM
 from adv.attacks.hunting import Hunt as Hunt
 from adv.attacks.hunting import hunt as hunt
+from adv.attacks.nes import NES as NES
 from adv.attacks.pgd import FGSM as FGSM
 from adv.attacks.pgd import PGD as PGD
 from adv.attacks.square import Square as Square
+from adv.attacks.transfer import Transfer as Transfer
 from adv.attacks.worst import Worst as Worst
 from adv.attacks.worst import restarts as restarts

@@ -17,6 +17,7 @@ from adv import (
     FGSM,
     FGSMRS,
     L2,
+    NES,
     NFGSM,
     PGD,
     RSE,
@@ -53,6 +54,8 @@ ATTACKS = {
 BLACK_BOX = {
     "square-linf": Square(INF, queries=20),
     "square-l2": Square(TWO, queries=20),
+    "nes-linf": NES(INF, queries=42, samples=20),
+    "nes-l2": NES(TWO, queries=40, samples=20, momentum=0.5, loss="ce", early_stop=False),
 }
 # Made to train with: they need not find the worst point, nor stay in the ball.
 CHEAP = {"fgsm-rs": FGSMRS(INF), "n-fgsm": NFGSM(INF), "n-fgsm-l2": NFGSM(TWO)}
@@ -66,8 +69,7 @@ def rows(*tables):
 
 each, judging, every = rows(ATTACKS), rows(ATTACKS, BLACK_BOX), rows(ATTACKS, BLACK_BOX, CHEAP)
 RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]
-RANDOM += ["square-linf", "square-l2"]
-RANDOM += ["apgd-linf", "apgd-l2"]
+RANDOM += ["square-linf", "square-l2", "nes-linf", "nes-l2", "apgd-linf", "apgd-l2"]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -329,7 +331,9 @@ def replace_steps(attack):
     """One step only, so that a linear model does not bring every start to the same corner."""
     if isinstance(attack, Worst):
         return Worst(tuple(replace_steps(part) for part in attack.attacks))
-    return replace(attack, **{"queries" if isinstance(attack, Square) else "steps": 1})
+    if isinstance(attack, Square | NES):
+        return replace(attack, queries=getattr(attack, "price", 1))
+    return replace(attack, steps=1)
 
 
 def test_restarts_draw_starts_of_their_own():
