@@ -26,24 +26,36 @@ click.rich_click.TEXT_MARKUP = "rich"
 
 @click.group(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 def adv() -> None:
-    """Train one robust net, attack it, judge it.
+    """Train a robust net, attack it, judge it, and hand it on.
 
-    The recipe comes from a space and values for its knobs, the net from a checkpoint.
+    \b
+    python -m adv train --space rse_sigmas --out rse.safetensors
+    python -m adv evaluate rse.safetensors --split test
+    python -m adv attack rse.safetensors --attack apgd --images 256
+    python -m adv export rse.safetensors my_project
+
+    --module FILE.py:NAME in place of the checkpoint judges anybody's torch.nn.Module. Each verb has
+    a --help with examples.
     """
 
 
 @adv.command()
-@click.option("--space", required=True, metavar="NAME", help="The space that makes the recipe.")
+@click.option("--space", metavar="NAME", help="The space that makes the recipe.")
 @click.option(
     "--set",
     "points",
     multiple=True,
     metavar="KNOB=VALUE",
-    help="A knob's value; one for each knob.",
+    help="Of --space: a knob's value; one for each knob.",
+)
+@click.option(
+    "--recipe",
+    metavar="EXPRESSION",
+    help="Instead of a space: the recipe as one writes it in Python, of values of adv only.",
 )
 @click.option("--data", metavar="NAME", help=f"{DATA} Default: the scale's.")
 @click.option("--scale", default="laptop", show_default=True, help="laptop or full.")
-@click.option("--epochs", type=COUNT, help="Default: the scale's.")
+@click.option("--epochs", type=COUNT, help="Default: the scale's, or the recipe's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--out",
@@ -52,30 +64,44 @@ def adv() -> None:
     help="The checkpoint, NAME.safetensors.",
 )
 def train(
-    space: str,
+    space: str | None,
     points: tuple[str, ...],
+    recipe: str | None,
     data: str | None,
     scale: str,
-    epochs: int | None,
     seed: int,
     out: Path,
+    **sizes: int | None,
 ) -> None:
     """Train a net adversarially and keep its best epoch.
 
-    python -m adv train --space rse_sigmas --set sigma_init=0.2 --out rse.safetensors
+    \b
+    python -m adv train --space rse_sigmas --set sigma_init=0.2 --out a.safetensors
+    python -m adv train --recipe "Recipe(BigNet(2), (PNI(),))" --out b.safetensors
+
+    A space's recipe is sized by the scale; an expression is trained as it stands, and the scale
+    says with how many images each epoch is watched.
     """
     import spaces
-    from adv.commands import point, train_one
+    from adv.commands import point, train_one, typed_recipe
 
     if out.exists():
         raise ValueError(f"{out} exists: name another file")
+    if (space is None) == (recipe is None):
+        raise ValueError("name a --space or a --recipe, one of them")
+    changes: dict[str, Any] = {**sizes, "data": data}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if space is None:
+        if points:
+            raise ValueError("--set belongs to --space: write the values into the recipe")
+        typed = typed_recipe(str(recipe), sizes["epochs"])
+        sized = spaces.scale(scale, **changes)
+        return train_one(typed, sized, {}, seed, out)
     chosen = spaces.load(space)
-    changes = {**chosen.scale, **({"epochs": epochs} if epochs else {})}
-    changes |= {"data": data} if data else {}
-    sized = spaces.scale(scale, **changes)
+    sized = spaces.scale(scale, **{**chosen.scale, **changes})
     params = point(chosen, points)
-    recipe = sized.apply(chosen.build(**params))
-    train_one(recipe, sized, {"space": space, "params": params}, seed, out)
+    made = sized.apply(chosen.build(**params))
+    return train_one(made, sized, {"space": space, "params": params}, seed, out)
 
 
 for verb in (evaluate, attack, export, models):

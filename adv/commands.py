@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rich_click as click
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from torch import nn
 
-from adv.attacks import FGSM, L2, PGD, Attack, Linf, restarts
+from adv.attacks import Attack, Hunt, Square, hunt
+from adv.battery import Battery
 from adv.checkpoint import default_device, save_checkpoint, write_whole
-from adv.data import Split, load
+from adv.cli.source import Source
+from adv.data import load
+from adv.display import progress, show, show_queries, waiting
 from adv.evaluation import evaluate
-from adv.interval import wilson
-from adv.randomness import is_random
+from adv.modes import frozen
+from adv.notation import read
+from adv.randomness import drawing, is_random
 from adv.recipe import Recipe
 from adv.score import Score
-from adv.sizes import SHOWN, name_of, size_of
-from adv.subject import Subject
+from adv.subject import Subject, meet
 from adv.training import train
 from adv.votes import Votes
 
@@ -48,33 +48,81 @@ def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, ou
         "classes": list(data.classes),
     }
     best = (-1.0, -1.0)
-    for epoch in train(
-        recipe, images, classes=len(data.classes), seed=seed, device=default_device()
-    ):
-        score = evaluate(epoch.net, watched, scale.watch())
-        if kept := score.rank >= best:
-            best = score.rank
-            save_checkpoint(out, epoch.net, {**card, "epoch": epoch.number})
-        click.echo(
-            f"epoch {epoch.number}/{epoch.total}  loss {epoch.metrics['loss']:.3f}  "
-            f"watched: natural {100 * score.natural_accuracy:.1f} %  "
-            f"attacked {100 * score.mean:.1f} %  {epoch.seconds:.1f} s{'  kept' if kept else ''}"
-        )
+    device = default_device()
+    with progress(recipe.epochs) as tell:
+        for epoch in train(recipe, images, classes=len(data.classes), seed=seed, device=device):
+            score = evaluate(epoch.net, watched, scale.watch())
+            if kept := score.rank >= best:
+                best = score.rank
+                save_checkpoint(out, epoch.net, {**card, "epoch": epoch.number})
+            tell(epoch, score, kept)
     click.echo(f"\n{out}\njudge it: python -m adv evaluate {out}")
 
 
-def made_attack(settings: Mapping[str, Any]) -> Attack:
-    """The attack that the flags describe; raises ValueError for an unknown name."""
-    balls = {"linf": Linf, "l2": L2}
-    ball = balls[_one_of("--norm", settings["norm"], balls)](settings["eps"])
-    kind = _one_of("--attack", settings["attack"], ("pgd", "fgsm"))
-    one = FGSM(ball) if kind == "fgsm" else PGD(ball, settings["steps"], settings["step"])
-    return restarts(one, settings["restarts"]) if settings["restarts"] > 1 else one
+def judge(source: Source, kind: str, battery: Callable[[int | None], Battery]) -> None:
+    """Judge a net by the battery called `kind`, made for its number of classes.
+
+    Raises:
+      ValueError: AutoAttack's standard line-up for a random net.
+    """
+    subject = meet(source)
+    random = is_random(subject.net)
+    if random and kind == "autoattack":
+        raise ValueError("the net is random: --battery rand is AutoAttack's line-up for such nets")
+    with waiting():
+        score = evaluate(subject.net, subject.part, battery(subject.classes))
+    show(score, subject)
+    if random and kind != "rand":
+        click.echo("\nthe net is random: --battery rand attacks it harder")
+    elif not random and kind == "rand":
+        click.echo("\nthe net is not random: --battery autoattack attacks it harder")
 
 
-def save_images(path: Path, net: nn.Module, part: Split, made: Attack, draws: int) -> None:
+def attack_one(
+    source: Source,
+    name: str,
+    made: Attack,
+    times: tuple[int, int],
+    *,
+    save: Path | None,
+) -> None:
+    """Attack a net with one attack, through (draws, votes) of a random one."""
+    subject = meet(source)
+    draws, votes = times
+    battery = Battery(((f"{name}-{made.ball.eps:.4g}", made),), draws=draws, votes=votes)
+    if isinstance(made, Square):
+        with waiting():
+            score, found = hunted(subject, made, battery)
+        show(score, subject)
+        if not is_random(subject.net):  # of a random one all queries are spent
+            show_queries(found, made.queries)
+    else:
+        with waiting():
+            score = evaluate(subject.net, subject.part, battery)
+        show(score, subject)
+    if save is not None:
+        save_images(save, subject, made, draws)
+
+
+def hunted(subject: Subject, attack: Square, battery: Battery) -> tuple[Score, Hunt]:
+    """What `evaluate` would find with one attack that counts queries, and the queries."""
+    net, part = subject.net, subject.part.to(_device(subject.net))
+    x, y = part.images.float() / 255, part.labels
+    random = is_random(net)
+    with torch.no_grad(), frozen(net), drawing(net, battery.seed):
+        attacked = Votes(net, battery.draws) if random else net
+        generator = torch.Generator().manual_seed(battery.seed)
+        found = hunt(attack, attacked, x, y, generator=generator)
+        judge = Votes(net, battery.votes) if random else net
+        right = [torch.cat([judge(b).argmax(1) for b in i.split(256)]) == y for i in (x, found.adv)]
+    ok = torch.stack([right[0], right[0] & right[1]]).cpu()
+    names, eps = (battery.attacks[0][0],), (attack.ball.eps,)
+    return Score(names, eps, ok, *((battery.votes, battery.draws) if random else ())), found
+
+
+def save_images(path: Path, subject: Subject, made: Attack, draws: int) -> None:
     """Write `clean`, `adversarial` (float32 in [0, 1]) and `label` as one .npz."""
-    device = next(net.parameters()).device
+    net, part, device = subject.net, subject.part, _device(subject.net)
     x, y = part.images.to(device).float() / 255, part.labels.to(device)
     target = Votes(net, draws) if is_random(net) else net
     adv_x = torch.cat([made(target, x[i : i + 256], y[i : i + 256]) for i in range(0, len(x), 256)])
@@ -86,51 +134,12 @@ def save_images(path: Path, net: nn.Module, part: Split, made: Attack, draws: in
     click.echo(f"\nimages   {path}")
 
 
-def show(score: Score, subject: Subject) -> None:
-    """Print what an evaluation found, smaller balls first, then in the battery's order."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(subject.title, markup=False)
-    how = (
-        f"{score.draws} draws a gradient, {score.votes} votes" if score.votes > 1 else "not random"
-    )
-    console.print(f"{score.images} {subject.split} images, 95 % Wilson intervals, {how}\n")
-    table = Table(box=None)
-    for column in ("attack", "eps", "accuracy", "interval"):
-        table.add_column(column, justify="left" if column == "attack" else "right")
-    rows = [(score.names[i], score.eps[i], score.attacked_accuracies[i]) for i in score.order]
-    for name, eps, share in [("none", 0.0, score.natural_accuracy), *rows]:
-        table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _between(score, share))
-    console.print(table)
-    if len(set(score.eps)) > 1:
-        low, high = score.attacked_interval
-        console.print(f"\naggregated attacked score  {score.attacked_score:.1f} "
-                      f"({low:.1f} to {high:.1f}), of {100 * len(score.names)}")  # fmt: skip
-        console.print(f"mean {100 * score.mean:.1f} %, worst case {100 * score.worst:.1f} %, "
-                      f"area under the curve {100 * score.area:.1f} %")  # fmt: skip
-    elif len(score.names) > 1:
-        console.print(f"\nstands against all of them  {100 * score.worst:.1f} % "
-                      f"({_between(score, score.worst)})")  # fmt: skip
-
-
-def _between(score: Score, share: float) -> str:
-    low, high = wilson(share, score.images)
-    return f"{100 * low:.1f} to {100 * high:.1f}"
-
-
-def show_models() -> None:
-    """Print each net with its size; several where its settings decide the size."""
-    table = Table(box=None)
-    for column in ("net", "parameters", "multiply-adds an image"):
-        table.add_column(column, justify="left" if column == "net" else "right")
-    for net in SHOWN:
-        size = size_of(net)
-        table.add_row(name_of(net), f"{size.parameters:,}", f"{size.multiply_adds / 1e6:,.1f} M")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
-    console.print(
-        "\nTen classes, images of 3x32x32. Each takes activation (relu, gelu, silu) and dropout; "
-        "WRN also se."
-    )
+def typed_recipe(text: str, epochs: int | None) -> Recipe:
+    """The recipe that was typed, with other epochs where they are given."""
+    recipe = read(text)
+    if not isinstance(recipe, Recipe):
+        raise ValueError(f"--recipe is a Recipe(...), not a {type(recipe).__name__}")
+    return recipe if epochs is None else replace(recipe, epochs=epochs)
 
 
 def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -157,9 +166,5 @@ def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
     return params
 
 
-def _one_of(flag: str, name: str, allowed: Any) -> str:
-    if name not in allowed:
-        near = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{flag} {name!r}: {hint}There are: {', '.join(allowed)}")
-    return name
+def _device(net: nn.Module) -> torch.device:
+    return next((p.device for p in net.parameters()), torch.device("cpu"))

@@ -22,13 +22,15 @@ from adv.recipe import Recipe
 class Subject:
     """A net on the best device, and the part of a data set that it is to meet.
 
-    `title` says in one line what it is, `split` what the part is called.
+    `title` says in one line what it is, `split` what the part is called, `classes` how many there
+    are.
     """
 
     net: nn.Module
     part: Split
     split: str
     title: str
+    classes: int
 
 
 def meet(source: Source) -> Subject:
@@ -70,6 +72,7 @@ def _ours(source: Source, path: Path) -> Subject:
         _part(source, data),
         source.split,
         f"{path}  {described(kept.card, kept.recipe)}",
+        len(kept.classes),
     )
 
 
@@ -83,7 +86,8 @@ def _theirs(source: Source, spec: str) -> Subject:
     net = checked(net, few, len(data.classes), source.random)
     if isinstance(net, Declared) and not source.random:
         click.echo("adv: two calls of the module differ: judged as a random net", err=True)
-    return Subject(net, part, source.split, f"{spec}  {source.weights or ''}".rstrip())
+    title = f"{spec}  {source.weights or ''}".rstrip()
+    return Subject(net, part, source.split, title, len(data.classes))
 
 
 def described(card: Mapping[str, Any], recipe: Recipe) -> str:

@@ -7,42 +7,52 @@ from typing import Any
 
 import rich_click as click
 
-from adv.cli.source import COUNT, Source, judged
+from adv.cli.source import COUNT, EPS, NORM, Source, judged
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
 @judged
-@click.option("--attack", default="pgd", show_default=True, metavar="pgd|fgsm")
-@click.option("--norm", default="linf", show_default=True, metavar="linf|l2")
+@click.option("--attack", "kind", default="pgd", show_default=True, metavar="pgd|fgsm|apgd|square")
+@click.option("--norm", default="linf", show_default=True, metavar=NORM)
+@click.option("--eps", type=click.FloatRange(min=0), help=EPS)
+@click.option("--steps", type=COUNT, help="Default: pgd 20, apgd 100.")
+@click.option("--step", type=_POSITIVE, help="Length of a step, pgd. Default: eps / 4.")
 @click.option(
-    "--eps", type=click.FloatRange(min=0), default=8 / 255, help="Radius. Default: 8/255."
+    "--loss", metavar="NAME", help="ce, dlr, dlr-targeted, margin or kl: pgd, apgd. Default: ce."
 )
-@click.option("--steps", type=COUNT, default=20, show_default=True)
-@click.option("--step", type=click.FloatRange(min=0, min_open=True), help="Default: eps / 4.")
+@click.option("--target", type=COUNT, help="Of dlr-targeted: the n-th likeliest wrong class.")
+@click.option("--queries", type=COUNT, help="Of square. Default: 5000.")
 @click.option("--restarts", type=COUNT, default=1, show_default=True)
 @click.option("--draws", type=COUNT, default=20, show_default=True, help="A gradient, random nets.")
 @click.option("--votes", type=COUNT, default=20, show_default=True, help="A verdict, random nets.")
-@click.option(
-    "--save", type=click.Path(path_type=Path), help="Write clean and adversarial images, .npz."
-)
-def attack(source: Source, save: Path | None, **settings: Any) -> None:
+@click.option("--save", type=click.Path(path_type=Path), help="Write the images, NAME.npz.")
+def attack(
+    source: Source,
+    kind: str,
+    norm: str,
+    eps: float | None,
+    save: Path | None,
+    **settings: Any,
+) -> None:
     """Attack a net with one attack.
 
-    python -m adv attack runs/NAME/front/0003.safetensors --norm l2 --eps 0.5 --restarts 5
+    \b
+    python -m adv attack net.safetensors
+    python -m adv attack net.safetensors --norm l2 --eps 0.5 --restarts 5
+    python -m adv attack net.safetensors --attack apgd --loss dlr
+    python -m adv attack net.safetensors --attack square --queries 2000
+    python -m adv attack --module a.py:Net --weights a.pth --data cifar10
 
-    python -m adv attack --module theirs.py:Net --weights theirs.pth --data cifar10
+    A random net is attacked through --draws of its draws in each gradient and judged by --votes
+    fresh ones: less makes it look stronger than it is.
     """
-    from adv import Battery
-    from adv import evaluate as judge
-    from adv.commands import made_attack, save_images, show
-    from adv.subject import meet
+    from adv.choices import made_attack
+    from adv.commands import attack_one
 
-    made = made_attack(settings)
+    times = settings.pop("draws"), settings.pop("votes")
+    made = made_attack(kind, norm, eps, settings)
     if save is not None and save.exists():
         raise ValueError(f"{save} exists: name another file")
-    subject = meet(source)
-    name = f"{settings['attack']}-{settings['norm']}-{settings['eps']:.4g}"
-    battery = Battery(((name, made),), draws=settings["draws"], votes=settings["votes"])
-    show(judge(subject.net, subject.part, battery), subject)
-    if save is not None:
-        save_images(save, subject.net, subject.part, made, settings["draws"])
+    attack_one(source, f"{kind}-{norm}", made, times, save=save)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 RecipeOf = Callable[[Mapping[str, Any]], "Recipe"]
 COUNT = click.IntRange(min=1)
+NORM, EPS = "linf|l2", "Radius. Default: 8/255, in l2 0.5."
 DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*."
 
 

@@ -1,6 +1,7 @@
 """`python -m adv` as a user meets it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from adv import RSE, BaseNet, Recipe, Score, build, save
 from adv.__main__ import adv as group
 from adv.__main__ import run
-from adv.commands import show
+from adv.display import show
 from adv.subject import Subject
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -95,7 +96,7 @@ def test_attacks_of_one_radius_keep_their_own_figures(capsys):
     """Sorted by radius only: names and accuracies that are sorted apart would change places."""
     ok = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
     score = Score(("b[2]", "a", "c"), (0.1, 0.1, 0.05), ok)
-    show(score, Subject(torch.nn.Identity(), None, "test", "net"))
+    show(score, Subject(torch.nn.Identity(), None, "test", "net", 10))
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
     expected = [["none", "0", "100.0"], ["c", "0.05", "100.0"], ["b[2]", "0.1", "75.0"]]
     assert [row for row in rows if row[:1] and row[0] in ("none", "a", "b[2]", "c")] == [
@@ -116,6 +117,103 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
     assert "BaseNet(activation='gelu'" in out and "RSE(" in out and "20 votes" in out
     code, _, err = adv("attack", path)
     assert (code, err) == (2, f"adv: --data is missing: {path} does not say what it met\n")
+
+
+# --- attacks and batteries ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--attack", "fgsm"], ["fgsm-linf-0.03137"]),
+        (["--attack", "apgd", "--steps", 2, "--loss", "margin"], ["apgd-linf-0.03137"]),
+        (["--steps", 1, "--loss", "dlr-targeted", "--target", 2], ["pgd-linf-0.03137"]),
+        (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
+        (["--attack", "square", "--queries", 12, "--eps", 0.5], ["queries to success: median "]),
+        (["--attack", "square", "--queries", 2, "--eps", 0], ["queries to success: none fell"]),
+    ],
+    ids=str,
+)
+def test_attacks_by_name(adv, theirs, arguments, shown):
+    code, out, err = adv(
+        *("attack", "--module", f"{theirs}:Good", "--data", "digits", "--images", 40), *arguments
+    )
+    assert (code, err) == (0, "")
+    for text in shown:
+        assert text in out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shown"),
+    [
+        ("Good", "quick", ["pgd10-0.03", "aggregated"]),
+        ("Good", "autoattack", ["apgd-ce", "apgd-t", "stands against all of them"]),
+        ("Good", "rand", ["apgd-dlr", "not random: --battery autoattack attacks it harder"]),
+        ("Noisy", "report", ["the net is random: --battery rand attacks it harder"]),
+    ],
+)
+def test_batteries_by_name(adv, theirs, name, kind, shown):
+    code, out, _ = adv(
+        *("evaluate", "--module", f"{theirs}:{name}", "--data", "digits", "--images", 8),
+        *("--battery", kind, "--draws", 1, "--votes", 1),
+    )
+    assert code == 0
+    for text in shown:
+        assert text in out
+
+
+def test_autoattack_is_not_for_random_nets(adv, theirs):
+    arguments = ("evaluate", "--module", f"{theirs}:Good", "--random", "--data", "digits")
+    one_line(adv(*arguments, "--battery", "autoattack"), "the net is random: --battery rand")
+
+
+def test_queries_of_a_random_net_are_all_spent(adv, theirs):
+    """So their count says nothing, and is left out."""
+    code, out, _ = adv(*attack(theirs, "Good", "--random"), "--attack", "square", "--queries", 2)
+    assert code == 2  # --steps is no flag of square
+    arguments = [a for a in attack(theirs, "Good", "--random") if a not in ("--steps", 1)]
+    code, out, _ = adv(*arguments, "--attack", "square", "--queries", 2, "--draws", 1)
+    assert code == 0 and "square-linf" in out and "queries to" not in out
+
+
+# --- training and exporting ---
+
+
+@pytest.mark.slow
+def test_a_typed_recipe_is_trained_and_exported(adv, tmp_path):
+    recipe = "Recipe(net=BaseNet(), defences=(RSE(0.1, 0.0), PNI()), batch=500, " + (
+        "curriculum=Curriculum(eps=0.1, steps=1))"
+    )
+    path = tmp_path / "net.safetensors"
+    code, out, err = adv("train", "--recipe", recipe, "--epochs", 1, "--out", path)
+    assert (code, err) == (0, "")
+    assert "epoch 1/1" in out and "pni_alpha" in out
+    code, out, err = adv("export", path, tmp_path / "out", "--votes", 2)
+    assert (code, err) == (0, "") and str(tmp_path / "out") in out
+    assert "net = Votes(net, 2)" in (tmp_path / "out" / "model.py").read_text()
+    one_line(adv("export", path, tmp_path / "out"), "exists: name another folder")
+    weights = tmp_path / "out" / "models" / "default_model.pth"
+    module = ("--module", f"{tmp_path / 'out' / 'model.py'}:Net", "--weights", weights)
+    code, out, err = adv(
+        *("attack", *module, "--data", "digits", "--images", 8, "--steps", 1, "--draws", 1)
+    )
+    assert code == 0 and "20 votes" in out  # what it declares is found in the copy too
+
+
+# --- the documents ---
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_in_the_documents_have_such_flags(page):
+    for line in re.findall(r"python -m adv [^\n`#]*", page.read_text()):
+        verb, *rest = line.removeprefix("python -m adv ").split()
+        if verb == "VERB" or verb.startswith("-"):
+            continue
+        flags = {flag for parameter in group.commands[verb].params for flag in parameter.opts}
+        used = {word for word in rest if re.fullmatch(r"--[a-z-]+", word)}
+        assert used <= {*flags, "--help"}, line
 
 
 # --- mistakes ---
@@ -153,8 +251,27 @@ def one_line(called: tuple[int, str, str], hint: str) -> None:
         (["attack", "x", "--attack", "pgdd"], "did you mean 'pgd'"),
         (["attack", "x", "--steps", "0"], "--steps"),
         (["attack", "x", "--eps", "nan"], "eps"),
+        (["attack", "x", "--loss", "cee"], "ce, kl, margin, dlr"),
+        (["attack", "x", "--queries", "9"], "--queries is not a flag of pgd"),
+        (["attack", "x", "--attack", "square", "--loss", "ce"], "--loss is not a flag of square"),
+        (["attack", "x", "--attack", "square", "--restarts", "2"], "--restarts is for pgd, apgd"),
+        (["attack", "x", "--attack", "fgsm", "--steps", "2"], "which has none of its own"),
+        (["attack", "x", "--target", "2"], "has no target: take 'dlr-targeted'"),
+        (["evaluate", "x", "--battery", "autoatack"], "did you mean 'autoattack'"),
+        (["evaluate", "x", "--eps", "0.1"], "the report battery has radii of its own"),
+        (["evaluate", "x", "--battery", "rand", "--steps", "3"], "nothing to choose"),
+        (["train", "--out", "x"], "name a --space or a --recipe"),
+        (["train", "--space", "smoke", "--recipe", "Recipe()", "--out", "x"], "one of them"),
+        (["train", "--recipe", "Recip()", "--out", "x"], "did you mean 'Recipe'"),
+        (["train", "--recipe", "BigNet()", "--out", "x"], "not a BigNet"),
+        (["train", "--recipe", "open('x', 'w')", "--out", "x"], "no value called 'open'"),
+        (["train", "--recipe", "Recipe()", "--set", "a=1", "--out", "x"], "belongs to --space"),
+        (["train", "--recipe", "Recipe(batch=0)", "--out", "x"], "batch must be 1 or more"),
+        (["export", "nowhere", "out"], "no checkpoint at nowhere"),
+        (["export", "text", "out"], "not a checkpoint"),
+        (["export", "x"], "OUT_DIR"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_mistake_is_one_line(adv, tmp_path, arguments, hint):
     (tmp_path / "text").write_text("a,b\n1,2\n")
@@ -308,7 +425,7 @@ def test_weights_that_cannot_be_used(adv, theirs, tmp_path, how, hint, suffix):
         (["--module", "theirs.py", "--data", "digits"], "it is FILE.py:NAME"),
         (["--module", "theirs.py:Good"], "--module needs --data"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_files_that_hold_no_module(adv, theirs, tmp_path, arguments, hint):
     (tmp_path / "syntax.py").write_text("def (")

@@ -81,21 +81,6 @@ def test_points_become_nets_that_run(name, size):
             assert logits.shape == (2, 10) and torch.isfinite(logits).all()
 
 
-@pytest.mark.slow
-@each
-def test_points_can_be_trained(name):
-    """A step at known points and at random ones: no combination of knobs is a dead end."""
-    space = spaces.load(name).at("laptop")
-    scale = spaces.scale("laptop", **{**space.scale, "epochs": 1, "batch": 8, "train_steps": 1})
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (8, 3, 32, 32), generator=draw, dtype=torch.uint8)
-    split = adv.Split(images, torch.arange(8))
-    count = {"everything": 20, "smoke": 2}.get(name, 5)
-    for point in [*space.known, *([] if space.grid else points(space, count))]:
-        (epoch,) = adv.train(scale.apply(space.build(**point)), split, classes=10, seed=0)
-        assert math.isfinite(epoch.metrics["loss"]), point
-
-
 @each
 def test_equal_points_are_equal_recipes(name):
     space = spaces.load(name)
@@ -242,18 +227,6 @@ def test_each_random_defence_is_random_and_none_is_not():
     assert [point["defence"] for point in space.known] == [*space.knobs["defence"].options]
     nets = [adv.build(space.build(**point), 10, seed=0) for point in space.known]
     assert [adv.is_random(net) for net in nets] == [False, True, True, True, True]
-
-
-def test_augmentation_begins_with_table_1_and_idbh_stands_alone():
-    space = spaces.load("augmentation")
-    assert [space.build(**point).augment for point in space.known] == [
-        *(adv.Augment(), adv.Augment(flip=0.5), adv.Augment(flip=0.5, crop=4, jitter=0.2)),
-        adv.Augment(idbh="weak"),
-    ]
-    for point in points(space):
-        assert ("flip" in point) == ("erasing" in point) == (point["idbh"] == "off")
-        recipe = space.build(**point)
-        assert (recipe.smoothing, recipe.augment.cutmix) == (point["smoothing"], point["cutmix"])
 
 
 def test_published_settings_come_first():
