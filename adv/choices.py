@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from adv.attacks import APGD, FGSM, L2, PGD, Attack, Ball, Linf, Square, restarts
+from adv.attacks import APGD, FGSM, L2, NES, PGD, Attack, Ball, Linf, Square, restarts
 from adv.battery import Battery, autoattack, autoattack_rand, quick_battery, report_battery
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
@@ -17,6 +17,7 @@ _ATTACKS: Mapping[str, tuple[Callable[..., Attack], Mapping[str, str]]] = {
     "fgsm": (FGSM, {}),
     "apgd": (APGD, {"steps": "steps", "loss": "loss", "target": "target"}),
     "square": (Square, {"queries": "queries"}),
+    "nes": (NES, {"queries": "queries", "samples": "samples", "step": "step_size", "loss": "loss"}),
 }
 _REPEATED = ("pgd", "apgd")  # others start from one point, or count queries
 _BATTERIES = ("report", "quick", "autoattack", "rand")

@@ -14,7 +14,7 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.attacks import Attack, Hunt, Square, hunt
+from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.battery import Battery
 from adv.checkpoint import default_device, save_checkpoint, write_whole
 from adv.cli.source import Source
@@ -85,12 +85,20 @@ def attack_one(
     times: tuple[int, int],
     *,
     save: Path | None,
+    made_on: Path | None,
 ) -> None:
-    """Attack a net with one attack, through (draws, votes) of a random one."""
+    """Attack a net with one attack, through (draws, votes) of a random one.
+
+    The images are made on the net of the checkpoint `made_on`, where there is one.
+    """
     subject = meet(source)
     draws, votes = times
+    if made_on is not None:
+        other = meet(replace(source, checkpoint=made_on, module=None, weights=None, random=False))
+        made = Transfer(made, Votes(other.net, draws) if is_random(other.net) else other.net)
+        name = f"transfer-{name}"
     battery = Battery(((f"{name}-{made.ball.eps:.4g}", made),), draws=draws, votes=votes)
-    if isinstance(made, Square):
+    if isinstance(made, Square | NES):
         with waiting():
             score, found = hunted(subject, made, battery)
         show(score, subject)
@@ -104,7 +112,7 @@ def attack_one(
         save_images(save, subject, made, draws)
 
 
-def hunted(subject: Subject, attack: Square, battery: Battery) -> tuple[Score, Hunt]:
+def hunted(subject: Subject, attack: Square | NES, battery: Battery) -> tuple[Score, Hunt]:
     """What `evaluate` would find with one attack that counts queries, and the queries."""
     net, part = subject.net, subject.part.to(_device(subject.net))
     x, y = part.images.float() / 255, part.labels

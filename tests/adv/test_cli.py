@@ -131,6 +131,7 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
         (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
         (["--attack", "square", "--queries", 12, "--eps", 0.5], ["queries to success: median "]),
         (["--attack", "square", "--queries", 2, "--eps", 0], ["queries to success: none fell"]),
+        (["--attack", "nes", "--queries", 9, "--samples", 2, "--loss", "ce"], ["nes-linf"]),
     ],
     ids=str,
 )
@@ -141,6 +142,13 @@ def test_attacks_by_name(adv, theirs, arguments, shown):
     assert (code, err) == (0, "")
     for text in shown:
         assert text in out
+
+
+def test_images_made_on_another_net(adv, theirs, checkpoint, tmp_path):
+    """Made on the checkpoint, tried on the module: the module itself needs no gradient."""
+    code, out, err = adv(*attack(theirs, "Hard", "--source", checkpoint, "--draws", 1))
+    assert (code, err) == (0, "") and "transfer-pgd-linf" in out
+    one_line(adv(*attack(theirs, "Hard", "--source", tmp_path / "x")), "no checkpoint at")
 
 
 @pytest.mark.parametrize(
@@ -256,6 +264,7 @@ def one_line(called: tuple[int, str, str], hint: str) -> None:
         (["attack", "x", "--attack", "square", "--loss", "ce"], "--loss is not a flag of square"),
         (["attack", "x", "--attack", "square", "--restarts", "2"], "--restarts is for pgd, apgd"),
         (["attack", "x", "--attack", "fgsm", "--steps", "2"], "which has none of its own"),
+        (["attack", "x", "--attack", "nes", "--samples", "3"], "samples come in pairs"),
         (["attack", "x", "--target", "2"], "has no target: take 'dlr-targeted'"),
         (["evaluate", "x", "--battery", "autoatack"], "did you mean 'autoattack'"),
         (["evaluate", "x", "--eps", "0.1"], "the report battery has radii of its own"),
