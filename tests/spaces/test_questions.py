@@ -1,0 +1,123 @@
+"""What single spaces ask: the tables of the report, the settings that come first."""
+
+from __future__ import annotations
+
+import pytest
+from points import points
+
+import adv
+import spaces
+from spaces import Space
+
+
+def test_rse_sigmas_is_the_searched_rectangle():
+    space = spaces.load("rse_sigmas")
+    knobs = {key: (knob.low, knob.high) for key, knob in space.knobs.items()}
+    assert knobs == {"sigma_init": (0, 0.4), "sigma_inner": (0, 0.3)}
+    pairs = [(point["sigma_init"], point["sigma_inner"]) for point in space.known]
+    assert pairs == [(0.2, 0.1), (0.0, 0.0)]
+    recipe = space.build(**space.known[0])
+    assert recipe == adv.Recipe(net=adv.BigNet(), defences=(adv.RSE(0.2, 0.1),))
+    assert recipe.epochs == 60 and recipe.curriculum == adv.Curriculum()
+    assert not adv.is_random(adv.build(space.build(**space.known[1]), 10, seed=0))
+
+
+def test_width_is_a_knob_of_bignet_only():
+    space = spaces.load("architecture")
+    basenet = {"model": "basenet", "activation": "relu", "dropout": 0.0}
+    bignet = {"model": "bignet", "activation": "gelu", "dropout": 0.0, "width": 2}
+    for point in (basenet, bignet):
+        space.check(point)
+    assert "width" not in dict(space.active(basenet)) and "width" in dict(space.active(bignet))
+    with pytest.raises(ValueError, match="no knob 'width' here: model, activation, dropout"):
+        space.check({**basenet, "width": 2})
+    with pytest.raises(ValueError, match="knob 'width' is missing: 1 to 8, when model = bignet"):
+        space.check({k: v for k, v in bignet.items() if k != "width"})
+    assert {len(point) for point in points(space)} == {3, 4, 6}
+    nets = {adv.BaseNet, adv.BigNet, adv.WRN, adv.ViT, adv.ResNet18}
+    assert {type(space.build(**point).net) for point in points(space)} == nets
+    small = space.at("laptop")
+    assert {type(space.build(**point).net) for point in points(small)} == nets - {adv.ResNet18}
+    assert max(cost(small, point) for point in points(small)) < 110e6
+
+
+def cost(space: Space, point: dict) -> int:
+    return adv.size_of(space.build(**point).net).multiply_adds
+
+
+def test_the_tables_of_the_report():
+    """Each is a grid: its known points are all there is, at both scales."""
+    sizes = spaces.load("report_sizes")
+    nets = [sizes.build(**point).net for point in sizes.known]
+    assert nets[:3] == [adv.BaseNet(), adv.BigNet(), adv.WRN(16, 10, "gelu")]
+    assert [(net.depth, net.dim) for net in nets[3:]] == [(2, 128), (4, 128), (6, 256)]
+    rse = spaces.load("report_wrn_rse")
+    recipes = [rse.build(**point) for point in rse.known]
+    assert [recipe.defences for recipe in recipes] == [(), (), (adv.RSE(0.2, 0.1),)]
+    assert recipes[1].net == recipes[2].net == adv.WRN(16, 10, "gelu")
+    for space in (sizes, rse):
+        small = space.at("laptop")
+        assert all(cost(space, point) < 20e6 for point in small.known)
+        assert max(cost(space, point) for point in space.known) == 2_412_173_568
+    pipelines = spaces.load("report_augmentation")
+    assert [pipelines.build(**point).augment for point in pipelines.known] == [
+        adv.Augment(),
+        adv.Augment(flip=0.5),
+        adv.Augment(flip=0.5, crop=4, jitter=0.2),
+    ]
+    for space in (sizes, rse, pipelines):
+        for point in space.known:
+            assert space.build(**point).curriculum == adv.Curriculum()
+
+
+@pytest.mark.parametrize("size", spaces.SCALES)
+def test_table_2_is_trained_as_the_report_says(size):
+    """10 epochs, PGD of eps 0.03 and step 0.008, both kinds of image with one weight."""
+    space = spaces.load("report_defences").at(size)
+    scale = spaces.scale(size, **space.scale)
+    recipes = [scale.apply(space.build(**point)) for point in space.known]
+    assert [recipe.defences for recipe in recipes] == [(), (adv.PNI(),), (adv.RSE(0.2, 0.1),)]
+    for recipe in recipes:
+        assert recipe.epochs == 10 and recipe.net == adv.BigNet()
+        assert recipe.objective == adv.Paired(0.5)
+        for epoch in range(10):
+            attack = recipe.curriculum(epoch / 10).attack
+            assert (attack.ball, attack.steps) == (adv.Linf(0.03), 7)
+            assert attack.pace * 0.03 == pytest.approx(0.008)
+
+
+# --- the questions ---
+
+
+def test_each_random_defence_is_random_and_none_is_not():
+    space = spaces.load("defences")
+    assert [point["defence"] for point in space.known] == [*space.knobs["defence"].options]
+    nets = [adv.build(space.build(**point), 10, seed=0) for point in space.known]
+    assert [adv.is_random(net) for net in nets] == [False, True, True, True, True]
+
+
+def test_augmentation_begins_with_table_1_and_idbh_stands_alone():
+    space = spaces.load("augmentation")
+    assert [space.build(**point).augment for point in space.known] == [
+        *(adv.Augment(), adv.Augment(flip=0.5), adv.Augment(flip=0.5, crop=4, jitter=0.2)),
+        adv.Augment(idbh="weak"),
+    ]
+    for point in points(space):
+        assert ("flip" in point) == ("erasing" in point) == (point["idbh"] == "off")
+        recipe = space.build(**point)
+        assert (recipe.smoothing, recipe.augment.cutmix) == (point["smoothing"], point["cutmix"])
+
+
+def test_published_settings_come_first():
+    pni = spaces.load("pni")
+    recipes = [pni.build(**point) for point in pni.known]
+    assert [recipe.defences for recipe in recipes] == [(adv.PNI(0.25, "layer", "all"),), ()]
+    assert {recipe.objective for recipe in recipes} == {adv.Paired(0.5)}
+    objectives = spaces.load("objective")
+    assert [objectives.build(**point).objective for point in objectives.known] == [
+        *(adv.Mixed(), adv.Madry(), adv.TRADES(6.0), adv.MART(5.0)),
+        *(adv.AWP(adv.Madry(), 0.01), adv.AWP(adv.TRADES(6.0), 0.005)),
+    ]
+    lesson = objectives.build(**objectives.known[0]).curriculum(0.9)
+    assert (lesson.attack.ball, lesson.attack.steps) == (adv.Linf(8 / 255), 10)
+    assert lesson.fraction == 0.5
