@@ -36,7 +36,10 @@ from .defences import RSE as RSE
 from .defences import Defence as Defence
 from .defences import MCDropout as MCDropout
 from .defences import Projection as Projection
+from .defences import SpectralNorm as SpectralNorm
 from .defences import TestNoise as TestNoise
+from .defences import layer_norms as layer_norms
+from .defences import lipschitz_bound as lipschitz_bound
 from .evaluation import evaluate as evaluate
 from .generated import Generated as Generated
 from .models import WRN as WRN

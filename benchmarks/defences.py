@@ -40,6 +40,7 @@ from adv import (
     OneCycle,
     Projection,
     Recipe,
+    SpectralNorm,
     Split,
     TestNoise,
 )
@@ -58,6 +59,8 @@ NETS: dict[str, tuple[BigNet, tuple[Defence, ...]]] = {
     "dropout 0.2": (BigNet(dropout=0.2), ()),
     "dropout 0.2 kept on": (BigNet(dropout=0.2), (MCDropout(),)),
     "test noise 0.1": (BigNet(), (TestNoise(0.1),)),
+    "spectral, kernel": (BigNet(), (SpectralNorm("kernel"),)),
+    "spectral, convolution": (BigNet(), (SpectralNorm("convolution"),)),
     "projection 200": (BigNet(), (Projection(200),)),
 }
 # Training does not see test noise: the weights are those of the plain net, bit for bit.

@@ -1,0 +1,77 @@
+"""How far a net can carry two images apart: the true norms of its layers, and their product."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from adv.defences.noise import InputNoise
+from adv.defences.projection import LowRank
+from adv.defences.weights import TransformedConv2d, TransformedLinear, Weighted, weight_of
+from adv.models import Normalize
+from adv.modes import frozen
+from adv.operators import Matrix, operator_norm, operator_of, sizes_met
+from adv.randomness import Dropout, Noise, drawing
+
+_BATCHNORMS = nn.BatchNorm1d | nn.BatchNorm2d
+_PIXELS = Normalize | InputNoise | Noise
+_TAME = nn.ReLU | nn.GELU | nn.SiLU | nn.Flatten | nn.Identity | nn.Dropout | nn.AdaptiveAvgPool2d
+
+
+def layer_norms(net: nn.Module) -> dict[str, float]:
+    """The l2 norm of each layer that is linear (but for a bias) in evaluation, by its name.
+
+    Of convolutions on the sizes that they meet behind an image of 3x32x32, linear layers, BatchNorm
+    (its largest factor), projections and dropout that is kept on. Of noisy weights (PNI): of one
+    draw.
+    """
+    sizes = sizes_met(net, _linear)
+    with torch.no_grad(), frozen(net), drawing(net, 0):
+        return {name: _norm(net.get_submodule(name), size) for name, size in sizes.items()}
+
+
+def lipschitz_bound(net: nn.Module) -> float:
+    """The product of the true norms of the layers: l2 Lipschitz, from normalised pixels to logits.
+
+    An upper bound where activations do not stretch: ReLU does not; the slope of GELU reaches 1.13
+    and that of SiLU 1.10, a factor for each such layer that is not in the product. For pixels in
+    [0, 1], divide by the smallest deviation of the normalisation.
+
+    Raises:
+      ValueError: the net is no sequence of such layers. Where paths add up (residual nets) or
+        multiply (attention), the product of norms bounds nothing.
+    """
+    inside: tuple[str, ...] = ()
+    for name, module in net.named_modules():
+        if isinstance(module, TransformedConv2d | TransformedLinear | InputNoise):
+            inside += (f"{name}.",)
+        if not (_in_sequence(module) or name.startswith(inside)):
+            kind = type(module).__name__.lstrip("_")
+            where = f" ({name})" if name else ""
+            raise ValueError(f"the product of norms bounds a sequence of layers, not {kind}{where}")
+    return float(torch.tensor([*layer_norms(net).values()], dtype=torch.double).prod())
+
+
+def _linear(module: nn.Module) -> bool:
+    kept_on = isinstance(module, Dropout) and module.stochastic
+    return kept_on or isinstance(module, Weighted | _BATCHNORMS | LowRank)
+
+
+def _in_sequence(module: nn.Module) -> bool:
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):  # without overlap
+        return bool(torch.tensor(module.stride).ge(torch.tensor(module.kernel_size)).all())
+    return _linear(module) or isinstance(module, nn.Sequential | _PIXELS | _TAME | Dropout)
+
+
+def _norm(layer: nn.Module, size: tuple[int, ...]) -> float:
+    if isinstance(layer, Weighted):
+        return operator_norm(operator_of(layer, size), weight_of(layer))
+    if isinstance(layer, Dropout):
+        return 1 / (1 - layer.p)
+    if isinstance(layer, LowRank):
+        return operator_norm(Matrix((layer.basis.shape[1],)), layer.basis) ** 2
+    scale, variance = layer.weight, layer.running_var
+    one = torch.ones(())
+    scale = one if scale is None else scale.abs()  # type: ignore[operator]
+    spread: Tensor = one if variance is None else variance + layer.eps  # type: ignore[operator,assignment]
+    return float((scale / spread.sqrt()).max())
