@@ -9,6 +9,7 @@ from .attacks import Attack as Attack
 from .attacks import Ball as Ball
 from .attacks import Hunt as Hunt
 from .attacks import Iterative as Iterative
+from .attacks import Ladder as Ladder
 from .attacks import Linf as Linf
 from .attacks import Square as Square
 from .attacks import State as State
@@ -23,11 +24,11 @@ from .battery import autoattack as autoattack
 from .battery import autoattack_rand as autoattack_rand
 from .battery import quick_battery as quick_battery
 from .battery import report_battery as report_battery
+from .cat import CAT as CAT
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import restore as restore
 from .checkpoint import save as save
 from .curriculum import Curriculum as Curriculum
-from .curriculum import Lesson as Lesson
 from .data import Data as Data
 from .data import Split as Split
 from .data import load as load
@@ -42,6 +43,7 @@ from .defences import layer_norms as layer_norms
 from .defences import lipschitz_bound as lipschitz_bound
 from .evaluation import evaluate as evaluate
 from .generated import Generated as Generated
+from .lesson import Lesson as Lesson
 from .models import WRN as WRN
 from .models import BaseNet as BaseNet
 from .models import BigNet as BigNet
@@ -73,3 +75,6 @@ from .template import export as export
 from .training import Epoch as Epoch
 from .training import train as train
 from .votes import Votes as Votes
+from .watching import Best as Best
+from .watching import Watched as Watched
+from .watching import watch as watch

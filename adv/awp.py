@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.curriculum import Lesson
+from adv.lesson import Lesson
 from adv.objectives import Batch, Objective, Outcome
 from adv.optimizers import undecayed
 

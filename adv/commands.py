@@ -29,6 +29,7 @@ from adv.score import Score
 from adv.subject import Subject, meet
 from adv.training import train
 from adv.votes import Votes
+from adv.watching import watch
 
 
 def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, out: Path) -> None:
@@ -37,7 +38,7 @@ def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, ou
     `card` says which point of which space the recipe is.
     """
     data = load(scale.data)
-    watched = data.validation.tail(scale.watch_images)
+    held = data.validation.tail(scale.watch_images)
     images = data.train.head(scale.train_images or len(data.train))
     card = {
         **card,
@@ -47,15 +48,15 @@ def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, ou
         "data": scale.data,
         "classes": list(data.classes),
     }
-    best = (-1.0, -1.0)
-    device = default_device()
+    epochs = train(recipe, images, classes=len(data.classes), seed=seed, device=default_device())
     with progress(recipe.epochs) as tell:
-        for epoch in train(recipe, images, classes=len(data.classes), seed=seed, device=device):
-            score = evaluate(epoch.net, watched, scale.watch())
-            if kept := score.rank >= best:
-                best = score.rank
+        for seen in watch(epochs, held, scale.watch(), patience=recipe.patience):
+            epoch = seen.epoch
+            if seen.is_best:
                 save_checkpoint(out, epoch.net, {**card, "epoch": epoch.number})
-            tell(epoch, score, kept)
+            tell(epoch, seen.score, seen.is_best)
+    if epoch.number < epoch.total:
+        click.echo(f"\nended after {epoch.number} of {epoch.total} epochs: no more came of it")
     click.echo(f"\n{out}\njudge it: python -m adv evaluate {out}")
 
 

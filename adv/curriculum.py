@@ -6,26 +6,13 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
+from adv.course import Course, Planned
+from adv.data import Split
+from adv.lesson import Lesson
 from adv.schedule import Ramp, Schedule, at
 
 Kind = Literal["pgd", "fgsm", "fgsm-rs", "n-fgsm"]
 _PACE = {"pgd": 0.25, "fgsm": 1.0, "fgsm-rs": 1.25, "n-fgsm": 1.0}
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the attack of one epoch is, and which share of each batch meets it.
-
-    An objective that attacks every image (all but `Mixed`) has no use for `fraction`.
-    """
-
-    attack: PGD | NFGSM
-    fraction: float = 1.0
-
-    @property
-    def passes(self) -> float:
-        """Gradient steps that an attacked image takes."""
-        return float(self.attack.steps)
 
 
 @dataclass(frozen=True)
@@ -76,6 +63,10 @@ class Curriculum:
     def lessons(self, epochs: int) -> tuple[Lesson, ...]:
         """One for each of so many epochs."""
         return tuple(self(epoch / epochs) for epoch in range(epochs))
+
+    def course(self, split: Split) -> Course:
+        """The lessons of a training on `split`."""
+        return Planned(self, split)
 
     def _attack(self, t: float) -> PGD | NFGSM:
         ball = Linf(at(self.eps, t))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from adv.attacks import Attack
 from adv.attacks.loss import divergence, hard
-from adv.curriculum import Lesson
+from adv.lesson import Lesson
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The loss, a mean over the batch, and the logits at clean [m, k] and attacked images.
+    """The loss, a mean over the batch, and the logits at clean [m, k] and attacked `images`.
 
     `clean` belongs to the last m images of the batch, `adv` to the first: together all of them
     (`Mixed`), or both all of them.
@@ -65,6 +65,7 @@ class Outcome:
     loss: Tensor
     clean: Tensor
     adv: Tensor
+    images: Tensor
 
     def hits(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Which clean images [m], and which attacked ones, are right."""
@@ -111,7 +112,7 @@ class Mixed(Objective):
 
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         logits = net(torch.cat([adv, batch.x[len(adv) :]])).float()
-        return Outcome(batch.surprise(logits), logits[len(adv) :], logits[: len(adv)])
+        return Outcome(batch.surprise(logits), logits[len(adv) :], logits[: len(adv)], adv)
 
     def share(self, lesson: Lesson) -> float:
         return lesson.fraction
@@ -126,7 +127,7 @@ class Madry(Objective):
 
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         logits = net(adv).float()
-        return Outcome(batch.surprise(logits), logits[:0], logits)
+        return Outcome(batch.surprise(logits), logits[:0], logits, adv)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Paired(Objective):
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         clean, bad = net(batch.x).float(), net(adv).float()
         loss = self.clean_weight * batch.surprise(clean)
-        return Outcome(loss + (1 - self.clean_weight) * batch.surprise(bad), clean, bad)
+        return Outcome(loss + (1 - self.clean_weight) * batch.surprise(bad), clean, bad, adv)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class TRADES(Objective):
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         clean, bad = net(batch.x).float(), net(adv).float()
         apart = divergence(bad, clean.log_softmax(1)).mean()
-        return Outcome(batch.surprise(clean) + self.beta * apart, clean, bad)
+        return Outcome(batch.surprise(clean) + self.beta * apart, clean, bad, adv)
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,7 @@ class MART(Objective):
         boosted = batch.surprise(bad) - torch.log(1.0001 - wrong).mean()
         doubt = 1 - (share * clean.softmax(1)).sum(1)
         apart = (doubt * divergence(bad, clean.log_softmax(1))).mean()
-        return Outcome(boosted + self.beta * apart, clean, bad)
+        return Outcome(boosted + self.beta * apart, clean, bad, adv)
 
 
 def _check_beta(beta: float) -> None:

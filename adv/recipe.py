@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from adv.augment import Augment
+from adv.cat import CAT
 from adv.curriculum import Curriculum
 from adv.defences import Defence
 from adv.generated import Generated
@@ -26,14 +27,17 @@ class Recipe:
       net: the architecture, a value such as `BigNet(width=2)`.
       defences: transforms of the net, applied in this order.
       optimizer: `AdamW(...)` or `SGD(...)`.
-      curriculum: the training attack over time.
+      curriculum: the training attack over time, `Curriculum(...)` or `CAT(...)`.
       objective: what an update minimises, given that attack.
       augment: of the training images.
       epochs: passes over the training split, 1 or more.
       batch: images in a step.
       smoothing: of the labels (Szegedy et al. 2016), in [0, 1); Pang et al. 2021 advise up to 0.2.
+      ema: decay of the average of the weights that is shown, kept and judged, in [0, 1); 0: none.
       clip: the longest gradient that is followed as it is (its 2-norm), None for no limit.
       generated: images of a file that take the place of a share of each batch.
+      patience: epochs without a better watched robust accuracy after which whoever watches stops
+        (`adv.watch`), None for never.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -42,26 +46,34 @@ class Recipe:
     net: Net = field(default_factory=BigNet)
     defences: tuple[Defence, ...] = ()
     optimizer: AdamW | SGD = field(default_factory=AdamW)
-    curriculum: Curriculum = field(default_factory=Curriculum)
+    curriculum: Curriculum | CAT = field(default_factory=Curriculum)
     objective: Objective = field(default_factory=Mixed)
     augment: Augment = field(default_factory=Augment)
     epochs: int = 60
     batch: int = 128
     smoothing: float = 0.0
+    ema: float = 0.0
     clip: float | None = None
     generated: Generated | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing lies in [0, 1), got {self.smoothing}")
+        for name in ("smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"a gradient is clipped to a length above 0, got {self.clip}")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"patience is 1 epoch or more, got {self.patience}")
 
     def gradient_steps(self, images: int) -> int:
-        """Passes forward and backward over a batch that training on so many images takes."""
+        """Passes forward and backward over a batch that training on so many images takes, at most.
+
+        Fewer where patience or `CAT` end it early, or `CAT` stays in its first lessons.
+        """
         lessons = self.curriculum.lessons(self.epochs)
         steps = sum(self.objective.passes(lesson) for lesson in lessons)
         return round(steps * math.ceil(images / self.batch))

@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adv import overfitting
 from adv.augment import augmented, mixed
-from adv.curriculum import Lesson
 from adv.data import Split
 from adv.defences.noise import muted
+from adv.ema import WINDOW, Average
 from adv.generated import opened
+from adv.lesson import Lesson
 from adv.objectives import Batch, Outcome
 from adv.randomness import Stream, attach, part
 from adv.recipe import Recipe, build
@@ -30,9 +32,13 @@ from adv.schedule import at
 class Epoch:
     """The net after an epoch, counted from 1. The net is live: the next epoch changes it.
 
+    With `recipe.ema` it is the average, in evaluation mode.
+
     `metrics` are means over the epoch: loss, clean_accuracy and attacked_accuracy on the training
     images as they came by (attacked ones under the lesson's attack), beside the lesson's eps,
-    steps and fraction, the last learning rate, and the figures of each defence.
+    steps and fraction, the last learning rate, and the figures of each defence. After one-step
+    attacks also one_step_accuracy, pgd_accuracy and catastrophic_overfitting (0 or 1, see
+    `adv.overfitting`), of `CAT` also lesson and worst_case_accuracy on what it holds out.
     """
 
     number: int
@@ -84,12 +90,19 @@ def train(
         raise ValueError("there is no image to train on")
     training = _Training(recipe, data.to(device), classes, seed, torch.device(device))
     done = training.restore(state) if state is not None else 0
-    for epoch in range(done, recipe.epochs):
+    while done < recipe.epochs and not training.course.over:
         began = time.perf_counter()
         with muted(training.net, every=False):
-            metrics = training.epoch(epoch)
+            metrics = training.epoch(done)
         seconds = time.perf_counter() - began
-        yield Epoch(epoch + 1, recipe.epochs, training.net, seconds, metrics, training)
+        done += 1
+        yield Epoch(done, recipe.epochs, training.shown, seconds, metrics, training)
+
+
+def shown_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+    """Of what `Epoch.state()` gave: the `state_dict` of the epoch's net."""
+    weights: Mapping[str, Tensor] = (state["average"] or state)["net"]
+    return weights
 
 
 class _Training:
@@ -98,7 +111,9 @@ class _Training:
     def __init__(
         self, recipe: Recipe, data: Split, classes: int, seed: int, device: torch.device
     ) -> None:
-        self.recipe, self.data, self.classes, self.seed = recipe, data, classes, seed
+        self.recipe, self.classes, self.seed = recipe, classes, seed
+        self.course = recipe.curriculum.course(data)
+        self.data = data = self.course.split
         made = recipe.generated
         self.pool = None if made is None else opened(made, data, classes)
         self.begun = 0
@@ -113,20 +128,28 @@ class _Training:
         self.order, self.draws, self.starts, self.choice = self.generators = [
             torch.Generator().manual_seed(part(seed, n)) for n in (2, 3, 4, 5)
         ]
+        self.average = Average(self.net, recipe.ema, part(seed, 6)) if recipe.ema else None
+
+    @property
+    def shown(self) -> nn.Module:
+        return self.net if self.average is None else self.average.net
 
     def epoch(self, epoch: int) -> dict[str, float]:
         self.begun = epoch + 1
-        lesson = self.recipe.curriculum(epoch / self.recipe.epochs)
+        self.course.begin(self)
+        lesson = self.course.lesson(epoch / self.recipe.epochs)
         order = torch.randperm(len(self.data), generator=self.order)
         batches = order.split(self.recipe.batch)
         totals = torch.zeros(5, device=self.data.images.device)
         self.net.train()
-        for i, batch in enumerate(batches):
+        for i, ids in enumerate(batches):
             t = (epoch + i / len(batches)) / self.recipe.epochs
             rate = self.recipe.optimizer.lr * at(self.recipe.optimizer.decay, t)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            totals += self._step(batch.to(self.data.images.device), lesson, t)
+            x, y = self._images(ids.to(self.data.images.device))
+            batch = Batch(x, y, lesson, t, self.recipe.smoothing, self.starts)
+            totals += self._step(batch, i - max(0, len(batches) - WINDOW))
         loss, clean, clean_n, attacked, attacked_n = totals.tolist()
         metrics = {
             "loss": loss / len(self.data),
@@ -135,23 +158,39 @@ class _Training:
             "fraction": self.recipe.objective.share(lesson),
             "lr": rate,
         }
-        for defence in self.recipe.defences:
-            metrics |= defence.figures(self.net)
         if clean_n:
             metrics["clean_accuracy"] = clean / clean_n
         if attacked_n:
             metrics["attacked_accuracy"] = attacked / attacked_n
-        return metrics
+        for defence in self.recipe.defences:
+            metrics |= defence.figures(self.shown)
+        if attacked_n:
+            metrics |= self._overfitting(lesson)
+        return metrics | self.course.end(self, metrics.get("attacked_accuracy", 0.0))
 
-    def _step(self, ids: Tensor, lesson: Lesson, t: float) -> Tensor:
-        """One update; returns the summed loss and the hits and counts of both kinds of image."""
-        x, y = self._images(ids)
-        batch = Batch(x, y, lesson, t, self.recipe.smoothing, self.starts)
+    def _overfitting(self, lesson: Lesson) -> dict[str, float]:
+        """Of the net that is attacked in training: its average may lag behind."""
+        attack = overfitting.one_step(lesson)
+        if attack is None:
+            return {}
+        images = overfitting.looked_at(self.data)
+        return overfitting.figures(self.net, images, attack, part(self.seed, 7))
+
+    def _step(self, batch: Batch, place: int) -> Tensor:
+        """One update, the n-th of those whose batch an average looks at.
+
+        Returns the summed loss and the hits and counts of both kinds of image.
+        """
+        objective = self.recipe.objective
         self.optimizer.zero_grad(set_to_none=True)
-        outcome = self.recipe.objective(self.net, batch)
+        outcome = objective(self.net, batch)
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.update(self.net)
+            if place >= 0:
+                self.average.look(lambda net: objective.outcome(net, batch, outcome.images), place)
         return _counts(outcome, batch)
 
     def _images(self, ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,31 +204,44 @@ class _Training:
             x, y = mixed(self.recipe.augment, x, y, self.classes, self.draws)
         return x.contiguous(memory_format=torch.channels_last), y
 
-    def state(self, done: int) -> dict[str, Any]:
+    def weights(self) -> dict[str, Any]:
         return copy.deepcopy(
             {
-                "recipe": repr(self.recipe),
-                "seed": self.seed,
-                "epoch": done,
                 "net": self.net.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "stream": self.stream.state(),
-                "generators": [generator.get_state() for generator in self.generators],
-                "generated": self.pool and self.pool.fingerprint,
+                "average": None if self.average is None else self.average.state(),
             }
         )
+
+    def take(self, weights: Mapping[str, Any]) -> None:
+        self.net.load_state_dict(weights["net"])
+        # Copied: the optimiser would go on in the very tensors it is given.
+        self.optimizer.load_state_dict(copy.deepcopy(weights["optimizer"]))
+        if self.average is not None:
+            self.average.restore(weights["average"])
+
+    def state(self, done: int) -> dict[str, Any]:
+        return {
+            "recipe": repr(self.recipe),
+            "seed": self.seed,
+            "epoch": done,
+            **self.weights(),
+            "stream": self.stream.state(),
+            "generators": [generator.get_state() for generator in self.generators],
+            "generated": self.pool and self.pool.fingerprint,
+            "course": copy.deepcopy(self.course.state()),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> int:
         if (state["recipe"], state["seed"]) != (repr(self.recipe), self.seed):
             raise ValueError("this state belongs to another recipe or seed")
         if self.pool is not None:
             self.pool.check(state["generated"])
-        self.net.load_state_dict(state["net"])
-        # Copied: the optimiser would go on in the very tensors it is given.
-        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
+        self.take(state)
         self.stream.restore(state["stream"])
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
+        self.course.restore(copy.deepcopy(state["course"]))
         return int(state["epoch"])
 
 

@@ -76,7 +76,8 @@ class Live:
             text = f"trial {event['trial']} started  {knobs(event['params'])}"
         elif kind == "finished":
             trial = view.trials[event["trial"]]
-            text = f"trial {trial.number} finished  {values(trial)}  {self._state(view)}"
+            said = "".join(f"  {remark}" for remark in trial.remarks)
+            text = f"trial {trial.number} finished  {values(trial)}{said}  {self._state(view)}"
         elif kind == "epoch" and time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
             text = f"trial {event['trial']} epoch {event['epoch']}/{event['epochs']}"
@@ -134,7 +135,7 @@ def _work(view: View) -> float:
 
 def _body(view: View) -> RenderableType:
     running = "   ".join(
-        f"{trial.number}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}"
+        f"{trial.number}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitted(trial)}"
         for trial in view.having("running")[:MOST]
     )
     best = "   ".join(f"{title(name)} {_best(view, name)}" for name in OBJECTIVES)
@@ -149,6 +150,10 @@ def _body(view: View) -> RenderableType:
 
 def _epochs(trial: Trial) -> str:
     return str(trial.epochs[max(trial.epochs)].epochs) if trial.epochs else "?"
+
+
+def _overfitted(trial: Trial) -> str:
+    return " overfitted" if trial.epochs and max(trial.epochs) in trial.overfitted else ""
 
 
 def _best(view: View, name: str) -> str:

@@ -30,6 +30,7 @@ def write_report(view: View, path: Path) -> None:
         f"<header><p class='kicker'>Robustune</p><h1>{escape(str(head.get('space', 'Study')))}</h1>"
         f"<p class='question'>{escape(str(head.get('question', '')))}</p>{_facts(view)}</header>",
         *(_front(view) if view.front() else [_nothing()]),
+        _remarks(view),
         _failed(view),
         _care(view),
     ]
@@ -133,6 +134,23 @@ def _weights(trial: Trial) -> str:
     if not path:
         return "–"
     return f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).name)}</a>"
+
+
+def _remarks(view: View) -> str:
+    rows = [
+        [str(trial.number), escape("; ".join(trial.remarks))]
+        for _, trial in sorted(view.trials.items())
+        if trial.remarks
+    ]
+    if not rows:
+        return ""
+    return section(
+        "How trainings went",
+        "A training ends early when its watched accuracy under attack no longer rises, or when "
+        "its curriculum is through. One that overfits to its attack (catastrophic overfitting) "
+        "stands against the single step it is trained with, and falls to PGD.",
+        table("Remarks on trials", ["Trial", "Remark"], rows),
+    )
 
 
 def _failed(view: View) -> str:

@@ -17,7 +17,7 @@ from spaces import OBJECTIVES
 Row = dict[str, Any]
 _BEFORE = ("trial", "state", "seed")
 _VALUES = tuple(f"{name}{end}" for name in OBJECTIVES for end in ("", "_low", "_high"))
-_AFTER = ("epochs", "best_epoch", "seconds", "reason")
+_AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
 
 
 def write_tables(view: View, folder: Path) -> None:
@@ -49,7 +49,7 @@ def row(view: View, trial: Trial) -> Row:
     made |= {"trial": trial.number, "state": trial.state, "seed": trial.seed}
     made |= {_column(name): value for name, value in trial.params.items()}
     made |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
-    made["reason"] = trial.reason
+    made |= {"overfitted": len(trial.overfitted), "reason": trial.reason}
     if trial.result:
         for name in OBJECTIVES:
             low, high = trial.result.intervals.get(name, (None, None))

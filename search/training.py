@@ -10,14 +10,14 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import spaces
-from adv import Data, Recipe, Score, Split, build, evaluate, train
+from adv import Best, Data, Recipe, Score, Split, Watched, build, evaluate, train, watch
 from adv.checkpoint import (
     default_device,
     load_weights,
@@ -25,6 +25,7 @@ from adv.checkpoint import (
     save_checkpoint,
     write_whole,
 )
+from adv.training import shown_weights
 from search.trial import Result, Values
 from spaces import Params, Scale
 
@@ -48,33 +49,22 @@ class Training:
         if memory.told and memory.told[-1].result:
             return
         card = self.card(params, seed)
-        device = default_device()
         net = None
-        for epoch in train(
-            recipe,
-            self.train_split(),
-            classes=len(self.data.classes),
-            seed=seed,
-            device=device,
-            state=memory.training,
-        ):
-            began = time.perf_counter()
-            watched = evaluate(epoch.net, self._watched(), self.scale.watch())
-            if watched.rank >= memory.best_rank:
-                memory = replace(memory, best_rank=watched.rank, best_epoch=epoch.number)
+        for seen in self._epochs(recipe, seed, memory):
+            epoch = seen.epoch
+            if seen.is_best:
                 save_checkpoint(folder / BEST, epoch.net, {**card, "epoch": epoch.number})
-            seconds = epoch.seconds + time.perf_counter() - began
             metrics = {
                 **epoch.metrics,
-                "watched_natural": watched.natural_accuracy,
-                "watched_robust": watched.mean,
+                "watched_natural": seen.score.natural_accuracy,
+                "watched_robust": seen.score.mean,
             }
-            values = Values(epoch.number, epoch.total, seconds, metrics)
-            memory = replace(memory, told=(*memory.told, values), training=epoch.state())
+            values = Values(epoch.number, epoch.total, seen.seconds, metrics)
+            memory = _Memory((*memory.told, values), epoch.state(), seen.best)
             _remember(folder / STATE, memory)
             yield values
             net = epoch.net
-        values = self._finish(recipe, memory, net, folder, seed, device)
+        values = self._finish(recipe, memory, net, folder, seed)
         _remember(folder / STATE, replace(memory, told=(*memory.told, values)))
         yield values
 
@@ -98,8 +88,18 @@ class Training:
             "classes": list(self.data.classes),
         }
 
-    def _watched(self) -> Split:
-        return self.data.validation.tail(self.scale.watch_images)
+    def _epochs(self, recipe: Recipe, seed: int, memory: _Memory) -> Iterator[Watched]:
+        """The epochs that are still to come."""
+        epochs = train(
+            recipe,
+            self.train_split(),
+            classes=len(self.data.classes),
+            seed=seed,
+            device=default_device(),
+            state=memory.training,
+        )
+        held = self.data.validation.tail(self.scale.watch_images)
+        return watch(epochs, held, self.scale.watch(), patience=recipe.patience, best=memory.best)
 
     def _finish(
         self,
@@ -108,23 +108,22 @@ class Training:
         net: torch.nn.Module | None,
         folder: Path,
         seed: int,
-        device: torch.device,
     ) -> Values:
         began = time.perf_counter()
         if net is None:  # all epochs were trained before this session
             net = build(recipe, len(self.data.classes), seed)
-            load_weights(net, memory.training["net"] if memory.training else {})
-        net = net.to(device).to(memory_format=torch.channels_last)
+            load_weights(net, shown_weights(memory.training) if memory.training else {})
+        net = net.to(default_device()).to(memory_format=torch.channels_last)
         split = self.data.validation.head(self.scale.images)
         last_epoch = memory.told[-1].epoch
         last = evaluate(net, split, self.scale.battery())
         best = last
-        if memory.best_epoch != last_epoch:
+        if memory.best.epoch != last_epoch:
             load_weights(net, read_checkpoint(folder / BEST)[0])
             best = evaluate(net, split, self.scale.battery())
         details = {
             **_details(best),
-            "best_epoch": memory.best_epoch,
+            "best_epoch": memory.best.epoch,
             "last": _objectives(last),
             "parameters": sum(p.numel() for p in net.parameters()),
             "weights": f"trials/{folder.name}/{BEST}",
@@ -162,8 +161,7 @@ class _Memory:
 
     told: tuple[Values, ...] = ()
     training: Mapping[str, Any] | None = None
-    best_rank: tuple[float, float] = (-1.0, -1.0)
-    best_epoch: int = 0
+    best: Best = field(default_factory=Best)
 
 
 def _remember(path: Path, memory: _Memory) -> None:
@@ -172,8 +170,7 @@ def _remember(path: Path, memory: _Memory) -> None:
         {
             "told": [asdict(values) for values in memory.told],
             "training": memory.training,
-            "best_rank": memory.best_rank,
-            "best_epoch": memory.best_epoch,
+            "best": asdict(memory.best),
         },
         buffer,
     )
@@ -185,11 +182,11 @@ def _recall(path: Path) -> _Memory:
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
         told = tuple(_values(values) for values in plain["told"])
+        return _Memory(told, plain["training"], Best(**plain["best"]))
     except FileNotFoundError:
         return _Memory()
     except Exception:  # a file damaged from outside: begin the trial anew
         return _Memory()
-    return _Memory(told, plain["training"], tuple(plain["best_rank"]), plain["best_epoch"])
 
 
 def _values(plain: dict[str, Any]) -> Values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -86,3 +86,32 @@ class Trial:
     def name(self) -> str:
         """The trial's name in folders and in Weights & Biases."""
         return f"{self.number:04d}"
+
+    @property
+    def overfitted(self) -> tuple[int, ...]:
+        """The epochs after which training on one-step attacks had overfitted catastrophically."""
+        flag = "catastrophic_overfitting"
+        return tuple(n for n, values in sorted(self.epochs.items()) if values.metrics.get(flag))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader should know of how its training went."""
+        said = []
+        last = self.epochs[max(self.epochs)] if self.epochs else None
+        if self.state == "finished" and last and last.epoch < last.epochs:
+            said.append(f"ended after {last.epoch} of {last.epochs} epochs")
+        if self.overfitted:
+            plural = "s" * (len(self.overfitted) > 1)
+            said.append(f"overfitted to its attack in epoch{plural} {_spans(self.overfitted)}")
+        return tuple(said)
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Rising numbers in short: 1, 3 to 5."""
+    spans: list[list[int]] = []
+    for n in numbers:
+        if spans and n == spans[-1][-1] + 1:
+            spans[-1][1:] = [n]
+        else:
+            spans.append([n])
+    return ", ".join(" to ".join(map(str, span)) for span in spans)

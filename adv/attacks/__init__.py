@@ -11,6 +11,7 @@ from adv.attacks.fast import FGSMRS as FGSMRS
 from adv.attacks.fast import NFGSM as NFGSM
 from adv.attacks.hunting import Hunt as Hunt
 from adv.attacks.hunting import hunt as hunt
+from adv.attacks.ladder import Ladder as Ladder
 from adv.attacks.nes import NES as NES
 from adv.attacks.pgd import FGSM as FGSM
 from adv.attacks.pgd import PGD as PGD

@@ -48,26 +48,29 @@ class Formula:
     """A run that trains by writing a line per epoch; what stands there is not trained again.
 
     `mishaps` says what goes wrong in the second epoch of the trial with that seed. Where `gate`
-    is set, an epoch from the second on waits until that file exists.
+    is set, an epoch from the second on waits until that file exists. `ends` says after which epoch
+    the trial with that seed has had enough.
     """
 
     epochs: int = 3
     pause: float = 0.0
     mishaps: Mapping[int, str] = field(default_factory=dict)
     gate: Path | None = None
+    ends: Mapping[int, int] = field(default_factory=dict)
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
         folder.mkdir(parents=True, exist_ok=True)
         done = len(trained(folder))
-        for epoch in range(1, self.epochs + 1):
+        end = self.ends.get(seed, self.epochs)
+        for epoch in range(1, end + 1):
             metrics = {"loss": 1 / epoch}
             if epoch > done:
                 if epoch == 2:
                     metrics |= mishap(self.mishaps.get(seed, ""), folder)
                 self._train(epoch, folder)
-            if epoch == self.epochs and self.mishaps.get(seed) == "silent":
+            if epoch == end and self.mishaps.get(seed) == "silent":
                 return
-            last = epoch == self.epochs
+            last = epoch == end
             yield Values(epoch, self.epochs, 0.01, metrics, score(params) if last else None)
 
     def _train(self, epoch: int, folder: Path) -> None:

@@ -85,6 +85,17 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
     assert trained(study.folder(1)) == [1, 2]  # no epoch is spent on a net that is lost
 
 
+def test_a_trial_may_end_before_its_last_epoch(search, ledger):
+    study = Study(SPACE, ledger, trials=3, seed=0)
+    search(study, Formula(5, ends={0: 2, 2: 1}), Stop())
+    trials = ledger.view.trials
+    assert {t.state for t in trials.values()} == {"finished"}
+    assert [list(trials[n].epochs) for n in range(3)] == [[1, 2], [1, 2, 3, 4, 5], [1]]
+    assert [trials[n].epochs[1].epochs for n in range(3)] == [5, 5, 5]
+    said = ("ended after 2 of 5 epochs",), (), ("ended after 1 of 5 epochs",)
+    assert tuple(trials[n].remarks for n in range(3)) == said
+
+
 def test_interrupted_it_goes_on_where_it_was(search, ledger):
     finished = events(ledger, "finished")
     told = events(ledger, "epoch")

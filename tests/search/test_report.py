@@ -1,5 +1,6 @@
 """The report: what it says, that it loads nothing, and that a real browser draws it."""
 
+import io
 import json
 import re
 import shutil
@@ -7,11 +8,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from views import build, events
 
 from search.importance import importance
 from search.ledger import View
+from search.live import Live, _body
 from search.report import duration, write_report
+from search.tables import rows
 
 FIGURES = ("front", "curves", "importance", "progress", "learning")
 
@@ -43,6 +47,56 @@ def test_it_shows_the_counts_the_front_and_the_failures(tmp_path):
         assert f"href='./trials/{trial.name}/best.safetensors'" in text
     assert text.count("loss is &lt;nan&gt; &amp; not a number") == 3
     assert f"runs/rse_sigmas-1/front/{view.front()[0].name}.safetensors --split test" in text
+
+
+def test_it_says_how_trainings_went(tmp_path):
+    """Trial 0 ended early, trial 1 overfitted for a while; of the others nothing is said."""
+    view = View()
+    flag = {"catastrophic_overfitting": 1.0, "pgd_accuracy": 0.0}
+    for event in events(4, 0):
+        if event["event"] == "epoch":
+            if event["trial"] == 0 and event["epoch"] > 7:
+                continue
+            if event["trial"] == 1 and event["epoch"] in (3, 4, 5, 9):
+                event["metrics"] = {**event["metrics"], **flag}
+        view.apply(event)
+    remarks = [view.trials[n].remarks for n in range(4)]
+    assert remarks == [
+        ("ended after 7 of 12 epochs",),
+        ("overfitted to its attack in epochs 3 to 5, 9",),
+        (),
+        (),
+    ]
+    text = page(view, tmp_path)
+    assert "How trainings went" in text and text.count("ended after") == 1
+    assert "overfitted to its attack in epochs 3 to 5, 9" in text
+    assert "How trainings went" not in page(build(4, 0), tmp_path)
+    assert [row["overfitted"] for row in rows(view)] == [0, 4, 0, 0]
+
+
+def test_the_terminal_says_it_too(capsys):
+    view, console = View(), Console(width=200)
+    with Live(console, 2, view) as live:
+        for event in events(2, 0):
+            if event["event"] == "epoch" and event["trial"] == 0 and event["epoch"] > 7:
+                continue
+            if event["event"] == "epoch" and event["trial"] == 1 and event["epoch"] == 12:
+                event["metrics"] = {"catastrophic_overfitting": 1.0}
+                assert "1: epoch 11/12" in shown(view) and "overfitted" not in shown(view)
+                view.apply(event)
+                assert "1: epoch 12/12 overfitted" in shown(view)
+            view.apply(event)
+            live(event, view)
+    said = capsys.readouterr().out
+    assert "trial 0 finished" in said and "  ended after 7 of 12 epochs  | 1/2 done" in said
+    assert "  overfitted to its attack in epoch 12  | 2/2 done" in said
+
+
+def shown(view: View) -> str:
+    """What the live table says."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(_body(view))
+    return console.export_text()
 
 
 def test_it_says_what_the_numbers_are(tmp_path):

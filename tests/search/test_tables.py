@@ -33,7 +33,7 @@ def test_the_columns_are_in_the_promised_order(tmp_path):
             "trial", "state", "seed", *KNOBS,
             "natural_accuracy", "natural_accuracy_low", "natural_accuracy_high",
             "attacked_score", "attacked_score_low", "attacked_score_high",
-            "epochs", "best_epoch", "seconds", "reason",
+            "epochs", "best_epoch", "overfitted", "seconds", "reason",
         ]  # fmt: skip
 
 

@@ -1,0 +1,127 @@
+"""Curriculum adversarial training as published (Cai, Du, Liu and Song, IJCAI 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from adv.attacks import PGD, Ladder, Linf
+from adv.battery import Battery
+from adv.course import Course, Pupil
+from adv.data import Split
+from adv.evaluation import evaluate
+from adv.lesson import Lesson
+
+
+@dataclass(frozen=True)
+class CAT:
+    """Lessons k = 0, 1, ..., `most`: each batch in k + 1 parts, under PGD of 0 to k steps.
+
+    A lesson ends when the accuracy on its own batches exceeds `threshold`, and training goes on
+    from there; or after `patience` epochs without a better worst case on held-out images (right
+    after each of PGD-0 to PGD-k), and training goes back to the best epoch of the lesson, weights
+    and optimizer. The last lesson ends the training, after as many epochs. The learning rate is a
+    schedule over the recipe's epochs, and does not know of lessons; the authors keep 1e-4, of Adam.
+    Not taken over: inputs of 16 levels when it is judged, which hide gradients and defend nothing.
+
+    Args:
+      eps: radius of the Linf ball.
+      most: steps of the last lesson, 0 or more.
+      threshold: of the training accuracy, in [0, 1]; 1 is never exceeded.
+      patience: epochs, 1 or more.
+      held: share of the training images that is held out, the last of the split, in (0, 0.5].
+
+    Raises:
+      ValueError: a setting is out of its range.
+    """
+
+    eps: float = 0.032
+    most: int = 7
+    threshold: float = 0.95
+    patience: int = 10
+    held: float = 0.02
+
+    def __post_init__(self) -> None:
+        Linf(self.eps)
+        if self.most < 0:
+            raise ValueError(f"the last lesson has 0 steps or more, got {self.most}")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"an accuracy lies in [0, 1], got {self.threshold}")
+        if self.patience < 1:
+            raise ValueError(f"patience is 1 epoch or more, got {self.patience}")
+        if not 0 < self.held <= 0.5:
+            raise ValueError(f"the share held out lies in (0, 0.5], got {self.held}")
+
+    def lesson(self, k: int) -> Lesson:
+        """Lesson k."""
+        return Lesson(Ladder(Linf(self.eps), k))
+
+    def lessons(self, epochs: int) -> tuple[Lesson, ...]:
+        """As if each of so many epochs were of the last lesson, the dearest."""
+        return (self.lesson(self.most),) * epochs
+
+    def capped(self, steps: int | None) -> CAT:
+        """The same with at most so many PGD steps, None for no cap."""
+        return self if steps is None else replace(self, most=min(self.most, steps))
+
+    def course(self, split: Split) -> Course:
+        """The lessons of a training on most of `split`; raises ValueError if that is too small."""
+        return _Climb(self, split)
+
+
+class _Climb(Course):
+    """Which lesson it is, and how long it has brought nothing."""
+
+    def __init__(self, cat: CAT, split: Split) -> None:
+        held = max(1, round(cat.held * len(split)))
+        if len(split) < 2 * held:
+            raise ValueError(f"{len(split)} images are too few to hold some out")
+        self.cat = cat
+        self.split, self.held = split.head(len(split) - held), split.tail(held)
+        self.k, self.best, self.idle, self.learned = 0, -1.0, 0, False
+        self.weights: Mapping[str, Any] = {}
+
+    @property
+    def over(self) -> bool:
+        return self.k == self.cat.most and self.idle >= self.cat.patience
+
+    def lesson(self, t: float) -> Lesson:
+        return self.cat.lesson(self.k)
+
+    def begin(self, pupil: Pupil) -> None:
+        stuck = self.idle >= self.cat.patience
+        if self.k == self.cat.most or not (self.learned or stuck):
+            return
+        if not self.learned:
+            pupil.take(self.weights)
+        self.k += 1
+        self._best(pupil, self._worst_case(pupil.shown))
+
+    def end(self, pupil: Pupil, accuracy: float) -> dict[str, float]:
+        worst = self._worst_case(pupil.shown)
+        self.learned = accuracy > self.cat.threshold
+        if worst > self.best:
+            self._best(pupil, worst)
+        else:
+            self.idle += 1
+        return {"lesson": float(self.k), "worst_case_accuracy": worst}
+
+    def _best(self, pupil: Pupil, worst: float) -> None:
+        self.best, self.idle, self.weights = worst, 0, pupil.weights()
+
+    def _worst_case(self, net: nn.Module) -> float:
+        ball = Linf(self.cat.eps)
+        attacks = [(f"pgd{k}", PGD(ball, steps=k, pace=2 / k)) for k in range(1, self.k + 1)]
+        none = ("none", PGD(Linf(0.0)))
+        return evaluate(net, self.held, Battery((none, *attacks), draws=1, votes=10)).worst
+
+    def state(self) -> dict[str, Any]:
+        names = ("k", "best", "idle", "learned", "weights")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)

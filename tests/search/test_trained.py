@@ -1,0 +1,80 @@
+"""The run behind a real search: patience, averages and lessons, also when it is cut off."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import spaces
+from adv import CAT, SGD, BaseNet, Curriculum, Recipe, load
+from adv.checkpoint import read_checkpoint
+from search.training import BEST, STATE, Training, _recall
+
+RECIPES = {
+    "patience": Recipe(
+        net=BaseNet(),
+        optimizer=SGD(lr=1e-9),  # nothing rises after the first epoch
+        curriculum=Curriculum(eps=0.03, kind="n-fgsm"),
+        epochs=6,
+        batch=32,
+        patience=2,
+    ),
+    "average": Recipe(
+        net=BaseNet(), curriculum=Curriculum(eps=0.03, steps=1), epochs=3, batch=32, ema=0.99
+    ),
+    "lessons": Recipe(
+        net=BaseNet(),
+        optimizer=SGD(lr=1e-9),
+        curriculum=CAT(most=1, patience=1),
+        epochs=9,
+        batch=32,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def run():
+    scale = spaces.scale("laptop", train_images=96, images=20, watch_images=16, votes=2)
+    return Training("smoke", replace(scale, battery_steps=1), load("digits"))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_trial_that_is_cut_off_goes_on_as_if_nothing_had_happened(
+    run, monkeypatch, tmp_path, name
+):
+    monkeypatch.setattr(Training, "recipe", lambda *_: RECIPES[name])
+    whole = list(run({}, 3, tmp_path / "whole"))
+    ended = {"patience": 3, "average": 3, "lessons": 3}[name]
+    epochs = RECIPES[name].epochs
+    assert [v.epoch for v in whole] == [*range(1, ended + 1), ended]
+    assert [v.epochs for v in whole] == [epochs] * ended + [ended]
+    assert whole[-1].result and not any(v.result for v in whole[:-1])
+    for cut in range(1, ended + 1):
+        folder = tmp_path / f"cut-{cut}"
+        first = run({}, 3, folder)
+        told = [next(first) for _ in range(cut)]
+        first.close()
+        again = list(run({}, 3, folder))
+        assert [v.metrics for v in again] == [v.metrics for v in whole]
+        assert [v.epoch for v in told] == [v.epoch for v in again[:cut]]
+        assert again[-1].result.objectives == whole[-1].result.objectives
+        assert again[-1].result.details["table"] == whole[-1].result.details["table"]
+        mine, theirs = (read_checkpoint(p / BEST) for p in (folder, tmp_path / "whole"))
+        assert mine[1] == theirs[1]
+        assert all(torch.equal(mine[0][k], theirs[0][k]) for k in theirs[0])
+
+
+def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(Training, "recipe", lambda *_: RECIPES["average"])
+    *_, last = run({}, 3, tmp_path)
+    state = _recall(tmp_path / STATE).training
+    kept, card = read_checkpoint(tmp_path / BEST)
+    if card["epoch"] == 3:
+        assert all(torch.equal(kept[k], v) for k, v in state["average"]["net"].items())
+    assert not any(torch.equal(kept[k], state["net"][k]) for k in kept if k.endswith("weight"))
+    assert last.result.details["best_epoch"] == card["epoch"]
+
+
+def test_a_state_that_cannot_be_read_is_none(tmp_path):
+    (tmp_path / STATE).write_bytes(b"nonsense")
+    assert _recall(tmp_path / STATE).told == () and _recall(tmp_path / "none").best.epoch == 0
