@@ -152,6 +152,18 @@ def test_jitter_is_drawn_for_each_image_and_stays_in_range():
     assert 0.65 < levels.max() <= 0.7 + 1e-5
 
 
+def test_jitter_is_torchvisions_three_changes_of_each_image(images):
+    out = augmented(Augment(jitter=0.4), images, seeded(2))
+    generator = seeded(2)
+    factors = 1 + 0.4 * (2 * torch.rand(3, 64, generator=generator) - 1)
+    changes = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation]
+    order = torch.randperm(3, generator=generator).tolist()
+    for i, image in enumerate(images):
+        for k in order:
+            image = changes[k](image, float(factors[k, i]))
+        assert torch.allclose(out[i], image, atol=1e-5)
+
+
 def test_jitter_changes_contrast_and_saturation_too(images):
     out = augmented(Augment(jitter=0.9), images, seeded())
     assert out.min() >= 0 and out.max() <= 1
@@ -389,6 +401,15 @@ def test_blends_are_torchvisions_with_a_factor_for_each_image(adjust, low, image
         assert torch.allclose(end, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize(("number", "alone"), [(4, tv.autocontrast), (5, tv.equalize)])
+def test_contrast_is_spread_within_each_image(number, alone, images):
+    pale = 0.3 + images * torch.linspace(0.05, 0.6, 64)[:, None, None, None]
+    out = idbh._CHANGES[number](pale, torch.zeros(64), torch.zeros(64))
+    assert torch.equal(out, torch.stack([alone(x) for x in pale]))
+    low, high = out.flatten(1).aminmax(dim=1)
+    assert (high - low > 0.99).all()
+
+
 def agreement(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """Share of the pixels that agree: at ties, "nearest" may be either neighbour."""
     return float((ours == theirs).float().mean())
@@ -425,6 +446,15 @@ def test_shears_are_torchvisions(shape):
 
 def test_a_warp_by_nothing_changes_nothing(images):
     assert torch.equal(move.warped(images, torch.eye(2).repeat(64, 1, 1)), images)
+
+
+def test_idbh_flips_half_of_the_images(monkeypatch, images):
+    for step in ("_cut_and_shifted", "_one_of_eight"):
+        monkeypatch.setattr(idbh, step, lambda images, generator: images)
+    out = idbh.varied(images, 0.0, seeded())
+    flipped = (out == images.flip(-1)).all(dim=(1, 2, 3))
+    assert (flipped ^ (out == images).all(dim=(1, 2, 3))).all()
+    assert 16 < flipped.sum() < 48  # 64 fair coins: outside with probability 3e-5; seed is fixed
 
 
 def test_strong_idbh_is_weak_idbh_with_every_image_erased(images):
