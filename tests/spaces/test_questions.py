@@ -121,3 +121,58 @@ def test_published_settings_come_first():
     lesson = objectives.build(**objectives.known[0]).curriculum(0.9)
     assert (lesson.attack.ball, lesson.attack.steps) == (adv.Linf(8 / 255), 10)
     assert lesson.fraction == 0.5
+
+
+def test_the_curriculum_begins_with_the_reports_and_the_published():
+    space = spaces.load("curriculum")
+    found = [space.build(**point).curriculum for point in space.known]
+    assert found == [
+        adv.Curriculum(adv.Ramp(0.01, 0.1), adv.Ramp(10, 40), 0.25, 0.5),
+        adv.Curriculum(8 / 255, 10, 0.25, 1.0),
+        adv.CAT(0.032, most=7, patience=10),
+        adv.Curriculum(8 / 255, 1, None, 1.0, kind="n-fgsm"),
+    ]
+    assert [lesson.attack for lesson in found[0].lessons(60)] == [
+        lesson.attack for lesson in adv.Curriculum().lessons(60)
+    ]
+    for point in points(space):
+        eps = [lesson.attack.ball.eps for lesson in space.build(**point).curriculum.lessons(10)]
+        assert max(eps) <= point["eps"] + 1e-9
+        if point.get("shape") == "constant" or point["attack"] == "cat":
+            assert len(set(eps)) == 1
+        elif point["shape"] == "warm-up":
+            assert eps[0] == 0 and eps[-1] == pytest.approx(point["eps"])
+        else:
+            assert eps[0] == pytest.approx(point["eps_start"])
+
+
+def test_the_optimizer_begins_with_the_reports_and_the_usual():
+    space = spaces.load("optimizer")
+    first, usual = (space.build(**point) for point in space.known)
+    assert first == adv.Recipe(net=adv.BigNet())
+    assert (usual.optimizer.lr, usual.optimizer.weight_decay) == (0.1, 5e-4)
+    assert isinstance(usual.optimizer, adv.SGD)
+    assert [usual.optimizer.decay(t) for t in (0, 0.49, 0.5, 0.8)] == [1, 1, 0.1, 0.01]
+    for point in points(space):
+        recipe = space.build(**point)
+        assert recipe.ema == point["ema"] and recipe.clip == (1.0 if point["clip"] else None)
+
+
+def test_everything_is_the_sum_of_its_parts():
+    space = spaces.load("everything")
+    parts = [*map(spaces.load, ("architecture", "optimizer", "objective"))]
+    parts += [*map(spaces.load, ("curriculum", "augmentation", "defences"))]
+    assert set(space.knobs) == {name for part in parts for name in part.knobs}
+    report, published, tricks, rse = (space.build(**point) for point in space.known)
+    assert report == adv.Recipe(
+        net=adv.BigNet(),
+        augment=adv.Augment(flip=0.5),
+        curriculum=adv.Curriculum(adv.Ramp(0.01, 0.1), adv.Ramp(10, 40), 0.25, 0.5),
+    )
+    assert (published.net, published.objective) == (adv.ResNet18(), adv.Madry())
+    assert published.curriculum == adv.Curriculum(8 / 255, 10, 0.25, 1.0)
+    assert (tricks.objective, tricks.ema) == (adv.AWP(adv.TRADES(6.0), 0.005), 0.995)
+    assert (rse.net, rse.defences) == (adv.WRN(16, 10, "gelu"), (adv.RSE(0.2, 0.1),))
+    for point in points(space):
+        shared = point["objective"] == "mixed" and point["attack"] != "cat"
+        assert ("fraction" in point) == shared

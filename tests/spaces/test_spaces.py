@@ -21,8 +21,8 @@ each = pytest.mark.parametrize("name", spaces.names())
 
 def test_there_are_spaces():
     tables = {"report_augmentation", "report_defences", "report_sizes", "report_wrn_rse"}
-    questions = {"pni", "architecture", "augmentation", "objective"}
-    questions |= {"rse_sigmas", "defences", "smoke"}
+    questions = {"pni", "architecture", "augmentation", "curriculum", "optimizer", "objective"}
+    questions |= {"rse_sigmas", "defences", "everything", "smoke"}
     assert questions | tables <= set(spaces.names())
     assert {name for name in spaces.names() if spaces.load(name).grid} == tables
     assert list(spaces.names()) == sorted(spaces.names())
