@@ -25,6 +25,8 @@ from .battery import autoattack_rand as autoattack_rand
 from .battery import quick_battery as quick_battery
 from .battery import report_battery as report_battery
 from .cat import CAT as CAT
+from .certified import Certificates as Certificates
+from .certified import certify as certify
 from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import restore as restore
 from .checkpoint import save as save

@@ -22,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from adv.attacks import Hunt
+from adv.certified import Certificates
 from adv.interval import wilson
 from adv.randomness import is_random
 from adv.score import Score
@@ -58,6 +59,27 @@ def show(score: Score, subject: Subject) -> None:
 def _between(score: Score, share: float) -> str:
     low, high = wilson(share, score.images)
     return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def show_certificates(found: Certificates, subject: Subject, trained: float | None) -> None:
+    """Print certified accuracies over the radius; `trained` is the noise the net has met."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(subject.title, markup=False)
+    console.print(
+        f"{len(found.labels)} {subject.split} images, 95 % Wilson intervals, "
+        f"sigma {found.sigma:g}, {found.draws} draws, alpha {found.alpha:g}\n"
+    )
+    table = Table(box=None)
+    for column in ("l2 radius", "certified accuracy", "interval"):
+        table.add_column(column, justify="right")
+    for radius, share, low, high in found.curve([found.sigma * k / 2 for k in range(8)]):
+        between = f"{100 * low:.1f} to {100 * high:.1f}"
+        table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", between)
+    console.print(table)
+    console.print(f"\nabstained {100 * found.abstained:.1f} %, largest radius {found.largest:.3g}")
+    if trained is None or abs(trained - found.sigma) > 0.01 * found.sigma:
+        met = "without noise" if trained is None else f"in noise of sigma {trained:g}"
+        console.print(f"the net was trained {met}: one trained in this noise has larger radii")
 
 
 def show_models() -> None:

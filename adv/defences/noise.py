@@ -78,3 +78,11 @@ def muted(net: nn.Module, *, every: bool) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.silent = False
+
+
+def noise_of(net: nn.Module) -> tuple[float | None, float | None]:
+    """The sigma of a net's test noise that is there in training, and that of what is not."""
+    layers = [m for m in net.modules() if isinstance(m, InputNoise)]
+    sigmas = [[m.noise.sigma for m in layers if m.always == always] for always in (True, False)]
+    trained, tested = (max(found, default=None) for found in sigmas)
+    return trained, tested
