@@ -15,8 +15,18 @@ from torch import Tensor, nn
 
 
 def part(seed: int, n: int) -> int:
-    """The seed of the n-th of several generators; those of neighbouring seeds never coincide."""
-    return seed + n * 2**33
+    """The seed of the n-th of several generators; part 0 is the seed itself.
+
+    All 64 bits are mixed (SplitMix64, Steele, Lea and Flood 2014): a CPU generator of torch reads
+    only the lower 32 of its seed.
+    """
+    if n == 0:
+        return seed
+    mixed = seed + n * 0x9E3779B97F4A7C15
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed &= 2**64 - 1
+        mixed = (mixed ^ mixed >> shift) * factor
+    return mixed & 2**63 - 1
 
 
 class Stream:

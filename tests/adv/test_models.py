@@ -12,7 +12,7 @@ from torch import nn
 
 from adv import RSE, BaseNet, BigNet, Recipe, Votes, build, is_random
 from adv.models import Normalize
-from adv.randomness import Noise, Stream, attach, drawing
+from adv.randomness import Noise, Stream, attach, drawing, part
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -191,6 +191,17 @@ def test_what_is_random():
 
 
 # --- streams ---
+
+
+def test_the_parts_of_a_seed_draw_different_numbers():
+    """On a CPU too, whose generators read 32 bits of a seed; those of neighbouring seeds too."""
+    seeds = [part(seed, n) for seed in (0, 1, 2, 2**32) for n in range(500)]
+    firsts = {
+        torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(seed)).item()
+        for seed in seeds
+    }
+    assert len(firsts) == len(seeds) - 1  # the two parts 0 that share their lower 32 bits
+    assert part(7, 0) == 7 and part(7, 3) == part(7, 3)
 
 
 def test_a_stream_goes_on_from_its_state():
