@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adv.attacks import APGD, PGD, Attack, Ball, Linf, Worst
+from adv.attacks import APGD, PGD, Attack, Ball, Linf, Square, Worst
 
 _REPORT = (
     (0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02)
@@ -65,16 +65,17 @@ def quick_battery(steps: int = 10) -> Battery:
 def autoattack(ball: Ball, classes: int | None = None) -> Battery:
     """AutoAttack's standard line-up, for nets that are not random; `Score.worst` is its figure.
 
-    APGD on the cross-entropy, then on the targeted DLR for each of the nine most likely wrong
-    classes. FAB is left out: see `docs/decisions`.
+    APGD on the cross-entropy, APGD on the targeted DLR for each of the nine most likely wrong
+    classes, and Square with 5,000 queries. FAB is left out: decision 0006.
 
     Args:
       ball: `Linf(eps)` or `L2(eps)`.
       classes: of the net. With fewer than ten there are fewer targets; `evaluate` sees that by
-        itself. With two or three it has to be said: the margin then takes DLR's place, which is
-        not defined.
+        itself. With two or three it has to be said: the margin then takes the place of DLR, which
+        is not defined.
     """
-    return Battery((("apgd-ce", APGD(ball)), _targeted(ball, classes)), draws=20)
+    attacks = (("apgd-ce", APGD(ball)), _targeted(ball, classes), ("square", Square(ball)))
+    return Battery(attacks, draws=20)
 
 
 def autoattack_rand(ball: Ball, classes: int | None = None) -> Battery:
