@@ -15,7 +15,23 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from adv import RSE, WRN, BaseNet, BigNet, Recipe, ResNet18, ViT, build, is_random, size_of
+from adv import (
+    PNI,
+    RSE,
+    WRN,
+    BaseNet,
+    BigNet,
+    MCDropout,
+    Projection,
+    Recipe,
+    ResNet18,
+    SpectralNorm,
+    TestNoise,
+    ViT,
+    build,
+    is_random,
+    size_of,
+)
 from adv.__main__ import adv as cli
 from adv.models import Normalize
 from adv.randomness import Dropout, Noise, drawing
@@ -30,7 +46,16 @@ NETS = {
     "ViT": ViT(1, 64, 2),
     "ViT deep": ViT(2, 128, 3),
 }
-DEFENCES = {"RSE": RSE(0.1, 0.1)}
+DEFENCES = {  # and whether they make a net random
+    "RSE": (RSE(0.1, 0.1), True),
+    "PNI": (PNI(), True),
+    "PNI, each element": (PNI(0.1, "element", "inner"), True),
+    "dropout": (MCDropout(0.3), True),
+    "test noise": (TestNoise(0.1), True),
+    "spectral": (SpectralNorm(), False),
+    "spectral, true": (SpectralNorm("convolution"), False),
+    "projection": (Projection(200), False),
+}
 each_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
@@ -47,6 +72,15 @@ def made(net, *defences, classes: int = 10) -> nn.Module:
     return build(Recipe(net=net, defences=defences), classes, seed=3)
 
 
+def fitted(module: nn.Module) -> nn.Module:
+    """As before a training: whatever takes something from the images has taken it."""
+    data = torch.randint(0, 256, (210, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    for part in module.modules():
+        if callable(fit := getattr(part, "fit", None)):
+            fit(data)
+    return module
+
+
 def kinds(module: nn.Module, *wanted: type[nn.Module]) -> list[nn.Module]:
     return [part for part in module.modules() if isinstance(part, wanted)]
 
@@ -55,7 +89,7 @@ def kinds(module: nn.Module, *wanted: type[nn.Module]) -> list[nn.Module]:
 
 
 @each_net
-@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("classes", [2, 100])
 def test_logits_for_each_class(net, classes):
     with torch.no_grad():
         logits = made(net, classes=classes).eval()(images(2))
@@ -102,8 +136,8 @@ def test_dropout_is_on_in_training_alone_and_draws_from_the_stream(net):
 
 @each_net
 def test_gradients_reach_everything_and_are_finite(net):
-    module, x = made(net), images(4).requires_grad_()
-    nn.functional.cross_entropy(module(x), torch.arange(4)).backward()
+    module, x = made(net), images(2).requires_grad_()
+    nn.functional.cross_entropy(module(x), torch.arange(2)).backward()
     assert x.grad.abs().sum() > 0 and torch.isfinite(x.grad).all()
     for name, weight in module.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
@@ -112,11 +146,11 @@ def test_gradients_reach_everything_and_are_finite(net):
 
 @each_net
 def test_evaluation_depends_on_the_image_alone(net):
-    module, x = made(net).eval(), images(4)
+    module, x = made(net).eval(), images(3)
     state = copy.deepcopy(module.state_dict())
     with torch.no_grad():
         together = module(x)
-        alone = torch.cat([module(x[i : i + 1]) for i in range(4)])
+        alone = torch.cat([module(x[i : i + 1]) for i in range(3)])
         assert torch.equal(module(x), together)
         assert torch.allclose(together, alone, atol=1e-5)
         assert torch.allclose(module(x.flip(0)), together.flip(0), atol=1e-5)
@@ -125,8 +159,7 @@ def test_evaluation_depends_on_the_image_alone(net):
 
 @each_net
 def test_layout_and_precision_change_nothing_that_matters(net):
-    module, x = made(net).eval(), images(8)
-    module(x[:1])  # a first pass, as anywhere
+    module, x = made(net).eval(), images(3)
     with torch.no_grad():
         plain = module(x)
         last = copy.deepcopy(module).to(memory_format=torch.channels_last)
@@ -139,16 +172,25 @@ def test_layout_and_precision_change_nothing_that_matters(net):
 
 
 @each_net
-@pytest.mark.parametrize("defence", DEFENCES.values(), ids=DEFENCES)
-def test_any_defence_applies(net, defence):
-    module = made(net, defence)
-    assert is_random(module)
-    x = images(4).requires_grad_()
+@pytest.mark.parametrize(("defence", "random"), DEFENCES.values(), ids=DEFENCES)
+def test_any_defence_applies(net, defence, random):
+    if isinstance(net, ResNet18):
+        net = WRN(16, 1)  # the same blocks, for a twentieth of the time
+    module = fitted(made(net, defence)).eval()
+    assert is_random(module) == random
+    x = images(2).requires_grad_()
     logits = module(x)
     logits.square().sum().backward()
-    assert logits.shape == (4, 10) and torch.isfinite(logits).all()
+    assert logits.shape == (2, 10) and torch.isfinite(logits).all()
     assert torch.isfinite(x.grad).all() and x.grad.abs().sum() > 0
     assert all(part.grad is not None for part in module.parameters())
+    assert torch.equal(module(x), logits) != random
+
+
+def test_defences_dropout_and_a_projection_in_one_expression():
+    recipe = Recipe(net=WRN(10, 1, dropout=0.2), defences=(RSE(), Projection(50), PNI()))
+    module = fitted(build(recipe, 10, seed=0)).train()
+    assert is_random(module) and torch.isfinite(module(images())).all()
 
 
 @each_net
