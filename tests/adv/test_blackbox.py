@@ -291,6 +291,23 @@ def test_the_bumps_are_those_of_torchattacks():
             assert torch.allclose(ours, peer.eta(side), atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ball", [Linf(0.03), L2(0.5)], ids=repr)
+def test_square_is_not_weaker_than_that_of_torchattacks(ball):
+    """The same net, images and number of queries; two seeds of each, 300 images, half a point."""
+    net, x, y = crooked(300, (3, 16, 16))
+    norm = {Linf: "Linf", L2: "L2"}[type(ball)]
+    right = {"ours": 0.0, "theirs": 0.0}
+    for seed in range(2):
+        found = hunt(Square(ball, 400), net, x, y, generator=seeded(seed))
+        right["ours"] += found.accuracy(400) / 2
+        with torch.random.fork_rng(devices=[]):
+            peer = torchattacks.Square(net, norm=norm, eps=ball.eps, n_queries=400, seed=seed)
+            right["theirs"] += float((net(peer(x, y)).argmax(1) == y).float().mean()) / 2
+    assert right["ours"] <= right["theirs"] + 0.005, right
+    assert 0.02 < right["ours"] < 0.6
+
+
 @BALLS
 def test_the_luck_of_an_image_is_its_own(ball):
     """Alone, in a batch, or beside images at other steps: the same queries, the same result."""
