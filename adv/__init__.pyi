@@ -17,6 +17,11 @@ from .attacks import Transfer as Transfer
 from .attacks import Worst as Worst
 from .attacks import hunt as hunt
 from .attacks import restarts as restarts
+from .auditing import Finding as Finding
+from .auditing import Gap as Gap
+from .auditing import audit as audit
+from .auditing import masking_gap as masking_gap
+from .auditing import verdict as verdict
 from .augment import Augment as Augment
 from .awp import AWP as AWP
 from .battery import Battery as Battery

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from adv.cli.attack import attack
+from adv.cli.audit import audit
 from adv.cli.certify import certify
 from adv.cli.evaluate import evaluate
 from adv.cli.export import export
@@ -105,7 +106,7 @@ def train(
     return train_one(made, sized, {"space": space, "params": params}, seed, out)
 
 
-for verb in (evaluate, attack, certify, export, models):
+for verb in (evaluate, attack, audit, certify, export, models):
     adv.add_command(verb)
 
 

@@ -70,6 +70,22 @@ def made_battery(
     return line_up(_ball(norm or "linf", eps), classes)
 
 
+def doubted_battery(
+    kind: str, *, norm: str | None, eps: float | None, steps: int | None
+) -> Battery:
+    """The battery that an audit doubts: PGD at one radius, or one of `made_battery`'s.
+
+    Of the report's and the quick one `eps` chooses a radius later.
+
+    Raises:
+      ValueError: as `made_battery`.
+    """
+    if one_of("--battery", kind, ("pgd", *_BATTERIES)) == "pgd":
+        steps = steps or 20
+        return Battery(((f"pgd{steps}", PGD(_ball(norm or "linf", eps), steps)),))
+    return made_battery(kind, norm, None if kind in ("report", "quick") else eps, steps, None)
+
+
 def repeated(battery: Battery, draws: int | None, votes: int | None) -> Battery:
     """The battery with other draws and votes, where they are given."""
     changes = {"draws": draws, "votes": votes}

@@ -14,7 +14,7 @@ from typing import Any, final
 
 from search.ledger import Event, View
 from search.login import trouble_with
-from search.tables import columns, hypervolumes, rows
+from search.tables import columns, gap_of, hypervolumes, rows
 from search.trial import Trial
 from spaces import OBJECTIVES
 
@@ -176,5 +176,6 @@ def _summary(trial: Trial) -> dict[str, Any]:
         for name in OBJECTIVES:
             if name in trial.result.intervals:
                 told[f"{name}_low"], told[f"{name}_high"] = trial.result.intervals[name]
+        told |= gap_of(trial)
         told["best_epoch"] = trial.result.details.get("best_epoch")
     return told

@@ -154,6 +154,9 @@ def _hover(trial: Trial) -> str:
     lines = [f"<b>trial {trial.number}</b>"]
     for name, value, (low, high) in zip(OBJECTIVES, shown(trial), ranges(trial), strict=True):
         lines.append(f"{TITLES[name]} {value:.1f} [{low:.1f}, {high:.1f}]")
+    if trial.result and trial.result.gap:
+        gap = trial.result.gap
+        lines.append(f"Masking gap {100 * gap['gap']:.1f}{' (flagged)' if gap['flagged'] else ''}")
     lines += [f"{escape(k)} = {escape(number(v))}" for k, v in trial.params.items()]
     return "<br>".join(lines)
 

@@ -46,6 +46,7 @@ th, td { padding: 6px 20px 6px 0; text-align: left; white-space: nowrap;
 thead th { font-weight: 600; border-bottom: 2px solid #d5d9de; vertical-align: bottom; }
 td:last-child { white-space: normal; overflow-wrap: anywhere; }
 .pm { color: #57606a; }
+.flag { color: #a40e26; }
 code { font: 14px/1.5 ui-monospace, Menlo, Consolas, monospace; }
 pre { background: #f6f7f8; border: 1px solid #e1e4e8; border-radius: 6px; padding: 12px 14px;
       overflow-x: auto; margin: 0; }
@@ -67,6 +68,10 @@ held-out images: so a front member looks a little better than it is. Two trials 
 overlap may well be equal.</p>
 <p><b>The attacks.</b> The attacked score is the sum of the accuracies, in percent points, under:
 {battery}. Each of them only bounds robustness from above: a stronger attack may find more.</p>
+<p><b>The masking gap.</b> What a stronger attack with another loss takes from the accuracy at one
+radius. Up to three points are usual. A trial is flagged where the whole interval lies above four
+points: rather than being robust its net may hide its gradient, and its score is not to be believed
+before <code>python -m adv audit</code> has looked at it.</p>
 <p><b>Random nets.</b> A net that draws random numbers is judged by the vote of several draws, and
 attacked through the mean gradient of several draws (expectation over transformation).{votes}
 Without that, randomness hides the gradient and the score flatters the net.</p>

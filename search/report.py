@@ -114,9 +114,10 @@ def _nothing() -> str:
 
 def _members(view: View) -> str:
     names = list(view.header.get("knobs", {}))
-    heads = ["Trial", "Natural accuracy (%)", "Attacked score", *map(escape, names), "Weights"]
+    heads = ["Trial", "Natural accuracy (%)", "Attacked score", "Masking gap (points)",
+             *map(escape, names), "Weights"]  # fmt: skip
     return table("The front, most accurate first", heads, [
-        [str(trial.number), *_values(trial),
+        [str(trial.number), *_values(trial), _gap(trial),
          *(escape(figures.number(trial.params.get(name, "–"))) for name in names), _weights(trial)]
         for trial in view.front()
     ])  # fmt: skip
@@ -127,6 +128,15 @@ def _values(trial: Trial) -> list[str]:
         f"<b>{value:.1f}</b> <span class='pm'>[{low:.1f}, {high:.1f}]</span>"
         for value, (low, high) in zip(figures.shown(trial), figures.ranges(trial), strict=True)
     ]
+
+
+def _gap(trial: Trial) -> str:
+    gap = trial.result.gap if trial.result else {}
+    if not gap:
+        return "–"
+    value, low, high = (100 * v for v in (gap["gap"], *gap["interval"]))
+    flag = " <b class='flag'>flagged</b>" if gap["flagged"] else ""
+    return f"{value:.1f} <span class='pm'>[{low:.1f}, {high:.1f}]</span>{flag}"
 
 
 def _weights(trial: Trial) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from search.report import write_report
 from search.tables import write_tables
 from search.tracking import Tracker
 from search.training import STATE
+from search.trial import Trial
 
 REPORT_EVERY = 20.0  # seconds between two writings of the report while the search runs
 ENDS = {"finished", "failed", "stopped"}
@@ -82,6 +84,7 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
             f"python -m adv evaluate {folder}/front/{members[0].name}.safetensors --split test\n",
             markup=False,
         )
+    _warn(console, members, folder)
     places = {"report": str(folder / "report.html"), "W&B": tracker.where()}
     if members:
         places["weights"] = f"{folder / 'front'}/"
@@ -90,6 +93,19 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     for label, place in places.items():
         if place:
             console.print(f"{label:<8} {place}", markup=False)
+
+
+def _warn(console: Console, members: Sequence[Trial], folder: Path) -> None:
+    """Name the members of the front whose score is not to be believed."""
+    for trial in members:
+        gap = trial.result.gap if trial.result else {}
+        if gap.get("flagged"):
+            console.print(
+                f"Trial {trial.number} is flagged: a stronger attack takes {100 * gap['gap']:.0f} "
+                f"points from it at eps {gap['eps']:.3g}. Why:\n"
+                f"  python -m adv audit {folder}/front/{trial.name}.safetensors\n",
+                markup=False,
+            )
 
 
 def _copy_front(view: View, folder: Path) -> None:

@@ -17,6 +17,7 @@ from spaces import OBJECTIVES
 Row = dict[str, Any]
 _BEFORE = ("trial", "state", "seed")
 _VALUES = tuple(f"{name}{end}" for name in OBJECTIVES for end in ("", "_low", "_high"))
+_GAP = ("masking_gap", "masking_gap_low", "masking_gap_high", "flagged")
 _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
 
 
@@ -35,7 +36,13 @@ def columns(view: View) -> list[str]:
 
     A knob whose name is taken, such as `epochs`, is called `knob_epochs`.
     """
-    return [*_BEFORE, *(_column(name) for name in view.header.get("knobs", {})), *_VALUES, *_AFTER]
+    return [
+        *_BEFORE,
+        *(_column(name) for name in view.header.get("knobs", {})),
+        *_VALUES,
+        *_GAP,
+        *_AFTER,
+    ]
 
 
 def rows(view: View) -> list[Row]:
@@ -54,8 +61,17 @@ def row(view: View, trial: Trial) -> Row:
         for name in OBJECTIVES:
             low, high = trial.result.intervals.get(name, (None, None))
             made |= {name: trial.result.objectives[name], f"{name}_low": low, f"{name}_high": high}
+        made |= gap_of(trial)
         made["best_epoch"] = trial.result.details.get("best_epoch")
     return made
+
+
+def gap_of(trial: Trial) -> Row:
+    """The masking gap with its interval, and whether it is flagged; {} where it is not known."""
+    if not trial.result or not trial.result.gap:
+        return {}
+    gap = trial.result.gap
+    return dict(zip(_GAP, (gap["gap"], *gap["interval"], gap["flagged"]), strict=True))
 
 
 def hypervolumes(view: View) -> list[float]:
@@ -86,7 +102,7 @@ def write(path: Path, text: str) -> None:
 
 
 def _column(knob: str) -> str:
-    return f"knob_{knob}" if knob in {*_BEFORE, *_VALUES, *_AFTER} else knob
+    return f"knob_{knob}" if knob in {*_BEFORE, *_VALUES, *_GAP, *_AFTER} else knob
 
 
 def _csv(names: list[str], content: Iterable[Mapping[str, Any]]) -> str:

@@ -17,7 +17,19 @@ from typing import Any
 import torch
 
 import spaces
-from adv import Best, Data, Recipe, Score, Split, Watched, build, evaluate, train, watch
+from adv import (
+    Best,
+    Data,
+    Recipe,
+    Score,
+    Split,
+    Watched,
+    build,
+    evaluate,
+    masking_gap,
+    train,
+    watch,
+)
 from adv.checkpoint import (
     default_device,
     load_weights,
@@ -127,14 +139,27 @@ class Training:
             "last": _objectives(last),
             "parameters": sum(p.numel() for p in net.parameters()),
             "weights": f"trials/{folder.name}/{BEST}",
-            "evaluate_seconds": time.perf_counter() - began,
         }
+        if self.scale.gap_images:
+            details["masking_gap"] = self._gap(net, split, best)
+        details["evaluate_seconds"] = time.perf_counter() - began
         intervals = {
             "natural_accuracy": best.natural_interval,
             "attacked_score": best.attacked_interval,
         }
         result = Result(_objectives(best), intervals, details)
         return Values(last_epoch, last_epoch, 0.0, {}, result)
+
+    def _gap(self, net: torch.nn.Module, split: Split, score: Score) -> dict[str, Any]:
+        """How much of the score a stronger attack takes back; `net` is the one that was kept."""
+        some = split.head(self.scale.gap_images)
+        gap = masking_gap(net, some, self.scale.battery(), score=score)
+        return {
+            **asdict(gap),
+            "interval": list(gap.interval),
+            "gap": gap.gap,
+            "flagged": gap.flagged,
+        }
 
 
 def _objectives(score: Score) -> dict[str, float]:

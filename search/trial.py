@@ -21,7 +21,7 @@ class Result:
     `objectives` holds a value for each of `spaces.OBJECTIVES`, larger is better: the natural
     accuracy in [0, 1] and the aggregated attacked score in percent points. `intervals` holds the
     95 % interval of each. `details` is plain data beside them (robustness curve, per-image table,
-    best epoch, last-epoch values, path of the weights).
+    best epoch, last-epoch values, masking gap, path of the weights).
     """
 
     objectives: Mapping[str, float]
@@ -33,6 +33,11 @@ class Result:
             value = self.objectives.get(name)
             if value is None or not math.isfinite(value):
                 raise ValueError(f"{name} is {value}, not a finite number")
+
+    @property
+    def gap(self) -> Mapping[str, Any]:
+        """The masking gap: `gap` and `interval` in [0, 1], `flagged`; {} where it is not known."""
+        return self.details.get("masking_gap", {})
 
     @property
     def point(self) -> tuple[float, float]:

@@ -31,6 +31,7 @@ class Scale:
       votes: draws of a random net that judge an image.
       cpus: cores of a trial.
       gpus: GPUs of a trial, fractions allowed.
+      gap_images: of `images`, the first so many measure a trial's masking gap; 0 for none.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scale:
     votes: int
     cpus: float
     gpus: float
+    gap_images: int = 50
 
     def apply(self, recipe: Recipe) -> Recipe:
         """The recipe at this scale."""
@@ -83,6 +85,7 @@ LAPTOP = Scale(
     votes=12,
     cpus=1,
     gpus=0,
+    gap_images=50,
 )
 
 FULL = Scale(
@@ -101,6 +104,7 @@ FULL = Scale(
     votes=20,
     cpus=1,
     gpus=0.25,
+    gap_images=256,
 )
 
 SCALES: Mapping[str, Scale] = {"laptop": LAPTOP, "full": FULL}

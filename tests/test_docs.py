@@ -57,6 +57,7 @@ def test_the_scales_in_the_docs_are_the_real_ones():
         f"| data | {laptop.data} | {full.data} |",
         f"| trials, epochs | {laptop.trials}, {laptop.epochs} | {full.trials}, {full.epochs} |",
         f"| images that score a trial | {laptop.images} | {full.images:,} |",
+        f"| of these, for the masking gap | {laptop.gap_images} | {full.gap_images} |",
     ]
     for row in rows:
         assert row in text

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adv import RSE, BaseNet, Recipe, Score, build, save
+from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
 from adv.__main__ import run
 from adv.display import show
@@ -464,3 +464,28 @@ def test_ctrl_c_while_training(tmp_path):
     assert running.returncode == 130
     assert err.strip() == "adv: interrupted"
     assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, checkpoint):
+    """What is found is tested elsewhere: here two findings, one of them bad."""
+    good = Finding("good", 0.0, 0.1, (0.0, 0.05), "%", "reason one", "Saw one.", "Means one.")
+    bad = Finding("bad", 0.3, 0.1, (0.2, 0.4), "points", "reason two", "Saw two.", "Means two.")
+    found, asked = [good, bad], []
+    monkeypatch.setattr(
+        "adv.audit_table.audit", lambda *given, **more: asked.append((given, more)) or tuple(found)
+    )
+    code, out, _ = adv("audit", checkpoint, "--steps", 7, "--draws", 2)
+    assert code == 1
+    assert re.search(r"good +0\.0 % +0\.0 to 5\.0 +10\.0 % +passed", out)
+    assert re.search(r"bad +30\.0 points +20\.0 to 40\.0 +10\.0 points +FAILED", out)
+    assert "Saw two. Means two." in out and "reason two" in out and "Saw one." not in out
+    assert "Do not trust this score: 1 of 2 checks failed: bad (30.0 points). Means two." in out
+    (_, part, battery), more = asked[0]
+    assert (len(part), more) == (256, {"eps": 8 / 255})
+    assert battery == Battery((("pgd7", PGD(Linf(8 / 255), 7)),), draws=2)
+    found.remove(bad)
+    code, out, _ = adv("audit", checkpoint, "--battery", "report", "--images", 9, "--explain")
+    assert code == 0 and "Saw one." in out and "all 1 checks passed" in out
+    assert len(asked[1][0][1]) == 9 and len(asked[1][0][2].attacks) == 6
+    code, _, err = adv("audit", checkpoint, "--battery", "repotr")
+    assert code == 2 and "did you mean 'report'" in err

@@ -106,6 +106,19 @@ def test_it_says_what_the_numbers_are(tmp_path):
         assert words in text
 
 
+def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
+    view = build(16, 3)
+    first, second, *_ = (trial.result.details for trial in view.front())
+    text = page(view, tmp_path)
+    assert text.count("2.0 <span class='pm'>[1.0, 4.0]</span></td>") == len(view.front())
+    first["masking_gap"] |= {"gap": 0.12, "interval": [0.05, 0.2], "flagged": True}
+    del second["masking_gap"]
+    text = page(view, tmp_path)
+    flagged = "12.0 <span class='pm'>[5.0, 20.0]</span> <b class='flag'>flagged</b>"
+    assert text.count(flagged) == 1 and "Masking gap 12.0 (flagged)" in text
+    assert text.count("<td>–</td>") >= 1 and text.count("Masking gap (points)") == 1
+
+
 def test_nothing_is_loaded_from_outside(tmp_path):
     view = build(6, 1)
     text = page(view, tmp_path)

@@ -33,6 +33,7 @@ def test_the_columns_are_in_the_promised_order(tmp_path):
             "trial", "state", "seed", *KNOBS,
             "natural_accuracy", "natural_accuracy_low", "natural_accuracy_high",
             "attacked_score", "attacked_score_low", "attacked_score_high",
+            "masking_gap", "masking_gap_low", "masking_gap_high", "flagged",
             "epochs", "best_epoch", "overfitted", "seconds", "reason",
         ]  # fmt: skip
 
@@ -51,6 +52,8 @@ def test_values_are_those_of_the_ledger(tmp_path):
             assert row["natural_accuracy"] == row["attacked_score_low"] == row["best_epoch"] == ""
         else:
             assert float(row["natural_accuracy"]) == trial.result.objectives["natural_accuracy"]
+            assert float(row["masking_gap"]) == trial.result.details["masking_gap"]["gap"]
+            assert row["flagged"] == str(trial.number == 2)
             low, high = trial.result.intervals["attacked_score"]
             assert (float(row["attacked_score_low"]), float(row["attacked_score_high"])) == (
                 low,

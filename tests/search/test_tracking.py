@@ -49,6 +49,8 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
         if trial.result:
             assert summary["on_front"] == (number in best)
             assert summary["attacked_score"] == trial.result.objectives["attacked_score"]
+            assert summary["masking_gap"] == trial.result.details["masking_gap"]["gap"]
+            assert summary["flagged"] == (number == 2)
             assert summary["natural_accuracy_low"] == trial.result.intervals["natural_accuracy"][0]
         else:
             assert summary["reason"] == trial.reason

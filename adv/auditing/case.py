@@ -1,0 +1,189 @@
+"""A net under audit, with the evaluation that is doubted, and how it is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from adv.attacks import PGD, Attack, Ball, Linf, Worst
+from adv.battery import Battery
+from adv.data import Split
+from adv.evaluation import evaluate
+from adv.randomness import is_random
+from adv.score import Score
+from adv.votes import Votes
+
+DRAWS, VOTES = 5, 20  # of a random net, at least, in the audit's own attacks and verdicts
+
+
+@dataclass(frozen=True)
+class Together(Attack):
+    """Several attacks that are judged once: each meets what still stands against the attacked net.
+
+    `evaluate` judges the members of `Worst` one by one. A random net would then be asked several
+    times, and an image that is a matter of luck counts as fooled if it loses one of them.
+    """
+
+    attacks: tuple[Attack, ...]
+    ball: Ball = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ball", self.attacks[0].ball)
+
+    def __call__(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        return Worst(self.attacks)(model, x, y, generator=generator)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A net, the images, and the battery whose verdict is doubted, reduced to one ball.
+
+    `split` lies on the net's device.
+    """
+
+    model: nn.Module
+    split: Split
+    battery: Battery
+    batch: int | None = None
+    score: Score | None = None
+
+    @property
+    def n(self) -> int:
+        """How many images there are."""
+        return len(self.split)
+
+    @property
+    def ball(self) -> Ball:
+        """The ball of every attack of the battery."""
+        return self.battery.attacks[0][1].ball
+
+    @cached_property
+    def random(self) -> bool:
+        """Whether the net declares itself random."""
+        return is_random(self.model)
+
+    @cached_property
+    def claim(self) -> Score:
+        """What the doubted evaluation says."""
+        if self.score is not None:
+            return self.score
+        return evaluate(self.model, self.split, self.battery, batch=self.batch)
+
+    @cached_property
+    def natural(self) -> Tensor:
+        """[n]: right without an attack."""
+        return self.claim.ok[0]
+
+    @cached_property
+    def standing(self) -> Tensor:
+        """[n]: right under every attack of the battery."""
+        return self.claim.ok.all(0)
+
+    @property
+    def steps(self) -> int:
+        """Of the audit's own attacks; a random net's gradients cost several draws."""
+        return 10 if self.random else 20
+
+    @cached_property
+    def white(self) -> PGD:
+        """The audit's own plain attack."""
+        return PGD(self.ball, self.steps, pace=5 / self.steps)
+
+    @cached_property
+    def plain(self) -> Tensor:
+        """[n]: right under `white`."""
+        return self.right(self.white)
+
+    def right(
+        self,
+        attack: Attack | Sequence[Attack],
+        among: Tensor | None = None,
+        *,
+        again: int = 0,
+        draws: int = 0,
+    ) -> Tensor:
+        """[n] booleans: which images are right under an attack, of those in `among` [n].
+
+        By default all images that are right without one. Of several attacks a deterministic net
+        must stand all; a random net is judged once, at the strongest point. `again` counts
+        repetitions, each from starts and draws of its own; `draws` is
+        how many a gradient takes, if more than the battery's and `DRAWS`.
+        """
+        among = self.natural if among is None else among
+        right = torch.zeros(self.n, dtype=torch.bool)
+        if not among.any():
+            return right
+        attacks = (attack,) if isinstance(attack, Attack) else tuple(attack)
+        if self.random and len(attacks) > 1:
+            attacks = (Together(attacks),)
+        ids = torch.nonzero(among).flatten().to(self.split.labels.device)
+        some = Split(self.split.images[ids], self.split.labels[ids])
+        battery = Battery(
+            tuple((f"{i}", attack) for i, attack in enumerate(attacks)),
+            draws=max(self.battery.draws, DRAWS, draws),
+            votes=max(self.battery.votes, VOTES),
+            seed=self.battery.seed + 7919 * again,
+        )
+        right[among] = evaluate(self.model, some, battery, batch=self.batch).ok.all(0)
+        return right
+
+    def target(self, draws: int) -> nn.Module:
+        """What an attack meets: a random net through so many draws."""
+        return Votes(self.model, draws) if self.random else self.model
+
+    def pixels(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Images in [0, 1] and labels of the given indices."""
+        ids = ids.to(self.split.labels.device)
+        x = self.split.images[ids].float() / 255
+        return x.contiguous(memory_format=torch.channels_last), self.split.labels[ids]
+
+    def batches(self, among: Tensor) -> Sequence[Tensor]:
+        """The indices of the images in `among` [n], by batches."""
+        size = self.batch or (64 if self.split.labels.device.type == "cpu" else 512)
+        ids = torch.nonzero(among).flatten()
+        return ids.split(size) if len(ids) else ()
+
+
+def case(
+    model: nn.Module,
+    split: Split,
+    battery: Battery | None,
+    eps: float,
+    batch: int | None = None,
+    score: Score | None = None,
+) -> Case:
+    """The case of a battery at that of its radii which is nearest to `eps`.
+
+    Raises:
+      ValueError: there is no image, the battery attacks at radius 0 only, or the score is not
+        its own.
+    """
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    if len(split) == 0:
+        raise ValueError("there is no image to audit with")
+    battery = battery or Battery((("pgd20", PGD(Linf(eps), 20)),))
+    names = [name for name, _ in battery.attacks]
+    if score is not None and (list(score.names) != names or score.images < len(split)):
+        raise ValueError("the score is of another battery, or of fewer images")
+    kept = _at_one_ball(battery, eps)
+    if score is not None:
+        rows = score.ok[[0, *(1 + i for i in kept)], : len(split)]
+        score = replace(score, names=tuple(names[i] for i in kept),
+                        eps=tuple(score.eps[i] for i in kept), ok=rows)  # fmt: skip
+    battery = replace(battery, attacks=tuple(battery.attacks[i] for i in kept))
+    return Case(model, split.to(device), battery, batch, score)
+
+
+def _at_one_ball(battery: Battery, eps: float) -> list[int]:
+    """The indices of a battery's attacks over the ball whose radius is nearest to `eps`."""
+    balls = [attack.ball for _, attack in battery.attacks if attack.ball.eps > 0]
+    if not balls:
+        raise ValueError("the battery attacks at radius 0 only: there is nothing to audit")
+    ball = min(balls, key=lambda ball: abs(ball.eps - eps))
+    return [i for i, (_, attack) in enumerate(battery.attacks) if attack.ball == ball]
