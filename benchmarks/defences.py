@@ -207,7 +207,7 @@ def _autoattack(net: nn.Module, test: Split) -> dict[str, Any]:
 
 
 def _audit(net: nn.Module, test: Split) -> dict[str, Any]:
-    findings = adv.audit(net, test.head(256))
+    findings = adv.audit(net, test.head(256), eps=BALL.eps)
     doubts = [finding.name for finding in findings if not finding.passed]
     return {"cell": ", ".join(doubts) or "no doubt", "findings": [repr(f) for f in findings]}
 
