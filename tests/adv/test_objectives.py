@@ -17,6 +17,7 @@ from adv import (
     MART,
     NFGSM,
     PGD,
+    PNI,
     RSE,
     SGD,
     TRADES,
@@ -26,9 +27,13 @@ from adv import (
     Lesson,
     Linf,
     Madry,
+    MCDropout,
     Mixed,
     Paired,
+    Projection,
     Recipe,
+    SpectralNorm,
+    TestNoise,
     build,
     load,
     train,
@@ -499,3 +504,54 @@ def test_going_on_is_never_having_stopped(digits, objective):
     states = [epoch.state() for epoch in train(recipe, split, classes=10, seed=2)]
     (again,) = train(recipe, split, classes=10, seed=2, state=through_a_file(states[0]))
     assert same(again.state(), states[1]) and not same(states[0]["net"], states[1]["net"])
+
+
+DEFENCES = {
+    "pni": PNI(granularity="element"),
+    "dropout": MCDropout(),
+    "noise": TestNoise(0.1),
+    "spectral": SpectralNorm(),
+    "lipschitz": SpectralNorm("convolution"),
+    "projection": Projection(20, learnable=True),
+}
+
+
+@pytest.mark.parametrize("defence", DEFENCES.values(), ids=DEFENCES)
+def test_every_defence_trains_with_everything_on(digits, defence):
+    """AWP over TRADES, an average, clipping and smoothing: it goes on bit for bit."""
+    recipe = Recipe(
+        net=Normed(dropout=0.3),
+        defences=(defence,),
+        optimizer=SGD(lr=0.01),
+        curriculum=Curriculum(eps=EPS, kind="n-fgsm"),
+        objective=AWP(TRADES()),
+        epochs=2,
+        batch=16,
+        smoothing=0.1,
+        ema=0.9,
+        clip=1.0,
+    )
+    split, random = digits.train.head(32), torch.get_rng_state()
+    states = [epoch.state() for epoch in train(recipe, split, classes=10, seed=2)]
+    (again,) = train(recipe, split, classes=10, seed=2, state=through_a_file(states[0]))
+    assert same(again.state(), states[1]) and torch.equal(torch.get_rng_state(), random)
+    assert all(v.isfinite().all() for v in again.net.state_dict().values())
+
+
+def test_awp_moves_no_noise_scale_of_pni(problem):
+    """Alpha is no weight: where it has four dimensions it is neither moved nor decayed."""
+    _, batch = problem
+    net = build(Recipe(net=Normed(), defences=(PNI(granularity="element"),)), 10, 0)
+    alphas = {name for name, _ in net.named_parameters() if name.endswith("alpha")}
+    spared = {id(weight) for weight in grouped(net)[1]["params"]}
+    assert alphas and spared == {id(dict(net.named_parameters())[name]) for name in alphas}
+    seen = []
+
+    class Spy(Madry):
+        def outcome(self, net, batch, adv):
+            seen.append(copy.deepcopy(dict(net.named_parameters())))
+            return super().outcome(net, batch, adv)
+
+    AWP(Spy())(net, batch)
+    moved = {name for name in seen[0] if not torch.equal(seen[0][name], seen[1][name])}
+    assert moved == {n for n, w in seen[0].items() if w.dim() > 1 and n not in alphas}
