@@ -23,7 +23,7 @@ from adv.randomness import drawing, is_random, part
 from adv.score import Score
 from adv.votes import Votes
 
-BLOCK = 2048  # images whose starts are drawn at a time: ten thousand at once would take gigabytes
+BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
 
 
 def evaluate(

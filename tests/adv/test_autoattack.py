@@ -196,6 +196,25 @@ def test_starts_are_drawn_for_a_block_at_a_time(monkeypatch):
     assert sizes == [16, 16, 8]
 
 
+def test_blocks_have_starts_of_their_own(monkeypatch):
+    from adv import evaluation
+
+    begun = []
+
+    class Watched(APGD):
+        def start(self, x, y, generator):
+            state = super().start(x, y, generator)
+            begun.append(state.adv - x)
+            return state
+
+    net, split = problem(6, n=8)
+    twice = Split(split.images.repeat(2, 1, 1, 1), split.labels.repeat(2))
+    monkeypatch.setattr(evaluation, "BLOCK", 8)
+    evaluate(net, twice, Battery((("a", Watched(BALL, steps=1)),)))
+    first, second = begun
+    assert (first != second).float().mean() > 0.9
+
+
 # --- torchattacks as the oracle ---
 
 
