@@ -565,6 +565,39 @@ def test_transfer_equals_what_holds_the_same_net():
     assert torch.equal(*(a(net, *crooked(4)[1:], generator=seeded()) for a in (one, twin)))
 
 
+# --- in an evaluation ---
+
+
+@pytest.mark.parametrize("attack", [Square(Linf(0.05), 40), NES(Linf(0.08), 300, 50)], ids=repr)
+def test_an_evaluation_finds_the_same_in_batches_of_any_size(attack):
+    net, x, _ = crooked()
+    images = (255 * x).round().to(torch.uint8)
+    split = Split(images, net(images.float() / 255).argmax(1))
+    battery = Battery((("black box", attack),))
+    small, whole = (evaluate(net, split, battery, batch=batch) for batch in (7, 64))
+    assert torch.equal(small.ok, whole.ok)
+    assert 0.1 < whole.mean < 0.9
+    x, y = images.float() / 255, split.labels
+    alone = hunt(attack, net, x, y, generator=seeded(battery.seed))
+    assert alone.accuracy(math.inf) == pytest.approx(whole.mean, abs=0.2)  # other luck
+
+
+@pytest.mark.parametrize("attack", [Square(Linf(0.3), 12), NES(Linf(0.3), 33, 10)], ids=repr)
+def test_an_evaluation_asks_a_random_net_to_the_end(attack):
+    """It is attacked through `Votes` and judged once, so that no lucky draw counts."""
+
+    net = RSE(0.1, 0.1)(BaseNet()(10)).eval()
+    seen = []
+    net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    images = torch.randint(0, 256, (4, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    labels = Votes(net, 50)(images.float() / 255).argmax(1)
+    seen.clear()
+    score = evaluate(net, Split(images, labels), Battery((("a", attack),), draws=2, votes=20))
+    right = int(score.ok[0].sum())
+    queries = attack.steps * getattr(attack, "price", 1)
+    assert sum(seen) == 20 * 4 + right * (2 * queries + 20) and score.votes == 20
+
+
 # --- hunts ---
 
 
