@@ -1,10 +1,12 @@
 """What all tests share: a Ray that a test starts takes no settings from the user."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other; torch reads it once
 
 
 @pytest.fixture(autouse=True, scope="session")

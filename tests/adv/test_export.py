@@ -196,7 +196,7 @@ def test_the_script_meets_the_very_net(met, images, name):
 @pytest.mark.slow
 def test_a_large_net_is_the_same_again(tmp_path, images):
     """`export` itself compares; this asks that it wrote."""
-    net, recipe = moved(ResNet18("gelu"), (PNI(), Projection(200)))
+    net, recipe = moved(ResNet18("gelu"), (PNI(), Projection(50)))
     save(tmp_path / "net.safetensors", net, recipe, classes=CLASSES)
     export(restore(tmp_path / "net.safetensors"), tmp_path / "out")
     assert files(tmp_path / "out")[:2] == ["README.txt", "model.py"]
