@@ -49,7 +49,7 @@ class Scale:
     votes: int
     cpus: float
     gpus: float
-    gap_images: int = 50
+    gap_images: int = 40
 
     def apply(self, recipe: Recipe) -> Recipe:
         """The recipe at this scale."""
@@ -85,7 +85,7 @@ LAPTOP = Scale(
     votes=12,
     cpus=1,
     gpus=0,
-    gap_images=50,
+    gap_images=40,
 )
 
 FULL = Scale(

@@ -238,6 +238,9 @@ def test_a_search_on_an_image_folder_leaves_a_whole_run_folder(tmp_path, images)
     table = rows(folder / "trials.csv")
     assert [list(row)[:5] for row in table[:1]] == [["trial", "state", "seed", "sigma", "lr"]]
     assert {row["state"] for row in table} == {"finished"}
+    for row in table:
+        low, gap, high = (float(row[f"masking_gap{end}"]) for end in ("_low", "", "_high"))
+        assert low <= gap <= high and row["flagged"] == str(low > 0.04)
     members = rows(folder / "front.csv")
     assert list(members[0]) == list(table[0]) and len(members) >= 1
     study = json.loads((folder / "study.json").read_text())

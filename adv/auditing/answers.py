@@ -19,6 +19,7 @@ from adv.modes import frozen
 from adv.randomness import Dropout, drawing
 
 ASKED = 64  # images that these checks ask about
+UNITS = 16  # of a layer, from which on dead ones are counted
 ROUNDING = 1e-3
 _ROUNDING_REASON = (
     "sums in another order differ by a hundredth of this, even in half precision by about as much"
@@ -116,12 +117,16 @@ def _alone(case: Case, x: Tensor, first: Tensor) -> Finding:
 
 
 def _dead_units(case: Case, x: Tensor) -> Finding:
-    """The largest share of one layer's ReLU units (channels) that are 0 on every image."""
+    """The largest share of one layer's ReLU units (channels) that are 0 on every image.
+
+    A layer of a few units, such as a squeeze-excitation's, may be dead by chance and do no harm.
+    """
     alive: dict[nn.Module, Tensor] = {}
 
     def look(module: nn.Module, _: Any, out: Tensor) -> None:
         lit = (out > 0).flatten(2).any(2) if out.dim() > 2 else out > 0
-        alive[module] = lit.any(0) | alive.get(module, torch.zeros_like(lit[0]))
+        if lit.shape[1] >= UNITS:
+            alive[module] = lit.any(0) | alive.get(module, torch.zeros_like(lit[0]))
 
     relus = [module for module in case.model.modules() if isinstance(module, nn.ReLU)]
     hooks = [module.register_forward_hook(look) for module in relus]
@@ -134,7 +139,7 @@ def _dead_units(case: Case, x: Tensor) -> Finding:
     found = max((float((~lit).double().mean()) for lit in alive.values()), default=0.0)
     return Finding(
         "dead units", found, 0.9, exact(found), "%",
-        "well-trained layers have up to a half of them; with a tenth left hardly a path remains",
+        "honest layers were seen with two thirds of them; with a tenth left hardly a path remains",
         f"In the worst layer {_percent(found)} of the ReLU units give 0 on every image.",
         "Nearly all units of a layer are dead: they pass neither an image nor a slope, so the "
         "attack gets nothing through, and the net hardly sees its input.",

@@ -13,6 +13,7 @@ from adv.attacks import PGD, Attack, Ball, Linf, Worst
 from adv.battery import Battery
 from adv.data import Split
 from adv.evaluation import evaluate
+from adv.modes import frozen
 from adv.randomness import is_random
 from adv.score import Score
 from adv.votes import Votes
@@ -67,6 +68,12 @@ class Case:
     def random(self) -> bool:
         """Whether the net declares itself random."""
         return is_random(self.model)
+
+    @cached_property
+    def classes(self) -> int:
+        """How many the net tells apart."""
+        with frozen(self.model), torch.no_grad():
+            return int(self.model(self.pixels(torch.arange(1))[0]).shape[1])
 
     @cached_property
     def claim(self) -> Score:

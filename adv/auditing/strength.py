@@ -142,14 +142,16 @@ def _large_radius(case: Case) -> Finding:
 
 
 def _losses(case: Case) -> Finding:
-    margin = case.right(replace(case.white, loss="margin"))
-    found, interval = difference(case.plain, margin)
+    few = case.classes < 3
+    other = case.right(replace(case.white, loss="margin" if few else "dlr"))
+    found, interval = difference(case.plain, other)
+    what = "the margin" if few else "DLR, a ratio of differences,"
     return Finding(
-        "cross-entropy against margin", found, 0.03, interval, "points",
+        "cross-entropy against DLR", found, 0.03, interval, "points",
         "on honest nets PGD by cross-entropy overstates by up to three points",
-        f"By cross-entropy {_pc(case.plain)} stand, by the margin of the logits {_pc(margin)}.",
-        "The scale of the logits hides the slope of the cross-entropy: an attack by the margin, "
-        "which no scale changes, finds what it misses.",
+        f"By cross-entropy {_pc(case.plain)} stand, by {what} of the logits {_pc(other)}.",
+        "The scale of the logits hides the slope of the cross-entropy: a loss that no scale "
+        "changes finds what it misses.",
     )  # fmt: skip
 
 
@@ -212,11 +214,13 @@ def _steps(attack: Attack) -> int:
 
 
 def _twice(attack: Attack) -> Attack:
-    """The attack with twice its steps; those that count none stay as they are."""
+    """The attack with twice its steps; or queries; those that count none stay as they are."""
     if isinstance(attack, Worst | Together):
         return Worst(tuple(_twice(member) for member in attack.attacks))
     names = {field.name for field in fields(attack) if field.init}  # type: ignore[arg-type]
-    changed: dict[str, Any] = {"steps": 2 * _steps(attack)} if "steps" in names else {}
+    changed: dict[str, Any] = {
+        name: 2 * getattr(attack, name) for name in ("steps", "queries") if name in names
+    }
     return replace(attack, **changed)  # type: ignore[type-var]
 
 

@@ -37,6 +37,7 @@ def traces(model: nn.Module) -> Traces:
         flags,
         {
             "torch's global generator": torch.get_rng_state(),
+            "torch's generators on the GPUs": _gpu_states(),
             "numpy's global generator": _numpy_state(),
             "python's global generator": random.getstate(),
         },
@@ -75,8 +76,10 @@ def untouched(model: nn.Module) -> Iterator[Traces]:
                     named[name].copy_(tensor)
         for name, module in model.named_modules():
             module.training = before.flags.get(name, (module.training,))[0]
-        torch_state, numpy_state, python_state = before.generators.values()
+        torch_state, gpu_states, numpy_state, python_state = before.generators.values()
         torch.set_rng_state(torch_state)
+        if gpu_states:
+            torch.cuda.set_rng_state_all(list(gpu_states))
         np.random.set_state(numpy_state)
         random.setstate(python_state)
 
@@ -88,7 +91,14 @@ def _equal(one: Tensor, other: Tensor | None) -> bool:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, tuple) and one and isinstance(one[0], Tensor):
+        return all(map(torch.equal, one, other))
     return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
+
+
+def _gpu_states() -> tuple[Tensor, ...]:
+    """Of all GPUs, if this process uses any."""
+    return tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()
 
 
 def _numpy_state() -> tuple[Any, ...]:

@@ -19,7 +19,8 @@ from adv.cli.source import COUNT, EPS, NORM, Source, judged
     default="pgd",
     show_default=True,
     metavar="pgd|report|quick|autoattack|rand",
-    help="The evaluation to doubt. pgd: at one radius; the others as in `evaluate`.",
+    help="The evaluation to doubt. pgd: at one radius; the others as in `evaluate`, of which "
+    "autoattack and rand take many times as long.",
 )
 @click.option("--norm", metavar=NORM, help="Of pgd, autoattack and rand. Default: linf.")
 @click.option("--eps", type=click.FloatRange(min=0, min_open=True), help=EPS)
