@@ -114,7 +114,7 @@ def test_looking_changes_nothing(digits, monkeypatch):
 def test_fgsm_overfits_on_digits_and_n_fgsm_and_pgd_do_not(digits, kind, overfits):
     """All 1000 digits, eps rising to 0.1; PGD-20 on 200 others is the judge."""
     recipe = Recipe(
-        net=BaseNet(),
+        net=BaseNet("gelu"),
         optimizer=AdamW(lr=4e-3),
         curriculum=Curriculum(eps=Ramp(0.0, 0.1, until=0.5), steps=3, kind=kind),
         objective=Madry(),
