@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from adv.auditing.case import Case
 from adv.auditing.finding import Finding, exact, share
+from adv.defences.spectral import Normed
 from adv.modes import frozen
 from adv.randomness import Dropout, drawing
 
@@ -24,7 +25,10 @@ ROUNDING = 1e-3
 _ROUNDING_REASON = (
     "sums in another order differ by a hundredth of this, even in half precision by about as much"
 )
-_BY_THE_FLAG = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, Dropout)
+_BY_THE_FLAG = (
+    *(nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, Dropout),
+    *(Normed, nn.utils.parametrizations._SpectralNorm),  # both take a step of power iteration
+)
 _BY_NAME = ("StochasticDepth", "DropPath")
 
 

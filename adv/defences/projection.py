@@ -20,7 +20,8 @@ class Projection(Defence):
 
     P [3072, rank] starts as the first principal directions of the training images, which training
     fits before its first epoch; until then it is a random orthonormal one. It takes the directions
-    outside its span from an attacker, no others: a white-box gradient goes through it.
+    outside its span from an attacker, no others: a white-box gradient goes through it. With fewer
+    than `rank` + 1 images, what they do not span stays random.
 
     Args:
       rank: in [1, 3072].
@@ -76,9 +77,13 @@ class LowRank(nn.Module):
         if not self.fitted:
             self.mean.copy_(mean_image(images))
             return
-        mean, basis = principal(images, self.basis.shape[1])
+        rank = self.basis.shape[1]
+        mean, basis = principal(images, min(rank, len(images) - 1))
         with torch.no_grad():
             self.mean.copy_(mean)
+            if basis.shape[1] < rank:  # all that so few images span, and what is random beside it
+                wide = torch.cat([basis, self.basis.to(basis)], 1)
+                basis = torch.linalg.qr(wide)[0][:, :rank]
             self.basis.copy_(basis)
 
     def extra_repr(self) -> str:

@@ -315,6 +315,17 @@ def test_declared_noise_has_to_come_from_the_stream(digits):
     assert "the same answer twice" in asked(Claimed(untrained(), noise), digits)
 
 
+@pytest.mark.parametrize("kind", ["kernel", "torch"])
+def test_spectral_norms_may_move_in_training(kind, digits):
+    net = untrained() if kind == "torch" else untrained(SpectralNorm(kind))
+    if kind == "torch":
+        for layer in [m for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)]:
+            nn.utils.parametrizations.spectral_norm(layer)
+    before = copy.deepcopy(net.state_dict())
+    assert asked(net, digits) == set()
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
+
+
 def test_dead_units_are_counted_by_layer(digits):
     assert asked(dead(untrained()), digits) == {"dead units"}
 

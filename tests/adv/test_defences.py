@@ -490,10 +490,16 @@ def test_a_projection_is_one():
     assert torch.allclose(whole(pixels), pixels, atol=1e-5)
 
 
-def test_fitting_says_what_is_missing_and_a_random_projection_keeps_its_directions():
-    layer = LowRank(96, learnable=True, fitted=True)
-    with pytest.raises(ValueError, match="96 images give at most 95 directions, not 96"):
-        layer.fit(DATA.images)
+def test_a_rank_beyond_the_images_keeps_random_directions_beside_theirs():
+    layer = LowRank(200, learnable=True, fitted=True)
+    layer.fit(DATA.images)
+    basis = layer.basis.detach()
+    assert torch.allclose(basis.T @ basis, torch.eye(200), atol=1e-4)
+    pixels = DATA.images.float() / 255
+    assert torch.allclose(layer(pixels).detach(), pixels, atol=1e-4)
+
+
+def test_a_random_projection_keeps_its_directions():
     kept = LowRank(5, learnable=True, fitted=False)
     before = kept.basis.detach().clone()
     kept.fit(DATA.images)

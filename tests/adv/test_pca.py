@@ -57,6 +57,11 @@ def test_it_is_what_a_plain_svd_gives(shape):
     assert torch.allclose((basis.T @ best).abs(), torch.eye(rank, dtype=torch.float64), atol=1e-6)
 
 
+def test_few_images_have_few_directions():
+    with pytest.raises(ValueError, match="96 images give at most 95 directions, not 96"):
+        principal(torch.rand(96, 3, 8, 8), 96)
+
+
 def test_images_that_do_not_differ():
     with pytest.raises(ValueError, match="the images do not differ"):
         effective_rank(torch.full((10, 3, 2, 2), 77, dtype=torch.uint8))
