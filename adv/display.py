@@ -72,7 +72,8 @@ def show_certificates(found: Certificates, subject: Subject, trained: float | No
     table = Table(box=None)
     for column in ("l2 radius", "certified accuracy", "interval"):
         table.add_column(column, justify="right")
-    for radius, share, low, high in found.curve([found.sigma * k / 2 for k in range(8)]):
+    radii = [r for k in range(9) if (r := found.sigma * k / 2) <= found.largest]
+    for radius, share, low, high in found.curve(radii):
         between = f"{100 * low:.1f} to {100 * high:.1f}"
         table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", between)
     console.print(table)
