@@ -23,7 +23,7 @@ class Average:
     After the update counted t from 0, w_twin = d w_twin + (1 - d) w with d = min(tau, (1 + t) /
     (10 + t)): the untrained net is soon forgotten. Buffers are copied, but for the running
     statistics of BatchNorm. Those of the net belong to other weights, so the twin takes its own: it
-    sees the last batches of each epoch as the net did, attacked images too, and keeps their mean.
+    sees the last batches of each epoch as the net did, attacked images too, and averages over them.
 
     Args:
       net: on its device; left alone.
@@ -55,7 +55,7 @@ class Average:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.train()
-            norm.momentum = 1 / (n + 1)  # None would do, and wait for the GPU
+            norm.momentum = max(0.1, 1 / (n + 1))  # a plain mean holds on to old weights
         with drawing(self.net, self.seed + self.updates), muted(self.net, every=False):
             at(self.net)
         for norm, momentum in zip(norms, momenta, strict=True):
