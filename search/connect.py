@@ -97,7 +97,8 @@ def _start() -> None:
             log_to_driver=False,
             logging_level=logging.CRITICAL,
         )
-    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # a slow start is a bare Exception to Ray
+        disconnect()
         raise ClusterError(f"Ray does not start here: {one_line(error)}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

@@ -125,6 +125,9 @@ def test_fgsm_overfits_on_digits_and_n_fgsm_and_pgd_do_not(digits, kind, overfit
     flags = [e.metrics.get("catastrophic_overfitting", 0.0) for e in epochs]
     battery = Battery((("pgd", PGD(BALL, steps=20)),))
     score = evaluate(epochs[-1].net, digits.validation.head(200), battery)
+    # Asked the same question, all three kinds answer it, PGD's as well, which training never asks.
+    found = figures(epochs[-1].net, digits.train.head(100), FGSM(BALL), seed=0)
+    assert found["catastrophic_overfitting"] == overfits
     if overfits:
         assert flags[-4:] == [1.0] * 4 and score.mean < 0.1 and score.natural_accuracy > 0.8
         assert epochs[-1].metrics["attacked_accuracy"] > 0.6

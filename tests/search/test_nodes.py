@@ -35,6 +35,19 @@ def test_a_node_with_other_versions_is_named(monkeypatch):
         nodes.check_versions()
 
 
+def test_a_cluster_that_does_not_come_up_is_one_line(tmp_path, monkeypatch):
+    """Ray raises bare Exceptions: where a busy machine lets its start time out, for one."""
+
+    def init(**_):
+        raise Exception("a node\nThe current node timed out during startup.")
+
+    monkeypatch.setattr("search.connect.ray.init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    said = r"^Ray does not start here: The current node timed out during startup\.$"
+    with pytest.raises(cluster.ClusterError, match=said):
+        cluster.connect(None, project=tmp_path)
+
+
 def test_ray_client_is_refused(tmp_path):
     with pytest.raises(cluster.ClusterError, match="Ray Client"):
         cluster.connect("ray://head:10001", project=tmp_path)
