@@ -68,6 +68,7 @@ class Command(click.RichCommand):
 
 COUNT = click.IntRange(min=1)
 PLAN, SIZE, WHERE, RECORD = "What to search", "How much", "Where it runs", "What is kept"
+PROPOSE = "How it searches"
 
 
 @click.command(
@@ -104,6 +105,25 @@ PLAN, SIZE, WHERE, RECORD = "What to search", "How much", "Where it runs", "What
     type=click.IntRange(min=0, max=2**31),
     panel=SIZE,
     help="Of the whole search. Default: 0.",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["tpe", "nsga2", "gp", "random", "qmc"]),
+    panel=PROPOSE,
+    help="What proposes points after a spread-out start.",
+)
+@click.option(
+    "--stopper",
+    type=click.Choice(["moasha", "none"]),
+    panel=PROPOSE,
+    help="What stops trials early.",
+)
+@click.option(
+    "--audit",
+    type=click.FloatRange(min=0, max=1),
+    panel=PROPOSE,
+    help="Share of the trials to be stopped that run on, to show whether stopping is right. "
+    "Default: 0.1.",
 )
 @click.option(
     "--address", panel=WHERE, help="An existing Ray cluster, host:port. RAY_ADDRESS is honoured."

@@ -1,8 +1,9 @@
 """The same search on Ray Tune, on one node or many: the twin of `search.serial`.
 
 Tune starts, watches and ends the workers. What to try comes from the study and what happened goes
-there, through a thin Searcher and a thin Callback; Tune's own records go to a folder that is thrown
-away. A trial keeps its state in its own folder, so a trial that lost its worker goes on from there.
+there, through a thin Searcher, Scheduler and Callback; Tune's own records go to a folder that is
+thrown away. A trial keeps its state in its own folder, so one that lost its worker goes on from
+there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from search.quiet import tune
 from search.stop import Stop
 from search.study import Study
 from search.trial import Run
-from search.tuning import Feed, Watch
+from search.tuning import Feed, Judge, Watch
 from search.worker import shared_images, train
 
 __all__ = ["Cluster", "ClusterError", "Resources", "connect", "disconnect", "search"]
@@ -99,6 +100,7 @@ def search(study: Study, run: Run, stop: Stop, resources: Resources) -> None:
             tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=tune.TuneConfig(
                 search_alg=feed,
+                scheduler=Judge(study, feed, watch),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=lambda trial: trial.trial_id,

@@ -1,8 +1,9 @@
 """The ledger: an append-only file of events with one writer, the driver. All else is a view of it.
 
-One JSON object a line. The first is `study`; then `proposed`, `epoch`, `finished`, `failed`,
-`session` (a driver started) and `end` (it stopped, and why). A line cut off by a crash is dropped,
-and so is whatever follows it: nothing can follow it but a second crash.
+One JSON object a line. The first is `study`; then `proposed`, `epoch`, `rung` (what a half-trained
+net is worth, and whether it goes on), `finished`, `failed`, `stopped`, `relaxed` (the stopper
+became gentler, and why), `session` (a driver started) and `end` (it stopped, and why). A line cut
+off by a crash is dropped, and so is whatever follows it: nothing can follow it but a second crash.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from search.pareto import front
-from search.trial import Result, Trial, Values
+from search.trial import Decision, Key, Result, Rung, Trial, Values
 
 FORMAT = 1
 Event = Mapping[str, Any]
@@ -29,12 +30,18 @@ class LedgerError(ValueError):
 
 @dataclass
 class View:
-    """The study that a list of events describes."""
+    """The study that a list of events describes.
+
+    `rungs` lists under each rung the trials that have reached it, in that order. `relaxed` are the
+    events that made the stopper gentler.
+    """
 
     header: Mapping[str, Any] = field(default_factory=dict)
     trials: dict[int, Trial] = field(default_factory=dict)
     sessions: list[Mapping[str, Any]] = field(default_factory=list)
     elapsed: float = 0.0
+    rungs: dict[Key, list[int]] = field(default_factory=dict)
+    relaxed: list[Mapping[str, Any]] = field(default_factory=list)
 
     def apply(self, event: Event) -> None:
         """Take in one more event; repeated ones change nothing, the last word on an epoch wins."""
@@ -51,11 +58,24 @@ class View:
         elif kind == "epoch":
             values = Values(event["epoch"], event["epochs"], event["seconds"], event["metrics"])
             self.trials[event["trial"]].epochs[values.epoch] = values
+        elif kind == "rung":
+            self._rung(event)
+        elif kind == "relaxed":
+            self.relaxed.append(event)
         elif kind in {"finished", "failed", "stopped"}:
             self._end(event)
         if self.sessions and kind != "session":
             self.sessions[-1] = {**self.sessions[-1], "last": event["time"]}
             self.elapsed = sum(s.get("last", s["time"]) - s["time"] for s in self.sessions)
+
+    def _rung(self, event: Event) -> None:
+        names = ("epoch", "strength", "objectives", "sds", "table")
+        rung = Rung(*(event[name] for name in names))
+        trial = self.trials[event["trial"]]
+        if rung.key not in trial.rungs:
+            self.rungs.setdefault(rung.key, []).append(trial.number)
+        trial.rungs[rung.key] = rung
+        trial.decisions[rung.key] = Decision(event["action"], event["reason"])
 
     def _end(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
@@ -118,6 +138,29 @@ class Ledger:
     def close(self) -> None:
         """Let another driver have it."""
         self._file.close()
+
+
+class Draft:
+    """A ledger that nobody keeps, for simulations: as `Ledger`, but without a file.
+
+    `clock` gives the time of an event, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.path = Path(os.devnull)
+        self.view = View()
+        self.readers: list[Callable[[Event, View], None]] = []
+        self.clock = clock
+
+    def append(self, event: str, **content: Any) -> None:
+        """Fold one event into `view`, tell readers."""
+        record = {"event": event, "time": self.clock(), **content}
+        self.view.apply(record)
+        for reader in self.readers:
+            reader(record, self.view)
+
+    def close(self) -> None:
+        """There is nothing to let go."""
 
 
 def read(path: Path) -> View:

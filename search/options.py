@@ -20,6 +20,9 @@ class Options:
     epochs: int | None = None
     budget: float | None = None
     seed: int | None = None
+    sampler: str | None = None
+    stopper: str | None = None
+    audit: float | None = None
     address: str | None = None
     serial: bool = False
     concurrent: int | None = None

@@ -19,7 +19,7 @@ import spaces
 from adv import Recipe, datasets, size_of
 from search.live import clock
 from search.options import Options
-from search.study import start_points
+from search.sampler import start_points
 from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -47,6 +47,9 @@ class Plan:
     trials: int
     seed: int
     name: str
+    sampler: str = "tpe"
+    stopper: str = "moasha"
+    audit: float = 0.1
 
     @property
     def space(self) -> Space:
@@ -82,7 +85,18 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         changes["gpus"] = 0.0
     scale = spaces.scale(chosen, **changes)
     scale = replace(scale, data=data_name(options.data or scale.data))
-    return Plan(options.space, scale, reason, scale.data, scale.trials, options.seed or 0, name)
+    return Plan(
+        options.space,
+        scale,
+        reason,
+        scale.data,
+        scale.trials,
+        options.seed or 0,
+        name,
+        options.sampler or Plan.sampler,
+        options.stopper or Plan.stopper,
+        Plan.audit if options.audit is None else options.audit,
+    )
 
 
 def check_trials(asked: int | None, space: Space) -> int | None:
@@ -119,6 +133,9 @@ def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[
         "trials": plan.trials,
         "seed": plan.seed,
         "start": start_points(plan.space, plan.trials),
+        "sampler": plan.sampler,
+        "stopper": plan.stopper,
+        "audit": plan.audit,
         "versions": versions(),
         "commit": commit(),
         "hardware": hardware(),

@@ -31,6 +31,8 @@ from search.plan import (
     make_plan,
     print_plan,
 )
+from search.sampler import sampler
+from search.stopping import stopper
 from search.study import Study
 from search.tables import write
 from search.training import Training
@@ -104,8 +106,7 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed, start=head["start"])
-    return Job(study, run, options, folder, head, mode)
+    return Job(_study(plan, ledger, head["start"]), run, options, folder, head, mode)
 
 
 def _resumed(console: Console, options: Options, machine: Machine, mode: str) -> Job:
@@ -127,8 +128,18 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
         f"{plan.trials - len(ledger.view.trials)} to come."
     )
     head = dict(view.header)
-    study = Study(plan.space, ledger, trials=plan.trials, seed=plan.seed, start=head["start"])
-    return Job(study, run, options, folder, head, mode)
+    return Job(_study(plan, ledger, head["start"]), run, options, folder, head, mode)
+
+
+def _study(plan: Plan, ledger: Ledger, start: int) -> Study:
+    return Study(
+        plan.space,
+        ledger,
+        trials=plan.trials,
+        seed=plan.seed,
+        sampler=sampler(plan.sampler, plan.space, seed=plan.seed, start=start),
+        stopper=stopper(plan.stopper, seed=plan.seed, audit=plan.audit),
+    )
 
 
 def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
@@ -149,7 +160,18 @@ def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
         gpus = scale.gpus if machine.gpus else 0.0
     scale = replace(scale, cpus=options.cpus_per_trial or scale.cpus, gpus=gpus)
     reason = f"{folder} began with it"
-    plan = Plan(head["space"], scale, reason, head["data"], trials, head["seed"], head["name"])
+    plan = Plan(
+        head["space"],
+        scale,
+        reason,
+        head["data"],
+        trials,
+        head["seed"],
+        head["name"],
+        head.get("sampler", "tpe"),
+        head.get("stopper", "none"),
+        head.get("audit", 0.0),
+    )
     check_trials(options.trials, plan.space)
     if plan.space.fingerprint != head["fingerprint"]:
         raise ValueError(
@@ -168,6 +190,9 @@ def _check_same(options: Options, view: View, scale: Scale) -> None:
         "--epochs": (options.epochs, scale.epochs),
         "--seed": (options.seed, head["seed"]),
         "--name": (options.name, head["name"]),
+        "--sampler": (options.sampler, head.get("sampler", "tpe")),
+        "--stopper": (options.stopper, head.get("stopper", "none")),
+        "--audit": (options.audit, head.get("audit", 0.0)),
     }
     for flag, (wanted, had) in asked.items():
         if wanted not in (None, had):
@@ -183,7 +208,7 @@ def _training(plan: Plan) -> Training:
     if have < scale.images + scale.watch_images:
         images = min(scale.images, max(1, have * 2 // 3))
         scale = replace(scale, images=images, watch_images=max(1, have - images))
-    return Training(plan.space_name, scale, data)
+    return Training(plan.space_name, scale, data, rungs=plan.stopper != "none")
 
 
 def _at_once(options: Options, scale: Scale, machine: Machine) -> str:

@@ -1,101 +1,85 @@
 """What to try next: a pure function of the space, the seed and the ledger's view.
 
-The space's known points come first, then a Sobol sequence, then Optuna's multivariate, grouped
-tree-structured Parzen estimator (Bergstra et al. 2011; two objectives as in Ozaki et al. 2022) with
-a constant liar for the trials still running. Nothing is remembered between two proposals, so a
-resumed search proposes what the interrupted one would have.
+The space's known points come first, then a Sobol sequence, then the sampler that was chosen, with a
+small share of random points among its own. Nothing is remembered between two proposals that the
+ledger does not say, so a resumed search proposes what the interrupted one would have.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from scipy.stats import qmc
-
+from search.bayes import Follower
+from search.evolution import child
 from search.ledger import View
-from search.trial import Trial
-from spaces import Choice, Float, Knob, Params, Space, Value, exists
+from search.points import random_point, sobol_point
+from spaces import Params, Space
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+SAMPLERS = ("tpe", "nsga2", "gp", "random", "qmc")
+WILD = 0.1  # share of random points among those of a sampler that learns
+Draw = Callable[[View, random.Random], Params]
 
 
-def propose(space: Space, view: View, *, seed: int, start: int) -> tuple[Params, str]:
-    """The next point to try, and where it comes from: "known", "sobol" or "tpe".
+class Sampler(Protocol):
+    """What to try next."""
+
+    def propose(self, view: View) -> tuple[Params, str]:
+        """The next point, given all that is known, and where it comes from.
+
+        That is "known", "sobol", "random" or the sampler's name.
+        """
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Known points, then a Sobol sequence up to `start` trials, then `draw`.
 
     Args:
       space: what may be varied.
-      view: all that is known so far; running trials count as points not to repeat.
       seed: of the whole search.
-      start: how many points are tried before the estimator takes over, known ones included.
+      start: how many points are tried before `draw` takes over, known ones included; None: all.
+      name: of `draw`.
+      draw: given the view and the proposal's own chance, a point.
+      wild: share of the points after `start` that are drawn at random, in [0, 1].
     """
-    number = len(view.trials)
-    if number < len(space.known):
-        return space.known[number], "known"
-    if number < start:
-        return _sobol(space, number - len(space.known), seed), "sobol"
-    return _tpe(space, list(view.trials.values()), seed + number), "tpe"
+
+    space: Space
+    seed: int
+    start: int | None
+    name: str
+    draw: Draw
+    wild: float = WILD
+
+    def propose(self, view: View) -> tuple[Params, str]:
+        """The next point and its origin."""
+        number = len(view.trials)
+        if number < len(self.space.known):
+            return self.space.known[number], "known"
+        if self.start is None or number < self.start:
+            return sobol_point(self.space, number - len(self.space.known), self.seed), "sobol"
+        chance = random.Random(f"proposal {self.seed} {number}")
+        if chance.random() < self.wild:
+            return random_point(self.space, chance), "random"
+        return self.draw(view, chance), self.name
 
 
-def _sobol(space: Space, index: int, seed: int) -> Params:
-    """Point `index` of a scrambled Sobol sequence over the knobs; inactive knobs fall away."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # balance needs powers of two points
-        points = qmc.Sobol(len(space.knobs), rng=seed).random(index + 1)
-    position = dict(zip(space.knobs, points[-1], strict=True))
-    params: dict[str, Value] = {}
-    for name, knob in space.knobs.items():
-        if exists(knob, params):
-            params[name] = knob.at(float(position[name]))
-    return params
+def sampler(name: str, space: Space, *, seed: int, start: int) -> Sampler:
+    """The sampler called `name`, one of `SAMPLERS`.
+
+    `start` says how many points are spread out before it learns from results, see `start_points`.
+    """
+    if name == "random":
+        return Sequence(space, seed, 0, name, lambda _, chance: random_point(space, chance), 0.0)
+    if name == "qmc":
+        return Sequence(space, seed, None, name, lambda _, chance: random_point(space, chance))
+    if name == "nsga2":
+        return Sequence(space, seed, start, name, lambda view, chance: child(space, view, chance))
+    return Sequence(space, seed, start, name, Follower(space, name).draw)
 
 
-def _tpe(space: Space, trials: Sequence[Trial], seed: int) -> Params:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
-        sampler = optuna.samplers.TPESampler(
-            multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
-        )
-    study = optuna.create_study(directions=["maximize", "maximize"], sampler=sampler)
-    study.add_trials([optuna_trial(space, trial) for trial in trials])
-    ask = study.ask()
-    for name, knob in space.knobs.items():
-        if exists(knob, ask.params):
-            _suggest(ask, name, knob)
-    return dict(ask.params)
-
-
-def _suggest(ask: optuna.Trial, name: str, knob: Knob) -> None:
-    if isinstance(knob, Choice):
-        ask.suggest_categorical(name, knob.options)
-    elif isinstance(knob, Float):
-        ask.suggest_float(name, knob.low, knob.high, log=knob.log)
-    else:
-        ask.suggest_int(name, knob.low, knob.high, log=knob.log)
-
-
-def optuna_trial(space: Space, trial: Trial) -> FrozenTrial:
-    """A trial as Optuna sees it; one that was stopped or failed has no value to learn from."""
-    states = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
-    return create_trial(
-        params=dict(trial.params),
-        distributions={name: _distribution(knob) for name, knob in space.active(trial.params)},
-        state=states.get(trial.state, TrialState.FAIL),
-        values=trial.result.point if trial.result else None,
-    )
-
-
-def _distribution(knob: Knob) -> BaseDistribution:
-    if isinstance(knob, Choice):
-        return CategoricalDistribution(knob.options)
-    if isinstance(knob, Float):
-        return FloatDistribution(knob.low, knob.high, log=knob.log)
-    return IntDistribution(knob.low, knob.high, log=knob.log)
+def start_points(space: Space, trials: int) -> int:
+    """How many points are tried before the estimator: a third, 4 to 16, all known ones at least."""
+    return max(min(16, max(4, trials // 3)), len(space.known))

@@ -17,7 +17,7 @@ def search(study: Study, run: Run, stop: Stop) -> None:
         stop.check()
         with study.failing(trial.number):
             for values in run(trial.params, trial.seed, study.folder(trial.number)):
-                study.update(trial.number, values)
+                goes_on = study.update(trial.number, values)
                 stop.check()
-                if trial.state == "failed":  # its values are not finite: no use to go on
+                if not goes_on:
                     break

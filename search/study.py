@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-from search.ledger import Ledger, View
-from search.sampler import propose
+from search.ledger import Draft, Ledger, View
+from search.sampler import Sampler, sampler, start_points
 from search.stop import Interrupted
-from search.trial import Trial, Values
+from search.stopping import Never, Stopper
+from search.trial import Rung, Trial, Values
 from spaces import Space
 
 
@@ -25,17 +27,26 @@ class Study:
       ledger: open; its view is the state, its file the record.
       trials: how many in all, those of earlier sessions included.
       seed: of the search; trial n is trained with `seed + n`.
-      start: how many points come before the estimator, see `start_points`.
+      sampler: proposes; by default TPE after `start_points`.
+      stopper: decides at each rung; by default nothing is stopped.
     """
 
     def __init__(
-        self, space: Space, ledger: Ledger, *, trials: int, seed: int, start: int | None = None
+        self,
+        space: Space,
+        ledger: Ledger | Draft,
+        *,
+        trials: int,
+        seed: int,
+        sampler: Sampler | None = None,
+        stopper: Stopper | None = None,
     ) -> None:
         self.space = space
         self.ledger = ledger
         self.trials = trials
         self.seed = seed
-        self.start = start_points(space, trials) if start is None else start
+        self.sampler = sampler or default_sampler(space, seed, trials)
+        self.stopper = stopper or Never()
         self._unfinished = [trial.number for trial in ledger.view.having("running")]
 
     @property
@@ -57,25 +68,30 @@ class Study:
 
         The trials that an earlier session left unfinished come first.
         """
-        if self._unfinished:
-            return self.view.trials[self._unfinished.pop(0)]
+        while self._unfinished:
+            number = self._unfinished.pop(0)
+            if not self._stopped(number):  # a driver may die between a decision and its event
+                return self.view.trials[number]
         number = len(self.view.trials)
         if number >= self.trials:
             return None
-        params, origin = propose(self.space, self.view, seed=self.seed, start=self.start)
+        params, origin = self.sampler.propose(self.view)
         self.ledger.append(
             "proposed", trial=number, params=params, seed=self.seed + number, origin=origin
         )
         return self.view.trials[number]
 
-    def update(self, number: int, values: Values) -> None:
-        """Record what a trial says. Values that are not finite end it as failed."""
+    def update(self, number: int, values: Values) -> bool:
+        """Record what a trial says, and decide at a rung. Returns whether the trial goes on.
+
+        Values that are not finite end it as failed. What has been told before changes nothing.
+        """
         trial = self.view.trials[number]
         if trial.state != "running":
-            return
+            return False
         if values.faults:
             self.fail(number, f"epoch {values.epoch}: {values.faults}")
-            return
+            return False
         if values.epoch not in trial.epochs:
             self.ledger.append(
                 "epoch",
@@ -85,6 +101,10 @@ class Study:
                 seconds=values.seconds,
                 metrics=dict(values.metrics),
             )
+        if values.rung is not None and values.rung.key not in trial.rungs:
+            self._decide(number, values.rung)
+        if self._stopped(number):
+            return False
         if values.result is not None:
             result = values.result
             self.ledger.append(
@@ -94,6 +114,22 @@ class Study:
                 intervals=dict(result.intervals),
                 details=dict(result.details),
             )
+        return values.result is None
+
+    def _decide(self, number: int, rung: Rung) -> None:
+        reason = self.stopper.review(self.view)
+        if reason:
+            self.ledger.append("relaxed", level=1 + len(self.view.relaxed), reason=reason)
+        decision = self.stopper.decide(self.view, number, rung)
+        self.ledger.append("rung", trial=number, **asdict(rung), **asdict(decision))
+
+    def _stopped(self, number: int) -> bool:
+        """Whether a rung has decided to stop the trial; if so, that is recorded."""
+        for decision in self.view.trials[number].decisions.values():
+            if decision.action == "stop":
+                self.ledger.append("stopped", trial=number, reason=decision.reason)
+                return True
+        return False
 
     def fail(self, number: int, reason: str) -> None:
         """Record that a trial ended without a usable result, and why (one line)."""
@@ -113,9 +149,9 @@ class Study:
             self.fail(number, "the run ended without a result")
 
 
-def start_points(space: Space, trials: int) -> int:
-    """How many points are tried before the estimator: a third, 4 to 16, all known ones at least."""
-    return max(min(16, max(4, trials // 3)), len(space.known))
+def default_sampler(space: Space, seed: int, trials: int) -> Sampler:
+    """TPE after as many points as `start_points` says."""
+    return sampler("tpe", space, seed=seed, start=start_points(space, trials))
 
 
 def why(error: BaseException) -> str:

@@ -38,7 +38,8 @@ from adv.checkpoint import (
     write_whole,
 )
 from adv.training import shown_weights
-from search.trial import Result, Values
+from search.stairs import Stairs
+from search.trial import Result, Values, values_of
 from spaces import Params, Scale
 
 STATE, BEST = "state.pt", "best.safetensors"
@@ -46,11 +47,15 @@ STATE, BEST = "state.pt", "best.safetensors"
 
 @dataclass(frozen=True)
 class Training:
-    """A `Run` that trains: the space's name, the scale, and the data, which travels once."""
+    """A `Run` that trains: the space's name, the scale, and the data, which travels once.
+
+    With `rungs` a net is measured at those epochs after which it may be stopped.
+    """
 
     space: str
     scale: Scale
     data: Data
+    rungs: bool = False
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
         """Train, watch each epoch, keep the best, attack it at the end."""
@@ -61,6 +66,8 @@ class Training:
         if memory.told and memory.told[-1].result:
             return
         card = self.card(params, seed)
+        stairs = Stairs(recipe, self.scale, self.watched)
+        rungs = stairs.epochs if self.rungs else ()
         net = None
         for seen in self._epochs(recipe, seed, memory):
             epoch = seen.epoch
@@ -71,7 +78,12 @@ class Training:
                 "watched_natural": seen.score.natural_accuracy,
                 "watched_robust": seen.score.mean,
             }
-            values = Values(epoch.number, epoch.total, seen.seconds, metrics)
+            rung, seconds = None, seen.seconds
+            if epoch.number in rungs:
+                began = time.perf_counter()
+                rung = stairs.measure(epoch)
+                seconds += time.perf_counter() - began
+            values = Values(epoch.number, epoch.total, seconds, metrics, rung=rung)
             memory = _Memory((*memory.told, values), epoch.state(), seen.best)
             _remember(folder / STATE, memory)
             yield values
@@ -87,6 +99,11 @@ class Training:
     def train_split(self) -> Split:
         """The training images that this scale uses."""
         return self.data.train.head(self.scale.train_images or len(self.data.train))
+
+    @property
+    def watched(self) -> Split:
+        """The images on which epochs are watched and rungs measured, but no trial is scored."""
+        return self.data.validation.tail(self.scale.watch_images)
 
     def card(self, params: Params, seed: int) -> dict[str, Any]:
         """What makes the net again."""
@@ -110,8 +127,9 @@ class Training:
             device=default_device(),
             state=memory.training,
         )
-        held = self.data.validation.tail(self.scale.watch_images)
-        return watch(epochs, held, self.scale.watch(), patience=recipe.patience, best=memory.best)
+        return watch(
+            epochs, self.watched, self.scale.watch(), patience=recipe.patience, best=memory.best
+        )
 
     def _finish(
         self,
@@ -206,14 +224,9 @@ def _recall(path: Path) -> _Memory:
     """What is on disk; nothing where there is no state, or one that cannot be read."""
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
-        told = tuple(_values(values) for values in plain["told"])
+        told = tuple(values_of(values) for values in plain["told"])
         return _Memory(told, plain["training"], Best(**plain["best"]))
     except FileNotFoundError:
         return _Memory()
     except Exception:  # a file damaged from outside: begin the trial anew
         return _Memory()
-
-
-def _values(plain: dict[str, Any]) -> Values:
-    result = plain.pop("result")
-    return Values(**plain, result=Result(**result) if result else None)

@@ -12,6 +12,7 @@ from spaces import OBJECTIVES, Params
 
 Interval = tuple[float, float]
 State = Literal["running", "finished", "stopped", "failed"]
+Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,78 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Rung:
+    """How good a half-trained net is, so that it can be compared with others as far trained.
+
+    `strength` is the share of the full strength of its own training attack that it has met so far,
+    in [0, 1]. `objectives` are those of `spaces.OBJECTIVES` under the reference battery, the same
+    for all trials, on images that no trial is scored by. `sds` holds the standard error of each
+    (over images). `table`, where there is one, is `adv.Score.packed`, which makes the comparison of
+    two trials one of pairs.
+    """
+
+    epoch: int
+    strength: float
+    objectives: Mapping[str, float]
+    sds: Mapping[str, float] = field(default_factory=dict)
+    table: Mapping[str, Any] | None = None
+
+    @property
+    def key(self) -> Key:
+        """What two rungs must share to be compared: the epoch, and the strength in tenths."""
+        return self.epoch, round(10 * self.strength)
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """Both objectives, in the order of `spaces.OBJECTIVES`."""
+        return self.objectives[OBJECTIVES[0]], self.objectives[OBJECTIVES[1]]
+
+    @property
+    def sd(self) -> tuple[float, float]:
+        """Both standard errors, 0 where one is not known."""
+        return self.sds.get(OBJECTIVES[0], 0.0), self.sds.get(OBJECTIVES[1], 0.0)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a trial at a rung, and why, in words.
+
+    "audit" is a trial that would be stopped, but runs on to show whether stopping is right.
+    """
+
+    action: Literal["go on", "stop", "audit"]
+    reason: str
+
+
+@dataclass(frozen=True)
 class Values:
-    """What a run says after an epoch, counted from 1; the last one carries the `result`."""
+    """What a run says after an epoch, counted from 1; the last one carries the `result`.
+
+    Some epochs carry a `rung` too.
+    """
 
     epoch: int
     epochs: int
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     result: Result | None = None
+    rung: Rung | None = None
 
     @property
     def faults(self) -> str:
         """The metrics that are not finite, "" where all are."""
-        return ", ".join(f"{k} is {v}" for k, v in self.metrics.items() if not math.isfinite(v))
+        said = {**self.metrics, **(self.rung.objectives if self.rung else {})}
+        return ", ".join(f"{k} is {v}" for k, v in said.items() if not math.isfinite(v))
+
+
+def values_of(plain: Mapping[str, Any]) -> Values:
+    """The values that `dataclasses.asdict` made plain."""
+    result, rung = plain.get("result"), plain.get("rung")
+    return Values(**{
+        **plain,
+        "result": Result(**result) if result else None,
+        "rung": Rung(**rung) if rung else None,
+    })  # fmt: skip
 
 
 Run = Callable[[Params, int, Path], Iterator[Values]]
@@ -76,6 +136,8 @@ class Trial:
     origin: str
     state: State = "running"
     epochs: dict[int, Values] = field(default_factory=dict)
+    rungs: dict[Key, Rung] = field(default_factory=dict)
+    decisions: dict[Key, Decision] = field(default_factory=dict)
     result: Result | None = None
     reason: str = ""
     started: float = 0.0
@@ -86,6 +148,11 @@ class Trial:
         """Seconds of training and attacking that this trial has taken, resumed parts included."""
         extra = float(self.result.details.get("evaluate_seconds", 0.0)) if self.result else 0.0
         return sum(values.seconds for values in self.epochs.values()) + extra
+
+    @property
+    def audited(self) -> bool:
+        """Whether it runs, or ran, although a rung would have stopped it."""
+        return any(decision.action == "audit" for decision in self.decisions.values())
 
     @property
     def name(self) -> str:
@@ -108,6 +175,8 @@ class Trial:
         if self.overfitted:
             plural = "s" * (len(self.overfitted) > 1)
             said.append(f"overfitted to its attack in epoch{plural} {_spans(self.overfitted)}")
+        if self.audited:
+            said.append("audited: a rung would have stopped it")
         return tuple(said)
 
 

@@ -1,4 +1,4 @@
-"""Tune's side of a search: a thin Searcher and a thin Callback over the study."""
+"""Tune's side of a search: a thin Searcher, Scheduler and Callback over the study."""
 
 from __future__ import annotations
 
@@ -59,8 +59,28 @@ class Feed(tune.search.Searcher):
         raise NotImplementedError("the ledger restores a search")
 
 
+class Judge(tune.schedulers.FIFOScheduler):
+    """Tells the study what Tune's trials say; a trial that is stopped there is stopped here."""
+
+    def __init__(self, study: Study, feed: Feed, watch: Watch) -> None:
+        super().__init__()
+        self.study = study
+        self.feed = feed
+        self.watch = watch
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        number = self.feed.numbers[trial.trial_id]
+        with self.watch.kept():
+            said = heard(result)
+            if isinstance(said, str):
+                self.study.fail(number, said)
+                return str(self.CONTINUE)  # the worker ends by itself
+            goes_on = self.study.update(number, said) or said.result is not None
+            return str(self.CONTINUE if goes_on else self.STOP)
+
+
 class Watch(tune.Callback):
-    """Tells the study what Tune's trials say, and ends Tune's loop when `stop` says so."""
+    """Notes when a worker is lost, and ends Tune's loop when `stop` says so."""
 
     def __init__(self, study: Study, feed: Feed, stop: Stop) -> None:
         self.study = study
@@ -75,17 +95,6 @@ class Watch(tune.Callback):
         for number, handler in self.handlers.items():
             signal.signal(number, handler)  # Tune has put its own on SIGUSR1
 
-    def on_trial_result(
-        self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any
-    ) -> None:
-        number = self.feed.numbers[trial.trial_id]
-        with self._kept():
-            said = heard(result)
-            if isinstance(said, str):
-                self.study.fail(number, said)
-            else:
-                self.study.update(number, said)
-
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """The worker is gone. Tune's own retry loses trials whose worker dies between two."""
         number = self.feed.numbers.pop(trial.trial_id, None)
@@ -95,7 +104,7 @@ class Watch(tune.Callback):
         if self.lost[number] <= RETRIES:
             self.feed.again.append(number)
             return
-        with self._kept():
+        with self.kept():
             cause = _cause(trial.pickled_error_file)
             self.study.fail(number, f"its worker died {self.lost[number]} times: {cause}")
 
@@ -113,7 +122,8 @@ class Watch(tune.Callback):
             raise RuntimeError("stop") from None  # Tune cleans up after an Exception only
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def kept(self) -> Iterator[None]:
+        """Keep what goes wrong within: Tune wraps or drops it."""
         try:
             yield
         except Exception as error:

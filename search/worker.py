@@ -17,7 +17,7 @@ from typing import Any
 
 from search.quiet import ray, tune
 from search.study import why
-from search.trial import Result, Run, Trial, Values
+from search.trial import Run, Trial, Values, values_of
 
 
 def task(trial: Trial, folder: Path) -> dict[str, Any]:
@@ -57,9 +57,7 @@ def heard(result: dict[str, Any]) -> Values | str:
     message = json.loads(result["message"])
     if "failed" in message:
         return str(message["failed"])
-    values = message["values"]
-    outcome = values.pop("result")
-    return Values(**values, result=Result(**outcome) if outcome else None)
+    return values_of(message["values"])
 
 
 @contextmanager

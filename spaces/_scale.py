@@ -68,6 +68,12 @@ class Scale:
 
         return quick_battery(self.watch_steps)
 
+    def reference(self) -> Battery:
+        """The battery that measures a half-trained net: the report's radii, `watch_steps` steps."""
+        from adv import report_battery
+
+        return report_battery(self.watch_steps, draws=self.draws, votes=self.votes)
+
 
 LAPTOP = Scale(
     name="laptop",

@@ -1,0 +1,22 @@
+"""Which trials go on: two-objective successive halving, audited.
+
+A stopper is a pure function of the ledger's view: `decide(view, number, rung) -> Decision`.
+"""
+
+from __future__ import annotations
+
+from search.stopping.moasha import MOASHA as MOASHA
+from search.stopping.moasha import Never as Never
+from search.stopping.moasha import Stopper as Stopper
+from search.stopping.order import crowding as crowding
+from search.stopping.order import fronts as fronts
+from search.stopping.order import order as order
+from search.stopping.order import ranks as ranks
+from search.stopping.rungs import rung_epochs as rung_epochs
+
+STOPPERS = ("moasha", "none")
+
+
+def stopper(name: str, *, seed: int, audit: float = 0.1) -> Stopper:
+    """The stopper called `name`, one of `STOPPERS`."""
+    return MOASHA(seed=seed, audit=audit) if name == "moasha" else Never()

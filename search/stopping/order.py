@@ -1,0 +1,89 @@
+"""The order of points by two objectives: front after front, and inside a front by how spread out.
+
+What MO-ASHA selects by (Schmucker et al. 2021, arXiv 2106.12639): whole non-dominated fronts while
+they fit, the last one split by the crowding distance of NSGA-II (Deb et al. 2002) or by an
+epsilon-net (Salinas et al. 2021). A rank here is a place in that order, 0 the best; mistaking the
+sorted indices for the places stops the wrong trials, and in three of three such programs does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from search.pareto import dominates
+
+Split = Literal["crowding", "epsilon-net"]
+Indices = NDArray[np.intp]
+
+
+def ranks(points: ArrayLike, split: Split = "crowding") -> Indices:
+    """The place of each of the [n, 2] points in the order, 0 for the best; larger is better.
+
+    Every point of a front comes before all of the next. Of equals the earlier one comes first.
+    """
+    found = order(points, split)
+    places = np.empty(len(found), dtype=np.intp)
+    places[found] = np.arange(len(found))
+    return places
+
+
+def order(points: ArrayLike, split: Split = "crowding") -> Indices:
+    """The indices of the [n, 2] points from the best to the worst; see `ranks`."""
+    p = np.asarray(points, dtype=float)
+    parts = [part[SPLITS[split](p[part])] for part in fronts(p)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.intp)
+
+
+def fronts(points: ArrayLike) -> list[Indices]:
+    """The non-dominated front of the [n, 2] points, then that of the rest, and so on; indices."""
+    beaten = dominates(points)
+    left = np.arange(len(beaten))
+    found = []
+    while len(left):
+        on = ~beaten[np.ix_(left, left)].any(axis=0)
+        found.append(left[on])
+        left = left[~on]
+    return found
+
+
+def crowding(points: ArrayLike) -> NDArray[np.float64]:
+    """The crowding distance of each point of one front: how far apart its neighbours are.
+
+    The ends of the front are infinitely far. Each objective counts relative to its range.
+    """
+    p = np.asarray(points, dtype=float)
+    far = np.zeros(len(p))
+    for values in p.T:
+        by = np.argsort(values, kind="stable")
+        span = values[by[-1]] - values[by[0]] if len(p) else 0.0
+        far[by[:1]] = far[by[-1:]] = np.inf
+        if span > 0:
+            far[by[1:-1]] += (values[by[2:]] - values[by[:-2]]) / span
+    return far
+
+
+def _crowded(front: NDArray[np.float64]) -> Indices:
+    return np.argsort(-crowding(front), kind="stable")
+
+
+def _epsilon_net(front: NDArray[np.float64]) -> Indices:
+    """The best in the first objective, then again and again the farthest from all that are in."""
+    span = np.ptp(front, axis=0)
+    scaled = front / np.where(span > 0, span, 1.0)
+    chosen = [int(np.argmax(front[:, 0]))]
+    gap = np.linalg.norm(scaled - scaled[chosen[0]], axis=1)
+    while len(chosen) < len(front):
+        gap[chosen] = -1.0
+        chosen.append(int(np.argmax(gap)))
+        gap = np.minimum(gap, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
+    return np.array(chosen, dtype=np.intp)
+
+
+SPLITS: dict[Split, Callable[[NDArray[np.float64]], Indices]] = {
+    "crowding": _crowded,
+    "epsilon-net": _epsilon_net,
+}
