@@ -1,0 +1,1 @@
+"""Finalists: the front's candidates again, with fresh seeds and stronger attacks."""
