@@ -2,8 +2,11 @@
 
 One JSON object a line. The first is `study`; then `proposed`, `epoch`, `rung` (what a half-trained
 net is worth, and whether it goes on), `finished`, `failed`, `stopped`, `relaxed` (the stopper
-became gentler, and why), `session` (a driver started) and `end` (it stopped, and why). A line cut
-off by a crash is dropped, and so is whatever follows it: nothing can follow it but a second crash.
+became gentler, and why), `session` (a driver started) and `end` (it stopped, and why). `finals`
+says who is trained again, and how it is attacked; a `final` holds an event of such a training.
+`rescored` is what a stored net is worth under another battery, `rebuilt` makes those values the
+trials' own. A line cut off by a crash is dropped, and so is whatever follows it: nothing can follow
+it but a second crash.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ class View:
     """The study that a list of events describes.
 
     `rungs` lists under each rung the trials that have reached it, in that order. `relaxed` are the
-    events that made the stopper gentler.
+    events that made the stopper gentler. `finals` is the view of the trainings with fresh seeds:
+    its header is the last `finals` event, the `origin` of a trial the number of the one it repeats.
+    `rescored` holds under each battery's id what stored nets are worth under it.
     """
 
     header: Mapping[str, Any] = field(default_factory=dict)
@@ -42,6 +47,8 @@ class View:
     elapsed: float = 0.0
     rungs: dict[Key, list[int]] = field(default_factory=dict)
     relaxed: list[Mapping[str, Any]] = field(default_factory=list)
+    finals: View | None = None
+    rescored: dict[str, dict[int, Result]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Take in one more event; repeated ones change nothing, the last word on an epoch wins."""
@@ -62,6 +69,8 @@ class View:
             self._rung(event)
         elif kind == "relaxed":
             self.relaxed.append(event)
+        elif kind in {"finals", "final", "rescored", "rebuilt"}:
+            self._later(event)
         elif kind in {"finished", "failed", "stopped"}:
             self._end(event)
         if self.sessions and kind != "session":
@@ -77,12 +86,27 @@ class View:
         trial.rungs[rung.key] = rung
         trial.decisions[rung.key] = Decision(event["action"], event["reason"])
 
+    def _later(self, event: Event) -> None:
+        if event["event"] == "finals":
+            self.finals = self.finals or View()
+            self.finals.header = event
+        elif event["event"] == "final" and self.finals:
+            self.finals.apply({**event["part"], "time": event["time"]})
+        elif event["event"] == "rescored":
+            self.rescored.setdefault(event["battery"], {})[event["trial"]] = _result(event)
+        elif event["event"] == "rebuilt":
+            self.header = {**self.header, **event["header"]}
+            known = self.rescored.get(event["battery"], {})
+            for trial in self.having("finished"):
+                trial.result = known.get(trial.number)
+                if trial.result is None:
+                    trial.state, trial.reason = "failed", event["missing"][str(trial.number)]
+
     def _end(self, event: Event) -> None:
         trial = self.trials[event["trial"]]
         trial.state, trial.ended = event["event"], event["time"]
         if event["event"] == "finished":
-            intervals = {name: tuple(pair) for name, pair in event["intervals"].items()}
-            trial.result = Result(event["objectives"], intervals, event["details"])  # type: ignore[arg-type]
+            trial.result = _result(event)
         else:
             trial.reason = event["reason"]
 
@@ -163,6 +187,28 @@ class Draft:
         """There is nothing to let go."""
 
 
+class Part:
+    """The ledger of the finals: its events are `final` events of the ledger of the search."""
+
+    def __init__(self, ledger: Ledger | Draft) -> None:
+        self.ledger = ledger
+        self.readers = ledger.readers  # they hear `final` events
+        self.path = ledger.path.parent / "finals" / ledger.path.name  # no file; trials lie beside
+
+    @property
+    def view(self) -> View:
+        """The view of the finals."""
+        assert self.ledger.view.finals is not None, "a finals event comes first"
+        return self.ledger.view.finals
+
+    def append(self, event: str, **content: Any) -> None:
+        """Write one event of a training with a fresh seed."""
+        self.ledger.append("final", part={"event": event, **content})
+
+    def close(self) -> None:
+        """It goes with the ledger of the search."""
+
+
 def read(path: Path) -> View:
     """The view of a ledger on disk, read without holding it."""
     view = View()
@@ -189,6 +235,11 @@ def _events(path: Path) -> Iterator[tuple[Event, int]]:
                 )
             end += len(line)
             yield event, end
+
+
+def _result(event: Event) -> Result:
+    intervals = {name: tuple(pair) for name, pair in event["intervals"].items()}
+    return Result(event["objectives"], intervals, event["details"])  # type: ignore[arg-type]
 
 
 def _plain(value: Any) -> Any:

@@ -26,8 +26,8 @@ Draw = Callable[[View, random.Random], Params]
 class Sampler(Protocol):
     """What to try next."""
 
-    def propose(self, view: View) -> tuple[Params, str]:
-        """The next point, given all that is known, and where it comes from.
+    def propose(self, view: View) -> tuple[Params, str] | None:
+        """The next point, given all that is known, and where it comes from; None for no more yet.
 
         That is "known", "sobol", "random" or the sampler's name.
         """

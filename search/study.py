@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from search.ledger import Draft, Ledger, View
+from search.ledger import Draft, Ledger, Part, View
 from search.sampler import Sampler, sampler, start_points
 from search.stop import Interrupted
 from search.stopping import Never, Stopper
@@ -34,7 +34,7 @@ class Study:
     def __init__(
         self,
         space: Space,
-        ledger: Ledger | Draft,
+        ledger: Ledger | Draft | Part,
         *,
         trials: int,
         seed: int,
@@ -75,7 +75,10 @@ class Study:
         number = len(self.view.trials)
         if number >= self.trials:
             return None
-        params, origin = self.sampler.propose(self.view)
+        point = self.sampler.propose(self.view)
+        if point is None:
+            return None
+        params, origin = point
         self.ledger.append(
             "proposed", trial=number, params=params, seed=self.seed + number, origin=origin
         )
