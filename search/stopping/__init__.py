@@ -5,6 +5,9 @@ A stopper is a pure function of the ledger's view: `decide(view, number, rung) -
 
 from __future__ import annotations
 
+from search.stopping.audit import Audit as Audit
+from search.stopping.audit import audit_lines as audit_lines
+from search.stopping.audit import audit_of as audit_of
 from search.stopping.moasha import MOASHA as MOASHA
 from search.stopping.moasha import Never as Never
 from search.stopping.moasha import Stopper as Stopper

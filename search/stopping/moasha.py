@@ -18,9 +18,13 @@ from typing import Protocol
 import numpy as np
 
 from search.ledger import View
+from search.stopping.audit import agreement, audited
 from search.stopping.noise import standard_error
-from search.stopping.order import Split, ranks
+from search.stopping.order import Split
+from search.stopping.order import place as place_of
 from search.trial import Decision, Rung
+
+LEVELS = 2  # times that the rule may be relaxed; after the last nothing is stopped any more
 
 
 class Stopper(Protocol):
@@ -55,7 +59,9 @@ class MOASHA:
       margin: standard errors by which a trial has to be worse than another, in both objectives, to
         be stopped; 0 or more.
       audit: share of the trials that would be stopped which run on, in [0, 1].
-      least: trials at a rung below which none is stopped there.
+      proof: trials that must have finished after a rung before any is stopped there: until then it
+        is not known whether the rung ranks trials as the end does.
+      trust: the rank correlation with the end, of either objective, below which it does not.
       split: how the last front that only fits in part is split.
       seed: of the search; decides who is audited.
 
@@ -66,7 +72,8 @@ class MOASHA:
     eta: float = 2.0
     margin: float = 1.0
     audit: float = 0.1
-    least: int = 4
+    proof: int = 6
+    trust: float = 0.3
     split: Split = "crowding"
     seed: int = 0
 
@@ -82,19 +89,21 @@ class MOASHA:
         """Compare with the trials that reached the same rung before this one did."""
         if view.trials[number].audited:
             return Decision("audit", "audited since an earlier rung")
+        eta, margin = self.now(view)
         others = [n for n in view.rungs.get(rung.key, ()) if n != number]
+        ended = sum(view.trials[n].result is not None for n in others)
+        if ended < self.proof:
+            return Decision("go on", f"only {ended} trials have finished after this rung")
         rungs = [*(view.trials[n].rungs[rung.key] for n in others), rung]
-        if len(rungs) < self.least:
-            return Decision("go on", f"only {len(rungs)} trials have been here")
-        place = int(ranks([r.point for r in rungs], self.split)[-1])
-        best = max(1, int(len(rungs) / self.eta))
+        place = place_of([r.point for r in rungs], self.split)
+        best = max(1, int(len(rungs) / eta))
         where = f"place {place + 1} of {len(rungs)}"
         if place < best:
             return Decision("go on", f"{where}, {best} go on")
-        worse = self._beaten(rungs)
-        if not worse:
+        better = _clearly_better(rungs, margin)
+        if better is None:
             return Decision("go on", f"{where}, but worse than no other by more than noise")
-        reason = f"{where}, {best} go on; worse than trial {others[worse[0]]} by more than noise"
+        reason = f"{where}, {best} go on; worse than trial {others[better]} by more than noise"
         if self.audits(number):
             return Decision("audit", reason)
         return Decision("stop", reason)
@@ -103,16 +112,47 @@ class MOASHA:
         """Whether the trial `number` runs on where it would be stopped."""
         return random.Random(f"audit {self.seed} {number}").random() < self.audit
 
+    def now(self, view: View) -> tuple[float, float]:
+        """Eta and the margin as they are after what has been relaxed so far."""
+        level = len(view.relaxed)
+        if level >= LEVELS:
+            return 1.0, np.inf
+        return 1 + (self.eta - 1) / 3**level, self.margin * 2**level
+
     def review(self, view: View) -> str:
-        """Nothing is learned from the audits yet."""
+        """Whether the rungs and the audits speak for stopping less.
+
+        Each step needs `proof` more finished trials than the one before it.
+        """
+        level = len(view.relaxed)
+        if level >= LEVELS:
+            return ""
+        needed = self.proof * (level + 1)
+        for key in sorted(view.rungs):
+            found = agreement(view, key)
+            if found.trials >= needed and found.least is not None and found.least < self.trust:
+                return (
+                    f"after epoch {key[0]} the rank correlation with the end is "
+                    f"{found.least:.2f} over {found.trials} trials{self._then(level)}"
+                )
+        finished, on_front = audited(view)
+        n, wrong = len(finished), len(on_front)
+        if wrong >= 2 * (level + 1) and 3 * wrong > n:
+            return f"{wrong} of {n} audited trials ended on the front{self._then(level)}"
         return ""
 
-    def _beaten(self, rungs: Sequence[Rung]) -> list[int]:
-        """Which of the rungs are better than the last one beyond noise, in both objectives."""
-        own = rungs[-1]
-        found = []
-        for i, other in enumerate(rungs[:-1]):
-            ahead = np.subtract(other.point, own.point)
-            if (ahead > 0).all() and (ahead > self.margin * standard_error(other, own)).all():
-                found.append(i)
-        return found
+    def _then(self, level: int) -> str:
+        if level + 1 >= LEVELS:
+            return "; from here on nothing is stopped"
+        share = 1 / (1 + (self.eta - 1) / 3 ** (level + 1))
+        margin = self.margin * 2 ** (level + 1)
+        return f"; from here on {100 * share:.0f} % go on, the margin is {margin:g}"
+
+
+def _clearly_better(rungs: Sequence[Rung], margin: float) -> int | None:
+    """The first of the rungs that is better than the last one beyond noise, in both objectives."""
+    ahead = np.array([rung.point for rung in rungs[:-1]]) - rungs[-1].point
+    for i in np.flatnonzero((ahead > 0).all(axis=1)).tolist():
+        if (ahead[i] > margin * standard_error(rungs[i], rungs[-1])).all():
+            return int(i)
+    return None

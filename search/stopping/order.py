@@ -31,6 +31,17 @@ def ranks(points: ArrayLike, split: Split = "crowding") -> Indices:
     return places
 
 
+def place(points: ArrayLike, split: Split = "crowding") -> int:
+    """The place of the last of the [n, 2] points; see `ranks`, which orders the others too."""
+    p = np.asarray(points, dtype=float)
+    before = 0
+    for part in fronts(p):
+        if part[-1] == len(p) - 1:
+            return before + int(np.flatnonzero(part[SPLITS[split](p[part])] == len(p) - 1)[0])
+        before += len(part)
+    raise ValueError("there is no point")
+
+
 def order(points: ArrayLike, split: Split = "crowding") -> Indices:
     """The indices of the [n, 2] points from the best to the worst; see `ranks`."""
     p = np.asarray(points, dtype=float)
@@ -40,13 +51,13 @@ def order(points: ArrayLike, split: Split = "crowding") -> Indices:
 
 def fronts(points: ArrayLike) -> list[Indices]:
     """The non-dominated front of the [n, 2] points, then that of the rest, and so on; indices."""
-    beaten = dominates(points)
-    left = np.arange(len(beaten))
+    beats = dominates(points)
+    by = beats.sum(axis=0)  # how many beat each, of those that are in no front yet
     found = []
-    while len(left):
-        on = ~beaten[np.ix_(left, left)].any(axis=0)
-        found.append(left[on])
-        left = left[~on]
+    while len(on := np.flatnonzero(by == 0)):
+        found.append(on)
+        by -= beats[on].sum(axis=0)
+        by[on] = -1
     return found
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.trial import Result, Values
+from search.trial import Result, Rung, Values
 from spaces import Choice, Float, Int, Params, Space
 
 
@@ -43,13 +43,18 @@ def score(params: Params) -> Result:
     )
 
 
+def half(params: Params) -> dict[str, float]:
+    """What the trial is worth half-trained."""
+    return {name: 0.9 * value for name, value in score(params).objectives.items()}
+
+
 @dataclass(frozen=True)
 class Formula:
     """A run that trains by writing a line per epoch; what stands there is not trained again.
 
     `mishaps` says what goes wrong in the second epoch of the trial with that seed. Where `gate`
     is set, an epoch from the second on waits until that file exists. `ends` says after which epoch
-    the trial with that seed has had enough.
+    the trial with that seed has had enough. `rung` is the epoch at which it is measured.
     """
 
     epochs: int = 3
@@ -57,6 +62,7 @@ class Formula:
     mishaps: Mapping[int, str] = field(default_factory=dict)
     gate: Path | None = None
     ends: Mapping[int, int] = field(default_factory=dict)
+    rung: int = 0
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,7 +77,8 @@ class Formula:
             if epoch == end and self.mishaps.get(seed) == "silent":
                 return
             last = epoch == end
-            yield Values(epoch, self.epochs, 0.01, metrics, score(params) if last else None)
+            rung = Rung(epoch, 0.5, half(params)) if epoch == self.rung else None
+            yield Values(epoch, self.epochs, 0.01, metrics, score(params) if last else None, rung)
 
     def _train(self, epoch: int, folder: Path) -> None:
         (folder / "pid").write_text(str(os.getpid()))
