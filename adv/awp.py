@@ -50,10 +50,12 @@ class AWP(Objective):
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         return self.objective.outcome(net, batch, adv)
 
-    def __call__(self, net: nn.Module, batch: Batch) -> Outcome:
-        if batch.elapsed < self.warmup:
-            return self.objective(net, batch)
-        adv = self.attacked(net, batch)
+    def phase(self, elapsed: float) -> int:
+        return int(elapsed >= self.warmup)
+
+    def learn(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
+        if not self.phase(batch.elapsed):
+            return self.objective.learn(net, batch, adv)
         weights = _moved(net)
         with _buffers_kept(net):
             ascent = self.outcome(net, batch, adv).loss

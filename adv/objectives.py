@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,9 @@ from torch import Tensor, nn
 from adv.attacks import Attack
 from adv.attacks.loss import divergence, hard
 from adv.lesson import Lesson
+
+Drive = Callable[[Attack, Tensor, Tensor, torch.Generator], Tensor]
+"""How an attack on the net that is trained is run, where it is not simply called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,7 @@ class Batch:
       elapsed: share of the training that is over, in [0, 1].
       smoothing: of the labels in each cross-entropy, in [0, 1].
       generator: on the CPU, for the attack's starts.
+      drive: runs the attack (`adv.graphs.attacked`, say); None: it is called.
     """
 
     x: Tensor
@@ -38,6 +43,7 @@ class Batch:
     elapsed: float = 0.0
     smoothing: float = 0.0
     generator: torch.Generator | None = None
+    drive: Drive | None = None
 
     def attacked(self, net: nn.Module, attack: Attack | None = None) -> Tensor:
         """All of the images under the lesson's attack, or another."""
@@ -47,6 +53,8 @@ class Batch:
         """The first `n` images under an attack."""
         if not n:
             return self.x[:0]
+        if self.drive is not None and self.generator is not None:
+            return self.drive(attack, self.x[:n], self.y[:n], self.generator)
         return attack(net, self.x[:n], self.y[:n], generator=self.generator)
 
     def surprise(self, logits: Tensor) -> Tensor:
@@ -90,9 +98,17 @@ class Objective(ABC):
 
     def __call__(self, net: nn.Module, batch: Batch) -> Outcome:
         """Attack the batch and add the gradient of the loss to the weights' own."""
-        outcome = self.outcome(net, batch, self.attacked(net, batch))
+        return self.learn(net, batch, self.attacked(net, batch))
+
+    def learn(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
+        """Add the gradient of the loss, for `adv` from `attacked`, to the weights' own."""
+        outcome = self.outcome(net, batch, adv)
         outcome.loss.backward()
         return outcome
+
+    def phase(self, elapsed: float) -> int:
+        """A number that changes where, within a training, `learn` begins to do something else."""
+        return 0
 
     def share(self, lesson: Lesson) -> float:
         """Which share of a batch is attacked."""

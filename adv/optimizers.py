@@ -24,7 +24,9 @@ class AdamW:
     decay: Schedule = 1.0
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(grouped(net), lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(
+            grouped(net), lr=self.lr, weight_decay=self.weight_decay, fused=_fused(net)
+        )
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,13 @@ class SGD:
             weight_decay=self.weight_decay,
             momentum=self.momentum,
             nesterov=self.momentum > 0,
+            fused=_fused(net),
         )
+
+
+def _fused(net: nn.Module) -> bool | None:
+    """One kernel for all weights, on CUDA only; elsewhere torch's own choice."""
+    return next(net.parameters()).is_cuda or None
 
 
 def grouped(net: nn.Module) -> list[dict[str, Any]]:

@@ -7,9 +7,10 @@ there, bit for bit on a CPU with the same number of threads.
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from adv.data import Split
 from adv.defences.noise import muted
 from adv.ema import WINDOW, Average
 from adv.generated import opened
+from adv.graphs import Replay, Replays, attacked, shape_of
 from adv.lesson import Lesson
 from adv.objectives import Batch, Outcome
 from adv.randomness import Stream, attach, part
@@ -67,6 +69,7 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     state: Mapping[str, Any] | None = None,
+    replay: bool | None = None,
 ) -> Iterator[Epoch]:
     """Train a net adversarially.
 
@@ -78,6 +81,8 @@ def train(
         attack's starts and the net's noise.
       device: where to train; the data is brought there once.
       state: go on after the epoch that `Epoch.state()` was taken at.
+      replay: run attack steps and gradients as CUDA graphs (`adv.graphs`); None: on CUDA. On a CPU
+        the same code runs uncaptured and gives the same net.
 
     Yields:
       An `Epoch` after each pass over the data.
@@ -89,6 +94,8 @@ def train(
     if not len(data):
         raise ValueError("there is no image to train on")
     training = _Training(recipe, data.to(device), classes, seed, torch.device(device))
+    if replay or (replay is None and training.device.type == "cuda"):
+        training.replays = Replays(training.net, training.stream, training.device)
     done = training.restore(state) if state is not None else 0
     while done < recipe.epochs and not training.course.over:
         began = time.perf_counter()
@@ -117,6 +124,8 @@ class _Training:
         made = recipe.generated
         self.pool = None if made is None else opened(made, data, classes)
         self.begun = 0
+        self.device = data.images.device
+        self.replays: Replays | None = None
         self.net = build(recipe, classes, seed)
         for module in self.net.modules():
             if callable(fit := getattr(module, "fit", None)):  # a normalisation, a projection
@@ -139,18 +148,21 @@ class _Training:
         self.course.begin(self)
         lesson = self.course.lesson(epoch / self.recipe.epochs)
         order = torch.randperm(len(self.data), generator=self.order)
-        batches = order.split(self.recipe.batch)
-        totals = torch.zeros(5, device=self.data.images.device)
+        batches = order.to(self.device).split(self.recipe.batch)
+        drive = None if self.replays is None else functools.partial(attacked, self.replays)
+        totals, counts = torch.zeros(3, device=self.device), [0, 0]
         self.net.train()
         for i, ids in enumerate(batches):
             t = (epoch + i / len(batches)) / self.recipe.epochs
             rate = self.recipe.optimizer.lr * at(self.recipe.optimizer.decay, t)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            x, y = self._images(ids.to(self.data.images.device))
-            batch = Batch(x, y, lesson, t, self.recipe.smoothing, self.starts)
-            totals += self._step(batch, i - max(0, len(batches) - WINDOW))
-        loss, clean, clean_n, attacked, attacked_n = totals.tolist()
+            x, y = self._images(ids)
+            batch = Batch(x, y, lesson, t, self.recipe.smoothing, self.starts, drive)
+            sums, met = self._step(batch, i - max(0, len(batches) - WINDOW))
+            totals += sums
+            counts = [a + b for a, b in zip(counts, met, strict=True)]
+        (loss, clean, robust), (clean_n, attacked_n) = totals.tolist(), counts
         metrics = {
             "loss": loss / len(self.data),
             "eps": lesson.attack.ball.eps,
@@ -161,7 +173,7 @@ class _Training:
         if clean_n:
             metrics["clean_accuracy"] = clean / clean_n
         if attacked_n:
-            metrics["attacked_accuracy"] = attacked / attacked_n
+            metrics["attacked_accuracy"] = robust / attacked_n
         for defence in self.recipe.defences:
             metrics |= defence.figures(self.shown)
         if attacked_n:
@@ -176,22 +188,51 @@ class _Training:
         images = overfitting.looked_at(self.data)
         return overfitting.figures(self.net, images, attack, part(self.seed, 7))
 
-    def _step(self, batch: Batch, place: int) -> Tensor:
-        """One update, the n-th of those whose batch an average looks at.
-
-        Returns the summed loss and the hits and counts of both kinds of image.
-        """
+    def _step(self, batch: Batch, place: int) -> Counted:
+        """One update, the n-th of those whose batch an average looks at."""
         objective = self.recipe.objective
-        self.optimizer.zero_grad(set_to_none=True)
-        outcome = objective(self.net, batch)
-        if self.recipe.clip is not None:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        adv = objective.attacked(self.net, batch)
+        counted = self._gradient(batch, adv) if self.replays is None else self._replayed(batch, adv)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.net)
             if place >= 0:
-                self.average.look(lambda net: objective.outcome(net, batch, outcome.images), place)
-        return _counts(outcome, batch)
+                self.average.look(lambda net: objective.outcome(net, batch, adv), place)
+        return counted
+
+    def _gradient(self, batch: Batch, adv: Tensor) -> Counted:
+        """Leave the gradient of the loss in the weights, in place of the last one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        outcome = self.recipe.objective.learn(self.net, batch, adv)
+        if self.recipe.clip is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.clip)
+        return _counted(outcome, batch)
+
+    def _replayed(self, batch: Batch, adv: Tensor) -> Counted:
+        """The same, from places that a graph knows; the optimizer finds the gradients there.
+
+        Its update stays outside: it is one kernel, and its state is replaced when it is restored.
+        """
+        assert self.replays is not None
+        values = (batch.x, batch.y, adv)
+        weights = list(self.net.parameters())
+
+        def make() -> Replay:
+            x, y, bad = places = tuple(value.clone() for value in values)
+            still = replace(batch, x=x, y=y)
+
+            def work() -> tuple[Counted, list[Tensor | None]]:
+                return self._gradient(still, bad), [weight.grad for weight in weights]
+
+            return Replay(places, work)
+
+        phase = self.recipe.objective.phase(batch.elapsed)
+        learn = self.replays((phase, *map(shape_of, values)), make)
+        learn.load(values)
+        counted, gradients = learn()
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient
+        return counted
 
     def _images(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Images in [0, 1], generated ones among them, varied; labels, mixed where they are."""
@@ -245,8 +286,11 @@ class _Training:
         return int(state["epoch"])
 
 
-def _counts(outcome: Outcome, batch: Batch) -> Tensor:
-    clean, adv = outcome.hits(batch.y)
-    counts = outcome.loss.new_tensor([0.0, 0.0, len(clean), 0.0, len(adv)])
-    counts[0], counts[1], counts[3] = outcome.loss.detach() * len(batch.x), clean.sum(), adv.sum()
-    return counts
+Counted = tuple[Tensor, tuple[int, int]]
+"""The summed loss and the hits on clean and on attacked images [3], and how many these are."""
+
+
+def _counted(outcome: Outcome, batch: Batch) -> Counted:
+    hits = outcome.hits(batch.y)
+    sums = [outcome.loss.detach() * len(batch.x), *(hit.sum().float() for hit in hits)]
+    return torch.stack(sums), (len(hits[0]), len(hits[1]))

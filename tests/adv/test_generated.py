@@ -137,9 +137,9 @@ SEEN: list[tuple[torch.Tensor, torch.Tensor]] = []
 class Watched(Mixed):
     """Writes down the images and labels of every batch."""
 
-    def __call__(self, net, batch):
+    def attacked(self, net, batch):
         SEEN.append((batch.x.clone(), batch.y.clone()))
-        return super().__call__(net, batch)
+        return super().attacked(net, batch)
 
 
 def recipe(path: Path, **settings) -> Recipe:
