@@ -14,6 +14,7 @@ import rich_click as click
 
 from adv.cli.attack import attack
 from adv.cli.audit import audit
+from adv.cli.bench import bench
 from adv.cli.certify import certify
 from adv.cli.evaluate import evaluate
 from adv.cli.export import export
@@ -106,7 +107,7 @@ def train(
     return train_one(made, sized, {"space": space, "params": params}, seed, out)
 
 
-for verb in (evaluate, attack, audit, certify, export, models):
+for verb in (evaluate, attack, audit, certify, export, models, bench):
     adv.add_command(verb)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ from adv.interval import wilson
 from adv.randomness import is_random
 from adv.score import Score
 from adv.sizes import SHOWN, name_of, size_of
+from adv.speed import Speed
 from adv.subject import Subject
 from adv.training import Epoch
 
@@ -97,6 +98,28 @@ def show_models() -> None:
         "\nTen classes, images of 3x32x32. Each takes activation (relu, gelu, silu) and dropout; "
         "WRN also se."
     )
+
+
+def show_speeds(head: Mapping[str, Any], found: Iterable[Speed], count: int) -> None:
+    """Print what `head` says of the machine, and a row for each attack when all are measured."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("{device}, {threads} CPU threads, torch {torch}".format(**head), markup=False)
+    console.print("{batch} images, {steps} steps of each attack\n".format(**head), markup=False)
+    table = Table(box=None)
+    for column in ("net", "attack", "steps/s", "images x steps/s", "of the limit", "peak memory"):
+        table.add_column(column, justify="left" if column in ("net", "attack") else "right")
+    with Console(stderr=True).status("measuring") as status:
+        for n, speed in enumerate(found, 1):
+            status.update(f"measured {n} of {count}; Ctrl-C ends it")
+            table.add_row(
+                escape(speed.net),
+                speed.attack,
+                f"{speed.steps_per_second:.3g}",
+                f"{speed.steps_per_second * head['batch']:,.0f}",
+                f"{100 * speed.share:.0f} %",
+                f"{speed.peak_bytes / 2**20:,.0f} MiB",
+            )
+    console.print(table)
 
 
 def show_queries(found: Hunt, most: int) -> None:
