@@ -9,15 +9,15 @@ so two nets are compared in pairs.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from adv.attacks import Attack, Iterative, State, Worst
+from adv.attacks import Attack, Ball, Iterative, Worst
 from adv.battery import Battery
 from adv.data import Split
+from adv.engine import Problem, Run, plainly, runs, through
 from adv.modes import frozen
 from adv.randomness import drawing, is_random, part
 from adv.score import Score
@@ -52,31 +52,77 @@ def evaluate(
     if len(split) == 0:
         raise ValueError("there is no image to evaluate on")
     random = is_random(model)
-    attacked = Votes(model, battery.draws) if random else model
-    judge = Votes(model, battery.votes) if random else model
-    rows = [torch.zeros(len(split), dtype=torch.bool)] * len(battery.attacks)
+    problem = Problem(
+        Votes(model, battery.draws) if random else model,
+        Votes(model, battery.votes) if random else model,
+        split,
+        batch,
+    )
+    rows: dict[int, Tensor] = {}
     with frozen(model), drawing(model, battery.seed):
-        natural, classes = _correct(judge, split, batch)
-        fallen: dict[type, Tensor] = {}
-        for index in _inside_out(battery):
-            attack = battery.attacks[index][1]
-            ok = fallen.get(type(attack.ball), natural).clone()
-            for restart, member in enumerate(_suiting(attack, classes)):
-                seed = battery.seed + 1000 * index + restart
-                _attack(member, attacked, judge, split, ok, seed, batch)
-            rows[index] = fallen[type(attack.ball)] = ok
+        natural, classes = _correct(problem)
+        for kind in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
+            rows |= _nested(battery, kind, problem, natural, classes)
     return Score(
         tuple(name for name, _ in battery.attacks),
         tuple(attack.ball.eps for _, attack in battery.attacks),
-        torch.stack([natural, *rows]),
+        torch.stack([natural, *(rows[i] for i in range(len(rows)))]),
         votes=battery.votes if random else 1,
         draws=battery.draws if random else 1,
     )
 
 
-def _inside_out(battery: Battery) -> list[int]:
-    """The attacks' indices, smaller balls first."""
-    return sorted(range(len(battery.attacks)), key=lambda i: battery.attacks[i][1].ball.eps)
+def _nested(
+    battery: Battery, kind: type[Ball], problem: Problem, natural: Tensor, classes: int
+) -> dict[int, Tensor]:
+    """For each attack of one norm its index and [n] booleans: what still stands after it.
+
+    Smaller balls come first; an image that falls in one is not attacked in the larger ones.
+    """
+    chain: list[Run] = []
+    reached: dict[int, int] = {}
+    for index in _inside_out(battery, kind):
+        for restart, member in enumerate(_suiting(battery.attacks[index][1], classes)):
+            if member.ball.eps > 0:
+                chain.append(Run(member, battery.seed + 1000 * index + restart))
+        reached[index] = len(chain)
+    fell = torch.where(natural, len(chain), -1)
+    done = 0
+    for piece in runs(chain):
+        _attack(piece, problem, fell, done, len(chain))
+        done += len(piece)
+    return {index: fell >= end for index, end in reached.items()}
+
+
+def _attack(piece: list[Run], problem: Problem, fell: Tensor, done: int, total: int) -> None:
+    """Attack the images that `fell` [n] says stand, and note the run at which they fall.
+
+    Args:
+      piece: runs that can share a batch.
+      problem: net and images.
+      fell: the run of the chain at which an image fell; `total` where it stands.
+      done: runs of the chain that came before the piece.
+      total: runs of the chain.
+    """
+    sure = problem.attacked is problem.judge
+    for number, block in enumerate(torch.arange(len(fell)).split(BLOCK)):
+        standing = (fell[block] == total).nonzero().flatten()
+        if len(standing) and sure and isinstance(piece[0].attack, Iterative):
+            at = through(piece, problem, block, standing, number)
+            fell[block[standing]] = torch.where(at < len(piece), done + at, total)
+            continue
+        for step, run in enumerate(piece):
+            if len(standing):
+                stands = plainly(run, problem, block, standing, part(run.seed, number))
+                fell[block[standing[~stands]]] = done + step
+                standing = standing[stands]
+
+
+def _inside_out(battery: Battery, kind: type[Ball]) -> list[int]:
+    """The indices of the attacks in that norm, smaller balls first."""
+    balls = [attack.ball for _, attack in battery.attacks]
+    ours = [i for i, ball in enumerate(balls) if type(ball) is kind]
+    return sorted(ours, key=lambda i: balls[i].eps)
 
 
 def _suiting(attack: Attack, classes: int) -> list[Attack]:
@@ -94,80 +140,13 @@ def _members(attack: Attack) -> Iterator[Attack]:
         yield attack
 
 
-def _pixels(split: Split, ids: Tensor) -> tuple[Tensor, Tensor]:
-    ids = ids.to(split.labels.device)
-    x = split.images[ids].float() / 255
-    return x.contiguous(memory_format=torch.channels_last), split.labels[ids]
-
-
 @torch.no_grad()
-def _correct(judge: nn.Module, split: Split, batch: int) -> tuple[Tensor, int]:
+def _correct(problem: Problem) -> tuple[Tensor, int]:
     """[n] booleans on the CPU, right without an attack; and how many classes the net tells."""
     hits, classes = [], 0
-    for ids in torch.arange(len(split)).split(batch):
-        x, y = _pixels(split, ids)
-        logits = judge(x)
+    for ids in torch.arange(len(problem.split)).split(problem.batch):
+        x, y = problem.pixels(ids)
+        logits = problem.judge(x)
         hits.append((logits.argmax(1) == y).cpu())
         classes = logits.shape[1]
     return torch.cat(hits), classes
-
-
-def _attack(
-    attack: Attack,
-    attacked: nn.Module,
-    judge: nn.Module,
-    split: Split,
-    ok: Tensor,
-    seed: int,
-    batch: int,
-) -> None:
-    """Attack the images that `ok` [n] says still stand, and strike out those that fall.
-
-    An image's random start is the same whichever others still stand, and whatever `batch` is.
-    """
-    if attack.ball.eps == 0:
-        return
-    for block, every in enumerate(torch.arange(len(split)).split(BLOCK)):
-        standing = torch.nonzero(ok[every]).flatten()
-        if not len(standing):
-            continue
-        generator = torch.Generator().manual_seed(part(seed, block))
-        begun = (
-            attack.start(*_pixels(split, every), generator)
-            if isinstance(attack, Iterative)
-            else None
-        )
-        for rows in standing.chunk(math.ceil(len(standing) / batch)):
-            ids = every[rows]
-            if begun is None:
-                x, y = _pixels(split, ids)
-                adv = attack(attacked, x, y, generator=generator)
-                ok[ids] = _right(judge, adv, y).cpu()
-            elif isinstance(attack, Iterative):
-                state = begun.keep(rows.to(begun.labels.device))
-                ok[ids] = _survivors(attack, attacked, judge, state).cpu()
-
-
-def _survivors(attack: Iterative, attacked: nn.Module, judge: nn.Module, state: State) -> Tensor:
-    """[n] booleans: the images of `state` that are still right at the end of the attack.
-
-    Against a deterministic net an image leaves at the first iterate that fools it.
-    """
-    leave = attacked is judge
-    stands = torch.zeros_like(state.labels, dtype=torch.bool)
-    alive = torch.arange(len(stands), device=stands.device)
-    state = attack.aim(attacked, state)
-    for step in range(attack.steps + 1):
-        if leave and state.fooled.any():
-            alive, state = alive[~state.fooled], state.keep(~state.fooled)
-            if not len(alive):
-                return stands
-        if step < attack.steps:
-            state = attack.step(attacked, state)
-    stands[alive] = _right(judge, attack.result(state), state.labels)
-    return stands
-
-
-@torch.no_grad()
-def _right(judge: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return judge(x).argmax(1) == y

@@ -9,7 +9,7 @@ reached, where the paper takes one step more before it turns back.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,8 @@ class APGD(Iterative):
     Raises:
       ValueError: a setting is out of its range; on a call: the model has too few classes.
     """
+
+    mixes: ClassVar[bool] = True
 
     ball: Ball
     steps: int = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +75,14 @@ class Attack(ABC):
 
 
 class Iterative(Attack):
-    """An attack that is a start and a step. Whoever drives the loop decides when it is done."""
+    """An attack that is a start and a step. Whoever drives the loop decides when it is done.
+
+    `mixes` says that a step takes a `ball`, and a `step_size` if it has one, with a value for each
+    image (`Ball.each`; [n, 1, 1, 1]), so that runs in several balls may share a batch.
+    """
 
     steps: int
+    mixes: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
@@ -131,7 +136,7 @@ def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Sl
     """A loss at the images `x` and its gradient with respect to them alone.
 
     The losses are summed, not averaged, so that an image's gradient does not depend on the batch
-    around it. Where it is not a number it counts as 0: an image must stay an image.
+    around it. It may be not a number; `Ball.ascend` takes that for 0.
 
     Raises:
       ValueError: the model passes no gradient to its images.
@@ -143,7 +148,7 @@ def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Sl
         if not losses.requires_grad:
             raise ValueError("the net passes no gradient to its images: use Square or NES")
         (gradient,) = torch.autograd.grad(losses.sum(), x)
-    return Slope(losses.detach(), gradient.nan_to_num(0.0), logits.detach())
+    return Slope(losses.detach(), gradient, logits.detach())
 
 
 def aimed(model: nn.Module, state: State, loss: Loss, target: int | None = None) -> State:

@@ -5,9 +5,11 @@ The norm is a value: an attack asks its ball to project, to sample and to ascend
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -30,6 +32,16 @@ class Ball(ABC):
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(f"eps is a radius of 0 or more, got {self.eps}")
 
+    def each(self, eps: Tensor) -> Self:
+        """A ball like this one whose radius differs from image to image: `eps` [n], 0 or more.
+
+        For the steps of a batch in which several attacks meet. It is bound to these n images, and
+        its `eps` is a tensor [n, 1, 1, 1].
+        """
+        ball = copy.copy(self)
+        object.__setattr__(ball, "eps", eps[:, None, None, None])
+        return ball
+
     @abstractmethod
     def project(self, adv: Tensor, clean: Tensor) -> Tensor:
         """The point of the ball around `clean` and of [0, 1] to which `adv` [n, ...] is brought."""
@@ -47,7 +59,10 @@ class Ball(ABC):
 
     @abstractmethod
     def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
-        """`adv` moved by `step` (or one for each image, [n, 1, ...]) along the steepest ascent."""
+        """`adv` moved by `step` (or one for each image, [n, 1, ...]) along the steepest ascent.
+
+        Where `gradient` is not a number it counts as 0: an image must stay an image.
+        """
 
     @abstractmethod
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
@@ -59,7 +74,12 @@ class Linf(Ball):
     """Every pixel changes by at most `eps`."""
 
     def project(self, adv: Tensor, clean: Tensor) -> Tensor:
-        return torch.clamp(clean + torch.clamp(adv - clean, -self.eps, self.eps), 0, 1)
+        change = adv - clean
+        if isinstance(self.eps, Tensor):
+            change = change.minimum(self.eps).maximum(-self.eps)  # clamp is slow with a column
+        else:
+            change.clamp_(-self.eps, self.eps)
+        return change.add_(clean).clamp_(0, 1)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.rand(clean.shape, generator=generator).to(clean)
@@ -70,7 +90,10 @@ class Linf(Ball):
         return torch.clamp(clean + self.eps * noise / (_largest(noise) + TINY), 0, 1)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
-        return adv + step * gradient.sign()
+        sign = gradient.sign()  # of what is not a number: 0
+        if isinstance(step, Tensor):
+            return adv + sign.mul_(step)
+        return torch.add(adv, sign, alpha=step)
 
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
         return (adv - clean).flatten(1).abs().amax(1)
@@ -82,8 +105,8 @@ class L2(Ball):
 
     def project(self, adv: Tensor, clean: Tensor) -> Tensor:
         change = adv - clean
-        factor = (self.eps / (_length(change) + TINY)).clamp(max=1)
-        return torch.clamp(clean + change * factor, 0, 1)
+        factor = (self.eps * (_length(change) + TINY).reciprocal()).clamp(max=1)
+        return change.mul_(factor).add_(clean).clamp_(0, 1)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         direction = torch.randn(clean.shape, generator=generator).to(clean)
@@ -98,6 +121,7 @@ class L2(Ball):
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
         # To a largest element of 1 first: the square of a saturated net's gradient underflows.
+        gradient = gradient.nan_to_num(0.0)
         gradient = gradient / _largest(gradient).clamp(min=SMALLEST)
         return adv + step * gradient / (_length(gradient) + TINY)
 

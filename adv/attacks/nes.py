@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +60,8 @@ class NES(Iterative):
     Raises:
       ValueError: a setting is out of its range, or the queries do not pay for one step.
     """
+
+    mixes: ClassVar[bool] = True
 
     ball: Ball
     queries: int = 10_000

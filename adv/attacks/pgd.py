@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class PGD(Iterative):
     Raises:
       ValueError: a setting is out of its range.
     """
+
+    mixes: ClassVar[bool] = True
 
     ball: Ball
     steps: int = 20

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,8 @@ class Square(Iterative):
     Raises:
       ValueError: a setting is out of its range.
     """
+
+    mixes: ClassVar[bool] = True
 
     ball: Ball
     queries: int = 5000

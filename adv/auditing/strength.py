@@ -42,7 +42,7 @@ def zero_gradients(case: Case) -> Finding:
         for ids in case.batches(case.natural):
             x, y = case.pixels(ids)
             gradient = slope(target, case.ball.sample(x, generator), y).gradient
-            flat[ids] = (gradient.flatten(1) == 0).all(1).cpu()
+            flat[ids] = (gradient.nan_to_num(0.0).flatten(1) == 0).all(1).cpu()
     found, interval = share(flat[case.natural]) if case.natural.any() else (0.0, (0.0, 0.0))
     return Finding(
         "zero gradients", found, 0.05, interval, "%",

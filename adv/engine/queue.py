@@ -1,0 +1,98 @@
+"""What is to be done: runs of attacks over images, and which of them may share a batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adv.attacks import Attack, Iterative, State
+from adv.data import Split
+
+# Settings that a batch may hold several of: a radius and a step for each image, and what only
+# decides where an image begins.
+_EACH = ("ball", "step_size", "pace", "random_start", "target")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An attack, once, over all images that still stand; `seed` is that of its starts."""
+
+    attack: Attack
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A net to attack, what judges it, and images: `batch` of them at a time.
+
+    `attacked` and `judge` are one object unless the net is random.
+    """
+
+    attacked: nn.Module
+    judge: nn.Module
+    split: Split
+    batch: int
+
+    def pixels(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [n, c, h, w], float32 in [0, 1] and in channels_last, and labels [n]."""
+        ids = ids.to(self.split.labels.device)
+        x = self.split.images[ids].float() / 255
+        return x.contiguous(memory_format=torch.channels_last), self.split.labels[ids]
+
+    @torch.no_grad()
+    def right(self, x: Tensor, y: Tensor) -> Tensor:
+        """[n] booleans: what the judge gets right."""
+        return self.judge(x).argmax(1) == y
+
+
+def runs(chain: Sequence[Run]) -> list[list[Run]]:
+    """The chain in pieces whose steps can share a batch, in their order."""
+    return [list(piece) for _, piece in groupby(chain, key=lambda run: _kind(run.attack))]
+
+
+def blended(attacks: Sequence[Attack], which: Tensor) -> Iterative:
+    """The attack whose step does for image i what that of `attacks[which[i]]` does.
+
+    Args:
+      attacks: of one piece that `runs` makes.
+      which: [n] int64 on the CPU.
+    """
+    first = attacks[int(which[0])]
+    assert isinstance(first, Iterative)
+    # float32, as the arithmetic of one radius for all rounds it too.
+    eps = torch.tensor([attack.ball.eps for attack in attacks])[which]
+    length = torch.tensor([getattr(attack, "length", 0.0) for attack in attacks])[which]
+    if (eps == eps[0]).all() and (length == length[0]).all():
+        return first
+    mixed = copy.copy(first)
+    object.__setattr__(mixed, "ball", first.ball.each(eps))
+    if hasattr(first, "step_size"):
+        object.__setattr__(mixed, "step_size", length[:, None, None, None])
+    return mixed
+
+
+def joined(states: Sequence[State]) -> State:
+    """The images of several states, one after another."""
+    first = states[0]
+    if len(states) == 1:
+        return first
+    rows: dict[str, Any] = {}
+    for field in fields(first):
+        values = [getattr(state, field.name) for state in states]
+        rows[field.name] = torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+    return type(first)(**rows)
+
+
+def _kind(attack: Attack) -> object:
+    """Equal for attacks that can share a batch."""
+    if not (isinstance(attack, Iterative) and attack.mixes):
+        return attack
+    settings = {f.name: getattr(attack, f.name) for f in fields(attack)}  # type: ignore[arg-type]
+    shared = tuple((name, value) for name, value in settings.items() if name not in _EACH)
+    return type(attack), type(attack.ball), shared
