@@ -108,8 +108,9 @@ class APGD(Iterative):
         ahead = self.ball.ascend(state.adv, state.gradient, size)
         ahead = self.ball.project(ahead, state.clean)
         share = column(torch.where(state.age == 0, 1.0, MOMENTUM), state.adv)
-        drift = (1 - share) * (state.adv - state.before)
-        return self.ball.project(state.adv + share * (ahead - state.adv) + drift, state.clean)
+        drift = (state.adv - state.before).mul_(1 - share)
+        moved = ahead.sub_(state.adv).mul_(share).add_(state.adv).add_(drift)
+        return self.ball.project(moved, state.clean)
 
 
 def _opened(state: State, here: Slope, eps: float) -> Climb:
@@ -185,7 +186,15 @@ def _checked(state: Climb, steps: int) -> Climb:
 
 
 def _taken(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """The new values where the mask [n] is true; no host need look at it."""
+    """The new values where the mask [n] is true; no host need look at it.
+
+    On a CPU a look is free, and most masks are all of one kind.
+    """
+    if mask.device.type == "cpu":
+        if not mask.any():
+            return old
+        if mask.all():
+            return new
     return torch.where(column(mask, new), new, old)
 
 
