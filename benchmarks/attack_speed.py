@@ -1,0 +1,103 @@
+"""How fast an attack steps: PGD by us, by torchattacks, foolbox and ART, and the bare limit.
+
+    python benchmarks/attack_speed.py
+    python benchmarks/attack_speed.py --nets BaseNet BigNet --batch 128 --repeats 9
+    python benchmarks/attack_speed.py --nets ResNet-18 WRN-16-4 --steps 3 --repeats 3
+
+All run in turns in one process; the table gives medians. The limit is a loop of the same number of
+forward passes and gradients of the loss with respect to the images, and nothing else, in
+channels_last or in contiguous memory, whichever is quicker here. Peers are given images and nets as
+their documentation has them: contiguous. With --steps 3 a run of a large net fits in minutes; the
+cost of a step does not depend on their number. The table goes into docs/performance.md with
+--write. Peers: pip install -e ".[bench]".
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from peers import PEERS, Call, alternate, machine, middle, pgd_of_peers, section, spread, table
+from torch import Tensor, nn
+
+from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
+
+NETS = {"BaseNet": BaseNet(), "BigNet": BigNet(), "ResNet-18": ResNet18(), "WRN-16-4": WRN(16, 4)}
+EPS, SIZE = 8 / 255, 2 / 255
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int) -> None:
+    """The limit: what no attack by gradients can do without."""
+    with frozen(net):
+        for _ in range(steps):
+            leaf = x.detach().requires_grad_()
+            loss = F.cross_entropy(net(leaf), y, reduction="sum")
+            torch.autograd.grad(loss, leaf)
+
+
+def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) -> dict[str, Call]:
+    """What is timed, each with a net and images of its own."""
+    torch.manual_seed(0)
+    net = NETS[name](10).eval().to(x.device)
+    calls: dict[str, Call] = {}
+    for layout, order in LAYOUTS.items():
+        twin = copy.deepcopy(net).to(memory_format=order)
+        images = x.contiguous(memory_format=order)
+        calls[f"limit, {layout}"] = lambda twin=twin, images=images: bare(twin, images, y, steps)
+    ours, attack = (
+        copy.deepcopy(net).to(memory_format=torch.channels_last),
+        PGD(Linf(EPS), steps=steps, step_size=SIZE),
+    )
+    calls["ours"] = lambda: attack(ours, x, y)
+    for peer, theirs in pgd_of_peers(copy.deepcopy(net), EPS, SIZE, steps, peers).items():
+        calls[peer] = lambda theirs=theirs: theirs(x, y)
+    return calls
+
+
+def row(name: str, batch: int, args: argparse.Namespace) -> list[str]:
+    """A line of the table: milliseconds a step, and ratios."""
+    x = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(args.device)
+    y = (torch.arange(batch) % 10).to(args.device)
+    calls = contenders(name, x, y, args.steps, args.peers)
+    found = alternate(calls, args.repeats, args.device)
+    steps = {key: middle(seconds) / args.steps for key, seconds in found.items()}
+    limit = min((key for key in steps if key.startswith("limit")), key=steps.__getitem__)
+    ours = steps["ours"]
+    cells = [name, str(batch), f"{1e3 * steps[limit]:.1f} ({limit.partition(', ')[2]})"]
+    cells.append(f"{1e3 * ours:.1f} {spread(found['ours'])}")
+    cells.append(f"{steps[limit] / ours:.2f}")
+    cells += [f"{steps[peer] / ours:.2f}" if peer in steps else "-" for peer in PEERS]
+    print(table(HEADS, [cells]).splitlines()[-1], flush=True)
+    return cells
+
+
+HEADS = (
+    "net", "batch", "limit, ms a step", "ours, ms a step", "share of the limit",
+    *(f"times faster than {'ART' if peer.startswith('adv') else peer}" for peer in PEERS),
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--batch", nargs="+", type=int, default=[128, 512])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
+    args = parser.parse_args()
+    rows = [row(name, batch, args) for name in args.nets for batch in args.batch]
+    told = f"PGD-{args.steps}, medians of {args.repeats}. {machine(args.device)}."
+    text = f"{told}\n\n{table(HEADS, rows)}"
+    print(f"\n{text}")
+    if args.write:
+        section(args.write, f"attack_speed {args.device} {' '.join(args.nets)}", text)
+
+
+if __name__ == "__main__":
+    main()

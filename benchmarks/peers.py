@@ -1,0 +1,134 @@
+"""What the speed benchmarks share: peers' attacks as callables, clocks, and Markdown tables."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+Call = Callable[[], object]
+Attacks = Callable[[Tensor, Tensor], Tensor]
+
+PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
+
+
+def clock(device: str) -> Callable[[], float]:
+    """Seconds: of the processor where that is what computes, so that others do not disturb them."""
+
+    def now() -> float:
+        if device == "cpu":
+            return time.process_time()
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return now
+
+
+def alternate(calls: dict[str, Call], repeats: int, device: str) -> dict[str, list[float]]:
+    """Seconds of each call, in turns; a first round, not counted, warms up."""
+    now, seconds = clock(device), {name: [] for name in calls}
+    for turn in range(repeats + 1):
+        for name, call in calls.items():
+            begun = now()
+            call()
+            if turn:
+                seconds[name].append(now() - begun)
+    return seconds
+
+
+def middle(seconds: Sequence[float]) -> float:
+    """The median."""
+    return statistics.median(seconds)
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """Half the range over the median, in percent."""
+    half = (max(seconds) - min(seconds)) / 2
+    return f"±{100 * half / middle(seconds):.0f} %"
+
+
+def pgd_of_peers(
+    net: nn.Module, eps: float, size: float, steps: int, names: Iterable[str]
+) -> dict[str, Attacks]:
+    """PGD in Linf with a random start, as each peer is meant to be called."""
+    made: dict[str, Attacks] = {}
+    if "torchattacks" in names:
+        import torchattacks
+
+        made["torchattacks"] = torchattacks.PGD(net, eps=eps, alpha=size, steps=steps)
+    if "foolbox" in names:
+        import foolbox
+
+        fool = foolbox.PyTorchModel(net, bounds=(0, 1))
+        attack = foolbox.attacks.LinfPGD(abs_stepsize=size, steps=steps)
+        made["foolbox"] = lambda x, y: attack.run(fool, x, y, epsilon=eps)
+    if "adversarial-robustness-toolbox" in names:
+        made["adversarial-robustness-toolbox"] = _art(net, eps, size, steps)
+    return made
+
+
+def _art(net: nn.Module, eps: float, size: float, steps: int) -> Attacks:
+    from art.attacks.evasion import ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    device = "gpu" if next(net.parameters()).is_cuda else "cpu"
+    classifier = PyTorchClassifier(
+        net, nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0, 1), device_type=device
+    )
+
+    def attack(x: Tensor, y: Tensor) -> Tensor:
+        made = ProjectedGradientDescentPyTorch(
+            classifier, eps=eps, eps_step=size, max_iter=steps, num_random_init=1,
+            batch_size=len(x), verbose=False,
+        ).generate(x.cpu().numpy(), y.cpu().numpy())  # fmt: skip
+        return torch.from_numpy(made).to(x.device)
+
+    return attack
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine(device: str) -> str:
+    """Where and with what a figure was taken."""
+    if device == "cpu":
+        where = f"{_processor()}, {torch.get_num_threads()} thread(s)"
+    else:
+        where = torch.cuda.get_device_name(device)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *PEERS))
+    return f"{where}; {versions}; {datetime.now(UTC):%Y-%m-%d}"
+
+
+def section(path: Path, name: str, text: str) -> None:
+    """Put `text` between the marks of that name in a Markdown file; add them if need be.
+
+    Other sections stay as they are.
+    """
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    old = path.read_text() if path.exists() else ""
+    body = f"{first}\n{text.strip()}\n{last}"
+    if first in old and last in old:
+        head, _, rest = old.partition(first)
+        new = head + body + rest.partition(last)[2]
+    else:
+        new = f"{old.rstrip()}\n\n{body}\n".lstrip()
+    path.write_text(new)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
