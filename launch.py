@@ -16,7 +16,7 @@ from rich.text import Text
 
 import spaces
 from adv.datasets import check as check_data
-from search.options import Options, run_folder
+from search.options import Options, run_folder, settled
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -30,6 +30,8 @@ EXAMPLES = """
       [dim]your own images, for two hours at most[/]
   python launch.py --resume runs/NAME --trials 32
       [dim]go on where it stopped, and further[/]
+  python launch.py --finalists runs/NAME --final-trainings 20
+      [dim]error bars for its front, from more fresh seeds[/]
   python launch.py --space rse_sigmas --address 10.0.0.1:6379 --gpus-per-trial 0.25
       [dim]on a Ray cluster, four trials to a GPU[/]
 
@@ -94,6 +96,33 @@ PROPOSE = "How it searches"
 @click.option("--trials", type=COUNT, panel=SIZE, help="How many in all. Default: the scale's.")
 @click.option("--epochs", type=COUNT, panel=SIZE, help="Of each trial. Default: the scale's.")
 @click.option(
+    "--finalists",
+    default="auto",
+    metavar="auto|off|N|runs/NAME",
+    panel=SIZE,
+    help="Train what may be on the front again with fresh seeds, and attack it strongly on test "
+    "images: error bars without the winner's curse. N trainings in all; auto: one for each three "
+    "trials, so a search takes about half as long again. A folder: the finals of that run.",
+)
+@click.option(
+    "--final-trainings",
+    type=COUNT,
+    panel=SIZE,
+    help="The N of --finalists, where that names a run.",
+)
+@click.option(
+    "--battery-steps",
+    type=COUNT,
+    panel=SIZE,
+    help="Of each attack that scores a trial. Default: the scale's, 10 on laptop, 20 on full.",
+)
+@click.option(
+    "--images",
+    type=COUNT,
+    panel=SIZE,
+    help="Validation images that score a trial. Default: the scale's, 100 on laptop, 1000 on full.",
+)
+@click.option(
     "--budget",
     type=Duration(),
     panel=SIZE,
@@ -157,6 +186,14 @@ PROPOSE = "How it searches"
     help="Go on with an interrupted run; --trials and --budget may be larger.",
 )
 @click.option(
+    "--rescore",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=RECORD,
+    help="Attack a run's stored nets again with today's battery, or with other --battery-steps and "
+    "--images, and make its front anew. Nothing is trained.",
+)
+@click.option(
     "--wandb",
     default="auto",
     type=click.Choice(["auto", "online", "offline", "off"]),
@@ -179,8 +216,8 @@ def main(list_: bool, **given: Any) -> int:
 
         print_spaces()
         return 0
-    options = Options(**given)
     try:
+        options = settled(Options(**given))
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 LEDGER = "ledger.jsonl"
@@ -31,10 +32,62 @@ class Options:
     name: str | None = None
     out: Path | None = None
     resume: Path | None = None
+    finalists: str = "auto"
+    final_trainings: int | None = None
+    rescore: Path | None = None
+    battery_steps: int | None = None
+    images: int | None = None
     wandb: str = "auto"
     wandb_project: str = "robustune"
     wandb_entity: str | None = None
     dry_run: bool = False
+
+    @property
+    def only_finals(self) -> bool:
+        """Whether a finished run is to have its finals, and nothing else."""
+        return self.finalists not in ("auto", "off") and not self.finalists.isdigit()
+
+
+def settled(options: Options) -> Options:
+    """The options with `--finalists` and `--rescore` taken apart: a folder is one to go on with.
+
+    Raises:
+      ValueError: they do not fit together.
+    """
+    folders = {
+        "--resume": options.resume,
+        "--finalists": Path(options.finalists) if options.only_finals else None,
+        "--rescore": options.rescore,
+    }
+    named = {flag: folder for flag, folder in folders.items() if folder is not None}
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)} name a run each: take one of them")
+    if options.only_finals and not Path(options.finalists).is_dir():
+        near = difflib.get_close_matches(options.finalists, ("auto", "off"), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        where = _nearest_run(Path(options.finalists))
+        raise ValueError(
+            f"--finalists {options.finalists!r}: {hint}There are: auto, off, a number of "
+            f"trainings, or the folder of a run{where}"
+        )
+    trainings = options.final_trainings
+    if options.finalists.isdigit():
+        if trainings not in (None, int(options.finalists)) or int(options.finalists) < 1:
+            raise ValueError(f"--finalists {options.finalists}: one number of 1 or more")
+        trainings = int(options.finalists)
+    if options.finalists == "off" and trainings is not None:
+        raise ValueError("--finalists off trains nobody: leave --final-trainings out")
+    if options.rescore is None and options.resume and (options.battery_steps or options.images):
+        raise ValueError("a run keeps its battery: --rescore changes --battery-steps and --images")
+    return replace(options, resume=next(iter(named.values()), None), final_trainings=trainings)
+
+
+def _nearest_run(folder: Path) -> str:
+    """A hint at the run that may be meant, "" where none is near."""
+    parent = folder.parent
+    runs = [path.parent.name for path in parent.glob(f"*/{LEDGER}")] if parent.is_dir() else []
+    near = difflib.get_close_matches(folder.name, runs, n=1)
+    return f" such as {parent / near[0]}" if near else ""
 
 
 def run_folder(options: Options) -> Path:
@@ -45,7 +98,10 @@ def run_folder(options: Options) -> Path:
     """
     if options.resume is not None:
         if not (options.resume / LEDGER).is_file():
-            raise ValueError(f"{options.resume} holds no search: there is no {LEDGER}")
+            near = _nearest_run(options.resume)
+            raise ValueError(
+                f"{options.resume} holds no search{near and ','}{near}: there is no {LEDGER}"
+            )
         return options.resume
     name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = (options.out or Path("runs")) / name

@@ -77,6 +77,8 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
     asked = {
         "trials": check_trials(options.trials, space) or (len(space.known) if space.grid else None),
         "epochs": options.epochs,
+        "battery_steps": options.battery_steps,
+        "images": options.images,
         "cpus": options.cpus_per_trial,
         "gpus": options.gpus_per_trial,
     }
@@ -113,7 +115,6 @@ def data_name(name: str) -> str:
 
 def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[str, Any]:
     """The ledger's first event: all one must know to repeat or to go on with the search."""
-    battery = plan.scale.battery()
     return {
         "id": study,
         "name": plan.name,
@@ -126,10 +127,7 @@ def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[
         "data": plan.data,
         "data_fingerprint": data_fingerprint,
         "classes": classes,
-        "battery": [
-            {"name": name, "eps": attack.ball.eps, **_settings(attack)}
-            for name, attack in battery.attacks
-        ],
+        "battery": described(plan.scale),
         "trials": plan.trials,
         "seed": plan.seed,
         "start": start_points(plan.space, plan.trials),
@@ -140,6 +138,14 @@ def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[
         "commit": commit(),
         "hardware": hardware(),
     }
+
+
+def described(scale: Scale) -> list[dict[str, Any]]:
+    """The attacks that score a trial, as plain data."""
+    return [
+        {"name": name, "eps": attack.ball.eps, **_settings(attack)}
+        for name, attack in scale.battery().attacks
+    ]
 
 
 def _settings(attack: Any) -> dict[str, Any]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+import spaces
 from adv import load
+from search.finals.contest import default_trainings
 from search.ledger import FORMAT, Ledger, View, read
 from search.live import clock
 from search.login import resolve_mode
@@ -27,6 +30,7 @@ from search.plan import (
     budget_text,
     check_trials,
     data_name,
+    described,
     header,
     make_plan,
     print_plan,
@@ -49,6 +53,12 @@ class Job:
     folder: Path
     header: dict[str, Any]
     mode: str
+    finals: bool = True
+
+    @property
+    def trainings(self) -> int | None:
+        """How many its finals take, None where the user left it open."""
+        return self.options.final_trainings
 
     @property
     def scale(self) -> Scale:
@@ -66,10 +76,21 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
     notes = {
         "at once": _at_once(options, plan.scale, machine),
         "budget": budget_text(options.budget),
+        "finalists": _finals(options, plan),
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
     print_plan(console, plan, notes)
+
+
+def _finals(options: Options, plan: Plan) -> str:
+    if options.finalists == "off":
+        return "none"
+    count = options.final_trainings or default_trainings(plan.trials)
+    return (
+        f"up to {count} trainings with fresh seeds of what may be on the front, then AutoAttack's "
+        f"line-up ({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images"
+    )
 
 
 def prepare(console: Console, options: Options, machine: Machine) -> Job:
@@ -81,13 +102,16 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
     mode, why_mode = resolve_mode(options.wandb)
     begin = _resumed if options.resume else _new
     job = begin(console, options, machine, mode)
-    job.study.ledger.append("session", budget=options.budget, trials=job.study.trials)
+    off = finals_off(options, job.study.view)
+    job.study.ledger.append(
+        "session", budget=options.budget, trials=job.study.trials, finalists="off" if off else "on"
+    )
     console.print(
         f"Data {escape(str(job.header['data']))}, {job.study.trials} trials of "
         f"{job.scale.epochs} epochs, {_at_once(options, job.scale, machine)}."
     )
     console.print(f"Run folder {escape(str(job.folder))}. {escape(why_mode)}")
-    return job
+    return replace(job, finals=not off)
 
 
 def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
@@ -120,6 +144,15 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
     run = _training(plan)
     if run.data.fingerprint != view.header["data_fingerprint"]:
         raise ValueError(f"the data {plan.data} is not what it was when {folder} began")
+    if options.rescore is None and view.having("finished") and changed(view.header, plan.scale):
+        raise ValueError(
+            f"the battery is not what it was when {folder} was scored, and two batteries' values "
+            f"do not mix: python launch.py --rescore {folder}"
+        )
+    if options.only_finals and not view.having("finished"):
+        raise ValueError(
+            f"{folder} has no finished trial to train again: python launch.py --resume {folder}"
+        )
     ledger = Ledger(folder / LEDGER)
     counts = {state: len(ledger.view.having(state)) for state in ("finished", "failed", "running")}
     console.print(
@@ -129,6 +162,26 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
     )
     head = dict(view.header)
     return Job(_study(plan, ledger, head["start"]), run, options, folder, head, mode)
+
+
+def changed(head: Mapping[str, Any], scale: Scale) -> bool:
+    """Whether the battery of a run's values is another one than its scale makes today.
+
+    Settings that the run did not know yet are not compared.
+    """
+    had, now = head["battery"], json.loads(json.dumps(described(scale)))
+    return len(had) != len(now) or any(
+        one[key] != other[key]
+        for one, other in zip(had, now, strict=True)
+        for key in {*one} & {*other}
+    )
+
+
+def finals_off(options: Options, view: View) -> bool:
+    """Whether there are no finals: the user says so, or said so when the run began."""
+    if options.finalists != "auto" or options.final_trainings:
+        return options.finalists == "off"
+    return bool(view.sessions) and view.sessions[-1].get("finalists") == "off"
 
 
 def _study(plan: Plan, ledger: Ledger, start: int) -> Study:
@@ -142,10 +195,15 @@ def _study(plan: Plan, ledger: Ledger, start: int) -> Study:
     )
 
 
+def scale_of(head: Mapping[str, Any]) -> Scale:
+    """The scale of a run; what it did not say yet when it began is as today."""
+    return Scale(**{**asdict(spaces.scale(head["scale"]["name"])), **head["scale"]})
+
+
 def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
     """The plan that a run began with, with what may change between sessions."""
     head, folder = view.header, options.resume
-    scale = Scale(**head["scale"])
+    scale = scale_of(head)
     _check_same(options, view, scale)
     trials = options.trials or max((s["trials"] for s in view.sessions), default=head["trials"])
     if trials < len(view.trials):
@@ -208,6 +266,7 @@ def _training(plan: Plan) -> Training:
     if have < scale.images + scale.watch_images:
         images = min(scale.images, max(1, have * 2 // 3))
         scale = replace(scale, images=images, watch_images=max(1, have - images))
+    scale = replace(scale, test_images=min(scale.test_images, len(data.test)))
     return Training(plan.space_name, scale, data, rungs=plan.stopper != "none")
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
 from search import serial
+from search.finals.begin import begin
 from search.live import Live
 from search.options import Options
 from search.plan import PROJECT, Machine
 from search.prepare import Job, dry_run, prepare
 from search.stop import Interrupted, Stop
+from search.study import Study
 from search.summary import Pages, Tidy, wrap_up
 from search.tracking import Tracker
+from search.trial import Run
 
 
 def session(options: Options) -> int:
@@ -92,7 +95,7 @@ def _search(console: Console, job: Job) -> int:
     with stop.listening():
         try:
             with live:
-                _run(job, stop)
+                _run(console, job, stop)
         except Interrupted as early:
             code, note = early.code, early.reason
         except (ValueError, OSError) as error:
@@ -106,14 +109,25 @@ def _search(console: Console, job: Job) -> int:
     return 3 if code == 0 and not study.view.having("finished") else code
 
 
-def _run(job: Job, stop: Stop) -> None:
+def _run(console: Console, job: Job, stop: Stop) -> None:
+    """The search, then its finals."""
+    with _way(job, stop) as run:
+        if not job.options.only_finals:
+            run(job.study, job.run)
+        if job.finals and (again := begin(console, job.study, job.run, job.trainings)):
+            run(*again)
+
+
+@contextmanager
+def _way(job: Job, stop: Stop) -> Iterator[Callable[[Study, Run], None]]:
+    """How studies are run: in this process, or on the cluster, which is let go at the end."""
     if job.options.serial:
-        serial.search(job.study, job.run, stop)
+        yield lambda study, run: serial.search(study, run, stop)
         return
     from search import cluster
 
     resources = cluster.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
     try:
-        cluster.search(job.study, job.run, stop, resources)
+        yield lambda study, run: cluster.search(study, run, stop, resources)
     finally:
         cluster.disconnect()

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from search.finals.show import finals_table
+from search.finals.standing import Finalist, standing
+from search.finals.words import remarks
 from search.ledger import Event, View
 from search.live import clock, front_table
 from search.prepare import Job
@@ -30,7 +33,7 @@ class Pages:
 
     def __call__(self, event: Event, view: View) -> None:
         """Write what a trial's end has changed."""
-        if event["event"] not in ENDS:
+        if ended(event) is None:
             return
         write_tables(view, self.folder)
         if time.monotonic() - self.written > REPORT_EVERY:
@@ -46,9 +49,17 @@ class Tidy:
 
     def __call__(self, event: Event, view: View) -> None:
         """Remove the state of a trial that has ended."""
-        if event["event"] in ENDS:
-            trial = view.trials[event["trial"]]
-            (self.folder / "trials" / trial.name / STATE).unlink(missing_ok=True)
+        if (place := ended(event)) is not None:
+            (self.folder / place / STATE).unlink(missing_ok=True)
+
+
+def ended(event: Event) -> Path | None:
+    """The folder, in that of the run, of the training that ended with this event."""
+    inner = event["part"] if event["event"] == "final" else event
+    if inner["event"] not in ENDS:
+        return None
+    place = Path("finals") if event["event"] == "final" else Path()
+    return place / "trials" / f"{inner['trial']:04d}"
 
 
 def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) -> None:
@@ -75,15 +86,23 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
         "",
     ]
     console.print("\n".join(lines), markup=False)
+    field = [finalist for finalist in standing(view) if finalist.runs]
     if members and members[0].result:
         images = members[0].result.details.get("images", "?")
         console.print(front_table(members))
         console.print(
             f"\n95 % intervals over {images} validation images. The front was chosen on them, so "
-            "expect a little\nless on new images; the test split has not been touched:\n  "
-            f"python -m adv evaluate {folder}/front/{members[0].name}.safetensors --split test\n",
+            "expect a little\nless on new images"
+            + (
+                ".\n"
+                if field
+                else "; the test split has not been touched:\n"
+                f"  python launch.py --finalists {folder}\n"
+            ),
             markup=False,
         )
+    if field:
+        _say_finals(console, view, field)
     _warn(console, members, folder)
     places = {"report": str(folder / "report.html"), "W&B": tracker.where()}
     if members:
@@ -93,6 +112,14 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     for label, place in places.items():
         if place:
             console.print(f"{label:<8} {place}", markup=False)
+
+
+def _say_finals(console: Console, view: View, field: list[Finalist]) -> None:
+    """The finalists' table, and what its numbers are."""
+    console.print(finals_table(field))
+    for line in remarks(view, field):
+        console.print(line, markup=False)
+    console.print()
 
 
 def _warn(console: Console, members: Sequence[Trial], folder: Path) -> None:

@@ -152,9 +152,9 @@ class Training:
             load_weights(net, read_checkpoint(folder / BEST)[0])
             best = evaluate(net, split, self.scale.battery())
         details = {
-            **_details(best),
+            **score_details(best),
             "best_epoch": memory.best.epoch,
-            "last": _objectives(last),
+            "last": objectives_of(last),
             "parameters": sum(p.numel() for p in net.parameters()),
             "weights": f"trials/{folder.name}/{BEST}",
         }
@@ -165,7 +165,7 @@ class Training:
             "natural_accuracy": best.natural_interval,
             "attacked_score": best.attacked_interval,
         }
-        result = Result(_objectives(best), intervals, details)
+        result = Result(objectives_of(best), intervals, details)
         return Values(last_epoch, last_epoch, 0.0, {}, result)
 
     def _gap(self, net: torch.nn.Module, split: Split, score: Score) -> dict[str, Any]:
@@ -180,11 +180,13 @@ class Training:
         }
 
 
-def _objectives(score: Score) -> dict[str, float]:
+def objectives_of(score: Score) -> dict[str, float]:
+    """Both objectives under the names of `spaces.OBJECTIVES`."""
     return {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score}
 
 
-def _details(score: Score) -> dict[str, Any]:
+def score_details(score: Score) -> dict[str, Any]:
+    """What is kept of a score beside the objectives."""
     return {
         "curve": [list(row) for row in score.curve],
         "mean": score.mean,

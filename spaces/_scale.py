@@ -32,6 +32,9 @@ class Scale:
       cpus: cores of a trial.
       gpus: GPUs of a trial, fractions allowed.
       gap_images: of `images`, the first so many measure a trial's masking gap; 0 for none.
+      test_images: test images on which finalists meet the strong battery.
+      strong_steps: steps of each of its attacks; AutoAttack's are 100.
+      strong_draws: of a random net in each of its gradients; AutoAttack's are 20.
     """
 
     name: str
@@ -50,6 +53,9 @@ class Scale:
     cpus: float
     gpus: float
     gap_images: int = 40
+    test_images: int = 50
+    strong_steps: int = 20
+    strong_draws: int = 5
 
     def apply(self, recipe: Recipe) -> Recipe:
         """The recipe at this scale."""
@@ -111,6 +117,9 @@ FULL = Scale(
     cpus=1,
     gpus=0.25,
     gap_images=256,
+    test_images=1000,
+    strong_steps=100,
+    strong_draws=20,
 )
 
 SCALES: Mapping[str, Scale] = {"laptop": LAPTOP, "full": FULL}

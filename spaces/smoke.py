@@ -34,5 +34,7 @@ space = Space(
         "battery_steps": 1,
         "draws": 5,
         "votes": 5,
+        "test_images": 30,
+        "strong_steps": 2,
     },
 )

@@ -191,20 +191,23 @@ def next_training(
     cost: ArrayLike = 1.0,
     *,
     sure: float = SURE,
+    least: int = 1,
 ) -> int | None:
     """Which finalist gets the next fresh seed; None where every membership is known well enough.
 
-    Whoever has no seed yet comes first, in order. Then the one whose membership is least certain,
-    p (1 - p), weighed by what one more seed takes off its variance, 1 / (k (k + 1)), for its cost.
+    Whoever has fewer than `least` seeds comes first, in order. Then the one whose membership is
+    least certain, p (1 - p), weighed by what one more seed takes off its variance, 1 / (k (k + 1)),
+    for its cost.
 
     Args:
       chances: [n] P(on the front); of a finalist without a seed it is not looked at.
       seeds: how many each has, those under way included.
       cost: of one training of each, [n] or one for all, in any unit.
       sure: a chance below `sure` or above 1 - `sure` is certain enough.
+      least: seeds that each gets in any case, 1 or more.
     """
     k = np.asarray(seeds, dtype=float)
-    if (k == 0).any():
+    if (k < least).any():
         return int(np.argmin(k))
     p = np.asarray(chances, dtype=float)
     open_ = (p > sure) & (p < 1 - sure)

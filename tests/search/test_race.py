@@ -127,6 +127,7 @@ def test_the_next_seed_goes_where_membership_is_least_certain():
     assert next_training([0.5, 0.4], [3, 1]) == 1  # a fourth seed tells less than a second
     assert next_training([0.5, 0.5], [2, 2], [3.0, 1.0]) == 1
     assert next_training([0.99, 0.02, 1.0], [1, 1, 1]) is None
+    assert next_training([0.99, 0.02, 1.0], [2, 1, 1], least=2) == 1
 
 
 def test_racing_spends_on_the_uncertain_pair():

@@ -1,0 +1,92 @@
+"""The run behind a final: train with a fresh seed, then attack strongly on the test split."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from adv import Score, build, evaluate, is_random
+from adv.checkpoint import default_device, load_weights, read_checkpoint
+from search.finals.standing import FLAG
+from search.finals.strong import Strong
+from search.training import BEST, Training, objectives_of, score_details
+from search.trial import Result, Values
+from spaces import Params
+
+
+@dataclass(frozen=True)
+class Final:
+    """A `Run`: what `training` makes of a seed, judged by the strong battery on test images."""
+
+    training: Training
+
+    @property
+    def strong(self) -> Strong:
+        """How it is judged."""
+        return Strong(self.training.scale, len(self.training.data.classes))
+
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+        """Train as the search does, then attack the epoch that was kept."""
+        for values in self.training(params, seed, folder):
+            if values.result is None:
+                yield values
+                continue
+            net = stored(self.training, params, seed, folder / BEST)
+            yield replace(values, result=self.judged(net, values.result, folder.name))
+
+    def judged(self, net: nn.Module, trained: Result, name: str) -> Result:
+        """The result on the test split; what the validation images said stands in its details."""
+        began = time.perf_counter()
+        split = self.training.data.test.head(self.training.scale.test_images)
+        strong = evaluate(net, split, self.strong.battery(is_random(net)))
+        claimed = evaluate(net, split, self.training.scale.battery())
+        spent = float(trained.details.get("evaluate_seconds", 0.0))
+        known = trained.details
+        details = {
+            **{key: known[key] for key in ("best_epoch", "parameters") if key in known},
+            **score_details(strong),
+            "validation": known.get("validation", dict(trained.objectives)),
+            "claimed": objectives_of(claimed),
+            "masking_gap": _gap(claimed, strong),
+            "battery": self.strong.id,
+            "weights": f"finals/trials/{name}/{BEST}",
+            "evaluate_seconds": spent + time.perf_counter() - began,
+        }
+        intervals = {
+            "natural_accuracy": strong.natural_interval,
+            "attacked_score": strong.attacked_interval,
+        }
+        return Result(objectives_of(strong), intervals, details)
+
+
+def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.Module:
+    """The net whose weights lie at that path, on the best device.
+
+    Raises:
+      CheckpointError: there are none, or they are another net's.
+    """
+    torch.set_num_threads(max(1, int(training.scale.cpus)))
+    net = build(training.recipe(params), len(training.data.classes), seed)
+    load_weights(net, read_checkpoint(weights)[0])
+    return net.to(default_device()).to(memory_format=torch.channels_last)
+
+
+def _gap(claimed: Score, strong: Score) -> dict[str, Any]:
+    """What the strong battery takes from the mean attacked accuracy, in pairs of images."""
+    lost = claimed.ok[1:].double().mean(0) - strong.ok[1:].double().mean(0)
+    half = 1.96 * float(lost.std()) / len(lost) ** 0.5 if len(lost) > 1 else 1.0
+    gap = float(lost.mean())
+    return {
+        "claimed": claimed.mean,
+        "strong": strong.mean,
+        "gap": gap,
+        "interval": [gap - half, gap + half],
+        "images": len(lost),
+        "flagged": gap - half > FLAG,
+    }

@@ -1,0 +1,174 @@
+"""How the finalists stand: a view of the ledger, for the race itself and for everyone who shows it.
+
+Means are over fresh seeds alone. The training that chose a trial is shown beside them, so that the
+winner's curse can be seen, and enters nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from search.finals.race import DRAWS, Floats, membership, posterior, reported, resampled
+from search.ledger import View
+from search.trial import Interval, Trial
+
+Pair = tuple[float, float]
+FLAG = 0.04  # of a masking gap, as for trials
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A trial that is trained again.
+
+    Args:
+      trial: of the search; its result is the one that chose it.
+      runs: its finished trainings with fresh seeds, whose results are of the test split under the
+        strong battery, all under the same one.
+      begun: how many trainings were begun, failed and running ones included.
+      mean: of both objectives over `runs`, in the units of `Result`; nan where there is none.
+      intervals: of each mean at 95 %, over seeds and over test images.
+      chance: P(on the front) among the finalists that have runs; nan without one.
+      on_front: whether it is of the front that is reported.
+    """
+
+    trial: Trial
+    runs: tuple[Trial, ...] = ()
+    begun: int = 0
+    mean: Pair = (float("nan"), float("nan"))
+    intervals: tuple[Interval, Interval] = ((float("nan"),) * 2, (float("nan"),) * 2)
+    chance: float = float("nan")
+    on_front: bool = False
+
+    @property
+    def points(self) -> list[Pair]:
+        """Both objectives of each fresh seed."""
+        return [run.result.point for run in self.runs if run.result]
+
+    @property
+    def worst(self) -> Trial | None:
+        """The fresh seed with the lowest attacked score."""
+        return min(
+            self.runs, key=lambda run: run.result.point[1] if run.result else 0, default=None
+        )
+
+    @property
+    def again(self) -> Pair | None:
+        """Mean of the fresh seeds where the search measured: the same images, the same battery."""
+        known = [run.result.details.get("validation") for run in self.runs if run.result]
+        rows = [tuple(values.values()) for values in known if values]
+        return _mean(rows) if rows else None
+
+    @property
+    def claimed(self) -> Pair | None:
+        """Mean of the fresh seeds on the test split under the battery of the search."""
+        known = [run.result.details.get("claimed") for run in self.runs if run.result]
+        rows = [tuple(values.values()) for values in known if values]
+        return _mean(rows) if rows else None
+
+    @property
+    def gap(self) -> tuple[float, Interval] | None:
+        """What the strong battery takes from the mean attacked accuracy, in [0, 1], and interval.
+
+        The interval is the mean one of the seeds: they meet the same images.
+        """
+        gaps = [run.result.gap for run in self.runs if run.result and run.result.gap]
+        if not gaps:
+            return None
+        low, high = _mean([tuple(gap["interval"]) for gap in gaps])
+        return float(np.mean([gap["gap"] for gap in gaps])), (low, high)
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the whole interval of the gap lies above four points."""
+        return self.gap is not None and self.gap[1][0] > FLAG
+
+
+def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
+    """The finalists, the most accurate on natural images first, those without a result last."""
+    finals = view.finals
+    if finals is None:
+        return []
+    numbers = list(dict.fromkeys([*finals.header["trials"], *map(_of, finals.trials.values())]))
+    battery = finals.header["battery"]
+    rows = []
+    for number in numbers:
+        mine = [run for run in finals.trials.values() if _of(run) == number]
+        done = tuple(run for run in mine if _judged_by(run, battery))
+        rows.append(Finalist(view.trials[number], done, len(mine)))
+    judged, rest = [f for f in rows if f.runs], [f for f in rows if not f.runs]
+    if not judged:
+        return rest
+    top = 100.0 * len(view.header.get("battery", ())) or np.inf
+    means = _draws(judged, draws).clip(0, [1, top])  # no mean lies outside
+    chances = membership(means)
+    lows, highs = np.quantile(means, [0.025, 0.975], axis=0)
+    front = reported(chances)
+    made = [
+        Finalist(
+            f.trial,
+            f.runs,
+            f.begun,
+            _mean(f.points),
+            ((float(lows[i, 0]), float(highs[i, 0])), (float(lows[i, 1]), float(highs[i, 1]))),
+            float(chances[i]),
+            bool(front[i]),
+        )
+        for i, f in enumerate(judged)
+    ]
+    return [*sorted(made, key=lambda f: (-f.mean[0], -f.mean[1])), *rest]
+
+
+def _draws(judged: Sequence[Finalist], draws: int) -> Floats:
+    """Plausible means of both objectives, [draws, n, 2], over seeds and over test images."""
+    errors = [
+        [(high - low) / 3.92 for low, high in run.result.intervals.values()]
+        for f in judged
+        for run in f.runs
+        if run.result and len(run.result.intervals) == 2
+    ]
+    guess = np.mean(errors, axis=0) if errors else np.zeros(2)
+    tables = [_images(f) for f in judged]
+    images = None
+    if all(table is not None for table in tables):
+        images = resampled(np.stack([t for t in tables if t is not None]), draws=draws)
+    return posterior([f.points for f in judged], guess, images=images, draws=draws)
+
+
+def _images(finalist: Finalist) -> Floats | None:
+    """What each test image adds to both objectives, mean over the seeds: [2, images]."""
+    tables = [run.result.details.get("table") for run in finalist.runs if run.result]
+    if not all(tables):
+        return None
+    return np.mean([per_image(table) for table in tables if table], axis=0)
+
+
+def per_image(table: Mapping[str, Any]) -> Floats:
+    """What each image adds to both objectives, [2, images], of an `adv.Score.packed`."""
+    return _unpacked(table["ok"], len(table["names"]), int(table["images"]))
+
+
+@lru_cache(maxsize=4096)
+def _unpacked(bits: str, attacks: int, images: int) -> Floats:
+    packed = np.frombuffer(base64.b64decode(bits), dtype=np.uint8)
+    ok = np.unpackbits(packed, count=(1 + attacks) * images).reshape(1 + attacks, images)
+    return np.stack([ok[0].astype(float), 100.0 * ok[1:].sum(axis=0)])
+
+
+def _judged_by(run: Trial, battery: str) -> bool:
+    return run.result is not None and run.result.details.get("battery", battery) == battery
+
+
+def _of(run: Trial) -> int:
+    """The trial of the search that a training repeats."""
+    return int(run.origin)
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> Pair:
+    first, second = np.mean(rows, axis=0)
+    return float(first), float(second)

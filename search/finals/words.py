@@ -1,0 +1,54 @@
+"""What the finals' numbers mean, in sentences, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from search.finals.race import SHARE
+from search.finals.standing import Finalist
+from search.ledger import View
+
+
+def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
+    """How many trainings, what a mean is, what the choice had flattered, what is not known.
+
+    Args:
+      view: of the search.
+      field: what `standing` says, those with fresh values.
+    """
+    assert view.finals is not None
+    head = view.finals.header
+    runs, failed = sum(len(f.runs) for f in field), len(view.finals.having("failed"))
+    front = [str(f.trial.number) for f in field if f.on_front]
+    said = [
+        f"{runs} trainings with fresh seeds, {head['images']} test images. The reported front (*) "
+        f"is trial{'s' * (len(front) > 1)} {', '.join(front)}: as many as can be while {SHARE:.0%} "
+        "of them are expected to be on the front of the finalists.",
+        "Means and 95 % intervals are over fresh seeds and test images; the training that chose a "
+        "trial is in none of them.",
+        f"{head['attacks']}.",
+    ]
+    if curse := flattery(field):
+        said.insert(2, curse)
+    if failed:
+        said.append(f"{failed} trainings failed.")
+    missing = [n for n in head["trials"] if n not in {f.trial.number for f in field}]
+    if missing:
+        plural = "s" * (len(missing) > 1)
+        said.append(f"Not yet trained again: trial{plural} {', '.join(map(str, missing))}.")
+    return said
+
+
+def flattery(field: Sequence[Finalist]) -> str:
+    """The winner's curse in a sentence: search score less that of fresh seeds, same images."""
+    pairs = [(f.trial.result.point[1], f.again[1]) for f in field if f.trial.result and f.again]
+    if not pairs:
+        return ""
+    drop = float(np.mean([before - after for before, after in pairs]))
+    kind = "lower" if drop > 0 else "higher"
+    return (
+        f"Winner's curse: on the same images under the same battery, fresh seeds score "
+        f"{abs(drop):.1f} {kind} than the trainings that chose the {len(pairs)} finalists."
+    )
