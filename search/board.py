@@ -1,4 +1,4 @@
-"""What Weights & Biases is told of a study: a run for the study and one for each trial.
+"""What Weights & Biases is told of a study: a run for it, for each trial, for each finalist.
 
 `tracking` calls this on a thread of its own: what stands here may be slow, and may raise.
 """
@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+from search.finals.tables import FINALISTS, finalist_rows
 from search.ledger import Event, View
 from search.login import trouble_with
 from search.tables import columns, gap_of, hypervolumes, rows
@@ -81,13 +82,34 @@ class Board:
         return trouble
 
     def tell(self, event: Event, trial: Trial, view: View | None) -> None:
-        """One event of one trial; `view` is the newest state of the study."""
+        """One event of one trial; `view` is the newest state of the study.
+
+        A `final` event comes with the training of the finals that it is of.
+        """
+        if event["event"] == "final":
+            self._tell_final(event["part"], trial)
+            return
         run = self._trial(trial)
         if event["event"] == "epoch":
             run.log({**event["metrics"], "seconds": event["seconds"], "epoch": event["epoch"]})
         if event["event"] in ENDS:
             self._flags[trial.number] = on_front = dict(_flags(view)).get(trial.number, False)
             run.summary.update({**_summary(trial), "on_front": on_front})
+            self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
+
+    def _tell_final(self, part: Event, trial: Trial) -> None:
+        """One event of a training with a fresh seed: a run with the job type `finalist`."""
+        config = {"seed": trial.seed, "trial": int(trial.origin), **trial.params}
+        run = self._curve(f"{self._study}-final-{trial.name}", "finalist", trial, config)
+        if part["event"] == "epoch":
+            run.log({**part["metrics"], "seconds": part["seconds"], "epoch": part["epoch"]})
+        if part["event"] in ENDS:
+            told = _summary(trial)
+            if trial.result:
+                for kind in ("validation", "claimed"):
+                    known = trial.result.details.get(kind, {})
+                    told |= {f"{kind}_{name}": value for name, value in known.items()}
+            run.summary.update(told)
             self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
 
     def draw(self, view: View | None) -> None:
@@ -106,6 +128,7 @@ class Board:
             "front_size": len(view.front()),
             "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
             "front": _wandb().Plotly(front(view)),
+            **_finals(view),
         })  # fmt: skip
 
     def close(self, view: View | None) -> None:
@@ -123,9 +146,13 @@ class Board:
                 run.finish()
 
     def _trial(self, trial: Trial) -> Any:
-        key = f"{self._study}-{trial.name}"
+        config = {"seed": trial.seed, **trial.params}
+        return self._curve(f"{self._study}-{trial.name}", "trial", trial, config)
+
+    def _curve(self, key: str, job: str, trial: Trial, config: Mapping[str, Any]) -> Any:
+        """A run whose values are shown over epochs."""
         fresh = key not in self._runs
-        run = self._run(key, "trial", f"trial {trial.name}", {"seed": trial.seed, **trial.params})
+        run = self._run(key, job, f"{job} {trial.name}", config)
         if fresh:
             run.define_metric("*", step_metric="epoch")
         return run
@@ -158,6 +185,20 @@ def abandon() -> None:
 
 def _wandb() -> Any:
     return importlib.import_module("wandb")
+
+
+def _finals(view: View) -> dict[str, Any]:
+    """The finalists' table and their front, where there are finals."""
+    rows_ = finalist_rows(view)
+    if not any(row["seeds"] for row in rows_):
+        return {}
+    from search.finals.pictures import finals_front
+
+    data = [[row[name] for name in FINALISTS] for row in rows_]
+    return {
+        "finalists": _wandb().Table(columns=list(FINALISTS), data=data, allow_mixed_types=True),
+        "finals_front": _wandb().Plotly(finals_front(view)),
+    }
 
 
 def _flags(view: View | None) -> Iterator[tuple[int, bool]]:

@@ -21,7 +21,7 @@ LABELLED = 12  # front members up to which each shows its number
 SHOWN = 8  # curves drawn at first; the legend switches the others on
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#000000", "#E69F00")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "pentagon")
-_GREY, _INK = "#9aa1a9", "#1c2128"
+GREY, INK = "#9aa1a9", "#1c2128"
 
 
 def front(view: View) -> go.Figure:
@@ -30,13 +30,13 @@ def front(view: View) -> go.Figure:
     numbers = {trial.number for trial in best}
     others = [t for t in view.having("finished") if t.number not in numbers]
     top = 100 * len(view.header.get("battery", ())) or 100
-    figure = _figure("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
+    figure = plain("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
     if others:
-        grey = {"color": _GREY, "size": 7}
+        grey = {"color": GREY, "size": 7}
         figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))
     if best:
         x, y = zip(*(shown(trial) for trial in best), strict=True)
-        stairs = {"color": _INK, "width": 1.5, "shape": "hv"}
+        stairs = {"color": INK, "width": 1.5, "shape": "hv"}
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=stairs, hoverinfo="skip",
                                     showlegend=False, name="front line"))  # fmt: skip
         marker = {
@@ -44,7 +44,7 @@ def front(view: View) -> go.Figure:
             "cmin": 0, "cmax": max(1, *view.trials), "size": 12,
             "colorbar": {"title": {"text": "trial"}, "thickness": 12, "outlinewidth": 0,
                          "dtick": -(-len(view.trials) // 8)},
-            "line": {"color": _INK, "width": 1},
+            "line": {"color": INK, "width": 1},
         }  # fmt: skip
         few = len(best) <= LABELLED
         figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=few))
@@ -54,7 +54,7 @@ def front(view: View) -> go.Figure:
 
 def curves(view: View) -> go.Figure:
     """Accuracy against attack strength for the members of the front."""
-    figure = _figure("Attack strength eps (0 is no attack)", "Accuracy (%)")
+    figure = plain("Attack strength eps (0 is no attack)", "Accuracy (%)")
     reach: set[float] = set()
     best = view.front()
     for n, trial in enumerate(best):
@@ -67,7 +67,7 @@ def curves(view: View) -> go.Figure:
             hovertemplate="eps %{x:.4g}: %{y:.1f} %",
         ))  # fmt: skip
     if classes := view.header.get("classes"):
-        figure.add_hline(100 / classes, line={"color": _GREY, "dash": "dash", "width": 1},
+        figure.add_hline(100 / classes, line={"color": GREY, "dash": "dash", "width": 1},
                          annotation={"text": "chance", "font": {"color": "#5b6570"}},
                          annotation_position="bottom left")  # fmt: skip
     if all(abs(255 * e - round(255 * e)) < 1e-3 for e in reach):
@@ -80,7 +80,7 @@ def curves(view: View) -> go.Figure:
 
 def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
     """Bars for what `search.importance` says: a share in [0, 1] for each objective and knob."""
-    figure = _figure("Share of the explained variation (%)", "")
+    figure = plain("Share of the explained variation (%)", "")
     both = list(zip(shares.items(), _COLOURS, strict=False))
     for (objective, share), colour in reversed(both):  # Plotly draws the last one on top
         knobs = list(share)[::-1]
@@ -97,7 +97,7 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
 def progress(view: View) -> go.Figure:
     """The hypervolume after each finished trial."""
     area = hypervolumes(view)
-    figure = _figure("Finished trials", "Hypervolume (1 is a perfect net)")
+    figure = plain("Finished trials", "Hypervolume (1 is a perfect net)")
     return figure.add_trace(go.Scatter(
         x=list(range(1, len(area) + 1)), y=area, mode="lines+markers", name="hypervolume",
         line={"shape": "hv", "color": _COLOURS[0]}, marker={"size": 5}, showlegend=False,
@@ -106,7 +106,7 @@ def progress(view: View) -> go.Figure:
 
 def learning(view: View) -> go.Figure:
     """The accuracy under attack that each member of the front had after each epoch."""
-    figure = _figure("Epoch", "Watched accuracy under attack (%)")
+    figure = plain("Epoch", "Watched accuracy under attack (%)")
     best = view.front()
     for n, trial in enumerate(best):
         known = [(e, 100 * v.metrics["watched_robust"]) for e, v in sorted(trial.epochs.items())
@@ -146,11 +146,12 @@ def _points(
         text=[f"{t.number}" for t in trials] if labels else None, textposition="top right",
         error_x=_bars(list(x), [span[0] for span in spans]) | thin,
         error_y=_bars(list(y), [span[1] for span in spans]) | thin,
-        hovertext=[_hover(trial) for trial in trials], hoverinfo="text",
+        hovertext=[hover(trial) for trial in trials], hoverinfo="text",
     )  # fmt: skip
 
 
-def _hover(trial: Trial) -> str:
+def hover(trial: Trial) -> str:
+    """What a trial is, as Plotly's own HTML."""
     lines = [f"<b>trial {trial.number}</b>"]
     for name, value, (low, high) in zip(OBJECTIVES, shown(trial), ranges(trial), strict=True):
         lines.append(f"{TITLES[name]} {value:.1f} [{low:.1f}, {high:.1f}]")
@@ -191,12 +192,13 @@ def _series(n: int, best: list[Trial]) -> dict[str, Any]:
     }
 
 
-def _figure(x: str, y: str) -> go.Figure:
+def plain(x: str, y: str) -> go.Figure:
+    """An empty figure in the house's style, with the titles of its axes."""
     axis = {"gridcolor": "#e8eaed", "linecolor": "#9aa1a9", "zeroline": False, "ticks": "outside"}
     return go.Figure(layout={
         "template": "none", "height": 440, "margin": {"l": 70, "r": 20, "t": 30, "b": 55},
-        "font": {"family": "system-ui, sans-serif", "size": 14, "color": _INK},
+        "font": {"family": "system-ui, sans-serif", "size": 14, "color": INK},
         "xaxis": {"title": {"text": x}, **axis}, "yaxis": {"title": {"text": y}, **axis},
-        "hoverlabel": {"bgcolor": "white", "font": {"color": _INK}, "align": "left"},
+        "hoverlabel": {"bgcolor": "white", "font": {"color": INK}, "align": "left"},
         "showlegend": True,
     })  # fmt: skip

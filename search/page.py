@@ -47,6 +47,8 @@ thead th { font-weight: 600; border-bottom: 2px solid #d5d9de; vertical-align: b
 td:last-child { white-space: normal; overflow-wrap: anywhere; }
 .pm { color: #57606a; }
 .flag { color: #a40e26; }
+.notes { margin-top: 16px; }
+.notes p { color: #57606a; margin: 0 0 6px; }
 code { font: 14px/1.5 ui-monospace, Menlo, Consolas, monospace; }
 pre { background: #f6f7f8; border: 1px solid #e1e4e8; border-radius: 6px; padding: 12px 14px;
       overflow-x: auto; margin: 0; }
@@ -62,10 +64,10 @@ pre { background: #f6f7f8; border: 1px solid #e1e4e8; border-radius: 6px; paddin
 
 CARE = """<section>
 <h2>How to read these numbers</h2>
-<p><b>Held-out, but chosen on.</b> All values are from the validation split{images}, never from the
-test split. A trial keeps its best epoch, and the front keeps the best trials, both chosen on
-held-out images: so a front member looks a little better than it is. Two trials whose intervals
-overlap may well be equal.</p>
+<p><b>Held-out, but chosen on.</b> The values of trials are from the validation split{images}; only
+finalists meet the test split. A trial keeps its best epoch, and the front keeps the best trials,
+both chosen on held-out images: so a front member looks a little better than it is. Two trials whose
+intervals overlap may well be equal.</p>
 <p><b>The attacks.</b> The attacked score is the sum of the accuracies, in percent points, under:
 {battery}. Each of them only bounds robustness from above: a stronger attack may find more.</p>
 <p><b>The masking gap.</b> What a stronger attack with another loss takes from the accuracy at one
@@ -75,10 +77,15 @@ before <code>python -m adv audit</code> has looked at it.</p>
 <p><b>Random nets.</b> A net that draws random numbers is judged by the vote of several draws, and
 attacked through the mean gradient of several draws (expectation over transformation).{votes}
 Without that, randomness hides the gradient and the score flatters the net.</p>
-<p><b>The figures to publish</b> come from the test split, once, for the trial that you have
-chosen:</p>
-<pre><code>{command}</code></pre>
+{publish}
 </section>"""
+
+PUBLISH = """<p><b>The figures to publish</b> come from the test split, once, for the trial that you
+have chosen:</p>
+<pre><code>{command}</code></pre>"""
+
+PUBLISHED = """<p><b>The figures to publish</b> are the finalists' means with their intervals, under
+the strong battery: neither those seeds nor the test images have chosen anything.</p>"""
 
 
 def section(title: str, text: str, content: str) -> str:

@@ -35,6 +35,7 @@ from search.plan import (
     make_plan,
     print_plan,
 )
+from search.rescore import there, with_sizes
 from search.sampler import sampler
 from search.stopping import stopper
 from search.study import Study
@@ -142,6 +143,8 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
     _print_scale(console, plan.scale, plan.reason)
     _at_once(options, plan.scale, machine)
     run = _training(plan)
+    if options.rescore:
+        run = with_sizes(run, options.battery_steps, options.images)
     if run.data.fingerprint != view.header["data_fingerprint"]:
         raise ValueError(f"the data {plan.data} is not what it was when {folder} began")
     if options.rescore is None and view.having("finished") and changed(view.header, plan.scale):
@@ -154,6 +157,11 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
             f"{folder} has no finished trial to train again: python launch.py --resume {folder}"
         )
     ledger = Ledger(folder / LEDGER)
+    if options.rescore and not there(ledger.view, folder):
+        ledger.close()
+        raise ValueError(
+            f"{folder} holds no weights of a finished trial: there is nothing to re-score"
+        )
     counts = {state: len(ledger.view.having(state)) for state in ("finished", "failed", "running")}
     console.print(
         f"Resuming {escape(str(folder))}: {counts['finished']} trials finished, "

@@ -9,9 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from search import figures
+from search.finals.page import finals
 from search.importance import importance
 from search.ledger import View
-from search.page import CARE, PAGE, figure, script, section, table
+from search.page import CARE, PAGE, PUBLISH, PUBLISHED, figure, script, section, table
 from search.tables import hypervolumes, write
 from search.trial import Trial
 
@@ -29,6 +30,7 @@ def write_report(view: View, path: Path) -> None:
     body = [
         f"<header><p class='kicker'>Robustune</p><h1>{escape(str(head.get('space', 'Study')))}</h1>"
         f"<p class='question'>{escape(str(head.get('question', '')))}</p>{_facts(view)}</header>",
+        *finals(view),
         *(_front(view) if view.front() else [_nothing()]),
         _remarks(view),
         _failed(view),
@@ -72,7 +74,7 @@ def _front(view: View) -> list[str]:
     )
     return [
         section(
-            "The front",
+            "The front that the search saw" if view.finals else "The front",
             "Each point is a finished trial; no other trial is better than a front member in both "
             "values. Bars are 95 % intervals. Point at a trial to see its knobs.",
             figure(figures.front(view), "front", "Scatter: natural accuracy and attacked score"),
@@ -184,8 +186,9 @@ def _care(view: View) -> str:
         "battery": escape(attacks) or "not recorded",
         "images": f" ({_list(images)} images)" if images else "",
         "votes": f" Here {_list(votes)} draws vote." if votes else "",
-        "command": escape(command),
     }
+    judged = view.finals is not None and view.finals.having("finished")
+    fill["publish"] = PUBLISHED if judged else PUBLISH.format(command=escape(command))
     return CARE.format_map(fill)
 
 

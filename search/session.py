@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
@@ -12,15 +12,17 @@ from rich.markup import escape
 
 from search import serial
 from search.finals.begin import begin
+from search.ledger import Ledger
 from search.live import Live
 from search.options import Options
 from search.plan import PROJECT, Machine
 from search.prepare import Job, dry_run, prepare
+from search.rescore import Item, Rescoring, judged, rescore
 from search.stop import Interrupted, Stop
 from search.study import Study
 from search.summary import Pages, Tidy, wrap_up
 from search.tracking import Tracker
-from search.trial import Run
+from search.trial import Result, Run
 
 
 def session(options: Options) -> int:
@@ -110,12 +112,56 @@ def _search(console: Console, job: Job) -> int:
 
 
 def _run(console: Console, job: Job, stop: Stop) -> None:
-    """The search, then its finals."""
+    """The search, then its finals; or stored nets, judged again."""
+    if job.options.rescore:
+        _rescore(console, job, stop)
+        return
     with _way(job, stop) as run:
         if not job.options.only_finals:
             run(job.study, job.run)
         if job.finals and (again := begin(console, job.study, job.run, job.trainings)):
             run(*again)
+
+
+def _rescore(console: Console, job: Job, stop: Stop) -> None:
+    before = [trial.number for trial in job.study.view.front()]
+    console.print(f"Re-scoring with {_battery(job)}. Nothing is trained.", markup=False)
+    assert isinstance(job.study.ledger, Ledger)
+    try:
+        rescore(
+            job.study.ledger,
+            Rescoring(job.run),
+            lambda run, nets: _judged(job, stop, run, nets),
+            lambda line: console.print(line, markup=False),
+        )
+    finally:
+        if not job.options.serial:
+            from search import cluster
+
+            cluster.disconnect()
+    after = [trial.number for trial in job.study.view.front()]
+    console.print(f"Front before: trials {before}. Front now: trials {after}.", markup=False)
+
+
+def _battery(job: Job) -> str:
+    names = ", ".join(name for name, _ in job.scale.battery().attacks)
+    return f"{names} on {job.scale.images} validation images"
+
+
+def _judged(
+    job: Job, stop: Stop, run: Rescoring, nets: Iterable[Item]
+) -> Iterator[tuple[Item, Result | str]]:
+    """Each net with its result: in this process, or wherever the cluster has room."""
+    if job.options.serial:
+        for item in nets:
+            stop.check()
+            yield item, judged(run, item)
+        return
+    from search.cluster import Resources
+    from search.tasks import spread
+
+    resources = Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
+    yield from spread(judged, run, nets, resources, stop)
 
 
 @contextmanager

@@ -108,10 +108,20 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     if members:
         places["weights"] = f"{folder / 'front'}/"
     if note:
-        places["go on"] = f"python launch.py --resume {folder}"
+        places["go on"] = f"python launch.py {_go_on(job)}"
     for label, place in places.items():
         if place:
             console.print(f"{label:<8} {place}", markup=False)
+
+
+def _go_on(job: Job) -> str:
+    """The flags that go on with what was interrupted."""
+    options = job.options
+    if options.rescore:
+        sizes = {"--battery-steps": options.battery_steps, "--images": options.images}
+        given = "".join(f" {flag} {value}" for flag, value in sizes.items() if value)
+        return f"--rescore {job.folder}{given}"
+    return f"{'--finalists' if options.only_finals else '--resume'} {job.folder}"
 
 
 def _say_finals(console: Console, view: View, field: list[Finalist]) -> None:

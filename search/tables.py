@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from search.finals.tables import FINALISTS, FINALS, final_rows, finalist_rows
 from search.ledger import View
 from search.pareto import front, hypervolume
 from search.trial import Trial
@@ -24,11 +25,15 @@ _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
 def write_tables(view: View, folder: Path) -> None:
     """Write `trials.csv` (a row for each trial) and `front.csv` (those on the front) to `folder`.
 
-    Both are replaced in one step: a reader sees the old file or the new one, never a part.
+    Where there are finals, `finalists.csv` and `finals.csv` too (`search.finals.tables`). Each is
+    replaced in one step: a reader sees the old file or the new one, never a part.
     """
     names = columns(view)
     write(folder / "trials.csv", _csv(names, rows(view)))
     write(folder / "front.csv", _csv(names, (row(view, trial) for trial in view.front())))
+    if view.finals:
+        write(folder / "finalists.csv", _csv(list(FINALISTS), finalist_rows(view)))
+        write(folder / "finals.csv", _csv(list(FINALS), final_rows(view)))
 
 
 def columns(view: View) -> list[str]:

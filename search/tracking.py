@@ -71,10 +71,12 @@ class Tracker:
         if not self._heard:
             self._heard = True
             self._board.know(view, event)
-        if event["event"] in ENDS or self._latest is None:
+        inner = event["part"] if event["event"] == "final" else event
+        if inner["event"] in {*ENDS, "finals", "rebuilt"} or self._latest is None:
             self._latest = _snapshot(view)
-        if "trial" in event:
-            self._queue.put((event, copy.copy(view.trials[event["trial"]])))
+        trials = view.finals.trials if event["event"] == "final" and view.finals else view.trials
+        if "trial" in inner and inner["event"] != "rescored":
+            self._queue.put((event, copy.copy(trials[inner["trial"]])))
 
     def where(self) -> str:
         """The study's address when online, the command that uploads it when offline, else ""."""
@@ -130,4 +132,5 @@ def study_id(header: Mapping[str, Any]) -> str:
 def _snapshot(view: View) -> View:
     """The view as it is now, for a thread that reads it while the search goes on."""
     trials = {n: replace(trial, epochs=dict(trial.epochs)) for n, trial in view.trials.items()}
-    return View(view.header, trials, list(view.sessions), view.elapsed)
+    finals = _snapshot(view.finals) if view.finals else None
+    return View(view.header, trials, list(view.sessions), view.elapsed, finals=finals)

@@ -159,7 +159,7 @@ class Training:
             "weights": f"trials/{folder.name}/{BEST}",
         }
         if self.scale.gap_images:
-            details["masking_gap"] = self._gap(net, split, best)
+            details["masking_gap"] = self.gap_of(net, split, best)
         details["evaluate_seconds"] = time.perf_counter() - began
         intervals = {
             "natural_accuracy": best.natural_interval,
@@ -168,7 +168,7 @@ class Training:
         result = Result(objectives_of(best), intervals, details)
         return Values(last_epoch, last_epoch, 0.0, {}, result)
 
-    def _gap(self, net: torch.nn.Module, split: Split, score: Score) -> dict[str, Any]:
+    def gap_of(self, net: torch.nn.Module, split: Split, score: Score) -> dict[str, Any]:
         """How much of the score a stronger attack takes back; `net` is the one that was kept."""
         some = split.head(self.scale.gap_images)
         gap = masking_gap(net, some, self.scale.battery(), score=score)

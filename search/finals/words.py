@@ -47,8 +47,12 @@ def flattery(field: Sequence[Finalist]) -> str:
     if not pairs:
         return ""
     drop = float(np.mean([before - after for before, after in pairs]))
-    kind = "lower" if drop > 0 else "higher"
+    if drop <= 0:
+        return (
+            f"No winner's curse here: on the same images under the same battery, fresh seeds "
+            f"score {-drop:.1f} higher than the trainings that chose the {len(pairs)} finalists."
+        )
     return (
-        f"Winner's curse: on the same images under the same battery, fresh seeds score "
-        f"{abs(drop):.1f} {kind} than the trainings that chose the {len(pairs)} finalists."
+        f"Winner's curse: on the same images under the same battery, fresh seeds score {drop:.1f} "
+        f"lower than the trainings that chose the {len(pairs)} finalists."
     )
