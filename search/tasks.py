@@ -34,8 +34,8 @@ def spread(
       ClusterError: a piece fits on no node.
     """
     room = resources.places()
-    options: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "max_retries": RETRIES}
-    task: Any = ray.remote(**options)(work)
+    needs: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
+    task: Any = ray.remote(**needs, max_retries=RETRIES)(work)
     with shared_images():
         shared = ray.put(run)
     queue, waiting = iter(items), dict[Any, Item]()
