@@ -16,6 +16,7 @@ from rich.text import Text
 
 import spaces
 from adv.datasets import check as check_data
+from search.constraint import parse as check_bound
 from search.options import Options, run_folder, settled
 
 EXAMPLES = """
@@ -139,13 +140,18 @@ PROPOSE = "How it searches"
     "--sampler",
     type=click.Choice(["tpe", "nsga2", "gp", "random", "qmc"]),
     panel=PROPOSE,
-    help="What proposes points after a spread-out start.",
+    help="What proposes points after the known ones and a spread-out start of a third of the "
+    "trials (4 to 16). tpe (default): Parzen estimators of good and bad points, any space. nsga2: "
+    "children of the best points. gp: Gaussian processes, up to 500 trials, no conditional knobs. "
+    "random, qmc (Sobol): learn nothing. The first three draw 10 % at random.",
 )
 @click.option(
     "--stopper",
     type=click.Choice(["moasha", "none"]),
     panel=PROPOSE,
-    help="What stops trials early.",
+    help="What ends trials early. moasha (default): once the training attack has about half its "
+    "strength, the worse half by both objectives ends, where worse beyond noise, and not before "
+    "6 trials have shown that the middle tells the end. none: nothing does.",
 )
 @click.option(
     "--audit",
@@ -153,6 +159,23 @@ PROPOSE = "How it searches"
     panel=PROPOSE,
     help="Share of the trials to be stopped that run on, to show whether stopping is right. "
     "Default: 0.1.",
+)
+@click.option(
+    "--constrain",
+    multiple=True,
+    metavar="NAME<NUMBER",
+    panel=PROPOSE,
+    help="A bound that the front must keep, such as params<5e6; may be repeated. Names: params, "
+    "latency (ms an image), masking_gap (in [0, 1]; by default a flagged trial is left out).",
+)
+@click.option(
+    "--warm-from",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=PROPOSE,
+    help="An earlier run whose front is tried first; may be repeated. Its values count only if "
+    "battery, data and scale are the same.",
 )
 @click.option(
     "--address", panel=WHERE, help="An existing Ray cluster, host:port. RAY_ADDRESS is honoured."
@@ -241,6 +264,8 @@ def _check(options: Options) -> None:
     if options.serial and options.address:
         raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
     run_folder(options)
+    for text in options.constrain:
+        check_bound(text)
     if options.name is not None and not re.fullmatch(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name
     ):

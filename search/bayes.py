@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -22,11 +26,16 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.constraint import excesses
+from search.cost import Cost, fitted
 from search.ledger import View
-from search.trial import Trial
-from spaces import Choice, Float, Knob, Params, Space, exists
+from search.trial import Result, Trial
+from spaces import Choice, Float, Knob, Params, Space, Value, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+STATES = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
+THRIFT = 0.5  # power of the predicted cost that a candidate's promise is divided by
+FEW = 4  # finished trials below which a sampler draws at random
 
 
 class Follower:
@@ -35,65 +44,155 @@ class Follower:
     Args:
       space: what may be varied.
       name: of the sampler, a key of `SAMPLERS`.
+      before: finished trials of earlier studies under the same battery, as (point, result).
     """
 
-    def __init__(self, space: Space, name: str) -> None:
+    def __init__(
+        self, space: Space, name: str, before: Sequence[tuple[Params, Result]] = ()
+    ) -> None:
         self.space = space
-        self.sampler = SAMPLERS[name]
+        self.make = SAMPLERS[name]
+        self.before = before
+        self._view: View | None = None
 
     def draw(self, view: View, chance: random.Random) -> Params:
         """A point that no trial runs at; running trials count as if they had turned out badly."""
-        study = optuna.create_study(
-            directions=["maximize", "maximize"], sampler=self.sampler(chance.getrandbits(32))
-        )
-        study.add_trials([optuna_trial(self.space, trial) for trial in view.trials.values()])
-        ask = study.ask()
+        self._follow(view)
+        cost = fitted(self.space, list(view.trials.values()))
+        with _quiet():
+            return self._ask(self.make(chance.getrandbits(32), cost))
+
+    def _ask(self, sampler: BaseSampler) -> Params:
+        """What `study.ask` does, without leaving a trial behind."""
+        study, blank = self._study, self._blank
+        sampler.before_trial(study, blank)
+        joint = sampler.infer_relative_search_space(study, blank)
+        drawn = sampler.sample_relative(study, blank, joint)
+        params: dict[str, Value] = {}
         for name, knob in self.space.knobs.items():
-            if exists(knob, ask.params):
-                _suggest(ask, name, knob)
-        return dict(ask.params)
+            if exists(knob, params):
+                kind = distribution(knob)
+                if name in drawn:
+                    params[name] = drawn[name]
+                else:
+                    params[name] = sampler.sample_independent(study, blank, name, kind)
+        return params
 
+    def _follow(self, view: View) -> None:
+        """Bring the study up to date, or begin anew where it followed another view."""
+        trials = list(view.trials.values())
+        if view is not self._view or not self._still(trials):
+            self._begin(view)
+        for i, trial in enumerate(trials):
+            if i >= len(self._told):
+                self._study.add_trial(optuna_trial(self.space, trial, view.header))
+                self._told.append(trial.result or trial.state)
+            elif self._told[i] == "running" and trial.state != "running":
+                self._end(len(self.before) + 1 + i, trial, view.header)
+                self._told[i] = trial.result or trial.state
 
-def tpe(seed: int) -> BaseSampler:
-    """Tree-structured Parzen estimator (Bergstra et al. 2011; Ozaki et al. 2022 for two values)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
-        return TPESampler(
-            multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
+    def _still(self, trials: Sequence[Trial]) -> bool:
+        """Whether what was told of trials that have ended is what the view still says."""
+        return len(self._told) <= len(trials) and all(
+            told == "running" or told is (trial.result or trial.state)
+            for told, trial in zip(self._told, trials, strict=False)
         )
 
+    def _begin(self, view: View) -> None:
+        self._view, self._told = view, list[Any]()
+        self._notes = _Notes()
+        with _quiet():
+            self._study = optuna.create_study(
+                directions=["maximize", "maximize"], storage=self._notes
+            )
+            self._blank = self._study.ask()._cached_frozen_trial
+        self._notes.blank = self._blank._trial_id
+        for n, (params, result) in enumerate(self.before):
+            trial = Trial(-1 - n, params, 0, "warm", "finished", result=result)
+            self._study.add_trial(optuna_trial(self.space, trial, view.header))
 
-def gp(seed: int) -> BaseSampler:
-    """Gaussian processes and the expected gain of hypervolume, noise learned from the values."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return GPSampler(seed=seed, n_startup_trials=4)
+    def _end(self, number: int, trial: Trial, header: Mapping[str, Any]) -> None:
+        key = self._study.get_trials(deepcopy=False)[number]._trial_id
+        values = trial.result.point if trial.result else None
+        if trial.result:
+            for name, excess in excesses(trial.result, header).items():
+                self._notes.set_trial_system_attr(key, f"constraints:{name}", excess)
+        self._notes.set_trial_state_values(key, STATES.get(trial.state, TrialState.FAIL), values)
 
 
-SAMPLERS: Mapping[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "gp": gp}
+class _Notes(optuna.storages.InMemoryStorage):
+    """Optuna's storage, whose first trial is the blank one that each proposal is asked for.
+
+    What a sampler notes of it is dropped: it would be taken for a trial that runs.
+    """
+
+    blank = -1
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if trial_id != self.blank:
+            super().set_trial_system_attr(trial_id, key, value)
 
 
-def _suggest(ask: optuna.Trial, name: str, knob: Knob) -> None:
-    if isinstance(knob, Choice):
-        ask.suggest_categorical(name, knob.options)
-    elif isinstance(knob, Float):
-        ask.suggest_float(name, knob.low, knob.high, log=knob.log)
-    else:
-        ask.suggest_int(name, knob.low, knob.high, log=knob.log)
+class Thrifty(TPESampler):
+    """TPE that prefers, of several draws, the most promising for what it is predicted to cost.
+
+    As the expected improvement per second (Snoek et al. 2012), with a power of the seconds: whole
+    ones would starve large nets. Costs are a product over the knobs, so they divide the promise of
+    each group of knobs by that group's own share.
+    """
+
+    def __init__(self, cost: Cost | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.cost = cost
+
+    def _compute_acquisition_func(
+        self, samples: dict[str, NDArray[Any]], mpe_below: Any, mpe_above: Any
+    ) -> NDArray[Any]:
+        promise = super()._compute_acquisition_func(samples, mpe_below, mpe_above)
+        for name, values in samples.items() if self.cost else ():
+            assert self.cost
+            knob = self.cost.space.knobs[name]
+            if isinstance(knob, Choice):
+                values = np.array(knob.options, dtype=object)[values.astype(int)]
+            promise = promise - THRIFT * self.cost.part(name, values.tolist())
+        return promise
 
 
-def optuna_trial(space: Space, trial: Trial) -> FrozenTrial:
-    """A trial as Optuna sees it; one that was stopped or failed has no value to learn from."""
-    states = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
-    return create_trial(
-        params=dict(trial.params),
-        distributions={name: _distribution(knob) for name, knob in space.active(trial.params)},
-        state=states.get(trial.state, TrialState.FAIL),
-        values=trial.result.point if trial.result else None,
+def tpe(seed: int, cost: Cost | None) -> BaseSampler:
+    """Tree-structured Parzen estimator (Bergstra et al. 2011; Ozaki et al. 2022 for two values)."""
+    return Thrifty(
+        cost, multivariate=True, group=True, constant_liar=True, n_startup_trials=FEW, seed=seed
     )
 
 
-def _distribution(knob: Knob) -> BaseDistribution:
+def gp(seed: int, cost: Cost | None) -> BaseSampler:  # noqa: ARG001
+    """Gaussian processes and the expected gain of hypervolume, noise learned from the values."""
+    return GPSampler(seed=seed, n_startup_trials=FEW)
+
+
+SAMPLERS: Mapping[str, Callable[[int, Cost | None], BaseSampler]] = {"tpe": tpe, "gp": gp}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # group=True
+        yield
+
+
+def optuna_trial(space: Space, trial: Trial, header: Mapping[str, Any]) -> FrozenTrial:
+    """A trial as Optuna sees it; one that was stopped or failed has no value to learn from."""
+    return create_trial(
+        params=dict(trial.params),
+        distributions={name: distribution(knob) for name, knob in space.active(trial.params)},
+        state=STATES.get(trial.state, TrialState.FAIL),
+        values=trial.result.point if trial.result else None,
+        constraints=excesses(trial.result, header) if trial.result else None,
+    )
+
+
+def distribution(knob: Knob) -> BaseDistribution:
+    """A knob as Optuna sees it."""
     if isinstance(knob, Choice):
         return CategoricalDistribution(knob.options)
     if isinstance(knob, Float):

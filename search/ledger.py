@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from search.constraint import feasible
 from search.pareto import front
 from search.trial import Decision, Key, Result, Rung, Trial, Values
 
@@ -114,9 +115,17 @@ class View:
         """The trials in a state, by number."""
         return [t for _, t in sorted(self.trials.items()) if t.state == state]
 
+    def feasible(self, trial: Trial) -> bool:
+        """Whether a finished trial keeps the study's constraints."""
+        return trial.result is None or feasible(trial.result, self.header)
+
     def front(self) -> list[Trial]:
-        """The finished trials that no other dominates, the most accurate on clean images first."""
-        done = [t for t in self.having("finished") if t.result]
+        """The finished trials that no other dominates, the most accurate on clean images first.
+
+        Those that do not keep the study's constraints are left out, unless none keeps them.
+        """
+        every = [t for t in self.having("finished") if t.result]
+        done = [t for t in every if self.feasible(t)] or every
         best = front([t.result.point for t in done if t.result])
         kept = [t for t, on in zip(done, best, strict=True) if on]
         return sorted(kept, key=lambda t: tuple(-v for v in t.result.point) if t.result else ())

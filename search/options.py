@@ -24,6 +24,8 @@ class Options:
     sampler: str | None = None
     stopper: str | None = None
     audit: float | None = None
+    constrain: tuple[str, ...] = ()
+    warm_from: tuple[Path, ...] = ()
     address: str | None = None
     serial: bool = False
     concurrent: int | None = None

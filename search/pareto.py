@@ -26,7 +26,22 @@ def front(points: ArrayLike) -> NDArray[np.bool_]:
     p = _points(points)
     if len(p) == 0:
         return np.zeros(0, dtype=bool)
-    return np.asarray(~dominates(p).any(axis=0))
+    if p.shape[1] != 2:
+        return np.asarray(~dominates(p).any(axis=0))
+    return _front_of_pairs(p)
+
+
+def _front_of_pairs(p: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """`front` in n log n: of 10,000 points n by n tables would take 300 MB."""
+    by = np.lexsort((-p[:, 1], -p[:, 0]))  # the first objective falls, of equals the second
+    x, y = p[by].T
+    best = np.maximum.accumulate(y)
+    first = np.flatnonzero(np.r_[True, x[1:] < x[:-1]])  # of those with the same first objective
+    before = np.r_[-np.inf, best[first[1:] - 1]]  # the best second one among larger first ones
+    group = np.cumsum(np.r_[0, x[1:] < x[:-1]])
+    on = np.zeros(len(p), dtype=bool)
+    on[by] = (y == y[first][group]) & (y > before[group])
+    return on
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:

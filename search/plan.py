@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from rich.table import Table
 
 import spaces
 from adv import Recipe, datasets, size_of
+from search.constraint import parse, screen
 from search.live import clock
 from search.options import Options
-from search.sampler import start_points
+from search.sampler import Sampler, check_gp, sampler, start_points
 from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -50,6 +51,7 @@ class Plan:
     sampler: str = "tpe"
     stopper: str = "moasha"
     audit: float = 0.1
+    constraints: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def space(self) -> Space:
@@ -87,6 +89,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         changes["gpus"] = 0.0
     scale = spaces.scale(chosen, **changes)
     scale = replace(scale, data=data_name(options.data or scale.data))
+    name_of_sampler = check_sampler(options.sampler or Plan.sampler, space, scale.trials)
     return Plan(
         options.space,
         scale,
@@ -95,9 +98,10 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         scale.trials,
         options.seed or 0,
         name,
-        options.sampler or Plan.sampler,
+        name_of_sampler,
         options.stopper or Plan.stopper,
         Plan.audit if options.audit is None else options.audit,
+        {bound.name: bound.bound for bound in map(parse, options.constrain)},
     )
 
 
@@ -106,6 +110,33 @@ def check_trials(asked: int | None, space: Space) -> int | None:
     if space.grid and asked is not None and asked > len(space.known):
         raise ValueError(f"--trials {asked}: this space is a grid of {len(space.known)} points")
     return asked
+
+
+def check_sampler(name: str, space: Space, trials: int) -> str:
+    """The name; ValueError where that sampler is not for this space or so many trials."""
+    if name == "gp":
+        check_gp(space, trials)
+    return name
+
+
+def proposing(space: Space, head: Mapping[str, Any]) -> Sampler:
+    """The sampler that a study's header names, with its first points and its bounds."""
+    bounds = head.get("constraints", {})
+    return sampler(
+        head.get("sampler", "tpe"),
+        space,
+        seed=head["seed"],
+        start=head["start"],
+        header=head,
+        allowed=screen(space, bounds, head["classes"]),
+    )
+
+
+def stopping_text(plan: Plan) -> str:
+    """What is stopped early, in words."""
+    if plan.stopper == "none":
+        return "nothing"
+    return f"at rungs the worse half, if worse beyond noise; {100 * plan.audit:g} % of these run on"
 
 
 def data_name(name: str) -> str:
@@ -134,6 +165,7 @@ def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[
         "sampler": plan.sampler,
         "stopper": plan.stopper,
         "audit": plan.audit,
+        "constraints": dict(plan.constraints),
         "versions": versions(),
         "commit": commit(),
         "hardware": hardware(),

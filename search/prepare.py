@@ -19,6 +19,7 @@ from rich.markup import escape
 
 import spaces
 from adv import load
+from search.constraint import parse
 from search.finals.contest import default_trainings
 from search.ledger import FORMAT, Ledger, View, read
 from search.live import clock
@@ -28,19 +29,22 @@ from search.plan import (
     Machine,
     Plan,
     budget_text,
+    check_sampler,
     check_trials,
     data_name,
     described,
     header,
     make_plan,
     print_plan,
+    proposing,
+    stopping_text,
 )
 from search.rescore import there, with_sizes
-from search.sampler import sampler
 from search.stopping import stopper
 from search.study import Study
 from search.tables import write
 from search.training import Training
+from search.warm import warm
 from spaces import Scale
 
 
@@ -78,6 +82,8 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
         "at once": _at_once(options, plan.scale, machine),
         "budget": budget_text(options.budget),
         "finalists": _finals(options, plan),
+        "proposes": ", ".join((plan.sampler, *options.constrain)),
+        "stops early": stopping_text(plan),
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
@@ -123,6 +129,10 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     run = _training(plan)
     plan = replace(plan, scale=run.scale)
     head = header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
+    if options.warm_from:
+        head["warm"] = warm(options.warm_from, plan.space, head, max(1, plan.trials // 2))
+        _print_warm(console, head["warm"])
+    proposing(plan.space, head).propose(View(header=head))  # or say why there is no such point
     folder.mkdir(parents=True)
     try:
         write(folder / "study.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
@@ -131,7 +141,7 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Job(_study(plan, ledger, head["start"]), run, options, folder, head, mode)
+    return Job(_study(plan, ledger, head), run, options, folder, head, mode)
 
 
 def _resumed(console: Console, options: Options, machine: Machine, mode: str) -> Job:
@@ -169,7 +179,7 @@ def _resumed(console: Console, options: Options, machine: Machine, mode: str) ->
         f"{plan.trials - len(ledger.view.trials)} to come."
     )
     head = dict(view.header)
-    return Job(_study(plan, ledger, head["start"]), run, options, folder, head, mode)
+    return Job(_study(plan, ledger, head), run, options, folder, head, mode)
 
 
 def changed(head: Mapping[str, Any], scale: Scale) -> bool:
@@ -192,13 +202,13 @@ def finals_off(options: Options, view: View) -> bool:
     return bool(view.sessions) and view.sessions[-1].get("finalists") == "off"
 
 
-def _study(plan: Plan, ledger: Ledger, start: int) -> Study:
+def _study(plan: Plan, ledger: Ledger, head: Mapping[str, Any]) -> Study:
     return Study(
         plan.space,
         ledger,
         trials=plan.trials,
         seed=plan.seed,
-        sampler=sampler(plan.sampler, plan.space, seed=plan.seed, start=start),
+        sampler=proposing(plan.space, head),
         stopper=stopper(plan.stopper, seed=plan.seed, audit=plan.audit),
     )
 
@@ -206,6 +216,12 @@ def _study(plan: Plan, ledger: Ledger, start: int) -> Study:
 def scale_of(head: Mapping[str, Any]) -> Scale:
     """The scale of a run; what it did not say yet when it began is as today."""
     return Scale(**{**asdict(spaces.scale(head["scale"]["name"])), **head["scale"]})
+
+
+def _print_warm(console: Console, known: Mapping[str, Any]) -> None:
+    told, points = len(known["told"]), len(known["points"])
+    values = f"{told} values taken over" if told else "no values: another battery, data or scale"
+    console.print(f"Warm start: {points} points of earlier fronts come first, {values}.")
 
 
 def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
@@ -237,8 +253,10 @@ def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
         head.get("sampler", "tpe"),
         head.get("stopper", "none"),
         head.get("audit", 0.0),
+        head.get("constraints", {}),
     )
     check_trials(options.trials, plan.space)
+    check_sampler(plan.sampler, plan.space, plan.trials)
     if plan.space.fingerprint != head["fingerprint"]:
         raise ValueError(
             f"the space {plan.space_name} has other knobs now than when {folder} began"
@@ -259,12 +277,21 @@ def _check_same(options: Options, view: View, scale: Scale) -> None:
         "--sampler": (options.sampler, head.get("sampler", "tpe")),
         "--stopper": (options.stopper, head.get("stopper", "none")),
         "--audit": (options.audit, head.get("audit", 0.0)),
+        "--constrain": (_bounds(options) or None, head.get("constraints", {})),
+        "--warm-from": (
+            [*map(str, options.warm_from)] or None,
+            head.get("warm", {}).get("runs"),
+        ),
     }
     for flag, (wanted, had) in asked.items():
         if wanted not in (None, had):
             raise ValueError(f"{options.resume} began with {flag} {had}, not {wanted}")
     if options.out is not None:
         raise ValueError("--resume names the folder: leave --out out")
+
+
+def _bounds(options: Options) -> dict[str, float]:
+    return {bound.name: bound.bound for bound in map(parse, options.constrain)}
 
 
 def _training(plan: Plan) -> Training:

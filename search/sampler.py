@@ -8,19 +8,28 @@ ledger does not say, so a resumed search proposes what the interrupted one would
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from search.bayes import Follower
 from search.evolution import child
 from search.ledger import View
 from search.points import random_point, sobol_point
+from search.warm import results
 from spaces import Params, Space
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "qmc")
 WILD = 0.1  # share of random points among those of a sampler that learns
+ATTEMPTS = 200  # draws of a point that keeps the constraints known beforehand
+INSISTS = 8  # of these the sampler's own; the others are drawn at random
+GP_MOST = 500  # trials; beyond them a proposal takes several seconds
 Draw = Callable[[View, random.Random], Params]
+
+
+def anything(params: Params) -> bool:  # noqa: ARG001
+    """Every point may be tried."""
+    return True
 
 
 class Sampler(Protocol):
@@ -34,50 +43,103 @@ class Sampler(Protocol):
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """Known points, then a Sobol sequence up to `start` trials, then `draw`.
+class Proposals:
+    """Points to try first, then a Sobol sequence up to `start` trials, then `draw`.
 
     Args:
       space: what may be varied.
       seed: of the whole search.
-      start: how many points are tried before `draw` takes over, known ones included; None: all.
+      first: points to try first.
+      start: how many trials come before `draw` takes over, the first points included; None: all.
       name: of `draw`.
       draw: given the view and the proposal's own chance, a point.
       wild: share of the points after `start` that are drawn at random, in [0, 1].
+      allowed: whether a point may be tried at all.
     """
 
     space: Space
     seed: int
+    first: Sequence[Params]
     start: int | None
     name: str
     draw: Draw
     wild: float = WILD
+    allowed: Callable[[Params], bool] = anything
 
-    def propose(self, view: View) -> tuple[Params, str]:
-        """The next point and its origin."""
+    def propose(self, view: View) -> tuple[Params, str] | None:
+        """The next point and its origin; None while nothing that is allowed is found."""
         number = len(view.trials)
-        if number < len(self.space.known):
-            return self.space.known[number], "known"
-        if self.start is None or number < self.start:
-            return sobol_point(self.space, number - len(self.space.known), self.seed), "sobol"
+        if number < len(self.first):
+            return self.first[number], "known"
         chance = random.Random(f"proposal {self.seed} {number}")
+        for attempt in range(ATTEMPTS):
+            params, origin = self._next(view, number, chance, attempt)
+            if self.allowed(params):
+                return params, origin
+        raise ValueError(f"of {ATTEMPTS} points drawn none keeps the constraints")
+
+    def _next(
+        self, view: View, number: int, chance: random.Random, attempt: int
+    ) -> tuple[Params, str]:
+        if attempt >= INSISTS:  # a sampler may insist on what is not allowed
+            return random_point(self.space, chance), "random"
+        if self.start is None or number < self.start:
+            if attempt:
+                return random_point(self.space, chance), "random"
+            return sobol_point(self.space, number - len(self.first), self.seed), "sobol"
         if chance.random() < self.wild:
             return random_point(self.space, chance), "random"
         return self.draw(view, chance), self.name
 
 
-def sampler(name: str, space: Space, *, seed: int, start: int) -> Sampler:
+def sampler(
+    name: str,
+    space: Space,
+    *,
+    seed: int,
+    start: int,
+    header: Mapping[str, Any] | None = None,
+    allowed: Callable[[Params], bool] = anything,
+) -> Sampler:
     """The sampler called `name`, one of `SAMPLERS`.
 
-    `start` says how many points are spread out before it learns from results, see `start_points`.
+    Args:
+      name: of the sampler.
+      space: what may be varied.
+      seed: of the search.
+      start: how many points are spread out before it learns from results, see `start_points`.
+      header: of the study, which may hold points and values of earlier ones (`search.warm`).
+      allowed: whether a point may be tried at all; known ones that may not are left out.
+
+    Raises:
+      ValueError: "gp" on a space that it cannot model.
     """
-    if name == "random":
-        return Sequence(space, seed, 0, name, lambda _, chance: random_point(space, chance), 0.0)
-    if name == "qmc":
-        return Sequence(space, seed, None, name, lambda _, chance: random_point(space, chance))
-    if name == "nsga2":
-        return Sequence(space, seed, start, name, lambda view, chance: child(space, view, chance))
-    return Sequence(space, seed, start, name, Follower(space, name).draw)
+    before = results(header or {})
+    points = (*(header or {}).get("warm", {}).get("points", ()), *space.known)
+    first = [p for i, p in enumerate(points) if p not in points[:i] and allowed(p)]
+    begin = len(first) if before else max(start, len(first))
+    draws: dict[str, tuple[int | None, float, Draw]] = {
+        "random": (0, 0.0, lambda _, chance: random_point(space, chance)),
+        "qmc": (None, 0.0, lambda _, chance: random_point(space, chance)),
+        "nsga2": (begin, WILD, lambda view, chance: child(space, view, chance)),
+    }
+    if name not in draws:
+        if name == "gp":
+            check_gp(space)
+        draws[name] = (begin, WILD, Follower(space, name, before).draw)
+    begin_at, wild, draw = draws[name]
+    return Proposals(space, seed, first, begin_at, name, draw, wild, allowed)
+
+
+def check_gp(space: Space, trials: int = 0) -> None:
+    """Raise ValueError where Gaussian processes cannot model the space, or not so many trials."""
+    for name, knob in space.knobs.items():
+        if knob.when:
+            raise ValueError(
+                f"--sampler gp needs a space without conditions, knob {name!r} has one: take tpe"
+            )
+    if trials > GP_MOST:
+        raise ValueError(f"--sampler gp is for up to {GP_MOST} trials, not {trials}: take tpe")
 
 
 def start_points(space: Space, trials: int) -> int:

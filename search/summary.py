@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from search.constraint import excesses
 from search.finals.show import finals_table
 from search.finals.standing import Finalist, standing
 from search.finals.words import remarks
@@ -16,6 +17,7 @@ from search.ledger import Event, View
 from search.live import clock, front_table
 from search.prepare import Job
 from search.report import write_report
+from search.stopping import audit_lines, audit_of
 from search.tables import write_tables
 from search.tracking import Tracker
 from search.training import STATE
@@ -81,7 +83,8 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     members = view.front()
     lines = [
         "",
-        f"{len(view.having('finished'))} trials finished, {len(view.having('failed'))} failed, "
+        f"{len(view.having('finished'))} trials finished, "
+        f"{len(view.having('stopped'))} stopped early, {len(view.having('failed'))} failed, "
         f"{clock(view.elapsed)} in all{f'; {note}' if note else ''}.",
         "",
     ]
@@ -104,6 +107,8 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     if field:
         _say_finals(console, view, field)
     _warn(console, members, folder)
+    for text in (*audit_lines(audit_of(view)), *left_out(view)):
+        console.print(text, markup=False)
     places = {"report": str(folder / "report.html"), "W&B": tracker.where()}
     if members:
         places["weights"] = f"{folder / 'front'}/"
@@ -143,6 +148,23 @@ def _warn(console: Console, members: Sequence[Trial], folder: Path) -> None:
                 f"  python -m adv audit {folder}/front/{trial.name}.safetensors\n",
                 markup=False,
             )
+
+
+def left_out(view: View) -> list[str]:
+    """Which finished trials are not on the front because they break a bound, in words."""
+    broken: dict[str, list[str]] = {}
+    for trial in view.having("finished"):
+        found = excesses(trial.result, view.header) if trial.result else {}
+        for name in found:
+            if found[name] > 0:
+                broken.setdefault(name, []).append(str(trial.number))
+    if broken and not any(map(view.feasible, view.having("finished"))):
+        return [f"No trial keeps the bounds ({', '.join(broken)}): the front is of all trials."]
+    return [
+        f"Not on the front, whatever their values: trial{'s' * (len(numbers) > 1)} "
+        f"{', '.join(numbers)}, above the bound of {name}."
+        for name, numbers in broken.items()
+    ]
 
 
 def _copy_front(view: View, folder: Path) -> None:

@@ -38,6 +38,7 @@ from adv.checkpoint import (
     write_whole,
 )
 from adv.training import shown_weights
+from search.latency import latency
 from search.stairs import Stairs
 from search.trial import Result, Values, values_of
 from spaces import Params, Scale
@@ -156,6 +157,7 @@ class Training:
             "best_epoch": memory.best.epoch,
             "last": objectives_of(last),
             "parameters": sum(p.numel() for p in net.parameters()),
+            "latency": latency(net, split.images[0], best.votes),
             "weights": f"trials/{folder.name}/{BEST}",
         }
         if self.scale.gap_images:

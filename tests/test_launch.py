@@ -122,6 +122,10 @@ MISTAKES = {
     "bad tracker": (["--space", "smoke", "--wandb", "of"], "offline"),
     "folder without images": (["--space", "smoke", "--data", "."], "train"),
     "nothing to resume": (["--resume", "nowhere"], "nowhere"),
+    "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "tpe"),
+    "unknown stopper": (["--space", "smoke", "--stopper", "asha"], "moasha"),
+    "share above one": (["--space", "smoke", "--audit", "2"], "--audit"),
+    "no bound": (["--space", "smoke", "--constrain", "parms<5"], "did you mean 'params'"),
     "dead address": (["--space", "smoke", "--address", "127.0.0.1:9"], "127.0.0.1:9"),
     "too many gpus": (["--space", "smoke", "--gpus-per-trial", "64"], "64"),
 }
@@ -139,6 +143,20 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case, tmp_path):
     assert done.stderr.count("\n") == 1, done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
+    smoke = Options(space="smoke", serial=True, wandb="off", out=tmp_path)
+    for options, hint in (
+        (replace(smoke, constrain=("params<5",)), "none keeps the constraints"),
+        (replace(smoke, space="everything", sampler="gp"), "take tpe"),
+        (replace(smoke, trials=501, sampler="gp"), "up to 500 trials"),
+        (replace(smoke, warm_from=(tmp_path / "no",)), "it holds no search"),
+    ):
+        assert session_module.session(options) == 2
+        said = capsys.readouterr().err
+        assert hint in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_output_is_one_line(tmp_path):

@@ -27,7 +27,7 @@ def rung_epochs(strengths: Sequence[float], eta: float = 2.0) -> tuple[int, ...]
     )
     found: list[int] = []
     at: float = next(strong, epochs)
-    while at <= LATEST * epochs:
+    while 0 < at <= LATEST * epochs:
         found.append(round(at))
         at *= eta
     return tuple(found)

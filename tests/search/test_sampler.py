@@ -1,15 +1,21 @@
+import random
+
 import numpy as np
 import optuna
 import pytest
-from formulas import KNOWN, SPACE, Formula, score
+from formulas import KNOWN, SPACE, Formula, no_recipe, score
 
 from search import serial
-from search.bayes import optuna_trial
+from search.bayes import Follower, optuna_trial
+from search.cost import fitted
 from search.ledger import Ledger, View, read
 from search.pareto import hypervolume
-from search.sampler import sampler
+from search.points import sobol_point
+from search.sampler import check_gp, sampler
 from search.stop import Stop
 from search.study import Study
+from search.trial import Result, Trial, Values
+from spaces import Float, Space
 
 
 def play(folder, trials, *, mishaps=None, seed=0, start=None):
@@ -94,7 +100,7 @@ def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path)
     view = play(tmp_path / "run", 12, mishaps={4: "silent"})
     view.trials[5].state, view.trials[5].result = "stopped", None
     view.trials[6].state, view.trials[6].result = "running", None
-    seen = [optuna_trial(SPACE, t).state for t in view.trials.values()]
+    seen = [optuna_trial(SPACE, t, {}).state for t in view.trials.values()]
     states = optuna.trial.TrialState
     assert seen[4:7] == [states.FAIL, states.FAIL, states.RUNNING]
     assert set(seen[:4] + seen[7:]) == {states.COMPLETE}
@@ -112,3 +118,164 @@ def test_proposals_go_on_when_everything_has_failed(tmp_path):
     view = play(tmp_path / "run", 12, mishaps=dict.fromkeys(range(12), "silent"))
     assert {t.state for t in view.trials.values()} == {"failed"}
     assert len({tuple(p.items()) for p in params(view)}) == 12
+
+
+def result(params, details=None):
+    return Result(score(params).objectives, {}, details or {})
+
+
+def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=None):
+    """A view of trials that have finished at these points."""
+    view = View(header=header or {})
+    for n, params in enumerate(points):
+        space.check(params)
+        trial = Trial(n, params, n, "test", "finished", result=result(params, details(params)))
+        trial.epochs[1] = Values(1, 1, seconds(params))
+        view.trials[n] = trial
+    return view
+
+
+def drawn(name, view, n, space=SPACE, seed=0):
+    """What a sampler proposes next from this view, in n independent draws."""
+    follower = Follower(space, name)
+    return [follower.draw(view, random.Random(f"{seed} {i}")) for i in range(n)]
+
+
+SPREAD = [sobol_point(SPACE, i, 1) for i in range(40)]
+FLAT = Space("flat", {"x": Float(0.0, 1.0), "waste": Float(0.001, 1.0, log=True)}, no_recipe)
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "random", "qmc"])
+def test_each_sampler_proposes_points_of_the_space_and_goes_on_as_if_never_interrupted(
+    name, tmp_path
+):
+    def searched(folder, parts):
+        for trials in parts:
+            ask = sampler(name, SPACE, seed=2, start=6)
+            folder.mkdir(exist_ok=True)
+            ledger = Ledger(folder / "ledger.jsonl")
+            study = Study(SPACE, ledger, trials=trials, seed=2, sampler=ask)
+            serial.search(study, Formula(1, mishaps={2 + 9: "silent"}), Stop())
+            ledger.close()
+        return ledger.view
+
+    whole, parts = searched(tmp_path / "a", [24]), searched(tmp_path / "b", [1, 7, 8, 15, 24])
+    assert params(whole) == params(parts)
+    for trial in whole.trials.values():
+        SPACE.check(trial.params)
+    expected = {"qmc": {"sobol"}, "random": {"random"}}.get(name, {"sobol", name})
+    assert expected <= {t.origin for t in whole.trials.values()}
+    assert len({tuple(p.items()) for p in params(whole)}) == 24
+
+
+@pytest.mark.slow
+def test_gaussian_processes_find_the_front_of_a_flat_space():
+    view = finished(FLAT, [{**sobol_point(FLAT, i, 1)} for i in range(10)])
+    view.trials[10] = Trial(10, {"x": 0.5, "waste": 0.5}, 0, "test", "running")
+    assert np.median([p["waste"] for p in drawn("gp", view, 3, FLAT)]) < 0.02
+
+
+def test_gaussian_processes_say_what_they_are_not_for():
+    with pytest.raises(ValueError, match=r"knob 'depth' has one: take tpe"):
+        sampler("gp", SPACE, seed=0, start=4)
+    with pytest.raises(ValueError, match=r"up to 500 trials, not 501"):
+        check_gp(FLAT, 501)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "tpe"])
+def test_what_learns_beats_chance_where_it_has_learned(name):
+    ask = sampler(name, SPACE, seed=0, start=0)
+    view, waste = finished(SPACE, SPREAD), []
+    for n in range(30):
+        params, origin = ask.propose(view)
+        view.trials[len(view.trials)] = Trial(
+            40 + n, params, 0, origin, "finished", result=result(params)
+        )
+        if origin == name:
+            waste.append(params["waste"])
+    assert np.median(waste) < 0.01 < np.median([p["waste"] for p in SPREAD])
+
+
+def test_a_study_that_was_kept_proposes_what_one_from_scratch_does():
+    view = finished(SPACE, SPREAD[:20])
+    kept = Follower(SPACE, "tpe")
+    for n, state in enumerate(("running", "failed", "stopped", "running")):
+        kept.draw(view, random.Random(n))
+        view.trials[20 + n] = Trial(20 + n, SPREAD[20 + n], 0, "test", "running")
+        kept.draw(view, random.Random(n))
+        if n:
+            view.trials[20 + n].state = state
+        if n == 2:
+            view.trials[20].state, view.trials[20].result = "finished", result(SPREAD[20])
+        again = Follower(SPACE, "tpe").draw(view, random.Random(99))
+        assert kept.draw(view, random.Random(99)) == again
+    view.trials[4].result = result(SPREAD[39])  # judged again by another battery
+    again = Follower(SPACE, "tpe").draw(view, random.Random(99))
+    assert kept.draw(view, random.Random(99)) == again
+    assert kept.draw(finished(SPACE, SPREAD[:9]), random.Random(1)) == Follower(SPACE, "tpe").draw(
+        finished(SPACE, SPREAD[:9]), random.Random(1)
+    )
+
+
+def test_the_start_is_spread_and_a_tenth_is_drawn_at_random():
+    ask = sampler("tpe", SPACE, seed=3, start=8)
+    view, origins = View(), []
+    for n in range(80):
+        params, origin = ask.propose(view)
+        view.trials[n] = Trial(n, params, n, origin, "finished", result=result(params))
+        origins.append(origin)
+    assert origins[:8] == ["known"] * 3 + ["sobol"] * 5
+    assert 2 <= origins[8:].count("random") <= 16
+    assert set(origins[8:]) == {"tpe", "random"}
+
+
+def test_proposals_of_other_seeds_are_not_the_same_ones_shifted():
+    draws = [sampler("random", FLAT, seed=s, start=0) for s in (0, 1)]
+    views = [View(trials=dict.fromkeys(range(n))) for n in (0, 1)]
+    assert draws[0].propose(views[1]) != draws[1].propose(views[0])
+
+
+def test_cost_is_learned_as_a_product_over_the_knobs():
+    def seconds(p):
+        return 3.0 * (4.0 if p["kind"] == "fancy" else 1.0) * p.get("depth", 1) ** 2
+
+    model = fitted(SPACE, list(finished(SPACE, SPREAD, seconds).trials.values()))
+    for point in SPREAD:
+        assert model.seconds(point) == pytest.approx(seconds(point), rel=0.1)
+    assert fitted(SPACE, list(finished(SPACE, SPREAD[:7], seconds).trials.values())) is None
+
+
+def test_of_points_as_promising_the_cheap_ones_are_preferred():
+    """A knob that means nothing for the results, and a hundred times the time."""
+    space = Space("?", {**FLAT.knobs, "idle": Float(1.0, 100.0, log=True)}, no_recipe)
+    points = [sobol_point(space, i, 1) for i in range(40)]
+    dear = drawn("tpe", finished(space, points, lambda p: p["idle"]), 40, space)
+    same = drawn("tpe", finished(space, points), 40, space)
+    saved = [np.log(b["idle"] / a["idle"]) for a, b in zip(dear, same, strict=True)]
+    assert np.mean(saved) > 0.2 and np.min(saved) > -0.7
+
+
+def test_infeasible_trials_are_told_so_and_avoided():
+    """All that lies at small x, where half of the front is, has too many parameters."""
+    details = lambda p: {"parameters": 1e7 if p["x"] < 0.5 else 1e3}  # noqa: E731
+    header = {"constraints": {"params": 5e6}}
+    view = finished(SPACE, SPREAD, details=details, header=header)
+    assert all(t.params["x"] >= 0.5 for t in view.front()) and view.front()
+    seen = optuna_trial(SPACE, view.trials[0], header)
+    assert seen.constraints["params"] == details(SPREAD[0])["parameters"] - 5e6
+    free = finished(SPACE, SPREAD, details=details)
+    for name in ("tpe", "nsga2"):
+        ask = [sampler(name, SPACE, seed=s, start=0) for s in range(30)]
+        bound, unbound = ([a.propose(v)[0]["x"] for a in ask] for v in (view, free))
+        assert np.mean(np.array(bound) < 0.5) < 0.4 < np.mean(np.array(unbound) < 0.5) + 0.1
+
+
+def test_points_that_cannot_keep_a_bound_are_never_tried():
+    ask = sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: p["x"] > 0.8)
+    view = View()
+    for n in range(20):
+        params, origin = ask.propose(view)
+        assert params["x"] > 0.8
+        view.trials[n] = Trial(n, params, n, origin, "finished", result=result(params))
+    with pytest.raises(ValueError, match="none keeps the constraints"):
+        sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: False).propose(View())

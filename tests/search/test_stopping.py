@@ -218,7 +218,7 @@ def test_a_stopped_trial_is_kept_but_never_told_as_finished():
         play((10.0, 10.0))
     trial = play((1.0, 1.0))
     assert trial.state == "stopped" and trial.rungs[2, 5].point == (1.0, 1.0) and trial.epochs
-    seen = optuna_trial(SPACE, trial)
+    seen = optuna_trial(SPACE, trial, {})
     assert seen.state == optuna.trial.TrialState.FAIL and seen.values is None
     assert trial not in play.view.front()
 

@@ -8,6 +8,7 @@ import torch
 import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, load
 from adv.checkpoint import read_checkpoint
+from adv.score import unpacked
 from search.training import BEST, STATE, Training, _recall
 
 RECIPES = {
@@ -62,6 +63,24 @@ def test_a_trial_that_is_cut_off_goes_on_as_if_nothing_had_happened(
         mine, theirs = (read_checkpoint(p / BEST) for p in (folder, tmp_path / "whole"))
         assert mine[1] == theirs[1]
         assert all(torch.equal(mine[0][k], theirs[0][k]) for k in theirs[0])
+
+
+def test_a_rung_changes_nothing_in_the_training_and_is_told_again(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(Training, "recipe", lambda *_: RECIPES["average"])
+    plain = list(run({}, 3, tmp_path / "plain"))
+    stairs = replace(run, rungs=True)
+    told = list(stairs({}, 3, tmp_path / "rungs"))
+    assert [v.metrics for v in told] == [v.metrics for v in plain]
+    assert told[-1].result.details["table"] == plain[-1].result.details["table"]
+    assert [v.epoch for v in told if v.rung] == [1, 2] and not any(v.rung for v in plain)
+    rung = told[0].rung
+    assert rung.key == (1, 10)  # the attack is at its full strength from the first epoch on
+    score = unpacked(rung.table)
+    assert score.images == 16 and len(score.names) == 6
+    assert rung.point == (score.natural_accuracy, score.attacked_score)
+    each = 100 * score.ok[1:].double().sum(0)
+    assert rung.sd[1] == pytest.approx(float(each.std() / 4))
+    assert [v.rung for v in stairs({}, 3, tmp_path / "rungs")] == [v.rung for v in told]
 
 
 def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):

@@ -1,0 +1,97 @@
+"""Bounds that a trial must keep: its parameters, its latency, its masking gap."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from search.trial import Result
+from spaces import Params, Space
+
+NAMES = {
+    "params": "parameters of the net",
+    "latency": "milliseconds to classify one image, votes of a random net included",
+    "masking_gap": "what a stronger attack takes from its accuracy, in [0, 1]",
+}
+FLAG = 0.04  # `adv.auditing.gap.LIMIT`; a test holds them equal
+_WRITTEN = re.compile(r"\s*([A-Za-z_]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A trial whose `name` is above `bound` is not feasible."""
+
+    name: str
+    bound: float
+
+    def excess(self, result: Result) -> float | None:
+        """By how much it is above the bound, 0 or less where it is not; None if not measured."""
+        if self.name == "masking_gap":
+            value = result.gap.get("gap")
+        else:
+            key = "parameters" if self.name == "params" else self.name
+            value = result.details.get(key)
+        return None if value is None else float(value) - self.bound
+
+    def __str__(self) -> str:
+        return f"{self.name}<{self.bound:g}"
+
+
+def parse(text: str) -> Constraint:
+    """The constraint that a text such as `params<5e6` names.
+
+    Raises:
+      ValueError: it names none; one line says what is allowed.
+    """
+    example = "write NAME<NUMBER, such as params<5e6"
+    match = _WRITTEN.fullmatch(text)
+    if not match:
+        raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(NAMES)}")
+    name, _, number = match.groups()
+    if name not in NAMES:
+        near = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"--constrain {text!r}: {hint}names: {', '.join(NAMES)}")
+    try:
+        bound = float(number)
+    except ValueError:
+        raise ValueError(f"--constrain {text!r}: {number!r} is no number; {example}") from None
+    if not bound > 0:
+        raise ValueError(f"--constrain {text!r}: a bound is above 0")
+    return Constraint(name, bound)
+
+
+def screen(space: Space, bounds: Mapping[str, float], classes: int) -> Callable[[Params], bool]:
+    """Whether a point can keep the bounds, as far as that is known before it is trained.
+
+    That is its parameters; `size_of` counts those of the plain net in milliseconds.
+    """
+
+    def allowed(params: Params) -> bool:
+        from adv import size_of
+
+        return size_of(space.build(**params).net, classes).parameters <= bounds["params"]
+
+    return allowed if "params" in bounds else lambda _: True
+
+
+def excesses(result: Result, header: Mapping[str, object]) -> dict[str, float]:
+    """By how much a result is above each bound of its study, 0 or less where it keeps it.
+
+    `header["constraints"]` holds bounds by name. A masking gap without a bound of its own may not
+    be flagged; a study of before there were constraints has none.
+    """
+    bounds = header.get("constraints")
+    if not isinstance(bounds, Mapping):
+        return {}
+    found = {name: Constraint(name, bound).excess(result) for name, bound in bounds.items()}
+    if "masking_gap" not in bounds and result.gap:
+        found["masking_gap"] = float(result.gap["interval"][0]) - FLAG
+    return {name: excess for name, excess in found.items() if excess is not None}
+
+
+def feasible(result: Result, header: Mapping[str, object]) -> bool:
+    """Whether a result keeps all bounds of its study."""
+    return all(excess <= 0 for excess in excesses(result, header).values())
