@@ -52,6 +52,11 @@ class Rescoring:
         scale = self.training.scale
         return hashlib.sha256(repr((scale.battery(), scale.images)).encode()).hexdigest()[:12]
 
+    @property
+    def final(self) -> Final:
+        """Judges finalists, on the test split."""
+        return Final(self.training)
+
     def __call__(self, item: Item) -> Result:
         """The net's result under today's battery.
 
@@ -75,7 +80,7 @@ class Rescoring:
         if item.kind == TRIALS:
             return result
         details["validation"] = objectives_of(score)
-        return Final(self.training).judged(net, result, item.weights.parent.name)
+        return self.final.judged(net, result, item.weights.parent.name)
 
 
 def items(view: View, folder: Path) -> tuple[list[Item], dict[str, str]]:
@@ -136,7 +141,7 @@ def rescore(
     view, folder = ledger.view, ledger.path.parent
     nets, missing = items(view, folder)
     here = commit()[:9]  # the same settings may attack in another way
-    strong = Final(run.training).strong.id
+    strong = run.final.strong.id
     batteries = {TRIALS: f"{run.id} {here}", FINALS: f"{strong} {here}"}
     done = {
         TRIALS: view.rescored.get(batteries[TRIALS], {}),
@@ -175,7 +180,7 @@ def _rebuild(
     """The events that make the new values the run's own, the trials' last."""
     lost = {kind: _of(kind, missing) for kind in (TRIALS, FINALS)}
     if ledger.view.finals:
-        strong = {**ledger.view.finals.header, **Final(run.training).strong.describe()}
+        strong = {**ledger.view.finals.header, **run.final.strong.describe()}
         part = {"battery": batteries[FINALS], "header": strong, "missing": lost[FINALS]}
         ledger.append("final", part={"event": "rebuilt", **part})
     scale = run.training.scale

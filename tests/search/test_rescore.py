@@ -1,0 +1,177 @@
+"""Stored nets under another battery: new values at once or not at all, never two kinds mixed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+import spaces
+from adv import load
+from search.finals.standing import standing
+from search.ledger import Ledger, read
+from search.plan import described
+from search.prepare import changed
+from search.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
+from search.stop import Interrupted
+from search.training import BEST, Training
+from search.trial import Result
+
+VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}
+TURNED = {0: (0.9, 90.0), 1: (0.8, 20.0), 2: (0.7, 140.0), 3: (0.5, 10.0)}
+
+
+def result(point, **details):
+    return Result(dict(zip(spaces.OBJECTIVES, point, strict=True)), {}, details)
+
+
+def finish(ledger, number, point, **details):
+    made = result(point, **details)
+    ledger.append("proposed", trial=number, params={}, seed=number, origin="known")
+    plain = {"objectives": dict(made.objectives), "intervals": {}, "details": details}
+    ledger.append("finished", trial=number, **plain)
+
+
+@pytest.fixture(scope="module")
+def training():
+    scale = spaces.scale("laptop", battery_steps=1, images=20, watch_images=16, test_images=8)
+    return Training("smoke", scale, load("digits"))
+
+
+@pytest.fixture
+def ledger(tmp_path, training):
+    """Four finished trials; the weights of trial 3 are gone."""
+    opened = Ledger(tmp_path / "ledger.jsonl")
+    battery = json.loads(json.dumps(described(training.scale)))
+    opened.append("study", format=1, name="n", scale={"name": "laptop"}, battery=battery)
+    for number, point in VALUES.items():
+        finish(opened, number, point, weights=f"trials/{number:04d}/{BEST}", best_epoch=2)
+        if number != 3:
+            path = tmp_path / "trials" / f"{number:04d}" / BEST
+            path.parent.mkdir(parents=True)
+            path.write_bytes(b"")
+    yield opened
+    opened.close()
+
+
+def way(values, stop_after=99):
+    """Judges by a table; the driver dies after so many."""
+
+    def go(run, nets):
+        for n, item in enumerate(nets):
+            if n == stop_after:
+                raise Interrupted("interrupted", 130)
+            outcome = values[item.number]
+            yield item, outcome if isinstance(outcome, str) else result(outcome, new=True)
+
+    return go
+
+
+def points(view):
+    return {t.number: t.result.point for t in view.having("finished")}
+
+
+def test_the_front_is_made_anew_from_the_new_values_alone(ledger, training, tmp_path):
+    assert [t.number for t in ledger.view.front()] == [0, 1]
+    said = []
+    missing = rescore(ledger, Rescoring(training), way(TURNED), said.append)
+    assert [t.number for t in ledger.view.front()] == [0, 2]
+    assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
+    assert list(missing) == ["trial 3"] and "no weights at" in missing["trial 3"]
+    lost = ledger.view.trials[3]
+    assert (lost.state, lost.result) == ("failed", None) and "not re-scored" in lost.reason
+    assert len(said) == 4 and said[0].startswith("not re-scored: trial 3")
+    assert "attacked score 200.0 to 20.0" in said[2]
+    assert read(tmp_path / "ledger.jsonl") == ledger.view
+
+
+def test_cut_off_it_keeps_the_old_values_and_goes_on(ledger, training):
+    run, said = Rescoring(training), []
+    with pytest.raises(Interrupted):
+        rescore(ledger, run, way(TURNED, stop_after=2), said.append)
+    assert points(ledger.view) == VALUES and [t.number for t in ledger.view.front()] == [0, 1]
+    rescore(ledger, run, way({2: TURNED[2]}), said.append)  # 0 and 1 are known
+    assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
+    again = []
+    rescore(ledger, run, way({}), again.append)
+    assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
+
+
+def test_a_net_that_cannot_be_judged_leaves_the_front_with_a_reason(ledger, training):
+    missing = rescore(ledger, Rescoring(training), way({**TURNED, 0: "it is damaged"}), print)
+    assert missing["trial 0"] == "it is damaged"
+    assert ledger.view.trials[0].reason == "not re-scored: it is damaged"
+    assert [t.number for t in ledger.view.front()] == [1, 2]
+
+
+def test_another_battery_is_another_collection(ledger, training):
+    more = replace(training, scale=replace(training.scale, battery_steps=3))
+    assert Rescoring(more).id != Rescoring(training).id
+    with pytest.raises(Interrupted):
+        rescore(ledger, Rescoring(training), way(TURNED, stop_after=2), print)
+    rescore(ledger, Rescoring(more), way(VALUES), print)
+    assert points(ledger.view) == {n: VALUES[n] for n in (0, 1, 2)}
+    assert ledger.view.header["scale"]["battery_steps"] == 3
+    assert not changed(ledger.view.header, more.scale) and changed(
+        ledger.view.header, training.scale
+    )
+
+
+def test_finals_are_judged_again_too(ledger, training, tmp_path):
+    old = {"battery": "old", "validation": {}}
+    ledger.append("finals", trials=[0, 1], trainings=2, battery="old", images=8, attacks="weak")
+    for number, of in ((0, 0), (1, 1)):
+        ledger.append("final", part={"event": "proposed", "trial": number, "params": {},
+                                     "seed": 9 + number, "origin": str(of)})  # fmt: skip
+        ledger.append("final", part={"event": "finished", "trial": number, "intervals": {},
+                                     "objectives": dict(result(VALUES[of]).objectives),
+                                     "details": old})  # fmt: skip
+    weights = tmp_path / "finals" / "trials" / "0000" / BEST
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"")
+    strong = Rescoring(training).final.strong.id
+
+    def go(run, nets):
+        for item in nets:
+            yield item, result((0.6, 60.0), battery=strong if item.kind == "final" else "")
+
+    missing = rescore(ledger, Rescoring(training), go, print)
+    assert sorted(missing) == ["final 1", "trial 3"]
+    (field,) = [f for f in standing(ledger.view) if f.runs]
+    assert field.trial.number == 0 and field.mean == (0.6, 60.0)
+    assert ledger.view.finals.header["battery"] == strong
+    assert ledger.view.finals.trials[1].state == "failed"
+
+
+def test_what_is_there_is_found(ledger, tmp_path):
+    found, missing = items(ledger.view, tmp_path)
+    assert [item.number for item in found] == [0, 1, 2] and list(missing) == ["trial 3"]
+    assert there(ledger.view, tmp_path)
+    for item in found:
+        item.weights.unlink()
+    assert not there(ledger.view, tmp_path)
+
+
+def test_a_damaged_file_is_one_line(training, tmp_path):
+    weights = tmp_path / BEST
+    weights.write_bytes(b"nonsense")
+    point = spaces.load("smoke").known[0]
+    said = judged(Rescoring(training), Item("trial", 0, point, 0, weights, result((0.5, 5.0))))
+    assert isinstance(said, str) and "damaged" in said and "\n" not in said
+
+
+def test_images_must_be_there(training):
+    assert with_sizes(training, 7, 30).scale.images == 30
+    assert with_sizes(training, 7, 30).scale.battery_steps == 7
+    with pytest.raises(ValueError, match=r"--images 5000: 421 of the 437"):
+        with_sizes(training, None, 5000)
+
+
+def test_a_setting_that_a_run_did_not_know_changes_nothing(training):
+    head = {"battery": json.loads(json.dumps(described(training.scale)))}
+    assert not changed(head, training.scale)
+    for attack in head["battery"]:
+        attack.pop("pace", None)
+        attack["gone"] = 1
+    assert not changed(head, training.scale)
+    head["battery"][0]["steps"] = 99
+    assert changed(head, training.scale)
