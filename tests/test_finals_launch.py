@@ -1,0 +1,140 @@
+"""Finals and re-scoring as a user meets them: one command, killed, gone on with, mistaken."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+from test_launch import command, launch, rows, until
+
+from search.finals.standing import standing
+from search.ledger import Ledger, read
+
+MISTAKES = {
+    "no such run": (["--finalists", "runs/nobody"], "the folder of a run"),
+    "no such run to re-score": (["--rescore", "runs/nobody"], "holds no search"),
+    "a word": (["--space", "smoke", "--finalists", "atuo"], "did you mean 'auto'"),
+    "none at all": (["--space", "smoke", "--finalists", "0"], "1 or more"),
+    "off and some": (["--space", "smoke", "--finalists", "off", "--final-trainings", "3"], "off"),
+    "two numbers": (["--space", "smoke", "--finalists", "4", "--final-trainings", "3"], "4"),
+    "two runs": (["--finalists", "runs/a", "--resume", "runs/b"], "take one of them"),
+    "another battery": (["--resume", "runs/a", "--battery-steps", "3"], "--rescore"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(name, tmp_path):
+    arguments, said = MISTAKES[name]
+    done = launch(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A run whose driver was killed after the first of three finals, and what it had by then."""
+    home = tmp_path_factory.mktemp("home")
+    ledger = home / "runs" / "x" / "ledger.jsonl"
+    arguments = ("--space", "smoke", "--serial", "--name", "x", "--trials", 3, "--finalists", 3)
+    running = subprocess.Popen(
+        command(*arguments), cwd=home, env={**os.environ, "WANDB_MODE": "disabled"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    until(lambda: ledger.exists() and _ended(ledger))
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    return home, read(ledger)
+
+
+def _ended(ledger):
+    return any('"final"' in line and '"finished"' in line for line in ledger.open())
+
+
+@pytest.mark.slow
+def test_finals_that_were_killed_go_on_and_lose_nothing(killed):
+    home, before = killed
+    folder = home / "runs" / "x"
+    assert len(before.having("finished")) == 3 and before.finals.having("finished")
+    done = launch("--finalists", "runs/x", "--serial", cwd=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Finalists, trained again with fresh seeds" in done.stdout
+    after = read(folder / "ledger.jsonl")
+    for number, run in before.finals.trials.items():
+        if run.result:
+            assert after.finals.trials[number].result == run.result
+        for epoch, values in run.epochs.items():
+            assert after.finals.trials[number].epochs[epoch] == values
+    assert 1 <= len(after.finals.trials) <= 3
+    assert {run.state for run in after.finals.trials.values()} == {"finished"}
+    events = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    ends = [e["part"]["trial"] for e in events if e["event"] == "final"
+            and e["part"]["event"] == "finished"]  # fmt: skip
+    assert len(ends) == len(set(ends))
+    field = [f for f in standing(after) if f.runs]
+    assert [int(row["trial"]) for row in rows(folder / "finalists.csv") if row["p_on_front"]] == [
+        f.trial.number for f in field
+    ]
+    assert len(rows(folder / "finals.csv")) == len(after.finals.trials)
+    for run in after.finals.trials.values():
+        assert run.result.details["images"] == 30  # test images: 30 at this scale
+        assert (folder / run.result.details["weights"]).is_file()
+        assert not (folder / "finals" / "trials" / run.name / "state.pt").exists()
+        assert run.result.details["masking_gap"]["gap"] >= 0 or run.result.details["random"]
+
+
+@pytest.mark.slow
+def test_another_battery_makes_the_front_anew(killed):
+    home, _ = killed
+    folder = home / "runs" / "again"
+    shutil.copytree(home / "runs" / "x", folder)
+    before = read(folder / "ledger.jsonl")
+    (folder / "trials" / "0000" / "best.safetensors").unlink()
+    done = launch("--rescore", "runs/again", "--battery-steps", 3, "--serial", cwd=home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not re-scored: trial 0: no weights at" in done.stdout
+    after = read(folder / "ledger.jsonl")
+    assert [t.number for t in after.having("finished")] == [1, 2]
+    for trial in after.having("finished"):
+        old = before.trials[trial.number].result
+        assert trial.result.objectives["natural_accuracy"] == old.objectives["natural_accuracy"]
+        assert trial.result.objectives["attacked_score"] <= old.objectives["attacked_score"] + 30
+        assert trial.result.details["table"]["names"][0] == "pgd3-0.01"
+    assert {row["trial"] for row in rows(folder / "front.csv")} <= {"1", "2"}
+    more = launch("--resume", "runs/again", "--trials", 4, "--finalists", "off", "--serial",
+                  cwd=home)  # fmt: skip
+    assert more.returncode == 0, more.stdout + more.stderr
+    last = read(folder / "ledger.jsonl").trials[3]
+    assert last.result.details["table"]["names"][0] == "pgd3-0.01"
+
+
+@pytest.mark.slow
+def test_what_cannot_be_done_with_a_run_is_one_line(killed):
+    home, _ = killed
+    source = home / "runs" / "x" / "ledger.jsonl"
+    empty = home / "runs" / "empty" / "ledger.jsonl"
+    empty.parent.mkdir()
+    empty.write_text(source.read_text().splitlines()[0] + "\n")
+    for flag, said in (("--finalists", "no finished trial"), ("--rescore", "nothing to re-score")):
+        done = launch(flag, "runs/empty", "--serial", cwd=home)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert said in done.stderr
+    held = Ledger(source)
+    try:
+        for flag in ("--finalists", "--rescore"):
+            done = launch(flag, "runs/x", "--serial", cwd=home)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+            assert "in use" in done.stderr
+    finally:
+        held.close()
+    weak = home / "runs" / "weak"
+    weak.mkdir()
+    lines = source.read_text().replace('"steps": 1,', '"steps": 2,')
+    (weak / "ledger.jsonl").write_text(lines)
+    done = launch("--resume", "runs/weak", "--trials", 9, "--serial", cwd=home)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "--rescore" in done.stderr
+    done = launch("--rescore", "runs/weak", "--serial", cwd=home)
+    assert done.returncode == 2 and "no weights" in done.stderr
