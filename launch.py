@@ -102,7 +102,7 @@ PROPOSE = "How it searches"
     metavar="auto|off|N|runs/NAME",
     panel=SIZE,
     help="Train what may be on the front again with fresh seeds, and attack it strongly on test "
-    "images: error bars without the winner's curse. N trainings in all; auto: one for each three "
+    "images: error bars without the winner's curse. N trainings in all; auto: one for each four "
     "trials, so a search takes about half as long again. A folder: the finals of that run.",
 )
 @click.option(

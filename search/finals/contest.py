@@ -18,14 +18,14 @@ from search.study import Study
 from search.trial import Trial
 from spaces import Params, Space
 
-SHARE = 3  # of this many trials of a search, one more training goes to the finals by default
+SHARE = 4  # for so many trials of a search the finals take one training by default
 CLEAR = 1.96  # a trial is out where one is better in both values by more than 95 % of the noise
 APART = 1_000_003  # from the seeds of the search, which begin at its own
 DRAWS = 1000
 
 
 def default_trainings(trials: int) -> int:
-    """How many trainings the finals of a search take where the user says nothing: a third."""
+    """How many trainings the finals of a search take where the user says nothing: a quarter."""
     return max(2, round(trials / SHARE))
 
 

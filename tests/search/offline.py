@@ -17,10 +17,12 @@ import os, signal, sys, time
 from pathlib import Path
 from search.ledger import View
 from search.tracking import Tracker
-from views import events
+from views import events, final_events
 
 folder, mode, first, last, trials, wait = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])
 told, view = list(events(trials, trials // 5)), View()
+if "FINALS" in os.environ:
+    told += final_events()
 for event in told[: max(1, first)]:
     view.apply(event)
 tracker = Tracker(folder, view.header, mode, "robustune", say=lambda line: print("SAY", line))
@@ -32,7 +34,7 @@ for event in told[max(1, first) : last]:
 print("FED", flush=True)
 while wait and not stopped:
     time.sleep(0.01)
-tracker.close()
+tracker.close(float(os.environ.get("PATIENCE", 20)))
 print("WHERE", tracker.where(), flush=True)
 """
 

@@ -107,6 +107,31 @@ def test_a_resumed_search_goes_on_in_the_same_runs(tmp_path):
 
 
 @pytest.mark.slow
+def test_finalists_are_runs_of_their_own_kind(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    drive(folder, "offline", 0, 999, trials=2, FINALS="1", PATIENCE="100")
+    found = {part.id: part for part in parts(folder)}
+    for number, of in ((0, 0), (1, 1), (2, 0)):
+        part = found[f"{STUDY}-final-{number:04d}"]
+        assert (part.run.job_type, part.run.run_group) == ("finalist", STUDY)
+        assert part.run.display_name == f"finalist {number:04d}"
+        assert (part.config["trial"], part.config["seed"]) == (of, 5000 + number)
+        assert part.column("epoch") == [1, 2, 3]
+        assert part.exit == (number == 2)
+        if number < 2:
+            assert part.summary["claimed_attacked_score"] == part.summary["attacked_score"]
+        else:
+            assert part.summary["reason"] == "it broke"
+    assert found[f"{STUDY}-0000"].run.job_type == "trial"
+    tables = sorted(found[STUDY].folder.glob("files/media/table/finalists*.json"))
+    table = json.loads(tables[-1].read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert {row["trial"]: row["seeds"] for row in rows} == {0: 1, 1: 1}
+    assert list(found[STUDY].folder.glob("files/media/plotly/finals_front*.json"))
+
+
+@pytest.mark.slow
 def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

@@ -76,6 +76,30 @@ def events(
             yield {"event": "finished", "time": now, "trial": number, **_result(number, score)}
 
 
+def final_events(numbers: tuple[int, ...] = (0, 1, 0), epochs: int = 3) -> Iterator[dict[str, Any]]:
+    """The finals of such a study: the last training fails."""
+    now = 1_700_001_000.0
+    yield {"event": "finals", "time": now, "trials": sorted(set(numbers)), "trainings": 3,
+           "battery": "b1", "images": 500, "attacks": "AutoAttack's line-up"}  # fmt: skip
+    for number, of in enumerate(numbers):
+        score = (0.8 + 0.05 * of + 0.01 * number, 20.0)
+        parts: list[dict[str, Any]] = [
+            {"event": "proposed", "trial": number, "params": {"lr": 0.1}, "seed": 5000 + number,
+             "origin": str(of)},
+            *(_epoch(number, epoch, epochs, now, score) for epoch in range(1, epochs + 1)),
+        ]  # fmt: skip
+        if number == len(numbers) - 1:
+            parts.append({"event": "failed", "trial": number, "reason": "it broke"})
+        else:
+            made = _result(number, score)
+            made["details"] |= {"battery": "b1", "validation": made["objectives"],
+                                "claimed": made["objectives"]}  # fmt: skip
+            parts.append({"event": "finished", "trial": number, **made})
+        for part in parts:
+            now += 1.0
+            yield {"event": "final", "time": now, "part": part}
+
+
 def build(trials: int = 16, failed: int = 3, epochs: int = 12, **extra: Any) -> View:
     """The view of such a study."""
     view = View()
