@@ -21,6 +21,7 @@ from adv.engine import Problem, Run, plainly, runs, through
 from adv.modes import frozen
 from adv.randomness import drawing, is_random, part
 from adv.score import Score
+from adv.swift import swift
 from adv.votes import Votes
 
 BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
@@ -59,7 +60,7 @@ def evaluate(
         batch,
     )
     rows: dict[int, Tensor] = {}
-    with frozen(model), drawing(model, battery.seed):
+    with frozen(model), swift(model), drawing(model, battery.seed):
         natural, classes = _correct(problem)
         for kind in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
             rows |= _nested(battery, kind, problem, natural, classes)

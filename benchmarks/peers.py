@@ -31,14 +31,16 @@ def clock(device: str) -> Callable[[], float]:
     return now
 
 
-def alternate(calls: dict[str, Call], repeats: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each call, in turns; a first round, not counted, warms up."""
+def alternate(
+    calls: dict[str, Call], repeats: int, device: str, *, warm: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of each call, in turns; with `warm` after a first round that is not counted."""
     now, seconds = clock(device), {name: [] for name in calls}
-    for turn in range(repeats + 1):
+    for turn in range(repeats + warm):
         for name, call in calls.items():
             begun = now()
             call()
-            if turn:
+            if turn >= warm:
                 seconds[name].append(now() - begun)
     return seconds
 

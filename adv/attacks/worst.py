@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import Attack, check_images
 from adv.attacks.ball import Ball
 from adv.modes import frozen
+from adv.swift import swift
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Worst(Attack):
                 break
             adv = attack(model, x[standing], y[standing], generator=generator)
             worst[standing] = adv
-            with frozen(model), torch.no_grad():
+            with frozen(model), swift(model), torch.no_grad():
                 fooled = model(adv).argmax(1) != y[standing]
             standing = standing[~fooled]
         return worst

@@ -1,0 +1,173 @@
+"""How fast a net is judged: the report's battery and AutoAttack, ours beside torchattacks'.
+
+    python benchmarks/battery_speed.py --data FOLDER --nets out/plain.safetensors
+    python benchmarks/battery_speed.py --data digits --nets basenet bignet wrn --only autoattack
+    python benchmarks/battery_speed.py --data FOLDER --images 200 --repeats 1 --shipped
+
+A net is a checkpoint that `adv.save` wrote, or a name, which is trained adversarially here for a
+short time. Both sides attack the same net and the same images, in turns. Of the report's six PGD
+points theirs run one after another over all images, as one does with torchattacks. Its AutoAttack
+is a cascade, as ours; "as published" gives its parts 100 steps and 5,000 queries, "as it ships"
+(--shipped) takes 10 steps of APGD and FAB. Ours leaves out FAB (decision 0006). Times are medians,
+of the processor where that is what computes. The table goes into docs/performance.md with --write.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torchattacks
+from peers import Attacks, alternate, machine, middle, section, spread, table
+from torch import nn
+
+from adv import (
+    WRN,
+    BaseNet,
+    BigNet,
+    Curriculum,
+    Linf,
+    OneCycle,
+    Recipe,
+    Split,
+    autoattack,
+    evaluate,
+    load,
+    report_battery,
+    restore,
+    train,
+)  # fmt: skip
+from adv.optimizers import AdamW
+
+NAMED = {"basenet": BaseNet(), "bignet": BigNet(), "wrn": WRN(10, 1)}
+BATCH = 128  # images at a time in torchattacks' PGD: in more it is no faster
+Judge = Callable[[], tuple[float, ...]]
+
+
+def trained(name: str, split: Split, classes: int, epochs: int, eps: float) -> nn.Module:
+    """A net trained on attacks of that radius."""
+    recipe = Recipe(
+        net=NAMED[name],
+        optimizer=AdamW(2e-3, decay=OneCycle()),
+        curriculum=Curriculum(eps=eps, steps=5, pace=0.3),
+        epochs=epochs,
+    )
+    *_, last = train(recipe, split, classes=classes, seed=0)
+    return last.net.eval()
+
+
+def theirs(attack: Attacks, net: nn.Module, split: Split, batch: int) -> float:
+    """Accuracy after an attack of torchattacks."""
+    right = 0
+    for images, y in zip(split.images.split(batch), split.labels.split(batch), strict=True):
+        adv = attack(images.contiguous().float() / 255, y)
+        with torch.no_grad():
+            right += int((net(adv).argmax(1) == y).sum())
+    return right / len(split)
+
+
+def six(net: nn.Module) -> list[Attacks]:
+    """The report's battery by torchattacks."""
+    points = [(attack.ball.eps, attack.step_size) for _, attack in report_battery().attacks]
+    return [torchattacks.PGD(net, eps=eps, alpha=size, steps=20) for eps, size in points]
+
+
+def published(net: nn.Module, eps: float, classes: int) -> Attacks:
+    """Torchattacks' parts of AutoAttack with the published number of steps."""
+    settings = {"eps": eps, "norm": "Linf", "seed": 0}
+    return torchattacks.MultiAttack(
+        [
+            torchattacks.APGD(net, loss="ce", steps=100, **settings),
+            torchattacks.APGDT(net, n_classes=classes, steps=100, **settings),
+            torchattacks.FAB(net, multi_targeted=True, n_classes=classes, steps=100, **settings),
+            torchattacks.Square(net, n_queries=5000, **settings),
+        ]
+    )
+
+
+def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace) -> dict:
+    """What is timed: for each task and contender a call that gives accuracies."""
+    eps, n, tasks = args.eps, len(split), {}
+    if args.only != "autoattack":
+        tasks["the report's battery"] = {
+            "ours": lambda: evaluate(net, split, report_battery()).attacked_accuracies,
+            "torchattacks": lambda: tuple(theirs(a, net, split, BATCH) for a in six(net)),
+        }
+    if args.only != "battery":
+        whole = published(net, eps, classes)
+        tasks["AutoAttack"] = {
+            "ours": lambda: (evaluate(net, split, autoattack(Linf(eps), classes)).worst,),
+            "torchattacks, as published": lambda: (theirs(whole, net, split, n),),
+        }
+        if args.shipped:
+            short = torchattacks.AutoAttack(net, eps=eps, n_classes=classes, seed=0)
+            tasks["AutoAttack"]["torchattacks, as it ships"] = lambda: (
+                theirs(short, net, split, n),
+            )
+    return tasks
+
+
+def rows(name: str, task: str, calls: dict[str, Judge], args: argparse.Namespace) -> list:
+    """Lines of the table: one for each contender."""
+    found: dict[str, tuple[float, ...]] = {}
+
+    def kept(who: str, call: Judge) -> Callable[[], None]:
+        return lambda: found.__setitem__(who, call())
+
+    timed = {who: kept(who, call) for who, call in calls.items()}
+    seconds = alternate(timed, args.repeats, args.device, warm=args.warm)
+    ours, lines = middle(seconds["ours"]), []
+    for who, spent in seconds.items():
+        apart = max(abs(a - b) for a, b in zip(found[who], found["ours"], strict=True))
+        shown = " ".join(f"{100 * accuracy:.1f}" for accuracy in found[who])
+        lines.append(
+            [name, task, who, shown, f"{100 * apart:.1f}", f"{middle(spent):.1f} {spread(spent)}",
+             f"{middle(spent) / ours:.2f}"]
+        )  # fmt: skip
+        print(table(HEADS, lines).splitlines()[-1], flush=True)
+    return lines
+
+
+HEADS = (
+    "net", "task", "by", "accuracy, %", "furthest from ours", "seconds", "ours is times faster",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
+    parser.add_argument("--nets", nargs="+", default=list(NAMED), help="names or checkpoints")
+    parser.add_argument("--only", choices=("battery", "autoattack"))
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--train-images", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--eps", type=float, default=8 / 255, help="of AutoAttack and of training")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--warm", action="store_true", help="a first round that does not count")
+    parser.add_argument("--shipped", action="store_true", help="also torchattacks' own settings")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
+    args = parser.parse_args()
+    data = load(args.data)
+    classes, split = len(data.classes), data.test.head(args.images).to(args.device)
+    lines = []
+    for name in args.nets:
+        if name in NAMED:
+            net = trained(name, data.train.head(args.train_images), classes, args.epochs, args.eps)
+        else:
+            net = restore(name).net.eval()
+        net = net.to(args.device).to(memory_format=torch.channels_last)
+        for task, calls in judges(net, split, classes, args).items():
+            lines += rows(Path(name).stem, task, calls, args)
+    told = f"{len(split)} test images, medians of {args.repeats}. {machine(args.device)}."
+    text = f"{told}\n\n{table(HEADS, lines)}"
+    print(f"\n{text}")
+    if args.write:
+        nets = " ".join(Path(name).stem for name in args.nets)
+        section(args.write, f"battery_speed {args.device} {nets} {args.only or 'both'}", text)
+
+
+if __name__ == "__main__":
+    main()
