@@ -50,6 +50,14 @@ from .defences import layer_norms as layer_norms
 from .defences import lipschitz_bound as lipschitz_bound
 from .evaluation import evaluate as evaluate
 from .generated import Generated as Generated
+from .generative import DDLS as DDLS
+from .generative import GAN as GAN
+from .generative import FromGAN as FromGAN
+from .generative import Gaussian as Gaussian
+from .generative import Mixup as Mixup
+from .generative import Npz as Npz
+from .generative import Synthetic as Synthetic
+from .generative import train_gan as train_gan
 from .lesson import Lesson as Lesson
 from .models import WRN as WRN
 from .models import BaseNet as BaseNet

@@ -20,6 +20,7 @@ from adv.cli.evaluate import evaluate
 from adv.cli.export import export
 from adv.cli.models import models
 from adv.cli.source import COUNT, DATA
+from adv.cli.synthesize import synthesize
 
 if TYPE_CHECKING:
     from adv import Recipe
@@ -107,7 +108,7 @@ def train(
     return train_one(made, sized, {"space": space, "params": params}, seed, out)
 
 
-for verb in (evaluate, attack, audit, certify, export, models, bench):
+for verb in (evaluate, attack, audit, certify, export, models, bench, synthesize):
     adv.add_command(verb)
 
 

@@ -25,6 +25,8 @@ from adv.datasets import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from adv.generative.synthetic import Synthetic
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -54,6 +56,10 @@ class Generated:
         object.__setattr__(self, "path", os.fspath(self.path))  # one repr for both kinds
         if not 0 <= self.fraction <= 1:  # false for NaN too
             raise ValueError(f"the generated fraction is in [0, 1], not {self.fraction}")
+
+    def small(self) -> Generated:
+        """The same: a file is as large as it is. See `Synthetic.small`."""
+        return self
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,22 +95,27 @@ class Pool:
             drawn = torch.randint(len(self.labels), (count,), generator=generator)
             # Anywhere in the batch, since a lesson may attack its first part only.
             places = torch.randperm(len(rows), generator=generator)[:count].to(images.device)
-            images[places] = self._at(drawn, images.shape[1:]).to(images.device)
+            images[places] = self.at(drawn, images.shape[1:]).to(images.device)
             labels[places] = self.labels[drawn].to(labels.device)
         return images, labels
 
-    def _at(self, rows: Tensor, shape: torch.Size) -> Tensor:
+    def at(self, rows: Tensor, shape: torch.Size) -> Tensor:
+        """Images `rows` of the file, bytes [n, 3, h, w]; `shape` is that of a real one."""
         pixels = torch.from_numpy(np.array(self.images[rows.numpy()]))
         return pixels if pixels.shape[1:] == shape else pixels.permute(0, 3, 1, 2)
 
 
-def opened(generated: Generated, real: Split, classes: int) -> Pool:
+def opened(generated: Generated | Synthetic, real: Split, classes: int) -> Pool:
     """Look into the file: it has to fit the real images and their number of classes.
+
+    A `Synthetic` is made first, unless it was before.
 
     Raises:
         DataError: no such file, no .npz, a damaged one, an array that is missing or of another
             size or type, other than one label for each image, a label that is no class.
     """
+    if not isinstance(generated, Generated):
+        return generated.pool(real, classes)
     path = Path(generated.path).expanduser().absolute()
     if not path.is_file():
         raise DataError(f"{path}: there is no such file of generated images")

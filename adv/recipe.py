@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,6 +18,9 @@ from adv.models import BigNet, Net
 from adv.objectives import Mixed, Objective
 from adv.optimizers import SGD, AdamW
 from adv.randomness import Stream, attach, part
+
+if TYPE_CHECKING:
+    from adv.generative.synthetic import Synthetic
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class Recipe:
       smoothing: of the labels (Szegedy et al. 2016), in [0, 1); Pang et al. 2021 advise up to 0.2.
       ema: decay of the average of the weights that is shown, kept and judged, in [0, 1); 0: none.
       clip: the longest gradient that is followed as it is (its 2-norm), None for no limit.
-      generated: images of a file that take the place of a share of each batch.
+      generated: images that take the place of a share of each batch, of a file (`Generated`) or
+        made as a recipe of their own says (`Synthetic`).
       patience: epochs without a better watched robust accuracy after which whoever watches stops
         (`adv.watch`), None for never.
 
@@ -54,7 +59,7 @@ class Recipe:
     smoothing: float = 0.0
     ema: float = 0.0
     clip: float | None = None
-    generated: Generated | None = None
+    generated: Generated | Synthetic | None = None
     patience: int | None = None
 
     def __post_init__(self) -> None:

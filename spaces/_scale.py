@@ -35,6 +35,7 @@ class Scale:
       test_images: test images on which finalists meet the strong battery.
       strong_steps: steps of each of its attacks; AutoAttack's are 100.
       strong_draws: of a random net in each of its gradients; AutoAttack's are 20.
+      small_sources: what makes generated images is what two CPU cores can train in minutes.
     """
 
     name: str
@@ -56,11 +57,15 @@ class Scale:
     test_images: int = 50
     strong_steps: int = 20
     strong_draws: int = 5
+    small_sources: bool = False
 
     def apply(self, recipe: Recipe) -> Recipe:
         """The recipe at this scale."""
         curriculum = recipe.curriculum.capped(self.train_steps)
-        return replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
+        sized = replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
+        if self.small_sources and recipe.generated is not None:
+            return replace(sized, generated=recipe.generated.small())
+        return sized
 
     def battery(self) -> Battery:
         """The report's battery at this scale."""
@@ -98,6 +103,7 @@ LAPTOP = Scale(
     cpus=1,
     gpus=0,
     gap_images=40,
+    small_sources=True,
 )
 
 FULL = Scale(

@@ -168,8 +168,9 @@ class Space:
         """
         if scale != "laptop" or not self.laptop:
             return self
-        narrow = {name: replace(self.laptop.get(name, knob), when=knob.when)
-                  for name, knob in self.knobs.items()}  # fmt: skip
+        narrow: dict[str, Knob] = {}
+        for name, knob in self.knobs.items():
+            narrow[name] = replace(self.laptop.get(name, knob), when=_left(knob.when, narrow))
         small = replace(self, knobs=narrow, known=(), laptop={})
         if self.grid:
             return small
@@ -216,6 +217,16 @@ class Space:
         """12 hex digits that change whenever a knob does."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _left(when: When, narrow: Mapping[str, Knob]) -> When:
+    """What a knob waits for, of several values those that a narrower knob still has."""
+    left = {
+        name: tuple(value for value in wanted if narrow[name].holds(value))
+        for name, wanted in when.items()
+        if isinstance(wanted, tuple)
+    }
+    return {name: left.get(name) or wanted for name, wanted in when.items()}
 
 
 def _nearest(knob: Knob, value: Value) -> Value:

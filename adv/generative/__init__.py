@@ -1,0 +1,10 @@
+"""Generated images: a conditional GAN, what it has to beat, and how good they are."""
+
+from adv.generative.baselines import Gaussian as Gaussian
+from adv.generative.baselines import Mixup as Mixup
+from adv.generative.ddls import DDLS as DDLS
+from adv.generative.gan import GAN as GAN
+from adv.generative.synthetic import FromGAN as FromGAN
+from adv.generative.synthetic import Npz as Npz
+from adv.generative.synthetic import Synthetic as Synthetic
+from adv.generative.training import train_gan as train_gan

@@ -1,0 +1,94 @@
+"""Samples of a trained GAN, plain or by DDLS, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from adv.generative.calibration import Calibration
+from adv.generative.ddls import DDLS, Trace, energy_of, langevin
+from adv.generative.kept import Trained
+from adv.modes import frozen
+from adv.randomness import part
+
+
+@dataclass
+class Chains:
+    """Draws images of wanted labels; remembers how its chains went.
+
+    Args:
+      trained: the GAN.
+      ema: the average of its generator, or the generator as it was last.
+      ddls: walk from the prior first, or None.
+      calibrate: take the discriminator's answers as calibrated log-odds; False is for showing what
+        goes wrong without.
+    """
+
+    trained: Trained
+    ema: bool = True
+    ddls: DDLS | None = None
+    calibrate: bool = True
+    traces: list[Trace] = field(default_factory=list)
+
+    def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
+        """Labels [n] to images [n, 3, 32, 32], bytes, on the CPU."""
+        net = self.trained.generators["ema" if self.ema else "plain"]
+        device = next(net.parameters()).device
+        y = y.to(device)
+        z = torch.randn(len(y), net.latent, generator=generator).to(device)
+        judge = self.trained.discriminator
+        with frozen(net), frozen(judge):
+            if self.ddls is not None:
+                odds = self.trained.odds["ema" if self.ema else "plain"]
+                energy = energy_of(net, judge, y, odds if self.calibrate else Calibration())
+                z, trace = langevin(energy, z, self.ddls, generator)
+                self.traces.append(trace)
+            with torch.no_grad():
+                return self.trained.canvas.printed(net(z, y)).cpu()
+
+    @property
+    def trace(self) -> Trace | None:
+        """The mean over all batches so far; None without DDLS."""
+        if not self.traces:
+            return None
+        columns = [
+            tuple(sum(values) / len(self.traces) for values in zip(*rows, strict=True))
+            for rows in ([t.energy for t in self.traces], [t.accepted for t in self.traces])
+        ]
+        return Trace(columns[0], columns[1])
+
+
+def dealt(shares: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
+    """`count` labels [n] in random order, each class in its share to the image.
+
+    Shares that do not come out even are rounded (largest remainders), so that no class with images
+    is off by one or more.
+    """
+    share = torch.tensor(shares, dtype=torch.float64)
+    exact = count * share / share.sum()
+    whole = exact.floor()
+    rest = count - int(whole.sum())
+    whole[(exact - whole).argsort(descending=True, stable=True)[:rest]] += 1
+    labels = torch.repeat_interleave(torch.arange(len(shares)), whole.long())
+    return labels[torch.randperm(count, generator=generator)]
+
+
+def batches(
+    draw: Callable[[Tensor, torch.Generator], Tensor],
+    labels: Tensor,
+    seed: int,
+    batch: int = 100,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and labels, batch by batch. Each has a generator of its own: a batch can be had again.
+
+    Args:
+      draw: labels [n] and a generator to images.
+      labels: of all images.
+      seed: of the first batch's generator; the others have parts of it.
+      batch: images at a time; another one gives other images.
+    """
+    for number, y in enumerate(labels.split(batch)):
+        yield draw(y, torch.Generator().manual_seed(part(seed, number + 1))), y

@@ -1,0 +1,95 @@
+"""A classifier trained on the real images alone, without attacks: it labels and it measures.
+
+Gowal et al. 2021 label generated images by a net that need not be robust. Its features stand in for
+those of the Inception net, which has to be downloaded: scores taken in them say so in their name.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from adv.augment import Augment
+from adv.curriculum import Curriculum
+from adv.data import Split
+from adv.models import BigNet, ResNet18
+from adv.modes import frozen
+from adv.objectives import Mixed
+from adv.optimizers import SGD, AdamW
+from adv.recipe import Recipe
+from adv.schedule import OneCycle
+from adv.training import train
+
+_BATCH = 250
+_NO_ATTACK = Curriculum(eps=0.0, steps=1, fraction=0.0)
+
+
+def natural(epochs: int = 30) -> Recipe:
+    """ResNet-18 on real images without attacks, for data like CIFAR-10."""
+    return Recipe(
+        net=ResNet18(),
+        optimizer=SGD(lr=0.1, decay=OneCycle()),
+        curriculum=_NO_ATTACK,
+        objective=Mixed(),
+        augment=Augment(flip=0.5, crop=4),
+        epochs=epochs,
+    )
+
+
+def small(recipe: Recipe) -> Recipe:
+    """The same question for a laptop: BigNet, without flips, which change digits."""
+    return replace(
+        recipe,
+        net=BigNet(),
+        optimizer=AdamW(lr=2e-3, decay=OneCycle()),
+        augment=Augment(),
+        epochs=15,
+        batch=64,
+    )
+
+
+def classifier(
+    recipe: Recipe, real: Split, classes: int, seed: int = 0, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """The net after the recipe's last epoch, in evaluation mode."""
+    for epoch in train(recipe, real, classes=classes, seed=seed, device=device):
+        net = epoch.net
+    return copy.deepcopy(net).eval()
+
+
+@torch.no_grad()
+def named(net: nn.Module, images: Tensor) -> Tensor:
+    """The likeliest class [n] of images [n, 3, 32, 32], bytes; on the CPU."""
+    device = next(net.parameters()).device
+    with frozen(net):
+        found = [net(x.to(device).float() / 255).argmax(1).cpu() for x in images.split(_BATCH)]
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def features(net: nn.Module, images: Tensor) -> Tensor:
+    """What the last linear layer of a net takes, [n, d] float64, of bytes [n, 3, 32, 32].
+
+    Raises:
+      ValueError: the net has no linear layer.
+    """
+    layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise ValueError("the net has no linear layer whose input could be its features")
+    met: list[Tensor] = []
+
+    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        met.append(given[0].double().cpu())
+
+    hook = layers[-1].register_forward_pre_hook(note)
+    device = next(net.parameters()).device
+    try:
+        with frozen(net):
+            for x in images.split(_BATCH):
+                net(x.to(device).float() / 255)
+    finally:
+        hook.remove()
+    return torch.cat(met).flatten(1)

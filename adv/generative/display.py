@@ -1,0 +1,84 @@
+"""What `python -m adv synthesize` prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from adv.generative.ddls import Trace
+from adv.generative.scores import Row
+from adv.interval import wilson
+
+_LINES = 20  # of a log without a terminal
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """A bar on a terminal; elsewhere the lines that it is told, about twenty of them in all."""
+    terminal = Console(stderr=True)
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(
+        *(*columns, TimeRemainingColumn()),
+        console=terminal,
+        transient=True,
+        disable=not terminal.is_terminal,
+    ) as progress:
+        task, said = progress.add_task("", total=total), 0
+
+        def tell(done: int, line: str) -> None:
+            nonlocal said
+            progress.update(task, completed=done)
+            if sys.stdout.isatty() and terminal.is_terminal:
+                progress.update(task, description=line)
+            elif done * _LINES // total > said or done == total:
+                said = done * _LINES // total
+                click.echo(line)
+
+        yield tell
+
+
+def print_trace(trace: Trace) -> None:
+    """Print how the chains of DDLS went."""
+    steps = len(trace.accepted)
+    shown = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps})
+    energies = ", ".join(f"{trace.energy[step]:.2f} ({step})" for step in shown)
+    click.echo(f"mean energy (after steps): {energies}; accepted {100 * trace.acceptance:.1f} %")
+
+
+def print_scores(rows: list[Row], net: str, images: int) -> None:
+    """Print the scores, the row of held-out real images first: what nobody can surpass."""
+    console = Console(highlight=False, soft_wrap=True, width=140)
+    console.print(f"{images} images against as many training images; features of {net}")
+    table = Table(box=None)
+    columns = ("", "own-Frechet", "precision", "recall", "density", "coverage", "as labelled")
+    for column in columns:
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for row in rows:
+        shares = (row.overlap.precision, row.overlap.recall)
+        rest = f"{row.overlap.density:.2f}", f"{100 * row.overlap.coverage:.1f} %"
+        parts = [f"{100 * share:.1f} %" for share in shares]
+        low, high = wilson(row.right, images)
+        right = f"{100 * row.right:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        table.add_row(row.title, f"{row.distance:.2f}", *parts, *rest, right)
+    console.print(table)
+    for row in rows[1:]:
+        memory = row.memory
+        low, high = wilson(memory.close, memory.images)
+        console.print(
+            f"\n{row.title}: {memory.copies} copies of training images; nearest one at "
+            f"{memory.nearest:.2f} times a held-out image's distance; closer than the nearest "
+            f"percent of these: {100 * memory.close:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        )

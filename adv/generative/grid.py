@@ -1,0 +1,52 @@
+"""A picture of a set: a row for each class."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adv.checkpoint import write_whole
+from adv.data import Split
+from adv.datasets import DataError
+from adv.generative.canvas import canvas_of
+
+_WIDTH = 640  # pixels, about
+
+
+def save_grid(path: Path, split: Split, classes: int, columns: int = 10) -> None:
+    """Write a PNG: the first `columns` images of each class, a row for each, unlike neighbours.
+
+    The frame that all images leave black is cut off; pixels are copied, not smoothed.
+
+    Raises:
+      ValueError: the file is not called NAME.png.
+      DataError: it cannot be written.
+    """
+    from PIL import Image
+
+    if path.suffix != ".png":
+        raise ValueError(f"{path}: a grid is called NAME.png")
+    picture = grid(split, classes, columns)
+    buffer = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def grid(split: Split, classes: int, columns: int) -> Tensor:
+    """Bytes [3, h, w]; missing images are black."""
+    canvas = canvas_of(split.images)
+    edge, side = (32 - canvas.side) // 2, canvas.side
+    inner = split.images[:, :, edge : 32 - edge, edge : 32 - edge]
+    picture = torch.zeros(3, classes * (side + 1), columns * (side + 1), dtype=torch.uint8)
+    for label in range(classes):
+        for column, image in enumerate(inner[split.labels == label][:columns]):
+            row, left = label * (side + 1), column * (side + 1)
+            picture[:, row : row + side, left : left + side] = image
+    times = max(1, _WIDTH // picture.shape[2])
+    return picture.repeat_interleave(times, 1).repeat_interleave(times, 2)

@@ -1,0 +1,139 @@
+"""A trained GAN as a file: safetensors, with the card that says how its nets are made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as packed
+from torch import Tensor, nn
+
+from adv.checkpoint import CheckpointError, load_weights, read_checkpoint, write_whole
+from adv.data import Split
+from adv.generative.calibration import Calibration, calibrated
+from adv.generative.canvas import Canvas
+from adv.generative.gan import GAN
+from adv.generative.nets import Discriminator, Generator
+from adv.generative.training import Stretch
+from adv.modes import frozen
+from adv.notation import read
+from adv.randomness import part
+
+_BATCH = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained GAN, its nets in evaluation mode.
+
+    `generators` and `odds` (what the discriminator's answers mean for it) have the keys "plain" and
+    "ema". `shares` says how often each class was among the real images.
+    """
+
+    gan: GAN
+    canvas: Canvas
+    generators: Mapping[str, Generator]
+    discriminator: Discriminator
+    odds: Mapping[str, Calibration]
+    shares: tuple[int, ...]
+    card: Mapping[str, Any]
+
+
+def finished(
+    stretch: Stretch, gan: GAN, held: Split, shares: tuple[int, ...], seed: int
+) -> Trained:
+    """What a training came to.
+
+    Args:
+      stretch: the last one.
+      gan: its recipe.
+      held: real images that it was not trained on, to calibrate the discriminator by.
+      shares: images of each class among those it was trained on.
+      seed: of the training.
+    """
+    canvas = stretch.canvas
+    made = {"plain": stretch.generator(ema=False), "ema": stretch.generator(ema=True)}
+    discriminator = stretch.discriminator
+    odds, surprise = {}, {}
+    for name, generator in made.items():
+        answers = _answers(generator, discriminator, canvas, held, part(seed, 5))
+        odds[name] = calibrated(*answers)
+        told = [round(which.surprise(*answers), 4) for which in (Calibration(), odds[name])]
+        surprise[name] = {"as it is": told[0], "calibrated": told[1]}
+    card = {"surprise": surprise, "held": len(held), "steps": stretch.number}
+    return Trained(gan, canvas, made, discriminator, odds, shares, card)
+
+
+def save_gan(path: Path, trained: Trained, **notes: Any) -> None:
+    """Write it whole or not at all; `notes` (data, classes, seed) go into the card."""
+    nets = {**trained.generators, "discriminator": trained.discriminator}
+    weights = {
+        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        for name, net in nets.items()
+        for key, value in net.state_dict().items()
+    }
+    card = {
+        **trained.card,
+        **notes,
+        "gan": repr(trained.gan),
+        "canvas": [trained.canvas.side, trained.canvas.channels],
+        "odds": {name: asdict(one) for name, one in trained.odds.items()},
+        "shares": list(trained.shares),
+    }
+    write_whole(path, packed(weights, metadata={"card": json.dumps(card)}))
+
+
+def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
+    """What `save_gan` wrote.
+
+    Raises:
+      CheckpointError: no such file, a classifier, damaged, or weights of another architecture.
+    """
+    weights, card = read_checkpoint(path)
+    if "gan" not in card:
+        what = "a classifier" if "recipe" in card or "space" in card else "something else"
+        raise CheckpointError(f"{path} holds {what}, wanted is a GAN (adv synthesize train)")
+    try:
+        gan, canvas = read(card["gan"]), Canvas(*card["canvas"])
+        odds = {name: Calibration(**one) for name, one in card["odds"].items()}
+        shares = tuple(int(share) for share in card["shares"])
+        generator, discriminator = gan.nets(canvas, len(shares), 0)
+        plain = generator, gan.nets(canvas, len(shares), 0)[0]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its card does not say how it was made") from error
+    nets = {"plain": plain[0], "ema": plain[1], "discriminator": discriminator}
+    for name, net in nets.items():
+        try:
+            load_weights(net, _under(name, weights))
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        net.to(device).to(memory_format=torch.channels_last).eval()
+    made = {name: nets[name] for name in ("plain", "ema")}
+    return Trained(gan, canvas, made, discriminator, odds, shares, card)
+
+
+def _under(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{name}."
+    return {key.removeprefix(start): v for key, v in weights.items() if key.startswith(start)}
+
+
+@torch.no_grad()
+def _answers(
+    generator: Generator, discriminator: nn.Module, canvas: Canvas, held: Split, seed: int
+) -> tuple[Tensor, Tensor]:
+    """The discriminator's answers to held-out images, and to as many generated ones."""
+    device = next(generator.parameters()).device
+    draws = torch.Generator().manual_seed(seed)
+    real, made = [], []
+    with frozen(discriminator), frozen(generator):
+        for images, y in zip(
+            held.images.split(_BATCH), held.labels.to(device).split(_BATCH), strict=True
+        ):
+            z = torch.randn(len(y), generator.latent, generator=draws).to(device)
+            real.append(discriminator(canvas.taken(images.to(device)), y))
+            made.append(discriminator(generator(z, y), y))
+    return torch.cat(real).cpu(), torch.cat(made).cpu()

@@ -1,0 +1,122 @@
+"""Trains a GAN into a file, keeping its state beside it, so that a killed training goes on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adv.checkpoint import CheckpointError, default_device, write_whole
+from adv.data import Split
+from adv.datasets import DataError
+from adv.generative.cache import fingerprint
+from adv.generative.gan import GAN
+from adv.generative.kept import Trained, finished, restore_gan, save_gan
+from adv.generative.training import Stretch, train_gan
+
+HELD = 0.1  # of the real images, to calibrate the discriminator by
+Tell = Callable[[Stretch], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a GAN is trained on: real images, the names of their classes, the data set's name."""
+
+    real: Split
+    classes: Sequence[str]
+    data: str
+    seed: int = 0
+
+    @property
+    def known(self) -> Split:
+        """The images that it is trained on."""
+        return self.real.head(len(self.real) - self.held_count)
+
+    @property
+    def held(self) -> Split:
+        """The last tenth, which it does not see: the discriminator is calibrated by them."""
+        return self.real.tail(self.held_count)
+
+    @property
+    def held_count(self) -> int:
+        """At least one."""
+        return max(1, round(HELD * len(self.real)))
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Images of each class among all."""
+        return tuple(self.real.labels.bincount(minlength=len(self.classes)).tolist())
+
+
+def state_of(path: Path) -> Path:
+    """Where the state of a training into `path` is kept until it is done."""
+    return path.with_name(f"{path.name}.state")
+
+
+def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) -> Trained:
+    """Train, or go on with what a killed training left, and write the GAN to `path`.
+
+    Args:
+      gan: how.
+      work: on what.
+      path: NAME.safetensors; beside it NAME.safetensors.state, until it is done.
+      tell: is told each stretch, after its state is kept.
+      every: updates of the generator in a stretch.
+
+    Raises:
+      ValueError: fewer than two images, or the state is of another recipe, seed or data.
+      DataError: a file cannot be written; what was there stays.
+    """
+    if len(work.real) < 2:
+        raise ValueError(f"a GAN needs 2 images or more, got {len(work.real)}")
+    kept, device = state_of(path), default_device()
+    mark = fingerprint(work.real)
+    stretches = train_gan(
+        gan,
+        work.known,
+        classes=len(work.classes),
+        seed=work.seed,
+        device=device,
+        state=_recalled(kept, mark),
+        every=every,
+    )
+    last = None
+    try:
+        for stretch in stretches:
+            last = stretch
+            _remember(kept, {"mark": mark, "training": stretch.state()})
+            tell(stretch)
+        if last is None:  # it was killed between its last step and its end
+            state = _recalled(kept, mark)
+            count = len(work.classes)
+            last = Stretch.of(gan, work.known, classes=count, seed=work.seed, state=state)
+        trained = finished(last, gan, work.held, work.shares, work.seed)
+        notes = {"classes": list(work.classes), "data": work.data, "seed": work.seed}
+        save_gan(path, trained, **notes, real=mark)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+    kept.unlink(missing_ok=True)
+    return restore_gan(path, device)
+
+
+def _remember(path: Path, state: dict[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def _recalled(path: Path, mark: str) -> Any:
+    if not path.exists():
+        return None
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        other, training = kept["mark"], kept["training"]
+    except Exception as error:  # zipfile and pickle raise a dozen types
+        raise CheckpointError(f"{path} is damaged: delete it to begin anew") from error
+    if other != mark:
+        raise CheckpointError(f"{path} was begun with other images: delete it to begin anew")
+    return training

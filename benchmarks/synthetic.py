@@ -1,0 +1,285 @@
+"""Do generated images help? One net, trained with none and with sets of several kinds, attacked.
+
+    python benchmarks/synthetic.py --data digits --out runs/synthetic
+
+A conditional GAN is trained on the first --real training images, sets of --count images are drawn
+from a Gaussian for each class, from the GAN's last weights, from their average, and from that by
+DDLS; each is scored and shown as a grid. Then BigNet is trained on the same real images with none
+of these and with each at two fractions, by Madry's objective, and meets PGD-20 by cross-entropy and
+by margin on test images; an image counts that stands both. What is done is kept in --out, a second
+run goes on from there, and `--minutes` ends a run early. The tables are printed as Markdown, with
+95 % intervals: Wilson's, and for differences the normal one over images, whose value is the mean
+over the seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich_click as click
+import torch
+
+import adv
+from adv import (
+    DDLS,
+    GAN,
+    PGD,
+    AdamW,
+    Augment,
+    Battery,
+    BigNet,
+    Curriculum,
+    Data,
+    Gaussian,
+    Generated,
+    Linf,
+    Madry,
+    OneCycle,
+    Recipe,
+    Score,
+)
+from adv.checkpoint import default_device, write_whole
+from adv.generative.chains import Chains, batches, dealt
+from adv.generative.classifier import classifier, features, named, natural, small
+from adv.generative.grid import save_grid
+from adv.generative.kept import restore_gan
+from adv.generative.making import Work, make_gan
+from adv.generative.samples import read_samples, write_samples
+from adv.generative.scores import scored
+from adv.interval import Z95, wilson
+from adv.notation import read
+from adv.score import unpacked
+
+SETS = ("gaussian", "gan", "gan+ema", "gan+ema+ddls")
+TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")
+
+
+@click.command()
+@click.option("--data", default="digits", show_default=True, help="Or a folder, or cifar10.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where all is kept.")
+@click.option("--gan", default=repr(GAN().small()), help="Its recipe. Default: GAN().small().")
+@click.option("--real", type=click.IntRange(2), help="Training images. Default: all.")
+@click.option("--count", type=click.IntRange(1), default=2000, show_default=True, help="Of a set.")
+@click.option("--ddls-steps", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--epochs", type=click.IntRange(1), default=15, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Of PGD.")
+@click.option("--flip", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--eps", type=float, default=0.1, show_default=True)
+@click.option("--images", type=click.IntRange(1), default=360, show_default=True, help="Of test.")
+@click.option("--seeds", type=click.IntRange(1), default=2, show_default=True)
+@click.option("--fraction", "fractions", type=float, multiple=True, default=(0.3, 0.7))
+@click.option("--minutes", type=float, default=float("inf"), help="Begin nothing after so many.")
+def main(data: str, out: Path, minutes: float, **settings: Any) -> None:
+    """Do what is not done yet, and print the tables."""
+    loaded = adv.load(data)
+    asked = json.dumps({"data": loaded.fingerprint, **settings})
+    path = out / "settings.json"
+    if path.exists() and path.read_text() != asked:
+        raise click.BadParameter(f"{path} has other settings: {path.read_text()}")
+    write_whole(path, asked.encode())
+    trial = Trial(out, loaded, settings, time.monotonic() + 60 * minutes)
+    for _ in trial.parts():
+        if time.monotonic() > trial.until:
+            click.echo("time is up: run it again to go on", err=True)
+            break
+    print(trial.scores())
+    print(trial.table())
+
+
+class LateError(Exception):
+    """Time is up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """All that is compared, in a folder."""
+
+    out: Path
+    data: Data
+    settings: dict[str, Any]
+    until: float
+
+    @property
+    def work(self) -> Work:
+        """What the GAN and the nets are trained on."""
+        real = self.data.train.head(self.settings["real"] or len(self.data.train))
+        return Work(real, self.data.classes, self.data.name)
+
+    def parts(self) -> Iterator[None]:
+        """One piece of work at a time."""
+        yield from self._gan()
+        for name in SETS:
+            self._set(name)
+            yield
+        yield from map(self._score, SETS)
+        for seed in range(self.settings["seeds"]):
+            for row in self.rows():
+                yield self._judged(*row, seed)
+
+    def rows(self) -> list[tuple[str, float]]:
+        """Sources and fractions."""
+        pairs = [(name, f) for name in TRAINED for f in self.settings["fractions"]]
+        return [("none", 0.0), *pairs]
+
+    def _gan(self) -> Iterator[None]:
+        path = self.out / "gan.safetensors"
+        if path.exists():
+            return
+        try:
+            make_gan(read(self.settings["gan"]), self.work, path, self._tell)
+        except LateError:
+            yield
+
+    def _tell(self, stretch: Any) -> None:
+        figures = "  ".join(f"{key} {value:.3f}" for key, value in stretch.metrics.items())
+        click.echo(
+            f"gan {stretch.number}/{stretch.total} {figures} {stretch.seconds:.0f} s", err=True
+        )
+        if time.monotonic() > self.until:
+            raise LateError  # its state is kept already
+
+    def _set(self, name: str) -> None:
+        path, work = self.out / f"{name}.npz", self.work
+        if path.exists():
+            return
+        began, notes = time.process_time(), {"source": name}
+        if name == "gaussian":
+            draw = Gaussian().fitted(work.real)
+        else:
+            ddls = DDLS(self.settings["ddls_steps"]) if "ddls" in name else None
+            trained = restore_gan(self.out / "gan.safetensors", default_device())
+            chains = Chains(trained, "ema" in name, ddls)
+            draw = chains.draw
+        count = self.settings["count"]
+        labels = dealt(work.shares, count, torch.Generator().manual_seed(0))
+        write_samples(path, batches(draw, labels, 0), count, notes)
+        found: dict[str, Any] = {"seconds": time.process_time() - began}
+        if "ddls" in name and chains.trace is not None:
+            found |= {"energy": chains.trace.energy, "acceptance": chains.trace.acceptance}
+            found |= {"odds": asdict(trained.odds["ema"]), **trained.card["surprise"]}
+        self._keep(f"{name}.made.json", found)
+        made = read_samples(path, work.real, len(work.classes))
+        save_grid(self.out / f"{name}.png", made.split, len(work.classes), 12)
+
+    def _score(self, name: str) -> None:
+        kept = self.out / f"{name}.score.json"
+        if kept.exists():
+            return
+        work = self.work
+        recipe = small(natural())
+        net = classifier(recipe, work.real, len(work.classes), 0, default_device())
+        for title in ("real, held out", *SETS):
+            split = self.data.validation
+            if title in SETS:
+                split = read_samples(self.out / f"{title}.npz", work.real, len(work.classes)).split
+            split = split.head(min(1000, len(self.data.validation), len(work.real)))
+            told = features(net, work.real.head(len(split)).images), features(net, split.images)
+            right = float((named(net, split.images) == split.labels).double().mean())
+            row = scored(title, told, right, (work.real, self.data.validation, split))
+            self._keep(f"{title}.score.json", asdict(row))
+
+    def _judged(self, name: str, fraction: float, seed: int) -> None:
+        kept = f"net-{name}-{fraction}-{seed}.json"
+        if (self.out / kept).exists():
+            return
+        began, work, device = time.process_time(), self.work, default_device()
+        made = Generated(self.out / f"{name}.npz", fraction) if fraction else None
+        for epoch in adv.train(
+            self._recipe(made), work.real, classes=len(work.classes), seed=seed, device=device
+        ):
+            last = epoch
+        attacks = [(loss, PGD(Linf(self.settings["eps"]), steps=20, pace=0.2, loss=loss))
+                   for loss in ("ce", "margin")]  # fmt: skip
+        score = adv.evaluate(
+            last.net, self.data.test.head(self.settings["images"]), Battery(tuple(attacks))
+        )
+        seconds = time.process_time() - began
+        self._keep(kept, {"score": score.packed(), "seconds": seconds})
+        click.echo(
+            f"{kept} natural {score.natural_accuracy:.3f} robust {score.worst:.3f}", err=True
+        )
+
+    def _recipe(self, made: Generated | None) -> Recipe:
+        eps = self.settings["eps"]
+        return Recipe(
+            net=BigNet(),
+            optimizer=AdamW(lr=2e-3, decay=OneCycle()),
+            curriculum=Curriculum(eps=eps, steps=self.settings["steps"], fraction=1.0),
+            objective=Madry(),
+            augment=Augment(flip=self.settings["flip"]),
+            epochs=self.settings["epochs"],
+            batch=64,
+            generated=made,
+        )
+
+    def _keep(self, name: str, content: dict[str, Any]) -> None:
+        write_whole(self.out / name, json.dumps(content).encode())
+
+    def _found(self, name: str) -> dict[str, Any] | None:
+        path = self.out / name
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def scores(self) -> str:
+        """How good the sets are, in Markdown."""
+        columns = "own-Frechet | precision | recall | density | coverage | as labelled"
+        lines = [f"| set | {columns} | nearest | copies |", "|---" * 9 + "|"]
+        for title in ("real, held out", *SETS):
+            row = self._found(f"{title}.score.json")
+            if row is None:
+                continue
+            part, memory = row["overlap"], row["memory"]
+            shares = [f"{100 * part[key]:.1f}" for key in ("precision", "recall")]
+            rest = [f"{part['density']:.2f}", f"{100 * part['coverage']:.1f}"]
+            low, high = wilson(row["right"], memory["images"])
+            right = f"{100 * row['right']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+            cells = [f"{row['distance']:.2f}", *shares, *rest, right]
+            ends = [f"{memory['nearest']:.2f}", str(memory["copies"])]
+            lines.append(f"| {title} | {' | '.join([*cells, *ends])} |")
+        return "\n".join(lines)
+
+    def table(self) -> str:
+        """Accuracies in percent, means of the seeds, and the difference from none, in Markdown."""
+        lines = ["| source | fraction | seeds | natural | robust | robust, less none |"]
+        lines.append("|---" * 6 + "|")
+        seeds = range(self.settings["seeds"])
+        for name, fraction in self.rows():
+            pairs = [(self._score_of(name, fraction, s), self._score_of("none", 0.0, s))
+                     for s in seeds]  # fmt: skip
+            both = [(mine, none) for mine, none in pairs if mine is not None and none is not None]
+            if not both:
+                continue
+            natural, robust = (np.mean([_right(mine, k) for mine, _ in both], 0) for k in (0, 1))
+            gain = robust - np.mean([_right(none, 1) for _, none in both], 0)
+            half = Z95 * gain.std(ddof=1) / len(gain) ** 0.5
+            change = f"{100 * gain.mean():+.1f} ({100 * (gain.mean() - half):+.1f} to "
+            change += f"{100 * (gain.mean() + half):+.1f})"
+            cells = [_cell(natural), _cell(robust), change if name != "none" else ""]
+            each = ", ".join(f"{100 * mine.worst:.1f}" for mine, _ in both)
+            lines.append(f"| {name} | {fraction or ''} | {each} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def _score_of(self, name: str, fraction: float, seed: int) -> Score | None:
+        found = self._found(f"net-{name}-{fraction}-{seed}.json")
+        return None if found is None else unpacked(found["score"])
+
+
+def _right(score: Score, which: int) -> np.ndarray:
+    """[n] 0 or 1: right without an attack, or standing both."""
+    ok = score.ok[0] if which == 0 else score.ok.all(0)
+    return ok.double().numpy()
+
+
+def _cell(each: np.ndarray) -> str:
+    share = float(each.mean())
+    low, high = wilson(share, len(each))
+    return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+if __name__ == "__main__":
+    main()
