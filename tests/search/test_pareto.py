@@ -1,3 +1,4 @@
+import moocore
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,6 +34,15 @@ def test_hypervolume_is_the_number_of_grid_cells_below_the_front(points):
 def test_hypervolume_is_what_optuna_finds(points):
     theirs = compute_hypervolume(-np.array(points), np.array([0.0, 0.0]))
     assert hypervolume(points, (0, 0)) == pytest.approx(theirs, abs=1e-12)
+
+
+@given(st.lists(st.tuples(FINITE, FINITE), min_size=1, max_size=40))
+def test_hypervolume_and_front_are_what_moocore_finds(points):
+    p = np.array(points)
+    theirs = moocore.hypervolume(p, ref=[0.0, 0.0], maximise=True)
+    assert hypervolume(p, (0, 0)) == pytest.approx(theirs, abs=1e-12)
+    on = moocore.is_nondominated(p, maximise=True, keep_weakly=True)
+    assert front(p).tolist() == np.asarray(on).tolist()
 
 
 @given(POINTS, st.tuples(VALUE, VALUE))
