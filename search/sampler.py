@@ -15,11 +15,12 @@ from typing import Any, Protocol
 from search.bayes import Follower
 from search.evolution import child
 from search.ledger import View
+from search.model import Kriging
 from search.points import random_point, sobol_point
 from search.warm import results
 from spaces import Params, Space
 
-SAMPLERS = ("tpe", "nsga2", "gp", "random", "qmc")
+SAMPLERS = ("kriging", "tpe", "nsga2", "gp", "random", "qmc")
 WILD = 0.1  # share of random points among those of a sampler that learns
 ATTEMPTS = 200  # draws of a point that keeps the constraints known beforehand
 INSISTS = 8  # of these the sampler's own; the others are drawn at random
@@ -121,6 +122,7 @@ def sampler(
     draws: dict[str, tuple[int | None, float, Draw]] = {
         "random": (0, 0.0, lambda _, chance: random_point(space, chance)),
         "qmc": (None, 0.0, lambda _, chance: random_point(space, chance)),
+        "kriging": (begin, WILD, Kriging(space, before).draw),
         "nsga2": (begin, WILD, lambda view, chance: child(space, view, chance)),
     }
     if name not in draws:
