@@ -1,0 +1,241 @@
+"""Search recorded trials again, to choose a sampler and a stopper by one's own data.
+
+    python -m search.replay runs/NAME --sampler kriging,tpe --stopper moasha,none
+
+Every combination searches the trials of the run at simulated time, with several seeds. Nothing is
+trained: a point is answered by the nearest recorded trial or by trees that interpolate them all.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from search.judge import MARK, Verdict, judge, mean_and_error
+from search.ledger import LedgerError, read
+from search.options import LEDGER
+from search.sampler import SAMPLERS, sampler, start_points
+from search.simulator import Finish, Ours, draft, simulate
+from search.stopping import STOPPERS, stopper
+from search.table import SURROGATES, Table, TableError, from_view
+from search.tablefile import from_csv
+
+EXAMPLES = """
+[bold]Examples[/]
+  python -m search.replay runs/NAME
+      [dim]the usual samplers with and without stopping, 20 seeds each[/]
+  python -m search.replay runs/NAME --sampler kriging,tpe,random
+      [dim]six combinations, the best hypervolume first[/]
+  python -m search.replay runs/NAME --surrogate forest --budget 30 --workers 4
+      [dim]between the recorded trials too, for the epochs of 30 trainings[/]
+  python -m search.replay table.csv --json rows.json
+      [dim]trials recorded elsewhere: knobs, epoch, two objectives[/]
+
+[bold]Exit status[/]
+  0 done, 2 wrong usage or too few recorded trials
+"""
+
+click.rich_click.TEXT_MARKUP = "rich"
+
+
+@dataclass(frozen=True)
+class Played:
+    """One replay: its verdict, and the recorded trials of the true front that it finished."""
+
+    verdict: Verdict
+    found: frozenset[int]
+
+
+class Command(click.RichCommand):
+    """A command whose epilog keeps its lines."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they stand."""
+        formatter.write(Text.from_markup(EXAMPLES))
+
+
+@click.command(
+    cls=Command, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.argument("run", type=click.Path(path_type=Path), metavar="runs/NAME|FILE.csv")
+@click.option("--sampler", "samplers", default="kriging,tpe", show_default=True,
+              metavar="|".join(SAMPLERS), help="One or several, separated by commas.")  # fmt: skip
+@click.option("--stopper", "stoppers", default=",".join(STOPPERS), show_default=True,
+              metavar="|".join(STOPPERS), help="One or several, separated by commas.")  # fmt: skip
+@click.option("--surrogate", default="nearest", show_default=True, type=click.Choice(SURROGATES),
+              help="nearest: the recorded trial nearest to a point. "
+              "forest: extremely randomised trees through all of them, with noise.")  # fmt: skip
+@click.option("--seeds", default=20, show_default=True, type=click.IntRange(1),
+              help="Searches of each combination.")  # fmt: skip
+@click.option("--workers", default=8, show_default=True, type=click.IntRange(1),
+              help="Trials at once.")  # fmt: skip
+@click.option("--budget", type=click.IntRange(1), metavar="TRAININGS",
+              help="What may be spent. Default: half the recorded trials.")  # fmt: skip
+@click.option("--json", "record", type=click.Path(path_type=Path), help="Write the rows there.")
+def main(run: Path, samplers: str, stoppers: str, surrogate: Any, **given: Any) -> int:
+    """Which sampler and which stopper would have found the front of this run for less?
+
+    Every combination searches the recorded trials again at simulated time, and is judged by what
+    its reported front is worth: [bold]hypervolume[/] as a share of the recorded front's, epochs
+    spent until it reaches 95 %, and how much of the recorded front it found.
+    """
+    try:
+        table = load(run, surrogate)
+        pairs = [(a, b) for a in _chosen("--sampler", samplers, SAMPLERS)
+                 for b in _chosen("--stopper", stoppers, STOPPERS)]  # fmt: skip
+        for name, _ in pairs:
+            sampler(name, table.space, seed=0, start=1)  # or it says why it cannot
+    except (TableError, LedgerError, ValueError) as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.UsageError(f"cannot read {run}: {error.strerror or error}") from None
+    budget = given["budget"] or max(4, len(table.records) // 2)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console.print(_what(table, budget, given["seeds"], given["workers"]))
+    rows = []
+    with console.status("") as status:
+        for pair in pairs:
+            played = []
+            for seed in range(given["seeds"]):
+                status.update(f"{pair[0]} with stopper {pair[1]}: seed {seed + 1}")
+                played.append(
+                    play(table, *pair, seed=seed, workers=given["workers"], budget=budget)
+                )
+            rows.append(_row(pair, played, budget * table.epochs))
+    rows.sort(key=lambda row: -row["hypervolume"][0])
+    console.print(_grid(table, rows))
+    if given["record"]:
+        given["record"].write_text(json.dumps(rows, indent=1) + "\n")
+    return 0
+
+
+def load(run: Path, surrogate: Any) -> Table:
+    """The recorded trials: a run folder's ledger, or a CSV file.
+
+    Raises:
+      TableError: there are none, or too few.
+      LedgerError: the ledger is of a newer format.
+      OSError: nothing can be read there.
+    """
+    if run.name.endswith((".csv", ".csv.gz")):
+        return from_csv(run, surrogate)
+    if not (run / LEDGER).is_file():
+        raise TableError(f"{run} holds no search: there is no {LEDGER}")
+    return from_view(run.name, read(run / LEDGER), surrogate)
+
+
+def play(table: Table, ask: str, stop: str, *, seed: int, workers: int, budget: int) -> Played:
+    """One search of the recorded trials; `budget` in whole trainings."""
+    study = draft(
+        table.space,
+        trials=10**6,  # the budget of epochs ends it
+        seed=seed,
+        sampler=sampler(ask, table.space, seed=seed, start=start_points(table.space, budget)),
+        stopper=stopper(stop, seed=seed),
+    )
+    history = simulate(Ours(study), table, workers=workers, budget=budget * table.epochs)
+    return Played(judge(history, table.yardstick()), _found(table, history.finished))
+
+
+def _found(table: Table, finished: Sequence[Finish]) -> frozenset[int]:
+    return frozenset(table.nearest(f.params) for f in finished) & frozenset(table.best)
+
+
+def _row(pair: tuple[str, str], played: Sequence[Played], budget: int) -> dict[str, Any]:
+    verdicts = [p.verdict for p in played]
+    reached = [v.epochs for v in verdicts if v.epochs <= budget]
+    return {
+        "sampler": pair[0],
+        "stopper": pair[1],
+        "hypervolume": mean_and_error([v.share for v in verdicts]),
+        "half": mean_and_error([_at(v, budget / 2) for v in verdicts]),
+        "epochs_to_mark": mean_and_error([min(v.epochs, budget) for v in verdicts]),
+        "reached": len(reached),
+        "searches": len(played),
+        "spent": fmean(v.spent for v in verdicts),
+        "finished": fmean(v.finished for v in verdicts),
+        "stopped": fmean(v.stopped for v in verdicts),
+        "front_found": mean_and_error([float(len(p.found)) for p in played]),
+    }
+
+
+def _at(verdict: Verdict, spent: float) -> float:
+    return next((share for when, share in reversed(verdict.curve) if when <= spent), 0.0)
+
+
+def _what(table: Table, budget: int, seeds: int, workers: int) -> str:
+    how = {
+        "nearest": "each point is answered by the nearest recorded trial",
+        "forest": "points are answered by randomised trees through all recorded trials, with noise",
+    }[table.surrogate]
+    return (
+        f"[bold]{table.name}[/]: {len(table.records)} finished trials of {table.epochs} epochs, "
+        f"{len(table.best)} on the front; {how}.\nEach search: {budget} trainings' worth of epochs "
+        f"({budget * table.epochs}), {workers} workers at simulated time, {seeds} seeds, "
+        "± standard error.\n"
+    )
+
+
+def _grid(table: Table, rows: Sequence[dict[str, Any]]) -> Grid:
+    grid = Grid(box=None, padding=(0, 2), header_style="dim")
+    for name in ("sampler", "stopper", "hypervolume", "at half the budget",
+                 f"epochs to {MARK:.0%}", "reached", "epochs spent", "trials, stopped",
+                 "front found"):  # fmt: skip
+        grid.add_column(name, justify="left" if name in ("sampler", "stopper") else "right")
+    for row in rows:
+        late = "> " if row["reached"] < row["searches"] else ""
+        grid.add_row(
+            row["sampler"],
+            row["stopper"],
+            _told(row["hypervolume"], 3),
+            _told(row["half"], 3),
+            late + _told(row["epochs_to_mark"], 0),
+            f"{row['reached']}/{row['searches']}",
+            f"{row['spent']:.0f}",
+            f"{row['finished'] + row['stopped']:.0f}, {row['stopped']:.0f}",
+            f"{_told(row['front_found'], 1)} of {len(table.best)}",
+        )
+    return grid
+
+
+def _told(pair: tuple[float, float], digits: int) -> str:
+    return f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
+
+
+def _chosen(flag: str, text: str, known: Sequence[str]) -> list[str]:
+    """The names in a text; ValueError says what there is, and which name is the nearest."""
+    asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in asked or [text]:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{flag} {name!r}: {hint}There are: {', '.join(known)}")
+    return asked
+
+
+def cli() -> None:
+    """The command line; what the user got wrong is said in one line, with status 2."""
+    try:
+        code = main.main(standalone_mode=False)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        print(f"search.replay: {message}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    cli()
