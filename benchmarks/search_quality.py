@@ -1,0 +1,161 @@
+"""Which search finds the better front for the same training? Ours beside its peers, simulated.
+
+    python benchmarks/search_quality.py --methods kriging+moasha,random,optuna-tpe --seeds 20
+    python benchmarks/search_quality.py --problems flat-hard --json rows.json   # goes on from there
+    python benchmarks/search_quality.py --curves FOLDER --problems at-cifar10,at-all
+    python benchmarks/search_quality.py --csv table.csv --problems table
+
+All methods get the same problems, seeds, workers and epochs, at simulated time
+(`search.simulator`). What is judged is what their reported fronts are truly worth: hypervolume as a
+share of the true front's, epochs until that reaches 95 %, and how many reported points are truly
+non-dominated, before and after finalists. Methods of ours are SAMPLER+STOPPER; the others are
+peers, driven through their own classes. Printed as Markdown, means with standard errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from quality import figures
+from quality.analytic import Analytic
+from quality.contest import Problem, Setting, contest, names
+from quality.curves import tables
+
+from search.ledger import read
+from search.table import SURROGATES, TableError, from_view
+from search.tablefile import from_csv
+
+SHAPES, BIASES = ("net", "flat", "wide"), ("mild", "hard")
+HERE = Path(__file__).parent
+USUAL = "net-mild,net-hard,flat-mild,flat-hard"
+CHEAP = "kriging+moasha,random,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-nsga2,syne-moasha"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--problems", default=USUAL, show_default=True, help="Separated by commas, or all.")
+@click.option("--methods", default=CHEAP, show_default=True, help="Separated by commas.")
+@click.option("--seeds", default=20, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=8, show_default=True, type=click.IntRange(1), help="At once.")
+@click.option("--budget", default=60, show_default=True, type=click.IntRange(8),
+              help="In whole trainings.")  # fmt: skip
+@click.option(
+    "--curves", type=click.Path(path_type=Path), help="Folder of runs.csv, curves.csv.gz."
+)
+@click.option("--csv", "files", multiple=True, type=click.Path(path_type=Path),
+              help="A table as a problem, see search.tablefile. May be repeated.")  # fmt: skip
+@click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path),
+              help="The recorded trials of runs/NAME as a problem. May be repeated.")  # fmt: skip
+@click.option("--surrogate", default="nearest", show_default=True, type=click.Choice(SURROGATES),
+              help="How recorded trials answer for points between them.")  # fmt: skip
+@click.option(
+    "--ours", default="kriging+moasha", show_default=True, help="Held against the best peer."
+)
+@click.option("--json", "record", type=click.Path(path_type=Path),
+              help="Keep every row there; rows that it holds are not run again.")  # fmt: skip
+@click.option("--plot", help="Write the curves there, as an HTML page.")
+def main(**given: Any) -> None:
+    """Compare searches by the fronts that they find, at simulated time."""
+    try:
+        problems = _problems(given)
+        methods = _chosen(given["methods"], names(), "method")
+    except (TableError, ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from None
+    setting = Setting(given["workers"], given["budget"])
+    rows = _read(given["record"])
+    for problem in problems:
+        for name in methods:
+            for seed in range(given["seeds"]):
+                row = _row(problem, name, seed, setting, rows)
+                rows[_key(row)] = row
+                _write(given["record"], rows)
+    wanted = {p.name for p in problems}
+    shown = [r for r in rows.values() if r["problem"] in wanted and r["budget"] == setting.budget
+             and r["workers"] == setting.workers and r["method"] in methods]  # fmt: skip
+    for line in figures.tables(shown):
+        print(line)
+    for line in figures.comparison(shown, given["ours"]):
+        print(line)
+    if given["plot"]:
+        figures.chart(shown, given["plot"])
+
+
+def _problems(given: dict[str, Any]) -> Sequence[Problem]:
+    found: list[Problem] = [Analytic(s, b) for s in SHAPES for b in BIASES]
+    extra: list[Problem] = []
+    if given["curves"]:
+        extra += tables(given["curves"])
+    extra += [from_csv(path, given["surrogate"]) for path in given["files"]]
+    for path in given["runs"]:
+        extra.append(from_view(path.name, read(path / "ledger.jsonl"), given["surrogate"]))
+    found += extra
+    if given["problems"] == "all":
+        return found
+    asked = given["problems"]
+    if asked == USUAL and extra:
+        asked = ",".join([asked, *(p.name for p in extra)])
+    chosen = _chosen(asked, [p.name for p in found], "problem")
+    return [p for name in chosen for p in found if p.name == name]
+
+
+def _chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
+    """The names in a text; ValueError says what there is, and which name is the nearest."""
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    for name in asked:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"no {kind} {name!r}: {hint}There are: {', '.join(known)}")
+    if not asked:
+        raise ValueError(f"name at least one {kind}: {', '.join(known)}")
+    return asked
+
+
+def _row(problem: Problem, name: str, seed: int, setting: Setting,
+         rows: dict[str, dict[str, Any]]) -> dict[str, Any]:  # fmt: skip
+    head = {
+        "problem": problem.name,
+        "group": problem.group,
+        "method": name,
+        "seed": seed,
+        "workers": setting.workers,
+        "budget": setting.budget,
+        "budget_epochs": setting.budget * problem.epochs,
+    }
+    if _key(head) in rows:
+        return rows[_key(head)]
+    row = {**head, **contest(name, problem, seed, setting)}
+    print(f"{problem.name} {name} seed {seed}: {row['share']:.3f}", file=sys.stderr, flush=True)
+    return row
+
+
+def _key(row: dict[str, Any]) -> str:
+    return " ".join(str(row[k]) for k in ("problem", "method", "seed", "workers", "budget"))
+
+
+def _read(path: Path | None) -> dict[str, dict[str, Any]]:
+    if path is None or not path.exists():
+        return {}
+    return {_key(row): row for row in map(json.loads, path.read_text().splitlines())}
+
+
+def _write(path: Path | None, rows: dict[str, dict[str, Any]]) -> None:
+    if path is None:
+        return
+    scratch = path.with_suffix(".part")
+    scratch.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
+    os.replace(scratch, path)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    logging.getLogger("ax").setLevel(logging.ERROR)
+    main()

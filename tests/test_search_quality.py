@@ -1,0 +1,146 @@
+"""The benchmark's problems are what they claim, its peers hear what they tell themselves."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import search_quality
+from click.testing import CliRunner
+from quality.analytic import Analytic
+from quality.contest import Setting, contest
+from quality.figures import comparison, tables
+from quality.peers import Optuna, Ray, Syne, peer
+from scipy.stats import spearmanr
+
+from search.pareto import hypervolume
+from search.points import sobol_point
+
+SPACE = Analytic("net", "hard").space
+
+
+def final(problem, params, seed):
+    *_, values = problem(params, seed, Path())
+    return values.result.point
+
+
+@pytest.mark.parametrize("shape", ["net", "flat", "wide"])
+def test_no_point_lies_beyond_the_front_and_some_reach_it(shape):
+    problem = Analytic(shape, "mild")
+    yardstick = problem.yardstick()
+    points = [sobol_point(problem.space, i, 0) for i in range(300)]
+    true = [problem.truth(p) for p in points]
+    assert 0.6 < yardstick.share(true) < 1.0
+    edge = [problem._point(u, 0.0) for u in np.linspace(0, 1, 50)]
+    assert hypervolume([*edge, *true], (0, 0)) == pytest.approx(hypervolume(edge, (0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("bias", "low", "high"), [("mild", (0.8, 0.9), 1.0), ("hard", (0.35, 0.65), 0.85)]
+)
+def test_half_trained_trials_are_ordered_as_the_bias_says(bias, low, high):
+    problem = Analytic("flat", bias)
+    points = [sobol_point(problem.space, i, 1) for i in range(120)]
+    curves = [[v.metrics["watched_robust"] for v in problem(p, i, Path())]
+              for i, p in enumerate(points)]  # fmt: skip
+    ends = [problem.truth(p)[1] for p in points]
+    third, ninth = (spearmanr([c[e - 1] for c in curves], ends)[0] for e in (3, 9))
+    assert low[0] < third < ninth and low[1] < ninth < high
+
+
+def test_the_noise_is_what_is_said():
+    problem = Analytic("flat", "mild")
+    params = sobol_point(problem.space, 5, 0)
+    drawn = np.array([final(problem, params, seed) for seed in range(300)])
+    assert drawn.mean(0) == pytest.approx(problem.truth(params), rel=0.02)
+    assert drawn.std(0) == pytest.approx([0.006, 1.5], rel=0.15)
+
+
+def test_ray_tells_optuna_that_a_stopped_trial_is_complete():
+    engine = Ray(SPACE, 0, 27, stops=True)
+    for number in range(4):
+        engine.ask(number)
+    goes_on = [engine.epoch(n, 3, (0.5, 10.0 * (4 - n))) for n in range(4)]
+    assert goes_on == [True, False, False, False]
+    trials = engine.search._ot_study.trials
+    assert [t.state for t in trials[1:]] == [optuna.trial.TrialState.COMPLETE] * 3
+    assert trials[1].values == [0.5, 30.0]
+    engine.end(0, (0.6, 50.0))
+    assert engine.search._ot_study.trials[0].values == [0.6, 50.0]
+
+
+def test_rays_search_proposes_what_its_optuna_does_alone():
+    ray, alone = Ray(SPACE, 7, 27, stops=False), Optuna(SPACE, optuna.samplers.TPESampler(seed=7))
+    for number in range(15):
+        assert ray.ask(number) == alone.ask(number)
+        for engine in (ray, alone):
+            engine.end(number, (number / 20, float(number % 5)))
+
+
+def test_syne_tunes_moasha_stops():
+    pytest.importorskip("syne_tune")
+    engine = Syne(SPACE, 0, 27)
+    for number in range(12):
+        engine.ask(number)
+    worse_and_worse = [engine.epoch(n, 3, (-0.05 * n, -5.0 * n)) for n in range(12)]
+    assert worse_and_worse[0] and not all(worse_and_worse)
+    assert not engine.epoch(0, 27, (0.5, 50.0))  # the end of a training
+
+
+def test_a_peer_is_seeded_and_repeats_itself():
+    setting = Setting(4, 6)
+    problem = Analytic("flat", "mild")
+    once, again, other = (contest("random", problem, seed, setting) for seed in (1, 1, 2))
+    drop = {"seconds"}
+    assert {k: v for k, v in once.items() if k not in drop} == {
+        k: v for k, v in again.items() if k not in drop
+    }
+    assert once["curve"] != other["curve"]
+    assert peer("random", problem.space, seed=0, epochs=27).ask().seed == 0
+
+
+def row(method, share, epochs, **more):
+    return {"problem": "p", "group": "hard", "method": method, "share": share, "epochs": epochs,
+            "budget": 10, "budget_epochs": 100, "workers": 2, "precision": 0.5, "finals": 1.0,
+            "finished": 3, "stopped": 1, "curve": [[50, share]], **more}  # fmt: skip
+
+
+def test_the_comparison_is_with_the_best_peer_in_each_sense():
+    rows = [row("kriging+moasha", s, 40) for s in (0.8, 1.0)]
+    rows += [row("random", 0.7, 60), row("random", 0.7, None)]
+    rows += [row("optuna-tpe", 0.8, None), row("optuna-tpe", 0.8, None)]
+    text = "\n".join(comparison(rows, "kriging+moasha"))
+    assert "| p | optuna-tpe | 0.800 ± 0.000 | 0.900 ± 0.100 | +0.100 ± 0.100 |" in text
+    assert "| random | > 80 ± 20 | 40 ± 0 | 2.00 |" in text
+    table = "\n".join(tables(rows))
+    assert (
+        "| random | 2 | 0.000 ± 0.000 | 0.700 ± 0.000 | 0.700 ± 0.000 | > 80 ± 20 | 1/2 |" in table
+    )
+
+
+def test_rows_are_kept_and_not_run_again(tmp_path):
+    record = tmp_path / "rows.json"
+    words = ["--problems", "flat-mild", "--methods", "random", "--seeds", "2", "--budget", "8",
+             "--json", str(record)]  # fmt: skip
+    first = CliRunner().invoke(search_quality.main, words)
+    assert first.exit_code == 0 and "| random | 2 |" in first.output
+    rows = [json.loads(line) for line in record.read_text().splitlines()]
+    assert [r["seed"] for r in rows] == [0, 1]
+    record.write_text("".join(json.dumps({**r, "share": 0.123}) + "\n" for r in rows))
+    assert CliRunner().invoke(search_quality.main, words).exit_code == 0
+    assert {json.loads(line)["share"] for line in record.read_text().splitlines()} == {0.123}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--problems", "flat-harf"], "did you mean 'flat-hard'?"),
+        (["--methods", "kriging+mosha"], "did you mean 'kriging+moasha'?"),
+        (["--csv", "nowhere.csv"], "nowhere.csv"),
+        (["--curves", "nowhere"], "nowhere holds no runs.csv"),
+    ],
+)
+def test_a_mistake_is_said_with_status_2(words, said):
+    done = CliRunner().invoke(search_quality.main, words)
+    assert done.exit_code == 2 and said in done.output.replace("\n", " ")
