@@ -4,7 +4,10 @@ Most of what an attack step of a small net costs there is the convolution that m
 and its gradient: with three channels, a processor's vectors stay nearly empty. Four pixels of an
 image become four times the channels, the four outputs that a 2x2 pooling will compare become
 groups of channels, and pooling becomes the largest of four blocks of memory. The function is the
-same but for rounding.
+same but for rounding, which may decide between equal values of a pooling otherwise than torch: an
+image under attack may then go another way. So this serves evaluations, whose verdicts were the same
+in 3,000 of 3,000 cases (BigNet, 300 images, ten attacks), and not a call of an attack, whose images
+are those of its peers pixel by pixel.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from adv.attacks.ball import Ball
 from adv.attacks.loss import LOSSES, Loss, against, hard, seen_clean
 from adv.modes import frozen
-from adv.swift import swift
 
 _DEFAULT = torch.Generator().manual_seed(0)
 
@@ -110,7 +109,7 @@ class Iterative(Attack):
         clean = x.detach().float()
         if x.dim() == 4:  # the layout that most nets run in sooner, 1.0 to 1.4 times on a CPU
             clean = clean.contiguous(memory_format=torch.channels_last)
-        with frozen(model), swift(model):
+        with frozen(model):
             state = self.aim(model, self.start(clean, y, generator or _DEFAULT))
             for _ in range(self.steps):
                 state = self.step(model, state)

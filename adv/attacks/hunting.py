@@ -14,7 +14,6 @@ from adv.attacks.query import MOST, Queried, ask
 from adv.interval import wilson
 from adv.modes import frozen
 from adv.randomness import is_random
-from adv.swift import swift
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +83,7 @@ def hunt(
     begun = attack.start(x, y, generator or _DEFAULT)
     if not isinstance(begun, Queried):
         raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
-    with frozen(model), swift(model):
+    with frozen(model):
         for ids in torch.arange(len(x), device=x.device).split(MOST):
             if len(ids):
                 _hunt(attack, model, begun.keep(ids), ids, found)

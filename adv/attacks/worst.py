@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from adv.attacks.attack import Attack, check_images
 from adv.attacks.ball import Ball
 from adv.modes import frozen
-from adv.swift import swift
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Worst(Attack):
                 break
             adv = attack(model, x[standing], y[standing], generator=generator)
             worst[standing] = adv
-            with frozen(model), swift(model), torch.no_grad():
+            with frozen(model), torch.no_grad():
                 fooled = model(adv).argmax(1) != y[standing]
             standing = standing[~fooled]
         return worst
