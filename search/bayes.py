@@ -24,6 +24,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.constraint import excesses
@@ -60,7 +61,7 @@ class Follower:
         self._follow(view)
         cost = fitted(self.space, list(view.trials.values()))
         with _quiet():
-            return self._ask(self.make(chance.getrandbits(32), cost))
+            return self._ask(self.make(self.space, chance.getrandbits(32), cost))
 
     def _ask(self, sampler: BaseSampler) -> Params:
         """What `study.ask` does, without leaving a trial behind."""
@@ -72,7 +73,9 @@ class Follower:
         for name, knob in self.space.knobs.items():
             if exists(knob, params):
                 kind = distribution(knob)
-                if name in drawn:
+                if kind.single():
+                    params[name] = knob.at(0.0)
+                elif name in drawn:
                     params[name] = drawn[name]
                 else:
                     params[name] = sampler.sample_independent(study, blank, name, kind)
@@ -139,11 +142,63 @@ class Thrifty(TPESampler):
     As the expected improvement per second (Snoek et al. 2012), with a power of the seconds: whole
     ones would starve large nets. Costs are a product over the knobs, so they divide the promise of
     each group of knobs by that group's own share.
+
+    Knobs that exist under the same conditions are drawn together; Optuna's own `group` finds the
+    same groups by going through all trials for each proposal.
     """
 
-    def __init__(self, cost: Cost | None, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.cost = cost
+    def __init__(self, space: Space, cost: Cost | None, seed: int) -> None:
+        super().__init__(multivariate=True, constant_liar=True, n_startup_trials=FEW, seed=seed)
+        self.space, self.cost = space, cost
+        self.halves: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All knobs: each is drawn with its group."""
+        kinds = {name: distribution(knob) for name, knob in self.space.knobs.items()}
+        return {name: kind for name, kind in kinds.items() if not kind.single()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Group by group."""
+        groups: dict[str, dict[str, BaseDistribution]] = {}
+        for name, kind in sorted(search_space.items()):
+            groups.setdefault(repr(self.space.knobs[name].when), {})[name] = kind
+        drawn: dict[str, Any] = {}
+        for group in groups.values():
+            drawn |= self._sample_relative(study, trial, group)
+        return drawn
+
+    def _sample(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As Optuna's, which divides all trials into good and bad once for each group."""
+        if self.halves is None:
+            states = (TrialState.COMPLETE, TrialState.RUNNING)
+            trials = study.get_trials(deepcopy=False, states=states)
+            told = [t for t in trials if t.number != trial.number]
+            done = sum(t.state == TrialState.COMPLETE for t in told)
+            self.halves = _split_trials(study, told, default_gamma_multiobjective(done))
+        good, bad = (
+            self._build_parzen_estimator(study, search_space, half, handle_below=below)
+            for half, below in zip(self.halves, (True, False), strict=True)
+        )
+        samples = good.sample(self._rng.rng, self._n_ei_candidates)
+        promise = self._compute_acquisition_func(samples, good, bad)
+        chosen = self._compare(samples, promise)
+        return {name: kind.to_external_repr(chosen[name]) for name, kind in search_space.items()}
+
+    def _get_internal_repr(
+        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Any
+    ) -> dict[str, NDArray[Any]]:
+        points = [trial.params for trial in trials]
+        points = [point for point in points if search_space.keys() <= point.keys()]
+        return {
+            name: np.array([kind.to_internal_repr(point[name]) for point in points])
+            for name, kind in search_space.items()
+        }
 
     def _compute_acquisition_func(
         self, samples: dict[str, NDArray[Any]], mpe_below: Any, mpe_above: Any
@@ -151,26 +206,24 @@ class Thrifty(TPESampler):
         promise = super()._compute_acquisition_func(samples, mpe_below, mpe_above)
         for name, values in samples.items() if self.cost else ():
             assert self.cost
-            knob = self.cost.space.knobs[name]
+            knob = self.space.knobs[name]
             if isinstance(knob, Choice):
                 values = np.array(knob.options, dtype=object)[values.astype(int)]
             promise = promise - THRIFT * self.cost.part(name, values.tolist())
         return promise
 
 
-def tpe(seed: int, cost: Cost | None) -> BaseSampler:
+def tpe(space: Space, seed: int, cost: Cost | None) -> BaseSampler:
     """Tree-structured Parzen estimator (Bergstra et al. 2011; Ozaki et al. 2022 for two values)."""
-    return Thrifty(
-        cost, multivariate=True, group=True, constant_liar=True, n_startup_trials=FEW, seed=seed
-    )
+    return Thrifty(space, cost, seed)
 
 
-def gp(seed: int, cost: Cost | None) -> BaseSampler:  # noqa: ARG001
+def gp(space: Space, seed: int, cost: Cost | None) -> BaseSampler:  # noqa: ARG001
     """Gaussian processes and the expected gain of hypervolume, noise learned from the values."""
     return GPSampler(seed=seed, n_startup_trials=FEW)
 
 
-SAMPLERS: Mapping[str, Callable[[int, Cost | None], BaseSampler]] = {"tpe": tpe, "gp": gp}
+SAMPLERS: Mapping[str, Callable[[Space, int, Cost | None], BaseSampler]] = {"tpe": tpe, "gp": gp}
 
 
 @contextmanager

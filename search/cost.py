@@ -13,7 +13,7 @@ from search.trial import Trial
 from spaces import Choice, Knob, Params, Space, Value
 
 LEAST = 8  # trials before anything is predicted
-RECENT = 500  # trials that it is fitted to, or a proposal among thousands would wait for it
+RECENT = 300  # trials that it is fitted to, or a proposal among thousands would wait for it
 RIDGE = 0.1  # pulls a knob's factor to 1 while few trials speak for it
 
 

@@ -11,7 +11,7 @@ import random
 
 from search.ledger import View
 from search.points import random_point
-from search.stopping import order
+from search.stopping import leading
 from search.trial import Trial
 from spaces import Choice, Knob, Params, Space, Value, exists
 
@@ -25,7 +25,7 @@ def child(space: Space, view: View, chance: random.Random) -> Params:
     done = [trial for trial in view.having("finished") if trial.result and view.feasible(trial)]
     if len(done) < 2:
         return random_point(space, chance)
-    best = order([trial.result.point for trial in done if trial.result])[:POPULATION]
+    best = leading([trial.result.point for trial in done if trial.result], POPULATION)
     parents = [done[i] for i in best]
     tried = {tuple(trial.params.items()) for trial in view.trials.values()}
     for _ in range(100):

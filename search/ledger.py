@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from search.constraint import feasible
@@ -44,7 +45,7 @@ class View:
 
     header: Mapping[str, Any] = field(default_factory=dict)
     trials: dict[int, Trial] = field(default_factory=dict)
-    sessions: list[Mapping[str, Any]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)
     elapsed: float = 0.0
     rungs: dict[Key, list[int]] = field(default_factory=dict)
     relaxed: list[Mapping[str, Any]] = field(default_factory=list)
@@ -57,14 +58,15 @@ class View:
         if kind == "study":
             self.header = event
         elif kind == "session":
-            self.sessions.append(event)
+            self.sessions.append(dict(event))
         elif kind == "proposed":
             number = event["trial"]
             self.trials[number] = Trial(
                 number, event["params"], event["seed"], event["origin"], started=event["time"]
             )
         elif kind == "epoch":
-            values = Values(event["epoch"], event["epochs"], event["seconds"], event["metrics"])
+            metrics = {intern(name): value for name, value in event["metrics"].items()}
+            values = Values(event["epoch"], event["epochs"], event["seconds"], metrics)
             self.trials[event["trial"]].epochs[values.epoch] = values
         elif kind == "rung":
             self._rung(event)
@@ -75,8 +77,9 @@ class View:
         elif kind in {"finished", "failed", "stopped"}:
             self._end(event)
         if self.sessions and kind != "session":
-            self.sessions[-1] = {**self.sessions[-1], "last": event["time"]}
-            self.elapsed = sum(s.get("last", s["time"]) - s["time"] for s in self.sessions)
+            session = self.sessions[-1]
+            self.elapsed += event["time"] - session.get("last", session["time"])
+            session["last"] = event["time"]
 
     def _rung(self, event: Event) -> None:
         names = ("epoch", "strength", "objectives", "sds", "table")

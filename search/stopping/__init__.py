@@ -13,6 +13,7 @@ from search.stopping.moasha import Never as Never
 from search.stopping.moasha import Stopper as Stopper
 from search.stopping.order import crowding as crowding
 from search.stopping.order import fronts as fronts
+from search.stopping.order import leading as leading
 from search.stopping.order import order as order
 from search.stopping.order import ranks as ranks
 from search.stopping.rungs import rung_epochs as rung_epochs

@@ -8,13 +8,13 @@ sorted indices for the places stops the wrong trials, and in three of three such
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search.pareto import dominates
+from search.pareto import front
 
 Split = Literal["crowding", "epsilon-net"]
 Indices = NDArray[np.intp]
@@ -45,20 +45,28 @@ def place(points: ArrayLike, split: Split = "crowding") -> int:
 def order(points: ArrayLike, split: Split = "crowding") -> Indices:
     """The indices of the [n, 2] points from the best to the worst; see `ranks`."""
     p = np.asarray(points, dtype=float)
-    parts = [part[SPLITS[split](p[part])] for part in fronts(p)]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.intp)
+    return leading(p, len(p), split)
 
 
-def fronts(points: ArrayLike) -> list[Indices]:
+def leading(points: ArrayLike, most: int, split: Split = "crowding") -> Indices:
+    """The first `most` of `order`, without a look at the fronts behind them."""
+    p = np.asarray(points, dtype=float)
+    parts: list[Indices] = [np.empty(0, dtype=np.intp)]
+    for part in fronts(p):
+        if sum(map(len, parts)) >= most:
+            break
+        parts.append(part[SPLITS[split](p[part])])
+    return np.concatenate(parts)[:most]
+
+
+def fronts(points: ArrayLike) -> Iterator[Indices]:
     """The non-dominated front of the [n, 2] points, then that of the rest, and so on; indices."""
-    beats = dominates(points)
-    by = beats.sum(axis=0)  # how many beat each, of those that are in no front yet
-    found = []
-    while len(on := np.flatnonzero(by == 0)):
-        found.append(on)
-        by -= beats[on].sum(axis=0)
-        by[on] = -1
-    return found
+    p = np.asarray(points, dtype=float)
+    left = np.arange(len(p))
+    while len(left):
+        on = front(p[left])
+        yield left[on]
+        left = left[~on]
 
 
 def crowding(points: ArrayLike) -> NDArray[np.float64]:
@@ -77,17 +85,17 @@ def crowding(points: ArrayLike) -> NDArray[np.float64]:
     return far
 
 
-def _crowded(front: NDArray[np.float64]) -> Indices:
-    return np.argsort(-crowding(front), kind="stable")
+def _crowded(part: NDArray[np.float64]) -> Indices:
+    return np.argsort(-crowding(part), kind="stable")
 
 
-def _epsilon_net(front: NDArray[np.float64]) -> Indices:
+def _epsilon_net(part: NDArray[np.float64]) -> Indices:
     """The best in the first objective, then again and again the farthest from all that are in."""
-    span = np.ptp(front, axis=0)
-    scaled = front / np.where(span > 0, span, 1.0)
-    chosen = [int(np.argmax(front[:, 0]))]
+    span = np.ptp(part, axis=0)
+    scaled = part / np.where(span > 0, span, 1.0)
+    chosen = [int(np.argmax(part[:, 0]))]
     gap = np.linalg.norm(scaled - scaled[chosen[0]], axis=1)
-    while len(chosen) < len(front):
+    while len(chosen) < len(part):
         gap[chosen] = -1.0
         chosen.append(int(np.argmax(gap)))
         gap = np.minimum(gap, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))

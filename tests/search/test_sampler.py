@@ -6,7 +6,7 @@ import pytest
 from formulas import KNOWN, SPACE, Formula, no_recipe, score
 
 from search import serial
-from search.bayes import Follower, optuna_trial
+from search.bayes import Follower, Thrifty, optuna_trial
 from search.cost import fitted
 from search.ledger import Ledger, View, read
 from search.pareto import hypervolume
@@ -279,3 +279,22 @@ def test_points_that_cannot_keep_a_bound_are_never_tried():
         view.trials[n] = Trial(n, params, n, origin, "finished", result=result(params))
     with pytest.raises(ValueError, match="none keeps the constraints"):
         sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: False).propose(View())
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_where_costs_do_not_differ_it_is_optunas_own_estimator():
+    """What we override of it is private: a new Optuna may need another look."""
+    view = finished(FLAT, [sobol_point(FLAT, i, 1) for i in range(30)])
+    view.trials[30] = Trial(30, {"x": 0.5, "waste": 0.5}, 0, "test", "running")
+    for seed in range(5):
+        theirs = optuna.samplers.TPESampler(
+            multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
+        )
+        study = optuna.create_study(directions=["maximize", "maximize"], sampler=theirs)
+        study.add_trials([optuna_trial(FLAT, t, {}) for t in view.trials.values()])
+        ask = study.ask()
+        for name, knob in FLAT.knobs.items():
+            ask.suggest_float(name, knob.low, knob.high, log=knob.log)
+        follower = Follower(FLAT, "tpe")
+        follower.draw(view, random.Random(0))
+        assert follower._ask(Thrifty(FLAT, None, seed)) == ask.params
