@@ -45,6 +45,7 @@ from adv import (
     Score,
 )
 from adv.checkpoint import default_device, write_whole
+from adv.data import Split
 from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import classifier, features, named, natural, small
 from adv.generative.grid import save_grid
@@ -65,6 +66,7 @@ TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Where all is kept.")
 @click.option("--gan", default=repr(GAN().small()), help="Its recipe. Default: GAN().small().")
 @click.option("--real", type=click.IntRange(2), help="Training images. Default: all.")
+@click.option("--net-images", type=click.IntRange(1), help="The nets' part of these. Default: all.")
 @click.option("--count", type=click.IntRange(1), default=2000, show_default=True, help="Of a set.")
 @click.option("--ddls-steps", type=click.IntRange(1), default=100, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=15, show_default=True)
@@ -110,6 +112,12 @@ class Trial:
         """What the GAN and the nets are trained on."""
         real = self.data.train.head(self.settings["real"] or len(self.data.train))
         return Work(real, self.data.classes, self.data.name)
+
+    @property
+    def images(self) -> Split:
+        """What the nets are trained on."""
+        real = self.work.real
+        return real.head(self.settings["net_images"] or len(real))
 
     def parts(self) -> Iterator[None]:
         """One piece of work at a time."""
@@ -173,7 +181,7 @@ class Trial:
             return
         work = self.work
         recipe = small(natural())
-        net = classifier(recipe, work.real, len(work.classes), 0, default_device())
+        net = classifier(recipe, self.images, len(work.classes), 0, default_device())
         for title in ("real, held out", *SETS):
             split = self.data.validation
             if title in SETS:
@@ -191,7 +199,7 @@ class Trial:
         began, work, device = time.process_time(), self.work, default_device()
         made = Generated(self.out / f"{name}.npz", fraction) if fraction else None
         for epoch in adv.train(
-            self._recipe(made), work.real, classes=len(work.classes), seed=seed, device=device
+            self._recipe(made), self.images, classes=len(work.classes), seed=seed, device=device
         ):
             last = epoch
         attacks = [(loss, PGD(Linf(self.settings["eps"]), steps=20, pace=0.2, loss=loss))

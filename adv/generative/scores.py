@@ -135,8 +135,7 @@ def memory(train: Tensor, held: Tensor, made: Tensor) -> Memory:
       held: real images that it was not trained on.
       made: generated images.
     """
-    known = train.flatten(1).double() / 255
-    own, other = (_nearest(x.flatten(1).double() / 255, known) for x in (made, held))
+    own, other = (_nearest(images, train) for images in (made, held))
     limit = torch.quantile(other, 0.01)
     return Memory(
         nearest=float(own.median() / other.median().clamp(min=1e-12)),
@@ -153,13 +152,16 @@ def neighbours(train: Tensor, made: Tensor) -> Tensor:
     return torch.cat([torch.cdist(part, known).argmin(1) for part in rows])
 
 
-def _nearest(x: Tensor, known: Tensor) -> Tensor:
-    # Differences taken as they are: the usual trick through products loses small distances.
-    exact = "donot_use_mm_for_euclid_dist"
-    some = [torch.cdist(part, known).topk(min(3, len(known)), largest=False)[1] for part in
-            x.split(_ROWS)]  # fmt: skip
-    few = torch.cat(some)
-    return torch.cdist(x[:, None], known[few], compute_mode=exact).squeeze(1).amin(1)
+def _nearest(images: Tensor, train: Tensor) -> Tensor:
+    """[m] the distance of each image to the nearest training image, of pixels in [0, 1]."""
+    known = train.flatten(1).float() / 255
+    found = []
+    for rows in (images.flatten(1).float() / 255).split(_ROWS // 4):
+        few = torch.cdist(rows, known).topk(min(3, len(known)), largest=False)[1]
+        # Of the nearest few as they are: the usual trick through products loses small distances.
+        gaps = rows[:, None].double() - known[few].double()
+        found.append(gaps.square().sum(2).sqrt().amin(1))
+    return torch.cat(found)
 
 
 def _radii(points: Tensor, k: int) -> Tensor:
