@@ -70,6 +70,8 @@ class Live:
         text = ""
         if kind == "failed":
             text = f"trial {event['trial']} failed: {event['reason']}"
+        elif kind == "relaxed":
+            text = f"fewer trials are stopped: {event['reason']}"
         elif self.console.is_terminal:
             return ""
         elif kind == "proposed":
@@ -78,6 +80,8 @@ class Live:
             trial = view.trials[event["trial"]]
             said = "".join(f"  {remark}" for remark in trial.remarks)
             text = f"trial {trial.number} finished  {values(trial)}{said}  {self._state(view)}"
+        elif kind == "stopped":
+            text = f"trial {event['trial']} stopped early: {event['reason']}"
         elif kind == "epoch" and time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
             text = f"trial {event['trial']} epoch {event['epoch']}/{event['epochs']}"
@@ -88,10 +92,12 @@ class Live:
 
     def _state(self, view: View) -> str:
         done, failed = len(view.having("finished")), len(view.having("failed"))
+        stopped = len(view.having("stopped"))
         running = len(view.having("running"))
         best = " / ".join(_best(view, name) for name in OBJECTIVES)
         return (
-            f"| {done}/{self.trials} done, {running} running, {failed} failed | best {best} | "
+            f"| {done}/{self.trials} done, {running} running, {stopped} stopped, {failed} failed "
+            f"| best {best} | "
             f"front {len(view.front())} | {self._left(view)}"
         )
 
@@ -110,6 +116,7 @@ class Live:
             ProgressBar(total=self.trials, completed=_work(view), width=30),
             f"{len(view.having('finished'))}/{self.trials} done",
             f"· {len(view.having('running'))} running",
+            f"· {len(view.having('stopped'))} stopped",
             f"· {len(view.having('failed'))} failed",
             f"· {clock(view.elapsed + self._since(view))} elapsed",
             f"· {self._left(view)}",

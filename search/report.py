@@ -13,6 +13,7 @@ from search.finals.page import finals
 from search.importance import importance
 from search.ledger import View
 from search.page import CARE, PAGE, PUBLISH, PUBLISHED, figure, script, section, table
+from search.stopping import audit_lines, audit_of
 from search.tables import hypervolumes, write
 from search.trial import Trial
 
@@ -32,6 +33,7 @@ def write_report(view: View, path: Path) -> None:
         f"<p class='question'>{escape(str(head.get('question', '')))}</p>{_facts(view)}</header>",
         *finals(view),
         *(_front(view) if view.front() else [_nothing()]),
+        _stopping(view),
         _remarks(view),
         _failed(view),
         _care(view),
@@ -146,6 +148,18 @@ def _weights(trial: Trial) -> str:
     if not path:
         return "–"
     return f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).name)}</a>"
+
+
+def _stopping(view: View) -> str:
+    lines = [*audit_lines(audit_of(view)), *(f"Relaxed: {e['reason']}." for e in view.relaxed)]
+    if not lines:
+        return ""
+    return section(
+        "Stopping early",
+        "Half-trained trials that are worse than others beyond noise end early. Some run on all "
+        "the same and are audited: they tell how often that is wrong.",
+        "".join(f"<p>{escape(line)}</p>" for line in lines),
+    )
 
 
 def _remarks(view: View) -> str:

@@ -13,8 +13,10 @@ from formulas import SPACE, Formula
 from search import cluster
 from search.ledger import Ledger
 from search.stop import Interrupted, Stop
+from search.stopping import MOASHA
 from search.study import Study
 
+STOPPER = MOASHA(margin=0.0, proof=2, audit=0.2, trust=-1.0)
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -22,10 +24,17 @@ def main(folder: Path, settings: dict) -> int:
     folder.mkdir(exist_ok=True)
     ledger = Ledger(folder / "ledger.jsonl")
     ledger.append("session", pid=os.getpid())
-    study = Study(SPACE, ledger, trials=settings.get("trials", 6), seed=0)
+    rung = settings.get("rung", 0)
+    study = Study(
+        SPACE,
+        ledger,
+        trials=settings.get("trials", 6),
+        seed=0,
+        stopper=STOPPER if rung else None,
+    )
     mishaps = {int(seed): kind for seed, kind in settings.get("mishaps", {}).items()}
     gate = folder / "gate" if settings.get("gate") else None
-    run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate)
+    run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate, rung=rung)
     stop = Stop()
     code = 0
     with stop.listening():  # to the very end: a second signal ends what does not end by itself

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from driver import STOPPER
 from formulas import trained
 
-from search.ledger import read
+from search.ledger import View, read
 from search.stop import HEARD
+from search.trial import Rung
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
@@ -76,6 +78,36 @@ def test_a_driver_killed_at_any_moment_goes_on_where_it_was(tmp_path):
         driver.communicate()
     ends(start(folder, epochs=4))
     each_once(folder, trials=6, epochs=4)
+
+
+def test_a_driver_killed_at_any_moment_decides_at_rungs_as_if_it_had_lived(tmp_path):
+    """Each decision is what the rule says of all that the ledger held before it."""
+    folder = tmp_path / "run"
+    settings = {"trials": 14, "epochs": 4, "rung": 2}
+    chance = random.Random(time.time_ns())
+    for low in (10, 28):
+        moment = chance.randint(low, low + 8)
+        driver = start(folder, pause=0.05, **settings)
+        until(lambda moment=moment: lines(folder) >= moment)
+        driver.kill()
+        driver.communicate()
+    ends(start(folder, **settings))
+    view, decided = View(), []
+    for line in (folder / "ledger.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "rung":
+            names = ("epoch", "strength", "objectives", "sds", "table")
+            rung = Rung(*(event[name] for name in names))
+            said = STOPPER.decide(view, event["trial"], rung)
+            assert (said.action, said.reason) == (event["action"], event["reason"])
+            decided.append(event["trial"])
+        view.apply(event)
+    assert sorted(decided) == list(range(14))  # once each
+    assert {t.state for t in view.trials.values()} == {"finished", "stopped"}
+    for trial in view.trials.values():
+        stops = [d.action for d in trial.decisions.values()] == ["stop"]
+        assert stops == (trial.state == "stopped")
+        assert trained(folder / "trials" / trial.name) == [1, 2, *([] if stops else [3, 4])]
 
 
 def test_a_killed_worker_costs_nobody_an_epoch(tmp_path):

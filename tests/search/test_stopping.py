@@ -10,7 +10,8 @@ from formulas import SPACE, Formula
 
 from search import serial
 from search.bayes import optuna_trial
-from search.ledger import Draft, Ledger, read
+from search.ledger import Draft, Ledger, View, read
+from search.report import write_report
 from search.sampler import sampler
 from search.stop import Stop
 from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs
@@ -175,6 +176,18 @@ def test_the_audit_counts_what_stopping_would_have_cost():
     text = "\n".join(audit_lines(audit))
     assert "1 of them ended on the front" in text and "33.33 %" in text
     assert audit_lines(audit_of(Play(rule()).view)) == []
+
+
+def test_the_report_says_what_stopping_cost(tmp_path):
+    play = Play(rule(audit=0.5, margin=0.0, trust=-1.0))
+    for n in range(24):
+        play((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
+    write_report(play.view, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Stopping early</h2>" in page and "ended on the front" in page
+    assert "Relaxed: " in page and "Rank correlation of epoch 2 and the end" in page
+    write_report(View(), tmp_path / "none.html")
+    assert "Stopping early" not in (tmp_path / "none.html").read_text()
 
 
 def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():
