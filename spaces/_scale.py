@@ -33,7 +33,8 @@ class Scale:
       gpus: GPUs of a trial, fractions allowed.
       gap_images: of `images`, the first so many measure a trial's masking gap; 0 for none.
       test_images: test images on which finalists meet the strong battery.
-      strong_steps: steps of each of its attacks; AutoAttack's are 100.
+      strong_steps: gradient steps of each of its attacks; AutoAttack's are 100.
+      strong_queries: of its Square; AutoAttack's are 5,000.
       strong_draws: of a random net in each of its gradients; AutoAttack's are 20.
       small_sources: what makes generated images is what two CPU cores can train in minutes.
     """
@@ -55,7 +56,8 @@ class Scale:
     gpus: float
     gap_images: int = 40
     test_images: int = 50
-    strong_steps: int = 20
+    strong_steps: int = 10
+    strong_queries: int = 100
     strong_draws: int = 5
     small_sources: bool = False
 
@@ -125,6 +127,7 @@ FULL = Scale(
     gap_images=256,
     test_images=1000,
     strong_steps=100,
+    strong_queries=5000,
     strong_draws=20,
 )
 

@@ -36,5 +36,6 @@ space = Space(
         "votes": 5,
         "test_images": 30,
         "strong_steps": 2,
+        "strong_queries": 10,
     },
 )

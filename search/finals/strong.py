@@ -12,8 +12,6 @@ from typing import Any
 from adv import APGD, Attack, Battery, Square, Worst, autoattack, autoattack_rand
 from spaces import Scale
 
-QUERIES = 50  # of Square for each step of the others, as in AutoAttack: 5,000 to 100
-
 
 @dataclass(frozen=True)
 class Strong:
@@ -32,7 +30,7 @@ class Strong:
         attacks = []
         for _, attack in own.attacks:
             line = (autoattack_rand if random else autoattack)(attack.ball, self.classes)
-            members = [_sized(member, self.scale.strong_steps) for _, member in line.attacks]
+            members = [_sized(member, self.scale) for _, member in line.attacks]
             label = "rand" if random else "autoattack"
             whole = Worst((*(() if random else (attack,)), *members))
             attacks.append((f"{label}-{attack.ball.eps:g}", whole))
@@ -48,23 +46,23 @@ class Strong:
 
     def describe(self) -> dict[str, Any]:
         """For the ledger and for whoever reads it."""
-        steps, draws = self.scale.strong_steps, self.scale.strong_draws
+        steps, queries = self.scale.strong_steps, self.scale.strong_queries
         return {
             "battery": self.id,
             "images": self.scale.test_images,
             "steps": steps,
             "attacks": f"AutoAttack's line-up at the battery's radii: APGD on the cross-entropy "
-            f"and on the targeted DLR, {steps} steps each, and Square, {QUERIES * steps:,} "
+            f"and on the targeted DLR, {steps} steps each, and Square, {queries:,} "
             f"queries; random nets: APGD on the cross-entropy and on DLR, {steps} steps, "
-            f"{draws} draws a gradient",
+            f"{self.scale.strong_draws} draws a gradient",
         }
 
 
-def _sized(attack: Attack, steps: int) -> Attack:
+def _sized(attack: Attack, scale: Scale) -> Attack:
     if isinstance(attack, Worst):
-        return Worst(tuple(_sized(member, steps) for member in attack.attacks))
+        return Worst(tuple(_sized(member, scale) for member in attack.attacks))
     if isinstance(attack, APGD):
-        return replace(attack, steps=steps)
+        return replace(attack, steps=scale.strong_steps)
     if isinstance(attack, Square):
-        return replace(attack, queries=QUERIES * steps)
+        return replace(attack, queries=scale.strong_queries)
     return attack
