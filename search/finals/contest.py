@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from search.finals.race import candidates, next_training
+from search.finals.race import Floats, candidates, next_training
 from search.finals.standing import per_image, standing
 from search.ledger import Draft, Ledger, Part, View
+from search.pareto import front
 from search.study import Study
 from search.trial import Trial
-from spaces import Params, Space
+from spaces import OBJECTIVES, Params, Space
 
 SHARE = 4  # for so many trials of a search the finals take one training by default
 CLEAR = 1.96  # a trial is out where one is better in both values by more than 95 % of the noise
+MANY = 500
 APART = 1_000_003  # from the seeds of the search, which begin at its own
 DRAWS = 1000
 
@@ -34,14 +36,29 @@ def chosen(view: View, trainings: int) -> list[int]:
 
     A third of the trainings is kept for those whose membership will be in doubt.
     """
-    done = [trial for trial in view.having("finished") if trial.result]
+    done = _near([trial for trial in view.having("finished") if trial.result])
     points = [trial.result.point for trial in done if trial.result]
     most = max(1, trainings - trainings // 3)
     order = candidates(points, _noise(done), most, clear=CLEAR) if done else []
     return [done[i].number for i in order]
 
 
-def _noise(done: Sequence[Trial]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _near(done: list[Trial]) -> list[Trial]:
+    """Of very many trials those that no member of the front beats by far; else all.
+
+    What is left is compared in pairs, each with each.
+    """
+    if len(done) <= MANY:
+        return done
+    points = np.array([trial.result.point for trial in done if trial.result])
+    sds = _errors(done)
+    out = np.zeros(len(done), dtype=bool)
+    for i in np.flatnonzero(front(points)):
+        out |= (points[i] - points > CLEAR * np.hypot(sds[i], sds)).all(axis=1)
+    return [trial for trial, gone in zip(done, out, strict=True) if not gone]
+
+
+def _noise(done: Sequence[Trial]) -> Floats:
     """The standard error of the difference of two trials, [n, n, 2]: in pairs where images allow.
 
     Where no image tells two trials apart, one more would have: nothing is known without error.
@@ -49,17 +66,25 @@ def _noise(done: Sequence[Trial]) -> np.ndarray[Any, np.dtype[np.float64]]:
     tables = [trial.result.details.get("table") for trial in done if trial.result]
     images = {table["images"] for table in tables if table}
     if len(images) == 1 and all(tables):
-        each = np.stack([per_image(table) for table in tables if table])
-        count = each.shape[2]
-        apart = each[:, None] - each[None]
-        squares = (apart**2).sum(axis=3) - count * apart.mean(axis=3) ** 2
-        return np.asarray(np.sqrt(squares + np.array([1.0, 100.0]) ** 2) / count)
-    names = ("natural_accuracy", "attacked_score")
+        each = np.stack([per_image(table) for table in tables if table], axis=1)
+        each -= each.mean(axis=2, keepdims=True)
+        both = each @ each.transpose(0, 2, 1)  # [2, n, n]: no array of all pairs and images
+        own = np.diagonal(both, axis1=1, axis2=2)
+        squares = np.maximum(own[:, :, None] + own[:, None] - 2 * both, 0.0)
+        least = np.array([1.0, 100.0])[:, None, None] ** 2
+        return np.moveaxis(np.sqrt(squares + least) / each.shape[2], 0, 2)
+    sds = _errors(done)
+    return np.asarray(np.sqrt(sds[:, None] ** 2 + sds[None] ** 2))
+
+
+def _errors(done: Sequence[Trial]) -> Floats:
+    """The standard error of each trial's values over images, [n, 2]; 0 where it is not known."""
     sds = np.zeros((len(done), 2))
     for i, trial in enumerate(done):
         known = trial.result.intervals if trial.result else {}
-        sds[i] = [(known[n][1] - known[n][0]) / 3.92 if n in known else 0.0 for n in names]
-    return np.asarray(np.sqrt(sds[:, None] ** 2 + sds[None] ** 2))
+        pairs = [known.get(name, (0.0, 0.0)) for name in OBJECTIVES]
+        sds[i] = [(high - low) / 3.92 for low, high in pairs]
+    return sds
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The finals of a search whose values are known but for the luck of a seed, and other batteries."""
 
+import base64
 import csv
 import io
 import math
@@ -14,16 +15,16 @@ from formulas import KNOBS, Formula, no_recipe, score, trained
 from rich.console import Console
 
 from search import serial
-from search.finals.contest import chosen, contest, default_trainings
+from search.finals.contest import _noise, chosen, contest, default_trainings
 from search.finals.show import Again, finals_table
 from search.finals.standing import standing
 from search.finals.words import remarks
-from search.ledger import Ledger, read
+from search.ledger import Ledger, View, read
 from search.report import write_report
 from search.stop import Interrupted, Stop
 from search.study import Study
 from search.tables import write_tables
-from search.trial import Result
+from search.trial import Result, Trial
 from spaces import Space
 
 NOISE = (0.01, 2.0)
@@ -83,6 +84,45 @@ def test_the_candidates_are_those_that_nothing_clearly_beats(ledger):
     assert wasteful and not wasteful & set(numbers)
     assert set(numbers) >= {t.number for t in ledger.view.front()}
     assert len(chosen(ledger.view, 3)) == 2  # a third of the trainings is left for the race
+
+
+def packed(ok):
+    """A table as `adv.Score.packed` writes it; `ok` is [1 + attacks, images]."""
+    bits = base64.b64encode(np.packbits(ok).tobytes()).decode()
+    return {"names": ["a"] * (len(ok) - 1), "images": ok.shape[1], "ok": bits}
+
+
+def test_noise_is_that_of_pairs_of_images():
+    """Against a loop over pairs; an image more, on which two differ, is the least doubt."""
+    rng = np.random.default_rng(0)
+    tables = rng.random((5, 3, 40)) < 0.6
+    tables[4] = tables[3]
+    done = []
+    for number, ok in enumerate(tables):
+        point = {"natural_accuracy": ok[0].mean(), "attacked_score": 100 * ok[1:].mean(1).sum()}
+        made = Result(point, {}, {"table": packed(ok)})
+        done.append(Trial(number, {}, number, "known", "finished", result=made))
+    found = _noise(done)
+    each = np.stack([tables[:, 0], 100.0 * tables[:, 1:].sum(1)], 1)
+    for i in range(5):
+        for j in range(5):
+            spread = (each[i] - each[j]).std(axis=1) * np.sqrt(40)
+            want = np.sqrt(spread**2 + np.array([1.0, 100.0]) ** 2) / 40
+            assert found[i, j] == pytest.approx(want)
+    assert found[3, 4] == pytest.approx([1 / 40, 100 / 40])
+
+
+def test_very_many_trials_are_thinned_out_first(monkeypatch):
+    rng, view = random.Random(0), View()
+    for number in range(700):
+        x, waste = rng.random(), rng.expovariate(4)
+        point = {"natural_accuracy": x - waste, "attacked_score": 100 * (1 - x**2 - waste)}
+        ends = {"natural_accuracy": 0.02, "attacked_score": 2.0}
+        made = Result(point, {n: (v - ends[n], v + ends[n]) for n, v in point.items()})
+        view.trials[number] = Trial(number, {}, number, "known", "finished", result=made)
+    thinned = chosen(view, 10_000)
+    monkeypatch.setattr("search.finals.contest.MANY", 10_000)
+    assert sorted(thinned) == sorted(chosen(view, 10_000)) and len(thinned) < 300
 
 
 def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
