@@ -9,6 +9,7 @@ looks for it, so a curriculum captures nothing anew.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -24,6 +25,7 @@ MOST = 16
 """Works that one training keeps; each has a shape of its own. What comes later runs plainly."""
 
 _WARM_UP = 3
+_ONE_AT_A_TIME = threading.Lock()  # of the threads that train side by side in one process
 
 
 @dataclass(eq=False)
@@ -88,7 +90,8 @@ class Replays:
         buffers = list(self.net.buffers())
         kept = [(tensor, tensor.clone()) for tensor in (*buffers, *replay.places)]
         try:
-            replay.graph, replay.found = self._captured(replay.work)
+            with _ONE_AT_A_TIME:
+                replay.graph, replay.found = self._captured(replay.work)
             if any(a is not b for a, b in zip(buffers, self.net.buffers(), strict=True)):
                 raise RuntimeError("a layer puts a new tensor in the place of a buffer")
         except Exception as error:  # CUDA, a library or a layer may refuse in any way

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import nn
@@ -21,6 +21,8 @@ from adv.randomness import Stream, attach, part
 
 if TYPE_CHECKING:
     from adv.generative.synthetic import Synthetic
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Recipe:
         made as a recipe of their own says (`Synthetic`).
       patience: epochs without a better watched robust accuracy after which whoever watches stops
         (`adv.watch`), None for never.
+      precision: of the net while it trains; "bfloat16" by autocast. Images, perturbations, losses
+        and weights are float32 in either case, and so is every evaluation.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -61,6 +65,7 @@ class Recipe:
     clip: float | None = None
     generated: Generated | Synthetic | None = None
     patience: int | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -69,6 +74,9 @@ class Recipe:
         for name in ("smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
+        if self.precision not in get_args(Precision):
+            allowed = ", ".join(get_args(Precision))
+            raise ValueError(f"a precision is one of {allowed}, got {self.precision!r}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"a gradient is clipped to a length above 0, got {self.clip}")
         if self.patience is not None and self.patience < 1:

@@ -133,7 +133,7 @@ def pass_seconds(net: nn.Module, x: Tensor, y: Tensor, *, gradient: bool = True)
     return min(found)
 
 
-def seconds_of(run: Callable[[], None], device: torch.device) -> float:
+def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     """Seconds that a call takes, with all that it started on the GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -191,14 +191,22 @@ class _Training:
     def _step(self, batch: Batch, place: int) -> Counted:
         """One update, the n-th of those whose batch an average looks at."""
         objective = self.recipe.objective
-        adv = objective.attacked(self.net, batch)
-        counted = self._gradient(batch, adv) if self.replays is None else self._replayed(batch, adv)
+        with self._lowered():
+            adv = objective.attacked(self.net, batch)
+            learn = self._gradient if self.replays is None else self._replayed
+            counted = learn(batch, adv)
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.net)
             if place >= 0:
-                self.average.look(lambda net: objective.outcome(net, batch, adv), place)
+                with self._lowered():
+                    self.average.look(lambda net: objective.outcome(net, batch, adv), place)
         return counted
+
+    def _lowered(self) -> torch.autocast:
+        """The recipe's precision; a graph must not meet weights that were cast before it."""
+        low = self.recipe.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=low, cache_enabled=False)
 
     def _gradient(self, batch: Batch, adv: Tensor) -> Counted:
         """Leave the gradient of the loss in the weights, in place of the last one."""

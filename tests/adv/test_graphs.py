@@ -58,6 +58,7 @@ RECIPES = {
     "dropout kept on": replace(BASE, net=BaseNet(dropout=0.3), defences=(MCDropout(),)),
     "spectral norms": replace(BASE, defences=(SpectralNorm(),), epochs=1),
     "one step": replace(BASE, curriculum=Curriculum(eps=Ramp(0, 0.1), kind="n-fgsm")),
+    "bfloat16": replace(BASE, net=Normed(), ema=0.9, precision="bfloat16"),
     "ladders": replace(BASE, curriculum=CAT(most=2, patience=1, held=0.2)),
 }
 

@@ -83,6 +83,7 @@ def test_a_number_is_a_schedule():
         (lambda: Curriculum(kind="free"), "kind is one of pgd, fgsm, fgsm-rs, n-fgsm, got 'free'"),
         (lambda: Recipe(epochs=0), "epochs must be 1 or more, got 0"),
         (lambda: Recipe(batch=0), "batch must be 1 or more, got 0"),
+        (lambda: Recipe(precision="half"), "one of float32, bfloat16, got 'half'"),
     ],
 )
 def test_settings_that_make_no_schedule(make, said):
@@ -358,6 +359,28 @@ def test_training_is_in_training_mode_and_attacks_in_evaluation(digits, monkeypa
         epoch.net.eval()  # a caller that leaves it so does not spoil the next epoch
         modes.clear()
     assert epoch.number == 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_net_alone_runs_in_the_precision(digits, monkeypatch, precision):
+    """Attack and gradient alike; weights, what they become and what the epoch shows are float32."""
+    met = []
+    original = BaseNet.__call__
+
+    def spied(self, classes):
+        net = original(self, classes)
+        net[-1].register_forward_hook(lambda m, _, out: met.append(str(out.dtype)))
+        return net
+
+    monkeypatch.setattr(BaseNet, "__call__", spied)
+    recipe = Recipe(
+        BaseNet(), curriculum=Curriculum(steps=2), epochs=1, batch=20, precision=precision
+    )
+    (epoch,) = train(recipe, digits.train.head(20), classes=10, seed=0)
+    assert met == [f"torch.{precision}"] * 3
+    assert {str(weight.dtype) for weight in epoch.net.parameters()} == {"torch.float32"}
+    epoch.net(torch.rand(1, 3, 32, 32))
+    assert met[-1] == "torch.float32" and not torch.is_autocast_enabled("cpu")
 
 
 # --- learning ---
