@@ -1,0 +1,228 @@
+"""Images a second of adversarial training: ours, a plain PyTorch loop with torchattacks, and ART.
+
+    python benchmarks/train_speed.py
+    python benchmarks/train_speed.py --device cuda --nets bignet resnet18 --batches 40
+
+Two trainings: the report's curriculum as it is in the middle (half of each batch under PGD of 25
+steps, eps 0.055), and PGD-10 at 8/255 on whole batches. The plain loop is what one writes first: a
+DataLoader over pixels in [0, 1], the images in torch's default memory format, torchattacks' PGD,
+AdamW. ART's is its AdversarialTrainer (pip install adversarial-robustness-toolbox). All train the
+same net from the same weights on the same images, in one process, in turns of some batches; the
+first turn of each warms up and is thrown away. Medians with the smallest and the largest, and
+ratios of the turns that stood side by side. On a CPU the seconds are the processor's, which other
+programs disturb less than the clock's; give it one thread (OMP_NUM_THREADS=1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import importlib.metadata
+import io
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torchattacks
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from adv import (
+    WRN,
+    AdamW,
+    BaseNet,
+    BigNet,
+    Curriculum,
+    Madry,
+    Mixed,
+    Recipe,
+    ResNet18,
+    Split,
+    build,
+    load,
+    train,
+)
+from adv.speed import machine, seconds_of
+
+NETS = {"basenet": BaseNet(), "bignet": BigNet(), "resnet18": ResNet18(), "wrn-16-4": WRN(16, 4)}
+PEERS = ("torchattacks", "art")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way to train, by its attack: PGD of `steps` of eps * pace on a share of each batch."""
+
+    eps: float
+    steps: int
+    pace: float
+    fraction: float
+
+
+TRAININGS = {
+    "curriculum": Training(0.055, 25, 0.25, 0.5),
+    "pgd-10": Training(8 / 255, 10, 0.25, 1.0),
+}
+Turns = Iterator[float]
+"""Seconds of one turn after another."""
+
+
+def ours(recipe: Recipe, split: Split, args: argparse.Namespace) -> Turns:
+    """Our training, as it comes."""
+    epochs = train(recipe, split, classes=10, seed=0, device=args.device)
+    while True:
+        yield clocked(lambda: next(epochs), args.device)
+
+
+class Pixels(Dataset):
+    """Images as a data set usually gives them: one by one, as floats in [0, 1]."""
+
+    def __init__(self, split: Split) -> None:
+        self.images = split.images.permute(0, 2, 3, 1).numpy()
+        self.labels = split.labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.images[i]).permute(2, 0, 1).float().div(255), self.labels[i]
+
+
+def plain_loop(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
+    """A standard loop around torchattacks' PGD."""
+    attack = torchattacks.PGD(net, eps=how.eps, alpha=how.eps * how.pace, steps=how.steps)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    loader = DataLoader(Pixels(split), batch_size=args.batch, shuffle=True)
+    net.train()
+
+    def epoch() -> None:
+        for x, y in loader:
+            x, y = x.to(args.device), y.to(args.device)
+            n = round(how.fraction * len(x))
+            x = torch.cat([attack(x[:n], y[:n]), x[n:]])
+            optimizer.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+
+    while True:
+        yield clocked(epoch, args.device)
+
+
+def art_trainer(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
+    """The AdversarialTrainer of the Adversarial Robustness Toolbox."""
+    from art.attacks.evasion import ProjectedGradientDescent
+    from art.defences.trainer import AdversarialTrainer
+    from art.estimators.classification import PyTorchClassifier
+
+    classifier = PyTorchClassifier(
+        net,
+        nn.CrossEntropyLoss(),
+        (3, 32, 32),
+        10,
+        torch.optim.AdamW(net.parameters(), lr=1e-3),
+        clip_values=(0.0, 1.0),
+        device_type="cpu" if args.device == "cpu" else "gpu",
+    )
+    attack = ProjectedGradientDescent(
+        classifier,
+        eps=how.eps,
+        eps_step=how.eps * how.pace,
+        max_iter=how.steps,
+        num_random_init=1,
+        batch_size=args.batch,
+        verbose=False,
+    )
+    trainer = AdversarialTrainer(classifier, attack, ratio=how.fraction)
+    x = (split.images.contiguous().float() / 255).numpy()
+    y = np.eye(10, dtype=np.float32)[split.labels.numpy()]
+
+    def epoch() -> None:
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            trainer.fit(x, y, batch_size=args.batch, nb_epochs=1)
+
+    while True:
+        yield clocked(epoch, args.device)
+
+
+def clocked(run: Callable[[], object], device: str) -> float:
+    """Seconds of a call: of the processor where that computes, so other programs matter less."""
+    if device != "cpu":
+        return seconds_of(run, torch.device(device))
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def compare(name: str, kind: str, split: Split, args: argparse.Namespace) -> str:
+    """A row of the table: images a second of each, and ratios."""
+    how = TRAININGS[kind]
+    recipe = Recipe(
+        net=NETS[name],
+        optimizer=AdamW(),
+        objective=Madry() if how.fraction == 1 else Mixed(),
+        curriculum=Curriculum(how.eps, how.steps, how.pace, how.fraction),
+        epochs=args.repeats + 1,
+        batch=args.batch,
+    )
+    net = build(recipe, 10, 0).to(args.device)
+    loops: dict[str, Callable[[], Turns]] = {
+        "ours": lambda: ours(recipe, split, args),
+        "torchattacks": lambda: plain_loop(copy.deepcopy(net), how, split, args),
+        "art": lambda: art_trainer(copy.deepcopy(net), how, split, args),
+    }
+    turns = {who: loops[who]() for who in ("ours", *args.peers)}
+    seconds: dict[str, list[float]] = {who: [] for who in turns}
+    for _ in range(args.repeats + 1):
+        for who, turn in turns.items():
+            seconds[who].append(next(turn))
+    cells = [f"{name}, {kind}"]
+    for found in seconds.values():
+        rates = [len(split) / s for s in found[1:]]
+        cells.append(f"{statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})")
+    for peer in args.peers:
+        pairs = zip(seconds[peer][1:], seconds["ours"][1:], strict=True)
+        ratios = [theirs / mine for theirs, mine in pairs]
+        cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    return f"| {' | '.join(cells)} |"
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=["bignet"])
+    parser.add_argument("--trainings", nargs="+", choices=TRAININGS, default=list(TRAININGS))
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batches", type=int, default=2, help="of a turn")
+    parser.add_argument("--repeats", type=int, default=5, help="turns that count")
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args(words)
+    split = load(args.data).train.head(args.batch * args.batches)
+    if len(split) < args.batch * args.batches:
+        parser.error(f"{args.data} has {len(split)} training images: less than a turn")
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "torchattacks")}
+    if "art" in args.peers:
+        try:
+            versions["art"] = importlib.metadata.version("adversarial-robustness-toolbox")
+        except importlib.metadata.PackageNotFoundError:
+            parser.error("pip install adversarial-robustness-toolbox, or leave art out of --peers")
+    at = machine(torch.device(args.device))
+    print(
+        f"{at['device']}, {at['threads']} threads; "
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}; "
+        f"batches of {args.batch}, {args.batches} a turn, {args.repeats} turns\n"
+    )
+    names = ("ours", *(f"{peer}" for peer in args.peers), *(f"ours / {p}" for p in args.peers))
+    print(f"| images a second | {' | '.join(names)} |")
+    print("|---" * (1 + len(names)) + "|")
+    for name in args.nets:
+        for kind in args.trainings:
+            print(compare(name, kind, split, args), flush=True)
+
+
+if __name__ == "__main__":
+    main()
