@@ -2,14 +2,14 @@
 
     python benchmarks/attack_speed.py
     python benchmarks/attack_speed.py --nets BaseNet BigNet --batch 128 --repeats 9
-    python benchmarks/attack_speed.py --nets ResNet-18 WRN-16-4 --steps 3 --repeats 3
+    python benchmarks/attack_speed.py --nets ResNet-18 WRN-16-4 --steps 5 --repeats 3
 
 All run in turns in one process; the table gives medians. The limit is a loop of the same number of
 forward passes and gradients of the loss with respect to the images, and nothing else, in
 channels_last or in contiguous memory, whichever is quicker here. Peers are given images and nets as
-their documentation has them: contiguous. With --steps 3 a run of a large net fits in minutes; the
-cost of a step does not depend on their number. The table goes into docs/performance.md with
---write. Peers: pip install -e ".[bench]".
+their documentation has them: contiguous. A call also draws its random start; with fewer --steps,
+so that a run of a large net fits in minutes, that weighs more. The table goes into
+docs/performance.md with --write. Peers: pip install -e ".[bench]".
 """
 
 from __future__ import annotations
