@@ -216,7 +216,9 @@ def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
         yield Values(1, 1, 0.1, {}, Result({"natural_accuracy": 0.5, "attacked_score": 100.0}))
 
     monkeypatch.setattr(prepare.Training, "__call__", run)
-    options = Options(space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off")
+    options = Options(
+        space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off", finalists="off"
+    )
     assert session_module.session(replace(options, trials=2)) == 0
     table = rows(tmp_path / "x" / "trials.csv")
     assert [row["net"] for row in table] == ["basenet", "wrn-10-1"]
@@ -314,6 +316,8 @@ def test_a_signal_saves_everything_and_the_search_goes_on(number, status, tmp_pa
         15,
         "--concurrent",
         1,
+        "--finalists",
+        "off",
     )
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = subprocess.Popen(
@@ -349,6 +353,7 @@ def test_a_signal_saves_everything_and_the_search_goes_on(number, status, tmp_pa
 @pytest.mark.slow
 def test_a_killed_driver_loses_nothing(tmp_path):
     arguments = ("--space", "smoke", "--name", "x", "--trials", 3, "--epochs", 4)
+    arguments += ("--finalists", "off")
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = subprocess.Popen(
         command(*arguments),
@@ -380,6 +385,7 @@ def test_a_killed_driver_loses_nothing(tmp_path):
 def test_a_budget_ends_early_and_a_larger_one_goes_on(tmp_path):
     done = launch(
         *("--space", "smoke", "--serial", "--name", "x", "--epochs", 20, "--budget", "3s"),
+        *("--finalists", "off"),
         cwd=tmp_path,
     )
     assert done.returncode == 3, done.stdout + done.stderr  # not one trial was finished
