@@ -141,10 +141,10 @@ PROPOSE = "How it searches"
     type=click.Choice(["kriging", "tpe", "nsga2", "gp", "random", "qmc"]),
     panel=PROPOSE,
     help="What proposes points after the known ones and a spread-out start of a third of the "
-    "trials (4 to 16). tpe (default): Parzen estimators of good and bad points, any space. "
-    "kriging: Gaussian processes that learn from stopped trials too, up to 500 trials. nsga2: "
-    "children of the best points. gp: Gaussian processes, up to 500 trials, no conditional knobs. "
-    "random, qmc (Sobol): learn nothing. All but these draw 10 % at random.",
+    "trials (4 to 16). kriging (default up to 500 trials): Gaussian processes, also over what "
+    "stopped trials have shown. tpe (default beyond): Parzen estimators of good and bad points. "
+    "nsga2: children of the best points. gp: Optuna's Gaussian processes, up to 500 trials, no "
+    "conditional knobs. random, qmc (Sobol): learn nothing. The others draw 10 % at random.",
 )
 @click.option(
     "--stopper",

@@ -20,7 +20,7 @@ from adv import Recipe, datasets, size_of
 from search.constraint import parse, screen
 from search.live import clock
 from search.options import Options
-from search.sampler import Sampler, check_gp, sampler, start_points
+from search.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
 from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -89,7 +89,9 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         changes["gpus"] = 0.0
     scale = spaces.scale(chosen, **changes)
     scale = replace(scale, data=data_name(options.data or scale.data))
-    name_of_sampler = check_sampler(options.sampler or Plan.sampler, space, scale.trials)
+    name_of_sampler = check_sampler(
+        options.sampler or usual_sampler(scale.trials), space, scale.trials
+    )
     return Plan(
         options.space,
         scale,

@@ -144,6 +144,11 @@ def check_gp(space: Space, trials: int = 0) -> None:
         raise ValueError(f"--sampler gp is for up to {GP_MOST} trials, not {trials}: take tpe")
 
 
+def usual_sampler(trials: int) -> str:
+    """The sampler that won in `benchmarks/search_quality.py`; TPE where it would be slow."""
+    return "kriging" if trials <= GP_MOST else "tpe"
+
+
 def start_points(space: Space, trials: int) -> int:
     """How many points are tried before the estimator: a third, 4 to 16, all known ones at least."""
     return max(min(16, max(4, trials // 3)), len(space.known))

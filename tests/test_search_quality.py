@@ -112,7 +112,7 @@ def test_the_comparison_is_with_the_best_peer_in_each_sense():
     rows += [row("optuna-tpe", 0.8, None), row("optuna-tpe", 0.8, None)]
     text = "\n".join(comparison(rows, "kriging+moasha"))
     assert "| p | optuna-tpe | 0.800 ± 0.000 | 0.900 ± 0.100 | +0.100 ± 0.100 |" in text
-    assert "| random | > 80 ± 20 | 40 ± 0 | 2.00 |" in text
+    assert "| random | > 80 ± 20 | 40 ± 0 | 2.00 | at 50 epochs, 2.00 times sooner |" in text
     table = "\n".join(tables(rows))
     assert (
         "| random | 2 | 0.000 ± 0.000 | 0.700 ± 0.000 | 0.700 ± 0.000 | > 80 ± 20 | 1/2 |" in table

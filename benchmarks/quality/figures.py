@@ -62,8 +62,8 @@ def comparison(rows: Sequence[Row], ours_: str) -> Iterator[str]:
     """Lines of Markdown: our method beside the best peer of each problem."""
     yield f"\n### {ours_} beside the best peer of each problem\n"
     yield ("| problem | best peer by HV | its HV | ours | difference | best peer to 95 % | "
-           "its epochs | ours | ratio |")  # fmt: skip
-    yield "|---|---|---|---|---|---|---|---|---|"
+           "its epochs | ours | ratio | ours has the first one's HV |")  # fmt: skip
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     ratios: dict[str, list[float]] = defaultdict(list)
     for problem, here in _by(rows, "problem").items():
         methods = _by(here, "method")
@@ -76,17 +76,26 @@ def comparison(rows: Sequence[Row], ours_: str) -> Iterator[str]:
         (a, ea), (b, eb) = (mean_and_error([r["share"] for r in x]) for x in (mine, peers[best]))
         ratio = fmean(map(to_mark, peers[fast])) / fmean(map(to_mark, mine))
         ratios[here[0]["group"]].append(ratio)
+        sooner = _reaches(mine, b)
         late = any(r["epochs"] is None for r in peers[fast])
         yield (f"| {problem} | {best} | {b:.3f} ± {eb:.3f} | {a:.3f} ± {ea:.3f} | "
                f"{a - b:+.3f} ± {(ea**2 + eb**2) ** 0.5:.3f} | {fast} | "
                f"{'> ' if late else ''}{told([to_mark(r) for r in peers[fast]], 0)} | "
-               f"{told([to_mark(r) for r in mine], 0)} | {ratio:.2f} |")  # fmt: skip
+               f"{told([to_mark(r) for r in mine], 0)} | {ratio:.2f} | {sooner} |")  # fmt: skip
     for group, found in ratios.items():
         mean = geometric_mean(found)
         yield f"\nEpochs to 95 %, {group}: the best peer needs {mean:.2f} times ours"
     if ratios:
         everything = [r for found in ratios.values() for r in found]
         yield f"\nMean over problems (geometric): {geometric_mean(everything):.2f} times\n"
+
+
+def _reaches(rows: Sequence[Row], share: float) -> str:
+    """After how many epochs the rows' mean share is first `share`, and the budget over that."""
+    budget = rows[0]["budget_epochs"]
+    steps = sorted({when for row in rows for when, _ in row["curve"]})
+    first = next((x for x in steps if fmean(at(row, x) for row in rows) >= share), None)
+    return "not" if first is None else f"at {first} epochs, {budget / first:.2f} times sooner"
 
 
 def _by(rows: Sequence[Row], key: str) -> dict[str, list[Row]]:

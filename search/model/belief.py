@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 FEWEST = 4  # results from which anything is learned
 GROWTH = 1.4  # the hyperparameters are learned anew when there are so many times more results
 MARGIN = 0.25  # of the front's range, by which the reference point lies below it
-MOST = 400  # observations at rungs; beyond that the oldest are left out
+MOST = 400  # finished trials, and values at rungs; beyond that the oldest are left out
 
 
 class Belief:
@@ -44,7 +44,7 @@ class Belief:
         trials = [trial for _, trial in sorted(view.trials.items())]
         earlier = [Trial(-1 - n, p, 0, "warm", "finished", result=r)
                    for n, (p, r) in enumerate(before)]  # fmt: skip
-        self.done = [*earlier, *(t for t in trials if t.state == "finished" and t.result)]
+        self.done = _kept([*earlier, *(t for t in trials if t.state == "finished" and t.result)])
         shown = [(t, key, rung) for t in trials for key, rung in t.rungs.items()]
         shown = shown[-MOST:]
         points = np.array([t.result.point for t in self.done if t.result])
@@ -115,6 +115,14 @@ class Belief:
         first = self.processes[0]
         alike = first.hyper.alike(encode(self.space, places), self.ends, self.columns)
         return np.asarray((alike @ self.feasible + 0.5) / (alike.sum(axis=1) + 0.5))
+
+
+def _kept(done: list[Trial]) -> list[Trial]:
+    """All, or the latest `MOST` and the measured front where there are more."""
+    if len(done) <= MOST:
+        return done
+    on = front([t.result.point for t in done if t.result])
+    return [t for i, t in enumerate(done) if on[i] or i >= len(done) - MOST]
 
 
 def _early(done: list[Trial]) -> float:
