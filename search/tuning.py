@@ -78,6 +78,9 @@ class Judge(tune.schedulers.FIFOScheduler):
             goes_on = self.study.update(number, said) or said.result is not None
             return str(self.CONTINUE if goes_on else self.STOP)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # see Feed
+
 
 class Watch(tune.Callback):
     """Notes when a worker is lost, and ends Tune's loop when `stop` says so."""
