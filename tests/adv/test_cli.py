@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich_click as click
 import torch
 from safetensors.torch import save_file
 
@@ -219,7 +220,10 @@ def test_commands_in_the_documents_have_such_flags(page):
         verb, *rest = line.removeprefix("python -m adv ").split()
         if verb == "VERB" or verb.startswith("-"):
             continue
-        flags = {flag for parameter in group.commands[verb].params for flag in parameter.opts}
+        command = group.commands[verb]
+        if isinstance(command, click.Group) and rest:
+            command = command.commands[rest[0]]
+        flags = {flag for parameter in command.params for flag in parameter.opts}
         used = {word for word in rest if re.fullmatch(r"--[a-z-]+", word)}
         assert used <= {*flags, "--help"}, line
 

@@ -276,9 +276,10 @@ def test_labels_are_drawn_as_the_real_images_have_them(digits):
     assert set(y.tolist()) == {0, 1, 2} and z.shape == (200, 6)
 
 
+@pytest.mark.slow
 def test_a_tiny_gan_learns_the_classes(digits):
     """A classifier of real digits recognises far more of its images than the tenth of chance."""
-    gan = replace(GAN().small(), width=4, steps=150, batch=32, d_steps=1, ema_start=50, ema=0.9)
+    gan = replace(GAN().small(), steps=400, d_steps=1, ema=0.95)
     *_, stretch = train_gan(gan, digits.train, classes=10, seed=0, every=gan.steps)
     generator, y = stretch.generator(ema=True), torch.arange(10).repeat(20)
     with torch.no_grad():
@@ -286,7 +287,7 @@ def test_a_tiny_gan_learns_the_classes(digits):
     judge = classifier(replace(small(natural()), epochs=4), digits.train, 10)
     real = float((named(judge, digits.test.images) == digits.test.labels).double().mean())
     made = float((named(judge, images) == y).double().mean())
-    assert real > 0.8 and made > 0.5
+    assert real > 0.8 and made > 0.7
     assert images.double().std(0).mean() > 1  # not one image for each class
 
 

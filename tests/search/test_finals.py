@@ -295,7 +295,10 @@ def test_pieces_of_work_are_spread_over_the_cluster(ray_search):
     from search import cluster
     from search.tasks import spread
 
-    found = dict(spread(pow, 2, range(5), cluster.Resources(), Stop()))
+    def power(base, n):
+        return base**n
+
+    found = dict(spread(power, 2, range(5), cluster.Resources(), Stop()))
     assert found == {n: 2**n for n in range(5)}
     with pytest.raises(Interrupted):
-        list(spread(pow, 2, range(5), cluster.Resources(), Stop(seconds=-1)))
+        list(spread(power, 2, range(5), cluster.Resources(), Stop(seconds=-1)))
