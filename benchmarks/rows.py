@@ -1,0 +1,105 @@
+"""What `techniques.py` compares: tables of recipes that differ in one thing each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from adv import (
+    AWP,
+    CAT,
+    MART,
+    PNI,
+    RSE,
+    TRADES,
+    AdamW,
+    Augment,
+    BigNet,
+    Curriculum,
+    Madry,
+    MCDropout,
+    Mixed,
+    OneCycle,
+    Paired,
+    Projection,
+    Recipe,
+    SpectralNorm,
+    TestNoise,
+)
+
+EPS = 0.03
+PLAIN = "plain"
+# Training does not see test noise: the weights are those of the plain net, bit for bit.
+SAME_WEIGHTS = {"test noise 0.1": PLAIN}
+
+
+def tables(epochs: int) -> dict[str, dict[str, Recipe]]:
+    """The rows of each table: AdamW on one cycle with its peak at 2e-3, and flips, unless named."""
+    half = Recipe(
+        net=BigNet(),
+        optimizer=AdamW(lr=2e-3, decay=OneCycle()),
+        curriculum=Curriculum(eps=EPS, steps=7, pace=0.008 / EPS, fraction=0.5),
+        augment=Augment(flip=0.5),
+        epochs=epochs,
+    )
+    whole = replace(
+        half,
+        objective=Madry(),
+        curriculum=Curriculum(eps=EPS, steps=5, pace=0.3, fraction=1.0),
+        batch=64,
+    )
+    return {
+        "defences": _defences(half),
+        "training": _training(whole),
+        "augmentation": _augmentation(whole),
+    }
+
+
+def _defences(base: Recipe) -> dict[str, Recipe]:
+    dropped = replace(base, net=BigNet(dropout=0.2))
+    return {
+        PLAIN: base,
+        "RSE(0.2, 0.1)": replace(base, defences=(RSE(0.2, 0.1),)),
+        "PNI": replace(base, defences=(PNI(),)),
+        "dropout 0.2": dropped,
+        "dropout 0.2 kept on": replace(dropped, defences=(MCDropout(),)),
+        "test noise 0.1": replace(base, defences=(TestNoise(0.1),)),
+        "spectral, kernel": replace(base, defences=(SpectralNorm("kernel"),)),
+        "spectral, convolution": replace(base, defences=(SpectralNorm("convolution"),)),
+        "projection 200": replace(base, defences=(Projection(200),)),
+    }
+
+
+def _training(base: Recipe) -> dict[str, Recipe]:
+    one_step = {kind: Curriculum(eps=EPS, kind=kind) for kind in ("fgsm", "fgsm-rs", "n-fgsm")}
+    half = Curriculum(eps=EPS, steps=5, pace=0.3, fraction=0.5)
+    return {
+        "Madry": base,
+        "Mixed, half": replace(base, objective=Mixed(), curriculum=half),
+        "Paired": replace(base, objective=Paired()),
+        "TRADES, beta 6": replace(base, objective=TRADES()),
+        "MART, beta 5": replace(base, objective=MART()),
+        "AWP(Madry)": replace(base, objective=AWP(Madry())),
+        "average, 0.995": replace(base, ema=0.995),
+        "smoothing 0.1": replace(base, smoothing=0.1),
+        "FGSM": replace(base, curriculum=one_step["fgsm"]),
+        "FGSM-RS": replace(base, curriculum=one_step["fgsm-rs"]),
+        "N-FGSM": replace(base, curriculum=one_step["n-fgsm"]),
+        "CAT, patience 1": replace(base, curriculum=CAT(EPS, most=5, patience=1)),
+        "ReLU": replace(base, net=BigNet(activation="relu")),
+        "SiLU": replace(base, net=BigNet(activation="silu")),
+    }
+
+
+def _augmentation(base: Recipe) -> dict[str, Recipe]:
+    kinds = {
+        "nothing": Augment(),
+        "flip": Augment(flip=0.5),
+        "flip, crop 4": Augment(flip=0.5, crop=4),
+        "flip, jitter 0.2": Augment(flip=0.5, jitter=0.2),
+        "flip, cutout 16": Augment(flip=0.5, cutout=16),
+        "flip, erasing 0.5": Augment(flip=0.5, erasing=0.5),
+        "flip, CutMix": Augment(flip=0.5, cutmix=1.0),
+        "IDBH weak": Augment(idbh="weak"),
+        "IDBH strong": Augment(idbh="strong"),
+    }
+    return {name: replace(base, augment=kind) for name, kind in kinds.items()}

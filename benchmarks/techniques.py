@@ -1,0 +1,208 @@
+"""Techniques on one net, trained alike and attacked alike: what is left once one looks closely.
+
+    python benchmarks/techniques.py --table defences --data FOLDER --out runs/defences
+    python benchmarks/techniques.py --table training --data FOLDER --out runs/training
+
+BigNet on an image folder (or `cifar10`), the same seed for all rows (`rows.py` has their recipes),
+judged at eps 0.03 on test images, 20 votes for a random net, 95 % Wilson intervals; beside the
+first row, the difference image by image. What is done is kept in --out: each epoch of a training,
+each trained net, each column of the table. A second run goes on from there; `--train-only` and
+`--only NAME` (repeated) do a part of it. The table is printed as Markdown from what there is.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+import torch
+from rows import EPS, SAME_WEIGHTS, tables
+from torch import nn
+
+import adv
+from adv import PGD, Battery, Linf, Recipe, Split
+from adv.auditing.finding import difference
+from adv.checkpoint import default_device, load_weights, write_whole
+from adv.score import unpacked
+
+BALL = Linf(EPS)
+TABLES = tuple(tables(1))
+ATTACKED = ("natural", "PGD-20", "AutoAttack-rand")
+COLUMNS = {
+    "defences": ("natural", "PGD-20, one draw", "PGD-20, 20 draws", "AutoAttack-rand", "audit"),
+    "training": ATTACKED,
+    "augmentation": ATTACKED,
+}
+
+
+@click.command()
+@click.option("--table", "which", type=click.Choice(TABLES), default=TABLES[0], show_default=True)
+@click.option("--data", required=True, help="A folder with train/<class>/*, or cifar10.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where all is kept.")
+@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--images", type=click.IntRange(1), default=1000, show_default=True, help="Of test.")
+@click.option("--train-images", type=click.IntRange(1), help="Default: all.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--only", multiple=True, metavar="NAME", help="One row; may be repeated.")
+@click.option("--train-only", is_flag=True, help="Attack nothing yet.")
+def main(
+    which: str, data: str, out: Path, only: tuple[str, ...], train_only: bool, **settings: Any
+) -> None:
+    """Train what is not trained, judge what is not judged, print the table."""
+    rows = tables(settings["epochs"])[which]
+    if wrong := set(only) - set(rows):
+        raise click.BadParameter(f"{', '.join(sorted(wrong))}: there are {', '.join(rows)}")
+    loaded = adv.load(data)
+    train = loaded.train.head(settings["train_images"] or len(loaded.train))
+    test = loaded.test.head(settings["images"])
+    work = Work(out, train, loaded.classes, rows, settings["seed"], data)
+    same = {"epochs": settings["epochs"], "seed": settings["seed"]}
+    settle(out, {"data": loaded.fingerprint, "train": len(train), **same})
+    for name in only or rows:
+        net = work.trained(name)
+        if not train_only:
+            judged(net.to(default_device()).eval(), test, file(out, name, "json"), COLUMNS[which])
+    print(table(out, tuple(rows), COLUMNS[which], len(test)))
+
+
+def settle(out: Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on in a folder that was begun with other settings."""
+    path = out / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise click.BadParameter(f"{path} has other settings: {path.read_text()}")
+    write_whole(path, json.dumps(settings).encode())
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What all trainings share."""
+
+    out: Path
+    data: Split
+    classes: tuple[str, ...]
+    rows: dict[str, Recipe]
+    seed: int
+    name: str
+
+    def trained(self, name: str) -> nn.Module:
+        """The net of a row after its last epoch, from the folder if it is there."""
+        how, path = self.rows[name], file(self.out, name, "safetensors")
+        if not path.exists() and name in SAME_WEIGHTS:
+            net = adv.build(how, len(self.classes), self.seed)
+            values = self.trained(SAME_WEIGHTS[name]).state_dict().values()
+            load_weights(net, dict(zip(net.state_dict(), values, strict=True)))
+            self._save(name, net)
+        elif not path.exists():
+            self._train(name)
+        return adv.restore(path).net
+
+    def _save(self, name: str, net: nn.Module, **notes: Any) -> None:
+        path, how = file(self.out, name, "safetensors"), self.rows[name]
+        adv.save(path, net, how, classes=self.classes, seed=self.seed, data=self.name, **notes)
+
+    def _train(self, name: str) -> None:
+        kept = file(self.out, name, "state")
+        at = torch.load(kept, weights_only=True) if kept.exists() else {"log": [], "state": None}
+        log = at["log"]
+        for epoch in adv.train(
+            self.rows[name],
+            self.data,
+            classes=len(self.classes),
+            seed=self.seed,
+            device=default_device(),
+            state=at["state"],
+        ):
+            log.append({"seconds": epoch.seconds, **epoch.metrics})
+            said = "  ".join(f"{key} {value:.4g}" for key, value in log[-1].items())
+            click.echo(f"{name}  epoch {epoch.number}/{epoch.total}  {said}", err=True)
+            if epoch.number < epoch.total:
+                buffer = io.BytesIO()
+                torch.save({"log": log, "state": epoch.state()}, buffer)
+                write_whole(kept, buffer.getvalue())
+        self._save(name, epoch.net, log=log)
+        kept.unlink(missing_ok=True)
+
+
+def judged(net: nn.Module, test: Split, path: Path, columns: tuple[str, ...]) -> None:
+    """Fill the columns of a row that are missing."""
+    row = json.loads(path.read_text()) if path.exists() else {}
+    for column in columns:
+        if row.get(column, {}).get("images") == len(test):
+            continue
+        began = time.perf_counter()
+        found = JUDGES[column](net, test)
+        row[column] = {**found, "images": len(test), "seconds": time.perf_counter() - began}
+        click.echo(f"{path.stem}  {column}: {row[column]['cell']}", err=True)
+        write_whole(path, json.dumps(row).encode())
+
+
+Judge = Callable[[nn.Module, Split], dict[str, Any]]
+
+
+def _under(battery: Battery) -> Judge:
+    def judge(net: nn.Module, test: Split) -> dict[str, Any]:
+        score = adv.evaluate(net, test, battery)
+        low, high = adv.interval.wilson(score.worst, len(test))
+        cell = f"{100 * score.worst:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+        return {"cell": cell, "score": score.packed()}
+
+    return judge
+
+
+def _pgd(draws: int) -> Judge:
+    attack = PGD(BALL, steps=20, step_size=0.008)
+    return _under(Battery((("a", attack),), draws=draws, votes=20))
+
+
+def _audit(net: nn.Module, test: Split) -> dict[str, Any]:
+    findings = adv.audit(net, test.head(256), eps=BALL.eps)
+    doubts = [finding.name for finding in findings if not finding.passed]
+    return {"cell": ", ".join(doubts) or "no doubt", "findings": [repr(f) for f in findings]}
+
+
+JUDGES: dict[str, Judge] = {
+    "natural": _under(Battery((("none", PGD(Linf(0), steps=1)),))),
+    "PGD-20": _pgd(1),
+    "PGD-20, one draw": _pgd(1),
+    "PGD-20, 20 draws": _pgd(20),
+    "AutoAttack-rand": _under(adv.autoattack_rand(BALL)),
+    "audit": _audit,
+}
+
+
+def file(out: Path, name: str, kind: str) -> Path:
+    """Where something of a row is kept."""
+    return out / f"{''.join(c if c.isalnum() else '-' for c in name)}.{kind}"
+
+
+def table(out: Path, names: tuple[str, ...], columns: tuple[str, ...], images: int) -> str:
+    """The table in Markdown: accuracies in percent with intervals, and differences of AutoAttack's.
+
+    A difference is that to the first row, image by image.
+    """
+    paths = [file(out, name, "json") for name in names]
+    rows = [json.loads(path.read_text()) if path.exists() else {} for path in paths]
+    head = (f"BigNet, {images} test images", *columns, f"AutoAttack-rand, less {names[0]}")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, row in zip(names, rows, strict=True):
+        cells = [row[column]["cell"] if column in row else "" for column in columns]
+        lines.append(f"| {' | '.join([name, *cells, _gain(row, rows[0])])} |")
+    return "\n".join(lines)
+
+
+def _gain(row: dict[str, Any], first: dict[str, Any]) -> str:
+    if row is first or "AutoAttack-rand" not in row or "AutoAttack-rand" not in first:
+        return ""
+    mine, other = (unpacked(it["AutoAttack-rand"]["score"]).ok.all(0) for it in (row, first))
+    gain, (low, high) = difference(mine, other)
+    return f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+if __name__ == "__main__":
+    main()
