@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from hand import seeded
 from torch import nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
@@ -18,10 +19,6 @@ from adv.randomness import Noise
 SHAPE = (3, 8, 8)
 INF, TWO = Linf(0.05), L2(0.5)
 balls = pytest.mark.parametrize("ball", [INF, TWO], ids=["linf", "l2"])
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def crooked(classes: int = 5, n: int = 48) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:

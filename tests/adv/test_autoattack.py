@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 import torchattacks
+from hand import seeded
 from torch import nn
 
 from adv import (
@@ -32,10 +33,6 @@ from adv import (
 from adv.randomness import Noise
 
 BALL = Linf(0.02)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def problem(classes: int, n: int = 40) -> tuple[nn.Module, Split]:

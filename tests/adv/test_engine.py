@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from hand import seeded
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -37,10 +38,6 @@ from adv.attacks import Iterative
 from adv.engine import slots
 from adv.engine.queue import Run, blended, runs
 from adv.randomness import drawing, part
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def battery(*attacks, **settings) -> Battery:

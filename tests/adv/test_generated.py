@@ -10,17 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hand import same, through_a_file
+from hand import same, seeded, through_a_file
 from scipy import stats
 
 from adv import Augment, BaseNet, Curriculum, Generated, Mixed, Recipe, train
 from adv.data import Split
 from adv.datasets import DataError
 from adv.generated import opened
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def real(n: int = 100) -> Split:

@@ -8,15 +8,12 @@ import pickle
 
 import pytest
 import torch
+from hand import seeded
 from torch import nn
 
 from adv import RSE, BaseNet, BigNet, Recipe, Votes, build, is_random
 from adv.models import Normalize
 from adv.randomness import Noise, Stream, attach, drawing, part
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(n: int = 4) -> torch.Tensor:

@@ -13,6 +13,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from click.testing import CliRunner
+from hand import seeded
 from torch import nn
 
 from adv import (
@@ -58,10 +59,6 @@ DEFENCES = {  # and whether they make a net random
 }
 each_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(n: int = 4) -> torch.Tensor:

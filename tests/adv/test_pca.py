@@ -7,13 +7,10 @@ import os
 
 import pytest
 import torch
+from hand import seeded
 
 from adv import effective_rank, load
 from adv.pca import mean_image, principal
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def crossed(*sizes: float) -> torch.Tensor:

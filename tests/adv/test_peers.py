@@ -7,6 +7,7 @@ import foolbox
 import pytest
 import torch
 import torchattacks
+from hand import seeded
 from torch import nn
 
 from adv import FGSM, L2, PGD, BaseNet, BigNet, Linf, frozen
@@ -23,10 +24,6 @@ def problem(request):
         x = torch.rand(N, 3, 32, 32)
     x[:, :, :8] = x[:, :, :8].round()  # pixels at their limits
     return net, x, net(x).argmax(1)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def from_start(attack: PGD, net, x, y, start):

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from hand import seeded
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -35,10 +36,6 @@ from adv.defences.spectral import Normed
 from adv.defences.weights import transform, weight_of, weighted
 from adv.operators import kernel_of, operator_norm, operator_of, sizes_met
 from adv.randomness import Dropout
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def convolution(*sizes: int, fill: str = "random", **how) -> nn.Conv2d:

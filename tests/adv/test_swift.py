@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from hand import seeded
 from torch import nn
 
 from adv import (
@@ -38,10 +39,6 @@ NETS = {
     "RSE": Recipe(net=BaseNet(), defences=(RSE(0.2, 0.1),)),
 }
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def made(name: str) -> nn.Module:
