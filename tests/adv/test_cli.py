@@ -1,10 +1,12 @@
 """`python -m adv` as a user meets it."""
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -46,16 +48,13 @@ def adv(monkeypatch, capfd):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-m", "adv", "train", *_SMOKE, "--epochs", "1", "--out", str(path)],
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "epoch 1/1" in done.stdout and str(path) in done.stdout
+    asked = ["adv", "train", *_SMOKE, "--epochs", "1", "--out", str(path)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setattr(sys, "argv", asked)
+        with pytest.raises(SystemExit) as left:
+            run()
+    assert not left.value.code
+    assert "epoch 1/1" in out.getvalue() and path.name in out.getvalue()
     return path
 
 
