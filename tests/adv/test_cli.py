@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import rich_click as click
 import torch
+from hand import command_line
 from safetensors.torch import save_file
 
 from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
-from adv.__main__ import run
 from adv.display import show
 from adv.subject import Subject
 
@@ -34,15 +34,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def adv(monkeypatch, capfd):
-    """The command line in this process: (exit code, stdout, stderr)."""
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["adv", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            run()
-        return (left.value.code or 0, *capfd.readouterr())
-
-    return called
+    return command_line(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="module")
