@@ -19,6 +19,7 @@ from adv.battery import Battery
 from adv.data import Split
 from adv.engine import Problem, Run, plainly, runs, through
 from adv.modes import frozen
+from adv.precision import convolving
 from adv.randomness import drawing, is_random, part
 from adv.score import Score
 from adv.swift import swift
@@ -53,14 +54,11 @@ def evaluate(
     if len(split) == 0:
         raise ValueError("there is no image to evaluate on")
     random = is_random(model)
-    problem = Problem(
-        Votes(model, battery.draws) if random else model,
-        Votes(model, battery.votes) if random else model,
-        split,
-        batch,
-    )
+    attacked = Votes(model, battery.draws) if random else model
+    judge = Votes(model, battery.votes) if random else model
     rows: dict[int, Tensor] = {}
-    with frozen(model), swift(model), drawing(model, battery.seed):
+    with frozen(model), swift(model) as form, drawing(model, battery.seed), convolving("tf32"):
+        problem = Problem(attacked, judge, split, batch, form)
         natural, classes = _correct(problem)
         for kind in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
             rows |= _nested(battery, kind, problem, natural, classes)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from adv.attacks import Attack, Iterative, State
 from adv.modes import frozen
 from adv.randomness import Stream
+from adv.swift import swift
 
 MOST = 16
 """Works that one training keeps; each has a shape of its own. What comes later runs plainly."""
@@ -133,8 +134,9 @@ def attacked(
     net = replays.net
     if not isinstance(attack, Iterative) or attack.ball.eps == 0 or len(x) == 0:
         return attack(net, x, y, generator=generator)
-    with frozen(net):
-        state = attack.aim(net, attack.start(x.detach().float(), y, generator))
+    with frozen(net), swift(net) as form:
+        clean = x.detach().float().contiguous(memory_format=form)
+        state = attack.aim(net, attack.start(clean, y, generator))
         step = replays(_kind(attack, state), lambda: _stepped(net, attack, state))
         step.load((*_tensors(state).values(), *_numbers(attack)))
         for _ in range(attack.steps):

@@ -1,126 +1,154 @@
-"""A net's first layers, computed sooner on a CPU while weights are fixed.
+"""A small net's convolutions and poolings, computed sooner on a CPU.
 
-Most of what an attack step of a small net costs there is the convolution that meets the images,
-and its gradient: with three channels, a processor's vectors stay nearly empty. Four pixels of an
-image become four times the channels, the four outputs that a 2x2 pooling will compare become
-groups of channels, and pooling becomes the largest of four blocks of memory. The function is the
-same but for rounding, which may decide between equal values of a pooling otherwise than torch: an
-image under attack may then go another way. So this serves evaluations, whose verdicts were the same
-in 3,000 of 3,000 cases (BigNet, 300 images, ten attacks), and not a call of an attack, whose images
-are those of its peers pixel by pixel.
+Half of what an attack step of a small net takes there is not its arithmetic. The gradient with
+respect to images of three channels leaves a processor's vectors nearly empty: here four pixels of
+an image become four times the channels. 2x2 pooling looks at one value after another, behind an
+activation of four values of which one is kept: here it compares blocks of memory, and chooses
+before the activation. ReLU rises; GELU and SiLU fall to one lowest point and rise from there, so
+the largest of four lies at the largest of four arguments, or at the smallest.
+
+Forward, the convolution is torch's own, in contiguous memory, and the same values are compared: no
+image goes another way than by the plain layers. (Where all four arguments lie below -4, torch's
+GELU is 0 but for rounding, and so is the difference.) Gradients differ in rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adv.models import Normalize
-
-FEW = 4  # channels: with more, torch's own convolution keeps the processor busy
-_PLAIN = (nn.ReLU, nn.GELU, nn.SiLU)
+FEW = 4  # channels: with more, torch's own input gradient keeps the processor busy
 _CORNERS = [(row, column) for row in (0, 1) for column in (0, 1)]
+
+Layer = Callable[[Tensor], Tensor]
+aten = torch.ops.aten
 
 
 @contextmanager
-def swift(model: nn.Module) -> Iterator[None]:
-    """Within it, convolution, activation and 2x2 pooling over images are one layer on a CPU.
+def swift(model: nn.Module) -> Iterator[torch.memory_format]:
+    """Within it, convolution, activation and 2x2 pooling are one layer, on a CPU in float32.
 
-    For a model without weight gradients (`adv.frozen`). Layers are put back afterwards. Where the
-    pattern is not found, or something is hooked to it, the model is left alone.
+    In chains (`nn.Sequential`) that do so with images of up to `FEW` channels, stride 1, no padding
+    and an odd kernel. The layers stay in their places and are left alone: a chain goes another way
+    through them. Where something is hooked to a layer, or an autocast is on, it goes the plain way.
+
+    Yields:
+      The memory format in which the model takes images sooner.
     """
     device = next((p.device.type for p in model.parameters()), "none")
-    chains = [m for m in model.modules() if isinstance(m, nn.Sequential)] if device == "cpu" else []
-    kept: list[tuple[nn.Sequential, str, nn.Module]] = []
+    ours = device == "cpu" and not torch.is_autocast_enabled("cpu")
+    chains = [m for m in model.modules() if ours and isinstance(m, nn.Sequential)]
+    quick = [m for m in chains if _own(m) and any(three.few for three in _triples(m).values())]
+    changed = [chain for chain in quick if "forward" not in vars(chain)]
     try:
-        for chain in chains:
-            for name, layer in _replaced(chain).items():
-                kept.append((chain, name, chain.get_submodule(name)))
-                chain._modules[name] = layer
-        yield
+        for chain in changed:
+            vars(chain)["forward"] = _Way(chain)
+        yield torch.contiguous_format if quick else torch.channels_last
     finally:
-        for chain, name, layer in kept:
-            chain._modules[name] = layer
+        for chain in changed:
+            del vars(chain)["forward"]
 
 
-def _replaced(chain: nn.Sequential) -> dict[str, nn.Module]:
-    """By name, the layers of a chain that give way, and to what."""
-    layers = list(chain._modules.items())
-    found: dict[str, nn.Module] = {}
+@dataclass(frozen=True, eq=False)
+class Triple:
+    """Convolution, activation and 2x2 pooling that follow each other, and nobody listens."""
+
+    conv: nn.Conv2d
+    act: nn.Module
+    pool: nn.MaxPool2d
+
+    @property
+    def few(self) -> bool:
+        """Whether it meets few channels, in a way that four pixels can be taken together."""
+        conv = self.conv
+        settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
+        odd = conv.kernel_size[0] % 2 == 1 and conv.kernel_size[0] == conv.kernel_size[1]
+        return odd and conv.in_channels <= FEW and settings == ((1, 1), (0, 0), (1, 1), 1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return self.pool(self.act(self.conv(x)))  # type: ignore[no-any-return]
+        x, weight = x.contiguous(), self.conv.weight.contiguous()
+        even = all(side % 2 == 0 and side > self.conv.kernel_size[0] for side in x.shape[2:])
+        attacked = x.requires_grad and not weight.requires_grad and torch.is_grad_enabled()
+        if self.few and even and attacked:
+            return _Seen.apply(x, weight, self.conv.bias, curve(self.act))
+        y = self.conv._conv_forward(x, weight, self.conv.bias)
+        if y.shape[2] % 2 or y.shape[3] % 2:
+            return F.max_pool2d(curve(self.act).value(y), 2)
+        return _Highest.apply(y, curve(self.act))
+
+
+class _Way:
+    """What a chain's `forward` becomes."""
+
+    def __init__(self, chain: nn.Sequential) -> None:
+        triples: Mapping[int, Layer] = _triples(chain)
+        inside = {at + k for at in triples for k in (1, 2)}
+        self.layers: list[Layer] = [
+            triples.get(at, layer) for at, layer in enumerate(chain.children()) if at not in inside
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def _triples(chain: nn.Sequential) -> dict[int, Triple]:
+    """Those in a chain, by the place of the convolution."""
+    layers = list(chain.children())
+    found: dict[int, Triple] = {}
     for at in range(len(layers) - 2):
-        (first, conv), (second, act), (third, pool) = layers[at : at + 3]
-        if _pools(pool) and _activates(act) and isinstance(conv, nn.Conv2d) and _few(conv):
-            before = layers[at - 1] if at else ("", None)
-            norm = before[1] if type(before[1]) is Normalize and not _hooked(before[1]) else None
-            found |= {first: Block(norm, conv, act), second: nn.Identity(), third: nn.Identity()}
-            if norm is not None:
-                found[before[0]] = nn.Identity()
+        conv, act, pool = layers[at : at + 3]
+        if not (isinstance(conv, nn.Conv2d) and isinstance(pool, nn.MaxPool2d) and _halves(pool)):
+            continue
+        if isinstance(act, nn.ReLU | nn.GELU | nn.SiLU) and all(map(_own, (conv, act, pool))):
+            found[at] = Triple(conv, act, pool)
     return found
 
 
-def _few(conv: nn.Conv2d) -> bool:
-    """Whether it is a plain convolution of few channels, with an odd kernel and no padding."""
-    settings = (conv.stride, conv.padding, conv.dilation, conv.groups)
-    odd = conv.kernel_size[0] % 2 == 1 and conv.kernel_size[0] == conv.kernel_size[1]
-    plain = type(conv).forward is nn.Conv2d.forward and not _hooked(conv)
-    few = conv.in_channels <= FEW and conv.weight.dtype == torch.float32
-    return few and odd and plain and settings == ((1, 1), (0, 0), (1, 1), 1)
-
-
-def _pools(layer: nn.Module | None) -> bool:
-    if type(layer) is not nn.MaxPool2d or _hooked(layer) or layer.ceil_mode:
-        return False
+def _halves(pool: nn.MaxPool2d) -> bool:
     pairs = {value if isinstance(value, tuple) else (value, value)
-             for value in (layer.kernel_size, layer.stride)}  # fmt: skip
-    return pairs == {(2, 2)} and layer.padding == 0 and layer.dilation == 1
+             for value in (pool.kernel_size, pool.stride)}  # fmt: skip
+    simple = pool.padding == 0 and pool.dilation == 1
+    return pairs == {(2, 2)} and simple and not (pool.ceil_mode or pool.return_indices)
 
 
-def _activates(layer: nn.Module | None) -> bool:
-    return type(layer) in _PLAIN and layer is not None and not _hooked(layer)
-
-
-def _hooked(layer: nn.Module) -> bool:
+def _own(layer: nn.Module) -> bool:
+    """Whether it is torch's own, and nobody listens to it; a chain may be listened to."""
+    kind: Any = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn"))
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks)
-    return any(hooks) or bool(layer._backward_pre_hooks)
+    heard = any(hooks) or bool(layer._backward_pre_hooks)
+    same = type(layer).forward is kind.forward
+    return same and (not heard or isinstance(layer, nn.Sequential))
 
 
-class Block(nn.Module):
-    """Normalisation (or none), convolution, activation and pooling, in one."""
+class Curve(NamedTuple):
+    """An activation: its values, its gradient at arguments, and whether it never falls."""
 
-    def __init__(self, norm: Normalize | None, conv: nn.Conv2d, act: nn.Module | None) -> None:
-        super().__init__()
-        assert act is not None
-        self.norm, self.conv, self.act = norm, conv, act
+    value: Layer
+    back: Callable[[Tensor, Tensor], Tensor]
+    rises: bool = False
 
-    def forward(self, x: Tensor) -> Tensor:
-        side = self.conv.kernel_size[0]
-        sizes = {(length % 2, length > side) for length in x.shape[2:]}
-        low = torch.is_autocast_enabled("cpu") or x.dtype != torch.float32
-        if x.dim() != 4 or low or sizes != {(0, True)}:
-            shifted = x if self.norm is None else self.norm(x)
-            return F.max_pool2d(self.act(self.conv(shifted)), 2)
-        weight, bias = self._folded()
-        groups = F.conv2d(_quartered(x), _fourfold(weight), bias.repeat(4))
-        if isinstance(self.act, nn.ReLU):  # does not care whether it comes before the largest
-            found = F.relu(_largest(groups))
-        else:
-            found = _largest(self.act(groups))
-        alike = x.is_contiguous(memory_format=torch.channels_last)
-        return found.contiguous(memory_format=torch.channels_last) if alike else found
 
-    def _folded(self) -> tuple[Tensor, Tensor]:
-        """The kernel and the bias that need no normalisation before them."""
-        weight, bias = self.conv.weight, self.conv.bias
-        bias = torch.zeros(len(weight)) if bias is None else bias
-        if self.norm is None:
-            return weight, bias
-        weight = weight / self.norm.std
-        return weight, bias - (weight * self.norm.mean).sum((1, 2, 3))
+def curve(act: nn.Module) -> Curve:
+    """That of a layer, which may work in place; this one does not."""
+    if isinstance(act, nn.ReLU):
+        return Curve(F.relu, lambda g, x: aten.threshold_backward(g, x, 0), rises=True)
+    if isinstance(act, nn.SiLU):
+        return Curve(F.silu, aten.silu_backward)
+    kind = str(act.approximate)
+    return Curve(
+        lambda x: F.gelu(x, approximate=kind),
+        lambda g, x: aten.gelu_backward(g, x, approximate=kind),
+    )
 
 
 def _quartered(x: Tensor) -> Tensor:
@@ -129,37 +157,78 @@ def _quartered(x: Tensor) -> Tensor:
     return squares.flatten(1, 3).contiguous()
 
 
+def _whole(groups: Tensor) -> Tensor:
+    """[n, 4c, h, w] to [n, c, 2h, 2w]: the way back."""
+    four = groups.unflatten(1, (4, -1)).unbind(1)
+    n, c, h, w = four[0].shape
+    found = groups.new_empty(n, c, 2 * h, 2 * w)
+    for (i, j), one in zip(_CORNERS, four, strict=True):
+        found[:, :, i::2, j::2] = one
+    return found
+
+
 def _fourfold(weight: Tensor) -> Tensor:
     """[o, c, k, k] to [4o, 4c, (k+1)/2, (k+1)/2]: a kernel for each output of a pooling."""
     moved = [F.pad(weight, (j, 1 - j, i, 1 - i)) for i, j in _CORNERS]
     return _quartered(torch.cat(moved))
 
 
-def _largest(groups: Tensor) -> Tensor:
-    """[n, 4o, h, w] to [n, o, h, w]."""
-    found: Tensor = _Largest.apply(groups)  # type: ignore[no-untyped-call]
-    return found
+def _pooled(four: Tensor, act: Curve) -> tuple[Tensor, Tensor]:
+    """[n, 4, c, h, w] to [n, c, h, w], twice: the highest value, and where the curve has it."""
+    upper, lower = four[:, :2], four[:, 2:]
+    high = torch.maximum(*torch.maximum(upper, lower).unbind(1))
+    top = act.value(high)
+    if act.rises:
+        return top, high
+    low = torch.minimum(*torch.minimum(upper, lower).unbind(1))
+    other = act.value(low)
+    # 1.0 or 0.0, at which `lerp` is exact; with booleans and `where` it takes three times as long.
+    falls = torch.gt(other, top, out=torch.empty_like(top))
+    return torch.maximum(top, other), torch.lerp(high, low, falls)
 
 
-class _Largest(torch.autograd.Function):
-    """The largest of four groups of channels; its gradient goes to the first that is it."""
+def _given(four: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
+    """[n, 4c, h, w]: the gradient, for the first of the four that is equal to `at`."""
+    to, rest = torch.empty_like(four), gradient
+    others = torch.ne(four[:, :3], at[:, None], out=torch.empty_like(four[:, :3]))  # 1.0 or 0.0
+    for left, share in zip(others.unbind(1), to.unbind(1), strict=False):
+        torch.sub(rest, left.mul_(rest), out=share)
+        rest = left
+    to[:, 3] = rest
+    return to.flatten(1, 2)
+
+
+class _Highest(torch.autograd.Function):
+    """Activation and 2x2 pooling."""
 
     @staticmethod
-    def forward(ctx: Any, groups: Tensor) -> Tensor:
-        four = groups.unflatten(1, (4, -1))
-        largest = four.amax(1)
-        ctx.save_for_backward(groups, largest)
-        return largest
+    def forward(ctx: Any, y: Tensor, act: Curve) -> Tensor:
+        four = _quartered(y).unflatten(1, (4, -1))
+        value, at = _pooled(four, act)
+        ctx.act = act
+        ctx.save_for_backward(four, at)
+        return value
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        groups, largest = ctx.saved_tensors
-        four = groups.unflatten(1, (4, -1))
-        to = torch.empty_like(four)
-        torch.ge(four, largest.unsqueeze(1), out=to)  # 1.0 where it is the largest, else 0.0
-        before, *rest = to.unbind(1)
-        taken = before.clone()
-        for share in rest:
-            share.mul_(1 - taken)
-            taken.add_(share)
-        return to.mul_(gradients[0].unsqueeze(1)).flatten(1, 2)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        four, at = ctx.saved_tensors
+        return _whole(_given(four, at, ctx.act.back(gradients[0], at))), None
+
+
+class _Seen(torch.autograd.Function):
+    """The same behind a convolution of images, whose gradient it takes at a quarter of the size."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, act: Curve) -> Tensor:
+        four = _quartered(F.conv2d(x, weight, bias)).unflatten(1, (4, -1))
+        value, at = _pooled(four, act)
+        ctx.act = act
+        ctx.save_for_backward(four, at, weight)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        four, at, weight = ctx.saved_tensors
+        groups = _given(four, at, ctx.act.back(gradients[0], at))
+        kernel = _fourfold(weight).flip(2, 3).transpose(0, 1).contiguous()
+        return _whole(F.conv2d(groups, kernel, padding=kernel.shape[-1] - 1)), None, None, None

@@ -25,6 +25,7 @@ from adv.generated import opened
 from adv.graphs import Replay, Replays, attacked, shape_of
 from adv.lesson import Lesson
 from adv.objectives import Batch, Outcome
+from adv.precision import convolving
 from adv.randomness import Stream, attach, part
 from adv.recipe import Recipe, build
 from adv.schedule import at
@@ -99,7 +100,7 @@ def train(
     done = training.restore(state) if state is not None else 0
     while done < recipe.epochs and not training.course.over:
         began = time.perf_counter()
-        with muted(training.net, every=False):
+        with muted(training.net, every=False), convolving("tf32"):
             metrics = training.epoch(done)
         seconds = time.perf_counter() - began
         done += 1

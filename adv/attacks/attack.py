@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adv.attacks.ball import Ball
 from adv.attacks.loss import LOSSES, Loss, against, hard, seen_clean
 from adv.modes import frozen
+from adv.swift import swift
 
 _DEFAULT = torch.Generator().manual_seed(0)
 
@@ -107,9 +108,9 @@ class Iterative(Attack):
         if self.ball.eps == 0 or len(x) == 0:
             return x.detach().float().clone()
         clean = x.detach().float()
-        if x.dim() == 4:  # the layout that most nets run in sooner, 1.0 to 1.4 times on a CPU
-            clean = clean.contiguous(memory_format=torch.channels_last)
-        with frozen(model):
+        with frozen(model), swift(model) as form:
+            if x.dim() == 4:
+                clean = clean.contiguous(memory_format=form)
             state = self.aim(model, self.start(clean, y, generator or _DEFAULT))
             for _ in range(self.steps):
                 state = self.step(model, state)

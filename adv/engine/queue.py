@@ -29,7 +29,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A net to attack, what judges it, and images: `batch` of them at a time.
+    """A net to attack, what judges it, and images: `batch` of them at a time, in memory of a form.
 
     `attacked` and `judge` are one object unless the net is random.
     """
@@ -38,12 +38,13 @@ class Problem:
     judge: nn.Module
     split: Split
     batch: int
+    form: torch.memory_format = torch.channels_last
 
     def pixels(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [n, c, h, w], float32 in [0, 1] and in channels_last, and labels [n]."""
+        """Images [n, c, h, w], float32 in [0, 1], and labels [n]."""
         ids = ids.to(self.split.labels.device)
         x = self.split.images[ids].float() / 255
-        return x.contiguous(memory_format=torch.channels_last), self.split.labels[ids]
+        return x.contiguous(memory_format=self.form), self.split.labels[ids]
 
     @torch.no_grad()
     def right(self, x: Tensor, y: Tensor) -> Tensor:

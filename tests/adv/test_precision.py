@@ -8,9 +8,10 @@ from hand import seeded
 from slopes import ATTACKS, BLACK_BOX, Mixed, batch, judging, rows, trained_like
 from torch import nn
 
-from adv import Iterative, frozen
+from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
 from adv.attacks.attack import slope
 from adv.attacks.loss import LOSSES
+from adv.precision import convolving
 
 
 class Low(nn.Module):
@@ -79,3 +80,36 @@ def test_a_slope_is_float32(loss):
         # Computed in float32 from the logits that the net gave, not in bfloat16.
         again = LOSSES[loss](here.logits, against.get(loss, y))
         assert torch.equal(here.loss, again) and not torch.equal(again, again.bfloat16().float())
+
+
+class Asked(nn.Module):
+    """Keeps what float32 means on CUDA where it is asked: of convolutions and of products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.seen = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), set()
+
+    def forward(self, x):
+        self.seen.add(float32_on_cuda())
+        return self.net(x)
+
+
+def float32_on_cuda() -> tuple[str, str]:
+    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def test_tf32_is_said_and_comes_out_as_it_went_in():
+    """Convolutions of evaluations may take it, answers to queries never."""
+    before, net = float32_on_cuda(), Asked()
+    images = torch.randint(0, 256, (4, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
+    labels = net(images.float() / 255).argmax(1)
+    for attack, wanted in (
+        (PGD(Linf(0.01), steps=1), {("tf32", "ieee")}),
+        (Square(Linf(0.01), queries=2), {("tf32", "ieee"), ("ieee", "ieee")}),
+    ):
+        net.seen.clear()
+        evaluate(net, Split(images, labels), Battery((("a", attack),)))
+        assert net.seen == wanted and float32_on_cuda() == before
+    with pytest.raises(ValueError, match="no image"), convolving("ieee"):
+        evaluate(net, Split(images, labels).head(0), Battery((("a", attack),)))
+    assert float32_on_cuda() == before
