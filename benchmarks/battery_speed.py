@@ -9,18 +9,20 @@ short time. Both sides attack the same net and the same images, in turns. Of the
 points theirs run one after another over all images, as one does with torchattacks. Its AutoAttack
 is a cascade, as ours; "as published" gives its parts 100 steps and 5,000 queries, "as it ships"
 (--shipped) takes 10 steps of APGD and FAB. Ours leaves out FAB (decision 0006). Times are medians,
-of the processor where that is what computes. The table goes into docs/performance.md with --write.
+of the processor where that is what computes. --write puts the table into a file, say
+docs/performance.md, in the place of the one that was made before of these nets and this task.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchattacks
-from peers import Attacks, alternate, machine, middle, section, spread, table
+from peers import Attacks, alternate, command, machine, middle, section, spread, table
 from torch import nn
 
 from adv import (
@@ -135,7 +137,8 @@ HEADS = (
 )  # fmt: skip
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
+    words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
     parser.add_argument("--nets", nargs="+", default=list(NAMED), help="names or checkpoints")
@@ -149,7 +152,7 @@ def main() -> None:
     parser.add_argument("--shipped", action="store_true", help="also torchattacks' own settings")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
-    args = parser.parse_args()
+    args = parser.parse_args(words)
     data = load(args.data)
     classes, split = len(data.classes), data.test.head(args.images).to(args.device)
     lines = []
@@ -161,7 +164,8 @@ def main() -> None:
         net = net.to(args.device).to(memory_format=torch.channels_last)
         for task, calls in judges(net, split, classes, args).items():
             lines += rows(Path(name).stem, task, calls, args)
-    told = f"{len(split)} test images, medians of {args.repeats}. {machine(args.device)}."
+    told = f"`{command(words)}`: {len(split)} test images, medians of {args.repeats}"
+    told = f"{told}, ± half the range. {machine(args.device, ['torchattacks'])}."
     text = f"{told}\n\n{table(HEADS, lines)}"
     print(f"\n{text}")
     if args.write:

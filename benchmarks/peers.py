@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -101,14 +103,31 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def machine(device: str) -> str:
-    """Where and with what a figure was taken."""
+def machine(device: str, peers: Sequence[str] = PEERS) -> str:
+    """Where, with what and when a figure was taken."""
     if device == "cpu":
-        where = f"{_processor()}, {torch.get_num_threads()} thread(s)"
+        busy = f", load {os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
+        where = f"{_processor()}, {torch.get_num_threads()} thread(s){busy}; processor time"
     else:
         where = torch.cuda.get_device_name(device)
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *PEERS))
+    versions = ", ".join(f"{_short(name)} {version(name)}" for name in ("torch", *peers))
     return f"{where}; {versions}; {datetime.now(UTC):%Y-%m-%d}"
+
+
+def command(words: Sequence[str]) -> str:
+    """The command line that makes a table again, but for --write."""
+    kept, words = [Path(sys.argv[0]).name], list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--write":
+            words = words[1:]
+        else:  # a file by its name: where it lies is this machine's affair
+            kept.append(Path(word).name if "/" in word else word)
+    return "python benchmarks/" + " ".join(kept)
+
+
+def _short(name: str) -> str:
+    return "ART" if name.startswith("adv") else name
 
 
 def section(path: Path, name: str, text: str) -> None:

@@ -10,7 +10,8 @@ AdamW. ART's is its AdversarialTrainer (pip install adversarial-robustness-toolb
 same net from the same weights on the same images, in one process, in turns of some batches; the
 first turn of each warms up and is thrown away. Medians with the smallest and the largest, and
 ratios of the turns that stood side by side. On a CPU the seconds are the processor's, which other
-programs disturb less than the clock's; give it one thread (OMP_NUM_THREADS=1).
+programs disturb less than the clock's; give it one thread (OMP_NUM_THREADS=1). --write puts the
+table into a file, say docs/performance.md, in the place of the one that was made before.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import importlib.metadata
+import importlib.util
 import io
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import torchattacks
+from peers import command, machine, section, table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -47,10 +51,11 @@ from adv import (
     load,
     train,
 )
-from adv.speed import machine, seconds_of
+from adv.speed import seconds_of
 
 NETS = {"basenet": BaseNet(), "bignet": BigNet(), "resnet18": ResNet18(), "wrn-16-4": WRN(16, 4)}
-PEERS = ("torchattacks", "art")
+DISTRIBUTION = {"torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox"}
+PEERS = tuple(DISTRIBUTION)
 
 
 @dataclass(frozen=True)
@@ -157,7 +162,7 @@ def clocked(run: Callable[[], object], device: str) -> float:
     return time.process_time() - began
 
 
-def compare(name: str, kind: str, split: Split, args: argparse.Namespace) -> str:
+def compare(name: str, kind: str, split: Split, args: argparse.Namespace) -> list[str]:
     """A row of the table: images a second of each, and ratios."""
     how = TRAININGS[kind]
     recipe = Recipe(
@@ -187,10 +192,12 @@ def compare(name: str, kind: str, split: Split, args: argparse.Namespace) -> str
         pairs = zip(seconds[peer][1:], seconds["ours"][1:], strict=True)
         ratios = [theirs / mine for theirs, mine in pairs]
         cells.append(f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    return f"| {' | '.join(cells)} |"
+    print(f"| {' | '.join(cells)} |", flush=True)
+    return cells
 
 
 def main(words: list[str] | None = None) -> None:
+    words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
     parser.add_argument("--nets", nargs="+", choices=NETS, default=["bignet"])
@@ -200,28 +207,26 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--batches", type=int, default=2, help="of a turn")
     parser.add_argument("--repeats", type=int, default=5, help="turns that count")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
     args = parser.parse_args(words)
     split = load(args.data).train.head(args.batch * args.batches)
     if len(split) < args.batch * args.batches:
         parser.error(f"{args.data} has {len(split)} training images: less than a turn")
-    versions = {name: importlib.metadata.version(name) for name in ("torch", "torchattacks")}
-    if "art" in args.peers:
-        try:
-            versions["art"] = importlib.metadata.version("adversarial-robustness-toolbox")
-        except importlib.metadata.PackageNotFoundError:
-            parser.error("pip install adversarial-robustness-toolbox, or leave art out of --peers")
-    at = machine(torch.device(args.device))
-    print(
-        f"{at['device']}, {at['threads']} threads; "
-        f"{', '.join(f'{name} {version}' for name, version in versions.items())}; "
-        f"batches of {args.batch}, {args.batches} a turn, {args.repeats} turns\n"
+    if "art" in args.peers and importlib.util.find_spec("art") is None:
+        parser.error("pip install adversarial-robustness-toolbox, or leave art out of --peers")
+    names = ("ours", *args.peers, *(f"ours / {p}" for p in args.peers))
+    heads = ["images a second", *names]
+    print(table(heads, []), flush=True)
+    rows = [compare(name, kind, split, args) for name in args.nets for kind in args.trainings]
+    peers = [DISTRIBUTION[peer] for peer in args.peers]
+    told = (
+        f"`{command(words)}`: {args.batches} batches of {args.batch} a turn, {args.repeats} turns; "
+        f"medians, smallest and largest. {machine(args.device, peers)}."
     )
-    names = ("ours", *(f"{peer}" for peer in args.peers), *(f"ours / {p}" for p in args.peers))
-    print(f"| images a second | {' | '.join(names)} |")
-    print("|---" * (1 + len(names)) + "|")
-    for name in args.nets:
-        for kind in args.trainings:
-            print(compare(name, kind, split, args), flush=True)
+    print(f"\n{told}")
+    if args.write:
+        name = f"train_speed {args.device} {' '.join((*args.nets, *args.trainings))}"
+        section(args.write, name, f"{told}\n\n{table(heads, rows)}")
 
 
 if __name__ == "__main__":

@@ -43,9 +43,9 @@ def bench(
     python -m adv bench --nets bignet --attacks pgd,square --batch 64 --threads 1
     python -m adv bench --nets "BigNet(4)" --device cuda --json
 
-    A step's limit is a bare forward pass and its gradient with respect to the images, in the better
-    of two memory formats; of an attack without gradients, the forward pass. 100 % of it means that
-    an attack costs nothing beside its net. A step of square is a query, one of nes 20 of them.
+    A step's limit is a bare forward pass and its gradient with respect to the images, in the
+    quickest way known here; of an attack without gradients, the forward pass. 100 % of it means
+    that an attack costs nothing beside its net. A step of square is a query, one of nes 20 of them.
     Peak memory is the GPU's, or the whole process's on a CPU. Rounds alternate between the limit
     and the attack; figures are medians of three.
     """
