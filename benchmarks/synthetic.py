@@ -69,6 +69,7 @@ TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")
 @click.option("--net-images", type=click.IntRange(1), help="The nets' part of these. Default: all.")
 @click.option("--count", type=click.IntRange(1), default=2000, show_default=True, help="Of a set.")
 @click.option("--ddls-steps", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--step-size", type=float, default=0.1, show_default=True, help="Of DDLS.")
 @click.option("--epochs", type=click.IntRange(1), default=15, show_default=True)
 @click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Of PGD.")
 @click.option("--flip", type=click.FloatRange(0, 1), default=0.0, show_default=True)
@@ -160,7 +161,8 @@ class Trial:
         if name == "gaussian":
             draw = Gaussian().fitted(work.real)
         else:
-            ddls = DDLS(self.settings["ddls_steps"]) if "ddls" in name else None
+            walk = DDLS(self.settings["ddls_steps"], self.settings["step_size"])
+            ddls = walk if "ddls" in name else None
             trained = restore_gan(self.out / "gan.safetensors", default_device())
             chains = Chains(trained, "ema" in name, ddls)
             draw = chains.draw

@@ -10,7 +10,7 @@ import rich_click as click
 from adv.cli.source import COUNT, DATA, RecipeOf
 
 if TYPE_CHECKING:
-    from torch import nn
+    from adv.generative.verbs import Judge
 
 _FILE = click.Path(path_type=Path)
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -41,13 +41,21 @@ def synthesize() -> None:
     help="laptop: a minute for digits. full: BigGAN's setting for CIFAR-10, hours on a GPU.",
 )
 @click.option("--recipe", metavar="EXPRESSION", help='Instead of --scale: "GAN(width=32, ...)".')
-@click.option("--width", type=COUNT, help="Blocks have 4 times as many channels.")
-@click.option("--latent", type=COUNT, help="Numbers in z.")
-@click.option("--steps", type=COUNT, help="Updates of the generator.")
-@click.option("--batch", type=COUNT, help="Images in an update.")
-@click.option("--d-steps", type=COUNT, help="Updates of the discriminator for each of these.")
+@click.option(
+    "--width", type=COUNT, help="Blocks have 4 times as many channels. Full 64, laptop 8."
+)
+@click.option("--latent", type=COUNT, help="Numbers in z. Full 128, laptop 32.")
+@click.option("--steps", type=COUNT, help="Updates of the generator. Full 100,000, laptop 1,000.")
+@click.option("--batch", type=COUNT, help="Images in an update. Full 50, laptop 32.")
+@click.option(
+    "--d-steps",
+    type=COUNT,
+    help="The discriminator's updates for each of these. Full 4, laptop 2.",
+)
 @click.option("--images", type=COUNT, help="How many real ones. Default: all for training.")
-@click.option("--every", type=COUNT, default=100, show_default=True, help="Steps between states.")
+@click.option(
+    "--every", type=COUNT, default=100, show_default=True, help="Steps between saved states."
+)
 @_SEED
 def train(
     data: str,
@@ -68,6 +76,11 @@ def train(
 
     Killed, it goes on where it was: give the same command again (its state lies beside --out). A
     tenth of the images is held out to calibrate the discriminator, which DDLS needs.
+
+    Beside the five sizes below, --recipe takes lr, d_lr, ema and ema_start (of the average of the
+    weights), flip, translate and cutout (augmentation of all that the discriminator sees) and init
+    ("normal" or "orthogonal"); what it leaves out is as on the full scale. The five flags change
+    it further.
     """
     from dataclasses import replace
 
@@ -102,7 +115,7 @@ def train(
 @click.option("--rank", type=COUNT, help="Of gaussian: of the covariance. Default: full.")
 @click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Of mixup. Default: 1.")
 @click.option("--plain", is_flag=True, help="The last weights, not their moving average.")
-@click.option("--ddls", is_flag=True, help="Walk the latent space first.")
+@click.option("--ddls", is_flag=True, help="Walk z to where the discriminator sees real images.")
 @click.option("--ddls-steps", type=COUNT, help="Of each walk. Default: 100.")
 @click.option(
     "--step-size", type=click.FloatRange(0, min_open=True), help="Of the walk. Default: 0.1."
@@ -128,7 +141,9 @@ def sample(
         --relabel net.safetensors
     python -m adv synthesize sample --source gaussian --data digits --count 5000 --out g.npz
 
-    Equal flags give equal images. The classes are as frequent as among the real images.
+    Killed, it goes on where it was: give the same command again (what is drawn lies in OUT.state).
+    Equal flags give equal images. The classes are as frequent as among the real images. A
+    recipe takes the set by Generated('made.npz', FRACTION), and score says how good it is.
     """
     from adv import load
     from adv.generative.verbs import Wish, sample_baseline, sample_gan
@@ -136,8 +151,8 @@ def sample(
     if (generator is None) == (source is None):
         raise ValueError("name a GENERATOR or a --source, one of them")
     _belong(given, source)
-    named = _named(given["relabel"], recipe_of)
-    wish = Wish(given["count"], given["seed"], given["out"], named)
+    names = _judge(given["relabel"], recipe_of)
+    wish = Wish(given["count"], given["seed"], given["out"], names)
     if generator is not None:
         sample_gan(generator, not given["plain"], _walk(given), wish)
     else:
@@ -154,12 +169,18 @@ def sample(
     metavar="CHECKPOINT",
     help="Whose features are compared. Default: a BigNet, trained once on the real images.",
 )
-@click.option("--images", type=COUNT, default=2000, show_default=True, help="At most so many.")
+@click.option(
+    "--images", type=COUNT, default=2000, show_default=True, help="At most so many, of each."
+)
+@click.option(
+    "--fid/--no-fid",
+    default=True,
+    show_default=True,
+    help="The standard FID, of all images, where its weights are: long without a GPU.",
+)
 @click.option("--grid", type=_FILE, help="Write a picture, NAME.png: a row for each class.")
 @click.pass_obj
-def score(
-    recipe_of: RecipeOf, made: Path, data: str, net: Path | None, images: int, grid: Path | None
-) -> None:
+def score(recipe_of: RecipeOf, /, made: Path, data: str, net: Path | None, **wanted: Any) -> None:
     """Score a set: Frechet distance, precision, recall, coverage, memorisation.
 
     \b
@@ -173,15 +194,18 @@ def score(
     from adv import load
     from adv.generative.verbs import score_one
 
-    score_one(made, load(data), _named(net, recipe_of), images, grid)
+    score_one(made, load(data), _judge(net, recipe_of), **wanted)
 
 
-def _named(path: Path | None, recipe_of: RecipeOf) -> tuple[str, nn.Module] | None:
+def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
     if path is None:
         return None
+    from adv.generative.cache import key
+    from adv.generative.verbs import Judge
     from adv.subject import on_device, opened
 
-    return str(path), on_device(opened(path, recipe_of).net).eval()
+    kept = opened(path, recipe_of)
+    return Judge(str(path), on_device(kept.net).eval(), kept.classes, key(path.read_bytes()))
 
 
 def _belong(given: dict[str, Any], source: str | None) -> None:

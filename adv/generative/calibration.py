@@ -54,17 +54,17 @@ def calibrated(real: Tensor, made: Tensor) -> Calibration:
     target = torch.cat([x.new_full((n,), (n + 1) / (n + 2)), x.new_full((m,), 1 / (m + 2))])
     middle, spread = x.mean(), x.std(correction=0).clamp(min=1e-12)
     inputs = torch.stack([(x - middle) / spread, torch.ones_like(x)], 1)
-    weights = _regressed(inputs, target, x.new_tensor([n, m]))
+    # Both kinds counted alike, however many there are: the odds are those of the densities.
+    share = torch.cat([x.new_full((n,), 0.5 / n), x.new_full((m,), 0.5 / m)])
+    weights = _regressed(inputs, target, share)
     slope = float(weights[0] / spread)
     if slope <= 0:
         return Calibration(0.0, 0.0)
     return Calibration(slope, float(weights[1] - weights[0] * middle / spread))
 
 
-def _regressed(inputs: Tensor, target: Tensor, counts: Tensor) -> Tensor:
-    """Newton's method on the mean cross-entropy, both kinds counted alike: odds are p / q."""
-    n, m = (int(count) for count in counts)
-    share = torch.cat([inputs.new_full((n,), 0.5 / n), inputs.new_full((m,), 0.5 / m)])
+def _regressed(inputs: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    """Newton's method on the cross-entropy, each row [n, 2] weighted by its share [n]."""
     weights = inputs.new_zeros(2)
 
     def loss(at: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from adv.generative.calibration import Calibration
 from adv.generative.ddls import DDLS, Trace, energy_of, langevin
 from adv.generative.kept import Trained
 from adv.modes import frozen
@@ -23,14 +22,11 @@ class Chains:
       trained: the GAN.
       ema: the average of its generator, or the generator as it was last.
       ddls: walk from the prior first, or None.
-      calibrate: take the discriminator's answers as calibrated log-odds; False is for showing what
-        goes wrong without.
     """
 
     trained: Trained
     ema: bool = True
     ddls: DDLS | None = None
-    calibrate: bool = True
     traces: list[Trace] = field(default_factory=list)
 
     def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -43,7 +39,7 @@ class Chains:
         with frozen(net), frozen(judge):
             if self.ddls is not None:
                 odds = self.trained.odds["ema" if self.ema else "plain"]
-                energy = energy_of(net, judge, y, odds if self.calibrate else Calibration())
+                energy = energy_of(net, judge, y, odds)
                 z, trace = langevin(energy, z, self.ddls, generator)
                 self.traces.append(trace)
             with torch.no_grad():
@@ -81,6 +77,7 @@ def batches(
     labels: Tensor,
     seed: int,
     batch: int = 100,
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Images and labels, batch by batch. Each has a generator of its own: a batch can be had again.
 
@@ -89,6 +86,7 @@ def batches(
       labels: of all images.
       seed: of the first batch's generator; the others have parts of it.
       batch: images at a time; another one gives other images.
+      first: batches that are there already.
     """
-    for number, y in enumerate(labels.split(batch)):
+    for number, y in list(enumerate(labels.split(batch)))[first:]:
         yield draw(y, torch.Generator().manual_seed(part(seed, number + 1))), y

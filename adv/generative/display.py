@@ -50,12 +50,14 @@ def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         yield tell
 
 
-def print_trace(trace: Trace) -> None:
-    """Print how the chains of DDLS went."""
+def print_trace(trace: Trace, before: int) -> None:
+    """Print how the chains of DDLS went; `before` images were drawn by an earlier run."""
     steps = len(trace.accepted)
     shown = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps})
     energies = ", ".join(f"{trace.energy[step]:.2f} ({step})" for step in shown)
-    click.echo(f"mean energy (after steps): {energies}; accepted {100 * trace.acceptance:.1f} %")
+    since = f", without the first {before} images" if before else ""
+    accepted = f"{100 * trace.acceptance:.1f} %"
+    click.echo(f"mean energy (after steps): {energies}; accepted {accepted}{since}")
 
 
 def print_scores(rows: list[Row], net: str, images: int) -> None:

@@ -22,13 +22,12 @@ def save_grid(path: Path, split: Split, classes: int, columns: int = 10) -> None
     The frame that all images leave black is cut off; pixels are copied, not smoothed.
 
     Raises:
-      ValueError: the file is not called NAME.png.
+      ValueError: the file is not called NAME.png, or is there.
       DataError: it cannot be written.
     """
     from PIL import Image
 
-    if path.suffix != ".png":
-        raise ValueError(f"{path}: a grid is called NAME.png")
+    check_grid(path)
     picture = grid(split, classes, columns)
     buffer = io.BytesIO()
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "PNG")
@@ -36,6 +35,14 @@ def save_grid(path: Path, split: Split, classes: int, columns: int = 10) -> None
         write_whole(path, buffer.getvalue())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_grid(path: Path) -> None:
+    """Raise before any work where `save_grid` would after it."""
+    if path.suffix != ".png":
+        raise ValueError(f"{path}: a grid is called NAME.png")
+    if path.exists():
+        raise ValueError(f"{path} exists: name another file")
 
 
 def grid(split: Split, classes: int, columns: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -102,17 +103,16 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
         odds = {name: Calibration(**one) for name, one in card["odds"].items()}
         shares = tuple(int(share) for share in card["shares"])
         generator, discriminator = gan.nets(canvas, len(shares), 0)
-        plain = generator, gan.nets(canvas, len(shares), 0)[0]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its card does not say how it was made") from error
-    nets = {"plain": plain[0], "ema": plain[1], "discriminator": discriminator}
+    made = {"plain": generator, "ema": copy.deepcopy(generator)}
+    nets = {**made, "discriminator": discriminator}
     for name, net in nets.items():
         try:
             load_weights(net, _under(name, weights))
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
         net.to(device).to(memory_format=torch.channels_last).eval()
-    made = {name: nets[name] for name in ("plain", "ema")}
     return Trained(gan, canvas, made, discriminator, odds, shares, card)
 
 

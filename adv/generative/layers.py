@@ -66,7 +66,7 @@ class Up(nn.Module):
 
 
 class Down(nn.Module):
-    """A residual block of the discriminator; With `half` it halves the side.
+    """A residual block of the discriminator; with `half` it halves the side.
 
     The `first` one takes pixels, which meet no ReLU before the convolution.
     """

@@ -145,13 +145,6 @@ def memory(train: Tensor, held: Tensor, made: Tensor) -> Memory:
     )
 
 
-def neighbours(train: Tensor, made: Tensor) -> Tensor:
-    """[m] which training image is nearest to each generated one, pixel by pixel."""
-    known = train.flatten(1).float()
-    rows = made.flatten(1).float().split(_ROWS)
-    return torch.cat([torch.cdist(part, known).argmin(1) for part in rows])
-
-
 def _nearest(images: Tensor, train: Tensor) -> Tensor:
     """[m] the distance of each image to the nearest training image, of pixels in [0, 1]."""
     known = train.flatten(1).float() / 255

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from adv.checkpoint import default_device, write_whole
 from adv.data import Split
@@ -118,63 +118,65 @@ class Synthetic:
         Raises:
           DataError: the cache cannot be written, or a file does not fit.
         """
-        real = real.to("cpu")
-        mark = fingerprint(real)
-        setting = Generated(self._file(real, classes, mark), self.fraction)
-        pool = opened(setting, real, classes)
-        if self.relabel is None:
-            return pool
-        labels = self._labels(pool, real, classes, mark)
+        asked = _Asked(real.to("cpu"), classes)
+        setting = Generated(self._file(asked), self.fraction)
+        pool = opened(setting, asked.real, classes)
+        return pool if self.relabel is None else self._relabelled(pool, self.relabel, asked)
+
+    def _file(self, asked: _Asked) -> Path:
+        source = self.source
+        if isinstance(source, Npz):
+            return generated_folder() / Path(source.name).expanduser()
+
+        def make(path: Path) -> None:
+            draws = torch.Generator().manual_seed(part(self.seed, 0))
+            labels = dealt(asked.shares, self.count, draws)
+            recipe = {"source": repr(source), "seed": self.seed, "real": asked.mark}
+            chunks = batches(_draw(source, self.seed, asked), labels, self.seed)
+            write_samples(path, chunks, self.count, recipe)
+
+        mine = key(source, self.count, self.seed, asked.mark, asked.classes)
+        return once(generated_folder() / f"{type(source).__name__.lower()}-{mine}.npz", make)
+
+    def _relabelled(self, pool: Pool, recipe: Recipe, asked: _Asked) -> Pool:
+        def make(path: Path) -> None:
+            net = classifier(recipe, asked.real, asked.classes, self.seed, default_device())
+            rows = torch.arange(len(pool.labels)).split(_BATCH)
+            shape = asked.real.images.shape[1:]
+            found = torch.cat([named(net, pool.at(few, shape)) for few in rows])
+            buffer = io.BytesIO()
+            np.save(buffer, found.numpy())
+            write_whole(path, buffer.getvalue())
+
+        mine = key(recipe, asked.mark, asked.classes, pool.fingerprint)
+        path = once(generated_folder() / f"labels-{mine}.npy", make)  # a million take a while
+        labels = torch.from_numpy(np.load(path, allow_pickle=False))
         crc = key(labels.numpy().tobytes())
         return replace(pool, labels=labels, fingerprint=f"{pool.fingerprint}-{crc}")
 
-    def _file(self, real: Split, classes: int, mark: str) -> Path:
-        if isinstance(self.source, Npz):
-            return generated_folder() / Path(self.source.name).expanduser()
-        name = type(self.source).__name__.lower()
-        mine = key(self.source, self.count, self.seed, mark, classes)
-        return once(
-            generated_folder() / f"{name}-{mine}.npz",
-            lambda path: self._make(path, real, classes, mark),
-        )
 
-    def _make(self, path: Path, real: Split, classes: int, mark: str) -> None:
-        shares = tuple(real.labels.bincount(minlength=classes).tolist())
-        labels = dealt(shares, self.count, torch.Generator().manual_seed(part(self.seed, 0)))
-        recipe = {"source": repr(self.source), "seed": self.seed, "real": mark}
-        chunks = batches(self._draw(real, classes, mark), labels, self.seed)
-        write_samples(path, chunks, self.count, recipe)
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The real images, on the CPU, that a set is made of, and how many classes there are."""
 
-    def _draw(self, real: Split, classes: int, mark: str) -> Draw:
-        source = self.source
-        if isinstance(source, Gaussian | Mixup):
-            return source.fitted(real)
-        if isinstance(source, Npz):
-            raise ValueError("an .npz is there already")
-        work = Work(real, [str(c) for c in range(classes)], mark, self.seed)
-        path = generated_folder() / f"gan-{key(source.gan, self.seed, mark, classes)}.safetensors"
-        once(path, lambda path: make_gan(source.gan, work, path, lambda _: None))
-        return Chains(restore_gan(path, default_device()), source.ema, source.ddls).draw
+    real: Split
+    classes: int
 
-    def _labels(self, pool: Pool, real: Split, classes: int, mark: str) -> Tensor:
-        """What a classifier calls them [n], kept as a file: a million images take a while."""
-        mine = key(self.relabel, mark, classes, pool.fingerprint)
-        path = once(
-            generated_folder() / f"labels-{mine}.npy",
-            lambda path: self._name(path, pool, real, classes),
-        )
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+    @cached_property
+    def mark(self) -> str:
+        return fingerprint(self.real)
 
-    def _name(self, path: Path, pool: Pool, real: Split, classes: int) -> None:
-        if self.relabel is None:
-            raise ValueError("nobody is there to name the images")
-        net = classifier(self.relabel, real, classes, self.seed, default_device())
-        buffer = io.BytesIO()
-        np.save(buffer, relabelled(net, pool, real).numpy())
-        write_whole(path, buffer.getvalue())
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Images of each class."""
+        return tuple(self.real.labels.bincount(minlength=self.classes).tolist())
 
 
-def relabelled(net: nn.Module, pool: Pool, real: Split) -> Tensor:
-    """What a classifier calls the images of a pool, [n]."""
-    rows = torch.arange(len(pool.labels)).split(_BATCH)
-    return torch.cat([named(net, pool.at(part_, real.images.shape[1:])) for part_ in rows])
+def _draw(source: Gaussian | Mixup | FromGAN, seed: int, asked: _Asked) -> Draw:
+    if not isinstance(source, FromGAN):
+        return source.fitted(asked.real)
+    gan, mark, classes = source.gan, asked.mark, asked.classes
+    work = Work(asked.real, [str(c) for c in range(classes)], mark, seed)
+    path = generated_folder() / f"gan-{key(gan, seed, mark, classes)}.safetensors"
+    once(path, lambda path: make_gan(gan, work, path, lambda _: None))
+    return Chains(restore_gan(path, default_device()), source.ema, source.ddls).draw

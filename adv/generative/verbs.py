@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,18 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.checkpoint import default_device
+from adv.checkpoint import default_device, load_weights, read_checkpoint, save_checkpoint
 from adv.data import Data, Split
-from adv.generative.baselines import Gaussian, Mixup
+from adv.datasets import DataError
+from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.chains import Chains, batches, dealt
-from adv.generative.classifier import classifier, features, named, natural, small
+from adv.generative.classifier import features, named, natural, small
 from adv.generative.ddls import DDLS
 from adv.generative.display import bar, print_scores, print_trace
+from adv.generative.drawn import add, begun, so_far
 from adv.generative.gan import GAN
-from adv.generative.grid import save_grid
+from adv.generative.grid import check_grid, save_grid
 from adv.generative.inception import standard_fid
 from adv.generative.kept import restore_gan
 from adv.generative.making import Work, make_gan, state_of
@@ -29,7 +31,9 @@ from adv.generative.samples import fresh, read_samples, write_samples
 from adv.generative.scores import Row, scored
 from adv.generative.training import Stretch
 from adv.places import generated_folder
+from adv.recipe import build
 from adv.subject import on_device
+from adv.training import train
 
 _BATCH = 100
 
@@ -57,6 +61,24 @@ def train_one(gan: GAN, data: Data, images: int | None, seed: int, out: Path, ev
     click.echo(f"{out}\nsample it: python -m adv synthesize sample {out} --count 5000 --out X.npz")
 
 
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A classifier that names or measures images: where it is from, its classes by label, a mark.
+
+    The mark is a hash of its file.
+    """
+
+    title: str
+    net: nn.Module
+    classes: tuple[str, ...]
+    mark: str
+
+    def check(self, classes: Sequence[str], whose: str) -> None:
+        """Raise ValueError unless its classes are these."""
+        if self.classes != tuple(classes):
+            raise ValueError(f"{self.title} knows {len(self.classes)} classes, {whose} has others")
+
+
 @dataclass(frozen=True)
 class Wish:
     """A set of images that is wanted: how many, of which seed, where, named by which net."""
@@ -64,13 +86,15 @@ class Wish:
     count: int
     seed: int
     out: Path
-    relabel: tuple[str, nn.Module] | None = None
+    relabel: Judge | None = None
 
 
 def sample_gan(path: Path, ema: bool, ddls: DDLS | None, wish: Wish) -> None:
     """Draw a set from a GAN."""
     fresh(wish.out, wish.count)
     trained = restore_gan(path, default_device())
+    if wish.relabel is not None:
+        wish.relabel.check(trained.card["classes"], str(path))
     chains = Chains(trained, ema, ddls)
     recipe = {
         "source": "gan",
@@ -81,68 +105,76 @@ def sample_gan(path: Path, ema: bool, ddls: DDLS | None, wish: Wish) -> None:
         "ema": ema,
         "ddls": None if ddls is None else repr(ddls),
     }
-    _write(chains.draw, trained.shares, recipe, wish)
+    before = _write(chains.draw, trained.shares, recipe, wish)
     if chains.trace is not None:
-        print_trace(chains.trace)
+        print_trace(chains.trace, before)
 
 
 def sample_baseline(source: Gaussian | Mixup, data: Data, images: int | None, wish: Wish) -> None:
     """Draw a set from what a generator has to beat."""
     fresh(wish.out, wish.count)
+    if wish.relabel is not None:
+        wish.relabel.check(data.classes, data.name)
     real = data.train.head(images or len(data.train))
     shares = tuple(real.labels.bincount(minlength=len(data.classes)).tolist())
     recipe = {"source": repr(source), "data": data.name, "real": fingerprint(real)}
     _write(source.fitted(real), shares, recipe, wish)
 
 
-def _write(
-    draw: Callable[..., torch.Tensor],
-    shares: tuple[int, ...],
-    recipe: Mapping[str, Any],
-    wish: Wish,
-) -> None:
+def _write(draw: Draw, shares: tuple[int, ...], recipe: Mapping[str, Any], wish: Wish) -> int:
+    """Draw what is not drawn yet, and write the set; says how many images were drawn before."""
     labels = dealt(shares, wish.count, torch.Generator().manual_seed(wish.seed))
     notes = {**recipe, "count": wish.count, "seed": wish.seed, "batch": _BATCH}
-    if wish.relabel is not None:
-        notes["relabel"] = wish.relabel[0]
-    agreed = done = 0
-    with bar("sampling", wish.count) as tell:
-
-        def chunks() -> Any:
-            nonlocal agreed, done
-            for images, y in batches(draw, labels, wish.seed, _BATCH):
-                given = y if wish.relabel is None else named(wish.relabel[1], images)
-                agreed += int((given == y).sum())
-                done += len(y)
+    judge, state = wish.relabel, state_of(wish.out)
+    if judge is not None:
+        notes |= {"relabel": judge.title, "relabel_weights": judge.mark}
+    first = begun(state, key(notes))
+    if before := min(first * _BATCH, wish.count):
+        click.echo(f"going on from {state}: {before} images")
+    try:
+        with bar("sampling", wish.count) as tell:
+            todo = batches(draw, labels, wish.seed, _BATCH, first)
+            for number, (images, y) in enumerate(todo, first):
+                given = y if judge is None else named(judge.net, images)
+                add(state, number, (images, given))
+                done = number * _BATCH + len(y)
                 tell(done, f"image {done}/{wish.count}")
-                yield images, given
-
-        digest = write_samples(wish.out, chunks(), wish.count, notes)
+        digest = write_samples(wish.out, so_far(state), wish.count, notes)
+        given = torch.cat([y for _, y in so_far(state)])
+    except DataError:  # a full disk gets back what was taken of it
+        state.unlink(missing_ok=True)
+        raise
+    state.unlink()
     click.echo(f"{wish.out}  {wish.count} images, hash {digest[:16]}")
-    if wish.relabel is not None:
-        click.echo(f"the net names {100 * agreed / wish.count:.1f} % as they were drawn for")
+    if judge is not None:
+        agreed = float((given == labels).double().mean())
+        click.echo(f"the net names {100 * agreed:.1f} % as they were drawn for")
+    return before
 
 
 def score_one(
-    path: Path, data: Data, net: tuple[str, nn.Module] | None, most: int, grid: Path | None
+    path: Path, data: Data, net: Judge | None, *, images: int, fid: bool, grid: Path | None
 ) -> None:
     """Print how good a set is, beside real images that no generator has seen."""
-    if grid is not None and grid.exists():
-        raise ValueError(f"{grid} exists: name another file")
+    if grid is not None:
+        check_grid(grid)
+    if net is not None:
+        net.check(data.classes, data.name)
     held = read_samples(path, data.train, len(data.classes))
     if held.recipe:
         click.echo(f"recipe   {json.dumps(dict(held.recipe))}")
     click.echo(f"hash     {held.digest or 'none: written elsewhere'}")
-    name, judge = net or ("our own BigNet", _own(data))
-    n = min(most, len(held.split), len(data.train), len(data.validation))
+    judge = net or _own(data)
+    n = min(images, len(held.split), len(data.train), len(data.validation))
     with bar("scoring", 2) as tell:
         rows = []
         pairs = [("real, held out", data.validation), (path.name, held.split)]
         for number, (title, split) in enumerate(pairs):
-            rows.append(_row(title, judge, data, split.head(n)))
+            rows.append(_row(title, judge.net, data, split.head(n)))
             tell(number + 1, f"{title}: {n} images")
-    print_scores(rows, name, n)
-    click.echo(standard_fid(data.train, held.split))
+    print_scores(rows, judge.title, n)
+    if fid:
+        click.echo(standard_fid(data.train, held.split))
     if grid is not None:
         save_grid(grid, held.split, len(data.classes))
         click.echo(f"grid     {grid}")
@@ -155,19 +187,20 @@ def _row(title: str, judge: nn.Module, data: Data, made: Split) -> Row:
     return scored(title, told, right, (data.train, data.validation, made))
 
 
-def _own(data: Data) -> nn.Module:
+def _own(data: Data) -> Judge:
     """A BigNet on the real images, trained once and kept in the cache."""
     recipe = small(natural())
-    from adv.checkpoint import load_weights, read_checkpoint, save_checkpoint
-    from adv.recipe import build
-
     mark = key(recipe, fingerprint(data.train), len(data.classes))
 
     def make(path: Path) -> None:
-        click.echo("training our own classifier, once", err=True)
-        net = classifier(recipe, data.train, len(data.classes), 0, default_device())
+        count, device = len(data.classes), default_device()
+        with bar("training our own classifier, once", recipe.epochs) as tell:
+            for epoch in train(recipe, data.train, classes=count, seed=0, device=device):
+                tell(epoch.number, f"our own classifier, once: epoch {epoch.number}/{epoch.total}")
+                net = epoch.net
         save_checkpoint(path, net, {"recipe": repr(recipe), "classes": list(data.classes)})
 
     path = once(generated_folder() / f"classifier-{mark}.safetensors", make)
     net = build(recipe, len(data.classes), 0)
-    return on_device(load_weights(net, read_checkpoint(path)[0]))
+    held = on_device(load_weights(net, read_checkpoint(path)[0]))
+    return Judge("our own BigNet", held, data.classes, mark)

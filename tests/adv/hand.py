@@ -1,10 +1,16 @@
-"""What the tests of training share: a net with every kind of layer, and how states are compared."""
+"""What tests share: a net with every kind of layer, how states are compared, a small disk, a
+command line in this process."""
 
 from __future__ import annotations
 
 import io
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pytest
 import torch
 from torch import nn
 
@@ -50,3 +56,27 @@ def same(a, b) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(same(*pair) for pair in zip(a, b, strict=True))
     return a == b
+
+
+@contextmanager
+def small_disk(size: int):
+    """No file of this process may grow beyond `size` bytes: the kernel breaks off the write."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def command_line(monkeypatch, capfd, *verbs: str) -> Callable[..., tuple[int, str, str]]:
+    """`python -m adv VERBS ...` in this process: arguments to (exit code, stdout, stderr)."""
+    from adv.__main__ import run
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["adv", *verbs, *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            run()
+        return (left.value.code or 0, *capfd.readouterr())
+
+    return called

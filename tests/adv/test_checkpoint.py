@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from hand import small_disk
 from safetensors.torch import save_file
 
 from adv import RSE, BaseNet, BigNet, Recipe, build, restore, save
@@ -125,17 +124,6 @@ def test_weights_of_another_net(net, other):
 
 
 # --- a disk that is full ---
-
-
-@contextmanager
-def small_disk(size: int):
-    """No file of this process may grow beyond `size` bytes: the kernel breaks off the write."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def full(*args):

@@ -1,21 +1,23 @@
 """`python -m adv` as a user meets it."""
 
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rich_click as click
 import torch
+from hand import command_line
 from safetensors.torch import save_file
 
 from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
-from adv.__main__ import run
 from adv.display import show
 from adv.subject import Subject
 
@@ -32,30 +34,19 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def adv(monkeypatch, capfd):
-    """The command line in this process: (exit code, stdout, stderr)."""
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["adv", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            run()
-        return (left.value.code or 0, *capfd.readouterr())
-
-    return called
+    return command_line(monkeypatch, capfd)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
-    done = subprocess.run(
-        [sys.executable, "-m", "adv", "train", *_SMOKE, "--epochs", "1", "--out", str(path)],
-        cwd=ROOT,
-        env=ENV,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "epoch 1/1" in done.stdout and str(path) in done.stdout
+    asked = ["adv", "train", *_SMOKE, "--epochs", "1", "--out", str(path)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setattr(sys, "argv", asked)
+        with pytest.raises(SystemExit) as left:
+            run()
+    assert not left.value.code
+    assert "epoch 1/1" in out.getvalue() and path.name in out.getvalue()
     return path
 
 

@@ -72,7 +72,7 @@ def test_images_and_labels_are_those_of_the_file(path, last, save, order):
     save(path, image=np.array(kept, order=order), label=label)
     data = real()
     pool = opened(Generated(path, 1.0), data, 10)
-    images, labels = pool.blended(data, torch.arange(64), seeded())
+    images, labels = pool.blended(data, torch.arange(64), seeded(0))
     number = (images[:, 0, 0, 0].long() - 1) // 2
     assert torch.equal(images, torch.from_numpy(image[number]).permute(0, 3, 1, 2))
     assert torch.equal(labels, number % 10) and labels.dtype == torch.int64
@@ -88,7 +88,7 @@ def test_labels_may_be_any_whole_numbers(path, kind):
 def test_they_stand_anywhere_and_come_from_everywhere(made):
     """1,000 batches of 8: chi-squared over the places, and over the 50 images."""
     data = real()
-    pool, generator = opened(Generated(made, 0.5), data, 10), seeded()
+    pool, generator = opened(Generated(made, 0.5), data, 10), seeded(0)
     places, numbers = torch.zeros(8), torch.zeros(50)
     for _ in range(1000):
         images, _ = pool.blended(data, torch.arange(8), generator)
@@ -112,7 +112,7 @@ def test_the_generator_alone_decides_and_the_real_images_stay(made):
 
 
 def test_a_fraction_of_nothing_draws_nothing(made):
-    generator = seeded()
+    generator = seeded(0)
     before = generator.get_state()
     opened(Generated(made, 0), real(), 10).blended(real(), torch.arange(9), generator)
     assert torch.equal(generator.get_state(), before)
@@ -144,18 +144,18 @@ def recipe(path: Path, **settings) -> Recipe:
     return Recipe(net=BaseNet(), curriculum=lesson, objective=Watched(), **settings)
 
 
-def trained(chosen: Recipe, state=None, seed=0):
-    """The last epoch, the states after each, and the batches."""
+def trained(chosen: Recipe, state=None, seed=0, n=48):
+    """The last epoch, the states after each, and the batches, on `n` real images."""
     SEEN.clear()
     states = []
-    for epoch in train(chosen, real(), classes=10, seed=seed, state=state):
+    for epoch in train(chosen, real(n), classes=10, seed=seed, state=state):
         states.append(epoch.state())
     return epoch, states, list(SEEN)
 
 
 def test_an_epoch_has_as_many_batches_of_the_same_sizes(made):
     """Of 100 images: four batches of 24 with 17 generated ones, and one of 4 with 3."""
-    epoch, _, batches = trained(recipe(made))
+    epoch, _, batches = trained(recipe(made), n=100)
     assert [len(x) for x, _ in batches] == 2 * [24, 24, 24, 24, 4]
     odd = [(255 * x[:, 0, 0, 0]).round() % 2 == 1 for x, _ in batches]
     assert [int(o.sum()) for o in odd] == 2 * [17, 17, 17, 17, 3]

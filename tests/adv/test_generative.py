@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hand import same, seeded, through_a_file
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import adv
@@ -16,7 +18,6 @@ from adv import GAN, train_gan
 from adv.checkpoint import CheckpointError
 from adv.data import Split
 from adv.generative.canvas import Canvas, canvas_of
-from adv.generative.classifier import classifier, named, natural, small
 from adv.generative.kept import finished, restore_gan, save_gan
 from adv.generative.layers import ConditionalNorm, Down, Up, normed, original
 from adv.generative.loss import d_loss, g_loss
@@ -24,7 +25,7 @@ from adv.generative.making import Work, make_gan, state_of
 from adv.generative.mean import follow, settled
 from adv.generative.nets import Discriminator, Generator
 
-TINY = replace(GAN().small(), width=2, latent=6, steps=6, batch=10, ema=0.5, ema_start=2)
+TINY = replace(GAN().small(), width=2, latent=6, steps=6, batch=10, d_steps=1, ema=0.5, ema_start=2)
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +182,8 @@ def trained(gan: GAN, data: Split, state=None, seed: int = 0, every: int = 2):
     return stretch, states
 
 
-VARIED = replace(TINY, flip=0.5, translate=1, cutout=2)
-
-
-@pytest.mark.parametrize("gan", [TINY, VARIED], ids=["plain", "varied"])
-def test_going_on_is_never_having_stopped(digits, gan):
+def test_going_on_is_never_having_stopped(digits):
+    gan = replace(TINY, flip=0.5, translate=1, cutout=2)
     before = torch.get_rng_state()
     stretch, states = trained(gan, digits.train)
     assert [state["step"] for state in states] == [2, 4, 6] and stretch.number == stretch.total == 6
@@ -220,9 +218,9 @@ def test_the_average_follows_from_its_start(digits):
     """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
     gan = replace(TINY, ema_start=2, steps=4)
     expected = None
+    names = [name for name, _ in gan.nets(Canvas(8, 1), 10, 0)[0].named_parameters()]
     for stretch in train_gan(gan, digits.train, classes=10, seed=0, every=1):
         state = stretch.state()
-        names = [name for name, _ in stretch.generator(ema=True).named_parameters()]
         if stretch.number <= gan.ema_start:
             expected = {name: state["net"][name] for name in names}
         else:
@@ -276,17 +274,22 @@ def test_labels_are_drawn_as_the_real_images_have_them(digits):
     assert set(y.tolist()) == {0, 1, 2} and z.shape == (200, 6)
 
 
+def pixels(images: torch.Tensor) -> np.ndarray:
+    return images[:, 0, 12:20, 12:20].flatten(1).numpy() / 255
+
+
 @pytest.mark.slow
 def test_a_tiny_gan_learns_the_classes(digits):
     """A classifier of real digits recognises far more of its images than the tenth of chance."""
-    gan = replace(GAN().small(), steps=400, d_steps=1, ema=0.95)
+    gan = replace(GAN().small(), width=4, latent=8, steps=150, batch=100, d_steps=1)
+    gan = replace(gan, lr=4e-3, d_lr=4e-3, ema=0.9, ema_start=20, init="orthogonal")
     *_, stretch = train_gan(gan, digits.train, classes=10, seed=0, every=gan.steps)
     generator, y = stretch.generator(ema=True), torch.arange(10).repeat(20)
     with torch.no_grad():
         images = stretch.canvas.printed(generator(noise(200, gan.latent), y))
-    judge = classifier(replace(small(natural()), epochs=4), digits.train, 10)
-    real = float((named(judge, digits.test.images) == digits.test.labels).double().mean())
-    made = float((named(judge, images) == y).double().mean())
+    judge = LogisticRegression(max_iter=300).fit(pixels(digits.train.images), digits.train.labels)
+    real = judge.score(pixels(digits.test.images), digits.test.labels)
+    made = judge.score(pixels(images), y)
     assert real > 0.8 and made > 0.7
     assert images.double().std(0).mean() > 1  # not one image for each class
 

@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hand import command_line, small_disk
 
 from adv import GAN, BaseNet, Recipe, build, load, save
-from adv.__main__ import run
+from adv.generative.drawn import add
 
-TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--images", 60)
+TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
 
 
 @pytest.fixture
 def adv(monkeypatch, capfd, tmp_path):
-    """The command line in this process: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path / "cache"))
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["adv", "synthesize", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            run()
-        return (left.value.code or 0, *capfd.readouterr())
-
-    return called
+    return command_line(monkeypatch, capfd, "synthesize")
 
 
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory):
-    """Trained by the command itself."""
+    """What the command gives with the flags of TRAIN, made without it."""
     from adv.generative.making import Work, make_gan
 
     path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
     digits = load("digits")
-    tiny = replace(GAN().small(), steps=4, width=2, batch=10)
+    tiny = replace(GAN().small(), steps=4, width=2, batch=10, d_steps=1)
     make_gan(tiny, Work(digits.train.head(60), digits.classes, "digits"), path, lambda _: None)
     return path
+
+
+@pytest.fixture(scope="module")
+def files(gan, tmp_path_factory):
+    """What is named in capitals below: a GAN, nets of ten and of three classes, a set of floats."""
+    folder = tmp_path_factory.mktemp("files")
+    recipe = Recipe(net=BaseNet())
+    held = {"GAN": gan, "BAD": folder / "bad.npz"}
+    for name, classes in (("NET", "0123456789"), ("OTHER", "abc")):
+        held[name] = folder / f"{name.lower()}.safetensors"
+        net = build(recipe, len(classes), 0)
+        save(held[name], net, recipe, classes=tuple(classes), data="digits")
+    np.savez(held["BAD"], image=np.full((2, 32, 32, 3), np.nan), label=np.arange(2))
+    return held
 
 
 @pytest.mark.parametrize("verb", ["train", "sample", "score"])
@@ -61,24 +66,22 @@ def test_training_says_where_it_is_and_gives_the_gan(adv, gan):
     assert mine.odds == theirs.odds
 
 
-def test_a_set_is_drawn_labelled_and_scored(adv, gan, tmp_path):
-    recipe = Recipe(net=BaseNet())
-    classes = tuple("0123456789")
-    save("net.safetensors", build(recipe, 10, 0), recipe, classes=classes, data="digits")
+def test_a_set_is_drawn_labelled_and_scored(adv, files, tmp_path):
+    gan, net = files["GAN"], files["NET"]
     code, out, err = adv(
         *("sample", gan, "--count", 150, "--ddls", "--ddls-steps", 2, "--out", "a.npz"),
-        *("--relabel", "net.safetensors"),
+        *("--relabel", net),
     )
     assert code == 0, err
     for text in ("150 images, hash ", "mean energy (after steps): ", "accepted ", "the net names "):
         assert text in out
     code, out, err = adv(
-        *("score", "a.npz", "--data", "digits", "--net", "net.safetensors", "--images", 80),
+        *("score", "a.npz", "--data", "digits", "--net", net, "--images", 80),
         *("--grid", "grid.png"),
     )
     assert code == 0, err
     for text in (
-        '"relabel": "net.safetensors"',
+        f'"relabel": "{net}"',
         "own-Frechet",
         "real, held out",
         "a.npz: 0 copies",
@@ -97,6 +100,39 @@ def test_equal_flags_give_equal_images(adv):
     a, b, c = (np.load(f"{name}.npz") for name in "abc")
     assert str(a["hash"]) == str(b["hash"]) != str(c["hash"])
     assert np.bincount(a["label"]).tolist() == [3] * 10
+
+
+def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
+    """Killed in the middle of a batch and before the end is written, it gives the same set."""
+    from adv.generative import verbs
+
+    flags = ("sample", gan, "--count", 250, "--ddls", "--ddls-steps", 1)
+    assert adv(*flags, "--out", "whole.npz")[0] == 0
+    state = tmp_path / "a.npz.state"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def killed(path, number, chunk):
+        return interrupted() if number == 2 else add(path, number, chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(verbs, "add", killed)
+        assert adv(*flags, "--out", "a.npz")[0] == 130
+    with state.open("ab") as file:
+        file.write(bytes(1000))
+    assert not (tmp_path / "a.npz").exists()
+    code, _, err = adv(*flags, "--seed", 1, "--out", "a.npz")
+    assert code == 2
+    assert err == "adv: a.npz.state was begun with other flags: delete it to begin anew\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(verbs, "write_samples", interrupted)
+        assert adv(*flags, "--out", "a.npz")[0] == 130
+    code, out, err = adv(*flags, "--out", "a.npz")
+    assert code == 0, err
+    assert "going on from a.npz.state: 250 images" in out
+    assert Path("a.npz").read_bytes() == Path("whole.npz").read_bytes()
+    assert not state.exists()
 
 
 @pytest.mark.parametrize(
@@ -121,29 +157,26 @@ def test_equal_flags_give_equal_images(adv):
             "--recipe is a GAN(...), not",
         ),
         (["train", "--data", "digit", "--out", "a.safetensors"], "did you mean 'digits'?"),
+        (
+            ["sample", "GAN", "--relabel", "OTHER", "--count", 5, "--out", "a.npz"],
+            "other.safetensors knows 3 classes, ",
+        ),
+        (["score", "BAD", "--data", "digits", "--net", "OTHER"], "knows 3 classes, digits has"),
+        (["score", "BAD", "--data", "digits", "--grid", "a.jpg"], "a grid is called NAME.png"),
         (["score", "no.npz", "--data", "digits"], "there is no such file of generated images"),
         (["score", "BAD", "--data", "digits"], "image is float64, wanted are bytes"),
     ],
     ids=str,
 )
-def test_mistakes_are_one_line_and_leave_nothing(adv, gan, tmp_path, arguments, said):
-    recipe = Recipe(net=BaseNet())
-    net, bad = gan.with_name("net.safetensors"), gan.with_name("bad.npz")
-    save(net, build(recipe, 10, 0), recipe, classes=tuple("0123456789"))
-    np.savez(bad, image=np.full((2, 32, 32, 3), np.nan), label=np.arange(2))
-    names = {"GAN": gan, "NET": net, "BAD": bad}
-    code, _, err = adv(*(names.get(one, one) for one in arguments))
+def test_mistakes_are_one_line_and_leave_nothing(adv, files, tmp_path, arguments, said):
+    code, _, err = adv(*(files.get(one, one) for one in arguments))
     assert code == 2 and err.startswith("adv: ") and err.count("\n") == 1
     assert said in err
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
 
 
 def test_a_disk_that_fills_is_one_line(adv, gan, tmp_path):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
+    with small_disk(100_000):
         code, _, err = adv("sample", gan, "--count", 200, "--out", tmp_path / "a.npz")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    line = f"adv: {tmp_path / 'a.npz'}: cannot be written: File too large\n"
+    line = f"adv: {tmp_path / 'a.npz.state'}: cannot be written: File too large\n"
     assert (code, err) == (2, line) and list(tmp_path.iterdir()) == []
