@@ -13,9 +13,9 @@ from search.constraint import excesses
 from search.finals.show import finals_table
 from search.finals.standing import Finalist, standing
 from search.finals.words import remarks
+from search.job import Job
 from search.ledger import Event, View
 from search.live import clock, front_table
-from search.prepare import Job
 from search.report import write_report
 from search.stopping import audit_lines, audit_of
 from search.tables import write_tables

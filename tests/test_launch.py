@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search import prepare
+from search import job
 from search import session as session_module
 from search.ledger import read
 from search.options import Options
@@ -216,7 +216,7 @@ def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
     def run(self, params, seed, folder):
         yield Values(1, 1, 0.1, {}, Result({"natural_accuracy": 0.5, "attacked_score": 100.0}))
 
-    monkeypatch.setattr(prepare.Training, "__call__", run)
+    monkeypatch.setattr(job.Training, "__call__", run)
     options = Options(
         space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off", finalists="off"
     )
@@ -237,7 +237,7 @@ def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):
         raise RuntimeError("no luck")
         yield
 
-    monkeypatch.setattr(prepare.Training, "__call__", broken)
+    monkeypatch.setattr(job.Training, "__call__", broken)
     options = Options(space="smoke", serial=True, out=tmp_path, name="x", wandb="off", trials=2)
     assert session_module.session(options) == 3
     assert [r["state"] for r in rows(tmp_path / "x" / "trials.csv")] == ["failed", "failed"]

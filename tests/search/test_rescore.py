@@ -10,8 +10,8 @@ from adv import load
 from search.finals.standing import standing
 from search.ledger import Ledger, read
 from search.plan import described
-from search.prepare import changed
 from search.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
+from search.resume import changed
 from search.stop import Interrupted
 from search.training import BEST, Training
 from search.trial import Result
