@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from rich.text import Text
 
 import spaces
 from adv.datasets import check as check_data
+from search.command import Command, answer
 from search.constraint import parse as check_bound
 from search.options import Options, run_folder, settled
 
@@ -41,8 +40,6 @@ EXAMPLES = """
   130 interrupted, 143 terminated
 """
 
-click.rich_click.TEXT_MARKUP = "rich"
-
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """Seconds, written as 90s, 45m, 2h or 1h30m."""
@@ -61,21 +58,16 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
         return float(seconds)
 
 
-class Command(click.RichCommand):
-    """A command whose epilog keeps its lines."""
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples as they stand."""
-        formatter.write(Text.from_markup(EXAMPLES))
-
-
 COUNT = click.IntRange(min=1)
 PLAN, SIZE, WHERE, RECORD = "What to search", "How much", "Where it runs", "What is kept"
 PROPOSE = "How it searches"
 
 
 @click.command(
-    cls=Command, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Command,
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--space", metavar="NAME", panel=PLAN, help="The search space; see --list.")
 @click.option("--list", "list_", is_flag=True, panel=PLAN, help="Each space: question, knobs.")
@@ -275,15 +267,7 @@ def _check(options: Options) -> None:
 
 def run() -> None:
     """The command line; what the user got wrong is said in one line, with status 2."""
-    try:
-        code = main.main(standalone_mode=False)
-    except click.ClickException as error:
-        message = " ".join(error.format_message().split())
-        print(f"launch.py: {message}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except click.Abort:
-        sys.exit(130)
-    sys.exit(code)
+    answer(main, "launch.py")
 
 
 if __name__ == "__main__":

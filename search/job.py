@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv import load
+from search.finals.contest import default_trainings
 from search.ledger import Ledger
 from search.options import Options
 from search.plan import Machine, Plan, proposing
@@ -36,6 +37,13 @@ class Job:
     def trainings(self) -> int | None:
         """How many its finals take, None where the user left it open."""
         return self.options.final_trainings
+
+    @property
+    def expected(self) -> int:
+        """How many trainings its finals will take at most, as far as one knows before them."""
+        if not self.finals or self.options.rescore:
+            return 0
+        return self.trainings or default_trainings(self.study.trials)
 
     @property
     def scale(self) -> Scale:

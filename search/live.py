@@ -18,6 +18,7 @@ from spaces import OBJECTIVES, Value
 
 EVERY = 60.0  # seconds between two epoch lines in a plain log
 MOST = 8  # rows of the front on the screen
+FINAL = 2.0  # trials' worth of work in a training of the finals, with its strong attacks
 
 
 class Live:
@@ -27,10 +28,11 @@ class Live:
       console: where to print; its kind decides between the live table and plain lines.
       trials: how many are planned in all.
       view: what was there before this session.
+      finals: how many trainings with fresh seeds come after it, as far as one knows.
     """
 
-    def __init__(self, console: Console, trials: int, view: View) -> None:
-        self.console, self.trials = console, trials
+    def __init__(self, console: Console, trials: int, view: View, finals: int = 0) -> None:
+        self.console, self.trials, self.finals = console, trials, finals
         self._began = time.monotonic()
         self._before = _work(view)
         self._told = -EVERY
@@ -104,17 +106,27 @@ class Live:
     def _left(self, view: View) -> str:
         """How long it will still take, from what this session has done so far."""
         done = _work(view) - self._before
-        rest = self.trials - _work(view)
+        rest = self._all(view) - _work(view)
         if done < 0.2:
             return "time left unknown yet"
         return f"about {clock((time.monotonic() - self._began) / done * max(0.0, rest))} left"
 
+    def _all(self, view: View) -> float:
+        """The whole work in trials' worth, finals included."""
+        return self.trials + FINAL * self._trainings(view)
+
+    def _trainings(self, view: View) -> int:
+        """Of the finals: as many as they have said, once they have begun."""
+        return int(view.finals.header["trainings"]) if view.finals else self.finals
+
     def _screen(self) -> RenderableType:
         view = self._view
         counts = Table.grid(padding=(0, 1))
+        again = len(view.finals.having("finished")) if view.finals else 0
+        finals = f", {again}/{self._trainings(view)} again" if self._trainings(view) else ""
         counts.add_row(
-            ProgressBar(total=self.trials, completed=_work(view), width=30),
-            f"{len(view.having('finished'))}/{self.trials} done",
+            ProgressBar(total=self._all(view), completed=_work(view), width=30),
+            f"{len(view.having('finished'))}/{self.trials} done{finals}",
             f"· {len(view.having('running'))} running",
             f"· {len(view.having('stopped'))} stopped",
             f"· {len(view.having('failed'))} failed",
@@ -130,7 +142,7 @@ class Live:
 
 def _work(view: View) -> float:
     """Trials' worth of work done; the attack at the end counts as much as half of the epochs."""
-    total = 0.0
+    total = FINAL * _work(view.finals) if view.finals else 0.0
     for trial in list(view.trials.values()):
         if trial.state != "running":
             total += 1

@@ -8,7 +8,6 @@ trained: a point is answered by the nearest recorded trial or by trees that inte
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Sequence
@@ -20,8 +19,8 @@ from typing import Any
 import rich_click as click
 from rich.console import Console
 from rich.table import Table as Grid
-from rich.text import Text
 
+from search.command import Command, answer, chosen
 from search.judge import MARK, Verdict, judge, mean_and_error
 from search.ledger import LedgerError, read
 from search.options import LEDGER
@@ -46,8 +45,6 @@ EXAMPLES = """
   0 done, 2 wrong usage or too few recorded trials
 """
 
-click.rich_click.TEXT_MARKUP = "rich"
-
 
 @dataclass(frozen=True)
 class Played:
@@ -57,16 +54,11 @@ class Played:
     found: frozenset[int]
 
 
-class Command(click.RichCommand):
-    """A command whose epilog keeps its lines."""
-
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the examples as they stand."""
-        formatter.write(Text.from_markup(EXAMPLES))
-
-
 @click.command(
-    cls=Command, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Command,
+    epilog=EXAMPLES,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("run", type=click.Path(path_type=Path), metavar="runs/NAME|FILE.csv")
 @click.option("--sampler", "samplers", default="kriging,tpe", show_default=True,
@@ -92,8 +84,8 @@ def main(run: Path, samplers: str, stoppers: str, surrogate: Any, **given: Any) 
     """
     try:
         table = load(run, surrogate)
-        pairs = [(a, b) for a in _chosen("--sampler", samplers, SAMPLERS)
-                 for b in _chosen("--stopper", stoppers, STOPPERS)]  # fmt: skip
+        pairs = [(a, b) for a in chosen(samplers, SAMPLERS, "--sampler")
+                 for b in chosen(stoppers, STOPPERS, "--stopper")]  # fmt: skip
         for name, _ in pairs:
             sampler(name, table.space, seed=0, start=1)  # or it says why it cannot
     except (TableError, LedgerError, ValueError) as error:
@@ -213,29 +205,5 @@ def _told(pair: tuple[float, float], digits: int) -> str:
     return f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
 
 
-def _chosen(flag: str, text: str, known: Sequence[str]) -> list[str]:
-    """The names in a text; ValueError says what there is, and which name is the nearest."""
-    asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in asked or [text]:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{flag} {name!r}: {hint}There are: {', '.join(known)}")
-    return asked
-
-
-def cli() -> None:
-    """The command line; what the user got wrong is said in one line, with status 2."""
-    try:
-        code = main.main(standalone_mode=False)
-    except click.ClickException as error:
-        message = " ".join(error.format_message().split())
-        print(f"search.replay: {message}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    cli()
+    answer(main, "search.replay")

@@ -22,10 +22,11 @@ from spaces import Params, Space
 
 SAMPLERS = ("kriging", "tpe", "nsga2", "gp", "random", "qmc")
 WILD = 0.1  # share of random points among those of a sampler that learns
+RARE = 0.05  # the same of one that says by itself when it cannot tell
 ATTEMPTS = 200  # draws of a point that keeps the constraints known beforehand
 INSISTS = 8  # of these the sampler's own; the others are drawn at random
 GP_MOST = 500  # trials; beyond them a proposal takes several seconds
-Draw = Callable[[View, random.Random], Params]
+Draw = Callable[[View, random.Random], Params | None]
 
 
 def anything(params: Params) -> bool:  # noqa: ARG001
@@ -53,7 +54,7 @@ class Proposals:
       first: points to try first.
       start: how many trials come before `draw` takes over, the first points included; None: all.
       name: of `draw`.
-      draw: given the view and the proposal's own chance, a point.
+      draw: given the view and the proposal's own chance, a point; None for one of the sequence.
       wild: share of the points after `start` that are drawn at random, in [0, 1].
       allowed: whether a point may be tried at all.
     """
@@ -84,13 +85,15 @@ class Proposals:
     ) -> tuple[Params, str]:
         if attempt >= INSISTS:  # a sampler may insist on what is not allowed
             return random_point(self.space, chance), "random"
-        if self.start is None or number < self.start:
-            if attempt:
+        if self.start is not None and number >= self.start:
+            if chance.random() < self.wild:
                 return random_point(self.space, chance), "random"
-            return sobol_point(self.space, number - len(self.first), self.seed), "sobol"
-        if chance.random() < self.wild:
+            point = self.draw(view, chance)
+            if point is not None:
+                return point, self.name
+        if attempt:
             return random_point(self.space, chance), "random"
-        return self.draw(view, chance), self.name
+        return sobol_point(self.space, number - len(self.first), self.seed), "sobol"
 
 
 def sampler(
@@ -108,7 +111,8 @@ def sampler(
       name: of the sampler.
       space: what may be varied.
       seed: of the search.
-      start: how many points are spread out before it learns from results, see `start_points`.
+      start: how many points are spread out before it learns from results, see `start_points`;
+        "kriging" begins when it has proved that it can tell.
       header: of the study, which may hold points and values of earlier ones (`search.warm`).
       allowed: whether a point may be tried at all; known ones that may not are left out.
 
@@ -122,7 +126,7 @@ def sampler(
     draws: dict[str, tuple[int | None, float, Draw]] = {
         "random": (0, 0.0, lambda _, chance: random_point(space, chance)),
         "qmc": (None, 0.0, lambda _, chance: random_point(space, chance)),
-        "kriging": (begin, WILD, Kriging(space, before).draw),
+        "kriging": (len(first), RARE, Kriging(space, before).draw),
         "nsga2": (begin, WILD, lambda view, chance: child(space, view, chance)),
     }
     if name not in draws:

@@ -84,7 +84,7 @@ def _cpus() -> int:
 def _search(console: Console, job: Job) -> int:
     study, options = job.study, job.options
     stop = Stop(None if options.budget is None else options.budget - study.view.elapsed)
-    live = Live(console, study.trials, study.view)
+    live = Live(console, study.trials, study.view, job.expected)
     tracker = Tracker(
         job.folder,
         job.header,

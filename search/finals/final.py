@@ -31,9 +31,15 @@ class Final:
         """How it is judged."""
         return Strong(self.training.scale, len(self.training.data.classes))
 
+    @property
+    def plain(self) -> Training:
+        """The training without what only a search needs: rungs, and its own masking gap."""
+        scale = replace(self.training.scale, gap_images=0)
+        return replace(self.training, scale=scale, rungs=False)
+
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
         """Train as the search does, then attack the epoch that was kept."""
-        for values in self.training(params, seed, folder):
+        for values in self.plain(params, seed, folder):
             if values.result is None:
                 yield values
                 continue

@@ -16,9 +16,11 @@ from search.trial import Key, Result, Trial
 from spaces import Params, Space
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+UNCHOSEN = ("known", "sobol", "random", "warm")  # origins of points that no model chose
 FEWEST = 4  # results from which anything is learned
 GROWTH = 1.4  # the hyperparameters are learned anew when there are so many times more results
-MARGIN = 0.25  # of the front's range, by which the reference point lies below it
+MARGIN = 1.0  # of the front's range, by which the reference point lies below it: its ends count
 MOST = 400  # finished trials, and values at rungs; beyond that the oldest are left out
 
 
@@ -65,6 +67,8 @@ class Belief:
                 tuple(self.columns), 1 + len(keys),
             )  # fmt: skip
             self.processes.append(Process(Data(x, fidelity, y), hyper, self.columns))
+        numbers = [*(t.number for t in self.done), *(t.number for t, *_ in shown)]
+        self.skill = self._skill(np.array(numbers, dtype=np.intp))
         self.feasible = np.array([view.feasible(t) for t in self.done])
         self.ends = x[: len(self.done)]
         self.mean = self._predict(self.ends)[0]
@@ -80,6 +84,24 @@ class Belief:
     def _predict(self, x: Array) -> tuple[Array, Array]:
         both = [process.predict(x) for process in self.processes]
         return np.stack([b[0] for b in both], 1), np.stack([b[1] for b in both], 1)
+
+    def _skill(self, numbers: Index) -> float:
+        """How well the processes tell the end of trials that they have not seen, at most 1.
+
+        The share of the variance of the final values that they explain where one trial is left out
+        with all its rungs, mean of both objectives; 0 is no better than the mean. Only trials that
+        no model chose count: those that it chose lie where it knows most.
+        """
+        free = np.flatnonzero([t.origin in UNCHOSEN for t in self.done])
+        if len(free) < FEWEST:
+            return 0.0
+        told = []
+        for process in self.processes:
+            missed = process.left_out(numbers)[free]
+            values = process.data.y[free]
+            around = len(free) / (len(free) - 1) * (values - values.mean())
+            told.append(1 - float((missed**2).sum() / ((around**2).sum() + 1e-9)))
+        return sum(told) / len(told)
 
     def _believe(self, x: Array) -> None:
         mean = self._predict(x)[0]

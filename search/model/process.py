@@ -90,6 +90,20 @@ class Process:
         prior = float(np.exp(self.hyper.scale)) + OFFSET
         return cross @ self.weights, np.sqrt(np.maximum(prior - (half**2).sum(0), 1e-10))
 
+    def left_out(self, groups: Index) -> Array:
+        """What each value is above what all others say of it, [n] (Dubrule 1983).
+
+        Args:
+          groups: [n]; values of one group are left out together.
+        """
+        inverse = np.tril(dpotri(self.factor, lower=1)[0])
+        inverse = inverse + np.tril(inverse, -1).T
+        errors = np.empty(len(groups))
+        for group in np.unique(groups):
+            own = np.flatnonzero(groups == group)
+            errors[own] = np.linalg.solve(inverse[np.ix_(own, own)], self.weights[own])
+        return errors
+
 
 def fit(data: Data, columns: Sequence[int], fidelities: int, steps: int = 30) -> Hyper:
     """The hyperparameters of the largest posterior, from one fixed start."""

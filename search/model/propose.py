@@ -15,11 +15,12 @@ from search.ledger import View
 from search.model.belief import FEWEST, Belief
 from search.model.encode import place
 from search.model.gain import expected_gain
-from search.points import point_at, random_point
+from search.points import point_at
 from search.trial import Result
 from spaces import Choice, Params, Space
 
 DRAWN, NEAR, ROUNDS, STEP = 512, 256, 3, 0.1
+LEAST, ENOUGH = 0.2, 0.6  # skill below which a model chooses nothing, above which it may all
 KEPT = 32  # of the candidates, weighed by their cost
 Array = NDArray[np.float64]
 
@@ -35,17 +36,27 @@ class Kriging:
     space: Space
     before: Sequence[tuple[Params, Result]] = ()
 
-    def draw(self, view: View, chance: random.Random) -> Params:
-        """The best of many random places and of neighbours of the front, refined in rounds."""
+    def draw(self, view: View, chance: random.Random) -> Params | None:
+        """The best of many random places and of neighbours of the front, refined in rounds.
+
+        None, the more often the less the processes have proved that they can tell.
+        """
         if len(view.having("finished")) + len(self.before) < FEWEST:
-            return random_point(self.space, chance)
+            return None
         belief = Belief(self.space, view, self.before)
+        if chance.random() >= trust(belief.skill):
+            return None
         places, gains = promising(belief, chance.getrandbits(63))
         points = [point_at(self.space, row.tolist()) for row in places]
         cost = fitted(self.space, list(view.trials.values()))
         if cost:
             gains = gains / np.array([cost.seconds(p) for p in points]) ** THRIFT
         return points[int(np.argmax(gains))]
+
+
+def trust(skill: float) -> float:
+    """The share of points that a model of that skill may choose, in [0, 1]."""
+    return min(1.0, max(0.0, (skill - LEAST) / (ENOUGH - LEAST)))
 
 
 def promising(belief: Belief, seed: int) -> tuple[Array, Array]:

@@ -5,12 +5,13 @@ import pytest
 from test_table import CSV
 
 from search import replay
+from search.command import answer
 
 
 def play(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["search.replay", *map(str, words)])
     with pytest.raises(SystemExit) as end:
-        replay.cli()
+        answer(replay.main, "search.replay")
     return end.value.code or 0
 
 

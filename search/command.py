@@ -1,0 +1,49 @@
+"""What our command lines have in common: examples as they stand, mistakes in one line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rich_click as click
+from rich.text import Text
+
+click.rich_click.TEXT_MARKUP = "rich"
+
+
+class Command(click.RichCommand):
+    """A command whose epilog keeps its lines."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write it as it stands."""
+        formatter.write(Text.from_markup(self.epilog or ""))
+
+
+def chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
+    """The names in a text, separated by commas, each once.
+
+    Raises:
+      ValueError: one is not known, or there is none; it says what there is and which is nearest.
+    """
+    asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in asked or [text]:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"{kind} {name!r}: {hint}There are: {', '.join(known)}")
+    return asked
+
+
+def answer(command: click.Command, name: str) -> None:
+    """Run the command line; what the user got wrong is said in one line, with status 2."""
+    try:
+        code = command.main(standalone_mode=False)
+    except click.ClickException as error:
+        message = " ".join(error.format_message().split())
+        print(f"{name}: {message}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    sys.exit(code)
