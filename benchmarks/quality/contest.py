@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from quality.peers import PEERS, peer
-from search.finals.race import candidates, membership, next_training, posterior
+from search.finals.race import candidates, membership, next_training, plausible
 from search.finals.race import reported as believed
 from search.judge import Verdict, Yardstick, judge, precision
 from search.sampler import SAMPLERS, sampler, start_points
@@ -109,23 +109,25 @@ def finals(history: History, problem: Problem, yardstick: Yardstick, trainings: 
     seen = np.array([finish.result.point for finish in history.finished])
     if len(seen) < 2:
         return 0.0
-    true = [yardstick.truth(finish.params) for finish in history.finished]
-    sd = np.maximum(np.abs(seen - np.array(true)).std(axis=0), 1e-9)  # as repeats would show
+    true = np.array([yardstick.truth(finish.params) for finish in history.finished])
+    sd = np.maximum((seen - true).std(axis=0), 1e-9)  # as repeats would show
     chosen = candidates(seen, sd, max(1, trainings // 2), seed=seed)
-    values: list[list[tuple[float, float]]] = [[] for _ in chosen]
-    chances = np.full(len(chosen), 0.5)
+    values: dict[int, list[tuple[float, float]]] = {i: [] for i in chosen}
+
+    def chances() -> Any:
+        fresh = {i: v for i, v in values.items() if v}
+        return membership(plausible(seen, fresh, sd, draws=1000, seed=seed))[chosen]
+
     for number in range(trainings):
-        if all(values):
-            chances = membership(posterior([np.array(v) for v in values], sd, seed=seed))
-        which = next_training(chances, [len(v) for v in values])
+        which = next_training(chances(), [len(v) for v in values.values()])
         if which is None:
             break
-        values[which].append(_again(problem, history.finished[chosen[which]].params, 10**6
-                                    + 1000 * seed + number))  # fmt: skip
-    chances = membership(posterior([np.array(v) for v in values], sd, seed=seed))
+        again = 10**6 + 1000 * seed + number
+        params = history.finished[chosen[which]].params
+        values[chosen[which]].append(_again(problem, params, again))
     on = np.zeros(len(seen), dtype=bool)
-    on[np.array(chosen)[believed(chances)]] = True
-    return precision(on, true)
+    on[np.array(chosen)[believed(chances())]] = True
+    return precision(on, [(float(a), float(b)) for a, b in true])
 
 
 def _again(problem: Problem, params: Any, seed: int) -> tuple[float, float]:

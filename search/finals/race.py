@@ -8,7 +8,7 @@ everywhere; nothing here knows Ray, Optuna or torch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ CLEAR = 1.0  # standard deviations of a difference beyond which a trial is clear
 SHARE = 0.8  # of the reported members that should really be on the front
 SURE = 0.05  # a membership this near to 0 or 1 needs no further seed
 BELIEF = 4.0  # degrees of freedom that a guess about the noise is worth
+ALIKE = 0.7  # how far from a value that a search has seen others may lie, in sds of a value
 
 
 def clearly_dominated(points: ArrayLike, sd: ArrayLike, clear: float = CLEAR) -> NDArray[np.bool_]:
@@ -119,6 +120,60 @@ def posterior(
         t /= np.sqrt(rng.chisquare(degrees, (draws, 1)) / degrees)
         out[:, i] = r.mean(axis=0) + t
     return out if moved is None else out + moved
+
+
+def plausible(
+    seen: ArrayLike,
+    fresh: Mapping[int, ArrayLike],
+    sd: ArrayLike,
+    *,
+    images: ArrayLike | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Floats:
+    """What each trial of a search may really be worth, given its value and those of fresh seeds.
+
+    A value far better than all others is more often luck than not. So true values are drawn from
+    where this search has seen values (a kernel estimate of the prior, `ALIKE` wide), weighed by how
+    well they explain the trial's own, the selecting one included: under a prior the choice of who
+    is trained again tells nothing more. The spread of a value is pooled over the finalists, their
+    selecting values included, as in `posterior`; the doubt about it is shared by all.
+
+    Args:
+      seen: [n, m] values of the search, in the unit of the fresh ones.
+      fresh: of some trials [k, m] values of fresh seeds.
+      sd: [m], a guess of the spread between seeds.
+      images: as in `posterior`, for the n trials.
+      draws: how many; that of `images` where those are given.
+      seed: of the draws.
+
+    Returns:
+      [draws, n, m] plausible values.
+    """
+    p = _rows(seen)
+    n, m = p.shape
+    rows = {i: np.concatenate([p[[i]], _rows(v)]) for i, v in fresh.items()}
+    own = [(r - r.mean(axis=0)).T @ (r - r.mean(axis=0)) for r in rows.values()]
+    degrees = [len(r) - 1 for r in rows.values()]
+    root = np.linalg.cholesky(_pooled(own, degrees, np.asarray(sd, dtype=float)))
+    means, count = p.copy(), np.ones(n)
+    for i, r in rows.items():
+        means[i], count[i] = r.mean(axis=0), len(r)
+    z = np.linalg.solve(root, means.T).T  # in sds, uncorrelated
+    apart = ((z[:, None] - z[None]) ** 2).sum(axis=2)
+    likely = np.exp(-0.5 * apart / (1 / count[:, None] + ALIKE**2))
+    edges = np.cumsum(likely / likely.sum(axis=1, keepdims=True), axis=1)
+    rng = np.random.default_rng(seed)
+    moved = None if images is None else np.asarray(images, dtype=float)
+    draws = draws if moved is None else len(moved)
+    chance = rng.random((draws, n))
+    near = np.stack([np.searchsorted(e[:-1], u) for e, u in zip(edges, chance.T, strict=True)], 1)
+    weight = (count + 1 / ALIKE**2)[:, None]
+    middle = (count[:, None] * z + z[near] / ALIKE**2) / weight
+    total = BELIEF + sum(degrees)
+    doubt = np.sqrt(rng.chisquare(total, (draws, 1, 1)) / total)
+    out = middle + rng.standard_normal((draws, n, m)) / np.sqrt(weight) / doubt
+    return np.asarray(out @ root.T if moved is None else out @ root.T + moved)
 
 
 def _pooled(scatters: Sequence[Floats], degrees: Sequence[int], sd: Floats) -> Floats:
