@@ -36,7 +36,8 @@ def chosen(view: View, trainings: int) -> list[int]:
 
     A third of the trainings is kept for those whose membership will be in doubt.
     """
-    done = _near([trial for trial in view.having("finished") if trial.result])
+    every = [trial for trial in view.having("finished") if trial.result]
+    done = _near([trial for trial in every if view.feasible(trial)] or every)
     points = [trial.result.point for trial in done if trial.result]
     most = max(1, trainings - trainings // 3)
     order = candidates(points, _noise(done), most, clear=CLEAR) if done else []

@@ -19,7 +19,7 @@ CLEAR = 1.0  # standard deviations of a difference beyond which a trial is clear
 SHARE = 0.8  # of the reported members that should really be on the front
 SURE = 0.05  # a membership this near to 0 or 1 needs no further seed
 BELIEF = 4.0  # degrees of freedom that a guess about the noise is worth
-ALIKE = 0.7  # how far from a value that a search has seen others may lie, in sds of a value
+ALIKE = 0.5  # how far from a value that a search has seen others may lie, in sds of a value
 
 
 def clearly_dominated(points: ArrayLike, sd: ArrayLike, clear: float = CLEAR) -> NDArray[np.bool_]:
@@ -136,8 +136,9 @@ def plausible(
     A value far better than all others is more often luck than not. So true values are drawn from
     where this search has seen values (a kernel estimate of the prior, `ALIKE` wide), weighed by how
     well they explain the trial's own, the selecting one included: under a prior the choice of who
-    is trained again tells nothing more. The spread of a value is pooled over the finalists, their
-    selecting values included, as in `posterior`; the doubt about it is shared by all.
+    is trained again tells nothing more. The spread between seeds is pooled as in `posterior`; the
+    doubt about it is shared by all. How much less a value of the search says than a fresh one, by
+    its fewer images, is seen from how far the two lie apart.
 
     Args:
       seen: [n, m] values of the search, in the unit of the fresh ones.
@@ -150,15 +151,18 @@ def plausible(
     Returns:
       [draws, n, m] plausible values.
     """
-    p = _rows(seen)
+    p, guess = _rows(seen), np.asarray(sd, dtype=float)
     n, m = p.shape
-    rows = {i: np.concatenate([p[[i]], _rows(v)]) for i, v in fresh.items()}
+    rows = {i: _rows(v) for i, v in fresh.items()}
     own = [(r - r.mean(axis=0)).T @ (r - r.mean(axis=0)) for r in rows.values()]
     degrees = [len(r) - 1 for r in rows.values()]
-    root = np.linalg.cholesky(_pooled(own, degrees, np.asarray(sd, dtype=float)))
-    means, count = p.copy(), np.ones(n)
+    spread = _pooled(own, degrees, guess)
+    root = np.linalg.cholesky(spread)
+    worth = _worth(p, rows, np.diag(spread), guess)
+    means, count = p.copy(), np.full(n, worth)
     for i, r in rows.items():
-        means[i], count[i] = r.mean(axis=0), len(r)
+        count[i] += len(r)
+        means[i] = (worth * p[i] + r.sum(axis=0)) / count[i]
     z = np.linalg.solve(root, means.T).T  # in sds, uncorrelated
     apart = ((z[:, None] - z[None]) ** 2).sum(axis=2)
     likely = np.exp(-0.5 * apart / (1 / count[:, None] + ALIKE**2))
@@ -170,10 +174,18 @@ def plausible(
     near = np.stack([np.searchsorted(e[:-1], u) for e, u in zip(edges, chance.T, strict=True)], 1)
     weight = (count + 1 / ALIKE**2)[:, None]
     middle = (count[:, None] * z + z[near] / ALIKE**2) / weight
-    total = BELIEF + sum(degrees)
+    total = BELIEF + sum(degrees) + len(rows)
     doubt = np.sqrt(rng.chisquare(total, (draws, 1, 1)) / total)
     out = middle + rng.standard_normal((draws, n, m)) / np.sqrt(weight) / doubt
     return np.asarray(out @ root.T if moved is None else out @ root.T + moved)
+
+
+def _worth(seen: Floats, fresh: Mapping[int, Floats], spread: Floats, guess: Floats) -> float:
+    """What a value of the search is worth, in values of fresh seeds: in (0, 1]."""
+    squares = BELIEF * np.maximum(guess**2, spread)
+    for i, r in fresh.items():
+        squares = squares + np.maximum((seen[i] - r.mean(axis=0)) ** 2 - spread / len(r), 0.0)
+    return float(np.minimum(1.0, spread * (BELIEF + len(fresh)) / squares).mean())
 
 
 def _pooled(scatters: Sequence[Floats], degrees: Sequence[int], sd: Floats) -> Floats:

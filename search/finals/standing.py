@@ -14,12 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from search.finals.race import DRAWS, Floats, membership, posterior, reported, resampled
+from search.finals.race import (
+    DRAWS,
+    Floats,
+    membership,
+    plausible,
+    posterior,
+    reported,
+    resampled,
+)
 from search.ledger import View
+from search.pareto import front
 from search.trial import Interval, Trial
 
 Pair = tuple[float, float]
 FLAG = 0.04  # of a masking gap, as for trials
+FAR = 6.0  # standard errors of a value behind another's in both: never on the front
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,7 @@ class Finalist:
       begun: how many trainings were begun, failed and running ones included.
       mean: of both objectives over `runs`, in the units of `Result`; nan where there is none.
       intervals: of each mean at 95 %, over seeds and over test images.
-      chance: P(on the front) among the finalists that have runs; nan without one.
+      chance: P(on the front) of all trials of the search; nan without a run.
       on_front: whether it is of the front that is reported.
     """
 
@@ -105,10 +115,21 @@ def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
     if not judged:
         return rest
     top = 100.0 * len(view.header.get("battery", ())) or np.inf
-    means = _draws(judged, draws).clip(0, [1, top])  # no mean lies outside
-    chances = membership(means)
+    guess, images = _guess(judged), _moved(judged, draws)
+    means = posterior([f.points for f in judged], guess, images=images, draws=draws)
+    means = means.clip(0, [1, top])  # no mean lies outside
+    others = _others(view, judged, guess)
+    if others is None:
+        chances = membership(means)
+    else:
+        if images is not None:  # others would have met the same test images
+            common = np.repeat(images.mean(axis=1, keepdims=True), len(others), axis=1)
+            images = np.concatenate([images, common], axis=1)
+        seen, fresh = _seen(judged, others), {i: f.points for i, f in enumerate(judged)}
+        worth = plausible(seen, fresh, guess, images=images, draws=draws).clip(0, [1, top])
+        chances = membership(worth)[: len(judged)]
     lows, highs = np.quantile(means, [0.025, 0.975], axis=0)
-    front = reported(chances)
+    best = reported(chances)
     made = [
         Finalist(
             f.trial,
@@ -117,27 +138,59 @@ def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
             _mean(f.points),
             ((float(lows[i, 0]), float(highs[i, 0])), (float(lows[i, 1]), float(highs[i, 1]))),
             float(chances[i]),
-            bool(front[i]),
+            bool(best[i]),
         )
         for i, f in enumerate(judged)
     ]
     return [*sorted(made, key=lambda f: (-f.mean[0], -f.mean[1])), *rest]
 
 
-def _draws(judged: Sequence[Finalist], draws: int) -> Floats:
-    """Plausible means of both objectives, [draws, n, 2], over seeds and over test images."""
+def _guess(judged: Sequence[Finalist]) -> Floats:
+    """The noise of one evaluation on the test images, [2]: what seeds may differ by."""
     errors = [
         [(high - low) / 3.92 for low, high in run.result.intervals.values()]
         for f in judged
         for run in f.runs
         if run.result and len(run.result.intervals) == 2
     ]
-    guess = np.mean(errors, axis=0) if errors else np.zeros(2)
+    return np.mean(errors, axis=0) if errors else np.zeros(2)
+
+
+def _moved(judged: Sequence[Finalist], draws: int) -> Floats | None:
+    """How the means would move with other test images, [draws, n, 2]; None without tables."""
     tables = [_images(f) for f in judged]
-    images = None
-    if all(table is not None for table in tables):
-        images = resampled(np.stack([t for t in tables if t is not None]), draws=draws)
-    return posterior([f.points for f in judged], guess, images=images, draws=draws)
+    if any(table is None for table in tables):
+        return None
+    return resampled(np.stack([t for t in tables if t is not None]), draws=draws)
+
+
+def _others(view: View, judged: Sequence[Finalist], guess: Floats) -> list[Trial] | None:
+    """The other trials that may be on the front; None where fresh seeds cannot be held beside them.
+
+    Beside them they can be held by their values on the images and under the battery of the search.
+    """
+    if any(f.again is None for f in judged):
+        return None
+    numbers = {f.trial.number for f in judged}
+    rest = [t for t in view.having("finished") if t.result and t.number not in numbers]
+    rest = [t for t in rest if view.feasible(t)]
+    if not rest:
+        return []
+    points = np.array([t.result.point for t in rest if t.result])
+    behind = np.zeros(len(rest), dtype=bool)
+    for best in points[front(points)]:
+        behind |= (best - points > FAR * guess).all(axis=1)
+    return [t for t, out in zip(rest, behind, strict=True) if not out]
+
+
+def _seen(judged: Sequence[Finalist], others: Sequence[Trial]) -> Floats:
+    """Values of the search in the unit of the finals, [n, 2]: finalists, then the others.
+
+    Between the two lies what other images and stronger attacks take from the fresh seeds.
+    """
+    lost = np.mean([np.subtract(_mean(f.points), f.again or (0.0, 0.0)) for f in judged], axis=0)
+    chose = [f.trial.result.point if f.trial.result else f.again for f in judged]
+    return np.array([*chose, *(t.result.point for t in others if t.result)]) + lost
 
 
 def _images(finalist: Finalist) -> Floats | None:

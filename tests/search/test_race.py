@@ -10,6 +10,7 @@ from search.finals.race import (
     clearly_dominated,
     membership,
     next_training,
+    plausible,
     posterior,
     reported,
     resampled,
@@ -160,9 +161,12 @@ def test_the_reported_front_is_the_largest_of_its_expected_share():
             assert np.sort(p)[::-1][: count + 1].mean() < share
 
 
+SD = np.array([0.01, 0.015])
+
+
 def simulated(seed: int, trials: int = 60, budget: int = 18):
     """A noisy search and its finals: true values, search values, who was trained again, values."""
-    rng, sd = np.random.default_rng(seed), np.array([0.01, 0.015])
+    rng, sd = np.random.default_rng(seed), SD
     x, waste = rng.random(trials), rng.exponential(0.03, trials)
     truth = np.stack([0.9 - 0.4 * x**2 - waste, 0.2 + 0.4 * x - waste], 1)
     seen = truth + sd * rng.standard_normal(truth.shape)
@@ -179,11 +183,15 @@ def simulated(seed: int, trials: int = 60, budget: int = 18):
     return truth, seen, chosen, values, chances
 
 
-def test_finals_undo_the_winners_curse_and_clean_the_front():
+@pytest.fixture(scope="module")
+def studies():
+    return [simulated(seed) for seed in range(90)]
+
+
+def test_finals_undo_the_winners_curse_and_clean_the_front(studies):
     """60 simulated searches of 60 trials: the search flatters its front, fresh seeds do not."""
     flattery, fresh, before, after = [], [], [], []
-    for seed in range(60):
-        truth, seen, chosen, values, chances = simulated(seed)
+    for truth, seen, chosen, values, chances in studies[:60]:
         really, naive = front(truth), front(seen)
         flattery.append(np.mean(seen[naive] - truth[naive]))
         fresh.append(
@@ -196,3 +204,55 @@ def test_finals_undo_the_winners_curse_and_clean_the_front():
         assert (abs(np.mean(errors)) > half) == biased
     assert np.mean(flattery) > 0.003
     assert np.mean(after) > np.mean(before) + 0.05
+
+
+def test_p_on_the_front_is_as_often_true_as_it_says(studies):
+    """1,080 finalists: beside all trials the front of the finalists alone promises too much."""
+    said, alone, true = [], [], []
+    for seed, (truth, seen, chosen, values, _) in enumerate(studies):
+        fresh = dict(zip(chosen, values, strict=True))
+        said += membership(plausible(seen, fresh, SD, draws=500, seed=seed))[chosen].tolist()
+        alone += membership(posterior(values, SD, draws=500, seed=seed)).tolist()
+        true += front(truth)[chosen].tolist()
+    said, alone, true = map(np.array, (said, alone, true))
+    assert len(true) == 1080
+    assert abs(said.mean() - true.mean()) < 0.1
+    for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
+        here = (said >= low) & (said < high)
+        n, share, mean = here.sum(), true[here].mean(), said[here].mean()
+        assert n > 50
+        assert share > mean - 0.02  # never promises more than comes true
+        assert share < mean + 0.25
+    sure = alone > 0.95
+    assert true[sure].mean() < alone[sure].mean() - 0.05
+    assert np.mean((said - true) ** 2) < np.mean((alone - true) ** 2)
+
+
+def test_what_is_plausible_is_the_mean_of_all_values_where_none_lies_near():
+    """Alone, a trial's values are one normal sample; the kernel around its own mean adds one."""
+    fresh, far = np.array([[0.3, 0.4], [0.5, 0.2]]), [5.0, -5.0]
+    draws = plausible([[0.4, 0.6], far], {0: fresh}, [0.1, 0.1], draws=20_000)
+    low, high = fresh.mean(axis=0), np.array([0.4, 0.6])
+    middle = draws[:, 0].mean(axis=0)
+    assert (
+        (np.minimum(low, high) <= middle + 0.01) & (middle <= np.maximum(low, high) + 0.01)
+    ).all()
+    assert draws[:, 1].mean(axis=0) == pytest.approx(far, abs=0.01)
+    assert (draws[:, 0].std(axis=0) < draws[:, 1].std(axis=0)).all()
+
+
+def test_a_lucky_value_is_drawn_back_to_where_others_lie():
+    crowd = np.random.default_rng(9).normal(0.5, 0.02, (40, 2))
+    lucky = crowd.mean(axis=0) + 0.06
+    draws = plausible([*crowd, lucky], {}, [0.03, 0.03], draws=2000)[:, -1]
+    assert (draws.mean(axis=0) < lucky - 0.01).all()
+
+
+def test_a_search_on_few_images_says_less_than_fresh_seeds():
+    """Its values lie far from theirs: the finalist's own mean is then that of fresh seeds."""
+    rng = np.random.default_rng(10)
+    truth = np.stack([np.linspace(0, 1, 8), np.linspace(1, 0, 8)], 1)
+    fresh = {i: t + 0.001 * rng.standard_normal((2, 2)) for i, t in enumerate(truth)}
+    seen = truth + 0.02 * rng.standard_normal(truth.shape)
+    middle = plausible(seen, fresh, [0.001, 0.001]).mean(axis=0)
+    assert np.abs(middle - truth).max() < 0.004 < np.abs(seen - truth).max()
