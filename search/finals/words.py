@@ -25,7 +25,7 @@ def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
     said = [
         f"{runs} trainings with fresh seeds, {head['images']} test images. The reported front (*) "
         f"is trial{'s' * (len(front) > 1)} {', '.join(front)}: as many as can be while {SHARE:.0%} "
-        "of them are expected to be on the front of the finalists.",
+        "of them are expected to be on the front of all trials.",
         "Means and 95 % intervals are over fresh seeds and test images; the training that chose a "
         "trial is in none of them.",
         f"{head['attacks']}.",

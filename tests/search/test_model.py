@@ -10,10 +10,12 @@ from search.model.belief import Belief
 from search.model.encode import encode, place, vectors
 from search.model.gain import expected_gain
 from search.model.process import OFFSET, Data, Process, _hyper, _misfit, fit
+from search.model.propose import LEAST, trust
 from search.pareto import hypervolume
 from search.points import point_at
 from search.sampler import sampler
 from search.simulator import Ours, draft, simulate
+from search.trial import Result, Trial
 from spaces import Choice, Float, Int, Space
 
 
@@ -81,6 +83,19 @@ def test_the_posterior_is_that_of_a_joint_normal():
     prior = np.exp(hyper.scale) + OFFSET
     left = prior - np.einsum("ij,ij->i", cross, np.linalg.solve(k, cross.T).T)
     assert sd == pytest.approx(np.sqrt(left), abs=1e-6)
+
+
+def test_a_value_left_out_is_missed_as_by_a_process_without_it():
+    data, columns = some(12), [0, 1, 2, 3]
+    hyper = _hyper(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
+    groups = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8])
+    missed = Process(data, hyper, columns).left_out(groups)
+    for group in range(9):
+        own, rest = groups == group, groups != group
+        known = Process(Data(data.x[rest], data.fidelity[rest], data.y[rest]), hyper, columns)
+        s, t = data.fidelity[own], data.fidelity[rest]
+        told = hyper.kernel(data.x[own], s, data.x[rest], t, columns) @ known.weights
+        assert missed[own] == pytest.approx(data.y[own] - told, abs=1e-6)
 
 
 def test_rungs_teach_about_the_end_of_points_that_never_got_there():
@@ -153,3 +168,34 @@ def test_workers_are_not_sent_after_the_same_gain(searched):
     here = np.array([place(SPACE, first)])
     gains = [expected_gain(*b.predict(here), b.found, b.corner)[0] for b in (before, after)]
     assert gains[1] < 0.5 * gains[0]
+
+
+def told(value_of, origin="random"):
+    """A view of 24 finished trials at random points."""
+    view, names = View(), ("natural_accuracy", "attacked_score")
+    for number in range(24):
+        chance = random.Random(number)
+        params = point_at(SPACE, [chance.random() for _ in SPACE.knobs])
+        made = Result(dict(zip(names, value_of(params, chance), strict=True)))
+        view.trials[number] = Trial(number, params, 0, origin, "finished", result=made)
+    return view
+
+
+def luck(params, chance):
+    return chance.random(), 100 * chance.random()
+
+
+def law(params, chance):
+    return params["x"] - params["waste"], 100 * (1 - params["x"] ** 2 - params["waste"])
+
+
+def test_a_model_chooses_points_only_where_it_can_tell():
+    """It tells most of a law, of luck nothing; points that it chose itself prove nothing."""
+    skills = [Belief(SPACE, view).skill for view in (told(law), told(luck), told(law, "kriging"))]
+    assert skills[0] > 0.8 and skills[1] < LEAST and skills[2] == 0.0
+    assert [trust(s) for s in (-1.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    draws = [Kriging(SPACE).draw(told(luck), random.Random(s)) for s in range(5)]
+    assert draws == [None] * 5
+    assert Kriging(SPACE).draw(told(law), random.Random(0)) is not None
+    ask = sampler("kriging", SPACE, seed=0, start=4)
+    assert {ask.propose(told(luck))[1]} <= {"sobol", "random"}
