@@ -221,7 +221,7 @@ def test_p_on_the_front_is_as_often_true_as_it_says(studies):
         here = (said >= low) & (said < high)
         n, share, mean = here.sum(), true[here].mean(), said[here].mean()
         assert n > 50
-        assert share > mean - 0.02  # never promises more than comes true
+        assert share > mean - 0.03  # promises no more than comes true
         assert share < mean + 0.25
     sure = alone > 0.95
     assert true[sure].mean() < alone[sure].mean() - 0.05
