@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
+from adv.__main__ import run
 from adv.display import show
 from adv.subject import Subject
 
