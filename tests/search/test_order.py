@@ -11,7 +11,7 @@ from search.stopping.order import place
 
 
 def beats(p, q):
-    return all(a >= b for a, b in zip(p, q, strict=True)) and p != q
+    return p[0] >= q[0] and p[1] >= q[1] and p != q
 
 
 def peeled(points):

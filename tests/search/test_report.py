@@ -262,3 +262,23 @@ def test_a_browser_draws_it_without_errors_and_without_requests(tmp_path, browse
     assert [url for url in asked if url.startswith(("http", "ws"))] == []
     share = "return document.querySelectorAll('[data-title^=Share]').length"
     assert browser.execute_script(share) == 0
+
+
+def test_the_time_left_counts_the_finals(monkeypatch):
+    """Two of four trials took 100 s; a training of the finals is worth two trials."""
+    now = [0.0]
+    monkeypatch.setattr("search.live.time.monotonic", lambda: now[0])
+    view, console = View(), Console(width=200)
+    with_finals, without = (Live(console, 4, view, finals) for finals in (1, 0))
+    for event in events(2, 0):
+        view.apply(event)
+    now[0] = 100.0
+    assert without._left(view) == "about 1:40 left"
+    assert with_finals._left(view) == "about 3:20 left"
+    view.apply({"event": "finals", "time": 0.0, "trials": [0], "trainings": 3})
+    assert with_finals._left(view) == "about 6:40 left"  # as many as they say once they begin
+    begin = {"event": "proposed", "trial": 0, "params": {}, "seed": 1, "origin": "0"}
+    view.apply({"event": "final", "time": 1.0, "part": begin})
+    view.apply({"event": "final", "time": 1.0,
+                "part": {"event": "failed", "trial": 0, "reason": "lost"}})  # fmt: skip
+    assert with_finals._left(view) == "about 2:30 left"  # 4 trials' worth in 100 s, 6 to come

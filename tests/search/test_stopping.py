@@ -136,19 +136,20 @@ def test_the_first_rung_is_at_half_the_strength_and_a_third_of_the_epochs():
 
 
 def test_a_share_of_those_to_be_stopped_runs_on_and_is_the_same_share_for_the_same_seed():
-    def searched(seed):
+    def searched(seed, trials):
         play = Play(rule(audit=0.25, margin=0.0, seed=seed))
         for _ in range(4):
             play((10.0, 10.0))
-        for n in range(120):
+        for n in range(trials):
             play((5.0 - n / 100, 5.0 - n / 100))
         return play.view
 
-    view = searched(0)
+    view, again, other = searched(0, 120), searched(0, 40), searched(1, 40)
     audited = [t.number for t in view.trials.values() if t.audited]
     assert 18 < len(audited) < 42 and len(view.having("stopped")) == 120 - len(audited)
-    assert audited == [t.number for t in searched(0).trials.values() if t.audited]
-    assert audited != [t.number for t in searched(1).trials.values() if t.audited]
+    first = [n for n in audited if n < 44]
+    assert first == [t.number for t in again.trials.values() if t.audited] and len(first) > 3
+    assert first != [t.number for t in other.trials.values() if t.audited]
 
 
 def test_an_audited_trial_is_not_stopped_at_its_next_rung():

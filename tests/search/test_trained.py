@@ -35,7 +35,9 @@ RECIPES = {
 
 @pytest.fixture(scope="module")
 def run():
-    scale = spaces.scale("laptop", train_images=96, images=20, watch_images=16, votes=2)
+    scale = spaces.scale(
+        "laptop", train_images=96, images=20, watch_images=16, gap_images=2, votes=2
+    )
     return Training("smoke", replace(scale, battery_steps=1), load("digits"))
 
 
@@ -50,11 +52,13 @@ def test_a_trial_that_is_cut_off_goes_on_as_if_nothing_had_happened(
     assert [v.epoch for v in whole] == [*range(1, ended + 1), ended]
     assert [v.epochs for v in whole] == [epochs] * ended + [ended]
     assert whole[-1].result and not any(v.result for v in whole[:-1])
-    for cut in range(1, ended + 1):
-        folder = tmp_path / f"cut-{cut}"
-        first = run({}, 3, folder)
-        told = [next(first) for _ in range(cut)]
-        first.close()
+    for cuts in [(1,), range(2, ended + 1)]:  # cut off once, and again and again
+        folder = tmp_path / f"cut-{cuts[0]}"
+        for cut in cuts:
+            first = run({}, 3, folder)
+            told = [next(first) for _ in range(cut)]
+            first.close()
+            assert [v.metrics for v in told] == [v.metrics for v in whole[:cut]]
         again = list(run({}, 3, folder))
         assert [v.metrics for v in again] == [v.metrics for v in whole]
         assert [v.epoch for v in told] == [v.epoch for v in again[:cut]]
