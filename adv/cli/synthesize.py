@@ -10,7 +10,7 @@ import rich_click as click
 from adv.cli.source import COUNT, DATA, RecipeOf
 
 if TYPE_CHECKING:
-    from adv.generative.verbs import Judge
+    from adv.generative.judge import Judge
 
 _FILE = click.Path(path_type=Path)
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -201,7 +201,7 @@ def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
     if path is None:
         return None
     from adv.generative.cache import key
-    from adv.generative.verbs import Judge
+    from adv.generative.judge import Judge
     from adv.subject import on_device, opened
 
     kept = opened(path, recipe_of)

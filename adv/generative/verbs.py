@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,28 +12,25 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.checkpoint import default_device, load_weights, read_checkpoint, save_checkpoint
+from adv.checkpoint import default_device
 from adv.data import Data, Split
 from adv.datasets import DataError
 from adv.generative.baselines import Draw, Gaussian, Mixup
-from adv.generative.cache import fingerprint, key, once
+from adv.generative.cache import fingerprint, key
 from adv.generative.chains import Chains, batches, dealt
-from adv.generative.classifier import features, named, natural, small
+from adv.generative.classifier import features, named
 from adv.generative.ddls import DDLS
 from adv.generative.display import bar, print_scores, print_trace
 from adv.generative.drawn import add, begun, so_far
 from adv.generative.gan import GAN
 from adv.generative.grid import check_grid, save_grid
 from adv.generative.inception import standard_fid
+from adv.generative.judge import Judge, own_judge
 from adv.generative.kept import restore_gan
 from adv.generative.making import Work, make_gan, state_of
 from adv.generative.samples import fresh, read_samples, write_samples
 from adv.generative.scores import Row, scored
 from adv.generative.training import Stretch
-from adv.places import generated_folder
-from adv.recipe import build
-from adv.subject import on_device
-from adv.training import train
 
 _BATCH = 100
 
@@ -59,24 +56,6 @@ def train_one(gan: GAN, data: Data, images: int | None, seed: int, out: Path, ev
             f"{surprise['calibrated']:.3f} nats, uncalibrated {surprise['as it is']:.3f}"
         )
     click.echo(f"{out}\nsample it: python -m adv synthesize sample {out} --count 5000 --out X.npz")
-
-
-@dataclass(frozen=True, eq=False)
-class Judge:
-    """A classifier that names or measures images: where it is from, its classes by label, a mark.
-
-    The mark is a hash of its file.
-    """
-
-    title: str
-    net: nn.Module
-    classes: tuple[str, ...]
-    mark: str
-
-    def check(self, classes: Sequence[str], whose: str) -> None:
-        """Raise ValueError unless its classes are these."""
-        if self.classes != tuple(classes):
-            raise ValueError(f"{self.title} knows {len(self.classes)} classes, {whose} has others")
 
 
 @dataclass(frozen=True)
@@ -164,7 +143,7 @@ def score_one(
     if held.recipe:
         click.echo(f"recipe   {json.dumps(dict(held.recipe))}")
     click.echo(f"hash     {held.digest or 'none: written elsewhere'}")
-    judge = net or _own(data)
+    judge = net or own_judge(data)
     n = min(images, len(held.split), len(data.train), len(data.validation))
     with bar("scoring", 2) as tell:
         rows = []
@@ -185,22 +164,3 @@ def _row(title: str, judge: nn.Module, data: Data, made: Split) -> Row:
     told = features(judge, real.images), features(judge, made.images)
     right = float((named(judge, made.images) == made.labels).double().mean())
     return scored(title, told, right, (data.train, data.validation, made))
-
-
-def _own(data: Data) -> Judge:
-    """A BigNet on the real images, trained once and kept in the cache."""
-    recipe = small(natural())
-    mark = key(recipe, fingerprint(data.train), len(data.classes))
-
-    def make(path: Path) -> None:
-        count, device = len(data.classes), default_device()
-        with bar("training our own classifier, once", recipe.epochs) as tell:
-            for epoch in train(recipe, data.train, classes=count, seed=0, device=device):
-                tell(epoch.number, f"our own classifier, once: epoch {epoch.number}/{epoch.total}")
-                net = epoch.net
-        save_checkpoint(path, net, {"recipe": repr(recipe), "classes": list(data.classes)})
-
-    path = once(generated_folder() / f"classifier-{mark}.safetensors", make)
-    net = build(recipe, len(data.classes), 0)
-    held = on_device(load_weights(net, read_checkpoint(path)[0]))
-    return Judge("our own BigNet", held, data.classes, mark)

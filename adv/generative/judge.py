@@ -1,0 +1,56 @@
+"""A classifier that names or measures generated images: the user's, or our own, trained once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from adv.checkpoint import default_device, load_weights, read_checkpoint, save_checkpoint
+from adv.data import Data
+from adv.generative.cache import fingerprint, key, once
+from adv.generative.classifier import natural, small
+from adv.generative.display import bar
+from adv.places import generated_folder
+from adv.recipe import build
+from adv.subject import on_device
+from adv.training import train
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """A classifier that names or measures images: where it is from, its classes by label, a mark.
+
+    The mark is a hash of its file.
+    """
+
+    title: str
+    net: nn.Module
+    classes: tuple[str, ...]
+    mark: str
+
+    def check(self, classes: Sequence[str], whose: str) -> None:
+        """Raise ValueError unless its classes are these."""
+        if self.classes != tuple(classes):
+            raise ValueError(f"{self.title} knows {len(self.classes)} classes, {whose} has others")
+
+
+def own_judge(data: Data) -> Judge:
+    """A BigNet on the real images, trained once and kept in the cache."""
+    recipe = small(natural())
+    mark = key(recipe, fingerprint(data.train), len(data.classes))
+
+    def make(path: Path) -> None:
+        count, device = len(data.classes), default_device()
+        with bar("training our own classifier, once", recipe.epochs) as tell:
+            for epoch in train(recipe, data.train, classes=count, seed=0, device=device):
+                tell(epoch.number, f"our own classifier, once: epoch {epoch.number}/{epoch.total}")
+                net = epoch.net
+        save_checkpoint(path, net, {"recipe": repr(recipe), "classes": list(data.classes)})
+
+    path = once(generated_folder() / f"classifier-{mark}.safetensors", make)
+    net = build(recipe, len(data.classes), 0)
+    held = on_device(load_weights(net, read_checkpoint(path)[0]))
+    return Judge("our own BigNet", held, data.classes, mark)
