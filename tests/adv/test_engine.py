@@ -38,6 +38,7 @@ from adv.attacks import Iterative
 from adv.engine import slots
 from adv.engine.queue import Run, blended, runs
 from adv.randomness import drawing, part
+from adv.swift import swift
 
 
 def battery(*attacks, **settings) -> Battery:
@@ -129,21 +130,27 @@ BATTERIES = {
 
 @pytest.mark.parametrize(
     ("make", "name"),
-    [*((convolutional, name) for name in BATTERIES), (linear, "radii"), (linear, "cascade")],
+    [
+        *((convolutional, name) for name in BATTERIES),
+        (linear, "radii"),
+        pytest.param(linear, "cascade", marks=pytest.mark.slow),
+    ],
 )
 def test_verdicts_are_those_of_the_plain_loop(make, name):
     net, split = problem(make)
     chosen = BATTERIES[name]
-    for size in (5, 24):
+    plain = {k: row for kind in (Linf, L2) for k, row in plainly(net, split, chosen, kind).items()}
+    for size in (11, 24):
         found = evaluate(net, split, chosen, batch=size)
-        for kind in (Linf, L2):
-            for index, row in plainly(net, split, chosen, kind).items():
-                assert found.ok[1 + index].tolist() == row, (index, size)
+        for index, row in plain.items():
+            assert found.ok[1 + index].tolist() == row, (index, size)
     if name != "nothing to do":
         assert 0 < int(found.ok[-1].sum()) < int(found.ok[0].sum()) == 53
 
 
-@pytest.mark.parametrize("name", ["radii", "two norms", "cascade"])
+@pytest.mark.parametrize(
+    "name", ["radii", "cascade", pytest.param("two norms", marks=pytest.mark.slow)]
+)
 def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
     """What a GPU is given: widths of a batch, a half, a quarter, ..., and looks now and then."""
     net, split = problem(convolutional)
@@ -211,7 +218,8 @@ def test_a_random_net_is_attacked_by_the_plain_loop(defence):
     def judged(x, y):
         return Votes(net, 3)(x).argmax(1) == y
 
-    x = (images.float() / 255).contiguous(memory_format=torch.channels_last)
+    with swift(net) as form:  # what noise is drawn for which pixel hangs on the memory
+        x = (images.float() / 255).contiguous(memory_format=form)
     rows = []
     with frozen(net), drawing(net, chosen.seed), torch.no_grad():
         stands = torch.cat([judged(*p) for p in zip(x.split(8), split.labels.split(8))])  # noqa: B905
