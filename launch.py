@@ -132,11 +132,12 @@ PROPOSE = "How it searches"
     "--sampler",
     type=click.Choice(["kriging", "tpe", "nsga2", "gp", "random", "qmc"]),
     panel=PROPOSE,
-    help="What proposes points after the known ones and a spread-out start of a third of the "
-    "trials (4 to 16). kriging (default up to 500 trials): Gaussian processes, also over what "
-    "stopped trials have shown. tpe (default beyond): Parzen estimators of good and bad points. "
+    help="What proposes points after the known ones and a spread-out start. kriging (default up "
+    "to 500 trials): Gaussian processes, also over what stopped trials have shown; they choose as "
+    "soon, and as often, as they have proved that they can tell. The others begin after a third "
+    "of the trials (4 to 16). tpe (default beyond): Parzen estimators of good and bad points. "
     "nsga2: children of the best points. gp: Optuna's Gaussian processes, up to 500 trials, no "
-    "conditional knobs. random, qmc (Sobol): learn nothing. The others draw 10 % at random.",
+    "conditional knobs. random, qmc (Sobol): learn nothing.",
 )
 @click.option(
     "--stopper",

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from quality.analytic import Analytic
 from quality.contest import Setting, contest
 from quality.figures import comparison, tables
-from quality.peers import Optuna, Ray, Syne, peer
+from quality.peers import PEERS, Optuna, Ray, Syne, peer
 from scipy.stats import spearmanr
 
 from search.pareto import hypervolume
@@ -130,6 +130,27 @@ def test_rows_are_kept_and_not_run_again(tmp_path):
     record.write_text("".join(json.dumps({**r, "share": 0.123}) + "\n" for r in rows))
     assert CliRunner().invoke(search_quality.main, words).exit_code == 0
     assert {json.loads(line)["share"] for line in record.read_text().splitlines()} == {0.123}
+
+
+def test_a_peer_that_is_not_there_is_left_out_and_a_line_cut_off_is_run_again(
+    tmp_path, monkeypatch
+):
+    def absent(*_):
+        raise ModuleNotFoundError("No module named 'syne_tune'")
+
+    record = tmp_path / "rows.json"
+    monkeypatch.setitem(PEERS, "syne-moasha", absent)
+    words = ["--problems", "flat-mild", "--methods", "syne-moasha,random", "--seeds", "1",
+             "--budget", "8", "--json", str(record)]  # fmt: skip
+    done = CliRunner().invoke(search_quality.main, words)
+    assert done.exit_code == 0 and "| random | 1 |" in done.output
+    assert "syne-moasha is left out: No module named 'syne_tune'" in done.output
+    whole = record.read_text()
+    record.write_text(whole + '{"problem": "fl')
+    assert CliRunner().invoke(search_quality.main, words).exit_code == 0
+    assert record.read_text() == whole
+    shown = CliRunner().invoke(search_quality.main, [*words, "--show"])
+    assert "| random | 1 |" in shown.output and "left out" not in shown.output
 
 
 @pytest.mark.parametrize(
