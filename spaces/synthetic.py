@@ -13,8 +13,8 @@ decides here is robust accuracy.
 Each set is made once, by the first trial that asks for it, while others that need it wait, and kept
 in the cache folder (docs/synthetic.md). On the laptop scale that is a small GAN, which takes a
 minute or two of one core, and 2,000 digits; `npz` is left out there unless the file is there. On
-the full scale the first trial that needs the GAN trains it for hours on a GPU. On digits no source
-helped beyond its interval (docs/synthetic.md).
+the full scale the first trial that needs the GAN trains it for hours on a GPU. On digits and on a
+part of CIFAR-10 no source helped beyond its interval (docs/synthetic.md).
 """
 
 from __future__ import annotations
