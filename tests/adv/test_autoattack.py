@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torchattacks
@@ -250,23 +251,25 @@ def their_accuracy(attack, net: nn.Module, split: Split) -> float:
         return float((net(adv).argmax(1) == split.labels).float().mean())
 
 
-ALIKE = 0.005 + 1e-6  # of 200 images one may stand that they fool
+ALIKE = 0.005 + 1e-6  # half a point
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ball", [Linf(0.06), L2(1.0)], ids=["linf", "l2"])
 @pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
 def test_apgd_is_not_weaker_than_that_of_torchattacks(robust, digits, ball, loss):
-    split, steps = digits.test.head(200), 15
-    settings = {"norm": type(ball).__name__, "eps": ball.eps, "steps": steps, "seed": 0}
+    """Means of three starts: from a single one, luck alone moves two images of 360."""
+    split, steps, starts = digits.test, 15, range(3)
+    settings = {"norm": type(ball).__name__, "eps": ball.eps, "steps": steps}
     if loss == "dlr-targeted":
         parts = (APGD(ball, steps, loss, 1), APGD(ball, steps, loss, 2))
-        peer = torchattacks.APGDT(robust, n_classes=3, **settings)  # two targets
+        peers = [torchattacks.APGDT(robust, n_classes=3, seed=s, **settings) for s in starts]
     else:
         parts = (APGD(ball, steps, loss),)
-        peer = torchattacks.APGD(robust, loss=loss, **settings)
-    ours = evaluate(robust, split, Battery((("apgd", Worst(parts)),))).worst
-    theirs = their_accuracy(peer, robust, split)
+        peers = [torchattacks.APGD(robust, loss=loss, seed=s, **settings) for s in starts]
+    tried = [Battery((("apgd", Worst(parts)),), seed=seed) for seed in starts]
+    ours = np.mean([evaluate(robust, split, battery).worst for battery in tried])
+    theirs = np.mean([their_accuracy(peer, robust, split) for peer in peers])
     assert 0.02 < ours <= theirs + ALIKE
     assert ours > theirs - 0.06  # else the budgets are not equal
 
