@@ -30,10 +30,11 @@ def test_a_section_takes_the_place_of_its_own_kind(benchmark, tmp_path):
     )
 
 
-def test_a_command_names_no_folder_of_this_machine(benchmark, monkeypatch):
+def test_a_command_names_no_folder_of_this_machine(benchmark, monkeypatch, tmp_path):
     peers = benchmark("peers")
-    monkeypatch.setattr("sys.argv", ["/somewhere/benchmarks/speed.py"])
-    words = ["--data", "/home/me/cifar", "--nets", "/tmp/a.safetensors", "b", "--write", "x.md"]
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "benchmarks" / "speed.py")])
+    data, net = str(tmp_path / "cifar"), str(tmp_path / "a.safetensors")
+    words = ["--data", data, "--nets", net, "b", "--write", "x.md"]
     told = peers.command([*words, "--only", "battery"])
     assert told == "python benchmarks/speed.py --data cifar --nets a.safetensors b --only battery"
 

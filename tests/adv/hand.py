@@ -1,5 +1,5 @@
-"""What tests share: a net with every kind of layer, how states are compared, a small disk, a
-command line in this process."""
+"""What tests share: nets of every kind of layer and one that counts, how states are compared, a small
+disk, a command line in this process."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ class Normed(Net):
             *(nn.Conv2d(self.width, wide, 3, stride=2), nn.BatchNorm2d(wide), nn.ReLU()),
             *(nn.Flatten(), Dropout(self.dropout), nn.Linear(36 * wide, classes)),
         )
+
+
+class Counting(nn.Module):
+    """Counts the images that pass through its net."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.seen = net, 0
+
+    def forward(self, x):
+        self.seen += len(x)
+        return self.net(x)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -98,18 +98,6 @@ class Mixed(nn.Module):
         return self.last(self.plain_drop(self.drop(x)))
 
 
-class Counting(nn.Module):
-    """Counts the images that pass."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model, self.seen = model, 0
-
-    def forward(self, x):
-        self.seen += len(x)
-        return self.model(x)
-
-
 def trained_like() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
     """A crooked net with labels of its own, so that every image is right before an attack."""
     with torch.random.fork_rng(devices=[]):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 
 import torch
-from counted import LADDER, RADII, Counting, battery, crooked_net, labelled
-from hand import seeded
+from crooked import LADDER, RADII, battery, crooked_net, labelled
+from hand import Counting, seeded
 from torch import nn
 
 from adv import FGSM, L2, PGD, Linf, Split, Worst, evaluate, restarts

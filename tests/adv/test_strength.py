@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from hand import seeded
-from slopes import INF, SHAPE, TWO, Counting, Linear, Mixed, batch, judging, trained_like
+from hand import Counting, seeded
+from slopes import INF, SHAPE, TWO, Linear, Mixed, batch, judging, trained_like
 from torch import nn
 
 from adv import FGSM, L2, PGD, Linf, Votes, Worst, frozen, restarts

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from counted import LADDER, Counting, battery, crooked_net, labelled
-from hand import seeded
+from crooked import LADDER, battery, crooked_net, labelled
+from hand import Counting, seeded
 from torch import nn
 
 from adv import (

@@ -1,4 +1,4 @@
-"""What the tests of evaluation share: a net that counts its passes, and a battery."""
+"""What the tests of evaluation share: images, a crooked net and a battery."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from hand import seeded
 from torch import nn
 
 from adv import PGD, Battery, Linf, Split
-
-
-class Counting(nn.Module):
-    """Counts the images that pass through its net."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net, self.seen = net, 0
-
-    def forward(self, x):
-        self.seen += len(x)
-        return self.net(x)
 
 
 def crooked_net() -> nn.Module:
