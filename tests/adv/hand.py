@@ -1,5 +1,4 @@
-"""What tests share: nets of every kind of layer and one that counts, how states are compared, a small
-disk, a command line in this process."""
+"""What tests share: nets, how states are compared, a small disk, a command line in this process."""
 
 from __future__ import annotations
 
