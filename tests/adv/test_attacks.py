@@ -10,14 +10,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from hand import seeded
+from hand import Counting, seeded
 from slopes import (
     ATTACKS,
     BLACK_BOX,
     INF,
     SHAPE,
     TWO,
-    Counting,
     Linear,
     Mixed,
     batch,
