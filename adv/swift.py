@@ -175,12 +175,11 @@ def _fourfold(weight: Tensor) -> Tensor:
 
 def _pooled(four: Tensor, act: Curve) -> tuple[Tensor, Tensor]:
     """[n, 4, c, h, w] to [n, c, h, w], twice: the highest value, and where the curve has it."""
-    upper, lower = four[:, :2], four[:, 2:]
-    high = torch.maximum(*torch.maximum(upper, lower).unbind(1))
+    high = four.amax(1)
     top = act.value(high)
     if act.rises:
         return top, high
-    low = torch.minimum(*torch.minimum(upper, lower).unbind(1))
+    low = four.amin(1)
     other = act.value(low)
     # 1.0 or 0.0, at which `lerp` is exact; with booleans and `where` it takes three times as long.
     falls = torch.gt(other, top, out=torch.empty_like(top))
@@ -189,8 +188,12 @@ def _pooled(four: Tensor, act: Curve) -> tuple[Tensor, Tensor]:
 
 def _given(four: Tensor, at: Tensor, gradient: Tensor) -> Tensor:
     """[n, 4c, h, w]: the gradient, for the first of the four that is equal to `at`."""
-    to, rest = torch.empty_like(four), gradient
-    others = torch.ne(four[:, :3], at[:, None], out=torch.empty_like(four[:, :3]))  # 1.0 or 0.0
+    to = torch.eq(four, at[:, None], out=torch.empty_like(four))  # 1.0 or 0.0
+    alone = at[0].numel()
+    if bool((to.flatten(1).sum(1) == alone).all()):  # no two are equal
+        return to.mul_(gradient[:, None]).flatten(1, 2)
+    rest = gradient
+    others = torch.ne(four[:, :3], at[:, None], out=torch.empty_like(four[:, :3]))
     for left, share in zip(others.unbind(1), to.unbind(1), strict=False):
         torch.sub(rest, left.mul_(rest), out=share)
         rest = left
