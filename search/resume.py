@@ -21,6 +21,9 @@ from search.rescore import there, with_sizes
 from search.training import Training
 from spaces import Scale
 
+# What runs had that began before they could say it.
+_EARLIER: Mapping[str, Any] = {"sampler": "tpe", "stopper": "none", "audit": 0.0, "constraints": {}}
+
 
 def resumed(console: Console, options: Options, machine: Machine, mode: str) -> Job:
     """Get a run ready to go on; ValueError where it cannot."""
@@ -88,7 +91,7 @@ def scale_of(head: Mapping[str, Any]) -> Scale:
 
 def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
     """The plan that a run began with, with what may change between sessions."""
-    head, folder = view.header, options.resume
+    head, folder = {**_EARLIER, **view.header}, options.resume
     scale = scale_of(head)
     _check_same(options, view, scale)
     trials = options.trials or max((s["trials"] for s in view.sessions), default=head["trials"])
@@ -112,10 +115,10 @@ def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
         trials,
         head["seed"],
         head["name"],
-        head.get("sampler", "tpe"),
-        head.get("stopper", "none"),
-        head.get("audit", 0.0),
-        head.get("constraints", {}),
+        head["sampler"],
+        head["stopper"],
+        head["audit"],
+        head["constraints"],
     )
     check_trials(options.trials, plan.space)
     check_sampler(plan.sampler, plan.space, plan.trials)
@@ -128,7 +131,7 @@ def _plan_again(options: Options, view: View, machine: Machine) -> Plan:
 
 def _check_same(options: Options, view: View, scale: Scale) -> None:
     """A run goes on as it began; raise ValueError where the flags say otherwise."""
-    head = view.header
+    head = {**_EARLIER, **view.header}
     asked: dict[str, tuple[Any, Any]] = {
         "--space": (options.space, head["space"]),
         "--scale": (None if options.scale == "auto" else options.scale, scale.name),
@@ -136,10 +139,10 @@ def _check_same(options: Options, view: View, scale: Scale) -> None:
         "--epochs": (options.epochs, scale.epochs),
         "--seed": (options.seed, head["seed"]),
         "--name": (options.name, head["name"]),
-        "--sampler": (options.sampler, head.get("sampler", "tpe")),
-        "--stopper": (options.stopper, head.get("stopper", "none")),
-        "--audit": (options.audit, head.get("audit", 0.0)),
-        "--constrain": (_bounds(options) or None, head.get("constraints", {})),
+        "--sampler": (options.sampler, head["sampler"]),
+        "--stopper": (options.stopper, head["stopper"]),
+        "--audit": (options.audit, head["audit"]),
+        "--constrain": (_bounds(options) or None, head["constraints"]),
         "--warm-from": (
             [*map(str, options.warm_from)] or None,
             head.get("warm", {}).get("runs"),
