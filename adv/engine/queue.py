@@ -40,9 +40,14 @@ class Problem:
     batch: int
     form: torch.memory_format = torch.channels_last
 
+    @property
+    def device(self) -> torch.device:
+        """Where the images are attacked."""
+        return self.split.labels.device
+
     def pixels(self, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Images [n, c, h, w], float32 in [0, 1], and labels [n]."""
-        ids = ids.to(self.split.labels.device)
+        ids = ids.to(self.device)
         x = self.split.images[ids].float() / 255
         return x.contiguous(memory_format=self.form), self.split.labels[ids]
 
@@ -57,12 +62,13 @@ def runs(chain: Sequence[Run]) -> list[list[Run]]:
     return [list(piece) for _, piece in groupby(chain, key=lambda run: _kind(run.attack))]
 
 
-def blended(attacks: Sequence[Attack], which: Tensor) -> Iterative:
+def blended(attacks: Sequence[Attack], which: Tensor, device: torch.device) -> Iterative:
     """The attack whose step does for image i what that of `attacks[which[i]]` does.
 
     Args:
       attacks: of one piece that `runs` makes.
       which: [n] int64 on the CPU.
+      device: of the images.
     """
     first = attacks[int(which[0])]
     assert isinstance(first, Iterative)
@@ -72,9 +78,9 @@ def blended(attacks: Sequence[Attack], which: Tensor) -> Iterative:
     if (eps == eps[0]).all() and (length == length[0]).all():
         return first
     mixed = copy.copy(first)
-    object.__setattr__(mixed, "ball", first.ball.each(eps))
+    object.__setattr__(mixed, "ball", first.ball.each(eps.to(device)))
     if hasattr(first, "step_size"):
-        object.__setattr__(mixed, "step_size", length[:, None, None, None])
+        object.__setattr__(mixed, "step_size", length.to(device)[:, None, None, None])
     return mixed
 
 

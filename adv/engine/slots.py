@@ -76,9 +76,8 @@ class _Slots:
         self.active: _Part | None = None
         self.ended: list[tuple[Tensor, _Part]] = []  # at their last step, to be judged
         self.turns = 0
-        device = problem.split.labels.device
-        self.look = LOOK.get(device.type, SELDOM)
-        self.constant = device.type != "cpu"
+        self.look = LOOK.get(problem.device.type, SELDOM)
+        self.constant = problem.device.type != "cpu"
         self._starts: dict[int, State] = {}
 
     def fill(self) -> bool:
@@ -135,7 +134,7 @@ class _Slots:
                 self.active = self.active.keep(torch.arange(width).clamp(max=taken - 1))
                 self.active.image[taken:] = -1
             self.fooled = self.active.state.fooled.clone()
-            self.stepper = blended(self.attacks, self.active.run)
+            self.stepper = blended(self.attacks, self.active.run, self.problem.device)
 
     def _width(self, taken: int) -> int:
         """How many slots there are for so many images.
@@ -180,7 +179,7 @@ class _Slots:
             image = torch.tensor([i for i, at in taken if at == run])
             attack = self.attacks[run]
             assert isinstance(attack, Iterative)
-            state = self._start(run).keep(image.to(self.problem.split.labels.device))
+            state = self._start(run).keep(image.to(self.problem.device))
             state = attack.aim(self.problem.attacked, state)
             fooled = state.fooled.cpu()
             self.fell[image[fooled]] = run

@@ -40,6 +40,8 @@ from adv.engine.queue import Run, blended, runs
 from adv.randomness import drawing, part
 from adv.swift import swift
 
+CPU = torch.device("cpu")
+
 
 def battery(*attacks, **settings) -> Battery:
     return Battery(tuple((f"a{i}", attack) for i, attack in enumerate(attacks)), **settings)
@@ -269,8 +271,8 @@ def test_runs_share_a_batch_where_only_radius_step_target_or_start_differ():
     assert [[run.seed for run in piece] for piece in pieces] == [
         [0, 1], [2], [3], [4, 5], [6], [7, 8],
     ]  # fmt: skip
-    assert blended(chain[:2], torch.tensor([1, 1])) is chain[1]
-    mixed = blended(chain[:2], torch.tensor([1, 0, 1]))
+    assert blended(chain[:2], torch.tensor([1, 1]), CPU) is chain[1]
+    mixed = blended(chain[:2], torch.tensor([1, 0, 1]), CPU)
     assert mixed.ball.eps.flatten().tolist() == pytest.approx([0.02, 0.01, 0.02])
     assert mixed.length.flatten().tolist() == pytest.approx([0.01, 0.0025, 0.01])
 
@@ -301,7 +303,7 @@ def test_a_batch_of_several_radii_steps_like_each_alone_to_the_last_bit(name):
         for f in fields(begun[0])
     }
     together = replace(begun[0], **values)
-    step = blended(attacks, which)
+    step = blended(attacks, which, CPU)
     for _ in range(attacks[0].steps):
         together = step.step(net, together)
         begun = [a.step(net, s) for a, s in zip(attacks, begun, strict=True)]
