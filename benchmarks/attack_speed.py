@@ -8,10 +8,11 @@ All run in turns in one process; the table gives medians. The limit is a loop of
 forward passes and gradients of the loss with respect to the images, and nothing else, in
 channels_last or in contiguous memory, whichever is quicker here. An attack may beat it: on a CPU
 the layers of a small net are computed another way (`adv.swift`), in which the same loop is the
-second limit. Peers are given images and nets as their documentation has them: contiguous. A call
-also draws its random start; with fewer --steps, so that a run of a large net fits in minutes, that
-weighs more. --write puts the table into a file, say docs/performance.md, in the place of the one
-that the same command made before. Peers: pip install -e ".[bench]".
+second limit, and on CUDA a step is captured and replayed, as in a training (`adv.graphs`), while
+the limit starts its kernels one by one. Peers are given images and nets as their documentation has
+them: contiguous. A call also draws its random start; with fewer --steps, so that a run of a large
+net fits in minutes, that weighs more. --write puts the table into a file, say docs/performance.md,
+in the place of the one that the same command made before. Peers: pip install -e ".[bench]".
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from peers import (
 from torch import Tensor, nn
 
 from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
+from adv.graphs import Replays, attacked
+from adv.randomness import Stream, attach
 from adv.swift import swift
 
 NETS = {"BaseNet": BaseNet(), "BigNet": BigNet(), "ResNet-18": ResNet18(), "WRN-16-4": WRN(16, 4)}
@@ -58,6 +61,14 @@ def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = Fals
             torch.autograd.grad(loss, leaf)
 
 
+def replayed(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
+    """The attack as a training on CUDA runs it: one step, captured at the first call."""
+    stream = Stream()
+    attach(net, stream)
+    replays, starts = Replays(net, stream, x.device), torch.Generator().manual_seed(0)
+    return lambda: attacked(replays, attack, x, y, starts)
+
+
 def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) -> dict[str, Call]:
     """What is timed, each with a net and images of its own."""
     torch.manual_seed(0)
@@ -75,7 +86,7 @@ def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) ->
         copy.deepcopy(net).to(memory_format=torch.channels_last),
         PGD(Linf(EPS), steps=steps, step_size=SIZE),
     )
-    calls["ours"] = lambda: attack(ours, x, y)
+    calls["ours"] = replayed(ours, attack, x, y) if x.is_cuda else lambda: attack(ours, x, y)
     for peer, theirs in pgd_of_peers(copy.deepcopy(net), EPS, SIZE, steps, peers).items():
         calls[peer] = lambda theirs=theirs: theirs(x, y)
     return calls

@@ -59,6 +59,14 @@ def test_a_peer_goes_as_far_as_it_may(benchmark):
     assert far.tolist() == pytest.approx([0.03] * 3, abs=1e-6)
 
 
+def test_what_is_timed_on_cuda_is_the_attack(benchmark):
+    speed = benchmark("attack_speed")
+    net, x, y = speed.BaseNet()(10).eval(), torch.rand(3, 3, 32, 32), torch.arange(3)
+    attack = speed.PGD(speed.Linf(0.03), steps=2)
+    called = attack(net, x, y, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(speed.replayed(net, attack, x, y)(), called)
+
+
 def test_a_line_of_attack_speed(benchmark, monkeypatch, tmp_path, capsys):
     """Ratios to the quicker layout, to our layers, and to a peer, from seconds that are given."""
     speed, page = benchmark("attack_speed"), tmp_path / "page.md"
