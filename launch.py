@@ -5,7 +5,6 @@ This file holds the command line only, and imports nothing heavy: help and mista
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ import rich_click as click
 
 import spaces
 from adv.datasets import check as check_data
-from search.command import Command, answer
-from search.constraint import parse as check_bound
-from search.options import Options, run_folder, settled
+from search.command import Command, OneOf, answer
+from search.constraint import bounds
+from search.hint import hint
+from search.options import Options, run_folder, searched, settled
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -130,7 +130,7 @@ PROPOSE = "How it searches"
 )
 @click.option(
     "--sampler",
-    type=click.Choice(["kriging", "tpe", "nsga2", "gp", "random", "qmc"]),
+    type=OneOf("kriging", "tpe", "nsga2", "gp", "random", "qmc"),
     panel=PROPOSE,
     help="What proposes points after the known ones and a spread-out start. kriging (default up "
     "to 500 trials): Gaussian processes, also over what stopped trials have shown; they choose as "
@@ -141,7 +141,7 @@ PROPOSE = "How it searches"
 )
 @click.option(
     "--stopper",
-    type=click.Choice(["moasha", "none"]),
+    type=OneOf("moasha", "none"),
     panel=PROPOSE,
     help="What ends trials early. moasha (default): once the training attack has about half its "
     "strength, the worse half by both objectives ends, where worse beyond noise, and not before "
@@ -213,7 +213,7 @@ PROPOSE = "How it searches"
 @click.option(
     "--wandb",
     default="auto",
-    type=click.Choice(["auto", "online", "offline", "off"]),
+    type=OneOf("auto", "online", "offline", "off"),
     panel=RECORD,
     help="Weights & Biases. auto: online where a key is configured, else offline.",
 )
@@ -250,16 +250,16 @@ def _check(options: Options) -> None:
     if options.space is not None and options.space not in spaces.names():
         spaces.load(options.space)
     if options.scale not in ("auto", *spaces.SCALES):
-        near = difflib.get_close_matches(options.scale, ("auto", *spaces.SCALES), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no scale {options.scale!r}: {hint}There are: auto, laptop, full")
+        meant = hint(options.scale, ("auto", *spaces.SCALES))
+        raise ValueError(f"no scale {options.scale!r}: {meant}There are: auto, laptop, full")
     if options.data is not None:
         check_data(options.data)
     if options.serial and options.address:
         raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
     run_folder(options)
-    for text in options.constrain:
-        check_bound(text)
+    bounds(options.constrain)
+    for run in options.warm_from:
+        searched(run, "--warm-from")
     if options.name is not None and not re.fullmatch(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name
     ):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import rich_click as click
 from rich.text import Text
+
+from search.hint import hint
 
 click.rich_click.TEXT_MARKUP = "rich"
 
@@ -21,6 +22,26 @@ class Command(click.RichCommand):
         formatter.write(Text.from_markup(self.epilog or ""))
 
 
+class OneOf(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
+    """One of the known names; a mistake is answered by all of them and the nearest."""
+
+    name = "name"
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The name; `fail` where it is not known."""
+        if value not in self.known:
+            self.fail(f"{value!r}: {hint(value, self.known)}There are: {', '.join(self.known)}",
+                      param, ctx)  # fmt: skip
+        return str(value)
+
+    def get_metavar(self, param: Any, ctx: Any = None) -> str:
+        """Of the help."""
+        return "|".join(self.known)
+
+
 def chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
     """The names in a text, separated by commas, each once.
 
@@ -30,9 +51,7 @@ def chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
     asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in asked or [text]:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"{kind} {name!r}: {hint}There are: {', '.join(known)}")
+            raise ValueError(f"{kind} {name!r}: {hint(name, known)}There are: {', '.join(known)}")
     return asked
 
 

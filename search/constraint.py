@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from search.hint import hint
 from search.trial import Result
 from spaces import Params, Space
 
@@ -16,7 +16,7 @@ NAMES = {
     "masking_gap": "what a stronger attack takes from its accuracy, in [0, 1]",
 }
 FLAG = 0.04  # `adv.auditing.gap.LIMIT`; a test holds them equal
-_WRITTEN = re.compile(r"\s*([A-Za-z_]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
+_WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,30 @@ def parse(text: str) -> Constraint:
         raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(NAMES)}")
     name, _, number = match.groups()
     if name not in NAMES:
-        near = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"--constrain {text!r}: {hint}names: {', '.join(NAMES)}")
+        raise ValueError(f"--constrain {text!r}: {hint(name, NAMES)}names: {', '.join(NAMES)}")
     try:
         bound = float(number)
     except ValueError:
         raise ValueError(f"--constrain {text!r}: {number!r} is no number; {example}") from None
     if not bound > 0:
         raise ValueError(f"--constrain {text!r}: a bound is above 0")
+    if name == "masking_gap" and bound > 1:
+        raise ValueError(f"--constrain {text!r}: a gap lies in [0, 1], three points are 0.03")
     return Constraint(name, bound)
+
+
+def bounds(texts: Iterable[str]) -> dict[str, float]:
+    """The bounds that the texts name, by name.
+
+    Raises:
+      ValueError: one is no bound (`parse`), or a name has two.
+    """
+    found: dict[str, float] = {}
+    for bound in map(parse, texts):
+        if bound.name in found:
+            raise ValueError(f"--constrain: {bound.name} has two bounds, give it one")
+        found[bound.name] = bound.bound
+    return found
 
 
 def screen(space: Space, bounds: Mapping[str, float], classes: int) -> Callable[[Params], bool]:

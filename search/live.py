@@ -64,7 +64,7 @@ class Live:
             self._body = _body(view)
         line = self._line(event, view)
         if line:
-            self.console.print(line, soft_wrap=True)
+            say(self.console, line)
 
     def _line(self, event: Event, view: View) -> str:
         """What a plain log says of an event, "" for nothing; a terminal hears of failures only."""
@@ -90,7 +90,7 @@ class Live:
         if not text:
             return ""
         self._told = time.monotonic()
-        return f"[{clock(view.elapsed)}] ".replace("[", r"\[") + text.replace("[", r"\[")
+        return f"[{clock(view.elapsed)}] {text}"
 
     def _state(self, view: View) -> str:
         done, failed = len(view.having("finished")), len(view.having("failed"))
@@ -127,7 +127,7 @@ class Live:
         counts.add_row(
             ProgressBar(total=self._all(view), completed=_work(view), width=30),
             f"{len(view.having('finished'))}/{self.trials} done{finals}",
-            f"· {len(view.having('running'))} running",
+            f"· {len(_running(view))} running",
             f"· {len(view.having('stopped'))} stopped",
             f"· {len(view.having('failed'))} failed",
             f"· {clock(view.elapsed + self._since(view))} elapsed",
@@ -152,10 +152,20 @@ def _work(view: View) -> float:
     return total
 
 
+def say(console: Console, text: str) -> None:
+    """Print sentences: folded between words on a screen, one line in a log."""
+    console.print(text, markup=False, soft_wrap=not console.is_terminal)
+
+
+def longer(trainings: int, trials: int) -> str:
+    """What so many trainings of the finals add to a search of so many trials."""
+    return f"about {100 * FINAL * trainings / trials:.0f} % more time, --finalists off saves it"
+
+
 def _body(view: View) -> RenderableType:
     running = "   ".join(
-        f"{trial.number}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitted(trial)}"
-        for trial in view.having("running")[:MOST]
+        f"{name}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitted(trial)}"
+        for name, trial in _running(view)[:MOST]
     )
     best = "   ".join(f"{title(name)} {_best(view, name)}" for name in OBJECTIVES)
     parts: list[RenderableType] = [Text(f"best     {best}"), Text(f"running  {running}")]
@@ -165,6 +175,15 @@ def _body(view: View) -> RenderableType:
         if len(members) > MOST:
             parts.append(Text(f"and {len(members) - MOST} more on the front"))
     return Group(*parts)
+
+
+def _running(view: View) -> list[tuple[str, Trial]]:
+    """The trials that run, and those of the finals, each with its name."""
+    again = view.finals.having("running") if view.finals else []
+    return [
+        *((str(trial.number), trial) for trial in view.having("running")),
+        *((f"final {trial.number}", trial) for trial in again),
+    ]
 
 
 def _epochs(trial: Trial) -> str:

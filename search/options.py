@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from search.hint import hint
+
 LEDGER = "ledger.jsonl"
 
 
@@ -65,12 +67,10 @@ def settled(options: Options) -> Options:
     if len(named) > 1:
         raise ValueError(f"{' and '.join(named)} name a run each: take one of them")
     if options.only_finals and not Path(options.finalists).is_dir():
-        near = difflib.get_close_matches(options.finalists, ("auto", "off"), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        where = _nearest_run(Path(options.finalists))
+        meant = hint(options.finalists, ("auto", "off"))
         raise ValueError(
-            f"--finalists {options.finalists!r}: {hint}There are: auto, off, a number of "
-            f"trainings, or the folder of a run{where}"
+            f"--finalists {options.finalists!r}: {meant}There are: auto, off, a number of "
+            f"trainings, or the folder of a run{_nearest_run(Path(options.finalists))}"
         )
     trainings = options.final_trainings
     if options.finalists.isdigit():
@@ -82,6 +82,14 @@ def settled(options: Options) -> Options:
     if options.rescore is None and options.resume and (options.battery_steps or options.images):
         raise ValueError("a run keeps its battery: --rescore changes --battery-steps and --images")
     return replace(options, resume=next(iter(named.values()), None), final_trainings=trainings)
+
+
+def searched(folder: Path, flag: str = "") -> Path:
+    """The folder of a search, which `flag` named; ValueError where there is none in it."""
+    if not (folder / LEDGER).is_file():
+        near, where = _nearest_run(folder), f"{flag} {folder}: it" if flag else folder
+        raise ValueError(f"{where} holds no search{near and ','}{near}: there is no {LEDGER}")
+    return folder
 
 
 def _nearest_run(folder: Path) -> str:
@@ -99,12 +107,7 @@ def run_folder(options: Options) -> Path:
       ValueError: nothing to go on with there, or the name is taken.
     """
     if options.resume is not None:
-        if not (options.resume / LEDGER).is_file():
-            near = _nearest_run(options.resume)
-            raise ValueError(
-                f"{options.resume} holds no search{near and ','}{near}: there is no {LEDGER}"
-            )
-        return options.resume
+        return searched(options.resume)
     name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = (options.out or Path("runs")) / name
     if folder.exists():

@@ -17,7 +17,7 @@ from rich.table import Table
 
 import spaces
 from adv import Recipe, datasets, size_of
-from search.constraint import parse, screen
+from search.constraint import bounds, screen
 from search.live import clock
 from search.options import Options
 from search.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
@@ -57,6 +57,15 @@ class Plan:
     def space(self) -> Space:
         """The space itself, as this scale searches it."""
         return spaces.load(self.space_name).at(self.scale.name)
+
+    @property
+    def points(self) -> Sequence[Params]:
+        """The known points, else the middle of the space: what a plan is estimated from."""
+        middle: dict[str, Value] = {}
+        for name, knob in self.space.knobs.items():
+            if exists(knob, middle):
+                middle[name] = knob.at(0.5)
+        return self.space.known or (middle,)
 
 
 def make_plan(options: Options, machine: Machine, name: str) -> Plan:
@@ -103,7 +112,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         name_of_sampler,
         options.stopper or Plan.stopper,
         Plan.audit if options.audit is None else options.audit,
-        {bound.name: bound.bound for bound in map(parse, options.constrain)},
+        bounds(options.constrain),
     )
 
 
@@ -123,14 +132,13 @@ def check_sampler(name: str, space: Space, trials: int) -> str:
 
 def proposing(space: Space, head: Mapping[str, Any]) -> Sampler:
     """The sampler that a study's header names, with its first points and its bounds."""
-    bounds = head.get("constraints", {})
     return sampler(
         head.get("sampler", "tpe"),
         space,
         seed=head["seed"],
         start=head["start"],
         header=head,
-        allowed=screen(space, bounds, head["classes"]),
+        allowed=screen(space, head.get("constraints", {}), head["classes"]),
     )
 
 
@@ -232,7 +240,7 @@ def print_plan(console: Console, plan: Plan, notes: Mapping[str, str]) -> None:
         table.add_row(name, str(knob), *points)
     console.print(table)
     images = _train_images(scale)
-    recipes = [scale.apply(plan.space.build(**point)) for point in _points(plan.space)]
+    recipes = [scale.apply(plan.space.build(**point)) for point in plan.points]
     train, attack = _gradient_steps(scale, recipes, images)
     rows = {
         "data": f"{plan.data}: {images:,} training images, {scale.images:,} validation images "
@@ -265,15 +273,6 @@ def _train_images(scale: Scale) -> int:
         )
         count = math.ceil(0.9 * found)
     return min(count, scale.train_images or count)
-
-
-def _points(space: Space) -> Sequence[Params]:
-    """The known points, else the middle of the space: what a plan is estimated from."""
-    middle: dict[str, Value] = {}
-    for name, knob in space.knobs.items():
-        if exists(knob, middle):
-            middle[name] = knob.at(0.5)
-    return space.known or (middle,)
 
 
 def _nets(recipes: Sequence[Recipe]) -> str:

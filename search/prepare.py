@@ -19,6 +19,7 @@ from rich.markup import escape
 from search.finals.contest import default_trainings
 from search.job import Job, at_once, print_scale, study_of, training_of
 from search.ledger import FORMAT, Ledger, View
+from search.live import longer
 from search.login import resolve_mode
 from search.options import LEDGER, Options, run_folder
 from search.plan import (
@@ -47,7 +48,7 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
         "at once": at_once(options, plan.scale, machine),
         "budget": budget_text(options.budget),
         "finalists": _finals(options, plan),
-        "proposes": ", ".join((plan.sampler, *options.constrain)),
+        "proposes": _proposes(options, plan),
         "stops early": stopping_text(plan),
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
@@ -60,9 +61,16 @@ def _finals(options: Options, plan: Plan) -> str:
         return "none"
     count = options.final_trainings or default_trainings(plan.trials)
     return (
-        f"up to {count} trainings with fresh seeds of what may be on the front, then AutoAttack's "
-        f"line-up ({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images"
+        f"up to {count} trainings with fresh seeds, AutoAttack's line-up "
+        f"({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images: "
+        + longer(count, plan.trials)
     )
+
+
+def _proposes(options: Options, plan: Plan) -> str:
+    kept = [f"keeps {bound}" for bound in options.constrain]
+    first = [f"the front of {run} first" for run in options.warm_from]
+    return ", ".join((plan.sampler, *kept, *first))
 
 
 def prepare(console: Console, options: Options, machine: Machine) -> Job:
@@ -82,8 +90,12 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
         f"Data {escape(str(job.header['data']))}, {job.study.trials} trials of "
         f"{job.scale.epochs} epochs, {at_once(options, job.scale, machine)}."
     )
+    job = replace(job, finals=not off)
+    if job.expected and not options.only_finals and not job.study.view.finals:
+        added = longer(job.expected, job.study.trials)
+        console.print(f"Finals: up to {job.expected} trainings with fresh seeds ({added}).")
     console.print(f"Run folder {escape(str(job.folder))}. {escape(why_mode)}")
-    return replace(job, finals=not off)
+    return job
 
 
 def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
@@ -97,7 +109,10 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     if options.warm_from:
         head["warm"] = warm(options.warm_from, plan.space, head, max(1, plan.trials // 2))
         _print_warm(console, head["warm"])
-    proposing(plan.space, head).propose(View(header=head))  # or say why there is no such point
+    try:
+        proposing(plan.space, head).propose(View(header=head))
+    except ValueError as error:
+        raise ValueError(f"{error}; {_sizes(plan, len(run.data.classes))}") from None
     folder.mkdir(parents=True)
     try:
         write(folder / "study.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
@@ -107,6 +122,16 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Job(study_of(plan, ledger, head), run, options, folder, head, mode)
+
+
+def _sizes(plan: Plan, classes: int) -> str:
+    """How many parameters nets of the space have, for whoever set a bound that none keeps."""
+    from adv import size_of
+
+    recipes = [plan.space.build(**point) for point in plan.points]
+    counts = sorted(size_of(recipe.net, classes).parameters for recipe in recipes)
+    ends = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    return f"its known points have {ends} parameters"
 
 
 def finals_off(options: Options, view: View) -> bool:

@@ -13,7 +13,7 @@ from search.finals.page import finals
 from search.importance import importance
 from search.ledger import View
 from search.page import CARE, PAGE, PUBLISH, PUBLISHED, figure, script, section, table
-from search.stopping import audit_lines, audit_of
+from search.stopping import stopping_lines
 from search.tables import hypervolumes, write
 from search.trial import Trial
 
@@ -151,7 +151,7 @@ def _weights(trial: Trial) -> str:
 
 
 def _stopping(view: View) -> str:
-    lines = [*audit_lines(audit_of(view)), *(f"Relaxed: {e['reason']}." for e in view.relaxed)]
+    lines = stopping_lines(view)
     if not lines:
         return ""
     return section(

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
-from search.constraint import parse
+from search.constraint import bounds
 from search.job import Job, at_once, print_scale, study_of, training_of
 from search.ledger import Ledger, View, read
 from search.live import clock
@@ -142,7 +142,7 @@ def _check_same(options: Options, view: View, scale: Scale) -> None:
         "--sampler": (options.sampler, head["sampler"]),
         "--stopper": (options.stopper, head["stopper"]),
         "--audit": (options.audit, head["audit"]),
-        "--constrain": (_bounds(options) or None, head["constraints"]),
+        "--constrain": (bounds(options.constrain) or None, head["constraints"]),
         "--warm-from": (
             [*map(str, options.warm_from)] or None,
             head.get("warm", {}).get("runs"),
@@ -153,7 +153,3 @@ def _check_same(options: Options, view: View, scale: Scale) -> None:
             raise ValueError(f"{options.resume} began with {flag} {had}, not {wanted}")
     if options.out is not None:
         raise ValueError("--resume names the folder: leave --out out")
-
-
-def _bounds(options: Options) -> dict[str, float]:
-    return {bound.name: bound.bound for bound in map(parse, options.constrain)}

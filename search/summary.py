@@ -15,9 +15,9 @@ from search.finals.standing import Finalist, standing
 from search.finals.words import remarks
 from search.job import Job
 from search.ledger import Event, View
-from search.live import clock, front_table
+from search.live import clock, front_table, say
 from search.report import write_report
-from search.stopping import audit_lines, audit_of
+from search.stopping import stopping_lines
 from search.tables import write_tables
 from search.tracking import Tracker
 from search.training import STATE
@@ -107,8 +107,8 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     if field:
         _say_finals(console, view, field)
     _warn(console, members, folder)
-    for text in (*audit_lines(audit_of(view)), *left_out(view)):
-        console.print(text, markup=False)
+    for text in (*stopping_lines(view), *left_out(view)):
+        say(console, text)
     places = {"report": str(folder / "report.html"), "W&B": tracker.where()}
     if members:
         places["weights"] = f"{folder / 'front'}/"
@@ -133,7 +133,7 @@ def _say_finals(console: Console, view: View, field: list[Finalist]) -> None:
     """The finalists' table, and what its numbers are."""
     console.print(finals_table(field))
     for line in remarks(view, field):
-        console.print(line, markup=False)
+        say(console, line)
     console.print()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from search.ledger import View, read
-from search.options import LEDGER
+from search.options import LEDGER, searched
 from search.stopping import order
 from search.trial import Result
 from spaces import Choice, Knob, Params, Space, Value, exists
@@ -44,9 +44,7 @@ def warm(
     points: list[Params] = []
     told: list[dict[str, Any]] = []
     for run in runs:
-        if not (run / LEDGER).is_file():
-            raise ValueError(f"--warm-from {run}: it holds no search, there is no {LEDGER}")
-        view = read(run / LEDGER)
+        view = read(searched(run, "--warm-from") / LEDGER)
         found = list(_points(view, space))
         if not found and view.front():
             raise ValueError(f"--warm-from {run}: it shares no knob with this space")

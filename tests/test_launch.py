@@ -119,12 +119,20 @@ MISTAKES = {
     "bad time": (["--space", "smoke", "--budget", "soon"], "45m"),
     "bad name": (["--space", "smoke", "--name", "../x"], "--name"),
     "two places": (["--space", "smoke", "--serial", "--address", "x:1"], "--serial"),
-    "bad tracker": (["--space", "smoke", "--wandb", "of"], "offline"),
+    "bad tracker": (
+        ["--space", "smoke", "--wandb", "of"],
+        "did you mean 'off'? There are: auto, online, offline",
+    ),
     "folder without images": (["--space", "smoke", "--data", "."], "train"),
     "nothing to resume": (["--resume", "nowhere"], "nowhere"),
-    "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "tpe"),
-    "unknown stopper": (["--space", "smoke", "--stopper", "asha"], "moasha"),
+    "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "did you mean 'tpe'"),
+    "unknown stopper": (["--space", "smoke", "--stopper", "asha"], "did you mean 'moasha'"),
     "share above one": (["--space", "smoke", "--audit", "2"], "--audit"),
+    "two bounds": (["--space", "smoke", *2 * ["--constrain", "params<5"]], "params has two bounds"),
+    "no earlier run": (
+        ["--space", "smoke", "--warm-from", "runs/no"],
+        "runs/no: it holds no search",
+    ),
     "no bound": (["--space", "smoke", "--constrain", "parms<5"], "did you mean 'params'"),
     "dead address": (["--space", "smoke", "--address", "127.0.0.1:9"], "127.0.0.1:9"),
     "too many gpus": (["--space", "smoke", "--gpus-per-trial", "64"], "64"),
@@ -148,7 +156,10 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case, tmp_path):
 def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
     smoke = Options(space="smoke", serial=True, wandb="off", out=tmp_path)
     for options, hint in (
-        (replace(smoke, constrain=("params<5",)), "none keeps the constraints"),
+        (
+            replace(smoke, constrain=("params<5",)),
+            "none keeps the constraints; its known points have 62,006 parameters",
+        ),
         (replace(smoke, space="everything", sampler="gp"), "take tpe"),
         (replace(smoke, trials=501, sampler="gp"), "up to 500 trials"),
         (replace(smoke, warm_from=(tmp_path / "no",)), "it holds no search"),
@@ -176,7 +187,8 @@ def test_a_name_already_taken_is_refused(tmp_path):
 
 
 def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
-    done = launch("--space", "rse_sigmas", "--dry-run", "--budget", "45m", cwd=tmp_path)
+    bounds = ("--constrain", "params<5e6", "--constrain", "latency<3")
+    done = launch("--space", "rse_sigmas", "--dry-run", "--budget", "45m", *bounds, cwd=tmp_path)
     assert done.returncode == 0
     for text in (
         "Scale: ",
@@ -187,6 +199,8 @@ def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
         "W&B",
         "gradient steps",
         "runs/",
+        "about 50 % more time, --finalists off saves it",
+        "kriging, keeps params<5e6, keeps latency<3",
     ):
         assert text in done.stdout
     assert done.stdout.startswith("Scale: ")

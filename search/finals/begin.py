@@ -8,6 +8,7 @@ from search.finals.contest import contest, default_trainings
 from search.finals.final import Final
 from search.finals.show import Again
 from search.ledger import Part
+from search.live import say
 from search.study import Study
 from search.training import Training
 
@@ -42,10 +43,10 @@ def begin(
     if finals.view.trials and not finals.open:
         return None
     count, strong = len(finals.view.header["trials"]), final.strong.describe()
-    console.print(
+    say(
+        console,
         f"\nFinals: {count} of {done} trials may be on the front. They are trained again with "
         f"fresh seeds, {trainings} trainings at most ({len(finals.view.trials)} begun before), and "
         f"attacked on {strong['images']} test images. {strong['attacks']}.",
-        markup=False,
     )
     return finals, final

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from search.finals.standing import Finalist, standing
 from search.ledger import Event, View
-from search.live import clock, shown, title
+from search.live import clock, say, shown, title
 from spaces import OBJECTIVES
 
 
@@ -36,7 +36,7 @@ class Again:
             text += f"  | P(on the front) {_chances(standing(view))}"
         else:
             return
-        self.console.print(f"[{clock(view.elapsed)}] {text}", markup=False, soft_wrap=True)
+        say(self.console, f"[{clock(view.elapsed)}] {text}")
 
 
 def _chances(field: list[Finalist]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from search.stopping.audit import Audit as Audit
 from search.stopping.audit import audit_lines as audit_lines
 from search.stopping.audit import audit_of as audit_of
+from search.stopping.audit import stopping_lines as stopping_lines
 from search.stopping.moasha import MOASHA as MOASHA
 from search.stopping.moasha import Never as Never
 from search.stopping.moasha import Stopper as Stopper

@@ -99,6 +99,11 @@ def agreement(view: View, key: Key) -> Agreement:
     return Agreement(key, len(both), (rho[0], rho[1]))
 
 
+def stopping_lines(view: View) -> list[str]:
+    """What stopping early has saved and cost, and why the rule was relaxed: a line a fact."""
+    return [*audit_lines(audit_of(view)), *(f"Relaxed: {e['reason']}." for e in view.relaxed)]
+
+
 def audit_lines(audit: Audit) -> list[str]:
     """The audit in words, a line a fact; nothing where no trial was ever stopped or audited."""
     n, wrong = len(audit.finished), len(audit.wrong)

@@ -4,7 +4,7 @@ import pytest
 from views import build
 
 from adv.auditing.gap import LIMIT
-from search.constraint import FLAG, Constraint, excesses, parse, screen
+from search.constraint import FLAG, Constraint, bounds, excesses, parse, screen
 from search.summary import left_out
 from search.trial import Result
 from spaces import load
@@ -33,6 +33,8 @@ def test_a_bound_is_read_as_it_is_written():
         ("params<5e", "'5e' is no number"),
         ("params<0", "above 0"),
         ("params<nan", "params<5e6"),
+        ("masking-gap<0.03", "did you mean 'masking_gap'?"),
+        ("masking_gap<3", "three points are 0.03"),
         ("", "params<5e6"),
     ],
 )
@@ -40,6 +42,12 @@ def test_what_is_no_bound_is_refused_in_one_line(text, hint):
     with pytest.raises(ValueError, match="--constrain") as info:
         parse(text)
     assert hint in str(info.value) and "\n" not in str(info.value)
+
+
+def test_a_name_has_one_bound():
+    assert bounds(("params<5e6", "latency<3")) == {"params": 5e6, "latency": 3.0}
+    with pytest.raises(ValueError, match="params has two bounds"):
+        bounds(("params<5e6", "params<4e6"))
 
 
 def test_a_gap_without_a_bound_may_not_be_flagged():

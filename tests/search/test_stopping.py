@@ -14,7 +14,7 @@ from search.ledger import Draft, Ledger, View, read
 from search.report import write_report
 from search.sampler import sampler
 from search.stop import Stop
-from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs
+from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
 from search.stopping.noise import standard_error
 from search.study import Study
 from search.trial import Result, Rung, Values
@@ -186,6 +186,7 @@ def test_the_report_says_what_stopping_cost(tmp_path):
     write_report(play.view, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "<h2>Stopping early</h2>" in page and "ended on the front" in page
+    assert any(line.startswith("Relaxed: ") for line in stopping_lines(play.view))
     assert "Relaxed: " in page and "Rank correlation of epoch 2 and the end" in page
     write_report(View(), tmp_path / "none.html")
     assert "Stopping early" not in (tmp_path / "none.html").read_text()
