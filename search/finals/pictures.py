@@ -58,7 +58,6 @@ def curse(view: View) -> go.Figure:
             marker={"color": colour, "symbol": symbol, "size": 11},
             hovertemplate="%{x}: %{y:.1f}",
         ))  # fmt: skip
-    figure.update_yaxes(rangemode="tozero")
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return figure.update_layout(legend=legend, height=440)
 

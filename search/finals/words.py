@@ -21,11 +21,8 @@ def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
     assert view.finals is not None
     head = view.finals.header
     runs, failed = sum(len(f.runs) for f in field), len(view.finals.having("failed"))
-    front = [str(f.trial.number) for f in field if f.on_front]
     said = [
-        f"{runs} trainings with fresh seeds, {head['images']} test images. The reported front (*) "
-        f"is trial{'s' * (len(front) > 1)} {', '.join(front)}: as many as can be while {SHARE:.0%} "
-        "of them are expected to be on the front of all trials.",
+        f"{runs} trainings with fresh seeds, {head['images']} test images. {_reported(field)}",
         "Means and 95 % intervals are over fresh seeds and test images; the training that chose a "
         "trial is in none of them.",
         f"{head['attacks']}.",
@@ -39,6 +36,21 @@ def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
         plural = "s" * (len(missing) > 1)
         said.append(f"Not yet trained again: trial{plural} {', '.join(map(str, missing))}.")
     return said
+
+
+def _reported(field: Sequence[Finalist]) -> str:
+    """Who is reported, and how far that is to be believed."""
+    front = [f for f in field if f.on_front]
+    names = ", ".join(str(f.trial.number) for f in front)
+    if len(front) == 1 and front[0].chance < SHARE:
+        return (
+            f"The reported front (*) is trial {names}, the likeliest, though it is on the front of "
+            f"all trials with probability {front[0].chance:.2f} only: more trainings would tell."
+        )
+    return (
+        f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: as many as can be while "
+        f"{SHARE:.0%} of them are expected to be on the front of all trials."
+    )
 
 
 def flattery(field: Sequence[Finalist]) -> str:

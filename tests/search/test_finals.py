@@ -20,6 +20,7 @@ from search.finals.show import Again, finals_table
 from search.finals.standing import standing
 from search.finals.words import remarks
 from search.ledger import Ledger, View, read
+from search.live import Live, say
 from search.report import write_report
 from search.stop import Interrupted, Stop
 from search.study import Study
@@ -256,6 +257,36 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     assert (
         "finalists' means with their intervals" in text and "The front that the search saw" in text
     )
+
+
+def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
+    searched(ledger)
+    finals(ledger, 8)
+    first, *rest = [f for f in standing(ledger.view) if f.runs]
+    rest = [replace(f, on_front=False) for f in rest]
+    unsure = [replace(first, chance=0.62, on_front=True), *rest]
+    assert "with probability 0.62 only" in remarks(ledger.view, unsure)[0]
+    sure = [replace(first, chance=0.9, on_front=True), *rest]
+    assert "80% of them are expected" in remarks(ledger.view, sure)[0]
+
+
+def test_the_screen_shows_the_trainings_that_run(ledger):
+    searched(ledger)
+    contest(LINE, ledger, 8, **HEAD).suggest()
+    console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
+    live = Live(console, 9, ledger.view)
+    live({"event": "final"}, ledger.view)
+    console.print(live._screen())
+    text = console.export_text()
+    assert "· 1 running" in text and "running  final 0: epoch 0/?" in text
+
+
+def test_a_sentence_is_folded_on_a_screen_only():
+    for terminal, lines in ((True, ["honest", "numbers"]), (False, ["honest numbers"])):
+        file = io.StringIO()
+        console = Console(width=10, file=file, force_terminal=terminal, color_system=None)
+        say(console, "honest numbers")
+        assert [line.rstrip() for line in file.getvalue().splitlines()] == lines
 
 
 def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
