@@ -9,6 +9,7 @@ trained: a point is answered by the nearest recorded trial or by trees that inte
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from search.command import Command, answer, chosen
-from search.judge import MARK, Verdict, judge, mean_and_error
+from search.command import Command, OneOf, answer, chosen
+from search.judge import MARK, Verdict, judge, mean_and_error, share_at
 from search.ledger import LedgerError, read
-from search.options import LEDGER
+from search.options import LEDGER, searched
 from search.sampler import SAMPLERS, sampler, start_points
 from search.simulator import Finish, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper
@@ -65,13 +66,13 @@ class Played:
               metavar="|".join(SAMPLERS), help="One or several, separated by commas.")  # fmt: skip
 @click.option("--stopper", "stoppers", default=",".join(STOPPERS), show_default=True,
               metavar="|".join(STOPPERS), help="One or several, separated by commas.")  # fmt: skip
-@click.option("--surrogate", default="nearest", show_default=True, type=click.Choice(SURROGATES),
+@click.option("--surrogate", default="nearest", show_default=True, type=OneOf(*SURROGATES),
               help="nearest: the recorded trial nearest to a point. "
               "forest: extremely randomised trees through all of them, with noise.")  # fmt: skip
 @click.option("--seeds", default=20, show_default=True, type=click.IntRange(1),
               help="Searches of each combination.")  # fmt: skip
-@click.option("--workers", default=8, show_default=True, type=click.IntRange(1),
-              help="Trials at once.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1),
+              help="Trials at once. Default: a quarter of the trainings, 8 at most.")  # fmt: skip
 @click.option("--budget", type=click.IntRange(1), metavar="TRAININGS",
               help="What may be spent. Default: half the recorded trials.")  # fmt: skip
 @click.option("--json", "record", type=click.Path(path_type=Path), help="Write the rows there.")
@@ -88,22 +89,25 @@ def main(run: Path, samplers: str, stoppers: str, surrogate: Any, **given: Any) 
                  for b in chosen(stoppers, STOPPERS, "--stopper")]  # fmt: skip
         for name, _ in pairs:
             sampler(name, table.space, seed=0, start=1)  # or it says why it cannot
+        if given["record"] and not given["record"].parent.is_dir():
+            raise ValueError(
+                f"--json {given['record']}: there is no folder {given['record'].parent}"
+            )
     except (TableError, LedgerError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.UsageError(f"cannot read {run}: {error.strerror or error}") from None
     budget = given["budget"] or max(4, len(table.records) // 2)
+    workers = given["workers"] or min(8, max(1, budget // 4))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-    console.print(_what(table, budget, given["seeds"], given["workers"]))
+    console.print(_what(table, budget, given["seeds"], workers))
     rows = []
     with console.status("") as status:
         for pair in pairs:
             played = []
             for seed in range(given["seeds"]):
                 status.update(f"{pair[0]} with stopper {pair[1]}: seed {seed + 1}")
-                played.append(
-                    play(table, *pair, seed=seed, workers=given["workers"], budget=budget)
-                )
+                played.append(play(table, *pair, seed=seed, workers=workers, budget=budget))
             rows.append(_row(pair, played, budget * table.epochs))
     rows.sort(key=lambda row: -row["hypervolume"][0])
     console.print(_grid(table, rows))
@@ -122,9 +126,7 @@ def load(run: Path, surrogate: Any) -> Table:
     """
     if run.name.endswith((".csv", ".csv.gz")):
         return from_csv(run, surrogate)
-    if not (run / LEDGER).is_file():
-        raise TableError(f"{run} holds no search: there is no {LEDGER}")
-    return from_view(run.name, read(run / LEDGER), surrogate)
+    return from_view(run.name, read(searched(run) / LEDGER), surrogate)
 
 
 def play(table: Table, ask: str, stop: str, *, seed: int, workers: int, budget: int) -> Played:
@@ -150,20 +152,22 @@ def _row(pair: tuple[str, str], played: Sequence[Played], budget: int) -> dict[s
     return {
         "sampler": pair[0],
         "stopper": pair[1],
-        "hypervolume": mean_and_error([v.share for v in verdicts]),
-        "half": mean_and_error([_at(v, budget / 2) for v in verdicts]),
-        "epochs_to_mark": mean_and_error([min(v.epochs, budget) for v in verdicts]),
+        "hypervolume": _mean([v.share for v in verdicts]),
+        "half": _mean([share_at(v, budget / 2) for v in verdicts]),
+        "epochs_to_mark": _mean([min(v.epochs, budget) for v in verdicts]),
         "reached": len(reached),
         "searches": len(played),
         "spent": fmean(v.spent for v in verdicts),
         "finished": fmean(v.finished for v in verdicts),
         "stopped": fmean(v.stopped for v in verdicts),
-        "front_found": mean_and_error([float(len(p.found)) for p in played]),
+        "front_found": _mean([float(len(p.found)) for p in played]),
     }
 
 
-def _at(verdict: Verdict, spent: float) -> float:
-    return next((share for when, share in reversed(verdict.curve) if when <= spent), 0.0)
+def _mean(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean and its standard error; one search has none."""
+    mean, error = mean_and_error(values)
+    return mean, None if math.isnan(error) else error
 
 
 def _what(table: Table, budget: int, seeds: int, workers: int) -> str:
@@ -201,8 +205,9 @@ def _grid(table: Table, rows: Sequence[dict[str, Any]]) -> Grid:
     return grid
 
 
-def _told(pair: tuple[float, float], digits: int) -> str:
-    return f"{pair[0]:.{digits}f} ± {pair[1]:.{digits}f}"
+def _told(pair: tuple[float, float | None], digits: int) -> str:
+    mean, error = pair
+    return f"{mean:.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,15 @@ def test_every_combination_is_a_row_with_errors(monkeypatch, capsys, table, tmp_
         assert 0 < mean <= 1 and error >= 0 and row["front_found"][0] <= 3
 
 
+def test_one_search_has_no_error_and_few_trials_few_workers(monkeypatch, capsys, table, tmp_path):
+    words = ("--sampler", "random", "--stopper", "none", "--seeds", 1, "--json", tmp_path / "rows")
+    assert play(monkeypatch, table, *words) == 0
+    text = capsys.readouterr().out
+    assert "1 workers" in text and "nan" not in text
+    (row,) = json.loads((tmp_path / "rows").read_text(), parse_constant=pytest.fail)
+    assert row["hypervolume"][0] > 0 and row["hypervolume"][1] is None and row["finished"] == 4
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -48,6 +57,8 @@ def test_every_combination_is_a_row_with_errors(monkeypatch, capsys, table, tmp_
         (["{table}", "--sampler", ""], "There are: kriging"),
         (["{table}", "--sampler", "gp"], "knob 'depth' has one: take tpe"),
         (["{table}", "--seeds", "0"], "--seeds"),
+        (["{table}", "--surrogate", "forst"], "did you mean 'forest'?"),
+        (["{table}", "--json", "nowhere/rows.json"], "there is no folder nowhere"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(monkeypatch, capsys, table, words, said):
