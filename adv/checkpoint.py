@@ -86,7 +86,14 @@ def recipe_in(card: Mapping[str, Any]) -> Recipe:
 def remade(
     path: Path | str, weights: Mapping[str, Tensor], card: Mapping[str, Any], recipe: Recipe
 ) -> Checkpoint:
-    """The net of `recipe` with these weights; raises CheckpointError where they do not fit."""
+    """The net of `recipe` with these weights.
+
+    Raises:
+      CheckpointError: the weights do not fit, or are not finite.
+    """
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
     try:
         classes = tuple(str(name) for name in card["classes"])
         net = build(recipe, len(classes), int(card["seed"]))
@@ -129,6 +136,12 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError where no new file can be written: before hours of work, not behind them."""
+    write_whole(path, b"")
+    path.unlink()
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

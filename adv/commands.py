@@ -16,7 +16,7 @@ from torch import nn
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.battery import Battery
-from adv.checkpoint import default_device, save_checkpoint, write_whole
+from adv.checkpoint import check_writable, default_device, save_checkpoint, write_whole
 from adv.cli.source import Source
 from adv.data import load
 from adv.display import progress, show, show_queries, waiting
@@ -37,6 +37,7 @@ def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, ou
 
     `card` says which point of which space the recipe is.
     """
+    check_writable(out)
     data = load(scale.data)
     held = data.validation.tail(scale.watch_images)
     images = data.train.head(scale.train_images or len(data.train))
@@ -92,6 +93,8 @@ def attack_one(
 
     The images are made on the net of the checkpoint `made_on`, where there is one.
     """
+    if save is not None:
+        check_writable(save)
     subject = meet(source)
     draws, votes = times
     if made_on is not None:

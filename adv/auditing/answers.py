@@ -56,12 +56,19 @@ def _logits(out: Tensor) -> Finding:
     logs = bool((out.logsumexp(1).abs() < 1e-3).all())
     kind = "log-probabilities, as good as logits" if logs else "logits"
     wrong = "not finite" if bad.any() else "probabilities"
+    flat = (
+        "Cross-entropy takes logits: of probabilities it is nearly flat, so that the attack "
+        "hardly knows where to go. Return logits or their log-softmax."
+    )
+    lost = (
+        "Where outputs are not finite there is no class to judge and no slope to follow: the "
+        "weights have diverged, or a number became too large on the way."
+    )
     return Finding(
         "outputs are logits", found, 0.0, exact(found), "%",
         "no image's logits add up to one by chance",
         f"The outputs are {wrong if found else kind}.",
-        "Cross-entropy takes logits: of probabilities it is nearly flat, so that the attack "
-        "hardly knows where to go. Return logits or their log-softmax.",
+        lost if bad.any() else flat,
     )  # fmt: skip
 
 

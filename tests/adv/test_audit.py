@@ -301,6 +301,16 @@ def test_what_a_net_answers(change, wanted, digits):
 
 
 @pytest.mark.parametrize(
+    ("change", "meaning"),
+    [(lambda m, z: z.softmax(1), "Cross-entropy takes logits"), (lambda m, z: z / 0, "diverged")],
+    ids=["probabilities", "not finite"],
+)
+def test_outputs_that_are_no_logits_are_told_apart(change, meaning, digits):
+    subject = case(Between(untrained(), change).eval(), digits.validation.head(8), PLAIN, EPS)
+    assert meaning in next(answers(subject)).sentence
+
+
+@pytest.mark.parametrize(
     "net", [WRN(10, 1, dropout=0.1, se=0.25), ViT(1, 64, dropout=0.1)], ids=repr
 )
 @pytest.mark.parametrize("defence", [SpectralNorm(), PNI(), MCDropout(), TestNoise(0.1)], ids=repr)

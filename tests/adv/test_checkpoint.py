@@ -225,6 +225,17 @@ def test_cards_that_are_not_right(net, path, changes, hint):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(net, path, value):
+    """A net of them would pass for one that is right by chance."""
+    with torch.no_grad():
+        net[1].weight[0, 0, 0, 0] = value
+    save(path, net, RECIPE, classes="abcdefghij")
+    with pytest.raises(CheckpointError, match="is not finite: damaged, or") as error:
+        restore(path)
+    assert str(path) in str(error.value) and "weight" in str(error.value)
+
+
 def test_a_card_without_a_recipe(net, path):
     save_checkpoint(path, net, CARD)
     with pytest.raises(CheckpointError, match="holds no recipe"):

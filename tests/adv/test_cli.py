@@ -286,6 +286,18 @@ def test_a_mistake_is_one_line(adv, tmp_path, arguments, hint):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_place_that_cannot_be_written_is_found_before_the_work(adv, checkpoint, tmp_path):
+    """A file where a folder would be: in a folder that may not be written, root still could."""
+    (tmp_path / "text").write_text("")
+    out = tmp_path / "text" / "net.safetensors"
+    code, shown, err = adv("train", *_SMOKE, "--out", out)
+    one_line((code, shown, err), str(tmp_path / "text"))
+    assert shown == "", "no epoch was trained"
+    code, shown, err = adv("attack", checkpoint, "--save", tmp_path / "text" / "images.npz")
+    one_line((code, shown, err), str(tmp_path / "text"))
+    assert shown == "" and [p.name for p in tmp_path.iterdir()] == ["text"]
+
+
 # --- anybody's module ---
 
 THEIRS = """
