@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 _WORDS = {"inf": math.inf, "nan": math.nan}
@@ -78,7 +78,16 @@ def _made(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
     try:
         return found(*arguments, **settings)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {error}{_meant(found, settings)}") from error
+
+
+def _meant(found: type[Any], settings: dict[str, Any]) -> str:
+    """The setting of a class that was meant, where a name among `settings` is none of its own."""
+    names = [field.name for field in fields(found)]
+    for wrong in set(settings).difference(names):
+        if near := difflib.get_close_matches(wrong, names, n=1):
+            return f": did you mean {near[0]!r}?"
+    return ""
 
 
 def _short(text: str) -> str:
