@@ -22,12 +22,12 @@ from adv.generative.ddls import Trace
 from adv.generative.scores import Row
 from adv.interval import wilson
 
-_LINES = 20  # of a log without a terminal
+_LINES = 20
 
 
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on a terminal; elsewhere the lines that it is told, about twenty of them in all."""
+    """Prints about twenty of the lines that it is told, on a terminal above a bar."""
     terminal = Console(stderr=True)
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
@@ -41,10 +41,12 @@ def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         def tell(done: int, line: str) -> None:
             nonlocal said
             progress.update(task, completed=done)
-            if sys.stdout.isatty() and terminal.is_terminal:
-                progress.update(task, description=line)
-            elif done * _LINES // total > said or done == total:
-                said = done * _LINES // total
+            if done * _LINES // total <= said and done != total:
+                return
+            said = done * _LINES // total
+            if terminal.is_terminal and sys.stdout.isatty():
+                terminal.print(line, highlight=False, markup=False, soft_wrap=True)
+            else:
                 click.echo(line)
 
         yield tell
