@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 
 from adv.data import Split
@@ -22,6 +23,12 @@ def fingerprint(split: Split) -> str:
     for tensor in (split.images, split.labels):
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
+
+
+def swept(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` left of it."""
+    for left in path.parent.glob(f".{escape(path.name)}.[0-9]*"):  # as `write_whole` calls it
+        left.unlink(missing_ok=True)
 
 
 def once(path: Path, make: Callable[[Path], object]) -> Path:
@@ -48,6 +55,7 @@ def once(path: Path, make: Callable[[Path], object]) -> Path:
         ) from error
     try:
         if not path.exists():
+            swept(path)
             make(path)
     finally:
         lock.release()

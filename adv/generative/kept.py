@@ -92,15 +92,19 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
     """What `save_gan` wrote.
 
     Raises:
-      CheckpointError: no such file, a classifier, damaged, or weights of another architecture.
+      CheckpointError: no such file, a classifier, damaged, or weights of another architecture or
+        that are not finite.
     """
     weights, card = read_checkpoint(path)
     if "gan" not in card:
         what = "a classifier" if "recipe" in card or "space" in card else "something else"
         raise CheckpointError(f"{path} holds {what}, wanted is a GAN (adv synthesize train)")
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
     try:
         gan, canvas = read(card["gan"]), Canvas(*card["canvas"])
-        odds = {name: Calibration(**one) for name, one in card["odds"].items()}
+        odds = {name: Calibration(**card["odds"][name]) for name in ("plain", "ema")}
         shares = tuple(int(share) for share in card["shares"])
         generator, discriminator = gan.nets(canvas, len(shares), 0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from adv.checkpoint import CheckpointError, default_device, write_whole
 from adv.data import Split
 from adv.datasets import DataError
-from adv.generative.cache import fingerprint
+from adv.generative.cache import fingerprint, swept
 from adv.generative.gan import GAN
 from adv.generative.kept import Trained, finished, restore_gan, save_gan
 from adv.generative.training import Stretch, train_gan
@@ -68,30 +69,38 @@ def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) 
       every: updates of the generator in a stretch.
 
     Raises:
-      ValueError: fewer than two images, or the state is of another recipe, seed or data.
+      ValueError: fewer than two images, or the training diverges.
+      CheckpointError: the state is damaged, or of another recipe, seed or data.
       DataError: a file cannot be written; what was there stays.
     """
     if len(work.real) < 2:
         raise ValueError(f"a GAN needs 2 images or more, got {len(work.real)}")
     kept, device = state_of(path), default_device()
     mark = fingerprint(work.real)
+    swept(kept)
+    swept(path)
     stretches = train_gan(
         gan,
         work.known,
         classes=len(work.classes),
         seed=work.seed,
         device=device,
-        state=_recalled(kept, mark),
+        state=_recalled(kept, mark, gan, work.seed),
         every=every,
     )
     last = None
     try:
         for stretch in stretches:
             last = stretch
+            if not all(map(math.isfinite, stretch.metrics.values())):
+                kept.unlink(missing_ok=True)  # going on would diverge again
+                raise ValueError(
+                    f"the GAN has diverged by step {stretch.number}: try a smaller lr and d_lr"
+                )
             _remember(kept, {"mark": mark, "training": stretch.state()})
             tell(stretch)
         if last is None:  # it was killed between its last step and its end
-            state = _recalled(kept, mark)
+            state = _recalled(kept, mark, gan, work.seed)
             count = len(work.classes)
             last = Stretch.of(gan, work.known, classes=count, seed=work.seed, state=state)
         trained = finished(last, gan, work.held, work.shares, work.seed)
@@ -109,14 +118,19 @@ def _remember(path: Path, state: dict[str, Any]) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def _recalled(path: Path, mark: str) -> Any:
+def _recalled(path: Path, mark: str, gan: GAN, seed: int) -> Any:
     if not path.exists():
         return None
     try:
         kept = torch.load(path, map_location="cpu", weights_only=True)
         other, training = kept["mark"], kept["training"]
+        begun = training["gan"], training["seed"]
     except Exception as error:  # zipfile and pickle raise a dozen types
         raise CheckpointError(f"{path} is damaged: delete it to begin anew") from error
     if other != mark:
         raise CheckpointError(f"{path} was begun with other images: delete it to begin anew")
+    if begun != (repr(gan), seed):
+        raise CheckpointError(
+            f"{path} was begun with another recipe or seed: delete it to begin anew"
+        )
     return training

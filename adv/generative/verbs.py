@@ -14,9 +14,8 @@ from torch import nn
 
 from adv.checkpoint import default_device
 from adv.data import Data, Split
-from adv.datasets import DataError
 from adv.generative.baselines import Draw, Gaussian, Mixup
-from adv.generative.cache import fingerprint, key
+from adv.generative.cache import fingerprint, key, swept
 from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import features, named
 from adv.generative.ddls import DDLS
@@ -107,6 +106,7 @@ def _write(draw: Draw, shares: tuple[int, ...], recipe: Mapping[str, Any], wish:
     judge, state = wish.relabel, state_of(wish.out)
     if judge is not None:
         notes |= {"relabel": judge.title, "relabel_weights": judge.mark}
+    swept(wish.out)
     first = begun(state, key(notes))
     if before := min(first * _BATCH, wish.count):
         click.echo(f"going on from {state}: {before} images")
@@ -120,7 +120,7 @@ def _write(draw: Draw, shares: tuple[int, ...], recipe: Mapping[str, Any], wish:
                 tell(done, f"image {done}/{wish.count}")
         digest = write_samples(wish.out, so_far(state), wish.count, notes)
         given = torch.cat([y for _, y in so_far(state)])
-    except DataError:  # a full disk gets back what was taken of it
+    except ValueError:  # a full disk, which gets all back; a walk that would run away again
         state.unlink(missing_ok=True)
         raise
     state.unlink()

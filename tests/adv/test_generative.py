@@ -343,6 +343,8 @@ def test_a_killed_training_goes_on(digits, made, tmp_path, after):
     with pytest.raises(KilledError):
         make_gan(TINY, work, path, killed, every=2)
     assert state_of(path).exists() and not path.exists()
+    for name in (path.name, state_of(path).name):  # kill -9 while they were written
+        (tmp_path / f".{name}.4321").write_bytes(b"half")
     seen = []
     make_gan(TINY, work, path, lambda stretch: seen.append(stretch.number), every=2)
     assert seen == [n for n in (2, 4, 6) if n > after]
@@ -361,9 +363,23 @@ def test_a_state_of_other_images_is_refused(digits, tmp_path):
     other = Work(digits.train.head(50), digits.classes, "d")
     with pytest.raises(CheckpointError, match="was begun with other images: delete it"):
         make_gan(TINY, other, path, killed)
+    work = Work(digits.train.head(60), digits.classes, "d")
+    for gan, seed in ((replace(TINY, lr=0.1), 0), (TINY, 1)):
+        with pytest.raises(CheckpointError, match="was begun with another recipe or seed: delete"):
+            make_gan(gan, replace(work, seed=seed), path, killed)
+    assert state_of(path).exists()
     state_of(path).write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="is damaged: delete it to begin anew"):
         make_gan(TINY, other, path, killed)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_nothing(digits, tmp_path):
+    work, path = Work(digits.train.head(60), digits.classes, "d"), tmp_path / "gan.safetensors"
+    wild = replace(TINY, lr=1e30, d_lr=1e30, steps=40)
+    with pytest.raises(ValueError, match="the GAN has diverged by step 20: try a smaller lr and"):
+        make_gan(wild, work, path, lambda _: None, every=20)
+    assert list(tmp_path.iterdir()) == []
+    make_gan(replace(TINY, steps=1), work, path, lambda _: None)  # nothing is in its way
 
 
 def test_files_that_are_no_gan(digits, made, tmp_path):
@@ -380,6 +396,14 @@ def test_files_that_are_no_gan(digits, made, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         restore_gan(tmp_path / "nowhere.safetensors")
+    half = replace(back, odds={"plain": back.odds["plain"]})
+    save_gan(tmp_path / "half.safetensors", half, classes=list(digits.classes))
+    with pytest.raises(CheckpointError, match="its card does not say how it was made"):
+        restore_gan(tmp_path / "half.safetensors")
+    back.discriminator.linear.bias.data.fill_(float("nan"))
+    save_gan(tmp_path / "nan.safetensors", back, classes=list(digits.classes))
+    with pytest.raises(CheckpointError, match=r"discriminator\.linear\.bias is not finite"):
+        restore_gan(tmp_path / "nan.safetensors")
 
 
 @pytest.mark.parametrize(

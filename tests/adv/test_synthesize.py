@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hand import command_line, small_disk
 
 from adv import GAN, BaseNet, Recipe, build, load, save
+from adv.generative.display import bar
 from adv.generative.drawn import add
 
 TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
@@ -92,6 +94,24 @@ def test_a_set_is_drawn_labelled_and_scored(adv, files, tmp_path):
     assert (code, err) == (2, "adv: a.npz exists: name another file\n")
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_shows_the_figures_too(monkeypatch, capfd, terminal):
+    """Above a bar that goes away; a log has the same lines, on stdout."""
+    monkeypatch.setenv("TERM", "xterm")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    with bar("training", 60) as tell:
+        for step in range(1, 61):
+            tell(step, f"step {step}/60  d_loss 1.234")
+    out, err = capfd.readouterr()
+    lines = [f"step {step}/60  d_loss 1.234" for step in range(3, 61, 3)]
+    if terminal:
+        assert [line for line in lines if line in err] == lines and out == ""
+        assert "60/60" in err and err.count("d_loss") == 20
+    else:
+        assert out.splitlines() == lines and err == ""
+
+
 def test_equal_flags_give_equal_images(adv):
     flags = ("sample", "--source", "gaussian", "--rank", 3, "--data", "digits", "--count", 30)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -128,11 +148,23 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(verbs, "write_samples", interrupted)
         assert adv(*flags, "--out", "a.npz")[0] == 130
+    half = tmp_path / ".a.npz.4321"  # what kill -9 leaves of the writing of a set
+    half.write_bytes(bytes(1000))
     code, out, err = adv(*flags, "--out", "a.npz")
     assert code == 0, err
     assert "going on from a.npz.state: 250 images" in out
     assert Path("a.npz").read_bytes() == Path("whole.npz").read_bytes()
-    assert not state.exists()
+    assert not state.exists() and not half.exists()
+
+
+def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
+    """So that the same command may be given again with smaller steps."""
+    flags = ("sample", gan, "--count", 5, "--ddls", "--ula", "--ddls-steps", 2, "--out", "a.npz")
+    code, _, err = adv(*flags, "--step-size", 1e30)
+    assert (code, err) == (2, "adv: a chain ran away: take steps smaller than 1e+30\n")
+    assert list(tmp_path.iterdir()) == []
+    code, _, err = adv(*flags, "--step-size", 0.1)
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(

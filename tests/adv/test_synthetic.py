@@ -501,6 +501,16 @@ def test_of_processes_that_come_together_one_makes_it(tmp_path):
     assert log.read_text() == "made\n" and path.read_text() == "whole"
 
 
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    path = tmp_path / "set[1].npz"
+    (tmp_path / ".set[1].npz.4321").write_bytes(b"half")
+    (tmp_path / ".set1.npz.4321").write_bytes(b"another's")
+    once(path, lambda target: target.write_text("whole"))
+    once(path, lambda _: pytest.fail("it is there"))
+    left = {file.name for file in tmp_path.iterdir() if file.suffix != ".lock"}
+    assert left == {"set[1].npz", ".set1.npz.4321"}
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
