@@ -101,7 +101,8 @@ def masking(case: Case) -> Finding:
     gap = gap_of(case)
     return Finding(
         "masking gap", gap.gap, LIMIT, gap.interval, "points",
-        "plain PGD overstates honest nets by 1.5 to 3 points; beyond 4 something is hidden",
+        "plain PGD overstates most honest nets by 1.5 to 3 points; beyond 4 a slope is hidden, or "
+        "its loss is the wrong one for this net, as where all logits lie close together",
         f"The score says that {100 * gap.claimed:.1f} % stand at eps {gap.eps:.3g}; a stronger "
         f"attack leaves {100 * gap.strong:.1f} %.",
         "The score is too good: its attack is too weak for this net, by its loss, its steps or "
