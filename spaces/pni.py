@@ -6,7 +6,9 @@ PNI (He et al. 2019) adds noise to the weights of BigNet's layers and learns how
 as alpha. `noise=False` is the plain net; `alpha` is where alpha starts, `granularity` how many
 there are, `where` "inner" leaves out the first and the last layer. Each image is seen clean and
 attacked, as published, with weight `clean_weight` on the first; the attack is the report's
-curriculum. Published: 0.25, a layer, all, 0.5; that comes first, then the plain net.
+curriculum. Published: 0.25, a layer, all, 0.5; that comes first, then the plain net. Two things of
+the published training are no knobs here: it leaves the first five epochs unattacked, where this
+curriculum begins at a small radius, and it attacks the labels that the net itself gives.
 
 Alpha often falls to nearly nothing within a few epochs, and then PNI is no defence. Each epoch logs
 `pni_alpha`. The laptop scale takes a few minutes on two cores.

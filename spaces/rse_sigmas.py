@@ -5,8 +5,8 @@
 RSE (Liu et al. 2018) puts Gaussian noise before every convolution: `sigma_init` before the
 first, in pixel units, `sigma_inner` before the others. BigNet is trained with the report's
 curriculum, half of each batch attacked. Random nets are attacked through several draws and judged
-by votes, because without that any noise looks like robustness. The published 0.2 / 0.1 and "no
-noise" come first.
+by votes, because without that any noise looks like robustness. How many draws vote is the scale's
+and no knob: a net does not choose its judge. The published 0.2 / 0.1 and "no noise" come first.
 """
 
 from __future__ import annotations
