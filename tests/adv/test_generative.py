@@ -216,7 +216,7 @@ def test_a_state_that_is_gone(digits):
 
 def test_the_average_follows_from_its_start(digits):
     """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
-    gan = replace(TINY, ema_start=2, steps=4)
+    gan = replace(TINY, ema=0.75, ema_start=2, steps=4)
     expected = None
     names = [name for name, _ in gan.nets(Canvas(8, 1), 10, 0)[0].named_parameters()]
     for stretch in train_gan(gan, digits.train, classes=10, seed=0, every=1):
@@ -224,7 +224,7 @@ def test_the_average_follows_from_its_start(digits):
         if stretch.number <= gan.ema_start:
             expected = {name: state["net"][name] for name in names}
         else:
-            expected = {n: 0.5 * expected[n] + 0.5 * state["net"][n] for n in names}
+            expected = {n: 0.75 * expected[n] + 0.25 * state["net"][n] for n in names}
         for name in names:
             assert torch.allclose(state["mean"][name], expected[name], atol=1e-7), name
         rest = state["mean"].keys() - set(names)
