@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
+from adv.attacks.loss import correct
 from adv.battery import Battery
 from adv.checkpoint import check_writable, default_device, save_checkpoint, write_whole
 from adv.cli.source import Source
@@ -126,7 +127,8 @@ def hunted(subject: Subject, attack: Square | NES, battery: Battery) -> tuple[Sc
         generator = torch.Generator().manual_seed(battery.seed)
         found = hunt(attack, attacked, x, y, generator=generator)
         judge = Votes(net, battery.votes) if random else net
-        right = [torch.cat([judge(b).argmax(1) for b in i.split(256)]) == y for i in (x, found.adv)]
+        logits = [torch.cat([judge(b) for b in i.split(256)]) for i in (x, found.adv)]
+    right = [correct(told, y) for told in logits]
     ok = torch.stack([right[0], right[0] & right[1]]).cpu()
     names, eps = (battery.attacks[0][0],), (attack.ball.eps,)
     return Score(names, eps, ok, *((battery.votes, battery.draws) if random else ())), found

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Ball, Iterative, Worst
+from adv.attacks.loss import correct
 from adv.battery import Battery
 from adv.data import Split
 from adv.engine import Problem, Run, plainly, runs, through
@@ -146,6 +147,6 @@ def _correct(problem: Problem) -> tuple[Tensor, int]:
     for ids in torch.arange(len(problem.split)).split(problem.batch):
         x, y = problem.pixels(ids)
         logits = problem.judge(x)
-        hits.append((logits.argmax(1) == y).cpu())
+        hits.append(correct(logits, y).cpu())
         classes = logits.shape[1]
     return torch.cat(hits), classes

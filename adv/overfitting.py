@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from adv.attacks import NFGSM, PGD, Attack, Ladder
+from adv.attacks.loss import correct
 from adv.data import Split
 from adv.interval import wilson
 from adv.lesson import Lesson
@@ -51,4 +52,4 @@ def _accuracy(net: nn.Module, split: Split, attack: Attack, seed: int) -> float:
     x = (split.images.float() / 255).contiguous(memory_format=torch.channels_last)
     with drawing(net, seed), frozen(net), torch.no_grad():
         adv = attack(net, x, split.labels, generator=torch.Generator().manual_seed(seed))
-        return float((net(adv).argmax(1) == split.labels).float().mean())
+        return float(correct(net(adv), split.labels).float().mean())

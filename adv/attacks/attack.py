@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
-from adv.attacks.loss import LOSSES, Loss, against, hard, seen_clean
+from adv.attacks.loss import LOSSES, Loss, against, correct, seen_clean
 from adv.modes import frozen
 from adv.swift import swift
 
@@ -134,7 +134,7 @@ class Slope:
 
     def fooled(self, labels: Tensor) -> Tensor:
         """[n] booleans: which images are misclassified here."""
-        return self.logits.argmax(1) != hard(labels)
+        return ~correct(self.logits, labels)
 
 
 def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Slope:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import _DEFAULT, Iterative, State, check_images
-from adv.attacks.loss import hard
+from adv.attacks.loss import correct
 from adv.attacks.query import MOST, Queried, ask
 from adv.interval import wilson
 from adv.modes import frozen
@@ -118,4 +118,4 @@ def _note(attack: Iterative, state: State, ids: Tensor, found: Hunt, fooled: Ten
 
 
 def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return ask(model, x).argmax(1) == hard(y)
+    return correct(ask(model, x), y)

@@ -116,6 +116,14 @@ def hard(labels: Tensor) -> Tensor:
     return labels.argmax(1) if labels.dim() == 2 else labels
 
 
+def correct(logits: Tensor, labels: Tensor) -> Tensor:
+    """[n] booleans: which images are named right; logits that are not numbers name nothing.
+
+    (The largest of a row with NaN is the NaN, so that class 0 would stand.)
+    """
+    return (logits.argmax(1) == hard(labels)) & ~logits.isnan().any(1)
+
+
 def check_loss(name: str, target: int | None = None) -> None:
     """Raise ValueError unless there is such a loss, and it has such a target."""
     if name not in get_args(Loss):

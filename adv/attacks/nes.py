@@ -22,7 +22,7 @@ from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import Ball
 from adv.attacks.draws import normal
 from adv.attacks.hunting import hunt
-from adv.attacks.loss import hard
+from adv.attacks.loss import correct, hard
 from adv.attacks.query import Queried, ask, queried
 
 PAIRS = 8  # directions drawn at a time for each image
@@ -108,7 +108,7 @@ class NES(Iterative):
         adv = self.ball.project(self.ball.ascend(state.adv, velocity, self.length), state.clean)
         fooled = state.fooled
         if self.early_stop:
-            fooled = ask(model, adv).argmax(1) != hard(state.labels)
+            fooled = ~correct(ask(model, adv), state.labels)
         queries = state.queries + self.price
         return replace(state, adv=adv, velocity=velocity, fooled=fooled, queries=queries)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import L2, Ball, Linf
 from adv.attacks.hunting import hunt
-from adv.attacks.loss import hard
+from adv.attacks.loss import correct, hard
 from adv.attacks.query import Queried, ask, queried
 from adv.attacks.windows import bump, grid, on, square, stripes
 
@@ -77,7 +77,7 @@ class Square(Iterative):
         assert isinstance(state, Searched)
         tried = self._moved(state)
         logits, labels = ask(model, tried), hard(state.labels)
-        margin, fooled = margins(logits, labels), logits.argmax(1) != labels
+        margin, fooled = margins(logits, labels), ~correct(logits, labels)
         better = (margin < state.margin) | (fooled & ~state.fooled)
         return replace(
             state,

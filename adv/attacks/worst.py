@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Attack, check_images
 from adv.attacks.ball import Ball
+from adv.attacks.loss import correct
 from adv.modes import frozen
 
 
@@ -44,7 +45,7 @@ class Worst(Attack):
             adv = attack(model, x[standing], y[standing], generator=generator)
             worst[standing] = adv
             with frozen(model), torch.no_grad():
-                fooled = model(adv).argmax(1) != y[standing]
+                fooled = ~correct(model(adv), y[standing])
             standing = standing[~fooled]
         return worst
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from adv.attacks.loss import correct
 from adv.auditing.case import VOTES, Case
 from adv.auditing.finding import Finding, difference, mean
 from adv.modes import frozen
@@ -62,7 +63,7 @@ def _juries(case: Case) -> Finding:
     with frozen(case.model), drawing(case.model, case.battery.seed + 1), torch.no_grad():
         for ids in case.batches(every):
             x, y = case.pixels(ids)
-            verdicts = torch.stack([judge(x).argmax(1) == y for _ in range(5)]).cpu()
+            verdicts = torch.stack([correct(judge(x), y) for _ in range(5)]).cpu()
             first[ids], every[ids] = verdicts[0], verdicts.all(0)
     found, interval = difference(first, every)
     votes = case.battery.votes

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adv.attacks import FGSM, L2, PGD, Attack, Ball, Square, Worst
 from adv.attacks.attack import slope
+from adv.attacks.loss import correct
 from adv.auditing.case import Case, Together
 from adv.auditing.finding import Finding, difference, share
 from adv.modes import frozen
@@ -199,7 +200,7 @@ class Scatter(Attack):
                 if not len(standing):
                     break
                 worst[standing] = self.ball.sample(x[standing].float(), generator)
-                standing = standing[model(worst[standing]).argmax(1) == y[standing]]
+                standing = standing[correct(model(worst[standing]), y[standing])]
         return worst
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Iterative, State
+from adv.attacks.loss import correct
 from adv.data import Split
 
 # Settings that a batch may hold several of: a radius and a step for each image, and what only
@@ -54,7 +55,7 @@ class Problem:
     @torch.no_grad()
     def right(self, x: Tensor, y: Tensor) -> Tensor:
         """[n] booleans: what the judge gets right."""
-        return self.judge(x).argmax(1) == y
+        return correct(self.judge(x), y)
 
 
 def runs(chain: Sequence[Run]) -> list[list[Run]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 import torch
 from crooked import LADDER, RADII, battery, crooked_net, labelled
 from hand import Counting, seeded
 from torch import nn
 
-from adv import FGSM, L2, PGD, Linf, Split, Worst, evaluate, restarts
+from adv import APGD, FGSM, L2, PGD, Linf, Split, Square, Worst, evaluate, restarts
+from adv.randomness import Noise
 
 
 def test_the_table_is_kept_and_nested():
@@ -27,6 +29,40 @@ def test_the_table_is_kept_and_nested():
         assert (larger <= smaller).all()
     counts = found.ok.sum(1).tolist()
     assert counts[0] > counts[1] > counts[2] > counts[3]
+
+
+class Breaking(nn.Module):
+    """Says class 0 of grey images and gives NaN for all others, at which it has no slope."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unit = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        away = (x - 0.5).abs().flatten(1).amax(1, keepdim=True) > 0.01
+        logits = self.unit * torch.eye(5)[0] + 0 * x.flatten(1).sum(1, keepdim=True)
+        return torch.where(away, torch.nan, logits)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(Linf(0.1), steps=2),
+        PGD(L2(2.0), steps=2, loss="margin"),
+        APGD(Linf(0.1), steps=2),
+        Square(Linf(0.1), queries=2),
+        Worst((FGSM(Linf(0.1)), PGD(Linf(0.1), steps=2))),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("random", [False, True])
+def test_logits_that_are_not_numbers_name_no_class(attack, random):
+    """Nor class 0, where the largest of a row with NaN seems to lie."""
+    net = nn.Sequential(Noise(0.0), Breaking()) if random else Breaking()
+    split = Split(
+        torch.full((6, 3, 8, 8), 127, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64)
+    )
+    assert evaluate(net, split, battery(attack)).ok.sum(1).tolist() == [6, 0]
 
 
 def test_the_order_of_a_battery_does_not_matter_to_nestedness():

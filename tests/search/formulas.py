@@ -89,6 +89,26 @@ class Formula:
             log.write(f"{epoch}\n")
 
 
+@dataclass(frozen=True)
+class Lingering(Formula):
+    """A formula whose trials take `parting` seconds to end where something goes wrong.
+
+    Where `patience` is set, Tune waits so many seconds for it.
+    """
+
+    parting: float = 3.0
+    patience: str = ""
+
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+        if self.patience:
+            os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = self.patience
+        try:
+            yield from super().__call__(params, seed, folder)
+        finally:
+            if seed in self.mishaps:
+                time.sleep(self.parting)
+
+
 def trained(folder: Path) -> list[int]:
     """The epochs that were trained in a trial's folder, in order."""
     log = folder / "trained"

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from conftest import ROOT
-from formulas import GRID, SPACE, Formula, Looks, trained
+from formulas import GRID, SPACE, Formula, Lingering, Looks, trained
 
 from search import serial
 from search.ledger import Ledger
@@ -143,6 +143,18 @@ def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
     assert trained(study.folder(0)) == [1, 2, 3]
     reason = ledger.view.trials[1].reason
     assert reason.startswith("its worker died 3 times: ") and len(reason) < 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patience", ["", "0"])
+def test_a_worker_that_is_slow_to_end_a_trial_loses_no_other(
+    ray_search, ledger, monkeypatch, patience
+):
+    """Tune gives up a worker that does not end in time, and the next trial with it, in silence."""
+    monkeypatch.setattr("search.tuning.CHECK_EVERY", 1.0)
+    study = Study(SPACE, ledger, trials=3, seed=0)
+    ray_search(study, Lingering(3, mishaps={0: "nan"}, patience=patience), Stop(60))
+    assert [t.state for t in ledger.view.trials.values()] == ["failed", "finished", "finished"]
 
 
 @pytest.mark.slow
