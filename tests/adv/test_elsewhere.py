@@ -33,6 +33,7 @@ from adv import (
     evaluate,
     train,
 )
+from adv.attacks import windows
 
 EPS = (0.01, 0.015, 0.02, 0.03)
 ATTACKS = {
@@ -41,8 +42,8 @@ ATTACKS = {
     "pgd l2, restarts": lambda eps: adv.restarts(PGD(L2(20 * eps), steps=2, loss="margin"), 2),
     "apgd": lambda eps: APGD(Linf(eps), steps=5),
     "apgd l2, targeted": lambda eps: APGD(L2(20 * eps), steps=5, loss="dlr-targeted", target=2),
-    "square": lambda eps: Square(Linf(eps), queries=20),
-    "square l2": lambda eps: Square(L2(20 * eps), queries=20),
+    "square": lambda eps: Square(Linf(eps), queries=6),
+    "square l2": lambda eps: Square(L2(20 * eps), queries=6),
     "nes": lambda eps: NES(Linf(eps), queries=40, samples=10),
 }
 SHORT = {"curriculum": Curriculum(eps=0.1, steps=2, pace=0.5), "epochs": 2, "batch": 16}
@@ -59,6 +60,19 @@ RECIPES = {
         net=BaseNet(), objective=Madry(), augment=Augment(crop=2, jitter=0.3, cutmix=0.5), **SHORT
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def forgotten():
+    """Constants that are kept for each device: other tests have a "meta" of their own."""
+
+    def forget() -> None:
+        windows.on.cache_clear()
+        windows._bumps.cache_clear()
+
+    forget()
+    yield
+    forget()
 
 
 @pytest.fixture(scope="module")
