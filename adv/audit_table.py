@@ -16,6 +16,8 @@ from adv.display import waiting
 from adv.randomness import is_random
 from adv.subject import Subject, meet
 
+_FEW = 128  # images: the checks compare shares, whose 95 % intervals are then wider than ten points
+
 
 def audit_one(source: Source, battery: Battery, eps: float | None, explain: bool) -> bool:
     """Audit the net that the command line named, print what was found.
@@ -72,6 +74,9 @@ def show_findings(
             console.print(finding.sentence, markup=False)
             console.print(f"At most {finding.shown(finding.limit)}: {finding.reason}.", style="dim")
     console.print(f"\n{verdict(findings)}", markup=False)
+    if len(subject.part) < _FEW:
+        told = f"On {len(subject.part)} images only gross faults show; 256 are the usual number."
+        console.print(told, style="yellow")
 
 
 def _interval(finding: Finding) -> str:
