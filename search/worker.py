@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from typing import Any
 from search.quiet import ray, tune
 from search.study import why
 from search.trial import Run, Trial, Values, values_of
+
+PATIENCE = "600"  # seconds; Tune's own two are too few on a machine that is busy
 
 
 def task(trial: Trial, folder: Path) -> dict[str, Any]:
@@ -32,6 +35,8 @@ def train(config: dict[str, Any], run: Run) -> None:
     What the run raises is said too, so that Tune never sees a failure which a retry cannot mend.
     """
     content = json.loads(config["task"])
+    # Tune waits so long for this to end before it gives the worker another trial: else it is lost.
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", PATIENCE)
     try:
         for message in _messages(run, content):
             tune.report({"message": json.dumps(message, default=str)})

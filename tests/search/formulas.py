@@ -91,17 +91,11 @@ class Formula:
 
 @dataclass(frozen=True)
 class Lingering(Formula):
-    """A formula whose trials take `parting` seconds to end where something goes wrong.
-
-    Where `patience` is set, Tune waits so many seconds for it.
-    """
+    """A formula whose trials take `parting` seconds to end where something goes wrong."""
 
     parting: float = 3.0
-    patience: str = ""
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
-        if self.patience:
-            os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = self.patience
         try:
             yield from super().__call__(params, seed, folder)
         finally:
