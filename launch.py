@@ -13,9 +13,9 @@ import rich_click as click
 
 import spaces
 from adv.datasets import check as check_data
+from adv.hint import hint
 from search.command import Command, OneOf, answer
 from search.constraint import bounds
-from search.hint import hint
 from search.options import Options, run_folder, searched, settled
 
 EXAMPLES = """
@@ -250,8 +250,8 @@ def _check(options: Options) -> None:
     if options.space is not None and options.space not in spaces.names():
         spaces.load(options.space)
     if options.scale not in ("auto", *spaces.SCALES):
-        meant = hint(options.scale, ("auto", *spaces.SCALES))
-        raise ValueError(f"no scale {options.scale!r}: {meant}There are: auto, laptop, full")
+        near = hint(options.scale, ("auto", *spaces.SCALES)) or ":"
+        raise ValueError(f"no scale {options.scale!r}{near} There are: auto, laptop, full")
     if options.data is not None:
         check_data(options.data)
     if options.serial and options.address:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from adv.attacks import APGD, FGSM, L2, NES, PGD, Attack, Ball, Linf, Square, restarts
 from adv.battery import Battery, autoattack, autoattack_rand, quick_battery, report_battery
+from adv.hint import hint
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
 # Each attack with the flags that it knows, and what they are called in Python.
@@ -96,9 +96,8 @@ def one_of(flag: str, name: str, allowed: Iterable[str]) -> str:
     """`name`; raises ValueError with the nearest one if it is not allowed."""
     allowed = tuple(allowed)
     if name not in allowed:
-        near = difflib.get_close_matches(name, allowed, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"{flag} {name!r}: {hint}There are: {', '.join(allowed)}")
+        near = hint(name, allowed) or ":"
+        raise ValueError(f"{flag} {name!r}{near} There are: {', '.join(allowed)}")
     return name
 
 

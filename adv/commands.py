@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from adv.cli.source import Source
 from adv.data import load
 from adv.display import progress, show, show_queries, waiting
 from adv.evaluation import evaluate
+from adv.hint import hint
 from adv.modes import frozen
 from adv.notation import read
 from adv.randomness import drawing, is_random
@@ -162,9 +162,8 @@ def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign or name not in space.knobs:
-            near = difflib.get_close_matches(name, space.knobs, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"--set {pair}: {hint}The knobs are {', '.join(space.knobs)}")
+            near = hint(name, space.knobs) or ":"
+            raise ValueError(f"--set {pair}{near} The knobs are {', '.join(space.knobs)}")
         given[name] = text
     params: dict[str, Any] = {}
     for name, knob in space.knobs.items():

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
 from adv.course import Course, Planned
 from adv.data import Split
+from adv.hint import hint
 from adv.lesson import Lesson
 from adv.schedule import Ramp, Schedule, at
 
@@ -47,7 +48,10 @@ class Curriculum:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ValueError(f"a kind is one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+            near = hint(str(self.kind), get_args(Kind))
+            raise ValueError(
+                f"a kind is one of {', '.join(get_args(Kind))}, got {self.kind!r}{near}"
+            )
 
     def __call__(self, t: float) -> Lesson:
         """The lesson at t in [0, 1)."""

@@ -5,10 +5,11 @@ The command line asks this before it loads anything heavy; `adv/data.py` then re
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from adv.hint import hint
 
 NAMES = ("digits", "cifar10", "cifar100")
 PARTS = ("train", "test")
@@ -35,9 +36,8 @@ def check(name: str) -> None:
     if name and folder.is_dir():
         classes(folder)
         return
-    near = difflib.get_close_matches(name.lower(), NAMES, n=1)
     raise DataError(
-        f"unknown data {name!r}{f': did you mean {near[0]!r}?' if near else '.'} "
+        f"unknown data {name!r}{hint(name.lower(), NAMES) or '.'} "
         f"Known: {', '.join(NAMES)}, or a folder with train/<class>/* and test/<class>/*"
     )
 

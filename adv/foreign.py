@@ -5,7 +5,6 @@ The file's code runs, as with any Python file. Its weights are read as tensors, 
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adv.hint import hint
 from adv.modes import frozen
 from adv.randomness import Stream, is_random
 
@@ -59,9 +59,7 @@ def made(spec: str, weights: Path | None = None) -> nn.Module:
     module = _loaded(Path(file).expanduser())
     names = [key for key, value in vars(module).items() if callable(value) or _is_net(value)]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{file} has no {name!r} to call{hint}")
+        raise ValueError(f"{file} has no {name!r} to call{hint(name, names)}")
     found = getattr(module, name)
     try:
         net = found if _is_net(found) else found()

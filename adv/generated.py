@@ -6,7 +6,6 @@ sets from the EDM diffusion model can be used as they are.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import struct
@@ -21,6 +20,7 @@ from torch import Generator, Tensor
 
 from adv.data import Split
 from adv.datasets import DataError
+from adv.hint import hint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,10 +147,9 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
     names = [name.removesuffix(".npy") for name in archive.namelist()]
     if key in names:
         return archive.getinfo(f"{key}.npy")
-    near = difflib.get_close_matches(key, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    near = hint(key, names) or "."
     raise DataError(
-        f"{path}: no array {key!r} in it. {hint}It holds {', '.join(names) or 'nothing'}; wanted "
+        f"{path}: no array {key!r} in it{near} It holds {', '.join(names) or 'nothing'}; wanted "
         "are image and label"
     )
 

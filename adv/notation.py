@@ -8,10 +8,11 @@ literals are known here: no name is looked up anywhere else, and nothing is eval
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+from adv.hint import hint
 
 _WORDS = {"inf": math.inf, "nan": math.nan}
 _LITERALS = (str, int, float, bool, type(None))
@@ -72,9 +73,7 @@ def _made(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
     names = dir(adv)
     found = getattr(adv, name) if name in names else None
     if not (isinstance(found, type) and is_dataclass(found)):
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f": did you mean {near[0]!r}?" if near and near[0] != name else ""
-        raise ValueError(f"adv has no value called {name!r}{hint}")
+        raise ValueError(f"adv has no value called {name!r}{hint(name, names)}")
     try:
         return found(*arguments, **settings)
     except TypeError as error:
@@ -85,8 +84,8 @@ def _meant(found: type[Any], settings: dict[str, Any]) -> str:
     """The setting of a class that was meant, where a name among `settings` is none of its own."""
     names = [field.name for field in fields(found)]
     for wrong in set(settings).difference(names):
-        if near := difflib.get_close_matches(wrong, names, n=1):
-            return f": did you mean {near[0]!r}?"
+        if meant := hint(wrong, names):
+            return meant
     return ""
 
 

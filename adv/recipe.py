@@ -14,6 +14,7 @@ from adv.cat import CAT
 from adv.curriculum import Curriculum
 from adv.defences import Defence
 from adv.generated import Generated
+from adv.hint import hint
 from adv.models import BigNet, Net
 from adv.objectives import Mixed, Objective
 from adv.optimizers import SGD, AdamW
@@ -76,7 +77,8 @@ class Recipe:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if self.precision not in get_args(Precision):
             allowed = ", ".join(get_args(Precision))
-            raise ValueError(f"a precision is one of {allowed}, got {self.precision!r}")
+            near = hint(str(self.precision), get_args(Precision))
+            raise ValueError(f"a precision is one of {allowed}, got {self.precision!r}{near}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"a gradient is clipped to a length above 0, got {self.clip}")
         if self.patience is not None and self.patience < 1:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from search.hint import hint
+from adv.hint import hint
 from search.trial import Result
 from spaces import Params, Space
 
@@ -51,7 +51,8 @@ def parse(text: str) -> Constraint:
         raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(NAMES)}")
     name, _, number = match.groups()
     if name not in NAMES:
-        raise ValueError(f"--constrain {text!r}: {hint(name, NAMES)}names: {', '.join(NAMES)}")
+        near = hint(name, NAMES) or ":"
+        raise ValueError(f"--constrain {text!r}{near} names: {', '.join(NAMES)}")
     try:
         bound = float(number)
     except ValueError:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from search.hint import hint
+from adv.hint import hint
 
 LEDGER = "ledger.jsonl"
 
@@ -67,9 +67,9 @@ def settled(options: Options) -> Options:
     if len(named) > 1:
         raise ValueError(f"{' and '.join(named)} name a run each: take one of them")
     if options.only_finals and not Path(options.finalists).is_dir():
-        meant = hint(options.finalists, ("auto", "off"))
+        near = hint(options.finalists, ("auto", "off")) or ":"
         raise ValueError(
-            f"--finalists {options.finalists!r}: {meant}There are: auto, off, a number of "
+            f"--finalists {options.finalists!r}{near} There are: auto, off, a number of "
             f"trainings, or the folder of a run{_nearest_run(Path(options.finalists))}"
         )
     trainings = options.final_trainings

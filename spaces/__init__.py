@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 
+from adv.hint import hint
 from spaces._scale import SCALES as SCALES
 from spaces._scale import Scale as Scale
 from spaces._scale import scale as scale
@@ -32,9 +32,8 @@ def load(name: str) -> Space:
       ValueError: there is none; the message names the nearest one.
     """
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no space {name!r}: {hint}There are: {', '.join(names())}")
+        near = hint(name, names()) or ":"
+        raise ValueError(f"no space {name!r}{near} There are: {', '.join(names())}")
     space: Space = importlib.import_module(f"spaces.{name}").space
     return space
 

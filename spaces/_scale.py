@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from adv.hint import hint
 
 if TYPE_CHECKING:
     from adv import Battery, Recipe
@@ -141,7 +142,6 @@ def scale(name: str, **changes: Any) -> Scale:
       ValueError: there is none; the message names the nearest one.
     """
     if name not in SCALES:
-        near = difflib.get_close_matches(name, SCALES, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no scale {name!r}: {hint}There are: {', '.join(SCALES)}")
+        near = hint(name, SCALES) or ":"
+        raise ValueError(f"no scale {name!r}{near} There are: {', '.join(SCALES)}")
     return replace(SCALES[name], **changes)

@@ -144,7 +144,8 @@ def _entered(state: Climb, adv: Tensor, here: Slope) -> Climb:
     """The books with the new point entered."""
     loss, fools = _real(here.loss), here.fooled(state.labels)
     better = loss > state.best_loss
-    wins = (fools > state.won_fools) | ((fools == state.won_fools) & (loss > state.won_loss))
+    told = fools & (loss > -torch.inf)  # a point whose answer is no number is nobody's result
+    wins = (told > state.won_fools) | ((told == state.won_fools) & (loss > state.won_loss))
     return replace(
         state,
         adv=adv,
@@ -159,7 +160,7 @@ def _entered(state: Climb, adv: Tensor, here: Slope) -> Climb:
         best_gradient=_taken(better, here.gradient, state.best_gradient),
         won=_taken(wins, adv, state.won),
         won_loss=_taken(wins, loss, state.won_loss),
-        won_fools=state.won_fools | fools,
+        won_fools=state.won_fools | told,
     )
 
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from adv.hint import hint
+
 Loss = Literal["ce", "kl", "margin", "dlr", "dlr-targeted"]
 
 TINY = 1e-12
@@ -127,7 +129,8 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
 def check_loss(name: str, target: int | None = None) -> None:
     """Raise ValueError unless there is such a loss, and it has such a target."""
     if name not in get_args(Loss):
-        raise ValueError(f"a loss is one of {', '.join(get_args(Loss))}, got {name!r}")
+        near = hint(str(name), get_args(Loss))
+        raise ValueError(f"a loss is one of {', '.join(get_args(Loss))}, got {name!r}{near}")
     if target is not None and name != "dlr-targeted":
         raise ValueError(f"the loss {name!r} has no target: take 'dlr-targeted'")
     if target is not None and target < 1:

@@ -24,6 +24,7 @@ from adv.attacks.draws import normal
 from adv.attacks.hunting import hunt
 from adv.attacks.loss import correct, hard
 from adv.attacks.query import Queried, ask, queried
+from adv.hint import hint
 
 PAIRS = 8  # directions drawn at a time for each image
 ROOM = 2**22  # numbers drawn at a time: memory stays bounded however many images there are
@@ -85,7 +86,10 @@ class NES(Iterative):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is a share in [0, 1), got {self.momentum}")
         if self.loss not in get_args(Risk):
-            raise ValueError(f"a loss is one of {', '.join(get_args(Risk))}, got {self.loss!r}")
+            near = hint(str(self.loss), get_args(Risk))
+            raise ValueError(
+                f"a loss is one of {', '.join(get_args(Risk))}, got {self.loss!r}{near}"
+            )
         object.__setattr__(self, "steps", self.queries // self.price)
 
     @property

@@ -5,9 +5,10 @@ Crop and flip are the common defaults for small images (He et al. 2016, arXiv:15
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
+
+from adv.hint import hint
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -61,9 +62,8 @@ class Augment:
             if not isinstance(value, int) or not 0 <= value <= 16:
                 raise ValueError(f"{name} is a whole number of pixels from 0 to 16, not {value}")
         if self.idbh not in get_args(IDBH):
-            near = difflib.get_close_matches(str(self.idbh), get_args(IDBH), n=1)
-            hint = f": did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"idbh is off, weak or strong, not {self.idbh!r}{hint}")
+            near = hint(str(self.idbh), get_args(IDBH))
+            raise ValueError(f"idbh is off, weak or strong, not {self.idbh!r}{near}")
 
     def __bool__(self) -> bool:
         return self != Augment()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adv.defences.defence import Defence
 from adv.defences.weights import Weighted, transform, weighted
+from adv.hint import hint
 from adv.randomness import Stream
 
 
@@ -43,7 +44,10 @@ class PNI(Defence):
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ValueError(f"alpha starts above 0, got {self.alpha}")
         if self.granularity not in ("layer", "channel", "element"):
-            raise ValueError(f"granularity is layer, channel or element, got {self.granularity!r}")
+            near = hint(str(self.granularity), ("layer", "channel", "element"))
+            raise ValueError(
+                f"granularity is layer, channel or element, got {self.granularity!r}{near}"
+            )
         if self.where not in ("all", "inner"):
             raise ValueError(f"where is all or inner, got {self.where!r}")
 

@@ -9,6 +9,7 @@ import torch
 
 from adv.generative.canvas import Canvas
 from adv.generative.nets import Discriminator, Generator, begin
+from adv.hint import hint
 
 Start = Literal["normal", "orthogonal"]
 
@@ -67,7 +68,10 @@ class GAN:
         if not 0 <= self.flip <= 1:
             raise ValueError(f"flip is a probability in [0, 1], got {self.flip}")
         if self.init not in get_args(Start):
-            raise ValueError(f"init is one of {', '.join(get_args(Start))}, got {self.init!r}")
+            near = hint(str(self.init), get_args(Start))
+            raise ValueError(
+                f"init is one of {', '.join(get_args(Start))}, got {self.init!r}{near}"
+            )
 
     def small(self) -> GAN:
         """The same for two CPU cores: about a minute on digits."""

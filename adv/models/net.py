@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from adv.hint import hint
 
 Activation = Literal["relu", "gelu", "silu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -57,9 +58,9 @@ def activation(name: str) -> nn.Module:
       ValueError: the name is not known.
     """
     if name not in _ACTIVATIONS:
-        near = difflib.get_close_matches(name, _ACTIVATIONS, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}, got {name!r}{hint}")
+        allowed = ", ".join(_ACTIVATIONS)
+        near = hint(name, _ACTIVATIONS)
+        raise ValueError(f"activation must be one of {allowed}, got {name!r}{near}")
     return _ACTIVATIONS[name]()
 
 
