@@ -147,9 +147,9 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
     names = [name.removesuffix(".npy") for name in archive.namelist()]
     if key in names:
         return archive.getinfo(f"{key}.npy")
-    near = hint(key, names) or "."
+    near = hint(key, names).removeprefix(":")
     raise DataError(
-        f"{path}: no array {key!r} in it{near} It holds {', '.join(names) or 'nothing'}; wanted "
+        f"{path}: no array {key!r} in it.{near} It holds {', '.join(names) or 'nothing'}; wanted "
         "are image and label"
     )
 

@@ -8,5 +8,5 @@ from collections.abc import Iterable
 
 def hint(word: str, known: Iterable[str]) -> str:
     """The end of a message: ": did you mean 'x'?" for the nearest known word, "" where none is."""
-    near = difflib.get_close_matches(word, [name for name in known if name != word], n=1)
+    near = difflib.get_close_matches(word, list(known), n=1)
     return f": did you mean {near[0]!r}?" if near else ""

@@ -73,7 +73,8 @@ def _made(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
     names = dir(adv)
     found = getattr(adv, name) if name in names else None
     if not (isinstance(found, type) and is_dataclass(found)):
-        raise ValueError(f"adv has no value called {name!r}{hint(name, names)}")
+        near = hint(name, set(names) - {name})
+        raise ValueError(f"adv has no value called {name!r}{near}")
     try:
         return found(*arguments, **settings)
     except TypeError as error:
