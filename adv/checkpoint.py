@@ -139,9 +139,10 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise OSError where no new file can be written: before hours of work, not behind them."""
-    write_whole(path, b"")
-    path.unlink()
+    """Raise OSError where no such file can be written: before hours of work, not behind them."""
+    beside = path.with_name(f".{path.name}")  # what lies at `path` is left alone
+    write_whole(beside, b"")
+    beside.unlink()
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
