@@ -91,9 +91,7 @@ def remade(
     Raises:
       CheckpointError: the weights do not fit, or are not finite.
     """
-    for name, value in weights.items():
-        if not value.isfinite().all():
-            raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
+    check_finite(path, weights)
     try:
         classes = tuple(str(name) for name in card["classes"])
         net = build(recipe, len(classes), int(card["seed"]))
@@ -138,11 +136,18 @@ def write_whole(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def check_finite(path: Path | str, weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where a tensor that was read from `path` is not finite."""
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
+
+
 def check_writable(path: Path) -> None:
     """Raise OSError where no such file can be written: before hours of work, not behind them."""
     beside = path.with_name(f".{path.name}")  # what lies at `path` is left alone
     write_whole(beside, b"")
-    beside.unlink()
+    beside.unlink(missing_ok=True)
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

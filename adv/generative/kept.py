@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as packed
 from torch import Tensor, nn
 
-from adv.checkpoint import CheckpointError, load_weights, read_checkpoint, write_whole
+from adv.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint, write_whole
 from adv.data import Split
 from adv.generative.calibration import Calibration, calibrated
 from adv.generative.canvas import Canvas
@@ -99,9 +99,7 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
     if "gan" not in card:
         what = "a classifier" if "recipe" in card or "space" in card else "something else"
         raise CheckpointError(f"{path} holds {what}, wanted is a GAN (adv synthesize train)")
-    for name, value in weights.items():
-        if not value.isfinite().all():
-            raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
+    check_finite(path, weights)
     try:
         gan, canvas = read(card["gan"]), Canvas(*card["canvas"])
         odds = {name: Calibration(**card["odds"][name]) for name in ("plain", "ema")}
