@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.battery import Battery
 from adv.checkpoint import check_writable, default_device, save_checkpoint, write_whole
 from adv.cli.source import Source

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Ball, Iterative, Worst
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.battery import Battery
 from adv.data import Split
 from adv.engine import Problem, Run, plainly, runs, through

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.attacks import Attack
-from adv.attacks.loss import divergence, hard
+from adv.attacks.losses import divergence, hard
 from adv.lesson import Lesson
 
 Drive = Callable[[Attack, Tensor, Tensor, torch.Generator], Tensor]

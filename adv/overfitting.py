@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from adv.attacks import NFGSM, PGD, Attack, Ladder
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.data import Split
 from adv.interval import wilson
 from adv.lesson import Lesson

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, Slope, State, aimed, begin, slope
 from adv.attacks.ball import Ball, column
-from adv.attacks.loss import Loss, check_loss, suited
+from adv.attacks.losses import Loss, check_loss, suited
 
 MOMENTUM = 0.75  # share of the gradient's move, the rest is the last move's
 RHO = 0.75  # of the steps between two checkpoints have to raise the loss
@@ -62,7 +62,7 @@ class APGD(Iterative):
     Args:
       ball: `Linf(eps)` or `L2(eps)`.
       steps: gradient steps, 1 or more; one more gradient is taken at the start.
-      loss: what it ascends (`adv.attacks.loss`): "ce", "dlr" (3 classes or more), "dlr-targeted" (4
+      loss: what it ascends (`adv.attacks.losses`): "ce", "dlr" (3 classes or more), "dlr-targeted" (4
         or more), "margin" or "kl".
       target: of "dlr-targeted", the how many-th most likely wrong class of the clean image; None:
         the first.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
-from adv.attacks.loss import LOSSES, Loss, against, correct, seen_clean
+from adv.attacks.losses import LOSSES, Loss, against, correct, seen_clean
 from adv.modes import frozen
 from adv.swift import swift
 
@@ -23,7 +23,7 @@ class State:
 
     Every tensor has a row for each image, so that images may leave or change their batch. `clean`
     and `adv` are [n, c, h, w] float32 in [0, 1]; `labels` are [n] classes, or [n, k] probabilities;
-    `against` is what the loss compares the logits with (`adv.attacks.loss`); `fooled` [n] says
+    `against` is what the loss compares the logits with (`adv.attacks.losses`); `fooled` [n] says
     which were misclassified where the model was last asked; `generator` draws what steps need.
     """
 
@@ -157,7 +157,7 @@ def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Sl
 
 
 def aimed(model: nn.Module, state: State, loss: Loss, target: int | None = None) -> State:
-    """The state with what its loss compares the logits with (`adv.attacks.loss.against`)."""
+    """The state with what its loss compares the logits with (`adv.attacks.losses.against`)."""
     if not seen_clean(loss):
         return state
     with torch.no_grad():

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import Ball
-from adv.attacks.draws import normal
-from adv.attacks.hunting import hunt
-from adv.attacks.loss import correct, hard
-from adv.attacks.query import Queried, ask, queried
+from adv.attacks.black_box import Queried, ask, queried
+from adv.attacks.counter_rng import normal
+from adv.attacks.losses import correct, hard
+from adv.attacks.query_budget import hunt
 from adv.hint import hint
 
 PAIRS = 8  # directions drawn at a time for each image

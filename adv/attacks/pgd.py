@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State, aimed, begin, slope
 from adv.attacks.ball import Ball
-from adv.attacks.loss import Loss, check_loss, suited
+from adv.attacks.losses import Loss, check_loss, suited
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PGD(Iterative):
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.
       random_start: begin at a random point of the ball, else at the image.
-      loss: what it ascends: "ce", "margin", "dlr" or "dlr-targeted" (`adv.attacks.loss`), or "kl",
+      loss: what it ascends: "ce", "margin", "dlr" or "dlr-targeted" (`adv.attacks.losses`), or "kl",
         the divergence from the model's own prediction at the clean image, which knows no label
         (TRADES).
       target: of "dlr-targeted", the how many-th most likely wrong class; None: the first.

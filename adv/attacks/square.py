@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import L2, Ball, Linf
-from adv.attacks.hunting import hunt
-from adv.attacks.loss import correct, hard
-from adv.attacks.query import Queried, ask, queried
-from adv.attacks.windows import bump, grid, on, square, stripes
+from adv.attacks.black_box import Queried, ask, queried
+from adv.attacks.losses import correct, hard
+from adv.attacks.query_budget import hunt
+from adv.attacks.square_proposals import bump, grid, on, square, stripes
 
 # Of 10,000 queries: after each of these the squares' share of the image halves.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)

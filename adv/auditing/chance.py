@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.auditing.case import VOTES, Case
 from adv.auditing.finding import Finding, difference, mean
 from adv.modes import frozen

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from adv.attacks import FGSM, L2, PGD, Attack, Ball, Square, Worst
 from adv.attacks.attack import slope
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.auditing.case import Case, Together
 from adv.auditing.finding import Finding, difference, share
 from adv.modes import frozen

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Iterative, State
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.data import Split
 
 # Settings that a batch may hold several of: a radius and a step for each image, and what only

@@ -13,7 +13,7 @@ from torch import nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
 from adv.attacks.attack import begin
-from adv.attacks.loss import LOSSES, against, dlr, dlr_targeted, margin
+from adv.attacks.losses import LOSSES, against, dlr, dlr_targeted, margin
 from adv.randomness import Noise
 
 SHAPE = (3, 8, 8)

@@ -33,7 +33,7 @@ from adv import (
     evaluate,
     train,
 )
-from adv.attacks import windows
+from adv.attacks import square_proposals
 
 EPS = (0.01, 0.015, 0.02, 0.03)
 ATTACKS = {
@@ -67,8 +67,8 @@ def forgotten():
     """Constants that are kept for each device: other tests have a "meta" of their own."""
 
     def forget() -> None:
-        windows.on.cache_clear()
-        windows._bumps.cache_clear()
+        square_proposals.on.cache_clear()
+        square_proposals._bumps.cache_clear()
 
     forget()
     yield

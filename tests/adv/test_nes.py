@@ -13,7 +13,7 @@ from asked import Low, Recording, crooked
 from hand import seeded
 
 from adv import L2, NES, PGD, Linf, hunt
-from adv.attacks.draws import seeds
+from adv.attacks.counter_rng import seeds
 from adv.attacks.nes import estimate, risk
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
 from adv.attacks.attack import slope
-from adv.attacks.loss import LOSSES
+from adv.attacks.losses import LOSSES
 from adv.precision import convolving
 
 

@@ -25,8 +25,8 @@ from adv import (
     evaluate,
     hunt,
 )
-from adv.attacks.draws import _GOLDEN, _mixed, normal, seeds, uniform
-from adv.attacks.query import MOST, ask
+from adv.attacks.black_box import MOST, ask
+from adv.attacks.counter_rng import _GOLDEN, _mixed, normal, seeds, uniform
 from adv.interval import wilson
 from adv.precision import FullPrecision
 from adv.randomness import Noise

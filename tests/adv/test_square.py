@@ -12,7 +12,7 @@ from hand import seeded
 from torch import nn
 
 from adv import L2, Linf, Square, frozen, hunt
-from adv.attacks import windows
+from adv.attacks import square_proposals
 from adv.attacks.square import Searched
 
 BALLS = pytest.mark.parametrize("ball", [Linf(0.05), L2(0.5)], ids=repr)
@@ -100,7 +100,7 @@ def test_a_query_changes_one_square_of_the_published_size(search):
 
 def test_two_bumps_lie_side_by_side_and_are_of_length_1():
     for side in (3, 5, 8, 29):
-        table = windows._bumps((side, 31), torch.device("cpu"))
+        table = square_proposals._bumps((side, 31), torch.device("cpu"))
         for pattern in table[:, 0]:
             assert pattern.norm() == pytest.approx(1, abs=1e-5)
             assert (pattern[side:] == 0).all() and (pattern[:, side:] == 0).all()
@@ -109,7 +109,7 @@ def test_two_bumps_lie_side_by_side_and_are_of_length_1():
         assert torch.equal(table[1, 0], table[0, 0].T)
     # Three rows: 1 + 1/4 in the middle of the lower two, 1/4 around it.
     low = table.new_tensor([[0.25] * 3, [0.25, 1.25, 0.25]])
-    three = windows._bumps((3,), torch.device("cpu"))[0, 0, 1:]
+    three = square_proposals._bumps((3,), torch.device("cpu"))[0, 0, 1:]
     assert torch.allclose(three / three[0, 0], low / 0.25)
 
 
@@ -121,7 +121,7 @@ def test_the_bumps_are_those_of_torchattacks():
             torch.manual_seed(side)
             lying = int(torch.rand(1) > 0.5)
             torch.manual_seed(side)
-            ours = windows._bumps((side,), torch.device("cpu"))[lying, 0]
+            ours = square_proposals._bumps((side,), torch.device("cpu"))[lying, 0]
             assert torch.allclose(ours, peer.eta(side), atol=1e-6)
 
 

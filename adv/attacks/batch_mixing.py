@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import _DEFAULT, Attack, check_images
 from adv.attacks.ball import Ball
-from adv.attacks.loss import Loss, check_loss
+from adv.attacks.losses import Loss, check_loss
 from adv.attacks.pgd import PGD
 
 

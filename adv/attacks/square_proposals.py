@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from adv.attacks.ball import TINY
-from adv.attacks.draws import uniform
-from adv.attacks.query import Queried
+from adv.attacks.black_box import Queried
+from adv.attacks.counter_rng import uniform
 
 
 def stripes(state: Queried, eps: float) -> Tensor:

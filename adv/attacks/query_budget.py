@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import _DEFAULT, Iterative, State, check_images
-from adv.attacks.loss import correct
-from adv.attacks.query import MOST, Queried, ask
+from adv.attacks.black_box import MOST, Queried, ask
+from adv.attacks.losses import correct
 from adv.interval import wilson
 from adv.modes import frozen
 from adv.randomness import is_random

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State, begin, slope
 from adv.attacks.ball import Ball
-from adv.attacks.loss import Loss, check_loss
+from adv.attacks.losses import Loss, check_loss
 from adv.attacks.pgd import PGD
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import Attack, check_images
 from adv.attacks.ball import Ball
-from adv.attacks.loss import correct
+from adv.attacks.losses import correct
 from adv.modes import frozen
 
 

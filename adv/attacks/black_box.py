@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import State, begin
-from adv.attacks.draws import seeds
+from adv.attacks.counter_rng import seeds
 from adv.precision import FullPrecision
 
 MOST = 512  # images in one call of a model: memory stays bounded however many are asked about
