@@ -65,6 +65,8 @@ from .models import BigNet as BigNet
 from .models import Net as Net
 from .models import ResNet18 as ResNet18
 from .models import ViT as ViT
+from .models.size import Size as Size
+from .models.size import size_of as size_of
 from .modes import frozen as frozen
 from .objectives import MART as MART
 from .objectives import TRADES as TRADES
@@ -84,8 +86,6 @@ from .schedule import OneCycle as OneCycle
 from .schedule import Piecewise as Piecewise
 from .schedule import Ramp as Ramp
 from .score import Score as Score
-from .sizes import Size as Size
-from .sizes import size_of as size_of
 from .template import export as export
 from .training import Epoch as Epoch
 from .training import train as train

@@ -24,9 +24,9 @@ from rich.table import Table
 from adv.attacks import Hunt
 from adv.certified import Certificates
 from adv.interval import wilson
+from adv.models.size import SHOWN, name_of, size_of
 from adv.randomness import is_random
 from adv.score import Score
-from adv.sizes import SHOWN, name_of, size_of
 from adv.speed import Speed
 from adv.subject import Subject
 from adv.training import Epoch
