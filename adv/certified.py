@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.data import Split
-from adv.defences.noise import InputNoise, muted
+from adv.defences.input_noise import InputNoise, muted
 from adv.interval import wilson
 from adv.modes import frozen
 from adv.randomness import part

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from adv.defences.noise import muted
+from adv.defences.input_noise import muted
 from adv.randomness import drawing
 
 WINDOW = 40

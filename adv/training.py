@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adv import overfitting
 from adv.augment import augmented, mixed
 from adv.data import Split
-from adv.defences.noise import muted
+from adv.defences.input_noise import muted
 from adv.ema import WINDOW, Average
 from adv.generated import opened
 from adv.graphs import Replay, Replays, attacked, shape_of

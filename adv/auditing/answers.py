@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from adv.auditing.case import Case
 from adv.auditing.finding import Finding, exact, share
-from adv.defences.spectral import Normed
+from adv.defences.spectral_norm import Normed
 from adv.modes import frozen
 from adv.randomness import Dropout, drawing
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from adv.defences.noise import InputNoise
+from adv.defences.input_noise import InputNoise
+from adv.defences.operator_norm import Matrix, operator_norm, operator_of, sizes_met
 from adv.defences.projection import LowRank
-from adv.defences.weights import TransformedConv2d, TransformedLinear, Weighted, weight_of
+from adv.defences.weight_transforms import TransformedConv2d, TransformedLinear, Weighted, weight_of
 from adv.models import Normalize
 from adv.modes import frozen
-from adv.operators import Matrix, operator_norm, operator_of, sizes_met
 from adv.randomness import Dropout, Noise, drawing
 
 _BATCHNORMS = nn.BatchNorm1d | nn.BatchNorm2d

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.defences.defence import Defence
-from adv.defences.weights import Weighted, transform, weighted
+from adv.defences.weight_transforms import Weighted, transform, weighted
 from adv.hint import hint
 from adv.randomness import Stream
 

@@ -33,8 +33,8 @@ from adv import (
 from adv.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.defences.pni import WeightNoise
 from adv.defences.projection import LowRank
-from adv.defences.spectral import Normed
-from adv.defences.weights import weighted
+from adv.defences.spectral_norm import Normed
+from adv.defences.weight_transforms import weighted
 from adv.modes import frozen
 from adv.optimizers import undecayed
 from adv.randomness import Dropout, Noise

@@ -11,7 +11,7 @@ from torch import nn
 
 from adv import PNI
 from adv.defences.pni import WeightNoise
-from adv.defences.weights import transform, weighted
+from adv.defences.weight_transforms import transform, weighted
 
 
 def test_pni_noise_is_gaussian_of_the_weights_deviation_times_alpha():

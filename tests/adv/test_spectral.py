@@ -32,9 +32,9 @@ from adv import (
     lipschitz_bound,
     train,
 )
-from adv.defences.spectral import Normed
-from adv.defences.weights import transform, weight_of, weighted
-from adv.operators import kernel_of, operator_norm, operator_of, sizes_met
+from adv.defences.operator_norm import kernel_of, operator_norm, operator_of, sizes_met
+from adv.defences.spectral_norm import Normed
+from adv.defences.weight_transforms import transform, weight_of, weighted
 from adv.randomness import Dropout
 
 
