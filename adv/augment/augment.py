@@ -82,20 +82,20 @@ def augmented(augment: Augment, images: Tensor, generator: Generator) -> Tensor:
     """
     if len(images) == 0:
         return images
-    from adv.augment import colour, cut, idbh, move
+    from adv.augment import colour, cutout_cutmix, flip_crop, idbh
 
     if augment.flip:
-        images = move.flipped(images, augment.flip, generator)
+        images = flip_crop.flipped(images, augment.flip, generator)
     if augment.crop:
-        images = move.cropped(images, augment.crop, generator)
+        images = flip_crop.cropped(images, augment.crop, generator)
     if augment.jitter:
         images = colour.jittered(images, augment.jitter, generator)
     if augment.idbh != "off":
         images = idbh.varied(images, 0.5 if augment.idbh == "weak" else 1.0, generator)
     if augment.cutout:
-        images = cut.cut_out(images, augment.cutout, generator)
+        images = cutout_cutmix.cut_out(images, augment.cutout, generator)
     if augment.erasing:
-        images = cut.erased(images, augment.erasing, generator)
+        images = cutout_cutmix.erased(images, augment.erasing, generator)
     return images
 
 
@@ -116,11 +116,11 @@ def mixed(
     """
     import torch.nn.functional as F
 
-    from adv.augment import cut
+    from adv.augment import cutout_cutmix
 
     if labels.dim() == 1:
         labels = F.one_hot(labels, classes)
     labels = labels.float()
     if augment.cutmix and len(images):
-        return cut.cut_mixed(images, labels, augment.cutmix, generator)
+        return cutout_cutmix.cut_mixed(images, labels, augment.cutmix, generator)
     return images, labels

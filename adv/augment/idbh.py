@@ -12,8 +12,8 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from adv.augment.colour import blended
-from adv.augment.cut import erased, inside
-from adv.augment.move import flipped, shifted, warped
+from adv.augment.cutout_cutmix import erased, inside
+from adv.augment.flip_crop import flipped, shifted, warped
 
 _SHIFT = 10
 

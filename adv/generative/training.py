@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adv.augment.cut import cut_out
-from adv.augment.move import cropped, flipped
+from adv.augment.cutout_cutmix import cut_out
+from adv.augment.flip_crop import cropped, flipped
 from adv.data import Split
 from adv.generative.canvas import Canvas, canvas_of
 from adv.generative.gan import GAN

@@ -12,7 +12,7 @@ from scipy import stats
 from torchvision.transforms.v2 import functional as tv
 from varied import pictures
 
-from adv.augment import Augment, augmented, colour, idbh, move
+from adv.augment import Augment, augmented, colour, flip_crop, idbh
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_shears_are_torchvisions(shape):
 
 
 def test_a_warp_by_nothing_changes_nothing(images):
-    assert torch.equal(move.warped(images, torch.eye(2).repeat(64, 1, 1)), images)
+    assert torch.equal(flip_crop.warped(images, torch.eye(2).repeat(64, 1, 1)), images)
 
 
 def test_idbh_flips_half_of_the_images(monkeypatch, images):
