@@ -12,7 +12,7 @@ from typing import Any
 import rich_click as click
 
 import spaces
-from adv.datasets import check as check_data
+from adv.data.names import check as check_data
 from adv.hint import hint
 from search.command import Command, OneOf, answer
 from search.constraint import bounds

@@ -36,9 +36,11 @@ from .checkpoint import Checkpoint as Checkpoint
 from .checkpoint import restore as restore
 from .checkpoint import save as save
 from .curriculum import Curriculum as Curriculum
-from .data import Data as Data
-from .data import Split as Split
-from .data import load as load
+from .data.datasets import Data as Data
+from .data.datasets import Split as Split
+from .data.datasets import load as load
+from .data.generated import Generated as Generated
+from .data.pca import effective_rank as effective_rank
 from .defences import PNI as PNI
 from .defences import RSE as RSE
 from .defences import Defence as Defence
@@ -49,7 +51,6 @@ from .defences import TestNoise as TestNoise
 from .defences import layer_norms as layer_norms
 from .defences import lipschitz_bound as lipschitz_bound
 from .evaluation import evaluate as evaluate
-from .generated import Generated as Generated
 from .generative import DDLS as DDLS
 from .generative import GAN as GAN
 from .generative import FromGAN as FromGAN
@@ -78,7 +79,6 @@ from .objectives import Outcome as Outcome
 from .objectives import Paired as Paired
 from .optimizers import SGD as SGD
 from .optimizers import AdamW as AdamW
-from .pca import effective_rank as effective_rank
 from .randomness import is_random as is_random
 from .recipe import Recipe as Recipe
 from .recipe import build as build

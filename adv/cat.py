@@ -11,7 +11,7 @@ from torch import nn
 from adv.attacks import PGD, Ladder, Linf
 from adv.battery import Battery
 from adv.course import Course, Pupil
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.evaluation import evaluate
 from adv.lesson import Lesson
 

@@ -19,7 +19,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.defences.input_noise import InputNoise, muted
 from adv.interval import wilson
 from adv.modes import frozen

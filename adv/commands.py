@@ -18,7 +18,7 @@ from adv.attacks.losses import correct
 from adv.battery import Battery
 from adv.checkpoint import check_writable, default_device, save_checkpoint, write_whole
 from adv.cli.source import Source
-from adv.data import load
+from adv.data.datasets import load
 from adv.display import progress, show, show_queries, waiting
 from adv.evaluation import evaluate
 from adv.hint import hint

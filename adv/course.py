@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.lesson import Lesson
 
 

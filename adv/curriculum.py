@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
 from adv.course import Course, Planned
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.hint import hint
 from adv.lesson import Lesson
 from adv.schedule import Ramp, Schedule, at

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from adv.attacks import Attack, Ball, Iterative, Worst
 from adv.attacks.losses import correct
 from adv.battery import Battery
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.engine import Problem, Run, plainly, runs, through
 from adv.modes import frozen
 from adv.precision import convolving

@@ -11,7 +11,7 @@ from torch import nn
 
 from adv.attacks import NFGSM, PGD, Attack, Ladder
 from adv.attacks.losses import correct
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.interval import wilson
 from adv.lesson import Lesson
 from adv.modes import frozen

@@ -12,8 +12,8 @@ from torch import nn
 from adv.augment import Augment
 from adv.cat import CAT
 from adv.curriculum import Curriculum
+from adv.data.generated import Generated
 from adv.defences import Defence
-from adv.generated import Generated
 from adv.hint import hint
 from adv.models import BigNet, Net
 from adv.objectives import Mixed, Objective

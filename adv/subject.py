@@ -13,7 +13,7 @@ from torch import nn
 
 from adv.checkpoint import Checkpoint, CheckpointError, default_device, read_checkpoint, remade
 from adv.cli.source import RecipeOf, Source
-from adv.data import Data, Split, load
+from adv.data.datasets import Data, Split, load
 from adv.foreign import Declared, checked, made
 from adv.recipe import Recipe
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from adv import overfitting
 from adv.augment import augmented, mixed
-from adv.data import Split
+from adv.data.datasets import Split
+from adv.data.generated import opened
 from adv.defences.input_noise import muted
 from adv.ema import WINDOW, Average
-from adv.generated import opened
 from adv.graphs import Replay, Replays, attacked, shape_of
 from adv.lesson import Lesson
 from adv.objectives import Batch, Outcome

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from adv.battery import Battery
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.evaluation import evaluate
 from adv.score import Score
 from adv.training import Epoch

@@ -45,7 +45,7 @@ from adv import (
     Score,
 )
 from adv.checkpoint import default_device, write_whole
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import classifier, features, named, natural, small
 from adv.generative.grid import save_grid

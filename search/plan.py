@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import spaces
-from adv import Recipe, datasets, size_of
+from adv import Recipe, size_of
+from adv.data import names
 from search.constraint import bounds, screen
 from search.live import clock
 from search.options import Options
@@ -151,7 +152,7 @@ def stopping_text(plan: Plan) -> str:
 
 def data_name(name: str) -> str:
     """A known data set as it is, a folder by its absolute path."""
-    return name if name in datasets.NAMES else str(Path(name).expanduser().absolute())
+    return name if name in names.NAMES else str(Path(name).expanduser().absolute())
 
 
 def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[str, Any]:
@@ -269,7 +270,7 @@ def _train_images(scale: Scale) -> int:
     else:
         folder = Path(scale.data)
         found = sum(
-            1 for name in datasets.classes(folder) for _ in datasets.images(folder / "train" / name)
+            1 for name in names.classes(folder) for _ in names.images(folder / "train" / name)
         )
         count = math.ceil(0.9 * found)
     return min(count, scale.train_images or count)

@@ -20,7 +20,7 @@ part of CIFAR-10 no source helped beyond its interval (docs/synthetic.md).
 from __future__ import annotations
 
 import adv
-from adv.places import generated_folder
+from adv.data.cache_dir import generated_folder
 from spaces import Choice, Float, Params, Space, Value
 
 _FILE = "generated.npz"

@@ -27,7 +27,7 @@ def loaded(code: str) -> set[str]:
 
 def test_everything_below_search_runs_without_it():
     modules = loaded(
-        "import adv, spaces, adv.__main__, adv.checkpoint, adv.datasets, adv.data, adv.cifar\n"
+        "import adv, spaces, adv.__main__, adv.checkpoint, adv.data.names, adv.data.datasets, adv.data.cifar\n"
         "everything = [getattr(adv, name) for name in adv.__all__]\n"
         "for name in spaces.names():\n"
         "    space = spaces.load(name)\n"
@@ -45,7 +45,7 @@ def test_everything_below_search_runs_without_it():
     [
         "import adv",
         "import spaces",
-        "import adv.datasets",
+        "import adv.data.names",
         "import adv.__main__",
         "import spaces\nfor name in spaces.names(): spaces.load(name), spaces.docstring(name)",
     ],

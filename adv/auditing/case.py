@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adv.attacks import PGD, Attack, Ball, Linf, Worst
 from adv.battery import Battery
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.evaluation import evaluate
 from adv.modes import frozen
 from adv.randomness import is_random

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from adv.data.pca import mean_image, principal
 from adv.defences.defence import Defence, entrance, put_before
-from adv.pca import mean_image, principal
 
 _PIXELS = 3 * 32 * 32
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adv.attacks import Attack, Iterative, State
 from adv.attacks.losses import correct
-from adv.data import Split
+from adv.data.datasets import Split
 
 # Settings that a batch may hold several of: a radius and a step for each image, and what only
 # decides where an image begins.

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.generative.canvas import canvas_of
 
 Draw = Callable[[Tensor, Generator], Tensor]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from glob import escape
 from pathlib import Path
 
-from adv.data import Split
-from adv.datasets import DataError
+from adv.data.datasets import Split
+from adv.data.names import DataError
 
 
 def key(*parts: object) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from adv.augment import Augment
 from adv.curriculum import Curriculum
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.models import BigNet, ResNet18
 from adv.modes import frozen
 from adv.objectives import Mixed

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import torch
 
 from adv.checkpoint import write_whole
-from adv.datasets import DataError
+from adv.data.names import DataError
 from adv.generative.canvas import SIDE
 from adv.generative.samples import Chunk
 

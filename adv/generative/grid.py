@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from adv.checkpoint import write_whole
-from adv.data import Split
-from adv.datasets import DataError
+from adv.data.datasets import Split
+from adv.data.names import DataError
 from adv.generative.canvas import canvas_of
 
 _WIDTH = 640  # pixels, about

@@ -9,11 +9,11 @@ from pathlib import Path
 from torch import nn
 
 from adv.checkpoint import default_device, load_weights, read_checkpoint, save_checkpoint
-from adv.data import Data
+from adv.data.cache_dir import generated_folder
+from adv.data.datasets import Data
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.classifier import natural, small
 from adv.generative.display import bar
-from adv.places import generated_folder
 from adv.recipe import build
 from adv.subject import on_device
 from adv.training import train

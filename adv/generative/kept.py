@@ -14,7 +14,7 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from adv.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint, write_whole
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.generative.calibration import Calibration, calibrated
 from adv.generative.canvas import Canvas
 from adv.generative.gan import GAN

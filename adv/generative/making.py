@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from adv.checkpoint import CheckpointError, default_device, write_whole
-from adv.data import Split
-from adv.datasets import DataError
+from adv.data.datasets import Split
+from adv.data.names import DataError
 from adv.generative.cache import fingerprint, swept
 from adv.generative.gan import GAN
 from adv.generative.kept import Trained, finished, restore_gan, save_gan

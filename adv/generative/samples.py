@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adv.data import Split
-from adv.datasets import DataError
-from adv.generated import Generated, opened
+from adv.data.datasets import Split
+from adv.data.generated import Generated, opened
+from adv.data.names import DataError
 from adv.generative.canvas import SIDE
 
 Chunk = tuple[Tensor, Tensor]
@@ -86,7 +86,7 @@ def read_samples(path: Path, like: Split, classes: int) -> SampleSet:
     """The images of a file, ours or another's, for data like `like`.
 
     Raises:
-      DataError: as in `adv.generated.opened`; or the hash inside is not that of the images.
+      DataError: as in `adv.data.generated.opened`; or the hash inside is not that of the images.
     """
     pool = opened(Generated(path), like, classes)
     images = np.array(pool.images, order="C")

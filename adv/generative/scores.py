@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adv.data import Split
+from adv.data.datasets import Split
 
 _ROWS = 1000
 

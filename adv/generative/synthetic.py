@@ -1,7 +1,7 @@
 """Generated images as a part of a recipe: it says how they are made, not where they lie.
 
 The recipe holds no path, so it means the same on every machine. The images are made when a training
-first asks for them, on the real images of that training, and kept in a cache (`adv.places`).
+first asks for them, on the real images of that training, and kept in a cache (`adv.data.cache_dir`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from adv.checkpoint import default_device, write_whole
-from adv.data import Split
-from adv.generated import Generated, Pool, opened
+from adv.data.cache_dir import generated_folder
+from adv.data.datasets import Split
+from adv.data.generated import Generated, Pool, opened
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.chains import Chains, batches, dealt
@@ -27,7 +28,6 @@ from adv.generative.gan import GAN
 from adv.generative.kept import restore_gan
 from adv.generative.making import Work, make_gan
 from adv.generative.samples import write_samples
-from adv.places import generated_folder
 from adv.randomness import part
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class FromGAN:
 
 @dataclass(frozen=True)
 class Npz:
-    """An .npz of another generator, in the folder of generated images (`adv.places`).
+    """An .npz of another generator, in the folder of generated images (`adv.data.cache_dir`).
 
     Args:
       name: the file's name in that folder, or a full path.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from adv.augment.cutout_cutmix import cut_out
 from adv.augment.flip_crop import cropped, flipped
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.generative.canvas import Canvas, canvas_of
 from adv.generative.gan import GAN
 from adv.generative.loss import d_loss, g_loss

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from adv.checkpoint import default_device
-from adv.data import Data, Split
+from adv.data.datasets import Data, Split
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, swept
 from adv.generative.chains import Chains, batches, dealt

@@ -6,7 +6,7 @@ from collections import Counter
 
 import torch
 
-from adv.data import Split
+from adv.data.datasets import Split
 
 
 def hashes(split: Split) -> Counter:

@@ -29,7 +29,7 @@ from adv import (
     train,
 )
 from adv.augment import Augment, augmented, mixed
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.randomness import part
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pictures import counts, hashes
 
-from adv.data import Data, DataError, Split, check, interleave, load
+from adv.data.datasets import Data, DataError, Split, check, interleave, load
 
 # --- the order of a split ---
 
@@ -188,7 +188,7 @@ def test_unknown_names(name, said):
 
 def test_names_and_settings_need_no_torch():
     code = (
-        "import sys; from adv.datasets import check; check('digits')\n"
+        "import sys; from adv.data.names import check; check('digits')\n"
         "from adv.augment import Augment; Augment(flip=0.5)\n"
         "assert not {'torch', 'torchvision', 'numpy', 'sklearn', 'kornia'} & set(sys.modules)"
     )

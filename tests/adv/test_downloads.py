@@ -16,7 +16,7 @@ import pytest
 from pictures import counts, hashes
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from adv.data import DataError, load
+from adv.data.datasets import DataError, load
 
 
 def digest(value: bytes) -> str:

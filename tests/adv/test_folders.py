@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pictures import counts, hashes
 from PIL import Image
 
-from adv import folder as image_folder
-from adv.data import DataError, check, interleave, load
+from adv.data import image_folder as image_folder
+from adv.data.datasets import DataError, check, interleave, load
 
 
 def write_image(path: Path, rng: np.random.Generator, size=(32, 32), mode="RGB") -> None:

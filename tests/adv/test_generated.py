@@ -14,9 +14,9 @@ from hand import same, seeded, through_a_file
 from scipy import stats
 
 from adv import Augment, BaseNet, Curriculum, Generated, Mixed, Recipe, train
-from adv.data import Split
-from adv.datasets import DataError
-from adv.generated import opened
+from adv.data.datasets import Split
+from adv.data.generated import opened
+from adv.data.names import DataError
 
 
 def real(n: int = 100) -> Split:

@@ -16,7 +16,7 @@ from torch import nn
 import adv
 from adv import GAN, train_gan
 from adv.checkpoint import CheckpointError
-from adv.data import Split
+from adv.data.datasets import Split
 from adv.generative.canvas import Canvas, canvas_of
 from adv.generative.kept import finished, restore_gan, save_gan
 from adv.generative.layers import ConditionalNorm, Down, Up, normed, original

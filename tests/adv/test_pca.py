@@ -10,7 +10,7 @@ import torch
 from hand import seeded
 
 from adv import effective_rank, load
-from adv.pca import mean_image, principal
+from adv.data.pca import mean_image, principal
 
 
 def crossed(*sizes: float) -> torch.Tensor:

@@ -31,9 +31,9 @@ from adv import (
     Synthetic,
     train,
 )
-from adv.data import Split
-from adv.datasets import DataError
-from adv.generated import opened
+from adv.data.datasets import Split
+from adv.data.generated import opened
+from adv.data.names import DataError
 from adv.generative.cache import once
 from adv.generative.chains import batches, dealt
 from adv.generative.classifier import features, natural, small

@@ -1,6 +1,6 @@
 """Which data sets there are, and whether a name means one: cheap, without torch.
 
-The command line asks this before it loads anything heavy; `adv/data.py` then reads the pixels.
+The command line asks this before it loads anything heavy; `adv/data/datasets.py` then reads the pixels.
 """
 
 from __future__ import annotations

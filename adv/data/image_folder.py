@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adv.datasets import PARTS, DataError, classes, images
+from adv.data.names import PARTS, DataError, classes, images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def read(folder: Path, cache: Path) -> tuple[tuple[str, ...], list[tuple[Pixels,
     `cache` is the folder for decoded pixels; where it cannot be written a warning is given.
 
     Raises:
-        DataError: the tree is not as `adv.datasets.check` wants it, a class has fewer than two
+        DataError: the tree is not as `adv.data.names.check` wants it, a class has fewer than two
             training images, or an image cannot be read.
     """
     names = classes(folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adv.datasets import DataError
+from adv.data.names import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from adv.data import Split
-from adv.datasets import DataError
+from adv.data.datasets import Split
+from adv.data.names import DataError
 from adv.hint import hint
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adv import cifar, folder
-from adv.datasets import NAMES, DataError, check
+from adv.data import cifar, image_folder
+from adv.data.names import NAMES, DataError, check
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def load(name: str, root: Path | None = None) -> Data:
     if name in NAMES:
         classes, (train, test) = cifar.read(name, root)
     else:
-        classes, (train, test) = folder.read(Path(name).expanduser(), root / "folders")
+        classes, (train, test) = image_folder.read(Path(name).expanduser(), root / "folders")
     return _parted(name, classes, train, test)
 
 
