@@ -68,7 +68,6 @@ from .models import ResNet18 as ResNet18
 from .models import ViT as ViT
 from .models.size import Size as Size
 from .models.size import size_of as size_of
-from .modes import frozen as frozen
 from .objectives import MART as MART
 from .objectives import TRADES as TRADES
 from .objectives import Batch as Batch
@@ -79,9 +78,11 @@ from .objectives import Outcome as Outcome
 from .objectives import Paired as Paired
 from .optimizers import SGD as SGD
 from .optimizers import AdamW as AdamW
-from .randomness import is_random as is_random
 from .recipe import Recipe as Recipe
 from .recipe import build as build
+from .runtime.frozen import frozen as frozen
+from .runtime.random_streams import is_random as is_random
+from .runtime.votes import Votes as Votes
 from .schedule import OneCycle as OneCycle
 from .schedule import Piecewise as Piecewise
 from .schedule import Ramp as Ramp
@@ -89,7 +90,6 @@ from .score import Score as Score
 from .template import export as export
 from .training import Epoch as Epoch
 from .training import train as train
-from .votes import Votes as Votes
 from .watching import Best as Best
 from .watching import Watched as Watched
 from .watching import watch as watch

@@ -13,7 +13,7 @@ from adv.auditing import Finding, audit, verdict
 from adv.battery import Battery
 from adv.cli.source import Source
 from adv.display import waiting
-from adv.randomness import is_random
+from adv.runtime.random_streams import is_random
 from adv.subject import Subject, meet
 
 _FEW = 128  # images: the checks compare shares, whose 95 % intervals are then wider than ten points

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from adv.data.datasets import Split
 from adv.defences.input_noise import InputNoise, muted
 from adv.interval import wilson
-from adv.modes import frozen
-from adv.randomness import part
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import part
 
 _QUANTILE = NormalDist().inv_cdf
 

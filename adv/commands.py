@@ -22,14 +22,14 @@ from adv.data.datasets import load
 from adv.display import progress, show, show_queries, waiting
 from adv.evaluation import evaluate
 from adv.hint import hint
-from adv.modes import frozen
 from adv.notation import read
-from adv.randomness import drawing, is_random
 from adv.recipe import Recipe
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing, is_random
+from adv.runtime.votes import Votes
 from adv.score import Score
 from adv.subject import Subject, meet
 from adv.training import train
-from adv.votes import Votes
 from adv.watching import watch
 
 

@@ -25,7 +25,7 @@ from adv.attacks import Hunt
 from adv.certified import Certificates
 from adv.interval import wilson
 from adv.models.size import SHOWN, name_of, size_of
-from adv.randomness import is_random
+from adv.runtime.random_streams import is_random
 from adv.score import Score
 from adv.speed import Speed
 from adv.subject import Subject

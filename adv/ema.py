@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from adv.defences.input_noise import muted
-from adv.randomness import drawing
+from adv.runtime.random_streams import drawing
 
 WINDOW = 40
 """Batches at the end of an epoch from which an average takes its BatchNorm statistics."""

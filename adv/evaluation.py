@@ -19,12 +19,12 @@ from adv.attacks.losses import correct
 from adv.battery import Battery
 from adv.data.datasets import Split
 from adv.engine import Problem, Run, plainly, runs, through
-from adv.modes import frozen
-from adv.precision import convolving
-from adv.randomness import drawing, is_random, part
+from adv.runtime.frozen import frozen
+from adv.runtime.fused_cpu import swift
+from adv.runtime.precision import convolving
+from adv.runtime.random_streams import drawing, is_random, part
+from adv.runtime.votes import Votes
 from adv.score import Score
-from adv.swift import swift
-from adv.votes import Votes
 
 BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
 

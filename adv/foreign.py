@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from adv.hint import hint
-from adv.modes import frozen
-from adv.randomness import Stream, is_random
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import Stream, is_random
 
 
 class Declared(nn.Module):

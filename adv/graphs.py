@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Iterative, State
-from adv.modes import frozen
-from adv.randomness import Stream
-from adv.swift import swift
+from adv.runtime.frozen import frozen
+from adv.runtime.fused_cpu import swift
+from adv.runtime.random_streams import Stream
 
 MOST = 16
 """Works that one training keeps; each has a shape of its own. What comes later runs plainly."""

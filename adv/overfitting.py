@@ -14,8 +14,8 @@ from adv.attacks.losses import correct
 from adv.data.datasets import Split
 from adv.interval import wilson
 from adv.lesson import Lesson
-from adv.modes import frozen
-from adv.randomness import drawing
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing
 
 MOST, STEPS = 128, 10
 

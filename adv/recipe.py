@@ -18,7 +18,7 @@ from adv.hint import hint
 from adv.models import BigNet, Net
 from adv.objectives import Mixed, Objective
 from adv.optimizers import SGD, AdamW
-from adv.randomness import Stream, attach, part
+from adv.runtime.random_streams import Stream, attach, part
 
 if TYPE_CHECKING:
     from adv.generative.synthetic import Synthetic

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from adv.attacks import APGD, L2, NES, PGD, Attack, Linf, Square
 from adv.models import WRN, BaseNet, BigNet, Net, ResNet18
-from adv.modes import frozen
-from adv.swift import swift
+from adv.runtime.frozen import frozen
+from adv.runtime.fused_cpu import swift
 
 NETS: dict[str, Net] = {
     "basenet": BaseNet(),
@@ -117,7 +117,7 @@ def _measured(
 def pass_seconds(net: nn.Module, x: Tensor, y: Tensor, *, gradient: bool = True) -> float:
     """Seconds of a bare pass of a batch, in the quickest way; median of three.
 
-    The ways are two memory formats, and `adv.swift`'s layers where the net has such.
+    The ways are two memory formats, and `adv.runtime.fused_cpu`'s layers where the net has such.
     """
     with frozen(net):
         found = [

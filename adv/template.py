@@ -22,11 +22,11 @@ import torch
 import adv
 from adv.bundle import bundle
 from adv.checkpoint import Checkpoint
-from adv.modes import frozen
 from adv.notation import written
-from adv.randomness import drawing, is_random
 from adv.recipe import Recipe
-from adv.votes import Votes
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing, is_random
+from adv.runtime.votes import Votes
 
 _MODEL_IMPORTS = {"os": ("os", ""), "torch": ("torch", ""), "nn": ("torch", "nn")}
 _MODEL = '''"""{title}
@@ -180,8 +180,8 @@ def _sources(recipe: Recipe, votes: int) -> str:
     called = {n.func.id for t in trees for n in t if isinstance(n, ast.Call | ast.Name)
               if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}  # fmt: skip
     places = {(getattr(adv, name).__module__, name) for name in called}
-    places |= {("adv.randomness", "attach"), ("adv.randomness", "Stream")}
-    places |= {("adv.votes", "Votes")} if votes > 1 else set()
+    places |= {("adv.runtime.random_streams", "attach"), ("adv.runtime.random_streams", "Stream")}
+    places |= {("adv.runtime.votes", "Votes")} if votes > 1 else set()
     return bundle(sorted(places), {"Net": "Architecture"}, _MODEL_IMPORTS)
 
 

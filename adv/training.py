@@ -25,9 +25,9 @@ from adv.ema import WINDOW, Average
 from adv.graphs import Replay, Replays, attacked, shape_of
 from adv.lesson import Lesson
 from adv.objectives import Batch, Outcome
-from adv.precision import convolving
-from adv.randomness import Stream, attach, part
 from adv.recipe import Recipe, build
+from adv.runtime.precision import convolving
+from adv.runtime.random_streams import Stream, attach, part
 from adv.schedule import at
 
 

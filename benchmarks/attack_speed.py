@@ -7,7 +7,7 @@
 All run in turns in one process; the table gives medians. The limit is a loop of the same number of
 forward passes and gradients of the loss with respect to the images, and nothing else, in
 channels_last or in contiguous memory, whichever is quicker here. An attack may beat it: on a CPU
-the layers of a small net are computed another way (`adv.swift`), in which the same loop is the
+the layers of a small net are computed another way (`adv.runtime.fused_cpu`), in which the same loop is the
 second limit, and on CUDA a step is captured and replayed, as in a training (`adv.graphs`), while
 the limit starts its kernels one by one. Peers are given images and nets as their documentation has
 them: contiguous. A call also draws its random start; with fewer --steps, so that a run of a large
@@ -41,8 +41,8 @@ from torch import Tensor, nn
 
 from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
 from adv.graphs import Replays, attacked
-from adv.randomness import Stream, attach
-from adv.swift import swift
+from adv.runtime.fused_cpu import swift
+from adv.runtime.random_streams import Stream, attach
 
 NETS = {"BaseNet": BaseNet(), "BigNet": BigNet(), "ResNet-18": ResNet18(), "WRN-16-4": WRN(16, 4)}
 EPS, SIZE = 8 / 255, 2 / 255

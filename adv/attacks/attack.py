@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
 from adv.attacks.losses import LOSSES, Loss, against, correct, seen_clean
-from adv.modes import frozen
-from adv.swift import swift
+from adv.runtime.frozen import frozen
+from adv.runtime.fused_cpu import swift
 
 _DEFAULT = torch.Generator().manual_seed(0)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import State, begin
 from adv.attacks.counter_rng import seeds
-from adv.precision import FullPrecision
+from adv.runtime.precision import FullPrecision
 
 MOST = 512  # images in one call of a model: memory stays bounded however many are asked about
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import Attack, check_images
 from adv.attacks.ball import Ball
 from adv.attacks.losses import correct
-from adv.modes import frozen
+from adv.runtime.frozen import frozen
 
 
 @dataclass(frozen=True)

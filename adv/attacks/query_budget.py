@@ -12,8 +12,8 @@ from adv.attacks.attack import _DEFAULT, Iterative, State, check_images
 from adv.attacks.black_box import MOST, Queried, ask
 from adv.attacks.losses import correct
 from adv.interval import wilson
-from adv.modes import frozen
-from adv.randomness import is_random
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import is_random
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 from adv.auditing.case import Case
 from adv.auditing.finding import Finding, exact, share
 from adv.defences.spectral_norm import Normed
-from adv.modes import frozen
-from adv.randomness import Dropout, drawing
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import Dropout, drawing
 
 ASKED = 64  # images that these checks ask about
 UNITS = 16  # of a layer, from which on dead ones are counted

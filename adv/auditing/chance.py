@@ -10,9 +10,9 @@ from torch import Tensor
 from adv.attacks.losses import correct
 from adv.auditing.case import VOTES, Case
 from adv.auditing.finding import Finding, difference, mean
-from adv.modes import frozen
-from adv.randomness import drawing
-from adv.votes import Votes
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing
+from adv.runtime.votes import Votes
 
 MANY = 4  # times as many draws, by which the curve must not fall any more
 

@@ -24,7 +24,7 @@ from adv.auditing.strength import strength
 from adv.auditing.traces import Traces, left, untouched
 from adv.battery import Battery
 from adv.data.datasets import Split
-from adv.modes import frozen
+from adv.runtime.frozen import frozen
 from adv.score import Score
 
 

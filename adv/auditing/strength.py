@@ -15,8 +15,8 @@ from adv.attacks.attack import slope
 from adv.attacks.losses import correct
 from adv.auditing.case import Case, Together
 from adv.auditing.finding import Finding, difference, share
-from adv.modes import frozen
-from adv.randomness import drawing
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing
 
 POINTS = 20
 QUERIES = 200

@@ -10,8 +10,8 @@ from adv.defences.operator_norm import Matrix, operator_norm, operator_of, sizes
 from adv.defences.projection import LowRank
 from adv.defences.weight_transforms import TransformedConv2d, TransformedLinear, Weighted, weight_of
 from adv.models import Normalize
-from adv.modes import frozen
-from adv.randomness import Dropout, Noise, drawing
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import Dropout, Noise, drawing
 
 _BATCHNORMS = nn.BatchNorm1d | nn.BatchNorm2d
 _PIXELS = Normalize | InputNoise | Noise

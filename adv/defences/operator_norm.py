@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
-from adv.modes import frozen
-from adv.randomness import drawing
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing
 
 
 @dataclass(frozen=True)

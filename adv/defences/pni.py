@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adv.defences.defence import Defence
 from adv.defences.weight_transforms import Weighted, transform, weighted
 from adv.hint import hint
-from adv.randomness import Stream
+from adv.runtime.random_streams import Stream
 
 
 @dataclass(frozen=True)

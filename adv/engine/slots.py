@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adv.attacks import Iterative, State
 from adv.engine.queue import Problem, Run, blended, joined
-from adv.randomness import part
+from adv.runtime.random_streams import part
 
 LOOK = {"cpu": 1}  # steps between two looks at who is fooled, elsewhere:
 SELDOM = 3  # a look stops a GPU; images that fall do so at the second or third step

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from adv.generative.ddls import DDLS, Trace, energy_of, langevin
 from adv.generative.kept import Trained
-from adv.modes import frozen
-from adv.randomness import part
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import part
 
 
 @dataclass

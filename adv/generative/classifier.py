@@ -16,10 +16,10 @@ from adv.augment import Augment
 from adv.curriculum import Curriculum
 from adv.data.datasets import Split
 from adv.models import BigNet, ResNet18
-from adv.modes import frozen
 from adv.objectives import Mixed
 from adv.optimizers import SGD, AdamW
 from adv.recipe import Recipe
+from adv.runtime.frozen import frozen
 from adv.schedule import OneCycle
 from adv.training import train
 

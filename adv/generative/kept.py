@@ -20,9 +20,9 @@ from adv.generative.canvas import Canvas
 from adv.generative.gan import GAN
 from adv.generative.nets import Discriminator, Generator
 from adv.generative.training import Stretch
-from adv.modes import frozen
 from adv.notation import read
-from adv.randomness import part
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import part
 
 _BATCH = 250
 

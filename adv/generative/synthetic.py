@@ -28,7 +28,7 @@ from adv.generative.gan import GAN
 from adv.generative.kept import restore_gan
 from adv.generative.making import Work, make_gan
 from adv.generative.samples import write_samples
-from adv.randomness import part
+from adv.runtime.random_streams import part
 
 if TYPE_CHECKING:
     from adv.recipe import Recipe

@@ -22,7 +22,7 @@ from adv.generative.gan import GAN
 from adv.generative.loss import d_loss, g_loss
 from adv.generative.mean import follow, settled
 from adv.generative.nets import Discriminator, Generator
-from adv.randomness import part
+from adv.runtime.random_streams import part
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import nn
 
 import adv
 from adv import WRN, BigNet, Recipe, ViT, build
-from adv.randomness import drawing
+from adv.runtime.random_streams import drawing
 
 
 class Foreign(nn.Module):

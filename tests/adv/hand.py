@@ -15,7 +15,7 @@ from torch import nn
 
 from adv import Net
 from adv.models import Normalize
-from adv.randomness import Dropout
+from adv.runtime.random_streams import Dropout
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hand import seeded
 from torch import nn
 
 from adv import APGD, FGSM, FGSMRS, L2, NES, NFGSM, PGD, Linf, Square, Worst, restarts
-from adv.randomness import Dropout, Noise
+from adv.runtime.random_streams import Dropout, Noise
 
 SHAPE = (3, 8, 8)
 

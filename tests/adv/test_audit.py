@@ -46,7 +46,7 @@ from adv.auditing.answers import answers
 from adv.auditing.case import case
 from adv.auditing.finding import difference
 from adv.models import Normalize
-from adv.randomness import Dropout
+from adv.runtime.random_streams import Dropout
 
 EPS = 0.1
 IMAGES = 128

@@ -30,7 +30,7 @@ from adv import (
 )
 from adv.augment import Augment, augmented, mixed
 from adv.data.datasets import Split
-from adv.randomness import part
+from adv.runtime.random_streams import part
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from adv.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from adv.randomness import drawing
+from adv.runtime.random_streams import drawing
 
 CARD = {"space": "rse_sigmas", "params": {"sigma_init": 0.1 + 0.2, "on": True}, "seed": 3}
 RECIPE = Recipe(net=BaseNet(), defences=(RSE(),))

@@ -35,9 +35,9 @@ from adv.defences.pni import WeightNoise
 from adv.defences.projection import LowRank
 from adv.defences.spectral_norm import Normed
 from adv.defences.weight_transforms import weighted
-from adv.modes import frozen
 from adv.optimizers import undecayed
-from adv.randomness import Dropout, Noise
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import Dropout, Noise
 
 # The two flags: random in evaluation, random in training.
 DEFENCES = {

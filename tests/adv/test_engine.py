@@ -37,8 +37,8 @@ from adv import (
 from adv.attacks import Iterative
 from adv.engine import slots
 from adv.engine.queue import Run, blended, runs
-from adv.randomness import drawing, part
-from adv.swift import swift
+from adv.runtime.fused_cpu import swift
+from adv.runtime.random_streams import drawing, part
 
 CPU = torch.device("cpu")
 

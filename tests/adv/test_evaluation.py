@@ -11,7 +11,7 @@ from hand import Counting, seeded
 from torch import nn
 
 from adv import APGD, FGSM, L2, PGD, Linf, Split, Square, Worst, evaluate, restarts
-from adv.randomness import Noise
+from adv.runtime.random_streams import Noise
 
 
 def test_the_table_is_kept_and_nested():

@@ -34,8 +34,8 @@ from adv import (
     template,
 )
 from adv.bundle import bundle
-from adv.modes import frozen
-from adv.randomness import Stream, attach
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import Stream, attach
 
 CLASSES = tuple("abcdefghij")
 SEED = 5

@@ -37,7 +37,7 @@ from adv import (
     train,
 )
 from adv.graphs import MOST, Replay, Replays, attacked
-from adv.randomness import Stream, attach
+from adv.runtime.random_streams import Stream, attach
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

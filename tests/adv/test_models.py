@@ -13,7 +13,7 @@ from torch import nn
 
 from adv import RSE, BaseNet, BigNet, Recipe, Votes, build, is_random
 from adv.models import Normalize
-from adv.randomness import Noise, Stream, attach, drawing, part
+from adv.runtime.random_streams import Noise, Stream, attach, drawing, part
 
 
 def images(n: int = 4) -> torch.Tensor:

@@ -35,7 +35,7 @@ from adv import (
 )
 from adv.__main__ import adv as cli
 from adv.models import Normalize
-from adv.randomness import Dropout, Noise, drawing
+from adv.runtime.random_streams import Dropout, Noise, drawing
 
 NETS = {
     "BaseNet": BaseNet(),

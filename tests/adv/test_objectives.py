@@ -41,7 +41,7 @@ from adv import (
 from adv.models import Normalize
 from adv.objectives import Objective
 from adv.optimizers import grouped
-from adv.randomness import part
+from adv.runtime.random_streams import part
 
 OBJECTIVES = {
     "mixed": Mixed(),

@@ -11,7 +11,7 @@ from torch import nn
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
 from adv.attacks.attack import slope
 from adv.attacks.losses import LOSSES
-from adv.precision import convolving
+from adv.runtime.precision import convolving
 
 
 class Low(nn.Module):

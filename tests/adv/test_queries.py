@@ -28,8 +28,8 @@ from adv import (
 from adv.attacks.black_box import MOST, ask
 from adv.attacks.counter_rng import _GOLDEN, _mixed, normal, seeds, uniform
 from adv.interval import wilson
-from adv.precision import FullPrecision
-from adv.randomness import Noise
+from adv.runtime.precision import FullPrecision
+from adv.runtime.random_streams import Noise
 
 # --- the luck of an image ---
 

@@ -13,7 +13,7 @@ from slopes import INF, SHAPE, TWO, Linear, Mixed, batch, judging, trained_like
 from torch import nn
 
 from adv import FGSM, L2, PGD, Linf, Votes, Worst, frozen, restarts
-from adv.randomness import Noise
+from adv.runtime.random_streams import Noise
 
 # --- how attacks compare ---
 

@@ -30,8 +30,8 @@ from adv import (
 )
 from adv.battery import Battery
 from adv.models import Normalize
-from adv.randomness import drawing
-from adv.swift import _Highest, curve, swift
+from adv.runtime.fused_cpu import _Highest, curve, swift
+from adv.runtime.random_streams import drawing
 
 NETS = {
     "BaseNet": Recipe(net=BaseNet()),

@@ -34,7 +34,7 @@ from adv import (
     train,
 )
 from adv.models import Normalize
-from adv.randomness import part
+from adv.runtime.random_streams import part
 from adv.schedule import at
 
 

@@ -25,7 +25,7 @@ from adv import (
     report_battery,
     restarts,
 )
-from adv.randomness import Noise
+from adv.runtime.random_streams import Noise
 
 # --- random nets ---
 

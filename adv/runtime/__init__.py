@@ -1,0 +1,1 @@
+"""How a net is run: modes, random streams, votes, precision, fused layers."""
