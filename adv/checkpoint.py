@@ -19,7 +19,7 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from adv.notation import read, written
-from adv.recipe import Recipe, build
+from adv.training.recipe import Recipe, build
 
 
 class CheckpointError(ValueError):

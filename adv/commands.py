@@ -23,14 +23,14 @@ from adv.display import progress, show, show_queries, waiting
 from adv.evaluation import evaluate
 from adv.hint import hint
 from adv.notation import read
-from adv.recipe import Recipe
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
 from adv.score import Score
 from adv.subject import Subject, meet
-from adv.training import train
-from adv.watching import watch
+from adv.training.early_stopping import watch
+from adv.training.loop import train
+from adv.training.recipe import Recipe
 
 
 def train_one(recipe: Recipe, scale: Any, card: Mapping[str, Any], seed: int, out: Path) -> None:

@@ -29,7 +29,7 @@ from adv.runtime.random_streams import is_random
 from adv.score import Score
 from adv.speed import Speed
 from adv.subject import Subject
-from adv.training import Epoch
+from adv.training.loop import Epoch
 
 
 def show(score: Score, subject: Subject) -> None:

@@ -15,7 +15,7 @@ from adv.checkpoint import Checkpoint, CheckpointError, default_device, read_che
 from adv.cli.source import RecipeOf, Source
 from adv.data.datasets import Data, Split, load
 from adv.foreign import Declared, checked, made
-from adv.recipe import Recipe
+from adv.training.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,10 +23,10 @@ import adv
 from adv.bundle import bundle
 from adv.checkpoint import Checkpoint
 from adv.notation import written
-from adv.recipe import Recipe
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
+from adv.training.recipe import Recipe
 
 _MODEL_IMPORTS = {"os": ("os", ""), "torch": ("torch", ""), "nn": ("torch", "nn")}
 _MODEL = '''"""{title}

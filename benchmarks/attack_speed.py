@@ -8,7 +8,7 @@ All run in turns in one process; the table gives medians. The limit is a loop of
 forward passes and gradients of the loss with respect to the images, and nothing else, in
 channels_last or in contiguous memory, whichever is quicker here. An attack may beat it: on a CPU
 the layers of a small net are computed another way (`adv.runtime.fused_cpu`), in which the same loop is the
-second limit, and on CUDA a step is captured and replayed, as in a training (`adv.graphs`), while
+second limit, and on CUDA a step is captured and replayed, as in a training (`adv.training.cuda_graphs`), while
 the limit starts its kernels one by one. Peers are given images and nets as their documentation has
 them: contiguous. A call also draws its random start; with fewer --steps, so that a run of a large
 net fits in minutes, that weighs more. --write puts the table into a file, say docs/performance.md,
@@ -40,9 +40,9 @@ from peers import (
 from torch import Tensor, nn
 
 from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
-from adv.graphs import Replays, attacked
 from adv.runtime.fused_cpu import swift
 from adv.runtime.random_streams import Stream, attach
+from adv.training.cuda_graphs import Replays, attacked
 
 NETS = {"BaseNet": BaseNet(), "BigNet": BigNet(), "ResNet-18": ResNet18(), "WRN-16-4": WRN(16, 4)}
 EPS, SIZE = 8 / 255, 2 / 255

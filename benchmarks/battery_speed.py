@@ -44,7 +44,7 @@ from adv import (
     restore,
     train,
 )  # fmt: skip
-from adv.optimizers import AdamW
+from adv.training.optimizers import AdamW
 
 NAMED = {"basenet": BaseNet(), "bignet": BigNet(), "wrn": WRN(10, 1)}
 BATCH = 128  # images at a time in torchattacks' PGD: in more it is no faster

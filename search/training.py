@@ -37,7 +37,7 @@ from adv.checkpoint import (
     save_checkpoint,
     write_whole,
 )
-from adv.training import shown_weights
+from adv.training.loop import shown_weights
 from search.latency import latency
 from search.stairs import Stairs
 from search.trial import Result, Values, values_of

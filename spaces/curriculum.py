@@ -21,7 +21,7 @@ import adv
 from spaces import Choice, Float, Int, Space
 
 if TYPE_CHECKING:
-    from adv.schedule import Schedule
+    from adv.training.schedules import Schedule
 
 Attack = Literal["pgd", "fgsm-rs", "n-fgsm", "cat"]
 

@@ -18,7 +18,7 @@ import adv
 from spaces import Choice, Float, Space, Value
 
 if TYPE_CHECKING:
-    from adv.schedule import Schedule
+    from adv.training.schedules import Schedule
 
 
 def build(optimizer: str, schedule: str, ema: float, clip: bool, **rates: float) -> adv.Recipe:

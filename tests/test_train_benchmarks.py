@@ -49,8 +49,8 @@ def test_a_fused_replica_is_trained_as_adv_trains(benchmark):
     """Its attack, gradient and AdamW are those of `adv.train`: one step on one batch."""
     from adv import PGD, Lesson, Linf, Mixed
     from adv.attacks.attack import begin
-    from adv.objectives import Batch
     from adv.runtime.frozen import frozen
+    from adv.training.objectives import Batch
 
     fused = benchmark("fused")
     together = fused.Fused([fused.Replica(0, 0, lr=1e-3, eps=0.05)], 2, "cpu")

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from adv.augment import Augment
-from adv.curriculum import Curriculum
 from adv.data.datasets import Split
 from adv.models import BigNet, ResNet18
-from adv.objectives import Mixed
-from adv.optimizers import SGD, AdamW
-from adv.recipe import Recipe
 from adv.runtime.frozen import frozen
-from adv.schedule import OneCycle
-from adv.training import train
+from adv.training.curriculum import Curriculum
+from adv.training.loop import train
+from adv.training.objectives import Mixed
+from adv.training.optimizers import SGD, AdamW
+from adv.training.recipe import Recipe
+from adv.training.schedules import OneCycle
 
 _BATCH = 250
 _NO_ATTACK = Curriculum(eps=0.0, steps=1, fraction=0.0)

@@ -14,9 +14,9 @@ from adv.data.datasets import Data
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.classifier import natural, small
 from adv.generative.display import bar
-from adv.recipe import build
 from adv.subject import on_device
-from adv.training import train
+from adv.training.loop import train
+from adv.training.recipe import build
 
 
 @dataclass(frozen=True, eq=False)

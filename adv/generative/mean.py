@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from adv.ema import _norms
 from adv.generative.nets import Generator
+from adv.training.weight_averaging import _norms
 
 _BATCHES = 64
 

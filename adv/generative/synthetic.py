@@ -31,7 +31,7 @@ from adv.generative.samples import write_samples
 from adv.runtime.random_streams import part
 
 if TYPE_CHECKING:
-    from adv.recipe import Recipe
+    from adv.training.recipe import Recipe
 
 _MOST_SMALL, _STEPS_SMALL = 2000, 30
 _BATCH = 1000

@@ -225,7 +225,7 @@ def test_every_objective_and_its_attack_take_mixed_labels(objective, monkeypatch
         met.append(Batch(*settings))
         return met[-1]
 
-    monkeypatch.setattr("adv.training.Batch", spied)
+    monkeypatch.setattr("adv.training.loop.Batch", spied)
     images = torch.randint(256, (40, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
     recipe = Recipe(
         net=BaseNet(),

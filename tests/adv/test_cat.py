@@ -10,7 +10,7 @@ import torch
 from hand import Normed, same, seeded, through_a_file
 
 from adv import CAT, PGD, RSE, SGD, TRADES, Ladder, Linf, Recipe, build, load, train
-from adv.cat import _Climb
+from adv.training.cat import _Climb
 
 BALL = Linf(0.032)
 

@@ -35,9 +35,9 @@ from adv.defences.pni import WeightNoise
 from adv.defences.projection import LowRank
 from adv.defences.spectral_norm import Normed
 from adv.defences.weight_transforms import weighted
-from adv.optimizers import undecayed
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import Dropout, Noise
+from adv.training.optimizers import undecayed
 
 # The two flags: random in evaluation, random in training.
 DEFENCES = {

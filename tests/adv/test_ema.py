@@ -11,7 +11,7 @@ from torch import nn
 
 from adv import RSE, SGD, TRADES, WRN, Curriculum, Recipe, build, evaluate, load, train
 from adv.battery import quick_battery
-from adv.ema import Average
+from adv.training.weight_averaging import Average
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_statistics_are_the_mean_over_what_it_saw():
 
 def test_it_sees_what_the_net_saw(digits, monkeypatch):
     """Attacked images and clean ones, of the last batches of an epoch: here two of five."""
-    monkeypatch.setattr("adv.training.WINDOW", 2)
+    monkeypatch.setattr("adv.training.loop.WINDOW", 2)
     seen, look = [], Average.look
 
     def spied(self, at, n):

@@ -36,8 +36,8 @@ from adv import (
     load,
     train,
 )
-from adv.graphs import MOST, Replay, Replays, attacked
 from adv.runtime.random_streams import Stream, attach
+from adv.training.cuda_graphs import MOST, Replay, Replays, attacked
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -108,7 +108,7 @@ def test_graphs_give_the_same_net(name, split, caplog, monkeypatch):
 def test_a_schedule_makes_nothing_anew(split, monkeypatch):
     """Two epochs of other radii, steps and lengths: two works for each size of a batch."""
     made = []
-    monkeypatch.setattr("adv.training.Replays", lambda *a: made.append(Spied(*a)) or made[0])
+    monkeypatch.setattr("adv.training.loop.Replays", lambda *a: made.append(Spied(*a)) or made[0])
     epochs = list(train(BASE, split, classes=10, seed=3, replay=True))
     assert [epoch.metrics["steps"] for epoch in epochs] == [1, 2]
     assert len({epoch.metrics["eps"] for epoch in epochs}) == 2
@@ -184,7 +184,7 @@ def test_where_a_capture_fails_the_reason_is_logged_and_training_goes_on(
     recipe = RECIPES["RSE, mixed labels"]
     recipe = replace(recipe, net=Normed())
     (plain, metrics), _ = ends(recipe, split)
-    monkeypatch.setattr("adv.training.Replays", Refusing)
+    monkeypatch.setattr("adv.training.loop.Replays", Refusing)
     with caplog.at_level(logging.WARNING, "adv"):
         _, (replayed, others) = ends(recipe, split)
     assert same(plain, replayed) and metrics == others

@@ -39,9 +39,9 @@ from adv import (
     train,
 )
 from adv.models import Normalize
-from adv.objectives import Objective
-from adv.optimizers import grouped
 from adv.runtime.random_streams import part
+from adv.training.objectives import Objective
+from adv.training.optimizers import grouped
 
 OBJECTIVES = {
     "mixed": Mixed(),

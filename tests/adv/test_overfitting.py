@@ -27,7 +27,7 @@ from adv import (
     load,
     train,
 )
-from adv.overfitting import figures, looked_at, one_step
+from adv.training.catastrophic_overfitting import figures, looked_at, one_step
 
 BALL = Linf(0.1)
 
@@ -103,7 +103,7 @@ def test_looking_changes_nothing(digits, monkeypatch):
     states = []
     for looks in (True, False):
         if not looks:
-            monkeypatch.setattr("adv.overfitting.figures", lambda *_: {})
+            monkeypatch.setattr("adv.training.catastrophic_overfitting.figures", lambda *_: {})
         split = digits.train.head(64)
         states.append([e.state() for e in train(recipe, split, classes=10, seed=0)])
     assert same(*states)

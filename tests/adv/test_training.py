@@ -35,7 +35,7 @@ from adv import (
 )
 from adv.models import Normalize
 from adv.runtime.random_streams import part
-from adv.schedule import at
+from adv.training.schedules import at
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from torch import nn
 
 from adv.attacks import PGD, Ladder, Linf
 from adv.battery import Battery
-from adv.course import Course, Pupil
 from adv.data.datasets import Split
 from adv.evaluation import evaluate
-from adv.lesson import Lesson
+from adv.training.curriculum_state import Course, Pupil
+from adv.training.lesson import Lesson
 
 
 @dataclass(frozen=True)

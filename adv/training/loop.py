@@ -16,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adv import overfitting
 from adv.augment import augmented, mixed
 from adv.data.datasets import Split
 from adv.data.generated import opened
 from adv.defences.input_noise import muted
-from adv.ema import WINDOW, Average
-from adv.graphs import Replay, Replays, attacked, shape_of
-from adv.lesson import Lesson
-from adv.objectives import Batch, Outcome
-from adv.recipe import Recipe, build
 from adv.runtime.precision import convolving
 from adv.runtime.random_streams import Stream, attach, part
-from adv.schedule import at
+from adv.training import catastrophic_overfitting
+from adv.training.cuda_graphs import Replay, Replays, attacked, shape_of
+from adv.training.lesson import Lesson
+from adv.training.objectives import Batch, Outcome
+from adv.training.recipe import Recipe, build
+from adv.training.schedules import at
+from adv.training.weight_averaging import WINDOW, Average
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Epoch:
     images as they came by (attacked ones under the lesson's attack), beside the lesson's eps,
     steps and fraction, the last learning rate, and the figures of each defence. After one-step
     attacks also one_step_accuracy, pgd_accuracy and catastrophic_overfitting (0 or 1, see
-    `adv.overfitting`), of `CAT` also lesson and worst_case_accuracy on what it holds out.
+    `adv.training.catastrophic_overfitting`), of `CAT` also lesson and worst_case_accuracy on what it holds out.
     """
 
     number: int
@@ -82,7 +82,7 @@ def train(
         attack's starts and the net's noise.
       device: where to train; the data is brought there once.
       state: go on after the epoch that `Epoch.state()` was taken at.
-      replay: run attack steps and gradients as CUDA graphs (`adv.graphs`); None: on CUDA. On a CPU
+      replay: run attack steps and gradients as CUDA graphs (`adv.training.cuda_graphs`); None: on CUDA. On a CPU
         the same code runs uncaptured and gives the same net.
 
     Yields:
@@ -183,11 +183,11 @@ class _Training:
 
     def _overfitting(self, lesson: Lesson) -> dict[str, float]:
         """Of the net that is attacked in training: its average may lag behind."""
-        attack = overfitting.one_step(lesson)
+        attack = catastrophic_overfitting.one_step(lesson)
         if attack is None:
             return {}
-        images = overfitting.looked_at(self.data)
-        return overfitting.figures(self.net, images, attack, part(self.seed, 7))
+        images = catastrophic_overfitting.looked_at(self.data)
+        return catastrophic_overfitting.figures(self.net, images, attack, part(self.seed, 7))
 
     def _step(self, batch: Batch, place: int) -> Counted:
         """One update, the n-th of those whose batch an average looks at."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
-from adv.course import Course, Planned
 from adv.data.datasets import Split
 from adv.hint import hint
-from adv.lesson import Lesson
-from adv.schedule import Ramp, Schedule, at
+from adv.training.curriculum_state import Course, Planned
+from adv.training.lesson import Lesson
+from adv.training.schedules import Ramp, Schedule, at
 
 Kind = Literal["pgd", "fgsm", "fgsm-rs", "n-fgsm"]
 _PACE = {"pgd": 0.25, "fgsm": 1.0, "fgsm-rs": 1.25, "n-fgsm": 1.0}

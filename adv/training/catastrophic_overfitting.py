@@ -13,9 +13,9 @@ from adv.attacks import NFGSM, PGD, Attack, Ladder
 from adv.attacks.losses import correct
 from adv.data.datasets import Split
 from adv.interval import wilson
-from adv.lesson import Lesson
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing
+from adv.training.lesson import Lesson
 
 MOST, STEPS = 128, 10
 

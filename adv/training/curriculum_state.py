@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from adv.data.datasets import Split
-from adv.lesson import Lesson
+from adv.training.lesson import Lesson
 
 
 class Pupil(Protocol):

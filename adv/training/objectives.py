@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from adv.attacks import Attack
 from adv.attacks.losses import divergence, hard
-from adv.lesson import Lesson
+from adv.training.lesson import Lesson
 
 Drive = Callable[[Attack, Tensor, Tensor, torch.Generator], Tensor]
 """How an attack on the net that is trained is run, where it is not simply called."""
@@ -34,7 +34,7 @@ class Batch:
       elapsed: share of the training that is over, in [0, 1].
       smoothing: of the labels in each cross-entropy, in [0, 1].
       generator: on the CPU, for the attack's starts.
-      drive: runs the attack (`adv.graphs.attacked`, say); None: it is called.
+      drive: runs the attack (`adv.training.cuda_graphs.attacked`, say); None: it is called.
     """
 
     x: Tensor

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adv.schedule import Schedule
+from adv.training.schedules import Schedule
 
 
 @dataclass(frozen=True)

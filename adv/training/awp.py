@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.lesson import Lesson
-from adv.objectives import Batch, Objective, Outcome
-from adv.optimizers import undecayed
+from adv.training.lesson import Lesson
+from adv.training.objectives import Batch, Objective, Outcome
+from adv.training.optimizers import undecayed
 
 _TINY = 1e-20
 

@@ -14,7 +14,7 @@ from adv.battery import Battery
 from adv.data.datasets import Split
 from adv.evaluation import evaluate
 from adv.score import Score
-from adv.training import Epoch
+from adv.training.loop import Epoch
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from adv.augment import Augment
-from adv.cat import CAT
-from adv.curriculum import Curriculum
 from adv.data.generated import Generated
 from adv.defences import Defence
 from adv.hint import hint
 from adv.models import BigNet, Net
-from adv.objectives import Mixed, Objective
-from adv.optimizers import SGD, AdamW
 from adv.runtime.random_streams import Stream, attach, part
+from adv.training.cat import CAT
+from adv.training.curriculum import Curriculum
+from adv.training.objectives import Mixed, Objective
+from adv.training.optimizers import SGD, AdamW
 
 if TYPE_CHECKING:
     from adv.generative.synthetic import Synthetic

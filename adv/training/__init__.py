@@ -1,0 +1,1 @@
+"""Adversarial training: the recipe, its objective, curriculum and optimizer, and the loop."""
