@@ -10,9 +10,9 @@ from rich.table import Table
 
 from adv.attacks import L2
 from adv.auditing import Finding, audit, verdict
-from adv.battery import Battery
 from adv.cli.source import Source
 from adv.display import waiting
+from adv.evaluation.battery import Battery
 from adv.runtime.random_streams import is_random
 from adv.subject import Subject, meet
 

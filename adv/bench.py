@@ -12,9 +12,9 @@ import torch
 from adv.checkpoint import default_device
 from adv.choices import one_of
 from adv.display import show_speeds
+from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
 from adv.models import Net
 from adv.notation import read
-from adv.speed import ATTACKS, NETS, Workload, machine, speeds
 
 
 def bench_all(

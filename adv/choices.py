@@ -7,7 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from adv.attacks import APGD, FGSM, L2, NES, PGD, Attack, Ball, Linf, Square, restarts
-from adv.battery import Battery, autoattack, autoattack_rand, quick_battery, report_battery
+from adv.evaluation.battery import (
+    Battery,
+    autoattack,
+    autoattack_rand,
+    quick_battery,
+    report_battery,
+)
 from adv.hint import hint
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}

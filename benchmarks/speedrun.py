@@ -36,8 +36,8 @@ from adv import (
     restarts,
     train,
 )
+from adv.evaluation.attack_speed import machine
 from adv.interval import wilson
-from adv.speed import machine
 
 BALL = Linf(8 / 255)
 PROBE = 2  # epochs, of which the last is timed

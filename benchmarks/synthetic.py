@@ -46,6 +46,7 @@ from adv import (
 )
 from adv.checkpoint import default_device, write_whole
 from adv.data.datasets import Split
+from adv.evaluation.score import unpacked
 from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import classifier, features, named, natural, small
 from adv.generative.grid import save_grid
@@ -55,7 +56,6 @@ from adv.generative.samples import read_samples, write_samples
 from adv.generative.scores import scored
 from adv.interval import Z95, wilson
 from adv.notation import read
-from adv.score import unpacked
 
 SETS = ("gaussian", "gan", "gan+ema", "gan+ema+ddls")
 TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")

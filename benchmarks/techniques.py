@@ -29,7 +29,7 @@ import adv
 from adv import PGD, Battery, Linf, Recipe, Split
 from adv.auditing.finding import difference
 from adv.checkpoint import default_device, load_weights, write_whole
-from adv.score import unpacked
+from adv.evaluation.score import unpacked
 
 BALL = Linf(EPS)
 TABLES = tuple(tables(1))

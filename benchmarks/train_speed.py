@@ -51,7 +51,7 @@ from adv import (
     load,
     train,
 )
-from adv.speed import seconds_of
+from adv.evaluation.attack_speed import seconds_of
 
 NETS = {"basenet": BaseNet(), "bignet": BigNet(), "resnet18": ResNet18(), "wrn-16-4": WRN(16, 4)}
 DISTRIBUTION = {"torchattacks": "torchattacks", "art": "adversarial-robustness-toolbox"}

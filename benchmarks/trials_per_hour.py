@@ -40,7 +40,7 @@ import torch.multiprocessing as mp
 from fused import Fused, Replica
 
 from adv import RSE, BigNet, Curriculum, Recipe, Split, load, train
-from adv.speed import machine
+from adv.evaluation.attack_speed import machine
 
 EPOCHS, IMAGES = 60, 45_000
 WAYS = ("processes", "mps", "threads", "fused")

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import PGD, Attack, Ball, Linf, Worst
-from adv.battery import Battery
 from adv.data.datasets import Split
-from adv.evaluation import evaluate
+from adv.evaluation.battery import Battery
+from adv.evaluation.evaluator import evaluate
+from adv.evaluation.score import Score
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random
 from adv.runtime.votes import Votes
-from adv.score import Score
 
 DRAWS, VOTES = 5, 20  # of a random net, at least, in the audit's own attacks and verdicts
 

@@ -22,10 +22,10 @@ from adv.auditing.finding import Finding
 from adv.auditing.gap import masking
 from adv.auditing.strength import strength
 from adv.auditing.traces import Traces, left, untouched
-from adv.battery import Battery
 from adv.data.datasets import Split
+from adv.evaluation.battery import Battery
+from adv.evaluation.score import Score
 from adv.runtime.frozen import frozen
-from adv.score import Score
 
 
 def audit(

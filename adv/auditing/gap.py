@@ -13,9 +13,9 @@ from torch import nn
 from adv.attacks import APGD, PGD, Square, Worst
 from adv.auditing.case import Case, case
 from adv.auditing.finding import Finding, Interval, difference, share
-from adv.battery import Battery
 from adv.data.datasets import Split
-from adv.score import Score
+from adv.evaluation.battery import Battery
+from adv.evaluation.score import Score
 
 LIMIT = 0.04  # plain PGD overstates honest nets by 1.5 to 3 points
 TARGETS = 3

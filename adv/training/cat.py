@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from adv.attacks import PGD, Ladder, Linf
-from adv.battery import Battery
 from adv.data.datasets import Split
-from adv.evaluation import evaluate
+from adv.evaluation.battery import Battery
+from adv.evaluation.evaluator import evaluate
 from adv.training.curriculum_state import Course, Pupil
 from adv.training.lesson import Lesson
 

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from adv.battery import Battery
 from adv.data.datasets import Split
-from adv.evaluation import evaluate
-from adv.score import Score
+from adv.evaluation.battery import Battery
+from adv.evaluation.evaluator import evaluate
+from adv.evaluation.score import Score
 from adv.training.loop import Epoch
 
 

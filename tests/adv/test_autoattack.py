@@ -163,7 +163,7 @@ def test_a_random_net_is_judged_by_votes_once_an_attack():
 
 def test_starts_do_not_depend_on_which_images_stand_nor_on_the_batch(monkeypatch):
     """Also where the images fill several blocks, whose starts are drawn one after another."""
-    from adv import evaluation
+    from adv.evaluation import evaluator
 
     net, split = problem(6)
     monkeypatch.setattr(evaluation, "BLOCK", 16)
@@ -179,7 +179,7 @@ def test_starts_do_not_depend_on_which_images_stand_nor_on_the_batch(monkeypatch
 
 
 def test_starts_are_drawn_for_a_block_at_a_time(monkeypatch):
-    from adv import evaluation
+    from adv.evaluation import evaluator
 
     sizes = []
 
@@ -195,7 +195,7 @@ def test_starts_are_drawn_for_a_block_at_a_time(monkeypatch):
 
 
 def test_blocks_have_starts_of_their_own(monkeypatch):
-    from adv import evaluation
+    from adv.evaluation import evaluator
 
     begun = []
 

@@ -25,7 +25,7 @@ from adv import (
     save,
 )
 from adv.__main__ import run
-from adv.certified import _at_least
+from adv.evaluation.randomized_smoothing import _at_least
 
 NORMAL = NormalDist()
 

@@ -10,7 +10,7 @@ from hand import Normed, same, seeded, through_a_file
 from torch import nn
 
 from adv import RSE, SGD, TRADES, WRN, Curriculum, Recipe, build, evaluate, load, train
-from adv.battery import quick_battery
+from adv.evaluation.battery import quick_battery
 from adv.training.weight_averaging import Average
 
 

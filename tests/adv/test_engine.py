@@ -35,8 +35,8 @@ from adv import (
     restarts,
 )
 from adv.attacks import Iterative
-from adv.engine import slots
-from adv.engine.queue import Run, blended, runs
+from adv.evaluation.engine import continuous_batching
+from adv.evaluation.engine.jobs import Run, blended, runs
 from adv.runtime.fused_cpu import swift
 from adv.runtime.random_streams import drawing, part
 
@@ -157,7 +157,7 @@ def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
     """What a GPU is given: widths of a batch, a half, a quarter, ..., and looks now and then."""
     net, split = problem(convolutional)
     expected = evaluate(net, split, BATTERIES[name], batch=16).ok
-    begin, seen = slots._Slots.__init__, set()
+    begin, seen = continuous_batching._Slots.__init__, set()
 
     def as_on_a_gpu(self, *args):
         begin(self, *args)
@@ -167,7 +167,7 @@ def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
         if torch.is_grad_enabled():
             seen.add(len(args[0]))
 
-    monkeypatch.setattr(slots._Slots, "__init__", as_on_a_gpu)
+    monkeypatch.setattr(continuous_batching._Slots, "__init__", as_on_a_gpu)
     net.register_forward_pre_hook(forward)
     found = evaluate(net, split, BATTERIES[name], batch=16)
     assert torch.equal(found.ok, expected)

@@ -312,7 +312,7 @@ def test_two_modules_may_use_one_name():
 
 def test_what_needs_more_than_torch_is_refused():
     with pytest.raises(ValueError, match="needs numpy"):
-        bundle([("adv.score", "Score")], {}, {})
+        bundle([("adv.evaluation.score", "Score")], {}, {})
 
 
 def test_other_class_counts_and_settings_of_the_card(tmp_path):

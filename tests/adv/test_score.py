@@ -10,8 +10,8 @@ import torch
 from hand import seeded
 
 from adv import FGSM, Battery, Linf, Score, quick_battery, report_battery
+from adv.evaluation.score import unpacked
 from adv.interval import wilson
-from adv.score import unpacked
 
 
 def score(rows: list[str], eps: tuple[float, ...]) -> Score:

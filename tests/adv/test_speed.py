@@ -11,7 +11,7 @@ from torch import nn
 
 from adv import APGD, NES, PGD, Linf, Square
 from adv.__main__ import run
-from adv.speed import ATTACKS, _counted
+from adv.evaluation.attack_speed import ATTACKS, _counted
 
 BALL = Linf(8 / 255)
 

@@ -28,7 +28,7 @@ from adv import (
     report_battery,
     restarts,
 )
-from adv.battery import Battery
+from adv.evaluation.battery import Battery
 from adv.models import Normalize
 from adv.runtime.fused_cpu import _Highest, curve, swift
 from adv.runtime.random_streams import drawing
@@ -231,7 +231,7 @@ def test_no_verdict_changes(monkeypatch, name):
     attacks += (("r", restarts(PGD(Linf(0.002), 3), 2)), ("s", Square(Linf(0.002), 5)))
     battery = Battery(attacks, draws=2, votes=4)
     ours = evaluate(net, split, battery).ok
-    monkeypatch.setattr("adv.evaluation.swift", slowly)
+    monkeypatch.setattr("adv.evaluation.evaluator.swift", slowly)
     plain = evaluate(net, split, battery).ok
     assert torch.equal(ours, plain)
     assert 0 < int(plain[3].sum()) < 40

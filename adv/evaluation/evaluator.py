@@ -16,15 +16,15 @@ from torch import Tensor, nn
 
 from adv.attacks import Attack, Ball, Iterative, Worst
 from adv.attacks.losses import correct
-from adv.battery import Battery
 from adv.data.datasets import Split
-from adv.engine import Problem, Run, plainly, runs, through
+from adv.evaluation.battery import Battery
+from adv.evaluation.engine import Problem, Run, plainly, runs, through
+from adv.evaluation.score import Score
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import swift
 from adv.runtime.precision import convolving
 from adv.runtime.random_streams import drawing, is_random, part
 from adv.runtime.votes import Votes
-from adv.score import Score
 
 BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adv.attacks import Iterative
-from adv.engine.queue import Problem, Run
+from adv.evaluation.engine.jobs import Problem, Run
 
 
 def plainly(run: Run, problem: Problem, block: Tensor, standing: Tensor, seed: int) -> Tensor:

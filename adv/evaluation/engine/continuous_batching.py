@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adv.attacks import Iterative, State
-from adv.engine.queue import Problem, Run, blended, joined
+from adv.evaluation.engine.jobs import Problem, Run, blended, joined
 from adv.runtime.random_streams import part
 
 LOOK = {"cpu": 1}  # steps between two looks at who is fooled, elsewhere:

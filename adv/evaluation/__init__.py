@@ -1,0 +1,1 @@
+"""Honest evaluation: batteries of attacks, the engine that runs them, scores, certificates."""
