@@ -15,7 +15,7 @@ NAMES = {
     "latency": "milliseconds to classify one image, votes of a random net included",
     "masking_gap": "what a stronger attack takes from its accuracy, in [0, 1]",
 }
-FLAG = 0.04  # `adv.auditing.gap.LIMIT`; a test holds them equal
+FLAG = 0.04  # `adv.auditing.gradient_masking.LIMIT`; a test holds them equal
 _WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
 
 

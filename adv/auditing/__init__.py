@@ -1,7 +1,7 @@
 """Doubts about an evaluation, and what they found."""
 
-from adv.auditing.checks import audit as audit
+from adv.auditing.auditor import audit as audit
 from adv.auditing.finding import Finding as Finding
 from adv.auditing.finding import verdict as verdict
-from adv.auditing.gap import Gap as Gap
-from adv.auditing.gap import masking_gap as masking_gap
+from adv.auditing.gradient_masking import Gap as Gap
+from adv.auditing.gradient_masking import masking_gap as masking_gap

@@ -42,8 +42,8 @@ from adv import (
     train,
     verdict,
 )
-from adv.auditing.answers import answers
-from adv.auditing.case import case
+from adv.auditing.consistency_checks import answers
+from adv.auditing.context import case
 from adv.auditing.finding import difference
 from adv.models import Normalize
 from adv.runtime.random_streams import Dropout

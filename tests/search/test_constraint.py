@@ -3,7 +3,7 @@
 import pytest
 from views import build
 
-from adv.auditing.gap import LIMIT
+from adv.auditing.gradient_masking import LIMIT
 from search.constraint import FLAG, Constraint, bounds, excesses, parse, screen
 from search.summary import left_out
 from search.trial import Result

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from adv.auditing.case import Case
+from adv.auditing.context import Case
 from adv.auditing.finding import Finding, exact, share
 from adv.defences.spectral_norm import Normed
 from adv.runtime.frozen import frozen

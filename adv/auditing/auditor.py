@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import slope
-from adv.auditing.answers import answers
-from adv.auditing.case import Case, case
-from adv.auditing.chance import chance
+from adv.auditing.attack_checks import strength
+from adv.auditing.consistency_checks import answers
+from adv.auditing.context import Case, case
 from adv.auditing.finding import Finding
-from adv.auditing.gap import masking
-from adv.auditing.strength import strength
-from adv.auditing.traces import Traces, left, untouched
+from adv.auditing.gradient_masking import masking
+from adv.auditing.randomness_checks import chance
+from adv.auditing.side_effect_checks import Traces, left, untouched
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.score import Score

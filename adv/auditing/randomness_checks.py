@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from adv.attacks.losses import correct
-from adv.auditing.case import VOTES, Case
+from adv.auditing.context import VOTES, Case
 from adv.auditing.finding import Finding, difference, mean
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing

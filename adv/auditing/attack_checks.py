@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from adv.attacks import FGSM, L2, PGD, Attack, Ball, Square, Worst
 from adv.attacks.attack import slope
 from adv.attacks.losses import correct
-from adv.auditing.case import Case, Together
+from adv.auditing.context import Case, Together
 from adv.auditing.finding import Finding, difference, share
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from adv.attacks import APGD, PGD, Square, Worst
-from adv.auditing.case import Case, case
+from adv.auditing.context import Case, case
 from adv.auditing.finding import Finding, Interval, difference, share
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
