@@ -23,9 +23,9 @@ from .auditing import audit as audit
 from .auditing import masking_gap as masking_gap
 from .auditing import verdict as verdict
 from .augment import Augment as Augment
-from .checkpoint import Checkpoint as Checkpoint
-from .checkpoint import restore as restore
-from .checkpoint import save as save
+from .checkpoints.checkpoint import Checkpoint as Checkpoint
+from .checkpoints.checkpoint import restore as restore
+from .checkpoints.checkpoint import save as save
 from .data.datasets import Data as Data
 from .data.datasets import Split as Split
 from .data.datasets import load as load

@@ -118,7 +118,7 @@ def _recipe(card: Mapping[str, Any]) -> Recipe:
     A space of one's own may make recipes of nets of one's own, which cannot be read from a card.
     """
     import spaces
-    from adv.checkpoint import CheckpointError, recipe_in
+    from adv.checkpoints.checkpoint import CheckpointError, recipe_in
 
     try:
         return recipe_in(card)

@@ -9,12 +9,12 @@ from dataclasses import asdict
 import rich_click as click
 import torch
 
-from adv.checkpoint import default_device
+from adv.checkpoints.checkpoint import default_device
+from adv.checkpoints.expressions import read
 from adv.choices import one_of
 from adv.display import show_speeds
 from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
 from adv.models import Net
-from adv.notation import read
 
 
 def bench_all(

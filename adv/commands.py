@@ -15,7 +15,8 @@ from torch import nn
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import correct
-from adv.checkpoint import check_writable, default_device, save_checkpoint, write_whole
+from adv.checkpoints.checkpoint import check_writable, default_device, save_checkpoint, write_whole
+from adv.checkpoints.expressions import read
 from adv.cli.source import Source
 from adv.data.datasets import load
 from adv.display import progress, show, show_queries, waiting
@@ -23,7 +24,6 @@ from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
 from adv.hint import hint
-from adv.notation import read
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes

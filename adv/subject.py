@@ -11,10 +11,16 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.checkpoint import Checkpoint, CheckpointError, default_device, read_checkpoint, remade
+from adv.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    default_device,
+    read_checkpoint,
+    remade,
+)
+from adv.checkpoints.external_module import Declared, checked, made
 from adv.cli.source import RecipeOf, Source
 from adv.data.datasets import Data, Split, load
-from adv.foreign import Declared, checked, made
 from adv.training.recipe import Recipe
 
 

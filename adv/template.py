@@ -21,8 +21,8 @@ import torch
 
 import adv
 from adv.bundle import bundle
-from adv.checkpoint import Checkpoint
-from adv.notation import written
+from adv.checkpoints.checkpoint import Checkpoint
+from adv.checkpoints.expressions import written
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes

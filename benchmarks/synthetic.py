@@ -44,7 +44,8 @@ from adv import (
     Recipe,
     Score,
 )
-from adv.checkpoint import default_device, write_whole
+from adv.checkpoints.checkpoint import default_device, write_whole
+from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
 from adv.evaluation.score import unpacked
 from adv.generative.chains import Chains, batches, dealt
@@ -55,7 +56,6 @@ from adv.generative.making import Work, make_gan
 from adv.generative.samples import read_samples, write_samples
 from adv.generative.scores import scored
 from adv.interval import Z95, wilson
-from adv.notation import read
 
 SETS = ("gaussian", "gan", "gan+ema", "gan+ema+ddls")
 TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")

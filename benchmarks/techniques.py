@@ -28,7 +28,7 @@ from torch import nn
 import adv
 from adv import PGD, Battery, Linf, Recipe, Split
 from adv.auditing.finding import difference
-from adv.checkpoint import default_device, load_weights, write_whole
+from adv.checkpoints.checkpoint import default_device, load_weights, write_whole
 from adv.evaluation.score import unpacked
 
 BALL = Linf(EPS)

@@ -30,7 +30,7 @@ from adv import (
     train,
     watch,
 )
-from adv.checkpoint import (
+from adv.checkpoints.checkpoint import (
     default_device,
     load_weights,
     read_checkpoint,

@@ -27,7 +27,7 @@ def loaded(code: str) -> set[str]:
 
 def test_everything_below_search_runs_without_it():
     modules = loaded(
-        "import adv, spaces, adv.__main__, adv.checkpoint, adv.data.names, adv.data.datasets, adv.data.cifar\n"
+        "import adv, spaces, adv.__main__, adv.checkpoints.checkpoint, adv.data.names, adv.data.datasets, adv.data.cifar\n"
         "everything = [getattr(adv, name) for name in adv.__all__]\n"
         "for name in spaces.names():\n"
         "    space = spaces.load(name)\n"

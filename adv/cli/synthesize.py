@@ -85,8 +85,8 @@ def train(
     from dataclasses import replace
 
     from adv import GAN, load
+    from adv.checkpoints.expressions import read
     from adv.generative.verbs import train_one
-    from adv.notation import read
 
     if out.exists():
         raise ValueError(f"{out} exists: name another file")

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import torch
 
-from adv.checkpoint import write_whole
+from adv.checkpoints.checkpoint import write_whole
 from adv.data.names import DataError
 from adv.generative.canvas import SIDE
 from adv.generative.samples import Chunk

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adv.checkpoint import write_whole
+from adv.checkpoints.checkpoint import write_whole
 from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.generative.canvas import canvas_of

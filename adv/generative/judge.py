@@ -8,7 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
-from adv.checkpoint import default_device, load_weights, read_checkpoint, save_checkpoint
+from adv.checkpoints.checkpoint import (
+    default_device,
+    load_weights,
+    read_checkpoint,
+    save_checkpoint,
+)
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Data
 from adv.generative.cache import fingerprint, key, once

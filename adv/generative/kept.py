@@ -13,14 +13,20 @@ import torch
 from safetensors.torch import save as packed
 from torch import Tensor, nn
 
-from adv.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint, write_whole
+from adv.checkpoints.checkpoint import (
+    CheckpointError,
+    check_finite,
+    load_weights,
+    read_checkpoint,
+    write_whole,
+)
+from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
 from adv.generative.calibration import Calibration, calibrated
 from adv.generative.canvas import Canvas
 from adv.generative.gan import GAN
 from adv.generative.nets import Discriminator, Generator
 from adv.generative.training import Stretch
-from adv.notation import read
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part
 

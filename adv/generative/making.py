@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adv.checkpoint import CheckpointError, default_device, write_whole
+from adv.checkpoints.checkpoint import CheckpointError, default_device, write_whole
 from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.generative.cache import fingerprint, swept

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from adv.checkpoint import default_device, write_whole
+from adv.checkpoints.checkpoint import default_device, write_whole
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Split
 from adv.data.generated import Generated, Pool, opened

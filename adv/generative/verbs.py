@@ -12,7 +12,7 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.checkpoint import default_device
+from adv.checkpoints.checkpoint import default_device
 from adv.data.datasets import Data, Split
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, swept

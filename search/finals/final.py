@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from adv import Score, build, evaluate, is_random
-from adv.checkpoint import default_device, load_weights, read_checkpoint
+from adv.checkpoints.checkpoint import default_device, load_weights, read_checkpoint
 from search.finals.standing import FLAG
 from search.finals.strong import Strong
 from search.training import BEST, Training, objectives_of, score_details

@@ -13,7 +13,7 @@ from hand import small_disk
 from safetensors.torch import save_file
 
 from adv import RSE, BaseNet, BigNet, Recipe, build, restore, save
-from adv.checkpoint import (
+from adv.checkpoints.checkpoint import (
     CheckpointError,
     load_weights,
     read_checkpoint,

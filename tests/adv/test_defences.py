@@ -30,7 +30,7 @@ from adv import (
     build,
     is_random,
 )
-from adv.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.defences.pni import WeightNoise
 from adv.defences.projection import LowRank
 from adv.defences.spectral_norm import Normed

@@ -15,7 +15,7 @@ from torch import nn
 
 import adv
 from adv import GAN, train_gan
-from adv.checkpoint import CheckpointError
+from adv.checkpoints.checkpoint import CheckpointError
 from adv.data.datasets import Split
 from adv.generative.canvas import Canvas, canvas_of
 from adv.generative.kept import finished, restore_gan, save_gan

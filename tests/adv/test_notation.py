@@ -23,7 +23,7 @@ from adv import (
     Ramp,
     Recipe,
 )
-from adv.notation import read, written
+from adv.checkpoints.expressions import read, written
 
 RECIPES = [
     Recipe(),

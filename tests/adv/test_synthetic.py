@@ -31,6 +31,7 @@ from adv import (
     Synthetic,
     train,
 )
+from adv.checkpoints.expressions import read, written
 from adv.data.datasets import Split
 from adv.data.generated import opened
 from adv.data.names import DataError
@@ -41,7 +42,6 @@ from adv.generative.grid import grid, save_grid
 from adv.generative.inception import SOURCE, standard_fid, weights
 from adv.generative.samples import read_samples, write_samples
 from adv.generative.scores import frechet, memory, overlap
-from adv.notation import read, written
 
 TINY = replace(GAN().small(), width=2, latent=6, steps=4, batch=10, d_steps=1)
 

@@ -7,7 +7,7 @@ import torch
 
 import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, load
-from adv.checkpoint import read_checkpoint
+from adv.checkpoints.checkpoint import read_checkpoint
 from adv.evaluation.score import unpacked
 from search.training import BEST, STATE, Training, _recall
 

@@ -1,6 +1,6 @@
 """Weights as safetensors, with the card that says how the net is made again.
 
-A net is re-made from its recipe, which the card holds as an expression (`adv.notation`), or from
+A net is re-made from its recipe, which the card holds as an expression (`adv.checkpoints.expressions`), or from
 its space and its point, never from a dumped object: nothing here unpickles.
 """
 
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as packed
 from torch import Tensor, nn
 
-from adv.notation import read, written
+from adv.checkpoints.expressions import read, written
 from adv.training.recipe import Recipe, build
 
 
