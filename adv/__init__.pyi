@@ -49,6 +49,7 @@ from .evaluation.evaluator import evaluate as evaluate
 from .evaluation.randomized_smoothing import Certificates as Certificates
 from .evaluation.randomized_smoothing import certify as certify
 from .evaluation.score import Score as Score
+from .exporting.course_template import export as export
 from .generative import DDLS as DDLS
 from .generative import GAN as GAN
 from .generative import FromGAN as FromGAN
@@ -68,7 +69,6 @@ from .models.size import size_of as size_of
 from .runtime.frozen import frozen as frozen
 from .runtime.random_streams import is_random as is_random
 from .runtime.votes import Votes as Votes
-from .template import export as export
 from .training.awp import AWP as AWP
 from .training.cat import CAT as CAT
 from .training.curriculum import Curriculum as Curriculum

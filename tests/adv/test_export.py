@@ -31,9 +31,9 @@ from adv import (
     is_random,
     restore,
     save,
-    template,
 )
-from adv.bundle import bundle
+from adv.exporting import course_template
+from adv.exporting.source_bundler import bundle
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import Stream, attach
 
@@ -268,7 +268,9 @@ def test_what_is_there_is_left_alone(kept, tmp_path, there):
 def test_nothing_half_written(kept, tmp_path, monkeypatch, how):
     """A copy that is not the net is not handed out; nor is anything after an error."""
     if how == "wrong":
-        monkeypatch.setattr(template, "_MODEL", template._MODEL.replace("log_softmax", "softmax"))
+        monkeypatch.setattr(
+            template, "_MODEL", course_template._MODEL.replace("log_softmax", "softmax")
+        )
     else:
         failing = OSError("disk full") if how == "broken" else KeyboardInterrupt()
 

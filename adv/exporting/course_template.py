@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 import adv
-from adv.bundle import bundle
 from adv.checkpoints.checkpoint import Checkpoint
 from adv.checkpoints.expressions import written
+from adv.exporting.source_bundler import bundle
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes

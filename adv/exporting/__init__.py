@@ -1,0 +1,1 @@
+"""A net as stand-alone source code for the course template."""
