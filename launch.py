@@ -13,7 +13,7 @@ import rich_click as click
 
 import spaces
 from adv.data.names import check as check_data
-from adv.hint import hint
+from adv.suggestions import hint
 from search.command import Command, OneOf, answer
 from search.constraint import bounds
 from search.options import Options, run_folder, searched, settled

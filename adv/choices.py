@@ -14,7 +14,7 @@ from adv.evaluation.battery import (
     quick_battery,
     report_battery,
 )
-from adv.hint import hint
+from adv.suggestions import hint
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
 # Each attack with the flags that it knows, and what they are called in Python.

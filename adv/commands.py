@@ -23,11 +23,11 @@ from adv.display import progress, show, show_queries, waiting
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
-from adv.hint import hint
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
 from adv.subject import Subject, meet
+from adv.suggestions import hint
 from adv.training.early_stopping import watch
 from adv.training.loop import train
 from adv.training.recipe import Recipe

@@ -25,7 +25,7 @@ from adv.attacks import Hunt
 from adv.evaluation.attack_speed import Speed
 from adv.evaluation.randomized_smoothing import Certificates
 from adv.evaluation.score import Score
-from adv.interval import wilson
+from adv.intervals import wilson
 from adv.models.size import SHOWN, name_of, size_of
 from adv.runtime.random_streams import is_random
 from adv.subject import Subject

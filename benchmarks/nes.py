@@ -22,7 +22,7 @@ from torch import nn
 import adv
 from adv import NES, PGD, BaseNet, Battery, Hunt, Linf, Recipe, Split, Square, evaluate, hunt, train
 from adv.checkpoints.checkpoint import default_device
-from adv.interval import wilson
+from adv.intervals import wilson
 
 Point = tuple[float, float, float, float]  # queries, accuracy, and its interval
 

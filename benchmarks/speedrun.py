@@ -37,7 +37,7 @@ from adv import (
     train,
 )
 from adv.evaluation.attack_speed import machine
-from adv.interval import wilson
+from adv.intervals import wilson
 
 BALL = Linf(8 / 255)
 PROBE = 2  # epochs, of which the last is timed

@@ -55,7 +55,7 @@ from adv.generative.kept import restore_gan
 from adv.generative.making import Work, make_gan
 from adv.generative.samples import read_samples, write_samples
 from adv.generative.scores import scored
-from adv.interval import Z95, wilson
+from adv.intervals import Z95, wilson
 
 SETS = ("gaussian", "gan", "gan+ema", "gan+ema+ddls")
 TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")

@@ -148,7 +148,7 @@ Judge = Callable[[nn.Module, Split], dict[str, Any]]
 def _under(battery: Battery) -> Judge:
     def judge(net: nn.Module, test: Split) -> dict[str, Any]:
         score = adv.evaluate(net, test, battery)
-        low, high = adv.interval.wilson(score.worst, len(test))
+        low, high = adv.intervals.wilson(score.worst, len(test))
         cell = f"{100 * score.worst:.1f} ({100 * low:.1f} to {100 * high:.1f})"
         return {"cell": cell, "score": score.packed()}
 

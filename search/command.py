@@ -9,7 +9,7 @@ from typing import Any
 import rich_click as click
 from rich.text import Text
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 click.rich_click.TEXT_MARKUP = "rich"
 

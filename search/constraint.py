@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from adv.hint import hint
+from adv.suggestions import hint
 from search.trial import Result
 from spaces import Params, Space
 

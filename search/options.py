@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 LEDGER = "ledger.jsonl"
 

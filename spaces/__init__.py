@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from adv.hint import hint
+from adv.suggestions import hint
 from spaces._scale import SCALES as SCALES
 from spaces._scale import Scale as Scale
 from spaces._scale import scale as scale

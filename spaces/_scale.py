@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 if TYPE_CHECKING:
     from adv import Battery, Recipe

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 Loss = Literal["ce", "kl", "margin", "dlr", "dlr-targeted"]
 

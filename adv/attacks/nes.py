@@ -24,7 +24,7 @@ from adv.attacks.black_box import Queried, ask, queried
 from adv.attacks.counter_rng import normal
 from adv.attacks.losses import correct, hard
 from adv.attacks.query_budget import hunt
-from adv.hint import hint
+from adv.suggestions import hint
 
 PAIRS = 8  # directions drawn at a time for each image
 ROOM = 2**22  # numbers drawn at a time: memory stays bounded however many images there are

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import _DEFAULT, Iterative, State, check_images
 from adv.attacks.black_box import MOST, Queried, ask
 from adv.attacks.losses import correct
-from adv.interval import wilson
+from adv.intervals import wilson
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from adv.interval import Z95, wilson
+from adv.intervals import Z95, wilson
 
 Interval = tuple[float, float]
 Unit = Literal["%", "points", ""]

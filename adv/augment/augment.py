@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

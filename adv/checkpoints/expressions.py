@@ -12,7 +12,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 _WORDS = {"inf": math.inf, "nan": math.nan}
 _LITERALS = (str, int, float, bool, type(None))

@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adv.hint import hint
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import Stream, is_random
+from adv.suggestions import hint
 
 
 class Declared(nn.Module):

@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from adv.data.datasets import Split
 from adv.data.names import DataError
-from adv.hint import hint
+from adv.suggestions import hint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from adv.hint import hint
+from adv.suggestions import hint
 
 NAMES = ("digits", "cifar10", "cifar100")
 PARTS = ("train", "test")

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from adv.defences.defence import Defence
 from adv.defences.weight_transforms import Weighted, transform, weighted
-from adv.hint import hint
 from adv.runtime.random_streams import Stream
+from adv.suggestions import hint
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from adv.defences.defence import Defence
 from adv.defences.lipschitz import layer_norms, lipschitz_bound
 from adv.defences.operator_norm import Operator, kernel_of, most_stretched, operator_of, sizes_met
 from adv.defences.weight_transforms import Weighted, transform, weighted
-from adv.hint import hint
+from adv.suggestions import hint
 
 _STEPS = 5  # at a high rate one step of power iteration lags by a third, these by a tenth
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from adv.data.datasets import Split
 from adv.defences.input_noise import InputNoise, muted
-from adv.interval import wilson
+from adv.intervals import wilson
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part
 

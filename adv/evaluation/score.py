@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adv.interval import wilson
+from adv.intervals import wilson
 
 Interval = tuple[float, float]
 

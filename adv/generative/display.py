@@ -20,7 +20,7 @@ from rich.table import Table
 
 from adv.generative.ddls import Trace
 from adv.generative.scores import Row
-from adv.interval import wilson
+from adv.intervals import wilson
 
 _LINES = 20
 

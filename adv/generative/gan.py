@@ -9,7 +9,7 @@ import torch
 
 from adv.generative.canvas import Canvas
 from adv.generative.nets import Discriminator, Generator, begin
-from adv.hint import hint
+from adv.suggestions import hint
 
 Start = Literal["normal", "orthogonal"]
 

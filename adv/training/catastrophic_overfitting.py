@@ -12,7 +12,7 @@ from torch import nn
 from adv.attacks import NFGSM, PGD, Attack, Ladder
 from adv.attacks.losses import correct
 from adv.data.datasets import Split
-from adv.interval import wilson
+from adv.intervals import wilson
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing
 from adv.training.lesson import Lesson

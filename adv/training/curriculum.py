@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
 from adv.data.datasets import Split
-from adv.hint import hint
+from adv.suggestions import hint
 from adv.training.curriculum_state import Course, Planned
 from adv.training.lesson import Lesson
 from adv.training.schedules import Ramp, Schedule, at

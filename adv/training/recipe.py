@@ -12,9 +12,9 @@ from torch import nn
 from adv.augment import Augment
 from adv.data.generated import Generated
 from adv.defences import Defence
-from adv.hint import hint
 from adv.models import BigNet, Net
 from adv.runtime.random_streams import Stream, attach, part
+from adv.suggestions import hint
 from adv.training.cat import CAT
 from adv.training.curriculum import Curriculum
 from adv.training.objectives import Mixed, Objective

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adv.interval import wilson
+from adv.intervals import wilson
 from search.ledger import View
 from search.pareto import hypervolume
 from search.trial import Key, Trial

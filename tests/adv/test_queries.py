@@ -27,7 +27,7 @@ from adv import (
 )
 from adv.attacks.black_box import MOST, ask
 from adv.attacks.counter_rng import _GOLDEN, _mixed, normal, seeds, uniform
-from adv.interval import wilson
+from adv.intervals import wilson
 from adv.runtime.precision import FullPrecision
 from adv.runtime.random_streams import Noise
 

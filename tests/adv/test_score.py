@@ -11,7 +11,7 @@ from hand import seeded
 
 from adv import FGSM, Battery, Linf, Score, quick_battery, report_battery
 from adv.evaluation.score import unpacked
-from adv.interval import wilson
+from adv.intervals import wilson
 
 
 def score(rows: list[str], eps: tuple[float, ...]) -> Score:
