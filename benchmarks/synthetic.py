@@ -48,13 +48,13 @@ from adv.checkpoints.checkpoint import default_device, write_whole
 from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
 from adv.evaluation.score import unpacked
-from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import classifier, features, named, natural, small
-from adv.generative.grid import save_grid
-from adv.generative.kept import restore_gan
-from adv.generative.making import Work, make_gan
-from adv.generative.samples import read_samples, write_samples
-from adv.generative.scores import scored
+from adv.generative.gan_checkpoint import restore_gan
+from adv.generative.gan_file import Work, make_gan
+from adv.generative.metrics import scored
+from adv.generative.npz_files import read_samples, write_samples
+from adv.generative.sample_grid import save_grid
+from adv.generative.sampler import Chains, batches, dealt
 from adv.intervals import Z95, wilson
 
 SETS = ("gaussian", "gan", "gan+ema", "gan+ema+ddls")

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from adv.data.datasets import Split
-from adv.generative.canvas import canvas_of
+from adv.generative.pixel_range import canvas_of
 
 Draw = Callable[[Tensor, Generator], Tensor]
 """Labels [n], a generator on the CPU, to images [n, 3, 32, 32], bytes."""

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from adv.generative.ddls import Trace
-from adv.generative.scores import Row
+from adv.generative.metrics import Row
 from adv.intervals import wilson
 
 _LINES = 20

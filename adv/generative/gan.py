@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import torch
 
-from adv.generative.canvas import Canvas
-from adv.generative.nets import Discriminator, Generator, begin
+from adv.generative.networks import Discriminator, Generator, begin
+from adv.generative.pixel_range import Canvas
 from adv.suggestions import hint
 
 Start = Literal["normal", "orthogonal"]

@@ -21,13 +21,13 @@ from adv.data.datasets import Split
 from adv.data.generated import Generated, Pool, opened
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, once
-from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import classifier, named, small
 from adv.generative.ddls import DDLS
 from adv.generative.gan import GAN
-from adv.generative.kept import restore_gan
-from adv.generative.making import Work, make_gan
-from adv.generative.samples import write_samples
+from adv.generative.gan_checkpoint import restore_gan
+from adv.generative.gan_file import Work, make_gan
+from adv.generative.npz_files import write_samples
+from adv.generative.sampler import Chains, batches, dealt
 from adv.runtime.random_streams import part
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from torch import Tensor
 from adv.augment.cutout_cutmix import cut_out
 from adv.augment.flip_crop import cropped, flipped
 from adv.data.datasets import Split
-from adv.generative.canvas import Canvas, canvas_of
 from adv.generative.gan import GAN
+from adv.generative.generator_ema import follow, settled
 from adv.generative.loss import d_loss, g_loss
-from adv.generative.mean import follow, settled
-from adv.generative.nets import Discriminator, Generator
+from adv.generative.networks import Discriminator, Generator
+from adv.generative.pixel_range import Canvas, canvas_of
 from adv.runtime.random_streams import part
 
 

@@ -16,19 +16,19 @@ from adv.checkpoints.checkpoint import default_device
 from adv.data.datasets import Data, Split
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, swept
-from adv.generative.chains import Chains, batches, dealt
 from adv.generative.classifier import features, named
 from adv.generative.ddls import DDLS
 from adv.generative.display import bar, print_scores, print_trace
-from adv.generative.drawn import add, begun, so_far
+from adv.generative.fid import standard_fid
 from adv.generative.gan import GAN
-from adv.generative.grid import check_grid, save_grid
-from adv.generative.inception import standard_fid
+from adv.generative.gan_checkpoint import restore_gan
+from adv.generative.gan_file import Work, make_gan, state_of
 from adv.generative.judge import Judge, own_judge
-from adv.generative.kept import restore_gan
-from adv.generative.making import Work, make_gan, state_of
-from adv.generative.samples import fresh, read_samples, write_samples
-from adv.generative.scores import Row, scored
+from adv.generative.metrics import Row, scored
+from adv.generative.npz_files import fresh, read_samples, write_samples
+from adv.generative.sample_grid import check_grid, save_grid
+from adv.generative.sample_journal import add, begun, so_far
+from adv.generative.sampler import Chains, batches, dealt
 from adv.generative.training import Stretch
 
 _BATCH = 100

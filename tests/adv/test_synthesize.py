@@ -12,7 +12,7 @@ from hand import command_line, small_disk
 
 from adv import GAN, BaseNet, Recipe, build, load, save
 from adv.generative.display import bar
-from adv.generative.drawn import add
+from adv.generative.sample_journal import add
 
 TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
 
@@ -28,7 +28,7 @@ def adv(monkeypatch, capfd, tmp_path):
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory):
     """What the command gives with the flags of TRAIN, made without it."""
-    from adv.generative.making import Work, make_gan
+    from adv.generative.gan_file import Work, make_gan
 
     path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
     digits = load("digits")
@@ -62,7 +62,7 @@ def test_training_says_where_it_is_and_gives_the_gan(adv, gan):
     assert code == 0, err
     for text in ("step 2/4", "step 4/4", "d_loss", "log-odds = ", "uncalibrated", "a.safetensors"):
         assert text in out
-    from adv.generative.kept import restore_gan
+    from adv.generative.gan_checkpoint import restore_gan
 
     mine, theirs = restore_gan(Path("a.safetensors")), restore_gan(gan)
     assert mine.odds == theirs.odds

@@ -36,12 +36,12 @@ from adv.data.datasets import Split
 from adv.data.generated import opened
 from adv.data.names import DataError
 from adv.generative.cache import once
-from adv.generative.chains import batches, dealt
 from adv.generative.classifier import features, natural, small
-from adv.generative.grid import grid, save_grid
-from adv.generative.inception import SOURCE, standard_fid, weights
-from adv.generative.samples import read_samples, write_samples
-from adv.generative.scores import frechet, memory, overlap
+from adv.generative.fid import SOURCE, standard_fid, weights
+from adv.generative.metrics import frechet, memory, overlap
+from adv.generative.npz_files import read_samples, write_samples
+from adv.generative.sample_grid import grid, save_grid
+from adv.generative.sampler import batches, dealt
 
 TINY = replace(GAN().small(), width=2, latent=6, steps=4, batch=10, d_steps=1)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from adv.data.datasets import Split
 from adv.data.generated import Generated, opened
 from adv.data.names import DataError
-from adv.generative.canvas import SIDE
+from adv.generative.pixel_range import SIDE
 
 Chunk = tuple[Tensor, Tensor]
 """Images [k, 3, 32, 32], bytes, and labels [k], int64, on the CPU."""

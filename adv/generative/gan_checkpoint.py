@@ -23,9 +23,9 @@ from adv.checkpoints.checkpoint import (
 from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
 from adv.generative.calibration import Calibration, calibrated
-from adv.generative.canvas import Canvas
 from adv.generative.gan import GAN
-from adv.generative.nets import Discriminator, Generator
+from adv.generative.networks import Discriminator, Generator
+from adv.generative.pixel_range import Canvas
 from adv.generative.training import Stretch
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adv.generative.ddls import DDLS, Trace, energy_of, langevin
-from adv.generative.kept import Trained
+from adv.generative.gan_checkpoint import Trained
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part
 

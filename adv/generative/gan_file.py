@@ -16,7 +16,7 @@ from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.generative.cache import fingerprint, swept
 from adv.generative.gan import GAN
-from adv.generative.kept import Trained, finished, restore_gan, save_gan
+from adv.generative.gan_checkpoint import Trained, finished, restore_gan, save_gan
 from adv.generative.training import Stretch, train_gan
 
 HELD = 0.1  # of the real images, to calibrate the discriminator by

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from adv.generative.nets import Generator
+from adv.generative.networks import Generator
 from adv.training.weight_averaging import _norms
 
 _BATCHES = 64

@@ -12,8 +12,8 @@ import torch
 
 from adv.checkpoints.checkpoint import write_whole
 from adv.data.names import DataError
-from adv.generative.canvas import SIDE
-from adv.generative.samples import Chunk
+from adv.generative.npz_files import Chunk
+from adv.generative.pixel_range import SIDE
 
 _HEAD = struct.Struct("<III")  # the batch's number, its images, the CRC-32 of what follows
 _PIXELS = 3 * SIDE**2

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adv.generative.canvas import Canvas
 from adv.generative.layers import Down, Up, conv, normed, original
+from adv.generative.pixel_range import Canvas
 
 BOTTOM = 4  # the side that a generator begins with
 _TURNS = 15

@@ -11,7 +11,7 @@ from torch import Tensor
 from adv.checkpoints.checkpoint import write_whole
 from adv.data.datasets import Split
 from adv.data.names import DataError
-from adv.generative.canvas import canvas_of
+from adv.generative.pixel_range import canvas_of
 
 _WIDTH = 640  # pixels, about
 
