@@ -20,7 +20,7 @@ from adv.cli.evaluate import evaluate
 from adv.cli.export import export
 from adv.cli.models import models
 from adv.cli.source import COUNT, DATA
-from adv.cli.synthesize import synthesize
+from adv.cli.synthesis.command import synthesize
 
 if TYPE_CHECKING:
     from adv import Recipe
@@ -87,7 +87,7 @@ def train(
     says with how many images each epoch is watched.
     """
     import spaces
-    from adv.commands import point, train_one, typed_recipe
+    from adv.cli.run import point, train_one, typed_recipe
 
     if out.exists():
         raise ValueError(f"{out} exists: name another file")

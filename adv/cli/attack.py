@@ -62,8 +62,8 @@ def attack(
     A random net is attacked through --draws of its draws in each gradient and judged by --votes
     fresh ones: less makes it look stronger than it is.
     """
-    from adv.choices import made_attack
-    from adv.commands import attack_one
+    from adv.cli.flags import made_attack
+    from adv.cli.run import attack_one
 
     times = settings.pop("draws"), settings.pop("votes")
     made = made_attack(kind, norm, eps, settings)

@@ -47,8 +47,8 @@ def audit(
     The net meets 256 images unless --images says how many; about a minute for a small net on a
     CPU. The exit status is 0 where every check passes, 1 where one fails.
     """
-    from adv.audit_table import audit_one
-    from adv.choices import doubted_battery, repeated
+    from adv.cli.audit_report import audit_one
+    from adv.cli.flags import doubted_battery, repeated
 
     battery = repeated(doubted_battery(kind, eps=eps, **settings), draws, votes)
     source = replace(source, images=source.images or 256)

@@ -49,6 +49,6 @@ def bench(
     Peak memory is the GPU's, or the whole process's on a CPU. Rounds alternate between the limit
     and the attack; figures are medians of three.
     """
-    from adv.bench import bench_all
+    from adv.cli.bench_run import bench_all
 
     bench_all(nets, attacks, (batch, steps), threads=threads, device=device, as_json=as_json)

@@ -35,9 +35,9 @@ def certify(source: Source, sigma: float | None, draws: int, alpha: float, seed:
     noise has small radii or none. Each image takes --draws passes.
     """
     from adv import certify as certified
+    from adv.cli.display import show_certificates
+    from adv.cli.target import meet
     from adv.defences.input_noise import noise_of
-    from adv.display import show_certificates
-    from adv.subject import meet
 
     subject = meet(source)
     trained, tested = noise_of(subject.net)

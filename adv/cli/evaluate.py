@@ -45,8 +45,8 @@ def evaluate(
     python -m adv evaluate rse.safetensors --battery rand --images 256
     python -m adv evaluate --module a.py:Net --weights a.pth --data cifar10
     """
-    from adv.choices import made_battery, repeated
-    from adv.commands import judge
+    from adv.cli.flags import made_battery, repeated
+    from adv.cli.run import judge
 
     def battery(classes: int | None) -> Battery:
         return repeated(made_battery(kind, norm, eps, steps, classes), draws, votes)

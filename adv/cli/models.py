@@ -11,6 +11,6 @@ def models() -> None:
 
     python -m adv models
     """
-    from adv.display import show_models
+    from adv.cli.display import show_models
 
     show_models()

@@ -21,7 +21,7 @@ DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<cla
 
 @dataclass(frozen=True)
 class Source:
-    """Where a net and its images come from; `adv.subject.meet` brings them.
+    """Where a net and its images come from; `adv.cli.target.meet` brings them.
 
     `recipe_of` finds the recipe that a checkpoint's card names.
     """

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
 from adv.__main__ import run
-from adv.display import show
-from adv.subject import Subject
+from adv.cli.display import show
+from adv.cli.target import Subject
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 _SMOKE = ("--space", "smoke", "--set", "sigma=0.1")
@@ -480,7 +480,8 @@ def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, check
     bad = Finding("bad", 0.3, 0.1, (0.2, 0.4), "points", "reason two", "Saw two.", "Means two.")
     found, asked = [good, bad], []
     monkeypatch.setattr(
-        "adv.audit_table.audit", lambda *given, **more: asked.append((given, more)) or tuple(found)
+        "adv.cli.audit_report.audit",
+        lambda *given, **more: asked.append((given, more)) or tuple(found),
     )
     code, out, _ = adv("audit", checkpoint, "--steps", 7, "--draws", 2)
     assert code == 1

@@ -11,7 +11,7 @@ import pytest
 from hand import command_line, small_disk
 
 from adv import GAN, BaseNet, Recipe, build, load, save
-from adv.generative.display import bar
+from adv.cli.synthesis.display import bar
 from adv.generative.sample_journal import add
 
 TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
@@ -124,7 +124,7 @@ def test_equal_flags_give_equal_images(adv):
 
 def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     """Killed in the middle of a batch and before the end is written, it gives the same set."""
-    from adv.generative import verbs
+    from adv.cli.synthesis import run
 
     flags = ("sample", gan, "--count", 250, "--ddls", "--ddls-steps", 1)
     assert adv(*flags, "--out", "whole.npz")[0] == 0

@@ -17,16 +17,16 @@ from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import correct
 from adv.checkpoints.checkpoint import check_writable, default_device, save_checkpoint, write_whole
 from adv.checkpoints.expressions import read
+from adv.cli.display import progress, show, show_queries, waiting
 from adv.cli.source import Source
+from adv.cli.target import Subject, meet
 from adv.data.datasets import load
-from adv.display import progress, show, show_queries, waiting
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
-from adv.subject import Subject, meet
 from adv.suggestions import hint
 from adv.training.early_stopping import watch
 from adv.training.loop import train

@@ -10,11 +10,11 @@ from rich.table import Table
 
 from adv.attacks import L2
 from adv.auditing import Finding, audit, verdict
+from adv.cli.display import waiting
 from adv.cli.source import Source
-from adv.display import waiting
+from adv.cli.target import Subject, meet
 from adv.evaluation.battery import Battery
 from adv.runtime.random_streams import is_random
-from adv.subject import Subject, meet
 
 _FEW = 128  # images: the checks compare shares, whose 95 % intervals are then wider than ten points
 

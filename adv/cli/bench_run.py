@@ -11,8 +11,8 @@ import torch
 
 from adv.checkpoints.checkpoint import default_device
 from adv.checkpoints.expressions import read
-from adv.choices import one_of
-from adv.display import show_speeds
+from adv.cli.display import show_speeds
+from adv.cli.flags import one_of
 from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
 from adv.models import Net
 

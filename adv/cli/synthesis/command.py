@@ -10,7 +10,7 @@ import rich_click as click
 from adv.cli.source import COUNT, DATA, RecipeOf
 
 if TYPE_CHECKING:
-    from adv.generative.judge import Judge
+    from adv.cli.synthesis.labeller import Judge
 
 _FILE = click.Path(path_type=Path)
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -86,7 +86,7 @@ def train(
 
     from adv import GAN, load
     from adv.checkpoints.expressions import read
-    from adv.generative.verbs import train_one
+    from adv.cli.synthesis.run import train_one
 
     if out.exists():
         raise ValueError(f"{out} exists: name another file")
@@ -146,7 +146,7 @@ def sample(
     recipe takes the set by Generated('made.npz', FRACTION), and score says how good it is.
     """
     from adv import load
-    from adv.generative.verbs import Wish, sample_baseline, sample_gan
+    from adv.cli.synthesis.run import Wish, sample_baseline, sample_gan
 
     if (generator is None) == (source is None):
         raise ValueError("name a GENERATOR or a --source, one of them")
@@ -192,7 +192,7 @@ def score(recipe_of: RecipeOf, /, made: Path, data: str, net: Path | None, **wan
     torch-fidelity and its weights are there.
     """
     from adv import load
-    from adv.generative.verbs import score_one
+    from adv.cli.synthesis.run import score_one
 
     score_one(made, load(data), _judge(net, recipe_of), **wanted)
 
@@ -200,9 +200,9 @@ def score(recipe_of: RecipeOf, /, made: Path, data: str, net: Path | None, **wan
 def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
     if path is None:
         return None
+    from adv.cli.synthesis.labeller import Judge
+    from adv.cli.target import on_device, opened
     from adv.generative.cache import key
-    from adv.generative.judge import Judge
-    from adv.subject import on_device, opened
 
     kept = opened(path, recipe_of)
     return Judge(str(path), on_device(kept.net).eval(), kept.classes, key(path.read_bytes()))

@@ -14,12 +14,12 @@ from adv.checkpoints.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from adv.cli.synthesis.display import bar
+from adv.cli.target import on_device
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Data
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.classifier import natural, small
-from adv.generative.display import bar
-from adv.subject import on_device
 from adv.training.loop import train
 from adv.training.recipe import build
 

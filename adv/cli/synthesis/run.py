@@ -13,17 +13,17 @@ import torch
 from torch import nn
 
 from adv.checkpoints.checkpoint import default_device
+from adv.cli.synthesis.display import bar, print_scores, print_trace
+from adv.cli.synthesis.labeller import Judge, own_judge
 from adv.data.datasets import Data, Split
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, swept
 from adv.generative.classifier import features, named
 from adv.generative.ddls import DDLS
-from adv.generative.display import bar, print_scores, print_trace
 from adv.generative.fid import standard_fid
 from adv.generative.gan import GAN
 from adv.generative.gan_checkpoint import restore_gan
 from adv.generative.gan_file import Work, make_gan, state_of
-from adv.generative.judge import Judge, own_judge
 from adv.generative.metrics import Row, scored
 from adv.generative.npz_files import fresh, read_samples, write_samples
 from adv.generative.sample_grid import check_grid, save_grid

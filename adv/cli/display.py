@@ -22,13 +22,13 @@ from rich.progress import (
 from rich.table import Table
 
 from adv.attacks import Hunt
+from adv.cli.target import Subject
 from adv.evaluation.attack_speed import Speed
 from adv.evaluation.randomized_smoothing import Certificates
 from adv.evaluation.score import Score
 from adv.intervals import wilson
 from adv.models.size import SHOWN, name_of, size_of
 from adv.runtime.random_streams import is_random
-from adv.subject import Subject
 from adv.training.loop import Epoch
 
 

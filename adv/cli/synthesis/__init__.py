@@ -1,0 +1,1 @@
+"""`python -m adv synthesize`: train a GAN, sample images, measure them."""
