@@ -15,8 +15,8 @@ import spaces
 from adv.data.names import check as check_data
 from adv.suggestions import hint
 from search.command import Command, OneOf, answer
-from search.constraint import bounds
 from search.options import Options, run_folder, searched, settled
+from search.record.constraints import bounds
 
 EXAMPLES = """
 [bold]Examples[/]

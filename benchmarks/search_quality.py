@@ -33,7 +33,7 @@ from quality.contest import Problem, Setting, contest, names
 from quality.curves import tables
 
 from search.command import answer, chosen
-from search.ledger import read
+from search.record.ledger import read
 from search.table import SURROGATES, TableError, from_view
 from search.tablefile import from_csv
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, final
 
 from search.finals.tables import FINALISTS, finalist_rows
-from search.ledger import Event, View
 from search.login import trouble_with
+from search.record.ledger import Event, View
+from search.record.trial import Trial
 from search.tables import columns, gap_of, hypervolumes, rows
-from search.trial import Trial
 from spaces import OBJECTIVES
 
 ENDS = ("finished", "stopped", "failed")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.trial import Trial
+from search.record.trial import Trial
 from spaces import Choice, Knob, Params, Space, Value
 
 LEAST = 8  # trials before anything is predicted

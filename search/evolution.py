@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import random
 
-from search.ledger import View
 from search.points import random_point
+from search.record.ledger import View
+from search.record.trial import Trial
 from search.stopping import leading
-from search.trial import Trial
 from spaces import Choice, Knob, Params, Space, Value, exists
 
 POPULATION = 24  # the best trials, of which parents are drawn

@@ -11,9 +11,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.ledger import View
+from search.record.ledger import View
+from search.record.trial import Trial
 from search.tables import hypervolumes
-from search.trial import Trial
 from spaces import OBJECTIVES
 
 TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from search.ledger import View
-from search.trial import Trial
+from search.record.ledger import View
+from search.record.trial import Trial
 from spaces import OBJECTIVES
 
 FEWEST = 4  # finished trials; with fewer an importance is noise alone

@@ -12,9 +12,9 @@ from rich.markup import escape
 
 from adv import load
 from search.finals.contest import default_trainings
-from search.ledger import Ledger
 from search.options import Options
 from search.plan import Machine, Plan, proposing
+from search.record.ledger import Ledger
 from search.stopping import stopper
 from search.study import Study
 from search.training import Training

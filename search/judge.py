@@ -14,7 +14,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from search.pareto import front, hypervolume
+from search.record.pareto import front, hypervolume
 from search.simulator import Finish, History
 from spaces import Params
 

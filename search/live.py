@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.ledger import Event, View
-from search.trial import Trial
+from search.record.ledger import Event, View
+from search.record.trial import Trial
 from spaces import OBJECTIVES, Value
 
 EVERY = 60.0  # seconds between two epoch lines in a plain log

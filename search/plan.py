@@ -18,9 +18,9 @@ from rich.table import Table
 import spaces
 from adv import Recipe, size_of
 from adv.data import names
-from search.constraint import bounds, screen
 from search.live import clock
 from search.options import Options
+from search.record.constraints import bounds, screen
 from search.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
 from spaces import Params, Scale, Space, Value, exists
 

@@ -18,7 +18,6 @@ from rich.markup import escape
 
 from search.finals.contest import default_trainings
 from search.job import Job, at_once, print_scale, study_of, training_of
-from search.ledger import FORMAT, Ledger, View
 from search.live import longer
 from search.login import resolve_mode
 from search.options import LEDGER, Options, run_folder
@@ -32,6 +31,7 @@ from search.plan import (
     proposing,
     stopping_text,
 )
+from search.record.ledger import FORMAT, Ledger, View
 from search.resume import resumed
 from search.tables import write
 from search.warm import warm

@@ -23,8 +23,8 @@ from rich.table import Table as Grid
 
 from search.command import Command, OneOf, answer, chosen
 from search.judge import MARK, Verdict, judge, mean_and_error, share_at
-from search.ledger import LedgerError, read
 from search.options import LEDGER, searched
+from search.record.ledger import LedgerError, read
 from search.sampler import SAMPLERS, sampler, start_points
 from search.simulator import Finish, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper

@@ -11,11 +11,11 @@ from urllib.parse import quote
 from search import figures
 from search.finals.page import finals
 from search.importance import importance
-from search.ledger import View
 from search.page import CARE, PAGE, PUBLISH, PUBLISHED, figure, script, section, table
+from search.record.ledger import View
+from search.record.trial import Trial
 from search.stopping import stopping_lines
 from search.tables import hypervolumes, write
-from search.trial import Trial
 
 STATES = ("finished", "stopped", "failed", "running")
 

@@ -16,11 +16,11 @@ from typing import Any
 
 from adv import evaluate
 from search.finals.final import Final, stored
-from search.ledger import Ledger, View
 from search.plan import commit, described
+from search.record.ledger import Ledger, View
+from search.record.trial import Result, Trial
 from search.study import why
 from search.training import BEST, Training, objectives_of, score_details
-from search.trial import Result, Trial
 
 TRIALS, FINALS = "trial", "final"
 

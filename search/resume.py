@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
-from search.constraint import bounds
 from search.job import Job, at_once, print_scale, study_of, training_of
-from search.ledger import Ledger, View, read
 from search.live import clock
 from search.options import LEDGER, Options, run_folder
 from search.plan import Machine, Plan, check_sampler, check_trials, data_name, described
+from search.record.constraints import bounds
+from search.record.ledger import Ledger, View, read
 from search.rescore import there, with_sizes
 from search.training import Training
 from spaces import Scale

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from search.bayes import Follower
 from search.evolution import child
-from search.ledger import View
 from search.model import Kriging
 from search.points import random_point, sobol_point
+from search.record.ledger import View
 from search.warm import results
 from spaces import Params, Space
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from search.record.trial import Run
 from search.stop import Stop
 from search.study import Study
-from search.trial import Run
 
 
 def search(study: Study, run: Run, stop: Stop) -> None:

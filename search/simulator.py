@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from search.ledger import Draft
+from search.record.ledger import Draft
+from search.record.trial import Result, Run, Trial, Values
 from search.study import Study
-from search.trial import Result, Run, Trial, Values
 from spaces import Params, Space
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from adv import Epoch, Recipe, Score, Split, evaluate
+from search.record.trial import Rung
 from search.stopping import rung_epochs
-from search.trial import Rung
 from spaces import Scale
 
 

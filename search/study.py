@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from search.ledger import Draft, Ledger, Part, View
+from search.record.ledger import Draft, Ledger, Part, View
+from search.record.trial import Rung, Trial, Values
 from search.sampler import Sampler, sampler, start_points
 from search.stop import Interrupted
 from search.stopping import Never, Stopper
-from search.trial import Rung, Trial, Values
 from spaces import Space
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.constraint import excesses
 from search.finals.show import finals_table
 from search.finals.standing import Finalist, standing
 from search.finals.words import remarks
 from search.job import Job
-from search.ledger import Event, View
 from search.live import clock, front_table, say
+from search.record.constraints import excesses
+from search.record.ledger import Event, View
+from search.record.trial import Trial
 from search.report import write_report
 from search.stopping import stopping_lines
 from search.tables import write_tables
 from search.tracking import Tracker
 from search.training import STATE
-from search.trial import Trial
 
 REPORT_EVERY = 20.0  # seconds between two writings of the report while the search runs
 ENDS = {"finished", "failed", "stopped"}

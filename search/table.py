@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.judge import Point, Yardstick
-from search.ledger import View
 from search.model.encode import encode, vectors
-from search.pareto import front, hypervolume
+from search.record.ledger import View
+from search.record.pareto import front, hypervolume
+from search.record.trial import Result, Rung, Trial, Values
 from search.stopping import rung_epochs
-from search.trial import Result, Rung, Trial, Values
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space
 
 Surrogate = Literal["nearest", "forest"]

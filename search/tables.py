@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from search.finals.tables import FINALISTS, FINALS, final_rows, finalist_rows
-from search.ledger import View
-from search.pareto import front, hypervolume
-from search.trial import Trial
+from search.record.ledger import View
+from search.record.pareto import front, hypervolume
+from search.record.trial import Trial
 from spaces import OBJECTIVES
 
 Row = dict[str, Any]

@@ -20,9 +20,9 @@ from queue import Empty, Queue
 from typing import Any, final
 
 from search.board import ENDS, Board, abandon
-from search.ledger import Event, View
 from search.login import one_line, resolve_mode
-from search.trial import Trial
+from search.record.ledger import Event, View
+from search.record.trial import Trial
 
 __all__ = ["Tracker", "resolve_mode", "study_id"]
 EVERY = 10.0  # seconds between two pictures of the study

@@ -39,8 +39,8 @@ from adv.checkpoints.checkpoint import (
 )
 from adv.training.loop import shown_weights
 from search.latency import latency
+from search.record.trial import Result, Values, values_of
 from search.stairs import Stairs
-from search.trial import Result, Values, values_of
 from spaces import Params, Scale
 
 STATE, BEST = "state.pt", "best.safetensors"

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.ledger import View, read
 from search.options import LEDGER, searched
+from search.record.ledger import View, read
+from search.record.trial import Result
 from search.stopping import order
-from search.trial import Result
 from spaces import Choice, Knob, Params, Space, Value, exists
 
 SAME = ("battery", "data_fingerprint", "classes")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from search.quiet import ray, tune
+from search.record.trial import Run, Trial, Values, values_of
 from search.study import why
-from search.trial import Run, Trial, Values, values_of
 
 PATIENCE = "600"  # seconds; Tune's own two are too few on a machine that is busy
 

@@ -10,7 +10,7 @@ import pytest
 from test_launch import command, launch, rows, until
 
 from search.finals.standing import standing
-from search.ledger import Ledger, read
+from search.record.ledger import Ledger, read
 
 MISTAKES = {
     "no such run": (["--finalists", "runs/nobody"], "the folder of a run"),

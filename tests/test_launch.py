@@ -14,9 +14,9 @@ import pytest
 
 from search import job
 from search import session as session_module
-from search.ledger import read
 from search.options import Options
-from search.trial import Result, Values
+from search.record.ledger import read
+from search.record.trial import Result, Values
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 180  # seconds that any of these searches may take before the test gives up

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from search.judge import Point, Yardstick
-from search.pareto import hypervolume
+from search.record.pareto import hypervolume
+from search.record.trial import Result, Rung, Values
 from search.stopping import rung_epochs
-from search.trial import Result, Rung, Values
 from spaces import Choice, Float, Int, Params, Space
 
 EPOCHS = 27

@@ -14,10 +14,10 @@ from quality.peers import PEERS, peer
 from search.finals.race import candidates, membership, next_training, plausible
 from search.finals.race import reported as believed
 from search.judge import Verdict, Yardstick, judge, precision
+from search.record.trial import Values
 from search.sampler import SAMPLERS, sampler, start_points
 from search.simulator import History, Method, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper
-from search.trial import Values
 from spaces import Params, Space
 
 FINALS = 0.25  # of the search's budget, for finalists; it comes on top

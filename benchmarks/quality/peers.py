@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import optuna
 from optuna import samplers
 
+from search.record.trial import Trial, Values
 from search.simulator import Method
-from search.trial import Trial, Values
 from spaces import OBJECTIVES, Choice, Float, Params, Space, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

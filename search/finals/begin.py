@@ -7,8 +7,8 @@ from rich.console import Console
 from search.finals.contest import contest, default_trainings
 from search.finals.final import Final
 from search.finals.show import Again
-from search.ledger import Part
 from search.live import say
+from search.record.ledger import Part
 from search.study import Study
 from search.training import Training
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from search.finals.race import Floats, candidates, next_training
 from search.finals.standing import per_image, standing
-from search.ledger import Draft, Ledger, Part, View
-from search.pareto import front
+from search.record.ledger import Draft, Ledger, Part, View
+from search.record.pareto import front
+from search.record.trial import Trial
 from search.study import Study
-from search.trial import Trial
 from spaces import OBJECTIVES, Params, Space
 
 SHARE = 4  # for so many trials of a search the finals take one training by default

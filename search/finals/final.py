@@ -15,8 +15,8 @@ from adv import Score, build, evaluate, is_random
 from adv.checkpoints.checkpoint import default_device, load_weights, read_checkpoint
 from search.finals.standing import FLAG
 from search.finals.strong import Strong
+from search.record.trial import Result, Values
 from search.training import BEST, Training, objectives_of, score_details
-from search.trial import Result, Values
 from spaces import Params
 
 

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from search.finals.pictures import curse, finals_front
 from search.finals.standing import Finalist, Pair, standing
 from search.finals.words import flattery, remarks
-from search.ledger import View
 from search.page import figure, section, table
+from search.record.ledger import View
 
 HEADS = ("Trial", "P(on the front)", "Seeds", "Natural accuracy (%)", "Attacked score",
          "Worst seed", "Search score", "Again, same images", "Test, same battery",

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from search.finals.standing import Finalist, standing
-from search.ledger import Event, View
 from search.live import clock, say, shown, title
+from search.record.ledger import Event, View
 from spaces import OBJECTIVES
 
 

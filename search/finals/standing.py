@@ -23,9 +23,9 @@ from search.finals.race import (
     reported,
     resampled,
 )
-from search.ledger import View
-from search.pareto import front
-from search.trial import Interval, Trial
+from search.record.ledger import View
+from search.record.pareto import front
+from search.record.trial import Interval, Trial
 
 Pair = tuple[float, float]
 FLAG = 0.04  # of a masking gap, as for trials

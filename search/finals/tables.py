@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from search.finals.standing import Finalist, standing
-from search.ledger import View
-from search.trial import Trial
+from search.record.ledger import View
+from search.record.trial import Trial
 from spaces import OBJECTIVES
 
 Row = dict[str, Any]

@@ -8,7 +8,7 @@ import numpy as np
 
 from search.finals.race import SHARE
 from search.finals.standing import Finalist
-from search.ledger import View
+from search.record.ledger import View
 
 
 def remarks(view: View, field: Sequence[Finalist]) -> list[str]:

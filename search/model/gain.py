@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from search.pareto import front
+from search.record.pareto import front
 
 Array = NDArray[np.float64]
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from search.bayes import THRIFT
 from search.cost import fitted
-from search.ledger import View
 from search.model.belief import FEWEST, Belief
 from search.model.encode import place
 from search.model.gain import expected_gain
 from search.points import point_at
-from search.trial import Result
+from search.record.ledger import View
+from search.record.trial import Result
 from spaces import Choice, Params, Space
 
 DRAWN, NEAR, ROUNDS, STEP = 512, 256, 3, 0.1

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adv.intervals import wilson
-from search.ledger import View
-from search.pareto import hypervolume
-from search.trial import Key, Trial
+from search.record.ledger import View
+from search.record.pareto import hypervolume
+from search.record.trial import Key, Trial
 from spaces import OBJECTIVES
 
 

@@ -17,12 +17,12 @@ from typing import Protocol
 
 import numpy as np
 
-from search.ledger import View
+from search.record.ledger import View
+from search.record.trial import Decision, Rung
 from search.stopping.audit import agreement, audited
 from search.stopping.noise import standard_error
 from search.stopping.order import Split
 from search.stopping.order import place as place_of
-from search.trial import Decision, Rung
 
 LEVELS = 2  # times that the rule may be relaxed; after the last nothing is stopped any more
 

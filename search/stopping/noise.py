@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from search.trial import Rung
+from search.record.trial import Rung
 
 Pair = NDArray[np.float64]
 

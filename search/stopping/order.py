@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search.pareto import front
+from search.record.pareto import front
 
 Split = Literal["crowding", "epsilon-net"]
 Indices = NDArray[np.intp]

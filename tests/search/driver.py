@@ -11,7 +11,7 @@ from pathlib import Path
 from formulas import SPACE, Formula
 
 from search import cluster
-from search.ledger import Ledger
+from search.record.ledger import Ledger
 from search.stop import Interrupted, Stop
 from search.stopping import MOASHA
 from search.study import Study

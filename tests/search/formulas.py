@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.trial import Result, Rung, Values
+from search.record.trial import Result, Rung, Values
 from spaces import Choice, Float, Int, Params, Space
 
 

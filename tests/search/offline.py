@@ -15,7 +15,7 @@ STUDY = "rse_sigmas-1-5f2c9a"
 DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
-from search.ledger import View
+from search.record.ledger import View
 from search.tracking import Tracker
 from views import events, final_events
 

@@ -19,13 +19,13 @@ from search.finals.contest import _noise, chosen, contest, default_trainings
 from search.finals.show import Again, finals_table
 from search.finals.standing import standing
 from search.finals.words import remarks
-from search.ledger import Ledger, View, read
 from search.live import Live, say
+from search.record.ledger import Ledger, View, read
+from search.record.trial import Result, Trial
 from search.report import write_report
 from search.stop import Interrupted, Stop
 from search.study import Study
 from search.tables import write_tables
-from search.trial import Result, Trial
 from spaces import Space
 
 NOISE = (0.01, 2.0)

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from search.judge import Yardstick, judge, mean_and_error, precision, share_at
+from search.record.trial import Result
 from search.simulator import Finish, History
-from search.trial import Result
 
 
 def truth(params):

@@ -6,7 +6,7 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
-from search.ledger import Ledger, LedgerError, read
+from search.record.ledger import Ledger, LedgerError, read
 from search.stop import Stop
 from search.study import Study
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 from formulas import SPACE, Formula
 
-from search.ledger import View
 from search.model import Kriging
 from search.model.belief import Belief
 from search.model.encode import encode, place, vectors
 from search.model.gain import expected_gain
 from search.model.process import OFFSET, Data, Process, _hyper, _misfit, fit
 from search.model.propose import LEAST, trust
-from search.pareto import hypervolume
 from search.points import point_at
+from search.record.ledger import View
+from search.record.pareto import hypervolume
+from search.record.trial import Result, Trial
 from search.sampler import sampler
 from search.simulator import Ours, draft, simulate
-from search.trial import Result, Trial
 from spaces import Choice, Float, Int, Space
 
 

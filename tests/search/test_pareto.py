@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna._hypervolume import compute_hypervolume
 
-from search.pareto import dominates, front, hypervolume
+from search.record.pareto import dominates, front, hypervolume
 
 # A coarse grid, so that equal values and equal points are common.
 VALUE = st.integers(-4, 4).map(lambda n: n / 4)

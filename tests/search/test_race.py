@@ -15,7 +15,7 @@ from search.finals.race import (
     reported,
     resampled,
 )
-from search.pareto import front
+from search.record.pareto import front
 
 
 def test_clearly_dominated_is_what_brute_force_says():

@@ -12,8 +12,8 @@ from rich.console import Console
 from views import build, events
 
 from search.importance import importance
-from search.ledger import View
 from search.live import Live, _body
+from search.record.ledger import View
 from search.report import duration, write_report
 from search.tables import rows
 

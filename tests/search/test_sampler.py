@@ -8,13 +8,13 @@ from formulas import KNOWN, SPACE, Formula, no_recipe, score
 from search import serial
 from search.bayes import Follower, Thrifty, optuna_trial
 from search.cost import fitted
-from search.ledger import Ledger, View, read
-from search.pareto import hypervolume
 from search.points import sobol_point
+from search.record.ledger import Ledger, View, read
+from search.record.pareto import hypervolume
+from search.record.trial import Result, Trial, Values
 from search.sampler import check_gp, sampler
 from search.stop import Stop
 from search.study import Study
-from search.trial import Result, Trial, Values
 from spaces import Float, Space
 
 

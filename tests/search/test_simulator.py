@@ -6,13 +6,13 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
-from search.ledger import Draft
+from search.record.ledger import Draft
+from search.record.trial import Result, Rung, Trial, Values
 from search.sampler import sampler
 from search.simulator import Ours, draft, simulate
 from search.stop import Stop
 from search.stopping import MOASHA
 from search.study import Study
-from search.trial import Result, Rung, Trial, Values
 
 END = Result({"natural_accuracy": 0.5, "attacked_score": 50.0})
 

@@ -10,14 +10,14 @@ from formulas import SPACE, Formula
 
 from search import serial
 from search.bayes import optuna_trial
-from search.ledger import Draft, Ledger, View, read
+from search.record.ledger import Draft, Ledger, View, read
+from search.record.trial import Result, Rung, Values
 from search.report import write_report
 from search.sampler import sampler
 from search.stop import Stop
 from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
 from search.stopping.noise import standard_error
 from search.study import Study
-from search.trial import Result, Rung, Values
 
 RUN = Formula(4, rung=2)
 

@@ -6,7 +6,7 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
-from search.ledger import Draft, View
+from search.record.ledger import Draft, View
 from search.sampler import sampler
 from search.stop import Stop
 from search.study import Study

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from views import KNOBS, build, events, header
 
-from search.ledger import View
-from search.pareto import hypervolume
+from search.record.ledger import View
+from search.record.pareto import hypervolume
 from search.tables import columns, hypervolumes, rows, write, write_tables
 
 

@@ -11,7 +11,7 @@ import pytest
 from offline import DRIVER, STUDY, Part, drive, environment, parts
 from views import events, header
 
-from search.ledger import View
+from search.record.ledger import View
 from search.tracking import study_id
 
 

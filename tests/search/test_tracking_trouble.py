@@ -8,7 +8,7 @@ import pytest
 from offline import drive, parts
 from views import events, header
 
-from search.ledger import View
+from search.record.ledger import View
 from search.tracking import Tracker
 
 KEY = "0123456789abcdef0123456789abcdef01234567"

@@ -5,9 +5,9 @@ import json
 import pytest
 from formulas import KNOBS, KNOWN, SPACE, no_recipe, score
 
-from search.ledger import Ledger, View
+from search.record.ledger import Ledger, View
+from search.record.trial import Result
 from search.sampler import sampler
-from search.trial import Result
 from search.warm import adapted, comparable, results, warm
 from spaces import Choice, Float, Int, Space
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from adv.suggestions import hint
-from search.trial import Result
+from search.record.trial import Result
 from spaces import Params, Space
 
 NAMES = {

@@ -21,9 +21,9 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from search.constraint import feasible
-from search.pareto import front
-from search.trial import Decision, Key, Result, Rung, Trial, Values
+from search.record.constraints import feasible
+from search.record.pareto import front
+from search.record.trial import Decision, Key, Result, Rung, Trial, Values
 
 FORMAT = 1
 Event = Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""What happened: trials, the ledger that records them, constraints, Pareto arithmetic."""
