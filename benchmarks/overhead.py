@@ -28,10 +28,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from search.points import random_point  # noqa: E402
 from search.record.ledger import Ledger, View, read  # noqa: E402
 from search.record.trial import Result, Trial, Values  # noqa: E402
-from search.sampler import sampler  # noqa: E402
+from search.samplers.initial_design import random_point  # noqa: E402
+from search.samplers.sampler import sampler  # noqa: E402
 from search.study import Study  # noqa: E402
 from spaces import Choice, Float, Int, Params, Space, load  # noqa: E402
 

@@ -33,8 +33,8 @@ from search.plan import (
 )
 from search.record.ledger import FORMAT, Ledger, View
 from search.resume import resumed
+from search.samplers.warm_start import warm
 from search.tables import write
-from search.warm import warm
 
 
 def dry_run(console: Console, options: Options, machine: Machine) -> None:

@@ -25,7 +25,7 @@ from search.command import Command, OneOf, answer, chosen
 from search.judge import MARK, Verdict, judge, mean_and_error, share_at
 from search.options import LEDGER, searched
 from search.record.ledger import LedgerError, read
-from search.sampler import SAMPLERS, sampler, start_points
+from search.samplers.sampler import SAMPLERS, sampler, start_points
 from search.simulator import Finish, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper
 from search.table import SURROGATES, Table, TableError, from_view

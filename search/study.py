@@ -13,7 +13,7 @@ from pathlib import Path
 
 from search.record.ledger import Draft, Ledger, Part, View
 from search.record.trial import Rung, Trial, Values
-from search.sampler import Sampler, sampler, start_points
+from search.samplers.sampler import Sampler, sampler, start_points
 from search.stop import Interrupted
 from search.stopping import Never, Stopper
 from spaces import Space

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.judge import Point, Yardstick
-from search.model.encode import encode, vectors
 from search.record.ledger import View
 from search.record.pareto import front, hypervolume
 from search.record.trial import Result, Rung, Trial, Values
+from search.samplers.gp.encoding import encode, vectors
 from search.stopping import rung_epochs
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space
 

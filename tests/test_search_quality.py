@@ -14,8 +14,8 @@ from quality.figures import comparison, tables
 from quality.peers import PEERS, Optuna, Ray, Syne, peer
 from scipy.stats import spearmanr
 
-from search.points import sobol_point
 from search.record.pareto import hypervolume
+from search.samplers.initial_design import sobol_point
 
 SPACE = Analytic("net", "hard").space
 

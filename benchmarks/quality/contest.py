@@ -15,7 +15,7 @@ from search.finals.race import candidates, membership, next_training, plausible
 from search.finals.race import reported as believed
 from search.judge import Verdict, Yardstick, judge, precision
 from search.record.trial import Values
-from search.sampler import SAMPLERS, sampler, start_points
+from search.samplers.sampler import SAMPLERS, sampler, start_points
 from search.simulator import History, Method, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper
 from spaces import Params, Space

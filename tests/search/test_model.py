@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from formulas import SPACE, Formula
 
-from search.model import Kriging
-from search.model.belief import Belief
-from search.model.encode import encode, place, vectors
-from search.model.gain import expected_gain
-from search.model.process import OFFSET, Data, Process, _hyper, _misfit, fit
-from search.model.propose import LEAST, trust
-from search.points import point_at
 from search.record.ledger import View
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Trial
-from search.sampler import sampler
+from search.samplers.gp import Kriging
+from search.samplers.gp.acquisition import LEAST, trust
+from search.samplers.gp.encoding import encode, place, vectors
+from search.samplers.gp.expected_hypervolume import expected_gain
+from search.samplers.gp.gaussian_process import OFFSET, Data, Process, _hyper, _misfit, fit
+from search.samplers.gp.surrogate import Belief
+from search.samplers.initial_design import point_at
+from search.samplers.sampler import sampler
 from search.simulator import Ours, draft, simulate
 from spaces import Choice, Float, Int, Space
 

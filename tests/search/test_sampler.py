@@ -6,13 +6,13 @@ import pytest
 from formulas import KNOWN, SPACE, Formula, no_recipe, score
 
 from search import serial
-from search.bayes import Follower, Thrifty, optuna_trial
-from search.cost import fitted
-from search.points import sobol_point
 from search.record.ledger import Ledger, View, read
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Trial, Values
-from search.sampler import check_gp, sampler
+from search.samplers.cost_model import fitted
+from search.samplers.initial_design import sobol_point
+from search.samplers.optuna_samplers import Follower, Thrifty, optuna_trial
+from search.samplers.sampler import check_gp, sampler
 from search.stop import Stop
 from search.study import Study
 from spaces import Float, Space

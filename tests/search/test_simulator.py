@@ -8,7 +8,7 @@ from formulas import SPACE, Formula
 from search import serial
 from search.record.ledger import Draft
 from search.record.trial import Result, Rung, Trial, Values
-from search.sampler import sampler
+from search.samplers.sampler import sampler
 from search.simulator import Ours, draft, simulate
 from search.stop import Stop
 from search.stopping import MOASHA

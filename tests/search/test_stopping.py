@@ -9,11 +9,11 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
-from search.bayes import optuna_trial
 from search.record.ledger import Draft, Ledger, View, read
 from search.record.trial import Result, Rung, Values
 from search.report import write_report
-from search.sampler import sampler
+from search.samplers.optuna_samplers import optuna_trial
+from search.samplers.sampler import sampler
 from search.stop import Stop
 from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
 from search.stopping.noise import standard_error

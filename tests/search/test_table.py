@@ -7,7 +7,7 @@ from formulas import SPACE, Formula
 
 from search import serial
 from search.record.ledger import Draft, View
-from search.sampler import sampler
+from search.samplers.sampler import sampler
 from search.stop import Stop
 from search.study import Study
 from search.table import TableError, from_view, space_of

@@ -7,8 +7,8 @@ from formulas import KNOBS, KNOWN, SPACE, no_recipe, score
 
 from search.record.ledger import Ledger, View
 from search.record.trial import Result
-from search.sampler import sampler
-from search.warm import adapted, comparable, results, warm
+from search.samplers.sampler import sampler
+from search.samplers.warm_start import adapted, comparable, results, warm
 from spaces import Choice, Float, Int, Space
 
 HEAD = {

@@ -27,10 +27,10 @@ from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.cost import Cost, fitted
 from search.record.constraints import excesses
 from search.record.ledger import View
 from search.record.trial import Result, Trial
+from search.samplers.cost_model import Cost, fitted
 from spaces import Choice, Float, Knob, Params, Space, Value, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,6 +1,6 @@
 """Points of a space in the unit cube, and as vectors that a kernel can compare.
 
-A place is a row of [0, 1): a coordinate for each knob, as `search.points.point_at` takes it.
+A place is a row of [0, 1): a coordinate for each knob, as `search.samplers.initial_design.point_at` takes it.
 """
 
 from __future__ import annotations

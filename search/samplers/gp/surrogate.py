@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from search.model.encode import columns, encode, vectors
-from search.model.process import Data, Hyper, Process, fit
 from search.record.ledger import View
 from search.record.pareto import front
 from search.record.trial import Key, Result, Trial
+from search.samplers.gp.encoding import columns, encode, vectors
+from search.samplers.gp.gaussian_process import Data, Hyper, Process, fit
 from spaces import Params, Space
 
 Array = NDArray[np.float64]

@@ -6,4 +6,4 @@ does not throw away what it paid for, and no partial value is ever taken for a f
 
 from __future__ import annotations
 
-from search.model.propose import Kriging as Kriging
+from search.samplers.gp.acquisition import Kriging as Kriging

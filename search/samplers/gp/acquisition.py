@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.bayes import THRIFT
-from search.cost import fitted
-from search.model.belief import FEWEST, Belief
-from search.model.encode import place
-from search.model.gain import expected_gain
-from search.points import point_at
 from search.record.ledger import View
 from search.record.trial import Result
+from search.samplers.cost_model import fitted
+from search.samplers.gp.encoding import place
+from search.samplers.gp.expected_hypervolume import expected_gain
+from search.samplers.gp.surrogate import FEWEST, Belief
+from search.samplers.initial_design import point_at
+from search.samplers.optuna_samplers import THRIFT
 from spaces import Choice, Params, Space
 
 DRAWN, NEAR, ROUNDS, STEP = 512, 256, 3, 0.1

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search.bayes import Follower
-from search.evolution import child
-from search.model import Kriging
-from search.points import random_point, sobol_point
 from search.record.ledger import View
-from search.warm import results
+from search.samplers.gp import Kriging
+from search.samplers.initial_design import random_point, sobol_point
+from search.samplers.nsga2 import child
+from search.samplers.optuna_samplers import Follower
+from search.samplers.warm_start import results
 from spaces import Params, Space
 
 SAMPLERS = ("kriging", "tpe", "nsga2", "gp", "random", "qmc")
@@ -113,7 +113,7 @@ def sampler(
       seed: of the search.
       start: how many points are spread out before it learns from results, see `start_points`;
         "kriging" begins when it has proved that it can tell.
-      header: of the study, which may hold points and values of earlier ones (`search.warm`).
+      header: of the study, which may hold points and values of earlier ones (`search.samplers.warm_start`).
       allowed: whether a point may be tried at all; known ones that may not are left out.
 
     Raises:

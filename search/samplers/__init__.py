@@ -1,0 +1,1 @@
+"""Which configuration to try next: proposals over a view of the ledger."""
