@@ -14,7 +14,7 @@ from typing import Any
 from search.options import LEDGER, searched
 from search.record.ledger import View, read
 from search.record.trial import Result
-from search.stopping import order
+from search.stopping import nondominated_sort
 from spaces import Choice, Knob, Params, Space, Value, exists
 
 SAME = ("battery", "data_fingerprint", "classes")

@@ -12,12 +12,12 @@ from search.stopping.audit import stopping_lines as stopping_lines
 from search.stopping.moasha import MOASHA as MOASHA
 from search.stopping.moasha import Never as Never
 from search.stopping.moasha import Stopper as Stopper
-from search.stopping.order import crowding as crowding
-from search.stopping.order import fronts as fronts
-from search.stopping.order import leading as leading
-from search.stopping.order import order as order
-from search.stopping.order import ranks as ranks
-from search.stopping.rungs import rung_epochs as rung_epochs
+from search.stopping.nondominated_sort import crowding as crowding
+from search.stopping.nondominated_sort import fronts as fronts
+from search.stopping.nondominated_sort import leading as leading
+from search.stopping.nondominated_sort import order as order
+from search.stopping.nondominated_sort import ranks as ranks
+from search.stopping.rung_schedule import rung_epochs as rung_epochs
 
 STOPPERS = ("moasha", "none")
 

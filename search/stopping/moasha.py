@@ -20,9 +20,9 @@ import numpy as np
 from search.record.ledger import View
 from search.record.trial import Decision, Rung
 from search.stopping.audit import agreement, audited
-from search.stopping.noise import standard_error
-from search.stopping.order import Split
-from search.stopping.order import place as place_of
+from search.stopping.nondominated_sort import Split
+from search.stopping.nondominated_sort import place as place_of
+from search.stopping.standard_error import standard_error
 
 LEVELS = 2  # times that the rule may be relaxed; after the last nothing is stopped any more
 

@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from search.stopping import crowding, fronts, leading, order, ranks
-from search.stopping.order import place
+from search.stopping import crowding, fronts, leading, nondominated_sort, ranks
+from search.stopping.nondominated_sort import place
 
 
 def beats(p, q):

@@ -16,7 +16,7 @@ from search.samplers.optuna_samplers import optuna_trial
 from search.samplers.sampler import sampler
 from search.stop import Stop
 from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
-from search.stopping.noise import standard_error
+from search.stopping.standard_error import standard_error
 from search.study import Study
 
 RUN = Formula(4, rung=2)
