@@ -17,7 +17,7 @@ from search.plan import Machine, Plan, proposing
 from search.record.ledger import Ledger
 from search.stopping import stopper
 from search.study import Study
-from search.training import Training
+from search.trials.train_trial import Training
 from spaces import Scale
 
 

@@ -20,7 +20,7 @@ from search.plan import commit, described
 from search.record.ledger import Ledger, View
 from search.record.trial import Result, Trial
 from search.study import why
-from search.training import BEST, Training, objectives_of, score_details
+from search.trials.train_trial import BEST, Training, objectives_of, score_details
 
 TRIALS, FINALS = "trial", "final"
 

@@ -18,7 +18,7 @@ from search.plan import Machine, Plan, check_sampler, check_trials, data_name, d
 from search.record.constraints import bounds
 from search.record.ledger import Ledger, View, read
 from search.rescore import there, with_sizes
-from search.training import Training
+from search.trials.train_trial import Training
 from spaces import Scale
 
 # What runs had that began before they could say it.

@@ -21,7 +21,7 @@ from search.report import write_report
 from search.stopping import stopping_lines
 from search.tables import write_tables
 from search.tracking import Tracker
-from search.training import STATE
+from search.trials.train_trial import STATE
 
 REPORT_EVERY = 20.0  # seconds between two writings of the report while the search runs
 ENDS = {"finished", "failed", "stopped"}

@@ -10,7 +10,7 @@ from search.finals.show import Again
 from search.live import say
 from search.record.ledger import Part
 from search.study import Study
-from search.training import Training
+from search.trials.train_trial import Training
 
 
 def begin(

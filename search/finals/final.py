@@ -16,7 +16,7 @@ from adv.checkpoints.checkpoint import default_device, load_weights, read_checkp
 from search.finals.standing import FLAG
 from search.finals.strong import Strong
 from search.record.trial import Result, Values
-from search.training import BEST, Training, objectives_of, score_details
+from search.trials.train_trial import BEST, Training, objectives_of, score_details
 from spaces import Params
 
 

@@ -14,7 +14,7 @@ from search.record.trial import Result
 from search.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
 from search.resume import changed
 from search.stop import Interrupted
-from search.training import BEST, Training
+from search.trials.train_trial import BEST, Training
 
 VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}
 TURNED = {0: (0.9, 90.0), 1: (0.8, 20.0), 2: (0.7, 140.0), 3: (0.5, 10.0)}

@@ -9,7 +9,7 @@ import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, load
 from adv.checkpoints.checkpoint import read_checkpoint
 from adv.evaluation.score import unpacked
-from search.training import BEST, STATE, Training, _recall
+from search.trials.train_trial import BEST, STATE, Training, _recall
 
 RECIPES = {
     "patience": Recipe(

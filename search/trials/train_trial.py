@@ -38,9 +38,9 @@ from adv.checkpoints.checkpoint import (
     write_whole,
 )
 from adv.training.loop import shown_weights
-from search.latency import latency
 from search.record.trial import Result, Values, values_of
-from search.stairs import Stairs
+from search.trials.latency import latency
+from search.trials.rung_evaluation import Stairs
 from spaces import Params, Scale
 
 STATE, BEST = "state.pt", "best.safetensors"
