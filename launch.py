@@ -14,7 +14,7 @@ import rich_click as click
 import spaces
 from adv.data.names import check as check_data
 from adv.suggestions import hint
-from search.command import Command, OneOf, answer
+from search.command_line import Command, OneOf, answer
 from search.options import Options, run_folder, searched, settled
 from search.record.constraints import bounds
 

@@ -197,7 +197,7 @@ def stamped(config: dict[str, float]) -> None:
 def between_trials(trials: int) -> None:
     """Seconds between two trials in one place, in our search and in Ray Tune."""
     from search import cluster
-    from search.stop import Stop
+    from search.interrupt import Stop
 
     cluster.connect(None, project=PROJECT)
     try:

@@ -32,7 +32,7 @@ from quality.analytic import Analytic
 from quality.contest import Problem, Setting, contest, names
 from quality.curves import tables
 
-from search.command import answer, chosen
+from search.command_line import answer, chosen
 from search.record.ledger import read
 from search.table import SURROGATES, TableError, from_view
 from search.tablefile import from_csv

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from search.connect import Cluster, connect, disconnect
+from search.interrupt import Stop
 from search.nodes import ClusterError, alive, check_storage
 from search.quiet import tune
 from search.record.trial import Run
-from search.stop import Stop
 from search.study import Study
 from search.tuning import Feed, Judge, Watch
 from search.worker import shared_images, train

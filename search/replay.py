@@ -21,7 +21,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from search.command import Command, OneOf, answer, chosen
+from search.command_line import Command, OneOf, answer, chosen
 from search.judge import MARK, Verdict, judge, mean_and_error, share_at
 from search.options import LEDGER, searched
 from search.record.ledger import LedgerError, read

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from search.interrupt import Stop
 from search.record.trial import Run
-from search.stop import Stop
 from search.study import Study
 
 

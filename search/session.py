@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from search import serial
 from search.finals.begin import begin
+from search.interrupt import Interrupted, Stop
 from search.job import Job
 from search.live import Live
 from search.options import Options
@@ -20,7 +21,6 @@ from search.prepare import dry_run, prepare
 from search.record.ledger import Ledger
 from search.record.trial import Result, Run
 from search.rescore import Item, Rescoring, judged, rescore
-from search.stop import Interrupted, Stop
 from search.study import Study
 from search.summary import Pages, Tidy, wrap_up
 from search.tracking import Tracker

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from search.interrupt import Interrupted
 from search.record.ledger import Draft, Ledger, Part, View
 from search.record.trial import Rung, Trial, Values
 from search.samplers.sampler import Sampler, sampler, start_points
-from search.stop import Interrupted
 from search.stopping import Never, Stopper
 from spaces import Space
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from search.cluster import Resources
+from search.interrupt import Stop
 from search.nodes import one_line
 from search.quiet import ray
-from search.stop import Stop
 from search.worker import shared_images
 
 Run = TypeVar("Run")

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from search.interrupt import Interrupted, Stop
 from search.nodes import ClusterError, one_line
 from search.quiet import ray, tune
-from search.stop import Interrupted, Stop
 from search.study import Study
 from search.worker import heard, task
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from formulas import SPACE, Formula
 
 from search import cluster
+from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
-from search.stop import Interrupted, Stop
 from search.stopping import MOASHA
 from search.study import Study
 

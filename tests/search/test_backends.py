@@ -8,8 +8,8 @@ from conftest import ROOT
 from formulas import GRID, SPACE, Formula, Lingering, Looks, trained
 
 from search import serial
+from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
-from search.stop import Interrupted, Stop
 from search.study import Study
 
 

@@ -16,9 +16,9 @@ import pytest
 from driver import STOPPER
 from formulas import trained
 
+from search.interrupt import HEARD
 from search.record.ledger import View, read
 from search.record.trial import Rung
-from search.stop import HEARD
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow

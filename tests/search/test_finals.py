@@ -19,11 +19,11 @@ from search.finals.contest import _noise, chosen, contest, default_trainings
 from search.finals.show import Again, finals_table
 from search.finals.standing import standing
 from search.finals.words import remarks
+from search.interrupt import Interrupted, Stop
 from search.live import Live, say
 from search.record.ledger import Ledger, View, read
 from search.record.trial import Result, Trial
 from search.report import write_report
-from search.stop import Interrupted, Stop
 from search.study import Study
 from search.tables import write_tables
 from spaces import Space

@@ -6,8 +6,8 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
+from search.interrupt import Stop
 from search.record.ledger import Ledger, LedgerError, read
-from search.stop import Stop
 from search.study import Study
 
 

@@ -5,7 +5,7 @@ import pytest
 from test_table import CSV
 
 from search import replay
-from search.command import answer
+from search.command_line import answer
 
 
 def play(monkeypatch, *words):

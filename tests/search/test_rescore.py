@@ -8,12 +8,12 @@ import pytest
 import spaces
 from adv import load
 from search.finals.standing import standing
+from search.interrupt import Interrupted
 from search.plan import described
 from search.record.ledger import Ledger, read
 from search.record.trial import Result
 from search.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
 from search.resume import changed
-from search.stop import Interrupted
 from search.trials.train_trial import BEST, Training
 
 VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}

@@ -6,6 +6,7 @@ import pytest
 from formulas import KNOWN, SPACE, Formula, no_recipe, score
 
 from search import serial
+from search.interrupt import Stop
 from search.record.ledger import Ledger, View, read
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Trial, Values
@@ -13,7 +14,6 @@ from search.samplers.cost_model import fitted
 from search.samplers.initial_design import sobol_point
 from search.samplers.optuna_samplers import Follower, Thrifty, optuna_trial
 from search.samplers.sampler import check_gp, sampler
-from search.stop import Stop
 from search.study import Study
 from spaces import Float, Space
 

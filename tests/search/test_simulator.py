@@ -6,11 +6,11 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
+from search.interrupt import Stop
 from search.record.ledger import Draft
 from search.record.trial import Result, Rung, Trial, Values
 from search.samplers.sampler import sampler
 from search.simulator import Ours, draft, simulate
-from search.stop import Stop
 from search.stopping import MOASHA
 from search.study import Study
 

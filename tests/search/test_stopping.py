@@ -9,12 +9,12 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
+from search.interrupt import Stop
 from search.record.ledger import Draft, Ledger, View, read
 from search.record.trial import Result, Rung, Values
 from search.report import write_report
 from search.samplers.optuna_samplers import optuna_trial
 from search.samplers.sampler import sampler
-from search.stop import Stop
 from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
 from search.stopping.standard_error import standard_error
 from search.study import Study

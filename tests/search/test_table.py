@@ -6,9 +6,9 @@ import pytest
 from formulas import SPACE, Formula
 
 from search import serial
+from search.interrupt import Stop
 from search.record.ledger import Draft, View
 from search.samplers.sampler import sampler
-from search.stop import Stop
 from search.study import Study
 from search.table import TableError, from_view, space_of
 from search.tablefile import from_csv
