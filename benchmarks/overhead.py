@@ -196,22 +196,22 @@ def stamped(config: dict[str, float]) -> None:
 
 def between_trials(trials: int) -> None:
     """Seconds between two trials in one place, in our search and in Ray Tune."""
-    from search import cluster
+    from search.backends import ray_tune
     from search.interrupt import Stop
 
-    cluster.connect(None, project=PROJECT)
+    ray_tune.connect(None, project=PROJECT)
     try:
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.jsonl")
             study = Study(SPACE, ledger, trials=trials, seed=0)
-            cluster.search(study, Stamped(), Stop(), cluster.Resources(concurrent=1))
+            ray_tune.search(study, Stamped(), Stop(), ray_tune.Resources(concurrent=1))
             done = [t.result.details for t in ledger.view.having("finished") if t.result]
             _tell("this search, warm actors", [(d["began"], d["ended"]) for d in done])
             for warm in (True, False):
                 name = f"plain Ray Tune, {'warm' if warm else 'cold'} actors"
                 _tell(name, _plain_tune(trials, warm, Path(folder)))
     finally:
-        cluster.disconnect()
+        ray_tune.disconnect()
 
 
 def _plain_tune(trials: int, warm: bool, folder: Path) -> list[tuple[float, float]]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from rich.console import Console
 from rich.markup import escape
 
-from search import serial
+from search.backends import serial
 from search.finals.begin import begin
 from search.interrupt import Interrupted, Stop
 from search.job import Job
@@ -67,14 +67,14 @@ def _machine(options: Options) -> Iterator[Machine]:
 
         yield Machine("this machine", float(_cpus()), float(torch.cuda.device_count()))
         return
-    from search import cluster
+    from search.backends import ray_tune
 
-    joined = cluster.connect(options.address, project=PROJECT)
+    joined = ray_tune.connect(options.address, project=PROJECT)
     where = f"the cluster at {joined.address}" if joined.address else "this machine"
     try:
         yield Machine(where, joined.cpus, joined.gpus)
     finally:
-        cluster.disconnect()
+        ray_tune.disconnect()
 
 
 def _cpus() -> int:
@@ -137,9 +137,9 @@ def _rescore(console: Console, job: Job, stop: Stop) -> None:
         )
     finally:
         if not job.options.serial:
-            from search import cluster
+            from search.backends import ray_tune
 
-            cluster.disconnect()
+            ray_tune.disconnect()
     after = [trial.number for trial in job.study.view.front()]
     console.print(f"Front before: trials {before}. Front now: trials {after}.", markup=False)
 
@@ -158,8 +158,8 @@ def _judged(
             stop.check()
             yield item, judged(run, item)
         return
-    from search.cluster import Resources
-    from search.tasks import spread
+    from search.backends.ray_tasks import spread
+    from search.backends.ray_tune import Resources
 
     resources = Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
     yield from spread(judged, run, nets, resources, stop)
@@ -171,10 +171,10 @@ def _way(job: Job, stop: Stop) -> Iterator[Callable[[Study, Run], None]]:
     if job.options.serial:
         yield lambda study, run: serial.search(study, run, stop)
         return
-    from search import cluster
+    from search.backends import ray_tune
 
-    resources = cluster.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
+    resources = ray_tune.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
     try:
-        yield lambda study, run: cluster.search(study, run, stop, resources)
+        yield lambda study, run: ray_tune.search(study, run, stop, resources)
     finally:
-        cluster.disconnect()
+        ray_tune.disconnect()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from formulas import SPACE, Formula
 
-from search import cluster
+from search.backends import ray_tune
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
 from search.stopping import MOASHA
@@ -39,19 +39,19 @@ def main(folder: Path, settings: dict) -> int:
     code = 0
     with stop.listening():  # to the very end: a second signal ends what does not end by itself
         try:
-            found = cluster.connect(settings.get("address"), project=ROOT)
-            resources = cluster.Resources(
+            found = ray_tune.connect(settings.get("address"), project=ROOT)
+            resources = ray_tune.Resources(
                 settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)
             )
             ledger.append("connected", nodes=found.nodes, cpus=found.cpus)
-            cluster.search(study, run, stop, resources)
+            ray_tune.search(study, run, stop, resources)
         except Interrupted as error:
             code = error.code
-        except cluster.ClusterError as error:
+        except ray_tune.ClusterError as error:
             code = 1
             (folder / "error").write_text(str(error))
         finally:
-            cluster.disconnect()
+            ray_tune.disconnect()
         ledger.append("end", code=code)
     return code
 

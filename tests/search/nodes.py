@@ -2,7 +2,7 @@
 
 import sys
 
-from search.quiet import ray  # noqa: F401
+from search.backends.ray_imports import ray  # noqa: F401
 
 # isort: split
 from ray.cluster_utils import Cluster

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 from formulas import GRID, SPACE, Formula, Lingering, Looks, trained
 
-from search import serial
+from search.backends import serial
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
 from search.study import Study
@@ -15,17 +15,17 @@ from search.study import Study
 
 @pytest.fixture(scope="module")
 def ray_search():
-    from search import cluster
+    from search.backends import ray_tune
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", "k" * 40)
-        cluster.connect(None, project=ROOT)
+        ray_tune.connect(None, project=ROOT)
 
     def one_at_a_time(study, run, stop):
-        cluster.search(study, run, stop, cluster.Resources(concurrent=1))
+        ray_tune.search(study, run, stop, ray_tune.Resources(concurrent=1))
 
     yield one_at_a_time
-    cluster.disconnect()
+    ray_tune.disconnect()
 
 
 @pytest.fixture(params=["serial", pytest.param("cluster", marks=pytest.mark.slow)])
@@ -166,18 +166,18 @@ def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search,
 
 @pytest.mark.slow
 def test_places_are_counted_from_the_nodes(ray_search):
-    from search import cluster
+    from search.backends import ray_tune
 
-    assert cluster.Resources(cpus=0.1, concurrent=3).places() == 3
-    with pytest.raises(cluster.ClusterError, match=r"needs 1 CPUs and 1 GPUs.*0 GPUs"):
-        cluster.Resources(gpus=1).places()
+    assert ray_tune.Resources(cpus=0.1, concurrent=3).places() == 3
+    with pytest.raises(ray_tune.ClusterError, match=r"needs 1 CPUs and 1 GPUs.*0 GPUs"):
+        ray_tune.Resources(gpus=1).places()
 
 
 @pytest.mark.slow
 def test_the_key_of_the_tracker_stays_on_the_driver(ray_search):
     import os
 
-    from search.quiet import ray
+    from search.backends.ray_imports import ray
 
     look = ray.remote(lambda: (os.getpid(), os.environ.get("WANDB_API_KEY")))
     pid, key = ray.get(look.remote(), timeout=60)

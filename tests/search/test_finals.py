@@ -14,7 +14,7 @@ import pytest
 from formulas import KNOBS, Formula, no_recipe, score, trained
 from rich.console import Console
 
-from search import serial
+from search.backends import serial
 from search.finals.contest import _noise, chosen, contest, default_trainings
 from search.finals.show import Again, finals_table
 from search.finals.standing import standing
@@ -302,11 +302,11 @@ def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
 def ray_search():
     from conftest import ROOT
 
-    from search import cluster
+    from search.backends import ray_tune
 
-    cluster.connect(None, project=ROOT)
-    yield lambda study, run: cluster.search(study, run, Stop(), cluster.Resources(concurrent=2))
-    cluster.disconnect()
+    ray_tune.connect(None, project=ROOT)
+    yield lambda study, run: ray_tune.search(study, run, Stop(), ray_tune.Resources(concurrent=2))
+    ray_tune.disconnect()
 
 
 @pytest.mark.slow
@@ -323,13 +323,13 @@ def test_on_ray_it_is_the_same_race(ray_search, ledger):
 
 @pytest.mark.slow
 def test_pieces_of_work_are_spread_over_the_cluster(ray_search):
-    from search import cluster
-    from search.tasks import spread
+    from search.backends import ray_tune
+    from search.backends.ray_tasks import spread
 
     def power(base, n):
         return base**n
 
-    found = dict(spread(power, 2, range(5), cluster.Resources(), Stop()))
+    found = dict(spread(power, 2, range(5), ray_tune.Resources(), Stop()))
     assert found == {n: 2**n for n in range(5)}
     with pytest.raises(Interrupted):
-        list(spread(power, 2, range(5), cluster.Resources(), Stop(seconds=-1)))
+        list(spread(power, 2, range(5), ray_tune.Resources(), Stop(seconds=-1)))

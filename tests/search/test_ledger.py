@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from formulas import SPACE, Formula
 
-from search import serial
+from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Ledger, LedgerError, read
 from search.study import Study

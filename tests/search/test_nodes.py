@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from search import cluster, connect, nodes
+from search.backends import ray_cluster, ray_nodes, ray_tune
 
 
 def answering(patch, **answers):
@@ -16,23 +16,23 @@ def answering(patch, **answers):
 
 def test_a_node_that_does_not_see_the_run_folder_is_named(monkeypatch, tmp_path):
     answering(monkeypatch)
-    nodes.check_storage(tmp_path)
+    ray_nodes.check_storage(tmp_path)
     for wrong in (("No such file or directory", "x"), ("another word", "x")):
         answering(monkeypatch, b=wrong)
-        with pytest.raises(cluster.ClusterError, match=r"node b does not see .* share"):
-            nodes.check_storage(tmp_path)
-    answering(monkeypatch, b=cluster.ClusterError("no answer in 60 s"))
-    with pytest.raises(cluster.ClusterError, match=r"node b does not see .*: no answer in 60 s"):
-        nodes.check_storage(tmp_path)
+        with pytest.raises(ray_tune.ClusterError, match=r"node b does not see .* share"):
+            ray_nodes.check_storage(tmp_path)
+    answering(monkeypatch, b=ray_tune.ClusterError("no answer in 60 s"))
+    with pytest.raises(ray_tune.ClusterError, match=r"node b does not see .*: no answer in 60 s"):
+        ray_nodes.check_storage(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_node_with_other_versions_is_named(monkeypatch):
     answering(monkeypatch)
-    nodes.check_versions()
-    answering(monkeypatch, b={**nodes.versions(), "torch": "1.0"})
-    with pytest.raises(cluster.ClusterError, match=r"node b has torch 1\.0 instead of 2"):
-        nodes.check_versions()
+    ray_nodes.check_versions()
+    answering(monkeypatch, b={**ray_nodes.versions(), "torch": "1.0"})
+    with pytest.raises(ray_tune.ClusterError, match=r"node b has torch 1\.0 instead of 2"):
+        ray_nodes.check_versions()
 
 
 def test_a_cluster_that_does_not_come_up_is_one_line(tmp_path, monkeypatch):
@@ -41,28 +41,28 @@ def test_a_cluster_that_does_not_come_up_is_one_line(tmp_path, monkeypatch):
     def init(**_):
         raise Exception("a node\nThe current node timed out during startup.")
 
-    monkeypatch.setattr("search.connect.ray.init", init)
+    monkeypatch.setattr("search.backends.ray_cluster.ray.init", init)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     said = r"^Ray does not start here: The current node timed out during startup\.$"
-    with pytest.raises(cluster.ClusterError, match=said):
-        cluster.connect(None, project=tmp_path)
+    with pytest.raises(ray_tune.ClusterError, match=said):
+        ray_tune.connect(None, project=tmp_path)
 
 
 def test_ray_client_is_refused(tmp_path):
-    with pytest.raises(cluster.ClusterError, match="Ray Client"):
-        cluster.connect("ray://head:10001", project=tmp_path)
+    with pytest.raises(ray_tune.ClusterError, match="Ray Client"):
+        ray_tune.connect("ray://head:10001", project=tmp_path)
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port", "127.0.0.1:1"])
 def test_an_address_of_nothing_is_refused_in_one_line(address, tmp_path):
-    with pytest.raises(cluster.ClusterError, match=f"no Ray cluster at {address}: ") as info:
-        cluster.connect(address, project=tmp_path)
+    with pytest.raises(ray_tune.ClusterError, match=f"no Ray cluster at {address}: ") as info:
+        ray_tune.connect(address, project=tmp_path)
     assert "\n" not in str(info.value)
 
 
 def test_no_secret_reaches_the_workers_runtime_environment(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
-    with cluster._environment(1):
+    with ray_tune._environment(1):
         assert "AWS_SECRET_ACCESS_KEY" not in os.environ
         assert os.environ["TUNE_DISABLE_SIGINT_HANDLER"] == "1"
     assert os.environ["AWS_SECRET_ACCESS_KEY"] == "hush"
@@ -85,9 +85,9 @@ def test_no_secret_reaches_the_workers_runtime_environment(monkeypatch):
 def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus, places):
     found = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 4.0}}]
     monkeypatch.setattr(cluster, "alive", lambda: found)
-    assert cluster.Resources(cpus, gpus).places() == places
-    assert cluster.Resources(cpus, gpus, concurrent=1).places() == 1
+    assert ray_tune.Resources(cpus, gpus).places() == places
+    assert ray_tune.Resources(cpus, gpus, concurrent=1).places() == 1
 
 
 def test_the_project_is_shipped_without_what_is_large_or_private():
-    assert {"runs", "data", ".git", "tests", "docs", "wandb"} <= set(connect.EXCLUDED)
+    assert {"runs", "data", ".git", "tests", "docs", "wandb"} <= set(ray_cluster.EXCLUDED)

@@ -5,7 +5,7 @@ import optuna
 import pytest
 from formulas import KNOWN, SPACE, Formula, no_recipe, score
 
-from search import serial
+from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Ledger, View, read
 from search.record.pareto import hypervolume

@@ -8,7 +8,7 @@ import optuna
 import pytest
 from formulas import SPACE, Formula
 
-from search import serial
+from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Draft, Ledger, View, read
 from search.record.trial import Result, Rung, Values

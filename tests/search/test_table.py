@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from formulas import SPACE, Formula
 
-from search import serial
+from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Draft, View
 from search.samplers.sampler import sampler

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from search.cluster import Resources
+from search.backends.ray_imports import ray
+from search.backends.ray_nodes import one_line
+from search.backends.ray_tune import Resources
+from search.backends.ray_worker import shared_images
 from search.interrupt import Stop
-from search.nodes import one_line
-from search.quiet import ray
-from search.worker import shared_images
 
 Run = TypeVar("Run")
 Item = TypeVar("Item")

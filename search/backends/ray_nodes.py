@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.quiet import ray
+from search.backends.ray_imports import ray
 
 
 class ClusterError(ValueError):

@@ -1,4 +1,4 @@
-"""The same search on Ray Tune, on one node or many: the twin of `search.serial`.
+"""The same search on Ray Tune, on one node or many: the twin of `search.backends.serial`.
 
 Tune starts, watches and ends the workers. What to try comes from the study and what happened goes
 there, through a thin Searcher, Scheduler and Callback; Tune's own records go to a folder that is
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from search.connect import Cluster, connect, disconnect
+from search.backends.ray_cluster import Cluster, connect, disconnect
+from search.backends.ray_imports import tune
+from search.backends.ray_nodes import ClusterError, alive, check_storage
+from search.backends.ray_worker import shared_images, train
+from search.backends.tune_adapters import Feed, Judge, Watch
 from search.interrupt import Stop
-from search.nodes import ClusterError, alive, check_storage
-from search.quiet import tune
 from search.record.trial import Run
 from search.study import Study
-from search.tuning import Feed, Judge, Watch
-from search.worker import shared_images, train
 
 __all__ = ["Cluster", "ClusterError", "Resources", "connect", "disconnect", "search"]
 

@@ -1,4 +1,4 @@
-"""The whole search in this process: the twin of `search.cluster`, for debugging and tests."""
+"""The whole search in this process: the twin of `search.backends.ray_tune`, for debugging and tests."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from search.backends.ray_imports import ray, tune
+from search.backends.ray_nodes import ClusterError, one_line
+from search.backends.ray_worker import heard, task
 from search.interrupt import Interrupted, Stop
-from search.nodes import ClusterError, one_line
-from search.quiet import ray, tune
 from search.study import Study
-from search.worker import heard, task
 
 RETRIES = 2  # times that a trial may lose its worker and go on
 CHECK_EVERY = 10.0  # seconds between two looks at the nodes

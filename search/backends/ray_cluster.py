@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search.nodes import ClusterError, alive, check_versions, one_line
-from search.quiet import ray
+from search.backends.ray_imports import ray
+from search.backends.ray_nodes import ClusterError, alive, check_versions, one_line
 
 GIGABYTE = 1 << 30
 EXCLUDED = ["runs", "data", ".git", ".venv", "tests", "docs", "benchmarks", "wandb", "__pycache__"]

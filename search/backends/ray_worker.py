@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from search.quiet import ray, tune
+from search.backends.ray_imports import ray, tune
 from search.record.trial import Run, Trial, Values, values_of
 from search.study import why
 

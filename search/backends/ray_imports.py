@@ -1,4 +1,4 @@
-"""Ray without its messages: `from search.quiet import ray, tune`.
+"""Ray without its messages: `from search.backends.ray_imports import ray, tune`.
 
 Ray reads some of these settings when it is imported. What the user has set wins.
 """
