@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv import load
-from search.finals.contest import default_trainings
+from search.finals.reseeding_study import default_trainings
 from search.options import Options
 from search.plan import Machine, Plan, proposing
 from search.record.ledger import Ledger

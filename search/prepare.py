@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from search.finals.contest import default_trainings
+from search.finals.reseeding_study import default_trainings
 from search.job import Job, at_once, print_scale, study_of, training_of
 from search.live import longer
 from search.login import resolve_mode

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adv import evaluate
-from search.finals.final import Final, stored
+from search.finals.train_finalist import Final, stored
 from search.plan import commit, described
 from search.record.ledger import Ledger, View
 from search.record.trial import Result, Trial
@@ -47,7 +47,7 @@ class Rescoring:
     def id(self) -> str:
         """12 hex digits that change whenever an attack, a judge or the images do.
 
-        The one of the finals' battery is `search.finals.strong.Strong.id`.
+        The one of the finals' battery is `search.finals.strong_battery.Strong.id`.
         """
         scale = self.training.scale
         return hashlib.sha256(repr((scale.battery(), scale.images)).encode()).hexdigest()[:12]

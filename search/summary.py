@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search.finals.show import finals_table
-from search.finals.standing import Finalist, standing
+from search.finals.standings import Finalist, standing
 from search.finals.words import remarks
 from search.job import Job
 from search.live import clock, front_table, say

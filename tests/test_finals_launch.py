@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from test_launch import command, launch, rows, until
 
-from search.finals.standing import standing
+from search.finals.standings import standing
 from search.record.ledger import Ledger, read
 
 MISTAKES = {

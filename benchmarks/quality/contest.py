@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from quality.peers import PEERS, peer
-from search.finals.race import candidates, membership, next_training, plausible
-from search.finals.race import reported as believed
+from search.finals.statistics import candidates, membership, next_training, plausible
+from search.finals.statistics import reported as believed
 from search.judge import Verdict, Yardstick, judge, precision
 from search.record.trial import Values
 from search.samplers.sampler import SAMPLERS, sampler, start_points

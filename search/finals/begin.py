@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from search.finals.contest import contest, default_trainings
-from search.finals.final import Final
+from search.finals.reseeding_study import contest, default_trainings
 from search.finals.show import Again
+from search.finals.train_finalist import Final
 from search.live import say
 from search.record.ledger import Part
 from search.study import Study

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from search.finals.pictures import curse, finals_front
-from search.finals.standing import Finalist, Pair, standing
+from search.finals.standings import Finalist, Pair, standing
 from search.finals.words import flattery, remarks
 from search.page import figure, section, table
 from search.record.ledger import View

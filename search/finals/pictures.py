@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.figures import GREY, INK, hover, plain
-from search.finals.standing import Finalist, standing
+from search.finals.standings import Finalist, standing
 from search.record.ledger import View
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"

@@ -7,7 +7,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from search.finals.standing import Finalist, standing
+from search.finals.standings import Finalist, standing
 from search.live import clock, say, shown, title
 from search.record.ledger import Event, View
 from spaces import OBJECTIVES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.finals.standing import Finalist, standing
+from search.finals.standings import Finalist, standing
 from search.record.ledger import View
 from search.record.trial import Trial
 from spaces import OBJECTIVES

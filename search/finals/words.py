@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.finals.race import SHARE
-from search.finals.standing import Finalist
+from search.finals.standings import Finalist
+from search.finals.statistics import SHARE
 from search.record.ledger import View
 
 

@@ -15,9 +15,9 @@ from formulas import KNOBS, Formula, no_recipe, score, trained
 from rich.console import Console
 
 from search.backends import serial
-from search.finals.contest import _noise, chosen, contest, default_trainings
+from search.finals.reseeding_study import _noise, chosen, contest, default_trainings
 from search.finals.show import Again, finals_table
-from search.finals.standing import standing
+from search.finals.standings import standing
 from search.finals.words import remarks
 from search.interrupt import Interrupted, Stop
 from search.live import Live, say
@@ -122,7 +122,7 @@ def test_very_many_trials_are_thinned_out_first(monkeypatch):
         made = Result(point, {n: (v - ends[n], v + ends[n]) for n, v in point.items()})
         view.trials[number] = Trial(number, {}, number, "known", "finished", result=made)
     thinned = chosen(view, 10_000)
-    monkeypatch.setattr("search.finals.contest.MANY", 10_000)
+    monkeypatch.setattr("search.finals.reseeding_study.MANY", 10_000)
     assert sorted(thinned) == sorted(chosen(view, 10_000)) and len(thinned) < 300
 
 

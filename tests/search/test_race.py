@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from search.finals.race import (
+from search.finals.statistics import (
     BELIEF,
     candidates,
     clearly_dominated,

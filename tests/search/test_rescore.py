@@ -7,7 +7,7 @@ import pytest
 
 import spaces
 from adv import load
-from search.finals.standing import standing
+from search.finals.standings import standing
 from search.interrupt import Interrupted
 from search.plan import described
 from search.record.ledger import Ledger, read

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from search.finals.race import (
+from search.finals.statistics import (
     DRAWS,
     Floats,
     membership,

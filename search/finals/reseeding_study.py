@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from search.finals.race import Floats, candidates, next_training
-from search.finals.standing import per_image, standing
+from search.finals.standings import per_image, standing
+from search.finals.statistics import Floats, candidates, next_training
 from search.record.ledger import Draft, Ledger, Part, View
 from search.record.pareto import front
 from search.record.trial import Trial

@@ -13,8 +13,8 @@ from torch import nn
 
 from adv import Score, build, evaluate, is_random
 from adv.checkpoints.checkpoint import default_device, load_weights, read_checkpoint
-from search.finals.standing import FLAG
-from search.finals.strong import Strong
+from search.finals.standings import FLAG
+from search.finals.strong_battery import Strong
 from search.record.trial import Result, Values
 from search.trials.train_trial import BEST, Training, objectives_of, score_details
 from spaces import Params
