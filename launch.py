@@ -15,8 +15,8 @@ import spaces
 from adv.data.names import check as check_data
 from adv.suggestions import hint
 from search.command_line import Command, OneOf, answer
-from search.options import Options, run_folder, searched, settled
 from search.record.constraints import bounds
+from search.session.options import Options, run_folder, searched, settled
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -238,7 +238,7 @@ def main(list_: bool, **given: Any) -> int:
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from search.session import session
+    from search.session.session import session
 
     return session(options)
 

@@ -23,9 +23,9 @@ from rich.table import Table as Grid
 
 from search.command_line import Command, OneOf, answer, chosen
 from search.judge import MARK, Verdict, judge, mean_and_error, share_at
-from search.options import LEDGER, searched
 from search.record.ledger import LedgerError, read
 from search.samplers.sampler import SAMPLERS, sampler, start_points
+from search.session.options import LEDGER, searched
 from search.simulator import Finish, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper
 from search.table import SURROGATES, Table, TableError, from_view

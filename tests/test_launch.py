@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from search import job
-from search import session as session_module
-from search.options import Options
 from search.record.ledger import read
 from search.record.trial import Result, Values
+from search.session import job
+from search.session import session as session_module
+from search.session.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 180  # seconds that any of these searches may take before the test gives up

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.options import LEDGER, searched
 from search.record.ledger import View, read
 from search.record.trial import Result
+from search.session.options import LEDGER, searched
 from search.stopping import nondominated_sort
 from spaces import Choice, Knob, Params, Space, Value, exists
 

@@ -6,7 +6,7 @@ from views import build
 from adv.auditing.gradient_masking import LIMIT
 from search.record.constraints import FLAG, Constraint, bounds, excesses, parse, screen
 from search.record.trial import Result
-from search.summary import left_out
+from search.session.summary import left_out
 from spaces import load
 
 GAP = {"gap": 0.06, "interval": [0.03, 0.09], "flagged": False}

@@ -9,11 +9,11 @@ import spaces
 from adv import load
 from search.finals.standings import standing
 from search.interrupt import Interrupted
-from search.plan import described
 from search.record.ledger import Ledger, read
 from search.record.trial import Result
-from search.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
-from search.resume import changed
+from search.session.plan import described
+from search.session.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
+from search.session.resume import changed
 from search.trials.train_trial import BEST, Training
 
 VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}

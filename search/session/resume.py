@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
-from search.job import Job, at_once, print_scale, study_of, training_of
 from search.live import clock
-from search.options import LEDGER, Options, run_folder
-from search.plan import Machine, Plan, check_sampler, check_trials, data_name, described
 from search.record.constraints import bounds
 from search.record.ledger import Ledger, View, read
-from search.rescore import there, with_sizes
+from search.session.job import Job, at_once, print_scale, study_of, training_of
+from search.session.options import LEDGER, Options, run_folder
+from search.session.plan import Machine, Plan, check_sampler, check_trials, data_name, described
+from search.session.rescore import there, with_sizes
 from search.trials.train_trial import Training
 from spaces import Scale
 

@@ -12,9 +12,9 @@ from rich.markup import escape
 
 from adv import load
 from search.finals.reseeding_study import default_trainings
-from search.options import Options
-from search.plan import Machine, Plan, proposing
 from search.record.ledger import Ledger
+from search.session.options import Options
+from search.session.plan import Machine, Plan, proposing
 from search.stopping import stopper
 from search.study import Study
 from search.trials.train_trial import Training

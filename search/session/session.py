@@ -11,18 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from search.backends import serial
-from search.finals.begin import begin
 from search.interrupt import Interrupted, Stop
-from search.job import Job
 from search.live import Live
-from search.options import Options
-from search.plan import PROJECT, Machine
-from search.prepare import dry_run, prepare
 from search.record.ledger import Ledger
 from search.record.trial import Result, Run
-from search.rescore import Item, Rescoring, judged, rescore
+from search.session.job import Job
+from search.session.options import Options
+from search.session.plan import PROJECT, Machine
+from search.session.prepare import dry_run, prepare
+from search.session.rescore import Item, Rescoring, judged, rescore
+from search.session.start_finals import begin
+from search.session.summary import Pages, Tidy, wrap_up
 from search.study import Study
-from search.summary import Pages, Tidy, wrap_up
 from search.tracking import Tracker
 
 

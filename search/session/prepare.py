@@ -17,11 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from search.finals.reseeding_study import default_trainings
-from search.job import Job, at_once, print_scale, study_of, training_of
 from search.live import longer
 from search.login import resolve_mode
-from search.options import LEDGER, Options, run_folder
-from search.plan import (
+from search.record.ledger import FORMAT, Ledger, View
+from search.samplers.warm_start import warm
+from search.session.job import Job, at_once, print_scale, study_of, training_of
+from search.session.options import LEDGER, Options, run_folder
+from search.session.plan import (
     Machine,
     Plan,
     budget_text,
@@ -31,9 +33,7 @@ from search.plan import (
     proposing,
     stopping_text,
 )
-from search.record.ledger import FORMAT, Ledger, View
-from search.resume import resumed
-from search.samplers.warm_start import warm
+from search.session.resume import resumed
 from search.tables import write
 
 

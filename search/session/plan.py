@@ -19,9 +19,9 @@ import spaces
 from adv import Recipe, size_of
 from adv.data import names
 from search.live import clock
-from search.options import Options
 from search.record.constraints import bounds, screen
 from search.samplers.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
+from search.session.options import Options
 from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}

@@ -16,9 +16,9 @@ from typing import Any
 
 from adv import evaluate
 from search.finals.train_finalist import Final, stored
-from search.plan import commit, described
 from search.record.ledger import Ledger, View
 from search.record.trial import Result, Trial
+from search.session.plan import commit, described
 from search.study import why
 from search.trials.train_trial import BEST, Training, objectives_of, score_details
 

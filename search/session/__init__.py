@@ -1,0 +1,1 @@
+"""One start of the command line: plan, prepare, resume, run, sum up."""
