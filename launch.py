@@ -229,7 +229,7 @@ def main(list_: bool, **given: Any) -> int:
     the attacked accuracies in percent, and ends with the Pareto front, its weights and a page.
     """
     if list_:
-        from search.catalogue import print_spaces
+        from search.reporting.list_spaces import print_spaces
 
         print_spaces()
         return 0

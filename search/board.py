@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from search.finals.tables import FINALISTS, finalist_rows
 from search.login import trouble_with
 from search.record.ledger import Event, View
 from search.record.trial import Trial
-from search.tables import columns, gap_of, hypervolumes, rows
+from search.reporting.csv_tables import columns, gap_of, hypervolumes, rows
+from search.reporting.finals_csv import FINALISTS, finalist_rows
 from spaces import OBJECTIVES
 
 ENDS = ("finished", "stopped", "failed")
@@ -116,7 +116,7 @@ class Board:
         """The study as it stands: its numbers, the table of all trials, the front as a chart."""
         if view is None:
             return
-        from search.figures import front
+        from search.reporting.plots import front
 
         run, names, area = self._runs[self._study], columns(view), hypervolumes(view)
         for n in range(self._drawn, len(area)):
@@ -192,7 +192,7 @@ def _finals(view: View) -> dict[str, Any]:
     rows_ = finalist_rows(view)
     if not any(row["seeds"] for row in rows_):
         return {}
-    from search.finals.pictures import finals_front
+    from search.reporting.finals_plots import finals_front
 
     data = [[row[name] for name in FINALISTS] for row in rows_]
     return {

@@ -18,8 +18,8 @@ from rich.table import Table
 import spaces
 from adv import Recipe, size_of
 from adv.data import names
-from search.live import clock
 from search.record.constraints import bounds, screen
+from search.reporting.terminal import clock
 from search.samplers.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
 from search.session.options import Options
 from spaces import Params, Scale, Space, Value, exists

@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from search.finals.reseeding_study import default_trainings
-from search.live import longer
 from search.login import resolve_mode
 from search.record.ledger import FORMAT, Ledger, View
+from search.reporting.csv_tables import write
+from search.reporting.terminal import longer
 from search.samplers.warm_start import warm
 from search.session.job import Job, at_once, print_scale, study_of, training_of
 from search.session.options import LEDGER, Options, run_folder
@@ -34,7 +35,6 @@ from search.session.plan import (
     stopping_text,
 )
 from search.session.resume import resumed
-from search.tables import write
 
 
 def dry_run(console: Console, options: Options, machine: Machine) -> None:

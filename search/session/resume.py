@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
-from search.live import clock
 from search.record.constraints import bounds
 from search.record.ledger import Ledger, View, read
+from search.reporting.terminal import clock
 from search.session.job import Job, at_once, print_scale, study_of, training_of
 from search.session.options import LEDGER, Options, run_folder
 from search.session.plan import Machine, Plan, check_sampler, check_trials, data_name, described

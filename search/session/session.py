@@ -12,9 +12,9 @@ from rich.markup import escape
 
 from search.backends import serial
 from search.interrupt import Interrupted, Stop
-from search.live import Live
 from search.record.ledger import Ledger
 from search.record.trial import Result, Run
+from search.reporting.terminal import Live
 from search.session.job import Job
 from search.session.options import Options
 from search.session.plan import PROJECT, Machine

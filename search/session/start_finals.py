@@ -5,10 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 
 from search.finals.reseeding_study import contest, default_trainings
-from search.finals.show import Again
 from search.finals.train_finalist import Final
-from search.live import say
 from search.record.ledger import Part
+from search.reporting.finals_terminal import Again
+from search.reporting.terminal import say
 from search.study import Study
 from search.trials.train_trial import Training
 

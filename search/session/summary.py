@@ -9,17 +9,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.finals.show import finals_table
 from search.finals.standings import Finalist, standing
-from search.finals.words import remarks
-from search.live import clock, front_table, say
 from search.record.constraints import excesses
 from search.record.ledger import Event, View
 from search.record.trial import Trial
-from search.report import write_report
+from search.reporting.csv_tables import write_tables
+from search.reporting.finals_remarks import remarks
+from search.reporting.finals_terminal import finals_table
+from search.reporting.html_report import write_report
+from search.reporting.terminal import clock, front_table, say
 from search.session.job import Job
 from search.stopping import stopping_lines
-from search.tables import write_tables
 from search.tracking import Tracker
 from search.trials.train_trial import STATE
 

@@ -16,16 +16,16 @@ from rich.console import Console
 
 from search.backends import serial
 from search.finals.reseeding_study import _noise, chosen, contest, default_trainings
-from search.finals.show import Again, finals_table
 from search.finals.standings import standing
-from search.finals.words import remarks
 from search.interrupt import Interrupted, Stop
-from search.live import Live, say
 from search.record.ledger import Ledger, View, read
 from search.record.trial import Result, Trial
-from search.report import write_report
+from search.reporting.csv_tables import write_tables
+from search.reporting.finals_remarks import remarks
+from search.reporting.finals_terminal import Again, finals_table
+from search.reporting.html_report import write_report
+from search.reporting.terminal import Live, say
 from search.study import Study
-from search.tables import write_tables
 from spaces import Space
 
 NOISE = (0.01, 2.0)

@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console
 from views import build, events
 
-from search.importance import importance
-from search.live import Live, _body
 from search.record.ledger import View
-from search.report import duration, write_report
-from search.tables import rows
+from search.reporting.csv_tables import rows
+from search.reporting.html_report import duration, write_report
+from search.reporting.importance import importance
+from search.reporting.terminal import Live, _body
 
 FIGURES = ("front", "curves", "importance", "progress", "learning")
 
@@ -204,12 +204,12 @@ def test_durations_read_well():
 
 
 def test_many_front_members_spread_the_drawn_curves():
-    from search import figures
+    from search.reporting import plots
 
     view = build(16, 0)
-    drawn = [trace.visible for trace in figures.curves(view).data]
+    drawn = [trace.visible for trace in plots.curves(view).data]
     assert drawn[0] is drawn[-1] is True
-    assert sum(v is True for v in drawn) <= figures.SHOWN
+    assert sum(v is True for v in drawn) <= plots.SHOWN
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_a_browser_draws_it_without_errors_and_without_requests(tmp_path, browse
 def test_the_time_left_counts_the_finals(monkeypatch):
     """Two of four trials took 100 s; a training of the finals is worth two trials."""
     now = [0.0]
-    monkeypatch.setattr("search.live.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("search.reporting.terminal.time.monotonic", lambda: now[0])
     view, console = View(), Console(width=200)
     with_finals, without = (Live(console, 4, view, finals) for finals in (1, 0))
     for event in events(2, 0):

@@ -12,7 +12,7 @@ from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Draft, Ledger, View, read
 from search.record.trial import Result, Rung, Values
-from search.report import write_report
+from search.reporting.html_report import write_report
 from search.samplers.optuna_samplers import optuna_trial
 from search.samplers.sampler import sampler
 from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines

@@ -8,7 +8,7 @@ from views import KNOBS, build, events, header
 
 from search.record.ledger import View
 from search.record.pareto import hypervolume
-from search.tables import columns, hypervolumes, rows, write, write_tables
+from search.reporting.csv_tables import columns, hypervolumes, rows, write, write_tables
 
 
 def read(path: Path) -> list[dict[str, str]]:

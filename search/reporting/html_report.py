@@ -8,14 +8,23 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from search import figures
-from search.finals.page import finals
-from search.importance import importance
-from search.page import CARE, PAGE, PUBLISH, PUBLISHED, figure, script, section, table
 from search.record.ledger import View
 from search.record.trial import Trial
+from search.reporting import plots
+from search.reporting.csv_tables import hypervolumes, write
+from search.reporting.finals_html import finals
+from search.reporting.html_template import (
+    CARE,
+    PAGE,
+    PUBLISH,
+    PUBLISHED,
+    figure,
+    script,
+    section,
+    table,
+)
+from search.reporting.importance import importance
 from search.stopping import stopping_lines
-from search.tables import hypervolumes, write
 
 STATES = ("finished", "stopped", "failed", "running")
 
@@ -72,14 +81,14 @@ def _front(view: View) -> list[str]:
     explained = (
         f"<p class='none'>{escape(shares)}</p>"
         if isinstance(shares, str)
-        else figure(figures.importance(shares), "importance", "Bars: share of each knob")
+        else figure(plots.importance(shares), "importance", "Bars: share of each knob")
     )
     return [
         section(
             "The front that the search saw" if view.finals else "The front",
             "Each point is a finished trial; no other trial is better than a front member in both "
             "values. Bars are 95 % intervals. Point at a trial to see its knobs.",
-            figure(figures.front(view), "front", "Scatter: natural accuracy and attacked score"),
+            figure(plots.front(view), "front", "Scatter: natural accuracy and attacked score"),
         ),
         section("Front members", "", _members(view)),
         section(
@@ -87,7 +96,7 @@ def _front(view: View) -> list[str]:
             "Accuracy of the front members as the attack gets stronger, with 95 % intervals. A "
             "curve that rises, or stays high at the right end, speaks for a weak attack, not for a "
             "strong net.",
-            figure(figures.curves(view), "curves", "Lines: accuracy against attack strength"),
+            figure(plots.curves(view), "curves", "Lines: accuracy against attack strength"),
         ),
         section(
             "Which knobs matter",
@@ -99,13 +108,13 @@ def _front(view: View) -> list[str]:
             "Progress",
             "The area under the front after each finished trial. A flat end says that more trials "
             "of the same kind will hardly help.",
-            figure(figures.progress(view), "progress", "Line: hypervolume after each trial"),
+            figure(plots.progress(view), "progress", "Line: hypervolume after each trial"),
         ),
         section(
             "Learning curves",
             "Accuracy under a quick attack, watched while training. The marker is the epoch that "
             "was kept; a fall after it is robust overfitting.",
-            figure(figures.learning(view), "learning", "Lines: accuracy under attack by epoch"),
+            figure(plots.learning(view), "learning", "Lines: accuracy under attack by epoch"),
         ),
     ]
 
@@ -122,7 +131,7 @@ def _members(view: View) -> str:
              *map(escape, names), "Weights"]  # fmt: skip
     return table("The front, most accurate first", heads, [
         [str(trial.number), *_values(trial), _gap(trial),
-         *(escape(figures.number(trial.params.get(name, "–"))) for name in names), _weights(trial)]
+         *(escape(plots.number(trial.params.get(name, "–"))) for name in names), _weights(trial)]
         for trial in view.front()
     ])  # fmt: skip
 
@@ -130,7 +139,7 @@ def _members(view: View) -> str:
 def _values(trial: Trial) -> list[str]:
     return [
         f"<b>{value:.1f}</b> <span class='pm'>[{low:.1f}, {high:.1f}]</span>"
-        for value, (low, high) in zip(figures.shown(trial), figures.ranges(trial), strict=True)
+        for value, (low, high) in zip(plots.shown(trial), plots.ranges(trial), strict=True)
     ]
 
 

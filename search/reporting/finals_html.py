@@ -6,11 +6,11 @@ from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from search.finals.pictures import curse, finals_front
 from search.finals.standings import Finalist, Pair, standing
-from search.finals.words import flattery, remarks
-from search.page import figure, section, table
 from search.record.ledger import View
+from search.reporting.finals_plots import curse, finals_front
+from search.reporting.finals_remarks import flattery, remarks
+from search.reporting.html_template import figure, section, table
 
 HEADS = ("Trial", "P(on the front)", "Seeds", "Natural accuracy (%)", "Attacked score",
          "Worst seed", "Search score", "Again, same images", "Test, same battery",

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from search.record.ledger import View
 from search.record.trial import Trial
-from search.tables import hypervolumes
+from search.reporting.csv_tables import hypervolumes
 from spaces import OBJECTIVES
 
 TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}
@@ -79,7 +79,7 @@ def curves(view: View) -> go.Figure:
 
 
 def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
-    """Bars for what `search.importance` says: a share in [0, 1] for each objective and knob."""
+    """Bars for what `search.reporting.importance` says: a share in [0, 1] for each objective and knob."""
     figure = plain("Share of the explained variation (%)", "")
     both = list(zip(shares.items(), _COLOURS, strict=False))
     for (objective, share), colour in reversed(both):  # Plotly draws the last one on top

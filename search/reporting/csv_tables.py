@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from search.finals.tables import FINALISTS, FINALS, final_rows, finalist_rows
 from search.record.ledger import View
 from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
+from search.reporting.finals_csv import FINALISTS, FINALS, final_rows, finalist_rows
 from spaces import OBJECTIVES
 
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
 def write_tables(view: View, folder: Path) -> None:
     """Write `trials.csv` (a row for each trial) and `front.csv` (those on the front) to `folder`.
 
-    Where there are finals, `finalists.csv` and `finals.csv` too (`search.finals.tables`). Each is
+    Where there are finals, `finalists.csv` and `finals.csv` too (`search.reporting.finals_csv`). Each is
     replaced in one step: a reader sees the old file or the new one, never a part.
     """
     names = columns(view)

@@ -6,9 +6,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.figures import GREY, INK, hover, plain
 from search.finals.standings import Finalist, standing
 from search.record.ledger import View
+from search.reporting.plots import GREY, INK, hover, plain
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 
