@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.markup import escape
 
 from search.finals.reseeding_study import default_trainings
-from search.login import resolve_mode
 from search.record.ledger import FORMAT, Ledger, View
 from search.reporting.csv_tables import write
 from search.reporting.terminal import longer
@@ -35,6 +34,7 @@ from search.session.plan import (
     stopping_text,
 )
 from search.session.resume import resumed
+from search.tracking.wandb_login import resolve_mode
 
 
 def dry_run(console: Console, options: Options, machine: Machine) -> None:

@@ -23,7 +23,7 @@ from search.session.rescore import Item, Rescoring, judged, rescore
 from search.session.start_finals import begin
 from search.session.summary import Pages, Tidy, wrap_up
 from search.study import Study
-from search.tracking import Tracker
+from search.tracking.tracker import Tracker
 
 
 def session(options: Options) -> int:

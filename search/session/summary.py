@@ -20,7 +20,7 @@ from search.reporting.html_report import write_report
 from search.reporting.terminal import clock, front_table, say
 from search.session.job import Job
 from search.stopping import stopping_lines
-from search.tracking import Tracker
+from search.tracking.tracker import Tracker
 from search.trials.train_trial import STATE
 
 REPORT_EVERY = 20.0  # seconds between two writings of the report while the search runs

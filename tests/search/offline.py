@@ -16,7 +16,7 @@ DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
 from search.record.ledger import View
-from search.tracking import Tracker
+from search.tracking.tracker import Tracker
 from views import events, final_events
 
 folder, mode, first, last, trials, wait = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])

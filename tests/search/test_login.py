@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.login import resolve_mode
+from search.tracking.wandb_login import resolve_mode
 
 ROOT = Path(__file__).parents[2]
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -72,6 +72,8 @@ def test_an_unknown_flag_is_refused():
 
 
 def test_the_mode_is_told_without_loading_wandb():
-    code = "import sys; from search.login import resolve_mode; resolve_mode('auto'); "
+    code = (
+        "import sys; from search.tracking.wandb_login import resolve_mode; resolve_mode('auto'); "
+    )
     code += "sys.exit('wandb' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

@@ -12,7 +12,7 @@ from offline import DRIVER, STUDY, Part, drive, environment, parts
 from views import events, header
 
 from search.record.ledger import View
-from search.tracking import study_id
+from search.tracking.tracker import study_id
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from offline import drive, parts
 from views import events, header
 
 from search.record.ledger import View
-from search.tracking import Tracker
+from search.tracking.tracker import Tracker
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 

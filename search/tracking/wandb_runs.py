@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from search.login import trouble_with
 from search.record.ledger import Event, View
 from search.record.trial import Trial
 from search.reporting.csv_tables import columns, gap_of, hypervolumes, rows
 from search.reporting.finals_csv import FINALISTS, finalist_rows
+from search.tracking.wandb_login import trouble_with
 from spaces import OBJECTIVES
 
 ENDS = ("finished", "stopped", "failed")

@@ -19,10 +19,10 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, final
 
-from search.board import ENDS, Board, abandon
-from search.login import one_line, resolve_mode
 from search.record.ledger import Event, View
 from search.record.trial import Trial
+from search.tracking.wandb_login import one_line, resolve_mode
+from search.tracking.wandb_runs import ENDS, Board, abandon
 
 __all__ = ["Tracker", "resolve_mode", "study_id"]
 EVERY = 10.0  # seconds between two pictures of the study

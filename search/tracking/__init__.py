@@ -1,0 +1,1 @@
+"""The ledger in trackers of others: Weights & Biases."""
