@@ -7,7 +7,7 @@
     python benchmarks/search_quality.py --csv table.csv --problems table
 
 All methods get the same problems, seeds, workers and epochs, at simulated time
-(`search.simulator`). What is judged is what their reported fronts are truly worth: hypervolume as a
+(`search.replay.simulator`). What is judged is what their reported fronts are truly worth: hypervolume as a
 share of the true front's, epochs until that reaches 95 %, and how many reported points are truly
 non-dominated, before and after finalists. Methods of ours are SAMPLER+STOPPER; the others are
 peers, driven through their own classes; one that is not installed is left out, with a line. A
@@ -34,8 +34,8 @@ from quality.curves import tables
 
 from search.command_line import answer, chosen
 from search.record.ledger import read
-from search.table import SURROGATES, TableError, from_view
-from search.tablefile import from_csv
+from search.replay.csv_records import from_csv
+from search.replay.recorded_trials import SURROGATES, TableError, from_view
 
 SHAPES, BIASES = ("net", "flat", "wide"), ("mild", "hard")
 HERE = Path(__file__).parent
@@ -54,7 +54,7 @@ CHEAP = "kriging+moasha,random,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-nsga
     "--curves", type=click.Path(path_type=Path), help="Folder of runs.csv, curves.csv.gz."
 )
 @click.option("--csv", "files", multiple=True, type=click.Path(path_type=Path),
-              help="A table as a problem, see search.tablefile. May be repeated.")  # fmt: skip
+              help="A table as a problem, see search.replay.csv_records. May be repeated.")  # fmt: skip
 @click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path),
               help="The recorded trials of runs/NAME as a problem. May be repeated.")  # fmt: skip
 @click.option("--surrogate", default="nearest", show_default=True, type=click.Choice(SURROGATES),

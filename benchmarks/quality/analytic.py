@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from search.judge import Point, Yardstick
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Rung, Values
+from search.replay.search_quality import Point, Yardstick
 from search.stopping import rung_epochs
 from spaces import Choice, Float, Int, Params, Space
 

@@ -13,10 +13,10 @@ import numpy as np
 from quality.peers import PEERS, peer
 from search.finals.statistics import candidates, membership, next_training, plausible
 from search.finals.statistics import reported as believed
-from search.judge import Verdict, Yardstick, judge, precision
 from search.record.trial import Values
+from search.replay.search_quality import Verdict, Yardstick, judge, precision
+from search.replay.simulator import History, Method, Ours, draft, simulate
 from search.samplers.sampler import SAMPLERS, sampler, start_points
-from search.simulator import History, Method, Ours, draft, simulate
 from search.stopping import STOPPERS, stopper
 from spaces import Params, Space
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from search.replay.recorded_trials import Record, Table, TableError, no_recipe
 from search.stopping import rung_epochs
-from search.table import Record, Table, TableError, no_recipe
 from spaces import Choice, Float, Int, Knob, Params, Space, Value, exists
 
 STEPS = 40

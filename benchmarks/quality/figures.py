@@ -8,7 +8,7 @@ from statistics import fmean, geometric_mean
 from typing import Any
 
 from quality.contest import ours
-from search.judge import mean_and_error
+from search.replay.search_quality import mean_and_error
 
 Row = Mapping[str, Any]
 PARTS = (1 / 3, 2 / 3, 1.0)  # of the budget, at which the hypervolume is shown

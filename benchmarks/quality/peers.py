@@ -19,7 +19,7 @@ import optuna
 from optuna import samplers
 
 from search.record.trial import Trial, Values
-from search.simulator import Method
+from search.replay.simulator import Method
 from spaces import OBJECTIVES, Choice, Float, Params, Space, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from search.judge import Yardstick, judge, mean_and_error, precision, share_at
 from search.record.trial import Result
-from search.simulator import Finish, History
+from search.replay.search_quality import Yardstick, judge, mean_and_error, precision, share_at
+from search.replay.simulator import Finish, History
 
 
 def truth(params):

@@ -7,6 +7,7 @@ from formulas import SPACE, Formula
 from search.record.ledger import View
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Trial
+from search.replay.simulator import Ours, draft, simulate
 from search.samplers.gp import Kriging
 from search.samplers.gp.acquisition import LEAST, trust
 from search.samplers.gp.encoding import encode, place, vectors
@@ -15,7 +16,6 @@ from search.samplers.gp.gaussian_process import OFFSET, Data, Process, _hyper, _
 from search.samplers.gp.surrogate import Belief
 from search.samplers.initial_design import point_at
 from search.samplers.sampler import sampler
-from search.simulator import Ours, draft, simulate
 from spaces import Choice, Float, Int, Space
 
 

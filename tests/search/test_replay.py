@@ -4,14 +4,14 @@ import sys
 import pytest
 from test_table import CSV
 
-from search import replay
 from search.command_line import answer
+from search.replay import __main__ as replay
 
 
 def play(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["search.replay", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["search.replay.__main__", *map(str, words)])
     with pytest.raises(SystemExit) as end:
-        answer(replay.main, "search.replay")
+        answer(replay.main, "search.replay.__main__")
     return end.value.code or 0
 
 

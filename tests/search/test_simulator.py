@@ -9,8 +9,8 @@ from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Draft
 from search.record.trial import Result, Rung, Trial, Values
+from search.replay.simulator import Ours, draft, simulate
 from search.samplers.sampler import sampler
-from search.simulator import Ours, draft, simulate
 from search.stopping import MOASHA
 from search.study import Study
 

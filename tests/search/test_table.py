@@ -8,10 +8,10 @@ from formulas import SPACE, Formula
 from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Draft, View
+from search.replay.csv_records import from_csv
+from search.replay.recorded_trials import TableError, from_view, space_of
 from search.samplers.sampler import sampler
 from search.study import Study
-from search.table import TableError, from_view, space_of
-from search.tablefile import from_csv
 from spaces import Choice, Float, Int
 
 CSV = """kind,depth,rate,epoch,natural_accuracy,attacked_score

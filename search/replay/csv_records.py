@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from search.replay.recorded_trials import Record, Surrogate, Table, TableError, filled, no_recipe
 from search.stopping import rung_epochs
-from search.table import Record, Surrogate, Table, TableError, filled, no_recipe
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space, Value, exists
 
 Row = dict[str, str]

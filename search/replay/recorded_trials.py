@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from search.judge import Point, Yardstick
 from search.record.ledger import View
 from search.record.pareto import front, hypervolume
 from search.record.trial import Result, Rung, Trial, Values
+from search.replay.search_quality import Point, Yardstick
 from search.samplers.gp.encoding import encode, vectors
 from search.stopping import rung_epochs
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space

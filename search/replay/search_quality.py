@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 import numpy as np
 
 from search.record.pareto import front, hypervolume
-from search.simulator import Finish, History
+from search.replay.simulator import Finish, History
 from spaces import Params
 
 Point = tuple[float, float]

@@ -1,0 +1,1 @@
+"""Recorded trials searched again at simulated time, to compare searchers."""
