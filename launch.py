@@ -16,7 +16,8 @@ from adv.data.names import check as check_data
 from adv.suggestions import hint
 from search.command_line import Command, OneOf, answer
 from search.record.constraints import bounds
-from search.session.options import Options, run_folder, searched, settled
+from search.record.run_folder import require_run
+from search.session.options import Options, run_folder, settled
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -259,7 +260,7 @@ def _check(options: Options) -> None:
     run_folder(options)
     bounds(options.constrain)
     for run in options.warm_from:
-        searched(run, "--warm-from")
+        require_run(run, "--warm-from")
     if options.name is not None and not re.fullmatch(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", options.name
     ):

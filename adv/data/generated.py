@@ -12,7 +12,7 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,17 @@ from adv.suggestions import hint
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from adv.generative.synthetic import Synthetic
+
+class ImageSource(Protocol):
+    """Generated images that a recipe may ask for, whether they lie in a file or are made first."""
+
+    def small(self) -> ImageSource:
+        """Return the same source at a cost that two CPU cores can bear."""
+        ...
+
+    def pool(self, real: Split, classes: int) -> Pool:
+        """Return the images for a training on `real`, of which there are `classes` classes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,12 @@ class Generated:
             raise ValueError(f"the generated fraction is in [0, 1], not {self.fraction}")
 
     def small(self) -> Generated:
-        """The same: a file is as large as it is. See `Synthetic.small`."""
+        """Return the same source: a file is as large as it is."""
         return self
+
+    def pool(self, real: Split, classes: int) -> Pool:
+        """Open the file for a training on `real`; see `open_pool`."""
+        return open_pool(self, real, classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,17 +119,13 @@ class Pool:
         return pixels if pixels.shape[1:] == shape else pixels.permute(0, 3, 1, 2)
 
 
-def opened(generated: Generated | Synthetic, real: Split, classes: int) -> Pool:
-    """Look into the file: it has to fit the real images and their number of classes.
-
-    A `Synthetic` is made first, unless it was before.
+def open_pool(generated: Generated, real: Split, classes: int) -> Pool:
+    """Open a file of generated images that fits the real images and their number of classes.
 
     Raises:
         DataError: no such file, no .npz, a damaged one, an array that is missing or of another
             size or type, other than one label for each image, a label that is no class.
     """
-    if not isinstance(generated, Generated):
-        return generated.pool(real, classes)
     path = Path(generated.path).expanduser().absolute()
     if not path.is_file():
         raise DataError(f"{path}: there is no such file of generated images")

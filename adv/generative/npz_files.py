@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from adv.data.datasets import Split
-from adv.data.generated import Generated, opened
+from adv.data.generated import Generated
 from adv.data.names import DataError
 from adv.generative.pixel_range import SIDE
 
@@ -86,9 +86,9 @@ def read_samples(path: Path, like: Split, classes: int) -> SampleSet:
     """The images of a file, ours or another's, for data like `like`.
 
     Raises:
-      DataError: as in `adv.data.generated.opened`; or the hash inside is not that of the images.
+      DataError: as in `adv.data.generated.open_pool`; or the hash inside is not that of the images.
     """
-    pool = opened(Generated(path), like, classes)
+    pool = Generated(path).pool(like, classes)
     images = np.array(pool.images, order="C")
     with np.load(path, allow_pickle=False) as file:
         digest = str(file["hash"]) if "hash" in file else ""

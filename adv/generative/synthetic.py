@@ -18,7 +18,7 @@ import torch
 from adv.checkpoints.checkpoint import default_device, write_whole
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Split
-from adv.data.generated import Generated, Pool, opened
+from adv.data.generated import Generated, Pool
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.classifier import classifier, named, small
@@ -120,7 +120,7 @@ class Synthetic:
         """
         asked = _Asked(real.to("cpu"), classes)
         setting = Generated(self._file(asked), self.fraction)
-        pool = opened(setting, asked.real, classes)
+        pool = setting.pool(asked.real, classes)
         return pool if self.relabel is None else self._relabelled(pool, self.relabel, asked)
 
     def _file(self, asked: _Asked) -> Path:

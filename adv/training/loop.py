@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from adv.augment import augmented, mixed
 from adv.data.datasets import Split
-from adv.data.generated import opened
 from adv.defences.input_noise import muted
 from adv.runtime.precision import convolving
 from adv.runtime.random_streams import Stream, attach, part
@@ -122,8 +121,8 @@ class _Training:
         self.recipe, self.classes, self.seed = recipe, classes, seed
         self.course = recipe.curriculum.course(data)
         self.data = data = self.course.split
-        made = recipe.generated
-        self.pool = None if made is None else opened(made, data, classes)
+        source = recipe.generated
+        self.pool = None if source is None else source.pool(data, classes)
         self.begun = 0
         self.device = data.images.device
         self.replays: Replays | None = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from adv.augment import Augment
-from adv.data.generated import Generated
+from adv.data.generated import ImageSource
 from adv.defences import Defence
 from adv.models import BigNet, Net
 from adv.runtime.random_streams import Stream, attach, part
@@ -19,9 +19,6 @@ from adv.training.cat import CAT
 from adv.training.curriculum import Curriculum
 from adv.training.objectives import Mixed, Objective
 from adv.training.optimizers import SGD, AdamW
-
-if TYPE_CHECKING:
-    from adv.generative.synthetic import Synthetic
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -64,7 +61,7 @@ class Recipe:
     smoothing: float = 0.0
     ema: float = 0.0
     clip: float | None = None
-    generated: Generated | Synthetic | None = None
+    generated: ImageSource | None = None
     patience: int | None = None
     precision: Precision = "float32"
 

@@ -23,12 +23,12 @@ from rich.table import Table as Grid
 
 from search.command_line import Command, OneOf, answer, chosen
 from search.record.ledger import LedgerError, read
+from search.record.run_folder import LEDGER, require_run
 from search.replay.csv_records import from_csv
 from search.replay.recorded_trials import SURROGATES, Table, TableError, from_view
 from search.replay.search_quality import MARK, Verdict, judge, mean_and_error, share_at
 from search.replay.simulator import Finish, Ours, draft, simulate
 from search.samplers.sampler import SAMPLERS, sampler, start_points
-from search.session.options import LEDGER, searched
 from search.stopping import STOPPERS, stopper
 
 EXAMPLES = """
@@ -126,7 +126,7 @@ def load(run: Path, surrogate: Any) -> Table:
     """
     if run.name.endswith((".csv", ".csv.gz")):
         return from_csv(run, surrogate)
-    return from_view(run.name, read(searched(run) / LEDGER), surrogate)
+    return from_view(run.name, read(require_run(run) / LEDGER), surrogate)
 
 
 def play(table: Table, ask: str, stop: str, *, seed: int, workers: int, budget: int) -> Played:

@@ -22,8 +22,8 @@ from search.record.ledger import View
 from search.record.pareto import front, hypervolume
 from search.record.trial import Result, Rung, Trial, Values
 from search.replay.search_quality import Point, Yardstick
-from search.samplers.gp.encoding import encode, vectors
 from search.stopping import rung_epochs
+from search.surrogates.encoding import encode, vectors
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space
 
 Surrogate = Literal["nearest", "forest"]

@@ -30,12 +30,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from search.record.constraints import excesses
 from search.record.ledger import View
 from search.record.trial import Result, Trial
-from search.samplers.cost_model import Cost, fitted
+from search.surrogates.cost_model import COST_EXPONENT, Cost, fitted
 from spaces import Choice, Float, Knob, Params, Space, Value, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 STATES = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
-THRIFT = 0.5  # power of the predicted cost that a candidate's promise is divided by
 FEW = 4  # finished trials below which a sampler draws at random
 
 
@@ -209,7 +208,7 @@ class Thrifty(TPESampler):
             knob = self.space.knobs[name]
             if isinstance(knob, Choice):
                 values = np.array(knob.options, dtype=object)[values.astype(int)]
-            promise = promise - THRIFT * self.cost.part(name, values.tolist())
+            promise = promise - COST_EXPONENT * self.cost.part(name, values.tolist())
         return promise
 
 

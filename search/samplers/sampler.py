@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from search.record.ledger import View
-from search.samplers.gp import Kriging
+from search.samplers.gp_sampler import Kriging
 from search.samplers.initial_design import random_point, sobol_point
 from search.samplers.nsga2 import child
 from search.samplers.optuna_samplers import Follower

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from search.record.ledger import View, read
+from search.record.run_folder import LEDGER, require_run
 from search.record.trial import Result
-from search.session.options import LEDGER, searched
-from search.stopping import nondominated_sort
+from search.stopping import order
 from spaces import Choice, Knob, Params, Space, Value, exists
 
 SAME = ("battery", "data_fingerprint", "classes")
@@ -44,7 +44,7 @@ def warm(
     points: list[Params] = []
     told: list[dict[str, Any]] = []
     for run in runs:
-        view = read(searched(run, "--warm-from") / LEDGER)
+        view = read(require_run(run, "--warm-from") / LEDGER)
         found = list(_points(view, space))
         if not found and view.front():
             raise ValueError(f"--warm-from {run}: it shares no knob with this space")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adv.suggestions import hint
-
-LEDGER = "ledger.jsonl"
+from search.record.run_folder import nearest_run, require_run
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def settled(options: Options) -> Options:
         near = hint(options.finalists, ("auto", "off")) or ":"
         raise ValueError(
             f"--finalists {options.finalists!r}{near} There are: auto, off, a number of "
-            f"trainings, or the folder of a run{_nearest_run(Path(options.finalists))}"
+            f"trainings, or the folder of a run{nearest_run(Path(options.finalists))}"
         )
     trainings = options.final_trainings
     if options.finalists.isdigit():
@@ -84,22 +82,6 @@ def settled(options: Options) -> Options:
     return replace(options, resume=next(iter(named.values()), None), final_trainings=trainings)
 
 
-def searched(folder: Path, flag: str = "") -> Path:
-    """The folder of a search, which `flag` named; ValueError where there is none in it."""
-    if not (folder / LEDGER).is_file():
-        near, where = _nearest_run(folder), f"{flag} {folder}: it" if flag else folder
-        raise ValueError(f"{where} holds no search{near and ','}{near}: there is no {LEDGER}")
-    return folder
-
-
-def _nearest_run(folder: Path) -> str:
-    """A hint at the run that may be meant, "" where none is near."""
-    parent = folder.parent
-    runs = [path.parent.name for path in parent.glob(f"*/{LEDGER}")] if parent.is_dir() else []
-    near = difflib.get_close_matches(folder.name, runs, n=1)
-    return f" such as {parent / near[0]}" if near else ""
-
-
 def run_folder(options: Options) -> Path:
     """Where this run is kept: the folder to go on with, or a fresh one.
 
@@ -107,7 +89,7 @@ def run_folder(options: Options) -> Path:
       ValueError: nothing to go on with there, or the name is taken.
     """
     if options.resume is not None:
-        return searched(options.resume)
+        return require_run(options.resume)
     name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = (options.out or Path("runs")) / name
     if folder.exists():

@@ -18,11 +18,12 @@ from rich.markup import escape
 
 from search.finals.reseeding_study import default_trainings
 from search.record.ledger import FORMAT, Ledger, View
+from search.record.run_folder import LEDGER
 from search.reporting.csv_tables import write
 from search.reporting.terminal import longer
 from search.samplers.warm_start import warm
 from search.session.job import Job, at_once, print_scale, study_of, training_of
-from search.session.options import LEDGER, Options, run_folder
+from search.session.options import Options, run_folder
 from search.session.plan import (
     Machine,
     Plan,

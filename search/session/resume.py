@@ -13,9 +13,10 @@ from rich.markup import escape
 import spaces
 from search.record.constraints import bounds
 from search.record.ledger import Ledger, View, read
+from search.record.run_folder import LEDGER
 from search.reporting.terminal import clock
 from search.session.job import Job, at_once, print_scale, study_of, training_of
-from search.session.options import LEDGER, Options, run_folder
+from search.session.options import Options, run_folder
 from search.session.plan import Machine, Plan, check_sampler, check_trials, data_name, described
 from search.session.rescore import there, with_sizes
 from search.trials.train_trial import Training

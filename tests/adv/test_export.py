@@ -269,7 +269,7 @@ def test_nothing_half_written(kept, tmp_path, monkeypatch, how):
     """A copy that is not the net is not handed out; nor is anything after an error."""
     if how == "wrong":
         monkeypatch.setattr(
-            template, "_MODEL", course_template._MODEL.replace("log_softmax", "softmax")
+            course_template, "_MODEL", course_template._MODEL.replace("log_softmax", "softmax")
         )
     else:
         failing = OSError("disk full") if how == "broken" else KeyboardInterrupt()
@@ -277,7 +277,7 @@ def test_nothing_half_written(kept, tmp_path, monkeypatch, how):
         def fail(*args):
             raise failing
 
-        monkeypatch.setattr(template, "_check", fail)
+        monkeypatch.setattr(course_template, "_check", fail)
     with pytest.raises((ValueError, OSError, KeyboardInterrupt)) as error:
         export(kept, tmp_path / "out")
     if how == "wrong":

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pictures import counts, hashes
 from PIL import Image
 
-from adv.data import image_folder as image_folder
+from adv.data import image_folder
 from adv.data.datasets import DataError, check, interleave, load
 
 

@@ -15,7 +15,6 @@ from scipy import stats
 
 from adv import Augment, BaseNet, Curriculum, Generated, Mixed, Recipe, train
 from adv.data.datasets import Split
-from adv.data.generated import opened
 from adv.data.names import DataError
 
 
@@ -52,7 +51,7 @@ def made(path) -> Path:
 @pytest.mark.parametrize("size", [1, 3, 10, 64])
 def test_the_share_is_exact_to_the_image(made, fraction, size):
     data = real()
-    pool = opened(Generated(made, fraction), data, 10)
+    pool = Generated(made, fraction).pool(data, 10)
     rows = torch.arange(size)
     for seed in range(5):
         images, labels = pool.blended(data, rows, seeded(seed))
@@ -71,7 +70,7 @@ def test_images_and_labels_are_those_of_the_file(path, last, save, order):
     kept = image if last else image.transpose(0, 3, 1, 2)
     save(path, image=np.array(kept, order=order), label=label)
     data = real()
-    pool = opened(Generated(path, 1.0), data, 10)
+    pool = Generated(path, 1.0).pool(data, 10)
     images, labels = pool.blended(data, torch.arange(64), seeded(0))
     number = (images[:, 0, 0, 0].long() - 1) // 2
     assert torch.equal(images, torch.from_numpy(image[number]).permute(0, 3, 1, 2))
@@ -82,13 +81,13 @@ def test_images_and_labels_are_those_of_the_file(path, last, save, order):
 def test_labels_may_be_any_whole_numbers(path, kind):
     image, label = arrays()
     np.savez(path, image=image, label=label.astype(kind))
-    assert torch.equal(opened(Generated(path), real(), 10).labels, torch.from_numpy(label))
+    assert torch.equal(Generated(path).pool(real(), 10).labels, torch.from_numpy(label))
 
 
 def test_they_stand_anywhere_and_come_from_everywhere(made):
     """1,000 batches of 8: chi-squared over the places, and over the 50 images."""
     data = real()
-    pool, generator = opened(Generated(made, 0.5), data, 10), seeded(0)
+    pool, generator = Generated(made, 0.5).pool(data, 10), seeded(0)
     places, numbers = torch.zeros(8), torch.zeros(50)
     for _ in range(1000):
         images, _ = pool.blended(data, torch.arange(8), generator)
@@ -103,7 +102,7 @@ def test_they_stand_anywhere_and_come_from_everywhere(made):
 def test_the_generator_alone_decides_and_the_real_images_stay(made):
     data = real()
     kept, before = data.images.clone(), torch.get_rng_state()
-    pool = opened(Generated(made), data, 10)
+    pool = Generated(made).pool(data, 10)
     first, again, other = (
         pool.blended(data, torch.arange(64), seeded(seed))[0] for seed in (1, 1, 2)
     )
@@ -114,12 +113,12 @@ def test_the_generator_alone_decides_and_the_real_images_stay(made):
 def test_a_fraction_of_nothing_draws_nothing(made):
     generator = seeded(0)
     before = generator.get_state()
-    opened(Generated(made, 0), real(), 10).blended(real(), torch.arange(9), generator)
+    Generated(made, 0).pool(real(), 10).blended(real(), torch.arange(9), generator)
     assert torch.equal(generator.get_state(), before)
 
 
 def test_a_stored_file_is_mapped_not_read(made):
-    pool = opened(Generated(made), real(), 10)
+    pool = Generated(made).pool(real(), 10)
     assert isinstance(pool.images, np.memmap) and not pool.images.flags.writeable
 
 
@@ -246,7 +245,7 @@ def test_the_fingerprint_tells_another_file_from_the_same_one(tmp_path):
         ("label", np.savez, image, label[::-1]),
     ):
         save(tmp_path / f"{name}.npz", image=a, label=b)
-        marks.append(opened(Generated(tmp_path / f"{name}.npz"), real(), 10).fingerprint)
+        marks.append(Generated(tmp_path / f"{name}.npz").pool(real(), 10).fingerprint)
     assert marks[0] == marks[1] and len(set(marks)) == 3
     assert all(len(mark) == 16 and int(mark, 16) for mark in marks)
 
@@ -293,7 +292,7 @@ def test_arrays_that_do_not_fit(path, changed, said):
 
 def refused(path: Path, said: str) -> None:
     with pytest.raises(DataError) as error:
-        opened(Generated(path), real(), 10)
+        Generated(path).pool(real(), 10)
     line = str(error.value)
     assert line.startswith(f"{path}: ") and said in line and "\n" not in line
 
@@ -338,5 +337,5 @@ def test_members_that_are_not_whole(path, compression, cut):
 def test_a_relative_path_is_named_in_full(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError) as error:
-        opened(Generated("nowhere.npz"), real(), 10)
+        Generated("nowhere.npz").pool(real(), 10)
     assert str(error.value).startswith(str(tmp_path / "nowhere.npz"))

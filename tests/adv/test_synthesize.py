@@ -124,7 +124,6 @@ def test_equal_flags_give_equal_images(adv):
 
 def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     """Killed in the middle of a batch and before the end is written, it gives the same set."""
-    from adv.cli.synthesis import run
 
     flags = ("sample", gan, "--count", 250, "--ddls", "--ddls-steps", 1)
     assert adv(*flags, "--out", "whole.npz")[0] == 0
@@ -137,7 +136,7 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
         return interrupted() if number == 2 else add(path, number, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(verbs, "add", killed)
+        patch.setattr(run, "add", killed)
         assert adv(*flags, "--out", "a.npz")[0] == 130
     with state.open("ab") as file:
         file.write(bytes(1000))
@@ -146,7 +145,7 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     assert code == 2
     assert err == "adv: a.npz.state was begun with other flags: delete it to begin anew\n"
     with monkeypatch.context() as patch:
-        patch.setattr(verbs, "write_samples", interrupted)
+        patch.setattr(run, "write_samples", interrupted)
         assert adv(*flags, "--out", "a.npz")[0] == 130
     half = tmp_path / ".a.npz.4321"  # what kill -9 leaves of the writing of a set
     half.write_bytes(bytes(1000))

@@ -33,7 +33,6 @@ from adv import (
 )
 from adv.checkpoints.expressions import read, written
 from adv.data.datasets import Split
-from adv.data.generated import opened
 from adv.data.names import DataError
 from adv.generative.cache import once
 from adv.generative.classifier import features, natural, small
@@ -160,7 +159,7 @@ def test_a_set_comes_back_with_its_recipe_and_hash(digits, tmp_path):
     with np.load(path) as plain:  # as anybody reads it
         assert plain["image"].shape == (10, 32, 32, 3) and plain["label"].dtype == np.int64
         assert json.loads(str(plain["recipe"]))["n"] == 1 and str(plain["hash"]) == digest
-    pool = opened(Generated(path), digits.train, 10)
+    pool = Generated(path).pool(digits.train, 10)
     assert isinstance(pool.images, np.memmap)  # mapped, not read
     assert write_samples(tmp_path / "b.npz", chunks(), 10, {}) == digest
     assert write_samples(tmp_path / "c.npz", chunks(seed=1), 10, {}) != digest
@@ -437,18 +436,18 @@ LABELS = replace(small(natural()), net=BaseNet(), epochs=1)
 def test_images_are_named_by_a_classifier_of_real_ones(digits, cache):
     split = part_of(digits.train, 300)
     made = Synthetic(Gaussian(), 0.5, count=50, relabel=replace(LABELS, epochs=8))
-    pool, plain = opened(made, split, 10), opened(replace(made, relabel=None), split, 10)
+    pool, plain = made.pool(split, 10), replace(made, relabel=None).pool(split, 10)
     assert np.array_equal(pool.images, plain.images)
     assert pool.fingerprint != plain.fingerprint
     agreed = float((pool.labels == plain.labels).double().mean())
     assert 0.2 < agreed < 1
-    assert torch.equal(opened(made, split, 10).labels, pool.labels)
+    assert torch.equal(made.pool(split, 10).labels, pool.labels)
     assert len(list(cache.glob("labels-*.npy"))) == 1
 
 
 def test_other_images_are_another_set(digits, cache):
     made = Synthetic(Gaussian(), 0.5, count=20)
-    prints = {opened(one, part_of(digits.train, n), 10).fingerprint for one, n in (
+    prints = {one.pool(part_of(digits.train, n), 10).fingerprint for one, n in (
         (made, 100), (made, 99), (replace(made, seed=1), 100), (replace(made, count=21), 100),
         (replace(made, source=Gaussian(3)), 100), (replace(made, fraction=0.9), 100),
     )}  # fmt: skip
@@ -458,11 +457,11 @@ def test_other_images_are_another_set(digits, cache):
 def test_a_file_of_another_generator(digits, cache):
     made = Synthetic(Npz("theirs.npz"), 1.0)
     with pytest.raises(DataError, match=r"synthetic/theirs\.npz: there is no such file"):
-        opened(made, digits.train, 10)
+        made.pool(digits.train, 10)
     cache.mkdir()
     image = np.full((3, 32, 32, 3), 9, dtype=np.uint8)
     np.savez(cache / "theirs.npz", image=image, label=np.array([1, 2, 3]))
-    images, _ = opened(made, digits.train, 10).blended(digits.train, torch.arange(5), seeded(0))
+    images, _ = made.pool(digits.train, 10).blended(digits.train, torch.arange(5), seeded(0))
     assert (images == 9).all()
 
 
@@ -470,7 +469,7 @@ def test_a_cache_that_cannot_be_written(digits, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path / "file"))
     with pytest.raises(DataError, match=r"cannot be written to .* by ROBUSTUNE_DATA") as error:
-        opened(Synthetic(Gaussian(), count=5), digits.train, 10)
+        Synthetic(Gaussian(), count=5).pool(digits.train, 10)
     assert "\n" not in str(error.value)
 
 

@@ -8,14 +8,13 @@ from search.record.ledger import View
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Trial
 from search.replay.simulator import Ours, draft, simulate
-from search.samplers.gp import Kriging
-from search.samplers.gp.acquisition import LEAST, trust
-from search.samplers.gp.encoding import encode, place, vectors
-from search.samplers.gp.expected_hypervolume import expected_gain
-from search.samplers.gp.gaussian_process import OFFSET, Data, Process, _hyper, _misfit, fit
-from search.samplers.gp.surrogate import Belief
+from search.samplers.gp_sampler import LEAST, Kriging, trust
 from search.samplers.initial_design import point_at
 from search.samplers.sampler import sampler
+from search.surrogates.encoding import encode, place, vectors
+from search.surrogates.expected_hypervolume import expected_gain
+from search.surrogates.gaussian_process import OFFSET, Data, Process, _hyper, _misfit, fit
+from search.surrogates.surrogate import Belief
 from spaces import Choice, Float, Int, Space
 
 

@@ -8,9 +8,9 @@ from search.backends import ray_cluster, ray_nodes, ray_tune
 
 
 def answering(patch, **answers):
-    patch.setattr(nodes, "alive", lambda: [{"NodeID": name} for name in ("a", "b")])
+    patch.setattr(ray_nodes, "alive", lambda: [{"NodeID": name} for name in ("a", "b")])
     patch.setattr(
-        nodes, "on_each_node", lambda task, *arguments: {**answers, "here": task(*arguments)}
+        ray_nodes, "on_each_node", lambda task, *arguments: {**answers, "here": task(*arguments)}
     )
 
 
@@ -84,7 +84,7 @@ def test_no_secret_reaches_the_workers_runtime_environment(monkeypatch):
 )
 def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus, places):
     found = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 4.0}}]
-    monkeypatch.setattr(cluster, "alive", lambda: found)
+    monkeypatch.setattr(ray_tune, "alive", lambda: found)
     assert ray_tune.Resources(cpus, gpus).places() == places
     assert ray_tune.Resources(cpus, gpus, concurrent=1).places() == 1
 

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from search.stopping import crowding, fronts, leading, nondominated_sort, ranks
+from search.stopping import crowding, fronts, leading, order, ranks
 from search.stopping.nondominated_sort import place
 
 

@@ -10,11 +10,11 @@ from search.interrupt import Stop
 from search.record.ledger import Ledger, View, read
 from search.record.pareto import hypervolume
 from search.record.trial import Result, Trial, Values
-from search.samplers.cost_model import fitted
 from search.samplers.initial_design import sobol_point
 from search.samplers.optuna_samplers import Follower, Thrifty, optuna_trial
 from search.samplers.sampler import check_gp, sampler
 from search.study import Study
+from search.surrogates.cost_model import fitted
 from spaces import Float, Space
 
 

@@ -14,6 +14,7 @@ from spaces import Choice, Knob, Params, Space, Value
 
 LEAST = 8  # trials before anything is predicted
 RECENT = 300  # trials that it is fitted to, or a proposal among thousands would wait for it
+COST_EXPONENT = 0.5  # a sampler divides the gain of a candidate by its cost to this power
 RIDGE = 0.1  # pulls a knob's factor to 1 while few trials speak for it
 
 

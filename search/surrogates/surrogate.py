@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from search.record.ledger import View
 from search.record.pareto import front
 from search.record.trial import Key, Result, Trial
-from search.samplers.gp.encoding import columns, encode, vectors
-from search.samplers.gp.gaussian_process import Data, Hyper, Process, fit
+from search.surrogates.encoding import columns, encode, vectors
+from search.surrogates.gaussian_process import Data, Hyper, Process, fit
 from spaces import Params, Space
 
 Array = NDArray[np.float64]

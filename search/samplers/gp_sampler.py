@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from search.record.ledger import View
 from search.record.trial import Result
-from search.samplers.cost_model import fitted
-from search.samplers.gp.encoding import place
-from search.samplers.gp.expected_hypervolume import expected_gain
-from search.samplers.gp.surrogate import FEWEST, Belief
 from search.samplers.initial_design import point_at
-from search.samplers.optuna_samplers import THRIFT
+from search.surrogates.cost_model import COST_EXPONENT, fitted
+from search.surrogates.encoding import place
+from search.surrogates.expected_hypervolume import expected_gain
+from search.surrogates.surrogate import FEWEST, Belief
 from spaces import Choice, Params, Space
 
 DRAWN, NEAR, ROUNDS, STEP = 512, 256, 3, 0.1
@@ -50,7 +49,7 @@ class Kriging:
         points = [point_at(self.space, row.tolist()) for row in places]
         cost = fitted(self.space, list(view.trials.values()))
         if cost:
-            gains = gains / np.array([cost.seconds(p) for p in points]) ** THRIFT
+            gains = gains / np.array([cost.seconds(p) for p in points]) ** COST_EXPONENT
         return points[int(np.argmax(gains))]
 
 
