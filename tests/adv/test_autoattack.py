@@ -165,6 +165,8 @@ def test_starts_do_not_depend_on_which_images_stand_nor_on_the_batch(monkeypatch
     """Also where the images fill several blocks, whose starts are drawn one after another."""
 
     net, split = problem(6)
+    from adv.evaluation import evaluator
+
     monkeypatch.setattr(evaluator, "BLOCK", 16)
     battery = Battery((("a", APGD(BALL, steps=1)), ("b", APGD(Linf(0.03), steps=1))))
     whole = evaluate(net, split, battery).ok
@@ -187,6 +189,8 @@ def test_starts_are_drawn_for_a_block_at_a_time(monkeypatch):
             return super().start(x, y, generator)
 
     net, split = problem(6)
+    from adv.evaluation import evaluator
+
     monkeypatch.setattr(evaluator, "BLOCK", 16)
     evaluate(net, split, Battery((("a", Watched(BALL, steps=1)),)))
     assert sizes == [16, 16, 8]
@@ -204,6 +208,8 @@ def test_blocks_have_starts_of_their_own(monkeypatch):
 
     net, split = problem(6, n=8)
     twice = Split(split.images.repeat(2, 1, 1, 1), split.labels.repeat(2))
+    from adv.evaluation import evaluator
+
     monkeypatch.setattr(evaluator, "BLOCK", 8)
     evaluate(net, twice, Battery((("a", Watched(BALL, steps=1)),)))
     first, second = begun

@@ -124,6 +124,7 @@ def test_equal_flags_give_equal_images(adv):
 
 def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     """Killed in the middle of a batch and before the end is written, it gives the same set."""
+    from adv.cli.synthesis import run
 
     flags = ("sample", gan, "--count", 250, "--ddls", "--ddls-steps", 1)
     assert adv(*flags, "--out", "whole.npz")[0] == 0
