@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from points import points
+from random_points import points
 
 import adv
 import spaces

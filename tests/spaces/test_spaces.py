@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from points import points
+from random_points import points
 
 import adv
 import spaces

@@ -1,0 +1,191 @@
+"""How attacks compare, and settings and balls that make none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from attack_cases import INF, SHAPE, TWO, Linear, Mixed, batch, judging, trained_like
+from testing import Counting, seeded
+from torch import nn
+
+from adv import FGSM, L2, PGD, Linf, Votes, Worst, frozen, restarts
+from adv.runtime.random_streams import Noise
+
+# --- how attacks compare ---
+
+
+@pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
+def test_pgd_finds_what_fgsm_steps_over(ball):
+    """A valley inside the ball: mistakes are at its bottom, a step of eps lands beyond."""
+    reach = ball.eps / (1 if isinstance(ball, Linf) else math.sqrt(math.prod(SHAPE)))
+
+    class Valley(nn.Module):
+        def forward(self, x):
+            depth = 10 * ((x - 0.5 - 0.4 * reach).abs().mean((1, 2, 3)) - 0.3 * reach)
+            return torch.stack([depth, -depth], 1)
+
+    x, y = torch.full((4, *SHAPE), 0.5), torch.zeros(4, dtype=torch.long)
+    for attack, fools in ((FGSM(ball), False), (PGD(ball, steps=20), True)):
+        fooled = Valley()(attack(Valley(), x, y, generator=seeded())).argmax(1) != y
+        assert (fooled == fools).all()
+
+
+@pytest.mark.parametrize("ball", [Linf(0.02), L2(0.2)], ids=repr)
+def test_pgd_is_not_weaker_than_fgsm_on_a_net(ball):
+    net, x, y = trained_like()
+    gains = [
+        F.cross_entropy(net(attack(net, x, y, generator=seeded())), y).item()
+        for attack in (FGSM(ball), PGD(ball, steps=40, pace=0.1))
+    ]
+    assert gains[0] < gains[1] + 1e-3
+
+
+def test_worst_fools_whatever_a_part_fools():
+    net, x, y = trained_like()
+    ball = Linf(0.02)
+    parts = (FGSM(ball), PGD(ball, steps=3, random_start=False), PGD(ball, steps=20, pace=0.1))
+    parts = tuple(replace(part, random_start=False) for part in parts)
+    fooled = [net(part(net, x, y)).argmax(1) != y for part in parts]
+    together = net(Worst(parts)(net, x, y)).argmax(1) != y
+    assert torch.equal(together, fooled[0] | fooled[1] | fooled[2])
+    assert 0 < together.sum() < 64
+
+
+def test_worst_does_not_attack_the_fallen():
+    net, x, y = trained_like()
+    ball = Linf(0.02)
+    first, second = FGSM(ball), PGD(ball, steps=7, random_start=False)
+    fallen = int((net(first(net, x, y)).argmax(1) != y).sum())
+    assert 0 < fallen < 64
+    counting = Counting(net)
+    Worst((first, second))(counting, x, y)
+    assert counting.seen == 64 * (1 + 1) + (64 - fallen) * (7 + 1)
+
+
+def test_votes_make_an_attack_ascend_the_expected_loss():
+    """Against noise on the logits one draw sees mostly noise; the mean of many does not."""
+
+    class Noisy(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.noise = Noise(1.0)
+
+        def forward(self, x):
+            return torch.stack([(self.w * self.noise(self.w * x)).sum((1, 2, 3)) for _ in "ab"], 1)
+
+    counting = Counting(Noisy())
+    FGSM(INF)(Votes(counting, 5), *batch(), generator=seeded())
+    assert counting.seen == 5 * 8
+
+    class Gated(nn.Module):
+        """Which pixels count is drawn anew in each pass."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = Noise(3.0)
+
+        def forward(self, x):
+            half = (model.w * (1 + self.drop(torch.zeros_like(x))) * x).sum((1, 2, 3)) / 50
+            return torch.stack([half, -half], 1)
+
+    model, (x, y) = Linear(), batch()
+    falls = [
+        (model.margin(x, y) - model.margin(FGSM(INF)(Votes(Gated(), n), x, y), y)).mean().item()
+        for n in (1, 100)
+    ]
+    most = INF.eps * model.w.abs().sum().item()
+    assert falls[0] < 0.6 * most < 0.85 * most < falls[1]
+
+
+# --- settings ---
+
+
+@pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf])
+@pytest.mark.parametrize("ball", [Linf, L2])
+def test_radii_that_are_none(ball, eps):
+    with pytest.raises(ValueError, match="eps is a radius of 0 or more"):
+        ball(eps)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "steps must be 1 or more, got 0"),
+        *(({"step_size": size}, "finite length above 0") for size in (0, -1, math.nan, math.inf)),
+        ({"pace": 0}, "finite length above 0"),
+    ],
+)
+def test_settings_that_make_no_attack(settings, said):
+    with pytest.raises(ValueError, match=said):
+        PGD(INF, **settings)
+
+
+def test_cascades_that_make_no_attack():
+    with pytest.raises(ValueError, match="at least one"):
+        Worst(())
+    with pytest.raises(ValueError, match="one ball"):
+        Worst((FGSM(INF), FGSM(TWO)))
+    with pytest.raises(ValueError, match="restarts must be 1 or more, got 0"):
+        restarts(FGSM(INF), 0)
+
+
+def test_a_relative_and_an_absolute_step_agree():
+    model, (x, y) = trained_like()[0], batch(classes=5)
+    relative, absolute = PGD(INF, pace=0.2, steps=3), PGD(INF, step_size=0.2 * INF.eps, steps=3)
+    assert relative.length == absolute.length
+    made = [attack(model, x, y, generator=seeded()) for attack in (relative, absolute)]
+    assert torch.equal(*made)
+
+
+# --- balls ---
+
+
+@pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
+def test_samples_fill_the_ball(ball):
+    clean = torch.full((2000, 1, 1, 2), 0.5)
+    drawn = ball.sample(clean, seeded())
+    distance = ball.distance(drawn, clean)
+    assert (distance <= ball.eps + 1e-6).all()
+    # Uniform in two dimensions: a quarter lies within half the radius.
+    assert (distance < ball.eps / 2).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert torch.allclose((drawn - clean).mean((0, 1, 2)), torch.zeros(2), atol=0.03)
+
+
+@pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e30])
+def test_a_step_is_as_long_however_small_the_gradient(ball, scale):
+    """Saturated nets have tiny gradients, whose direction still counts."""
+    clean, gradient = torch.full((4, *SHAPE), 0.5), torch.randn(4, *SHAPE, generator=seeded())
+    moved = ball.ascend(clean, scale * gradient, 0.01)
+    assert torch.allclose(ball.distance(moved, clean), torch.full((4,), 0.01), rtol=1e-4)
+    assert torch.equal(ball.ascend(clean, 0 * gradient, 0.01), clean)
+
+
+@judging
+def test_gradients_that_are_not_numbers_leave_images(attack):
+    class Root(Linear):
+        """The gradient of a square root at 0 is infinite, and times 0 not a number."""
+
+        def forward(self, x):
+            return super().forward(x) + (0 * x[:, :1, :1, :1].sqrt().flatten(1))
+
+    x, y = batch()
+    x[:, :, 0, 0] = 0
+    adv = attack(Root(), x, y, generator=seeded())
+    assert torch.isfinite(adv).all() and adv.min() >= 0 and adv.max() <= 1
+    assert (attack.ball.distance(adv, x) <= attack.ball.eps + 1e-6).all()
+
+
+def test_frozen_is_put_back_layer_by_layer_when_nested():
+    model = Mixed().train()
+    model.norm.eval()
+    with frozen(model):
+        with frozen(model):
+            pass
+        assert not any(module.training for module in model.modules())
+        assert not any(weight.requires_grad for weight in model.parameters())
+    assert model.training and not model.norm.training and not model.last.bias.requires_grad

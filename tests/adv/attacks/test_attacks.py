@@ -1,0 +1,254 @@
+"""The contract of every attack, one table row each, on problems whose answer is known by hand."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from attack_cases import (
+    ATTACKS,
+    BLACK_BOX,
+    INF,
+    SHAPE,
+    TWO,
+    Linear,
+    Mixed,
+    batch,
+    each,
+    every,
+    judging,
+)
+from testing import Counting, seeded
+
+import adv
+from adv import NES, PGD, RSE, BaseNet, Linf, Square, Worst, restarts
+
+RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]
+RANDOM += ["square-linf", "square-l2", "nes-linf", "nes-l2", "apgd-linf", "apgd-l2"]
+
+
+def optimum(model: Linear, ball, x, y):
+    """The least margin in the ball and in [0, 1], for eps below the room of each free pixel."""
+    down = -torch.where(y == 0, 1, -1).reshape(-1, 1, 1, 1) * model.w.detach()
+    room = torch.where(down > 0, 1 - x, x)
+    if isinstance(ball, Linf):
+        return model.margin(x, y) - (down.abs() * room.clamp(max=ball.eps)).sum((1, 2, 3))
+    assert ((room == 0) | (room > ball.eps / 2)).all()
+    free = (down * (room > 0)).flatten(1)
+    return model.margin(x, y) - ball.eps * free.norm(dim=1)
+
+
+# --- closed form ---
+
+
+@each
+def test_reaches_the_optimum_of_a_linear_model(attack):
+    model, (x, y) = Linear(), batch()
+    x = 0.3 + 0.4 * x  # away from the pixel limits
+    model.b.data -= model.margin(x, y * 0).mean()
+    best = optimum(model, attack.ball, x, y)
+    norm = model.w.abs().sum() if attack.ball is INF else model.w.norm()
+    assert torch.allclose(best, model.margin(x, y) - attack.ball.eps * norm, atol=1e-5)
+    fell = model.margin(x, y) - model.margin(attack(model, x, y, generator=seeded()), y)
+    # A cascade stops at the first attack that fools, whose loss need not be the largest.
+    assert torch.allclose(fell, attack.ball.eps * norm.detach(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "fgsm-l2"])
+@pytest.mark.parametrize("share", [0.5, 1.0], ids=["half the pixels", "every pixel"])
+def test_reaches_the_optimum_at_the_pixel_limits(name, share):
+    """Pixels of exactly 0 and 1 can move one way only."""
+    attack, model, (x, y) = ATTACKS[name], Linear(), batch()
+    x = torch.where(torch.rand(x.shape, generator=seeded(1)) < share, x.round(), 0.3 + 0.4 * x)
+    best = optimum(model, attack.ball, x, y)
+    reached = model.margin(attack(model, x, y, generator=seeded()), y)
+    most = model.margin(x, y) - best
+    # An L2 step wastes the part that [0, 1] cuts off: a quarter of eps costs about a hundredth.
+    coarse = attack.ball is TWO and name == "pgd-l2"
+    assert (reached - best <= (0.03 if coarse else 2e-3) * most).all()
+    assert (reached >= best - 1e-5).all()
+
+
+@each
+@pytest.mark.parametrize("side", [0.98, 1.02], ids=["just within", "just beyond"])
+def test_fools_beyond_the_known_distance_and_not_within(attack, side):
+    model, (x, _) = Linear(), batch()
+    x, y = 0.3 + 0.4 * x[:1], torch.zeros(1, dtype=torch.long)
+    norm = (model.w.abs().sum() if isinstance(attack.ball, Linf) else model.w.norm()).item()
+    model.b.data += attack.ball.eps * norm / side - model.margin(x, y).item()
+    fooled = model(attack(model, x, y, generator=seeded())).argmax(1) != y
+    assert fooled.item() == (side > 1)
+
+
+# --- what holds for every attack and every model ---
+
+
+UNFIT = {
+    "above 1": lambda x, y: (x + 0.5, y),
+    "below 0": lambda x, y: (x - 0.5, y),
+    "not a number": lambda x, y: (x * math.nan, y),
+    "one not a number": lambda x, y: (x.index_fill(0, torch.tensor([3]), math.nan), y),
+    "infinite": lambda x, y: (x / 0, y),
+    "bytes": lambda x, y: ((255 * x).byte(), y),
+    "too few labels": lambda x, y: (x, y[1:]),
+    "one-hot labels": lambda x, y: (x, F.one_hot(y)),
+}
+
+
+@every
+@pytest.mark.parametrize("how", UNFIT)
+def test_refuses_what_are_no_images(attack, how):
+    model = Counting(Linear())
+    with pytest.raises(ValueError, match=r"labels" if "labels" in how else r"\[0, 1\]") as error:
+        attack(model, *UNFIT[how](*batch()))
+    assert "\n" not in str(error.value) and model.seen == 0
+
+
+def at_eps(attack, eps):
+    if isinstance(attack, Worst):
+        return Worst(tuple(at_eps(part, eps) for part in attack.attacks))
+    return replace(attack, ball=replace(attack.ball, eps=eps))
+
+
+@every
+def test_eps_0_is_the_identity(attack):
+    x, y = batch()
+    adv = at_eps(attack, 0.0)(Linear(), x, y)
+    assert torch.equal(adv, x) and adv.data_ptr() != x.data_ptr()
+
+
+@judging
+@pytest.mark.parametrize("eps", [1e-4, 0.05, 0.5, 3.0])
+def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
+    attack, model, (x, y) = at_eps(attack, eps), Mixed(), batch()
+    x = torch.where(x < 0.3, torch.zeros(()), torch.where(x > 0.7, torch.ones(()), x))
+    adv = attack(model, x, y, generator=seeded())
+    assert adv.shape == x.shape and adv.dtype == torch.float32 and not adv.requires_grad
+    assert (attack.ball.distance(adv, x) <= eps + 1e-6).all()
+    assert adv.min() >= 0 and adv.max() <= 1
+    assert not torch.equal(adv, x)
+
+
+@every
+def test_the_model_comes_out_as_it_went_in(attack):
+    model = Mixed().train()
+    model.norm.eval()
+    model.noise.eval()
+    modes = {name: module.training for name, module in model.named_modules()}
+    assert set(modes.values()) == {True, False}
+    wanted = {name: weight.requires_grad for name, weight in model.named_parameters()}
+    weights = copy.deepcopy(model.state_dict())
+    random, x = torch.get_rng_state(), batch()[0]
+    before = x.clone()
+    with torch.no_grad():
+        attack(model, x, batch()[1], generator=seeded())
+    assert torch.equal(x, before)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert {name: weight.requires_grad for name, weight in model.named_parameters()} == wanted
+    assert all(weight.grad is None for weight in model.parameters())
+    assert all(torch.equal(v, weights[k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@every
+def test_gradients_of_weights_are_not_even_computed(attack):
+    """`.grad` of before stays, and backward reaches no weight: their hooks stay silent."""
+    model, called = Mixed(), []
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    model.first.weight.register_hook(called.append)
+    attack(model, *batch(), generator=seeded())
+    assert called == []
+    assert all((weight.grad == 1).all() for weight in model.parameters())
+
+
+@every
+def test_modes_come_back_after_an_error(attack):
+    class Failing(Mixed):
+        def forward(self, x):
+            raise RuntimeError("no memory")
+
+    model = Failing().train()
+    model.norm.eval()
+    with pytest.raises(RuntimeError, match="no memory"):
+        attack(model, *batch())
+    assert model.training and model.drop.training and not model.norm.training
+    assert model.first.weight.requires_grad and not model.last.bias.requires_grad
+
+
+@every
+def test_the_default_generator_is_not_the_global_one(attack):
+    net = RSE(0.1, 0.1)(BaseNet(dropout=0.5)(10)).train()
+    x, y = torch.rand(2, 3, 32, 32, generator=seeded()), torch.tensor([1, 2])
+    random = torch.get_rng_state()
+    attack(net, x, y)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@every
+def test_an_empty_batch(attack):
+    x, y = batch()
+    assert attack(Linear(), x[:0], y[:0]).shape == (0, *SHAPE)
+
+
+@every
+def test_an_attack_is_a_value(attack):
+    twin = pickle.loads(pickle.dumps(attack))
+    assert twin == attack and hash(twin) == hash(attack) and repr(twin) == repr(attack)
+    assert eval(repr(attack), {name: getattr(adv, name) for name in adv.__all__}) == attack
+    other = at_eps(attack, 0.01)
+    assert other != attack and repr(other) != repr(attack)
+    with pytest.raises(AttributeError):
+        attack.ball = INF
+
+
+@each
+def test_an_image_that_is_not_fooled_does_not_matter_to_the_others(attack):
+    """Gradients are summed, so the same start gives the same result in any batch."""
+    model, (x, y) = Linear(), batch()
+    alone = attack(model, x[:1], y[:1], generator=seeded())
+    together = attack(model, x, y, generator=seeded())[:1]
+    if not getattr(attack, "random_start", isinstance(attack, Worst)):
+        assert torch.allclose(alone, together, atol=1e-6)
+    assert model.margin(alone, y[:1]) == pytest.approx(model.margin(together, y[:1]), rel=1e-2)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_starts_are_the_generators(name):
+    attack = replace_steps({**ATTACKS, **BLACK_BOX}[name])
+    model, (x, y) = Linear(), batch()
+    first, again, other = (attack(model, x, y, generator=seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    generator = seeded(1)
+    runs = [attack(model, x, y, generator=generator) for _ in range(2)]
+    assert torch.equal(runs[0], first) and not torch.equal(runs[1], first)
+
+
+def replace_steps(attack):
+    """One step only, so that a linear model does not bring every start to the same corner."""
+    if isinstance(attack, Worst):
+        return Worst(tuple(replace_steps(part) for part in attack.attacks))
+    if isinstance(attack, Square | NES):
+        return replace(attack, queries=getattr(attack, "price", 1))
+    return replace(attack, steps=1)
+
+
+def test_restarts_draw_starts_of_their_own():
+    seen = []
+
+    class Recording(Linear):
+        def forward(self, x):
+            seen.append(x.detach().clone())
+            return super().forward(x)
+
+    model, (x, y) = Recording(bias=1e4), (0.5 * torch.ones(1, *SHAPE), torch.tensor([0]))
+    restarts(PGD(INF, steps=1), 3)(model, x, y, generator=seeded())
+    starts = seen[::2]  # a gradient, then a verdict
+    assert len(starts) == 3
+    assert all(not torch.equal(a, b) for a, b in zip(starts, starts[1:] + starts[:1], strict=True))

@@ -1,0 +1,501 @@
+"""`python -m adv` as a user meets it."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rich_click as click
+import torch
+from safetensors.torch import save_file
+from testing import command_line
+
+from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
+from adv.__main__ import adv as group
+from adv.__main__ import run
+from adv.cli.display import show
+from adv.cli.target import Subject
+
+ROOT = Path(__file__).resolve().parents[3]
+_SMOKE = ("--space", "smoke", "--set", "sigma=0.1")
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+@pytest.fixture
+def adv(monkeypatch, capfd):
+    return command_line(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("net") / "net.safetensors"
+    asked = ["adv", "train", *_SMOKE, "--epochs", "1", "--out", str(path)]
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.setattr(sys, "argv", asked)
+        with pytest.raises(SystemExit) as left:
+            run()
+    assert not left.value.code
+    assert "epoch 1/1" in out.getvalue() and path.name in out.getvalue()
+    return path
+
+
+@pytest.mark.parametrize("verb", group.commands)
+def test_each_verb_explains_itself_with_an_example(adv, verb):
+    code, out, _ = adv(verb, "--help")
+    assert code == 0
+    assert out.count(f"python -m adv {verb}") >= 2  # the usage is one
+
+
+def test_help_names_each_verb(adv):
+    code, out, _ = adv("--help")
+    assert code == 0
+    for verb in group.commands:
+        assert verb in out
+
+
+def test_a_checkpoint_is_judged_by_the_battery(adv, checkpoint):
+    code, out, err = adv("evaluate", checkpoint, "--split", "test", "--images", 30, "--steps", 1)
+    assert code == 0, err
+    for text in ("30 test images", "pgd1-0.1", "aggregated attacked score", "sigma=0.1", "votes"):
+        assert text in out
+
+
+def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
+    code, _, err = adv(
+        *("attack", checkpoint, "--norm", "l2", "--eps", 0.5, "--steps", 2, "--restarts", 2),
+        *("--draws", 2, "--images", 10, "--save", tmp_path / "images.npz"),
+    )
+    assert code == 0, err
+    saved = np.load(tmp_path / "images.npz")
+    change = (saved["adversarial"] - saved["clean"]).reshape(10, -1)
+    lengths = np.linalg.norm(change, axis=1)
+    assert (lengths > 0).all() and (lengths <= 0.5 + 1e-5).all()
+    assert saved["adversarial"].min() >= 0 and saved["adversarial"].max() <= 1
+
+
+def test_attacks_of_one_radius_keep_their_own_figures(capsys):
+    """Sorted by radius only: names and accuracies that are sorted apart would change places."""
+    ok = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
+    score = Score(("b[2]", "a", "c"), (0.1, 0.1, 0.05), ok)
+    show(score, Subject(torch.nn.Identity(), None, "test", "net", 10))
+    rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    expected = [["none", "0", "100.0"], ["c", "0.05", "100.0"], ["b[2]", "0.1", "75.0"]]
+    assert [row for row in rows if row[:1] and row[0] in ("none", "a", "b[2]", "c")] == [
+        *expected,
+        ["a", "0.1", "25.0"],
+    ]
+
+
+# --- a net of a recipe without a space ---
+
+
+def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
+    recipe = Recipe(net=BaseNet("gelu"), defences=(RSE(0.1, 0.0),))
+    path = tmp_path / "mine.safetensors"
+    save(path, build(recipe, 10, seed=0), recipe, classes=tuple("0123456789"))
+    code, out, err = adv("attack", path, "--data", "digits", "--images", 8, "--steps", 1)
+    assert code == 0, err
+    assert "BaseNet(activation='gelu'" in out and "RSE(" in out and "20 votes" in out
+    code, _, err = adv("attack", path)
+    assert (code, err) == (2, f"adv: --data is missing: {path} does not say what it met\n")
+
+
+# --- attacks and batteries ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--attack", "fgsm"], ["fgsm-linf-0.03137"]),
+        (["--attack", "apgd", "--steps", 2, "--loss", "margin"], ["apgd-linf-0.03137"]),
+        (["--steps", 1, "--loss", "dlr-targeted", "--target", 2], ["pgd-linf-0.03137"]),
+        (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
+        (["--attack", "square", "--queries", 12, "--eps", 0.5], ["queries to success: median "]),
+        (["--attack", "square", "--queries", 2, "--eps", 0], ["queries to success: none fell"]),
+        (["--attack", "nes", "--queries", 9, "--samples", 2, "--loss", "ce"], ["nes-linf"]),
+    ],
+    ids=str,
+)
+def test_attacks_by_name(adv, theirs, arguments, shown):
+    code, out, err = adv(
+        *("attack", "--module", f"{theirs}:Good", "--data", "digits", "--images", 40), *arguments
+    )
+    assert (code, err) == (0, "")
+    for text in shown:
+        assert text in out
+
+
+def test_images_made_on_another_net(adv, theirs, checkpoint, tmp_path):
+    """Made on the checkpoint, tried on the module: the module itself needs no gradient."""
+    code, out, err = adv(*attack(theirs, "Hard", "--source", checkpoint, "--draws", 1))
+    assert (code, err) == (0, "") and "transfer-pgd-linf" in out
+    one_line(adv(*attack(theirs, "Hard", "--source", tmp_path / "x")), "no checkpoint at")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "shown"),
+    [
+        ("Good", "quick", ["pgd10-0.03", "aggregated"]),
+        ("Good", "autoattack", ["apgd-ce", "apgd-t", "stands against all of them"]),
+        ("Good", "rand", ["apgd-dlr", "not random: --battery autoattack attacks it harder"]),
+        ("Noisy", "report", ["the net is random: --battery rand attacks it harder"]),
+    ],
+)
+def test_batteries_by_name(adv, theirs, name, kind, shown):
+    code, out, _ = adv(
+        *("evaluate", "--module", f"{theirs}:{name}", "--data", "digits", "--images", 8),
+        *("--battery", kind, "--draws", 1, "--votes", 1),
+    )
+    assert code == 0
+    for text in shown:
+        assert text in out
+
+
+def test_autoattack_is_not_for_random_nets(adv, theirs):
+    arguments = ("evaluate", "--module", f"{theirs}:Good", "--random", "--data", "digits")
+    one_line(adv(*arguments, "--battery", "autoattack"), "the net is random: --battery rand")
+
+
+def test_queries_of_a_random_net_are_all_spent(adv, theirs):
+    """So their count says nothing, and is left out."""
+    code, out, _ = adv(*attack(theirs, "Good", "--random"), "--attack", "square", "--queries", 2)
+    assert code == 2  # --steps is no flag of square
+    arguments = [a for a in attack(theirs, "Good", "--random") if a not in ("--steps", 1)]
+    code, out, _ = adv(*arguments, "--attack", "square", "--queries", 2, "--draws", 1)
+    assert code == 0 and "square-linf" in out and "queries to" not in out
+
+
+# --- training and exporting ---
+
+
+@pytest.mark.slow
+def test_a_typed_recipe_is_trained_and_exported(adv, tmp_path):
+    recipe = "Recipe(net=BaseNet(), defences=(RSE(0.1, 0.0), PNI()), batch=500, " + (
+        "curriculum=Curriculum(eps=0.1, steps=1))"
+    )
+    path = tmp_path / "net.safetensors"
+    code, out, err = adv("train", "--recipe", recipe, "--epochs", 1, "--out", path)
+    assert (code, err) == (0, "")
+    assert "epoch 1/1" in out and "pni_alpha" in out
+    code, out, err = adv("export", path, tmp_path / "out", "--votes", 2)
+    assert (code, err) == (0, "") and str(tmp_path / "out") in out
+    assert "net = Votes(net, 2)" in (tmp_path / "out" / "model.py").read_text()
+    one_line(adv("export", path, tmp_path / "out"), "exists: name another folder")
+    weights = tmp_path / "out" / "models" / "default_model.pth"
+    module = ("--module", f"{tmp_path / 'out' / 'model.py'}:Net", "--weights", weights)
+    code, out, err = adv(
+        *("attack", *module, "--data", "digits", "--images", 8, "--steps", 1, "--draws", 1)
+    )
+    assert code == 0 and "20 votes" in out  # what it declares is found in the copy too
+
+
+# --- the documents ---
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_in_the_documents_have_such_flags(page):
+    for line in re.findall(r"python -m adv [^\n`#]*", page.read_text()):
+        verb, *rest = line.removeprefix("python -m adv ").split()
+        if verb == "VERB" or verb.startswith("-"):
+            continue
+        command = group.commands[verb]
+        if isinstance(command, click.Group) and rest:
+            command = command.commands[rest[0]]
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        used = {word for word in rest if re.fullmatch(r"--[a-z-]+", word)}
+        assert used <= {*flags, "--help"}, line
+
+
+# --- mistakes ---
+
+
+def one_line(called: tuple[int, str, str], hint: str) -> None:
+    code, out, err = called
+    assert code == 2, (out, err)
+    assert hint in err, err
+    assert err.count("\n") == 1 and err.startswith("adv: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["evaluat", "x"], "evaluate"),
+        (["evaluate"], "name a CHECKPOINT, or --module FILE.py:NAME"),
+        (["evaluate", "nowhere.safetensors"], "no checkpoint at nowhere.safetensors"),
+        (["evaluate", "text"], "not a checkpoint"),
+        (["evaluate", "foreign.safetensors"], "not a checkpoint"),
+        (["evaluate", "folder"], "no checkpoint at folder"),
+        (["evaluate", "x", "--stepps", "3"], "--steps"),
+        (["evaluate", "x", "--images", "0"], "--images"),
+        (["evaluate", "x", "--split", "train"], "'validation', 'test'"),
+        (["evaluate", "x", "--module", "a.py:b"], "name a CHECKPOINT, or --module"),
+        (["evaluate", "x", "--random"], "--random belongs to --module"),
+        (["evaluate", "x", "--weights", "y"], "--weights belongs to --module"),
+        (["train", "--space", "smok", "--out", "x"], "did you mean 'smoke'"),
+        (["train", "--space", "smoke", "--set", "sigm=1", "--out", "x"], "did you mean 'sigma'"),
+        (["train", "--space", "smoke", "--set", "sigma=9", "--out", "x"], "0 to 0.2"),
+        (["train", "--space", "smoke", "--set", "sigma=a", "--out", "x"], "0 to 0.2"),
+        (["train", "--space", "smoke", "--scale", "lap", "--out", "x"], "laptop"),
+        (["train", "--space", "smoke", "--out", "text"], "exists"),
+        (["attack", "x", "--norm", "l1"], "linf, l2"),
+        (["attack", "x", "--attack", "pgdd"], "did you mean 'pgd'"),
+        (["attack", "x", "--steps", "0"], "--steps"),
+        (["attack", "x", "--eps", "nan"], "eps"),
+        (["attack", "x", "--loss", "cee"], "ce, kl, margin, dlr"),
+        (["attack", "x", "--queries", "9"], "--queries is not a flag of pgd"),
+        (["attack", "x", "--attack", "square", "--loss", "ce"], "--loss is not a flag of square"),
+        (["attack", "x", "--attack", "square", "--restarts", "2"], "--restarts is for pgd, apgd"),
+        (["attack", "x", "--attack", "fgsm", "--steps", "2"], "which has none of its own"),
+        (["attack", "x", "--attack", "nes", "--samples", "3"], "samples come in pairs"),
+        (["attack", "x", "--target", "2"], "has no target: take 'dlr-targeted'"),
+        (["evaluate", "x", "--battery", "autoatack"], "did you mean 'autoattack'"),
+        (["evaluate", "x", "--eps", "0.1"], "the report battery has radii of its own"),
+        (["evaluate", "x", "--battery", "rand", "--steps", "3"], "nothing to choose"),
+        (["train", "--out", "x"], "name a --space or a --recipe"),
+        (["train", "--space", "smoke", "--recipe", "Recipe()", "--out", "x"], "one of them"),
+        (["train", "--recipe", "Recip()", "--out", "x"], "did you mean 'Recipe'"),
+        (["train", "--recipe", "BigNet()", "--out", "x"], "not a BigNet"),
+        (["train", "--recipe", "open('x', 'w')", "--out", "x"], "no value called 'open'"),
+        (["train", "--recipe", "Recipe()", "--set", "a=1", "--out", "x"], "belongs to --space"),
+        (["train", "--recipe", "Recipe(batch=0)", "--out", "x"], "batch must be 1 or more"),
+        (["export", "nowhere", "out"], "no checkpoint at nowhere"),
+        (["export", "text", "out"], "not a checkpoint"),
+        (["export", "x"], "OUT_DIR"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line(adv, tmp_path, arguments, hint):
+    (tmp_path / "text").write_text("a,b\n1,2\n")
+    (tmp_path / "folder").mkdir()
+    save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    one_line(adv(*arguments), hint)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(adv, checkpoint, tmp_path):
+    """A file where a folder would be: in a folder that may not be written, root still could."""
+    (tmp_path / "text").write_text("")
+    out = tmp_path / "text" / "net.safetensors"
+    code, shown, err = adv("train", *_SMOKE, "--out", out)
+    one_line((code, shown, err), str(tmp_path / "text"))
+    assert shown == "", "no epoch was trained"
+    code, shown, err = adv("attack", checkpoint, "--save", tmp_path / "text" / "images.npz")
+    one_line((code, shown, err), str(tmp_path / "text"))
+    assert shown == "" and [p.name for p in tmp_path.iterdir()] == ["text"]
+
+
+# --- anybody's module ---
+
+THEIRS = """
+import torch
+from torch import nn
+
+class Good(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        self.lin = nn.Linear(3 * 32 * 32, classes)
+        nn.init.uniform_(self.lin.weight, -0.1, 0.1, torch.Generator().manual_seed(0))
+    def forward(self, x):
+        return self.lin(x.flatten(1))
+
+class Noisy(Good):
+    def forward(self, x):
+        return super().forward(x + 0.1 * torch.randn_like(x))
+
+class Hard(Good):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+class Needs(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+
+class Endless(Good):
+    def forward(self, x):
+        return super().forward(x) / 0
+
+def made(): return Good()
+def wide(): return Good(11)
+def broken(): raise RuntimeError("no\\nluck")
+def none(): return 3
+instance = Good()
+number = 7
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path):
+    path = tmp_path / "theirs.py"
+    path.write_text(THEIRS)
+    return path
+
+
+def attack(theirs, name, *more):
+    module = ("--module", f"{theirs}:{name}", "--data", "digits")
+    return ("attack", *module, "--images", 40, "--steps", 1, *more)
+
+
+@pytest.mark.parametrize("name", ["Good", "made", "instance"])
+def test_a_module_class_a_function_and_a_module(adv, theirs, name):
+    code, out, err = adv(*attack(theirs, name))
+    assert (code, err) == (0, "")
+    assert f"theirs.py:{name}" in out and "not random" in out
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "nested.pth"])
+def test_weights_are_put_in(adv, theirs, tmp_path, name):
+    """With weights that always say 3, exactly the threes are right."""
+    weights = {"lin.weight": torch.zeros(10, 3072), "lin.bias": torch.eye(10)[3]}
+    if name.endswith("safetensors"):
+        save_file(weights, tmp_path / name)
+    else:
+        torch.save({"state_dict": weights} if name == "nested.pth" else weights, tmp_path / name)
+    code, out, err = adv(*attack(theirs, "Good", "--weights", tmp_path / name))
+    assert (code, err) == (0, "")
+    from adv import load
+
+    share = (load("digits").validation.head(40).labels == 3).float().mean()
+    assert out.count(f" {100 * share:.1f} %") == 2, out
+
+
+def test_a_module_whose_calls_differ_is_judged_as_random(adv, theirs):
+    """Found by itself, said aloud, and the same figures again although it draws globally."""
+    before = torch.get_rng_state()
+    code, out, err = adv(*attack(theirs, "Noisy", "--draws", 2, "--votes", 3))
+    assert code == 0
+    assert err == "adv: two calls of the module differ: judged as a random net\n"
+    assert "2 draws a gradient, 3 votes" in out
+    assert torch.equal(before, torch.get_rng_state()) is False  # its weights are drawn
+    code, out, err = adv(*attack(theirs, "Good", "--random", "--draws", 2, "--votes", 3))
+    assert (code, err) == (0, "") and "2 draws a gradient, 3 votes" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Goood", "no 'Goood' to call: did you mean 'Good'?"),
+        ("number", "has no 'number' to call"),
+        ("a b", "it is FILE.py:NAME"),
+        ("broken", "fails: RuntimeError: no luck"),
+        ("none", "gives a int, not a torch.nn.Module"),
+        ("Needs", "fails: TypeError"),
+        ("wide", "wanted outputs [8, 10], the module gives [8, 11]"),
+        ("Endless", "not finite"),
+        ("Hard", "no gradient"),
+    ],
+)
+def test_modules_that_cannot_be_judged(adv, theirs, name, hint):
+    one_line(adv(*attack(theirs, name)), hint)
+
+
+def spoilt(path: Path, how: str) -> Path:
+    if how == "a pickle":
+        torch.save(torch.nn.Linear(1, 1), path)
+    elif how == "of another net":
+        torch.save({"lin.weight": torch.zeros(2)}, path)
+    elif how == "no dictionary":
+        torch.save(torch.zeros(2), path)
+    elif how == "text":
+        path.write_text("hello")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("how", "hint"),
+    [
+        ("a pickle", "holds no plain tensors"),
+        ("text", "holds no plain tensors"),
+        ("of another net", "does not fit the module"),
+        ("no dictionary", "is not a state dict"),
+        ("nothing", "no weights at"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_cannot_be_used(adv, theirs, tmp_path, how, hint, suffix):
+    path = spoilt(tmp_path / f"weights{suffix}", how)
+    hint = "holds no plain tensors" if suffix == ".safetensors" and path.exists() else hint
+    one_line(adv(*attack(theirs, "Good", "--weights", path)), hint)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--module", "nowhere.py:Net", "--data", "digits"], "no file nowhere.py"),
+        (["--module", "syntax.py:Net", "--data", "digits"], "syntax.py fails: SyntaxError"),
+        (["--module", "exits.py:Net", "--data", "digits"], "exits.py fails: SystemExit"),
+        (["--module", "theirs.txt:Net", "--data", "digits"], "ends in .py"),
+        (["--module", "theirs.py", "--data", "digits"], "it is FILE.py:NAME"),
+        (["--module", "theirs.py:Good"], "--module needs --data"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_files_that_hold_no_module(adv, theirs, tmp_path, arguments, hint):
+    (tmp_path / "syntax.py").write_text("def (")
+    (tmp_path / "exits.py").write_text("raise SystemExit(0)")
+    (tmp_path / "theirs.txt").write_text("")
+    one_line(adv("evaluate", *arguments), hint)
+
+
+# --- Ctrl-C ---
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_training(tmp_path):
+    """The epochs that were kept stay; no part of a file, no traceback."""
+    out = tmp_path / "net.safetensors"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "adv", "train", *_SMOKE, "--epochs", "500", "--out", str(out)],
+        cwd=ROOT,
+        env={**ENV, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None and "epoch 1/500" in running.stdout.readline()
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err.strip() == "adv: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, checkpoint):
+    """What is found is tested elsewhere: here two findings, one of them bad."""
+    good = Finding("good", 0.0, 0.1, (0.0, 0.05), "%", "reason one", "Saw one.", "Means one.")
+    bad = Finding("bad", 0.3, 0.1, (0.2, 0.4), "points", "reason two", "Saw two.", "Means two.")
+    found, asked = [good, bad], []
+    monkeypatch.setattr(
+        "adv.cli.audit_report.audit",
+        lambda *given, **more: asked.append((given, more)) or tuple(found),
+    )
+    code, out, _ = adv("audit", checkpoint, "--steps", 7, "--draws", 2)
+    assert code == 1
+    assert re.search(r"good +0\.0 % +0\.0 to 5\.0 +10\.0 % +passed", out)
+    assert re.search(r"bad +30\.0 points +20\.0 to 40\.0 +10\.0 points +FAILED", out)
+    assert "Saw two. Means two." in out and "reason two" in out and "Saw one." not in out
+    assert "Do not trust this score: 1 of 2 checks failed: bad (30.0 points). Means two." in out
+    (_, part, battery), more = asked[0]
+    assert (len(part), more) == (256, {"eps": 8 / 255}) and "gross faults" not in out
+    assert battery == Battery((("pgd7", PGD(Linf(8 / 255), 7)),), draws=2)
+    found.remove(bad)
+    code, out, _ = adv("audit", checkpoint, "--battery", "report", "--images", 9, "--explain")
+    assert code == 0 and "Saw one." in out and "all 1 checks passed" in out
+    assert "On 9 images only gross faults show; 256 are the usual number." in out
+    assert len(asked[1][0][1]) == 9 and len(asked[1][0][2].attacks) == 6
+    code, _, err = adv("audit", checkpoint, "--battery", "repotr")
+    assert code == 2 and "did you mean 'report'" in err

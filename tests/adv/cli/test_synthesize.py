@@ -1,0 +1,214 @@
+"""`python -m adv synthesize` as a user meets it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from testing import command_line, small_disk
+
+from adv import GAN, BaseNet, Recipe, build, load, save
+from adv.cli.synthesis.display import bar
+from adv.generative.sample_journal import add
+
+TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
+
+
+@pytest.fixture
+def adv(monkeypatch, capfd, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path / "cache"))
+    return command_line(monkeypatch, capfd, "synthesize")
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory):
+    """What the command gives with the flags of TRAIN, made without it."""
+    from adv.generative.gan_file import Work, make_gan
+
+    path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
+    digits = load("digits")
+    tiny = replace(GAN().small(), steps=4, width=2, batch=10, d_steps=1)
+    make_gan(tiny, Work(digits.train.head(60), digits.classes, "digits"), path, lambda _: None)
+    return path
+
+
+@pytest.fixture(scope="module")
+def files(gan, tmp_path_factory):
+    """What is named in capitals below: a GAN, nets of ten and of three classes, a set of floats."""
+    folder = tmp_path_factory.mktemp("files")
+    recipe = Recipe(net=BaseNet())
+    held = {"GAN": gan, "BAD": folder / "bad.npz"}
+    for name, classes in (("NET", "0123456789"), ("OTHER", "abc")):
+        held[name] = folder / f"{name.lower()}.safetensors"
+        net = build(recipe, len(classes), 0)
+        save(held[name], net, recipe, classes=tuple(classes), data="digits")
+    np.savez(held["BAD"], image=np.full((2, 32, 32, 3), np.nan), label=np.arange(2))
+    return held
+
+
+@pytest.mark.parametrize("verb", ["train", "sample", "score"])
+def test_each_verb_explains_itself_with_an_example(adv, verb):
+    code, out, _ = adv(verb, "--help")
+    assert code == 0 and out.count(f"python -m adv synthesize {verb}") >= 2
+
+
+def test_training_says_where_it_is_and_gives_the_gan(adv, gan):
+    code, out, err = adv("train", "--data", "digits", *TRAIN, "--out", "a.safetensors")
+    assert code == 0, err
+    for text in ("step 2/4", "step 4/4", "d_loss", "log-odds = ", "uncalibrated", "a.safetensors"):
+        assert text in out
+    from adv.generative.gan_checkpoint import restore_gan
+
+    mine, theirs = restore_gan(Path("a.safetensors")), restore_gan(gan)
+    assert mine.odds == theirs.odds
+
+
+def test_a_set_is_drawn_labelled_and_scored(adv, files, tmp_path):
+    gan, net = files["GAN"], files["NET"]
+    code, out, err = adv(
+        *("sample", gan, "--count", 150, "--ddls", "--ddls-steps", 2, "--out", "a.npz"),
+        *("--relabel", net),
+    )
+    assert code == 0, err
+    for text in ("150 images, hash ", "mean energy (after steps): ", "accepted ", "the net names "):
+        assert text in out
+    code, out, err = adv(
+        *("score", "a.npz", "--data", "digits", "--net", net, "--images", 80),
+        *("--grid", "grid.png"),
+    )
+    assert code == 0, err
+    for text in (
+        f'"relabel": "{net}"',
+        "own-Frechet",
+        "real, held out",
+        "a.npz: 0 copies",
+    ):
+        assert text in out
+    assert "standard FID" in out and (tmp_path / "grid.png").stat().st_size > 1000
+    code, _, err = adv("sample", gan, "--count", 9, "--out", "a.npz")
+    assert (code, err) == (2, "adv: a.npz exists: name another file\n")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_shows_the_figures_too(monkeypatch, capfd, terminal):
+    """Above a bar that goes away; a log has the same lines, on stdout."""
+    monkeypatch.setenv("TERM", "xterm")
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    with bar("training", 60) as tell:
+        for step in range(1, 61):
+            tell(step, f"step {step}/60  d_loss 1.234")
+    out, err = capfd.readouterr()
+    lines = [f"step {step}/60  d_loss 1.234" for step in range(3, 61, 3)]
+    if terminal:
+        assert [line for line in lines if line in err] == lines and out == ""
+        assert "60/60" in err and err.count("d_loss") == 20
+    else:
+        assert out.splitlines() == lines and err == ""
+
+
+def test_equal_flags_give_equal_images(adv):
+    flags = ("sample", "--source", "gaussian", "--rank", 3, "--data", "digits", "--count", 30)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        code, _, err = adv(*flags, "--seed", seed, "--out", f"{name}.npz")
+        assert code == 0, err
+    a, b, c = (np.load(f"{name}.npz") for name in "abc")
+    assert str(a["hash"]) == str(b["hash"]) != str(c["hash"])
+    assert np.bincount(a["label"]).tolist() == [3] * 10
+
+
+def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
+    """Killed in the middle of a batch and before the end is written, it gives the same set."""
+    from adv.cli.synthesis import run
+
+    flags = ("sample", gan, "--count", 250, "--ddls", "--ddls-steps", 1)
+    assert adv(*flags, "--out", "whole.npz")[0] == 0
+    state = tmp_path / "a.npz.state"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def killed(path, number, chunk):
+        return interrupted() if number == 2 else add(path, number, chunk)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "add", killed)
+        assert adv(*flags, "--out", "a.npz")[0] == 130
+    with state.open("ab") as file:
+        file.write(bytes(1000))
+    assert not (tmp_path / "a.npz").exists()
+    code, _, err = adv(*flags, "--seed", 1, "--out", "a.npz")
+    assert code == 2
+    assert err == "adv: a.npz.state was begun with other flags: delete it to begin anew\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "write_samples", interrupted)
+        assert adv(*flags, "--out", "a.npz")[0] == 130
+    half = tmp_path / ".a.npz.4321"  # what kill -9 leaves of the writing of a set
+    half.write_bytes(bytes(1000))
+    code, out, err = adv(*flags, "--out", "a.npz")
+    assert code == 0, err
+    assert "going on from a.npz.state: 250 images" in out
+    assert Path("a.npz").read_bytes() == Path("whole.npz").read_bytes()
+    assert not state.exists() and not half.exists()
+
+
+def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
+    """So that the same command may be given again with smaller steps."""
+    flags = ("sample", gan, "--count", 5, "--ddls", "--ula", "--ddls-steps", 2, "--out", "a.npz")
+    code, _, err = adv(*flags, "--step-size", 1e30)
+    assert (code, err) == (2, "adv: a chain ran away: take steps smaller than 1e+30\n")
+    assert list(tmp_path.iterdir()) == []
+    code, _, err = adv(*flags, "--step-size", 0.1)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sample", "--count", 0, "--out", "a.npz"], "0 is not in the range x>=1"),
+        (["sample", "--count", 5, "--out", "a.npz"], "name a GENERATOR or a --source, one of them"),
+        (["sample", "GAN", "--source", "mixup", "--count", 5, "--out", "a.npz"], "one of them"),
+        (
+            ["sample", "GAN", "--rank", 3, "--count", 5, "--out", "a.npz"],
+            "--rank belongs to --sour",
+        ),
+        (["sample", "GAN", "--ula", "--count", 5, "--out", "a.npz"], "--ula belongs to --ddls"),
+        (["sample", "GAN", "--count", 5, "--out", "a.zip"], "a set of images is called NAME.npz"),
+        (["sample", "NET", "--count", 5, "--out", "a.npz"], "holds a classifier, wanted is a GAN"),
+        (["sample", "no.safetensors", "--count", 5, "--out", "a.npz"], "no checkpoint at no.safe"),
+        (["sample", "--source", "gaussian", "--count", 5, "--out", "a.npz"], "needs --data"),
+        (["sample", "--source", "gauss", "--count", 5, "--out", "a.npz"], "'gauss' is not one of"),
+        (["train", "--out", "a.pt"], "a generator is called NAME.safetensors"),
+        (
+            ["train", "--recipe", "Recipe()", "--out", "a.safetensors"],
+            "--recipe is a GAN(...), not",
+        ),
+        (["train", "--data", "digit", "--out", "a.safetensors"], "did you mean 'digits'?"),
+        (
+            ["sample", "GAN", "--relabel", "OTHER", "--count", 5, "--out", "a.npz"],
+            "other.safetensors knows 3 classes, ",
+        ),
+        (["score", "BAD", "--data", "digits", "--net", "OTHER"], "knows 3 classes, digits has"),
+        (["score", "BAD", "--data", "digits", "--grid", "a.jpg"], "a grid is called NAME.png"),
+        (["score", "no.npz", "--data", "digits"], "there is no such file of generated images"),
+        (["score", "BAD", "--data", "digits"], "image is float64, wanted are bytes"),
+    ],
+    ids=str,
+)
+def test_mistakes_are_one_line_and_leave_nothing(adv, files, tmp_path, arguments, said):
+    code, _, err = adv(*(files.get(one, one) for one in arguments))
+    assert code == 2 and err.startswith("adv: ") and err.count("\n") == 1
+    assert said in err
+    assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_a_disk_that_fills_is_one_line(adv, gan, tmp_path):
+    with small_disk(100_000):
+        code, _, err = adv("sample", gan, "--count", 200, "--out", tmp_path / "a.npz")
+    line = f"adv: {tmp_path / 'a.npz.state'}: cannot be written: File too large\n"
+    assert (code, err) == (2, line) and list(tmp_path.iterdir()) == []

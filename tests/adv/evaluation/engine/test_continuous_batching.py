@@ -1,0 +1,385 @@
+"""The driver of evaluations: full batches, the plain loop's verdicts, and nothing that waits."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from testing import seeded
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from adv import (
+    APGD,
+    FGSM,
+    L2,
+    NES,
+    NFGSM,
+    PGD,
+    PNI,
+    RSE,
+    WRN,
+    BaseNet,
+    Battery,
+    Linf,
+    Recipe,
+    Split,
+    Square,
+    Votes,
+    Worst,
+    build,
+    evaluate,
+    frozen,
+    restarts,
+)
+from adv.attacks import Iterative
+from adv.evaluation.engine import continuous_batching
+from adv.evaluation.engine.jobs import Run, blended, runs
+from adv.runtime.fused_cpu import swift
+from adv.runtime.random_streams import drawing, part
+
+CPU = torch.device("cpu")
+
+
+def battery(*attacks, **settings) -> Battery:
+    return Battery(tuple((f"a{i}", attack) for i, attack in enumerate(attacks)), **settings)
+
+
+def convolutional() -> nn.Module:
+    net = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Linear(72, 5)),
+    )
+    net[1].running_mean.uniform_(-0.1, 0.1)
+    return net
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 12), nn.ReLU(), nn.Linear(12, 5))
+
+
+def problem(make, n: int = 60, wrong: int = 7) -> tuple[nn.Module, Split]:
+    """A net and images with its own answers for labels, but for the last few."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = make()
+    for weight in net.parameters():
+        weight.data *= 2
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+    with torch.no_grad():
+        labels = net.eval()(images.float() / 255).argmax(1)
+    labels[n - wrong :] = (labels[n - wrong :] + 1) % 5
+    return net, Split(images, labels)
+
+
+def members(attack) -> list[Iterative]:
+    if isinstance(attack, Worst):
+        return [m for inner in attack.attacks for m in members(inner)]
+    return [attack]
+
+
+def plainly(net, split, battery, kind) -> dict[int, list[bool]]:
+    """Every image takes every step of every attack, all together; nobody leaves.
+
+    An image stands where it is right at each iterate, and stood in every smaller ball.
+    """
+    x = split.pixels() if hasattr(split, "pixels") else split.images.float() / 255
+    x = x.contiguous(memory_format=torch.channels_last)
+    rows, stands = {}, net(x).argmax(1) == split.labels
+    order = [i for i, (_, a) in enumerate(battery.attacks) if type(a.ball) is kind]
+    for index in sorted(order, key=lambda i: battery.attacks[i][1].ball.eps):
+        for restart, attack in enumerate(members(battery.attacks[index][1])):
+            generator = seeded(part(battery.seed + 1000 * index + restart, 0))
+            with frozen(net):
+                state = attack.aim(net, attack.start(x, split.labels, generator))
+                fooled = state.fooled.clone()
+                for _ in range(attack.steps):
+                    state = attack.step(net, state)
+                    fooled |= state.fooled
+                fooled |= net(attack.result(state)).argmax(1) != split.labels
+            stands = stands & ~fooled
+        rows[index] = stands.tolist()
+    return rows
+
+
+RADII = (0.005, 0.01, 0.02, 0.04)
+LADDER = [PGD(Linf(eps), steps=6, step_size=size) for eps, size in zip(RADII, RADII, strict=True)]
+BATTERIES = {
+    "radii": battery(*LADDER),
+    "radii, the largest first": battery(*LADDER[::-1]),
+    "restarts": battery(*(restarts(PGD(Linf(eps), steps=3), 3) for eps in RADII)),
+    "two norms": battery(
+        *(PGD(L2(eps), steps=4) for eps in (0.05, 0.1, 0.2)), *LADDER, FGSM(L2(0.3))
+    ),
+    "apgd": battery(*(APGD(Linf(eps), steps=8) for eps in RADII[1:])),
+    "apgd in l2": battery(*(APGD(L2(eps), steps=8, loss="dlr") for eps in (0.05, 0.1))),
+    "cascade": battery(
+        PGD(Linf(0.02), steps=4, loss="margin"),
+        APGD(Linf(0.02), steps=6),
+        Worst(tuple(APGD(Linf(0.02), steps=6, loss="dlr-targeted", target=k) for k in (1, 2, 3))),
+        Square(Linf(0.02), queries=12),
+    ),
+    "queries": battery(
+        *(Square(Linf(eps), queries=10) for eps in RADII[2:]),
+        *(NES(Linf(eps), queries=33, samples=10) for eps in RADII[2:]),
+        *(Square(L2(eps), queries=8) for eps in (0.3, 0.5)),
+    ),
+    "nothing to do": battery(PGD(Linf(0), steps=3), *LADDER[:2], PGD(L2(0), steps=1)),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        *((convolutional, name) for name in BATTERIES),
+        (linear, "radii"),
+        pytest.param(linear, "cascade", marks=pytest.mark.slow),
+    ],
+)
+def test_verdicts_are_those_of_the_plain_loop(make, name):
+    net, split = problem(make)
+    chosen = BATTERIES[name]
+    plain = {k: row for kind in (Linf, L2) for k, row in plainly(net, split, chosen, kind).items()}
+    for size in (11, 24):
+        found = evaluate(net, split, chosen, batch=size)
+        for index, row in plain.items():
+            assert found.ok[1 + index].tolist() == row, (index, size)
+    if name != "nothing to do":
+        assert 0 < int(found.ok[-1].sum()) < int(found.ok[0].sum()) == 53
+
+
+@pytest.mark.parametrize(
+    "name", ["radii", "cascade", pytest.param("two norms", marks=pytest.mark.slow)]
+)
+def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
+    """What a GPU is given: widths of a batch, a half, a quarter, ..., and looks now and then."""
+    net, split = problem(convolutional)
+    expected = evaluate(net, split, BATTERIES[name], batch=16).ok
+    begin, seen = continuous_batching._Slots.__init__, set()
+
+    def as_on_a_gpu(self, *args):
+        begin(self, *args)
+        self.constant, self.look = True, 3
+
+    def forward(module, args):
+        if torch.is_grad_enabled():
+            seen.add(len(args[0]))
+
+    monkeypatch.setattr(continuous_batching._Slots, "__init__", as_on_a_gpu)
+    net.register_forward_pre_hook(forward)
+    found = evaluate(net, split, BATTERIES[name], batch=16)
+    assert torch.equal(found.ok, expected)
+    if name == "radii":
+        assert seen <= {16, 8, 4, 2, 1} and 16 in seen
+
+
+class Widths(nn.Module):
+    """Keeps how many images each gradient was taken of."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.widths = net, []
+
+    def forward(self, x):
+        if x.requires_grad:
+            self.widths.append(len(x))
+        return self.net(x)
+
+
+def test_batches_are_full_until_the_images_run_out():
+    net, split = problem(convolutional, n=200)
+    recording = Widths(net)
+    found = evaluate(recording, split, battery(*LADDER), batch=16)
+    full = recording.widths.index(next(w for w in recording.widths if w < 16))
+    assert set(recording.widths[:full]) == {16}
+    # Not a step more than by the plain loop for who is left, and nearly all in full batches.
+    standing = found.ok.sum(1).tolist()
+    steps = sum(recording.widths)
+    assert 6 * sum(standing[1:]) < steps < 6 * sum(standing[:-1])
+    assert sum(w for w in recording.widths if w == 16) > 0.8 * steps
+
+
+def test_an_image_that_fell_meets_no_larger_ball():
+    net, split = problem(convolutional)
+    recording = Widths(net)
+    found = evaluate(recording, split, battery(*(FGSM(Linf(eps)) for eps in RADII)), batch=16)
+    assert sum(recording.widths) == int(found.ok[:-1].sum())  # one gradient for each that stood
+
+
+@pytest.mark.parametrize("defence", [RSE(0.2, 0.1), PNI()], ids=["RSE", "PNI"])
+def test_a_random_net_is_attacked_by_the_plain_loop(defence):
+    """The same draws in the same order: the table is that of a loop written out here."""
+    net = build(Recipe(net=BaseNet(), defences=(defence,)), 10, seed=1).eval()
+    images = torch.randint(0, 256, (20, 3, 32, 32), generator=seeded(2), dtype=torch.uint8)
+    split = Split(images, net(images.float() / 255).argmax(1))
+    chosen = battery(PGD(Linf(0.001), steps=2), PGD(Linf(0.003), steps=3), draws=2, votes=3)
+    found = evaluate(net, split, chosen, batch=8)
+
+    def judged(x, y):
+        return Votes(net, 3)(x).argmax(1) == y
+
+    with swift(net) as form:  # what noise is drawn for which pixel hangs on the memory
+        x = (images.float() / 255).contiguous(memory_format=form)
+    rows = []
+    with frozen(net), drawing(net, chosen.seed), torch.no_grad():
+        stands = torch.cat([judged(*p) for p in zip(x.split(8), split.labels.split(8))])  # noqa: B905
+        rows.append(stands.clone())
+        for index, (_, attack) in enumerate(chosen.attacks):
+            begun = attack.start(x, split.labels, seeded(part(chosen.seed + 1000 * index, 0)))
+            left = stands.nonzero().flatten()
+            for ids in left.chunk(-(-len(left) // 8)):
+                state = begun.keep(ids)
+                for _ in range(attack.steps):
+                    state = attack.step(Votes(net, 2), state)
+                stands[ids] = judged(state.adv, state.labels)
+            rows.append(stands.clone())
+    assert torch.equal(found.ok, torch.stack(rows))
+    assert 0 < found.ok[2].sum() < found.ok[0].sum()
+
+
+def test_what_an_image_draws_hangs_on_no_slot():
+    """The same starts and the same squares in whichever slot, after whichever neighbours."""
+    net, split = problem(convolutional, n=40, wrong=0)
+    seen: dict[bytes, set[bytes]] = {}
+
+    class Watched(Square):
+        def step(self, model, state):
+            after = super().step(model, state)
+            for clean, count, adv in zip(state.clean, state.queries, after.adv, strict=True):
+                key = clean.numpy().tobytes() + bytes([int(count)])
+                seen.setdefault(key, set()).add(adv.numpy().tobytes())
+            return after
+
+    for size, wrong in ((3, 0), (7, 11), (40, 25)):
+        labels = split.labels.clone()
+        labels[:wrong] = (labels[:wrong] + 1) % 5
+        evaluate(net, Split(split.images, labels), battery(Watched(Linf(0.02), 8)), batch=size)
+    assert len(seen) > 100 and {len(found) for found in seen.values()} == {1}
+
+
+def test_runs_share_a_batch_where_only_radius_step_target_or_start_differ():
+    ball = Linf(0.01)
+    chain = [
+        PGD(ball, steps=5), PGD(Linf(0.02), steps=5, step_size=0.01),
+        PGD(Linf(0.02), steps=6), APGD(ball, steps=6),
+        APGD(ball, loss="dlr-targeted", target=1), APGD(Linf(0.1), loss="dlr-targeted", target=2),
+        NFGSM(ball), NFGSM(Linf(0.02)), NFGSM(Linf(0.02)),
+    ]  # fmt: skip
+    pieces = runs([Run(attack, seed) for seed, attack in enumerate(chain)])
+    assert [[run.seed for run in piece] for piece in pieces] == [
+        [0, 1], [2], [3], [4, 5], [6], [7, 8],
+    ]  # fmt: skip
+    assert blended(chain[:2], torch.tensor([1, 1]), CPU) is chain[1]
+    mixed = blended(chain[:2], torch.tensor([1, 0, 1]), CPU)
+    assert mixed.ball.eps.flatten().tolist() == pytest.approx([0.02, 0.01, 0.02])
+    assert mixed.length.flatten().tolist() == pytest.approx([0.01, 0.0025, 0.01])
+
+
+MIXED = {
+    "pgd": [PGD(Linf(eps), steps=3, step_size=size) for eps, size in ((0.01, 0.003), (0.1, 0.02))],
+    "pgd-l2": [PGD(L2(eps), steps=3) for eps in (0.05, 0.3)],
+    "apgd": [APGD(Linf(eps), steps=9) for eps in (0.01, 0.1)],
+    "apgd-l2": [APGD(L2(eps), steps=9) for eps in (0.05, 0.3)],
+    "square": [Square(Linf(eps), queries=9) for eps in (0.01, 0.1)],
+    "square-l2": [Square(L2(eps), queries=9) for eps in (0.1, 0.6)],
+    "nes": [NES(Linf(eps), queries=33, samples=10) for eps in (0.01, 0.1)],
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_batch_of_several_radii_steps_like_each_alone_to_the_last_bit(name):
+    net, split = problem(linear, n=6)
+    x, attacks = split.images.float() / 255, MIXED[name]
+    begun = [a.aim(net, a.start(x, split.labels, seeded(3))) for a in attacks]
+    which = torch.tensor([0, 1, 1, 0, 1, 0])
+    rows = torch.arange(6)
+    values = {
+        f.name: torch.where(which.reshape(-1, *[1] * (v.dim() - 1)).bool(), w, v)
+        if isinstance(v := getattr(begun[0], f.name), torch.Tensor)
+        and isinstance(w := getattr(begun[1], f.name), torch.Tensor)
+        else v
+        for f in fields(begun[0])
+    }
+    together = replace(begun[0], **values)
+    step = blended(attacks, which, CPU)
+    for _ in range(attacks[0].steps):
+        together = step.step(net, together)
+        begun = [a.step(net, s) for a, s in zip(attacks, begun, strict=True)]
+    for k in (0, 1):
+        mine = rows[which == k]
+        apart = (together.adv[mine] - begun[k].adv[mine]).abs().max()
+        # A bump's length takes the square of the radius, which is rounded before or after.
+        assert apart <= (1e-6 if name == "square-l2" else 0)
+        assert (together.adv[mine] != x[mine]).any()
+
+
+# --- what a step may not do ---
+
+STEPS = {
+    **{f"{k}-{n}": a for k, v in MIXED.items() for n, a in enumerate(v[:1])},
+    "nfgsm": NFGSM(Linf(0.03)),
+    **{
+        f"{kind.__name__}-{loss}": kind(Linf(0.03), steps=3, loss=loss)
+        for kind, loss in itertools.product((PGD, APGD), ("kl", "margin", "dlr", "dlr-targeted"))
+    },
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_never_waits_for_the_device(name):
+    """On tensors without values: what asked for one (item, bool, nonzero, a mask) would fail."""
+    attack, net = STEPS[name], convolutional().eval()
+    x, y = torch.rand(4, 3, 8, 8), torch.arange(4)
+    state = attack.start(x, y, seeded())
+    tensors = {f.name: getattr(state, f.name) for f in fields(state)}
+    state = replace(
+        state, **{k: v.to("meta") for k, v in tensors.items() if isinstance(v, torch.Tensor)}
+    )
+    net = net.to("meta")
+    with frozen(net):
+        state = attack.aim(net, state)
+        for _ in range(2):
+            state = attack.step(net, state)
+    assert attack.result(state).shape == x.shape
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        state.fooled.any().item()
+
+
+class Backwards(TorchDispatchMode):
+    """Notes which gradients convolutions and products are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masks: list[list[bool]] = []
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution_backward.default:
+            self.masks.append(list(args[10]))
+        if func is torch.ops.aten.mm.default:
+            self.shapes.append(tuple(out.shape))
+        return out
+
+
+@pytest.mark.parametrize("attack", [PGD(Linf(0.03), steps=2), APGD(Linf(0.03), steps=2)], ids=str)
+def test_gradients_are_those_of_the_images_alone(attack):
+    net = convolutional().train()
+    with Backwards() as noted:
+        attack(net, torch.rand(4, 3, 8, 8), torch.arange(4), generator=seeded())
+    assert noted.masks and all(mask == [True, False, False] for mask in noted.masks)
+    assert set(noted.shapes) == {(4, 72)}  # of the linear layer's input; of its weight: (5, 72)
+    assert all(weight.requires_grad and weight.grad is None for weight in net.parameters())
+
+
+def test_images_stay_in_float32_and_in_their_memory():
+    net = build(Recipe(net=WRN(10, 1)), 10, seed=0).to(memory_format=torch.channels_last).eval()
+    x = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    for attack in (PGD(Linf(0.03), steps=1), APGD(Linf(0.03), steps=1), PGD(L2(0.3), steps=1)):
+        state = attack.start(x, torch.arange(2), seeded())
+        with frozen(net), torch.autocast("cpu", torch.bfloat16):
+            state = attack.step(net, attack.aim(net, state))
+        assert state.adv.dtype == torch.float32
+        assert state.adv.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,290 @@
+"""AutoAttack's line-ups: what is in them, how they cascade, and torchattacks as the oracle."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchattacks
+from testing import seeded
+from torch import nn
+
+from adv import (
+    APGD,
+    L2,
+    AdamW,
+    Augment,
+    BaseNet,
+    Battery,
+    Curriculum,
+    Linf,
+    OneCycle,
+    Recipe,
+    Split,
+    Square,
+    Worst,
+    autoattack,
+    autoattack_rand,
+    evaluate,
+    load,
+    train,
+)
+from adv.runtime.random_streams import Noise
+
+BALL = Linf(0.02)
+
+
+def problem(classes: int, n: int = 40) -> tuple[nn.Module, Split]:
+    """A crooked net and images with its own answers for labels, but for the last four."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(288, classes))
+        for weight in net.parameters():
+            weight.data *= 3
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+    with torch.no_grad():
+        labels = net(images.float() / 255).argmax(1)
+    labels[n - 4 :] = (labels[n - 4 :] + 1) % classes
+    return net, Split(images, labels)
+
+
+def targets(attack) -> list[int | None]:
+    parts = attack.attacks if isinstance(attack, Worst) else (attack,)
+    assert all(part.loss == "dlr-targeted" for part in parts)
+    return [part.target for part in parts]
+
+
+# --- what is in them ---
+
+
+@pytest.mark.parametrize("ball", [BALL, L2(0.5)], ids=["linf", "l2"])
+def test_the_standard_line_up(ball):
+    battery = autoattack(ball)
+    names = [name for name, _ in battery.attacks]
+    assert names == ["apgd-ce", "apgd-t", "square"]
+    attacks = dict(battery.attacks)
+    assert attacks["square"] == Square(ball, queries=5000)
+    assert attacks["apgd-ce"] == APGD(ball, steps=100, loss="ce")
+    assert targets(attacks["apgd-t"]) == list(range(1, 10))
+    assert {part.steps for part in attacks["apgd-t"].attacks} == {100}
+    assert all(attack.ball == ball for attack in attacks.values())
+    assert pickle.loads(pickle.dumps(battery)) == battery
+
+
+def test_the_line_up_for_random_nets():
+    battery = autoattack_rand(BALL)
+    assert battery.attacks == (("apgd-ce", APGD(BALL)), ("apgd-dlr", APGD(BALL, loss="dlr")))
+    assert battery.draws == 20 and battery.votes >= 20
+
+
+@pytest.mark.parametrize(("classes", "wanted"), [(4, 3), (5, 4), (10, 9), (100, 9)])
+def test_there_are_no_more_targets_than_wrong_classes(classes, wanted):
+    assert targets(dict(autoattack(BALL, classes).attacks)["apgd-t"]) == list(range(1, wanted + 1))
+
+
+def test_the_margin_stands_in_where_dlr_is_not_defined():
+    for battery, name in (
+        (autoattack(BALL, 2), "apgd-margin"),
+        (autoattack(BALL, 3), "apgd-margin"),
+        (autoattack_rand(BALL, 2), "apgd-margin"),
+        (autoattack_rand(BALL, 3), "apgd-dlr"),
+    ):
+        assert battery.attacks[1][0] == name
+    net, split = problem(2)
+    assert evaluate(net, split, short(autoattack_rand(BALL, 2))).worst < 0.9
+
+
+# --- how they run ---
+
+
+def short(battery: Battery, steps: int = 8) -> Battery:
+    """The same with fewer steps."""
+
+    def cut(attack):
+        if isinstance(attack, Worst):
+            return Worst(tuple(cut(part) for part in attack.attacks))
+        if isinstance(attack, Square):
+            return Square(attack.ball, 5 * steps)
+        return APGD(attack.ball, steps, attack.loss, attack.target)
+
+    attacks = tuple((name, cut(attack)) for name, attack in battery.attacks)
+    return Battery(attacks, draws=2, votes=8)
+
+
+@pytest.mark.parametrize("classes", [4, 6, 12])
+def test_the_net_says_how_many_targets_there_are(classes):
+    net, split = problem(classes)
+    seen = evaluate(net, split, short(autoattack(BALL)))
+    told = evaluate(net, split, short(autoattack(BALL, classes)))
+    assert torch.equal(seen.ok, told.ok)
+    assert 0 < seen.ok[3].sum() < seen.ok[0].sum() == 36
+
+
+def test_a_net_of_three_classes_is_told_what_to_do_about_it():
+    net, split = problem(3)
+    with pytest.raises(ValueError, match=r"^dlr-targeted needs 4 classes or more, the net has 3$"):
+        evaluate(net, split, short(autoattack(BALL)))
+    assert evaluate(net, split, short(autoattack(BALL, classes=3))).worst < 0.9
+
+
+def test_each_attack_meets_only_what_still_stands():
+    """Equal balls nest: the last row is what stands against all, the figure of AutoAttack."""
+    net, split = problem(6)
+    battery = short(autoattack(BALL))
+    found = evaluate(net, split, battery)
+    assert all((found.ok[k + 1] <= found.ok[k]).all() for k in range(3))
+    assert found.worst == found.attacked_accuracies[-1]
+    alone = [evaluate(net, split, Battery((entry,))).ok[1] for entry in battery.attacks]
+    assert found.ok[1].equal(alone[0])
+    both = (alone[0] & alone[1] & alone[2]).sum()
+    assert abs(found.ok[3].sum() - both) <= 1  # an attack's seed is that of its place
+
+
+def test_a_random_net_is_judged_by_votes_once_an_attack():
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = 0
+
+        def forward(self, x):
+            self.seen += len(x)
+            return x
+
+    net, split = problem(6)
+    counting = Counting()
+    battery = short(autoattack_rand(Linf(1e-6)), steps=3)
+    found = evaluate(nn.Sequential(counting, Noise(1e-6), net), split, battery)
+    assert found.ok[2].sum() == 36 and (found.draws, found.votes) == (2, 8)
+    # Votes on all; for each attack 1 + 3 gradients of two draws and one verdict of eight.
+    assert counting.seen == 40 * 8 + 2 * 36 * (4 * 2 + 8)
+
+
+def test_starts_do_not_depend_on_which_images_stand_nor_on_the_batch(monkeypatch):
+    """Also where the images fill several blocks, whose starts are drawn one after another."""
+
+    net, split = problem(6)
+    from adv.evaluation import evaluator
+
+    monkeypatch.setattr(evaluator, "BLOCK", 16)
+    battery = Battery((("a", APGD(BALL, steps=1)), ("b", APGD(Linf(0.03), steps=1))))
+    whole = evaluate(net, split, battery).ok
+    labels = split.labels.clone()
+    labels[:20] = (labels[:20] + 1) % 6  # the first block is not even begun
+    labels[20:36:2] = (labels[20:36:2] + 1) % 6
+    part = evaluate(net, Split(split.images, labels), battery, batch=5).ok
+    assert not part[:, :20].any() and not part[:, 20:36:2].any()
+    assert torch.equal(part[:, 21:36:2], whole[:, 21:36:2])
+    assert 0 < whole[1].sum() < whole[0].sum()
+
+
+def test_starts_are_drawn_for_a_block_at_a_time(monkeypatch):
+
+    sizes = []
+
+    class Watched(APGD):
+        def start(self, x, y, generator):
+            sizes.append(len(x))
+            return super().start(x, y, generator)
+
+    net, split = problem(6)
+    from adv.evaluation import evaluator
+
+    monkeypatch.setattr(evaluator, "BLOCK", 16)
+    evaluate(net, split, Battery((("a", Watched(BALL, steps=1)),)))
+    assert sizes == [16, 16, 8]
+
+
+def test_blocks_have_starts_of_their_own(monkeypatch):
+
+    begun = []
+
+    class Watched(APGD):
+        def start(self, x, y, generator):
+            state = super().start(x, y, generator)
+            begun.append(state.adv - x)
+            return state
+
+    net, split = problem(6, n=8)
+    twice = Split(split.images.repeat(2, 1, 1, 1), split.labels.repeat(2))
+    from adv.evaluation import evaluator
+
+    monkeypatch.setattr(evaluator, "BLOCK", 8)
+    evaluate(net, twice, Battery((("a", Watched(BALL, steps=1)),)))
+    first, second = begun
+    assert (first != second).float().mean() > 0.9
+
+
+# --- torchattacks as the oracle ---
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def trained(digits, fraction: float) -> nn.Module:
+    """A net trained for seconds, that share of its batches attacked."""
+    recipe = Recipe(
+        net=BaseNet(),
+        optimizer=AdamW(4e-3, decay=OneCycle()),
+        curriculum=Curriculum(eps=0.1, steps=3, pace=0.4, fraction=fraction),
+        augment=Augment(flip=False, crop=0, jitter=0),
+        epochs=3,
+        batch=64,
+    )
+    *_, last = train(recipe, digits.train, classes=10, seed=0)
+    return last.net.eval()
+
+
+@pytest.fixture(scope="module")
+def robust(digits) -> nn.Module:
+    return trained(digits, 0.5)
+
+
+@pytest.fixture(scope="module")
+def plain(digits) -> nn.Module:
+    return trained(digits, 0.0)
+
+
+def their_accuracy(attack, net: nn.Module, split: Split) -> float:
+    with torch.random.fork_rng(devices=[]):
+        adv = attack(split.images.contiguous().float() / 255, split.labels)
+        return float((net(adv).argmax(1) == split.labels).float().mean())
+
+
+ALIKE = 0.005 + 1e-6  # half a point
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ball", [Linf(0.06), L2(1.0)], ids=["linf", "l2"])
+@pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
+def test_apgd_is_not_weaker_than_that_of_torchattacks(robust, digits, ball, loss):
+    """Means of three starts: from a single one, luck alone moves two images of 360."""
+    split, steps, starts = digits.test, 15, range(3)
+    settings = {"norm": type(ball).__name__, "eps": ball.eps, "steps": steps}
+    if loss == "dlr-targeted":
+        parts = (APGD(ball, steps, loss, 1), APGD(ball, steps, loss, 2))
+        peers = [torchattacks.APGDT(robust, n_classes=3, seed=s, **settings) for s in starts]
+    else:
+        parts = (APGD(ball, steps, loss),)
+        peers = [torchattacks.APGD(robust, loss=loss, seed=s, **settings) for s in starts]
+    tried = [Battery((("apgd", Worst(parts)),), seed=seed) for seed in starts]
+    ours = np.mean([evaluate(robust, split, battery).worst for battery in tried])
+    theirs = np.mean([their_accuracy(peer, robust, split) for peer in peers])
+    assert 0.02 < ours <= theirs + ALIKE
+    assert ours > theirs - 0.06  # else the budgets are not equal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "eps"), [("plain", 0.04), ("robust", 0.06)])
+def test_autoattack_is_not_weaker_than_that_of_torchattacks(kind, eps, digits, request):
+    """Theirs has FAB, but takes 10 steps where ours, as published, takes 100."""
+    net, split, ball = request.getfixturevalue(kind), digits.test.head(40), Linf(eps)
+    peer = torchattacks.AutoAttack(net, eps=eps, n_classes=10, seed=0)
+    peer._autoattack.attacks[-1].n_queries = 200  # 5,000 take minutes
+    attacks = (*autoattack(ball).attacks[:2], ("square", Square(ball, 200)))
+    ours = evaluate(net, split, Battery(attacks)).worst
+    theirs = their_accuracy(peer, net, split)
+    assert 0 < ours <= theirs + ALIKE

@@ -1,0 +1,187 @@
+"""DDLS where the right density is known, and the calibration that makes it right."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from testing import seeded
+from torch import nn
+
+from adv import DDLS
+from adv.generative.calibration import Calibration, calibrated
+from adv.generative.ddls import energy_of, langevin
+
+# The generator is the identity, so generated points are N(0, 1). The real ones are a mixture of
+# two Gaussians in the plane, of weights 0.7 and 0.3.
+CENTRES = torch.tensor([[1.2, 0.0], [-1.0, 0.5]])
+WEIGHTS, DEVIATION = torch.tensor([0.7, 0.3]), 0.5
+
+
+class Identity(nn.Module):
+    def forward(self, z, y):
+        return z
+
+
+def log_real(x):
+    squares = (x[:, None] - CENTRES).square().sum(2) / (2 * DEVIATION**2)
+    return (WEIGHTS.log() - squares - math.log(2 * math.pi * DEVIATION**2)).logsumexp(1)
+
+
+def log_made(x):
+    return -x.square().sum(1) / 2 - math.log(2 * math.pi)
+
+
+class Squeezed(nn.Module):
+    """What a hinge discriminator is at best: in the right order, of the wrong size and place."""
+
+    slope, shift = 0.35, 0.8
+
+    def forward(self, x, y):
+        return self.slope * (log_real(x) - log_made(x)) + self.shift
+
+
+def real_points(n, seed):
+    draws = seeded(seed)
+    which = torch.multinomial(WEIGHTS, n, replacement=True, generator=draws)
+    return CENTRES[which] + DEVIATION * torch.randn(n, 2, generator=draws)
+
+
+def odds(n=4000):
+    judge, z = Squeezed(), torch.randn(n, 2, generator=seeded(2))
+    return calibrated(judge(real_points(n, 1), None), judge(z, None))
+
+
+MEAN = WEIGHTS @ CENTRES
+COVARIANCE = DEVIATION**2 * torch.eye(2) + torch.einsum(
+    "k,ki,kj->ij", WEIGHTS, CENTRES - MEAN, CENTRES - MEAN
+)
+
+
+def errors(calibration, ddls, n=4000):
+    """How far mean, covariance and the first mode's weight are from the mixture's; the trace."""
+    y = torch.zeros(n, dtype=torch.int64)
+    energy = energy_of(Identity(), Squeezed(), y, calibration)
+    z, trace = langevin(energy, torch.randn(n, 2, generator=seeded(3)), ddls, seeded(4))
+    at_first = (torch.cdist(z, CENTRES).argmin(1) == 0).float().mean()
+    reference = real_points(200_000, 5)
+    wanted = (torch.cdist(reference, CENTRES).argmin(1) == 0).float().mean()
+    moments = float((z.mean(0) - MEAN).norm()), float((torch.cov(z.T) - COVARIANCE).norm())
+    return *moments, abs(float(at_first - wanted)), trace
+
+
+@pytest.mark.parametrize(
+    "ddls", [DDLS(200, 0.2, metropolis=True), DDLS(400, 0.06, metropolis=False)], ids=repr
+)
+def test_calibrated_chains_have_the_real_density(ddls):
+    mean, covariance, weight, trace = errors(odds(), ddls)
+    assert mean < 0.08 and covariance < 0.1 and weight < 0.03
+    assert len(trace.energy) == ddls.steps + 1 and len(trace.accepted) == ddls.steps
+    assert 0.7 < trace.acceptance < 1 if ddls.metropolis else trace.acceptance == 1
+    assert trace.energy[-1] < trace.energy[0]
+
+
+def test_uncalibrated_chains_have_not():
+    mean, covariance, weight, _ = errors(Calibration(), DDLS(200, 0.2))
+    assert mean > 0.2 and covariance > 0.2 and weight > 0.05
+
+
+def test_no_step_size_is_too_large_for_metropolis():
+    """Steps at which ULA's stationary variance is far off (1 / (1 - eps / 4) of a normal)."""
+    n, y = 20_000, None
+    flat = energy_of(Identity(), lambda x, y: 0 * x[:, 0], y, Calibration())
+    start = torch.randn(n, 1, generator=seeded(0))
+    for metropolis, variance in ((True, 1.0), (False, 1 / (1 - 1.0 / 4))):
+        z, trace = langevin(flat, start, DDLS(60, 1.0, metropolis), seeded(1))
+        assert float(z.var()) == pytest.approx(variance, rel=0.04)
+    assert trace.energy[0] == pytest.approx(0.5, rel=0.05)
+
+
+def test_the_acceptance_is_that_of_the_formula():
+    """One step from 0 of a normal: log alpha = -z^2 / 2 + (z^2 - (z eps / 2 - z)^2) / 2 eps."""
+    size, n = 1.5, 50_000
+    energy = energy_of(Identity(), lambda x, y: 0 * x[:, 0], None, Calibration())
+    z, trace = langevin(energy, torch.zeros(n, 1), DDLS(1, size), seeded(1))
+    ahead = math.sqrt(size) * torch.randn(n, 1, generator=seeded(7)).squeeze(1)
+    back = (0 - ahead + size / 2 * ahead) ** 2
+    odds = -(ahead**2) / 2 + (ahead**2 - back) / (2 * size)
+    assert trace.acceptance == pytest.approx(float(odds.exp().clamp(max=1).mean()), abs=0.01)
+    assert float((z == 0).float().mean()) == pytest.approx(1 - trace.acceptance, abs=1e-6)
+
+
+def test_no_graph_is_kept_and_the_generator_alone_decides():
+    judge = Squeezed()
+    scale = nn.Parameter(torch.ones(1))
+    energy = energy_of(Identity(), lambda x, y: scale * judge(x, y), None, Calibration())
+    before = torch.get_rng_state()
+    runs = [langevin(energy, torch.zeros(9, 2), DDLS(5), seeded(s))[0] for s in (1, 1, 2)]
+    assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
+    assert not runs[0].requires_grad and scale.grad is None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_chain_that_runs_away():
+    def steep(z):
+        return z.square().square().sum(1)
+
+    with pytest.raises(ValueError, match=r"a chain ran away: take steps smaller than 1\.0"):
+        langevin(steep, torch.full((4, 1), 3.0), DDLS(50, 1.0, metropolis=False), seeded(0))
+    z, trace = langevin(steep, torch.full((4, 1), 3.0), DDLS(50, 1.0), seeded(0))
+    assert torch.isfinite(z).all() and trace.acceptance < 0.5
+
+
+# --- calibration ---
+
+
+def test_the_calibration_undoes_what_the_discriminator_did():
+    found = odds(20_000)
+    assert found.slope == pytest.approx(1 / Squeezed.slope, rel=0.05)
+    assert found.shift == pytest.approx(-Squeezed.shift / Squeezed.slope, abs=0.15)
+
+
+def test_it_is_the_logistic_regression():
+    """Against scikit-learn's without a penalty, on as many of each kind."""
+    from sklearn.linear_model import LogisticRegression
+
+    draws = seeded(0)
+    real = 1 + torch.randn(3000, generator=draws)
+    made = 2 * torch.randn(3000, generator=draws)
+    peer = LogisticRegression(C=1e9).fit(
+        torch.cat([real, made])[:, None].numpy(), [1] * 3000 + [0] * 3000
+    )
+    found = calibrated(real, made)
+    assert found.slope == pytest.approx(float(peer.coef_[0, 0]), rel=5e-3)
+    assert found.shift == pytest.approx(float(peer.intercept_[0]), rel=5e-3, abs=5e-3)
+    assert found.surprise(real, made) < Calibration().surprise(real, made)
+    # How many there are of each is not evidence: odds are those of densities.
+    few = calibrated(real, made[:300])
+    assert few.shift == pytest.approx(found.shift, abs=0.3)
+
+
+def test_a_discriminator_that_tells_nothing_is_not_followed():
+    draws = seeded(0)
+    assert calibrated(
+        torch.randn(50, generator=draws) - 1, torch.randn(50, generator=draws)
+    ) == Calibration(0, 0)
+    perfect = calibrated(torch.linspace(1, 2, 20), -torch.ones(20))
+    assert 0 < perfect.slope < 100 and math.isfinite(perfect.shift)
+    assert calibrated(torch.ones(5), torch.ones(5)).slope == 0
+    with pytest.raises(ValueError, match="needs real and generated"):
+        calibrated(torch.ones(0), torch.ones(3))
+    with pytest.raises(ValueError, match="its training has diverged"):
+        calibrated(torch.tensor([math.nan]), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": 0}, "a chain has 1 step or more, got 0"),
+        ({"step_size": 0.0}, "the size of a step is above 0"),
+        ({"step_size": math.inf}, "the size of a step is above 0"),
+    ],
+)
+def test_settings_that_are_none(settings, said):
+    with pytest.raises(ValueError, match=said):
+        replace(DDLS(), **settings)

@@ -1,0 +1,438 @@
+"""The parts of the GAN against their formulas; its training, its average, going on."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from testing import same, seeded, through_a_file
+from torch import nn
+
+import adv
+from adv import GAN, train_gan
+from adv.checkpoints.checkpoint import CheckpointError
+from adv.data.datasets import Split
+from adv.generative.gan_checkpoint import finished, restore_gan, save_gan
+from adv.generative.gan_file import Work, make_gan, state_of
+from adv.generative.generator_ema import follow, settled
+from adv.generative.layers import ConditionalNorm, Down, Up, normed, original
+from adv.generative.loss import d_loss, g_loss
+from adv.generative.networks import Discriminator, Generator
+from adv.generative.pixel_range import Canvas, canvas_of
+
+TINY = replace(GAN().small(), width=2, latent=6, steps=6, batch=10, d_steps=1, ema=0.5, ema_start=2)
+
+
+@pytest.fixture(scope="module")
+def digits() -> adv.Data:
+    return adv.load("digits")
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=seeded(seed))
+
+
+# --- the layers ---
+
+
+def test_the_conditional_norm():
+    """By hand: each channel to mean 0 and deviation 1, then the gain and the shift of the class."""
+    layer = ConditionalNorm(3, 4)
+    nn.init.normal_(layer.gain.weight, generator=seeded(1))
+    nn.init.normal_(layer.shift.weight, generator=seeded(2))
+    x, y = 5 * noise(8, 3, 5, 5) + 2, torch.arange(8) % 4
+    mean = x.mean((0, 2, 3), keepdim=True)
+    deviation = (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
+    gain, shift = layer.gain.weight[y], layer.shift.weight[y]
+    expected = (x - mean) / deviation * (1 + gain[:, :, None, None]) + shift[:, :, None, None]
+    assert torch.allclose(layer(x, y), expected, atol=1e-5)
+    layer.eval()  # then by the running statistics
+    running = layer.norm.running_mean[:, None, None], layer.norm.running_var[:, None, None]
+    expected = (x - running[0]) / (running[1] + 1e-5).sqrt()
+    expected = expected * (1 + gain[:, :, None, None]) + shift[:, :, None, None]
+    assert torch.allclose(layer(x, y), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.Conv2d(4, 6, 3), nn.Linear(7, 5), nn.Embedding(10, 8)], ids=repr
+)
+def test_a_normed_weight_has_norm_one_by_svd(layer):
+    """One power iteration a pass: as the weight stands still it settles on the true norm."""
+    layer = normed(layer)
+    with torch.no_grad():
+        for _ in range(200):
+            weight = layer.weight
+    norms = torch.linalg.svdvals(weight.detach().flatten(1).double())
+    assert norms[0] == pytest.approx(1, abs=1e-4)
+    own = torch.linalg.svdvals(original(layer).detach().flatten(1).double())
+    assert torch.allclose(norms, own / own[0], atol=1e-4)
+    layer.eval()
+    assert torch.equal(layer.weight, layer.weight)  # no iteration moves it
+
+
+def test_every_weight_of_both_nets_is_normed_but_the_tables_of_the_generator():
+    for net, free in zip(TINY.nets(Canvas(), 10, 0), ("gain", "shift"), strict=True):
+        for name, layer in net.named_modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+                is_table = name.endswith(("gain", "shift"))
+                assert hasattr(layer, "parametrizations") != is_table, (name, free)
+
+
+def test_the_projection_discriminator():
+    """D(x, y) = linear(h) + <table[y], h>, and h the sum over pixels of the last ReLU."""
+    net = TINY.nets(Canvas(8, 1), 10, 0)[1].eval()
+    x, y = noise(5, 1, 8, 8), torch.tensor([0, 3, 3, 9, 1])
+    h = F.relu(net.blocks(x)).sum((2, 3))
+    expected = h @ net.linear.weight[0] + net.linear.bias + (net.table.weight[y] * h).sum(1)
+    assert torch.allclose(net(x, y), expected, atol=1e-6)
+    others = net(x, (y + 1) % 10) - net(x, y)
+    table = net.table.weight
+    assert torch.allclose(others, ((table[(y + 1) % 10] - table[y]) * h).sum(1), atol=1e-6)
+
+
+def test_the_hinge_loss():
+    real, made = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-3.0, 0.0, 1.0])
+    assert float(d_loss(real, made)) == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 2) / 3)
+    assert float(g_loss(made)) == pytest.approx((3 + 0 - 1) / 3)
+    slopes = torch.autograd.grad(d_loss(real.requires_grad_(), made), real)[0]
+    assert slopes.tolist() == pytest.approx([0, -1 / 3, -1 / 3])
+
+
+def test_blocks_are_those_of_biggan():
+    """The skip is a 1x1 convolution of the doubled (or averaged) input, as published."""
+    up = Up(4, 6, 3).eval()
+    x, y = noise(2, 4, 5, 5), torch.tensor([0, 2])
+    wide = F.interpolate(x, scale_factor=2)
+    h = up.a(F.interpolate(F.relu(up.first(x, y)), scale_factor=2))
+    expected = up.b(F.relu(up.second(h, y))) + up.past(wide)
+    assert torch.allclose(up(x, y), expected, atol=1e-5) and expected.shape == (2, 6, 10, 10)
+    for first in (True, False):
+        down = Down(4, 6, half=True, first=first).eval()
+        h = down.b(F.relu(down.a(x if first else F.relu(x))))
+        expected = F.avg_pool2d(h, 2) + F.avg_pool2d(down.past(x), 2)
+        assert torch.allclose(down(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 3), (32, 3)])
+def test_the_nets_of_each_size(side, channels):
+    canvas = Canvas(side, channels)
+    generator, discriminator = TINY.nets(canvas, 10, 0)
+    y = torch.arange(4)
+    made = generator(noise(4, 6), y)
+    assert made.shape == (4, channels, side, side) and made.abs().max() <= 1
+    assert discriminator(made, y).shape == (4,)
+    assert canvas.printed(made.detach()).shape == (4, 3, 32, 32)
+
+
+def test_the_published_size():
+    """Both nets of the CIFAR-10 script have somewhat over 4 million weights."""
+    generator, discriminator = GAN().nets(Canvas(), 10, 0)
+    count = [sum(p.numel() for p in net.parameters()) for net in (generator, discriminator)]
+    assert count[0] == pytest.approx(4.3e6, rel=0.02) and count[1] == pytest.approx(4.2e6, rel=0.03)
+
+
+@pytest.mark.parametrize("init", ["normal", "orthogonal"])
+def test_first_weights(init):
+    generator, _ = replace(GAN(), width=8, init=init).nets(Canvas(8, 1), 10, 3)
+    weight = original(generator.blocks[0].a).detach().flatten(1)
+    if init == "normal":
+        assert float(weight.std()) == pytest.approx(0.02, rel=0.05)
+    else:
+        assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
+    top = torch.linalg.svdvals(generator.eval().blocks[0].a.weight.detach().flatten(1))[0]
+    assert float(top) == pytest.approx(1, abs=0.1)  # the norm is that of the new weight
+    again, _ = replace(GAN(), width=8, init=init).nets(Canvas(8, 1), 10, 3)
+    assert same(again.state_dict(), generator.state_dict())
+
+
+# --- what is drawn ---
+
+
+def test_the_canvas_of_digits_is_their_middle(digits):
+    canvas = canvas_of(digits.train.images)
+    assert canvas == Canvas(8, 1)
+    kept = canvas.printed(canvas.taken(digits.train.images))
+    assert torch.equal(kept, digits.train.images)
+
+
+def test_the_canvas_is_the_smallest_that_loses_nothing():
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    images[0, :, 8, 23] = 7
+    assert canvas_of(images) == Canvas(16, 1)
+    images[1, 1, 9, 9] = 1  # a colour
+    assert canvas_of(images) == Canvas(16, 3)
+    images[1, 1, 0, 0] = 1
+    assert canvas_of(images) == Canvas(32, 3)
+    with pytest.raises(ValueError, match=r"wanted images \[n, 3, 32, 32\], got \[2, 3, 8, 8\]"):
+        canvas_of(images[:, :, :8, :8])
+
+
+# --- training ---
+
+
+def trained(gan: GAN, data: Split, state=None, seed: int = 0, every: int = 2):
+    states = []
+    for stretch in train_gan(gan, data, classes=10, seed=seed, state=state, every=every):
+        states.append(stretch.state())
+    return stretch, states
+
+
+def test_going_on_is_never_having_stopped(digits):
+    gan = replace(TINY, flip=0.5, translate=1, cutout=2)
+    before = torch.get_rng_state()
+    stretch, states = trained(gan, digits.train)
+    assert [state["step"] for state in states] == [2, 4, 6] and stretch.number == stretch.total == 6
+    again, (*_, last) = trained(gan, digits.train, through_a_file(states[0]))
+    assert same(last, states[-1])
+    assert same(again.generator(ema=True).state_dict(), stretch.generator(ema=True).state_dict())
+    assert torch.equal(torch.get_rng_state(), before)
+    _, (*_, other) = trained(gan, digits.train, seed=1)
+    assert not same(other["net"], last["net"])
+    _, (*_, coarse) = trained(gan, digits.train, every=4)  # how often it yields changes nothing
+    assert same(coarse, last)
+
+
+def test_a_state_of_another_gan_is_refused(digits):
+    _, (state, *_) = trained(TINY, digits.train)
+    for gan, seed in ((replace(TINY, lr=0.1), 0), (TINY, 1)):
+        with pytest.raises(ValueError, match="belongs to another GAN or seed"):
+            trained(gan, digits.train, state, seed)
+    with pytest.raises(ValueError, match="no image to train on"):
+        trained(TINY, digits.train.head(0))
+
+
+def test_a_state_that_is_gone(digits):
+    stretches = train_gan(TINY, digits.train, classes=10, seed=0, every=2)
+    first = next(stretches)
+    next(stretches)
+    with pytest.raises(ValueError, match="step 2 is gone"):
+        first.state()
+
+
+def test_the_average_follows_from_its_start(digits):
+    """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
+    gan = replace(TINY, ema=0.75, ema_start=2, steps=4)
+    expected = None
+    names = [name for name, _ in gan.nets(Canvas(8, 1), 10, 0)[0].named_parameters()]
+    for stretch in train_gan(gan, digits.train, classes=10, seed=0, every=1):
+        state = stretch.state()
+        if stretch.number <= gan.ema_start:
+            expected = {name: state["net"][name] for name in names}
+        else:
+            expected = {n: 0.75 * expected[n] + 0.25 * state["net"][n] for n in names}
+        for name in names:
+            assert torch.allclose(state["mean"][name], expected[name], atol=1e-7), name
+        rest = state["mean"].keys() - set(names)
+        assert rest and all(torch.equal(state["mean"][n], state["net"][n]) for n in rest)
+
+
+def test_a_decay_of_nothing_is_a_copy():
+    net, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    follow(other, net, 0.0)
+    assert same(net.state_dict(), other.state_dict())
+
+
+def test_statistics_are_estimated_anew():
+    """Those of the weights as they are: the mean over many batches, not what was copied."""
+    generator, _ = TINY.nets(Canvas(8, 1), 10, 0)
+    norm = generator.blocks[0].first.norm
+    norm.running_mean.fill_(100)
+    draws = seeded(1)
+
+    def draw(n: int = 50):
+        return torch.randn(n, 6, generator=draws), torch.arange(n) % 10
+
+    settled(generator, draw)
+    assert not generator.training
+    big = generator.bottom(draw(5000)[0]).view(-1, generator.wide, 4, 4)
+    assert torch.allclose(norm.running_mean, big.mean((0, 2, 3)), atol=0.05)
+    assert torch.allclose(norm.running_var, big.var((0, 2, 3)), rtol=0.1)
+    assert norm.momentum == 0.1
+
+
+def test_discriminator_steps_and_who_is_updated(digits):
+    """With d_steps = 3 and 6 steps: Adam has counted 18 updates of D, 6 of G."""
+    _, states = trained(replace(TINY, d_steps=3), digits.train)
+    counts = [
+        {int(one["step"]) for one in optimizer["state"].values()}
+        for optimizer in states[-1]["optimizers"]
+    ]
+    assert counts == [{6}, {18}]
+
+
+def test_labels_are_drawn_as_the_real_images_have_them(digits):
+    """A class that no real image has is never drawn."""
+    known = digits.train.labels < 3
+    few = Split(digits.train.images[known], digits.train.labels[known])
+    stretch, _ = trained(replace(TINY, batch=200, steps=2), few)
+    z, y = stretch._training.drawn(seeded(0))
+    assert set(y.tolist()) == {0, 1, 2} and z.shape == (200, 6)
+
+
+def pixels(images: torch.Tensor) -> np.ndarray:
+    return images[:, 0, 12:20, 12:20].flatten(1).numpy() / 255
+
+
+@pytest.mark.slow
+def test_a_tiny_gan_learns_the_classes(digits):
+    """A classifier of real digits recognises far more of its images than the tenth of chance."""
+    gan = replace(GAN().small(), width=4, latent=8, steps=150, batch=100, d_steps=1)
+    gan = replace(gan, lr=4e-3, d_lr=4e-3, ema=0.9, ema_start=20, init="orthogonal")
+    *_, stretch = train_gan(gan, digits.train, classes=10, seed=0, every=gan.steps)
+    generator, y = stretch.generator(ema=True), torch.arange(10).repeat(20)
+    with torch.no_grad():
+        images = stretch.canvas.printed(generator(noise(200, gan.latent), y))
+    judge = LogisticRegression(max_iter=300).fit(pixels(digits.train.images), digits.train.labels)
+    real = judge.score(pixels(digits.test.images), digits.test.labels)
+    made = judge.score(pixels(images), y)
+    assert real > 0.8 and made > 0.7
+    assert images.double().std(0).mean() > 1  # not one image for each class
+
+
+# --- as files ---
+
+
+@pytest.fixture(scope="module")
+def made(digits, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
+    work = Work(digits.train.head(60), digits.classes, "digits")
+    make_gan(TINY, work, path, lambda _: None, every=3)
+    return path
+
+
+def test_a_gan_comes_back_as_it_was(digits, made):
+    work = Work(digits.train.head(60), digits.classes, "digits")
+    assert len(work.known) == 54 and len(work.held) == 6
+    stretch, _ = trained(TINY, work.known)
+    kept = finished(stretch, TINY, work.held, work.shares, 0)
+    back = restore_gan(made)
+    assert (back.gan, back.canvas, back.shares, back.odds) == (
+        TINY,
+        Canvas(8, 1),
+        work.shares,
+        kept.odds,
+    )
+    z, y = noise(5, 6), torch.arange(5)
+    for name in ("plain", "ema"):
+        assert torch.equal(back.generators[name](z, y), kept.generators[name](z, y))
+    assert not torch.equal(back.generators["plain"](z, y), back.generators["ema"](z, y))
+    x = noise(5, 1, 8, 8)
+    kept.discriminator.eval()
+    assert torch.equal(back.discriminator(x, y), kept.discriminator(x, y))
+    assert back.card["data"] == "digits" and not state_of(made).exists()
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [2, 6], ids=["in the middle", "before the end is written"])
+def test_a_killed_training_goes_on(digits, made, tmp_path, after):
+    work = Work(digits.train.head(60), digits.classes, "digits")
+    path = tmp_path / "gan.safetensors"
+
+    def killed(stretch):
+        if stretch.number >= after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        make_gan(TINY, work, path, killed, every=2)
+    assert state_of(path).exists() and not path.exists()
+    for name in (path.name, state_of(path).name):  # kill -9 while they were written
+        (tmp_path / f".{name}.4321").write_bytes(b"half")
+    seen = []
+    make_gan(TINY, work, path, lambda stretch: seen.append(stretch.number), every=2)
+    assert seen == [n for n in (2, 4, 6) if n > after]
+    assert path.read_bytes() == made.read_bytes()
+    assert [file.name for file in tmp_path.iterdir()] == ["gan.safetensors"]
+
+
+def test_a_state_of_other_images_is_refused(digits, tmp_path):
+    path = tmp_path / "gan.safetensors"
+
+    def killed(_):
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        make_gan(TINY, Work(digits.train.head(60), digits.classes, "d"), path, killed, every=2)
+    other = Work(digits.train.head(50), digits.classes, "d")
+    with pytest.raises(CheckpointError, match="was begun with other images: delete it"):
+        make_gan(TINY, other, path, killed)
+    work = Work(digits.train.head(60), digits.classes, "d")
+    for gan, seed in ((replace(TINY, lr=0.1), 0), (TINY, 1)):
+        with pytest.raises(CheckpointError, match="was begun with another recipe or seed: delete"):
+            make_gan(gan, replace(work, seed=seed), path, killed)
+    assert state_of(path).exists()
+    state_of(path).write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="is damaged: delete it to begin anew"):
+        make_gan(TINY, other, path, killed)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_nothing(digits, tmp_path):
+    work, path = Work(digits.train.head(60), digits.classes, "d"), tmp_path / "gan.safetensors"
+    wild = replace(TINY, lr=1e30, d_lr=1e30, steps=40)
+    with pytest.raises(ValueError, match="the GAN has diverged by step 20: try a smaller lr and"):
+        make_gan(wild, work, path, lambda _: None, every=20)
+    assert list(tmp_path.iterdir()) == []
+    make_gan(replace(TINY, steps=1), work, path, lambda _: None)  # nothing is in its way
+
+
+def test_files_that_are_no_gan(digits, made, tmp_path):
+    recipe = adv.Recipe(net=adv.BaseNet())
+    net = tmp_path / "net.safetensors"
+    adv.save(net, adv.build(recipe, 10, 0), recipe, classes=digits.classes)
+    with pytest.raises(CheckpointError, match="holds a classifier, wanted is a GAN"):
+        restore_gan(net)
+    back = restore_gan(made)
+    wide = replace(back, gan=replace(TINY, width=3))
+    save_gan(tmp_path / "wide.safetensors", wide, classes=list(digits.classes))
+    with pytest.raises(CheckpointError, match="these weights belong to another net") as error:
+        restore_gan(tmp_path / "wide.safetensors")
+    assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        restore_gan(tmp_path / "nowhere.safetensors")
+    half = replace(back, odds={"plain": back.odds["plain"]})
+    save_gan(tmp_path / "half.safetensors", half, classes=list(digits.classes))
+    with pytest.raises(CheckpointError, match="its card does not say how it was made"):
+        restore_gan(tmp_path / "half.safetensors")
+    back.discriminator.linear.bias.data.fill_(float("nan"))
+    save_gan(tmp_path / "nan.safetensors", back, classes=list(digits.classes))
+    with pytest.raises(CheckpointError, match=r"discriminator\.linear\.bias is not finite"):
+        restore_gan(tmp_path / "nan.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"width": 0}, "width is a whole number from 1 on, got 0"),
+        ({"steps": 1.5}, "steps is a whole number"),
+        ({"d_steps": 0}, "d_steps is a whole number"),
+        ({"ema": 1.0}, r"ema lies in \[0, 1\), got 1.0"),
+        ({"lr": 0.0}, "lr is above 0"),
+        ({"d_lr": float("nan")}, "d_lr is above 0"),
+        ({"flip": 2}, "flip is a probability"),
+        ({"cutout": -1}, "cutout is a whole number from 0 on"),
+        ({"init": "xavier"}, "init is one of normal, orthogonal, got 'xavier'"),
+    ],
+)
+def test_settings_that_are_none(settings, said):
+    with pytest.raises(ValueError, match=said):
+        GAN(**settings)
+
+
+def test_a_canvas_of_another_size():
+    with pytest.raises(ValueError, match="a canvas has 8, 16 or 32 pixels a side"):
+        Canvas(12, 3)
+
+
+def test_nets_are_not_shared():
+    generator, discriminator = TINY.nets(Canvas(8, 1), 10, 0)
+    assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
+    twin = copy.deepcopy(generator)
+    next(twin.parameters()).data.add_(1)
+    assert not same(twin.state_dict(), generator.state_dict())

@@ -1,0 +1,44 @@
+"""What the tests of evaluation share: images, a crooked net and a battery."""
+
+from __future__ import annotations
+
+import torch
+from testing import seeded
+from torch import nn
+
+from adv import PGD, Battery, Linf, Split
+
+
+def crooked_net() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU()),
+            *(nn.Flatten(), nn.Linear(288, 5)),
+        )
+        net[1].running_mean.uniform_(-0.1, 0.1)
+        for weight in net.parameters():
+            weight.data *= 2
+    return net
+
+
+def labelled(net: nn.Module, n: int = 60, wrong: int = 10) -> Split:
+    """Images with the net's own answers for labels, but for the last few."""
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+    modes = [module.training for module in net.modules()]
+    with torch.no_grad():
+        labels = net.eval()(images.float() / 255).argmax(1)
+    for module, mode in zip(net.modules(), modes, strict=True):
+        module.training = mode
+    labels[n - wrong :] = (labels[n - wrong :] + 1) % 5
+    return Split(images, labels)
+
+
+def battery(*attacks, **settings) -> Battery:
+    return Battery(tuple((f"a{i}", attack) for i, attack in enumerate(attacks)), **settings)
+
+
+RADII = (0.005, 0.01, 0.02, 0.04)
+
+
+LADDER = battery(*(PGD(Linf(eps), steps=5) for eps in RADII))

@@ -1,0 +1,412 @@
+"""`launch.py` as a user meets it: help, mistakes, whole searches, interruptions, going on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from search.record.ledger import read
+from search.record.trial import Result, Values
+from search.session import job
+from search.session import session as session_module
+from search.session.options import Options
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMIT = 180  # seconds that any of these searches may take before the test gives up
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "launch.py"), *map(str, arguments)]
+
+
+def launch(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env={**os.environ, "WANDB_MODE": "disabled", **environment},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def until(condition, deadline: float = LIMIT) -> None:
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A small image folder of two classes."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 40), ("test", 4)):
+        for base, name in ((40, "dark"), (200, "light")):
+            folder = tmp_path / "images" / part / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.normal(base, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--space", "rse_sigma"], ["--spcae", "x"], []])
+def test_help_and_mistakes_load_nothing_heavy(arguments):
+    code = (
+        "import sys, launch\n"
+        "try: launch.run()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'ray', 'optuna', 'wandb', 'sklearn', 'plotly'}\n"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "HEAVY []" in done.stdout
+
+
+def test_help_shows_groups_and_examples(tmp_path):
+    done = launch("--help", cwd=tmp_path, COLUMNS="100")
+    assert done.returncode == 0
+    for text in ("What to search", "How much", "Where it runs", "Examples", "Exit status"):
+        assert text in done.stdout
+
+
+def test_list_names_each_space_with_its_knobs(tmp_path):
+    import spaces
+
+    done = launch("--list", cwd=tmp_path)
+    assert done.returncode == 0
+    for name in spaces.names():
+        assert name in done.stdout
+        for knob in spaces.load(name).knobs:
+            assert knob in done.stdout
+
+
+MISTAKES = {
+    "unknown space": (["--space", "rse_sigma"], "did you mean 'rse_sigmas'"),
+    "unknown scale": (["--space", "smoke", "--scale", "lptop"], "did you mean 'laptop'"),
+    "unknown data": (["--space", "smoke", "--data", "digit"], "did you mean 'digits'"),
+    "unknown flag": (["--spaces", "smoke"], "--space"),
+    "no space": (["--trials", "3"], "--space"),
+    "zero trials": (["--space", "smoke", "--trials", "0"], "--trials"),
+    "negative epochs": (["--space", "smoke", "--epochs", "-1"], "--epochs"),
+    "zero concurrent": (["--space", "smoke", "--concurrent", "0"], "--concurrent"),
+    "zero cpus": (["--space", "smoke", "--cpus-per-trial", "0"], "--cpus-per-trial"),
+    "negative gpus": (["--space", "smoke", "--gpus-per-trial", "-1"], "--gpus-per-trial"),
+    "no time": (["--space", "smoke", "--budget", "0m"], "45m"),
+    "bad time": (["--space", "smoke", "--budget", "soon"], "45m"),
+    "bad name": (["--space", "smoke", "--name", "../x"], "--name"),
+    "two places": (["--space", "smoke", "--serial", "--address", "x:1"], "--serial"),
+    "bad tracker": (
+        ["--space", "smoke", "--wandb", "of"],
+        "did you mean 'off'? There are: auto, online, offline",
+    ),
+    "folder without images": (["--space", "smoke", "--data", "."], "train"),
+    "nothing to resume": (["--resume", "nowhere"], "nowhere"),
+    "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "did you mean 'tpe'"),
+    "unknown stopper": (["--space", "smoke", "--stopper", "asha"], "did you mean 'moasha'"),
+    "share above one": (["--space", "smoke", "--audit", "2"], "--audit"),
+    "two bounds": (["--space", "smoke", *2 * ["--constrain", "params<5"]], "params has two bounds"),
+    "no earlier run": (
+        ["--space", "smoke", "--warm-from", "runs/no"],
+        "runs/no: it holds no search",
+    ),
+    "no bound": (["--space", "smoke", "--constrain", "parms<5"], "did you mean 'params'"),
+    "dead address": (["--space", "smoke", "--address", "127.0.0.1:9"], "127.0.0.1:9"),
+    "too many gpus": (["--space", "smoke", "--gpus-per-trial", "64"], "64"),
+}
+SLOW = ("dead address", "too many gpus")  # these start Ray
+
+
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if c in SLOW else c for c in MISTAKES]
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(case, tmp_path):
+    arguments, hint = MISTAKES[case]
+    done = launch(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert hint in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
+    smoke = Options(space="smoke", serial=True, wandb="off", out=tmp_path)
+    for options, hint in (
+        (
+            replace(smoke, constrain=("params<5",)),
+            "none keeps the constraints; its known points have 62,006 parameters",
+        ),
+        (replace(smoke, space="everything", sampler="gp"), "take tpe"),
+        (replace(smoke, trials=501, sampler="gp"), "up to 500 trials"),
+        (replace(smoke, warm_from=(tmp_path / "no",)), "it holds no search"),
+    ):
+        assert session_module.session(options) == 2
+        said = capsys.readouterr().err
+        assert hint in said and said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_output_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    options = Options(space="smoke", serial=True, wandb="off", out=tmp_path / "file")
+    assert session_module.session(options) == 2
+    said = capsys.readouterr().err
+    assert "file" in said and said.count("\n") == 1
+
+
+def test_a_name_already_taken_is_refused(tmp_path):
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    done = launch("--space", "smoke", "--serial", "--name", "mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--resume" in done.stderr and done.stderr.count("\n") == 1
+    assert list((tmp_path / "runs" / "mine").iterdir()) == []
+
+
+def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
+    bounds = ("--constrain", "params<5e6", "--constrain", "latency<3")
+    done = launch("--space", "rse_sigmas", "--dry-run", "--budget", "45m", *bounds, cwd=tmp_path)
+    assert done.returncode == 0
+    for text in (
+        "Scale: ",
+        "sigma_init",
+        "0 to 0.4",
+        "digits",
+        "16",
+        "W&B",
+        "gradient steps",
+        "runs/",
+        "about 50 % more time, --finalists off saves it",
+        "kriging, keeps params<5e6, keeps latency<3",
+    ):
+        assert text in done.stdout
+    assert done.stdout.startswith("Scale: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_plan_of_a_grid_is_its_points(tmp_path, capsys):
+    plan = Options(space="report_wrn_rse", serial=True, dry_run=True, wandb="off", out=tmp_path)
+    assert session_module.session(plan) == 0
+    laptop = capsys.readouterr().out
+    assert session_module.session(replace(plan, scale="full")) == 0
+    full = capsys.readouterr().out
+    assert "3 of 6 epochs" in laptop and "3 of 60 epochs" in full
+    assert "wrn-10-1-rse" in laptop and "wrn-16-10-rse" in full
+    assert "0.7 to 12.5 million" in laptop and "0.7 to 2,412.2 million" in full
+    for text in (laptop, full):
+        assert "each point of the grid once" in text
+    assert session_module.session(replace(plan, trials=4)) == 2
+    said = capsys.readouterr().err
+    assert said == "launch.py: --trials 4: this space is a grid of 3 points\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
+    """Resumed, too; only what a trial trains is replaced."""
+
+    def run(self, params, seed, folder):
+        yield Values(1, 1, 0.1, {}, Result({"natural_accuracy": 0.5, "attacked_score": 100.0}))
+
+    monkeypatch.setattr(job.Training, "__call__", run)
+    options = Options(
+        space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off", finalists="off"
+    )
+    assert session_module.session(replace(options, trials=2)) == 0
+    table = rows(tmp_path / "x" / "trials.csv")
+    assert [row["net"] for row in table] == ["basenet", "wrn-10-1"]
+    again = Options(resume=tmp_path / "x", serial=True, wandb="off")
+    assert session_module.session(replace(again, trials=4)) == 2
+    assert session_module.session(replace(again, trials=3)) == 0
+    table = rows(tmp_path / "x" / "trials.csv")
+    assert [row["net"] for row in table] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
+    study = json.loads((tmp_path / "x" / "study.json").read_text())
+    assert study["knobs"]["net"]["options"] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
+
+
+def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):
+    def broken(self, params, seed, folder):
+        raise RuntimeError("no luck")
+        yield
+
+    monkeypatch.setattr(job.Training, "__call__", broken)
+    options = Options(space="smoke", serial=True, out=tmp_path, name="x", wandb="off", trials=2)
+    assert session_module.session(options) == 3
+    assert [r["state"] for r in rows(tmp_path / "x" / "trials.csv")] == ["failed", "failed"]
+    assert "no luck" in capsys.readouterr().out
+    assert (tmp_path / "x" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_search_on_an_image_folder_leaves_a_whole_run_folder(tmp_path, images):
+    cache = {"ROBUSTUNE_DATA": str(tmp_path / "cache")}
+    done = launch(
+        *("--space", "smoke", "--serial", "--data", images, "--trials", 2, "--name", "x"),
+        cwd=tmp_path,
+        **cache,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    folder = tmp_path / "runs" / "x"
+    table = rows(folder / "trials.csv")
+    assert [list(row)[:5] for row in table[:1]] == [["trial", "state", "seed", "sigma", "lr"]]
+    assert {row["state"] for row in table} == {"finished"}
+    for row in table:
+        low, gap, high = (float(row[f"masking_gap{end}"]) for end in ("_low", "", "_high"))
+        assert low <= gap <= high and row["flagged"] == str(low > 0.04)
+    members = rows(folder / "front.csv")
+    assert list(members[0]) == list(table[0]) and len(members) >= 1
+    study = json.loads((folder / "study.json").read_text())
+    assert study["space"] == "smoke" and study["versions"]["torch"] and study["seed"] == 0
+    weights = sorted((folder / "front").glob("*.safetensors"))
+    assert [path.stem for path in weights] == sorted(f"{int(m['trial']):04d}" for m in members)
+    judged = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "adv",
+            "evaluate",
+            str(weights[0]),
+            "--split",
+            "test",
+            "--steps",
+            "1",
+        ],
+        cwd=ROOT,
+        env={**os.environ, **cache},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert judged.returncode == 0, judged.stderr
+    assert "8 test images" in judged.stdout
+
+    other = launch("--resume", folder, "--space", "rse_sigmas", "--serial", cwd=tmp_path, **cache)
+    assert other.returncode == 2 and "smoke" in other.stderr
+
+    more = launch("--resume", folder, "--trials", 3, "--serial", cwd=tmp_path, **cache)
+    assert more.returncode == 0, more.stdout + more.stderr
+    grown = rows(folder / "trials.csv")
+    assert grown[:2] == table and len(grown) == 3
+
+    newer = (folder / "ledger.jsonl").read_text().replace('"format": 1', '"format": 99', 1)
+    (folder / "ledger.jsonl").write_text(newer)
+    refused = launch("--resume", folder, "--serial", cwd=tmp_path, **cache)
+    assert refused.returncode == 2 and "99" in refused.stderr and refused.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_everything_and_the_search_goes_on(number, status, tmp_path):
+    arguments = (
+        "--space",
+        "smoke",
+        "--name",
+        "x",
+        "--trials",
+        2,
+        "--epochs",
+        15,
+        "--concurrent",
+        1,
+        "--finalists",
+        "off",
+    )
+    ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
+    running = subprocess.Popen(
+        command(*arguments),
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text())
+    began = time.monotonic()
+    os.killpg(running.pid, number)
+    output, _ = running.communicate(timeout=60)
+    assert running.returncode == status, output
+    assert time.monotonic() - began < 30
+    assert f"--resume {Path('runs') / 'x'}" in output
+    assert "Traceback" not in output
+    before = read(ledger)
+    reached = max(before.trials[0].epochs)
+    assert before.trials[0].state == "running"
+    assert (tmp_path / "runs" / "x" / "report.html").exists()
+
+    done = launch("--resume", "runs/x", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read(ledger)
+    assert [t.state for t in after.trials.values()] == ["finished"] * 2
+    for epoch in range(1, reached + 1):
+        assert after.trials[0].epochs[epoch] == before.trials[0].epochs[epoch]
+
+
+@pytest.mark.slow
+def test_a_killed_driver_loses_nothing(tmp_path):
+    arguments = ("--space", "smoke", "--name", "x", "--trials", 3, "--epochs", 4)
+    arguments += ("--finalists", "off")
+    ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
+    running = subprocess.Popen(
+        command(*arguments),
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    until(lambda: ledger.exists() and '"finished"' in ledger.read_text())
+    running.kill()
+    running.wait()
+    before = read(ledger)
+    finished = {n: t.result for n, t in before.trials.items() if t.state == "finished"}
+    assert finished
+    done = launch("--resume", "runs/x", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = read(ledger)
+    assert sorted(after.trials) == [0, 1, 2]
+    assert all(trial.state == "finished" for trial in after.trials.values())
+    for number, result in finished.items():
+        assert after.trials[number].result == result
+    events = [json.loads(line) for line in ledger.read_text().splitlines()]
+    ends = [e["trial"] for e in events if e["event"] == "finished"]
+    assert sorted(ends) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_budget_ends_early_and_a_larger_one_goes_on(tmp_path):
+    done = launch(
+        *("--space", "smoke", "--serial", "--name", "x", "--epochs", 20, "--budget", "3s"),
+        *("--finalists", "off"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 3, done.stdout + done.stderr  # not one trial was finished
+    assert "budget used up" in done.stdout and "--resume" in done.stdout
+    same = launch("--resume", "runs/x", "--budget", "1s", "--serial", cwd=tmp_path)
+    assert same.returncode == 2 and "larger" in same.stderr
+    more = launch("--resume", "runs/x", "--trials", 2, "--budget", "10m", "--serial", cwd=tmp_path)
+    assert more.returncode == 0, more.stdout + more.stderr
+    assert {row["state"] for row in rows(tmp_path / "runs" / "x" / "trials.csv")} == {"finished"}

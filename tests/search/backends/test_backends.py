@@ -1,0 +1,184 @@
+"""What every way to run a search must do; the serial one and Ray are held to the same words."""
+
+import signal
+import threading
+
+import pytest
+from conftest import ROOT
+from formula_runs import GRID, SPACE, Formula, Lingering, Looks, trained
+
+from search.backends import serial
+from search.interrupt import Interrupted, Stop
+from search.record.ledger import Ledger
+from search.study import Study
+
+
+@pytest.fixture(scope="module")
+def ray_search():
+    from search.backends import ray_tune
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", "k" * 40)
+        ray_tune.connect(None, project=ROOT)
+
+    def one_at_a_time(study, run, stop):
+        ray_tune.search(study, run, stop, ray_tune.Resources(concurrent=1))
+
+    yield one_at_a_time
+    ray_tune.disconnect()
+
+
+@pytest.fixture(params=["serial", pytest.param("cluster", marks=pytest.mark.slow)])
+def search(request):
+    return serial.search if request.param == "serial" else request.getfixturevalue("ray_search")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    yield ledger
+    ledger.close()
+
+
+def events(ledger, kind):
+    heard = []
+    ledger.readers.append(lambda e, view: heard.append(e["trial"]) if e["event"] == kind else None)
+    return heard
+
+
+def test_it_finds_the_front_of_a_grid(search, ledger):
+    search(Study(GRID, ledger, trials=6, seed=0), Formula(2), Stop())
+    assert {t.state for t in ledger.view.trials.values()} == {"finished"}
+    assert [t.params["x"] for t in ledger.view.front()] == [1.0, 0.5, 0.0]
+    assert {t.params["waste"] for t in ledger.view.front()} == {0.01}
+    result = ledger.view.trials[0].result
+    assert result.details == {"steps": [1, 2, 3]}
+    assert result.intervals["natural_accuracy"] == pytest.approx((-0.02, 0.0))
+
+
+def test_with_one_worker_it_proposes_what_the_serial_search_does(search, ledger, tmp_path):
+    (tmp_path / "twin").mkdir()
+    twin = Ledger(tmp_path / "twin" / "ledger.jsonl")
+    for way, book in ((serial.search, twin), (search, ledger)):
+        study = Study(SPACE, book, trials=12, seed=3)
+        way(study, Formula(2, mishaps={5: "raise", 9: "nan"}), Stop())
+    ours, theirs = ledger.view.trials, twin.view.trials
+    assert {n: t.params for n, t in ours.items()} == {n: t.params for n, t in theirs.items()}
+    assert {n: t.reason for n, t in ours.items()} == {n: t.reason for n, t in theirs.items()}
+    assert {n: t.epochs for n, t in ours.items()} == {n: t.epochs for n, t in theirs.items()}
+
+
+def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
+    mishaps = {
+        0: ("raise", "RuntimeError: the net exploded"),
+        1: ("nan", "epoch 2: robust is nan"),
+        2: ("inf", "epoch 2: robust is inf"),
+        3: ("memory", "out of memory: no room for 8 GiB"),
+        4: ("nan result", "ValueError: natural_accuracy is nan, not a finite number"),
+        5: ("silent", "the run ended without a result"),
+    }
+    study = Study(SPACE, ledger, trials=7, seed=0)
+    search(study, Formula(3, mishaps={n: kind for n, (kind, _) in mishaps.items()}), Stop())
+    failed = {t.number: t.reason for t in ledger.view.having("failed")}
+    assert failed == {n: reason for n, (_, reason) in mishaps.items()}
+    assert [t.number for t in ledger.view.having("finished")] == [6]
+    assert trained(study.folder(1)) == [1, 2]  # no epoch is spent on a net that is lost
+
+
+def test_a_trial_may_end_before_its_last_epoch(search, ledger):
+    study = Study(SPACE, ledger, trials=3, seed=0)
+    search(study, Formula(5, ends={0: 2, 2: 1}), Stop())
+    trials = ledger.view.trials
+    assert {t.state for t in trials.values()} == {"finished"}
+    assert [list(trials[n].epochs) for n in range(3)] == [[1, 2], [1, 2, 3, 4, 5], [1]]
+    assert [trials[n].epochs[1].epochs for n in range(3)] == [5, 5, 5]
+    said = ("ended after 2 of 5 epochs",), (), ("ended after 1 of 5 epochs",)
+    assert tuple(trials[n].remarks for n in range(3)) == said
+
+
+def test_interrupted_it_goes_on_where_it_was(search, ledger):
+    finished = events(ledger, "finished")
+    told = events(ledger, "epoch")
+    stop = Stop()
+    ledger.readers.append(
+        lambda e, view: setattr(stop, "signal", signal.SIGINT) if len(told) == 5 else None
+    )
+    study = Study(SPACE, ledger, trials=4, seed=0)
+    with pytest.raises(Interrupted, match="interrupted") as info:
+        search(study, Formula(3), stop)
+    assert info.value.code == 130 and finished == [0]
+    assert [t.number for t in ledger.view.having("running")] == [1]
+    search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Stop())
+    assert finished == [0, 1, 2, 3]
+    for number in range(4):
+        assert trained(study.folder(number)) == [1, 2, 3]
+        assert list(ledger.view.trials[number].epochs) == [1, 2, 3]
+
+
+def test_a_budget_ends_it_within_an_epoch(search, ledger):
+    study = Study(SPACE, ledger, trials=4, seed=0)
+    with pytest.raises(Interrupted, match="budget") as info:
+        search(study, Formula(1000, pause=0.02), Stop(seconds=1.0))
+    assert info.value.code == 0 and ledger.view.having("running")
+
+
+def test_nothing_to_do_is_done_at_once(search, ledger):
+    search(Study(SPACE, ledger, trials=0, seed=0), Formula(), Stop())
+    assert not ledger.view.trials
+
+
+def test_it_leaves_signal_handlers_and_threads_as_they_were(search, ledger):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(n) for n in numbers]
+    search(Study(SPACE, ledger, trials=1, seed=0), Formula(1), Stop())
+    assert [signal.getsignal(n) for n in numbers] == before
+    assert threading.current_thread() is threading.main_thread()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
+    study = Study(SPACE, ledger, trials=3, seed=0)
+    ray_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Stop())
+    assert [t.state for t in ledger.view.trials.values()] == ["finished", "failed", "finished"]
+    assert trained(study.folder(0)) == [1, 2, 3]
+    reason = ledger.view.trials[1].reason
+    assert reason.startswith("its worker died 3 times: ") and len(reason) < 150
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_slow_to_end_a_trial_loses_no_other(ray_search, ledger):
+    """Tune gives up a worker that does not end in time, and the next trial with it, in silence."""
+    study = Study(SPACE, ledger, trials=3, seed=0)
+    ray_search(study, Lingering(3, mishaps={0: "nan"}), Stop(60))
+    assert [t.state for t in ledger.view.trials.values()] == ["failed", "finished", "finished"]
+
+
+@pytest.mark.slow
+def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search, ledger):
+    torch = pytest.importorskip("torch")
+    run = Looks(torch.arange(20_000_000, dtype=torch.int32).view(torch.uint8), torch.ones(3))
+    ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Stop())
+    [trial] = ledger.view.having("finished")
+    assert trial.result.details == {
+        "threads": "1", "sum": 3.0, "shared": True, "last": 19_999_999, "gpus": "",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_places_are_counted_from_the_nodes(ray_search):
+    from search.backends import ray_tune
+
+    assert ray_tune.Resources(cpus=0.1, concurrent=3).places() == 3
+    with pytest.raises(ray_tune.ClusterError, match=r"needs 1 CPUs and 1 GPUs.*0 GPUs"):
+        ray_tune.Resources(gpus=1).places()
+
+
+@pytest.mark.slow
+def test_the_key_of_the_tracker_stays_on_the_driver(ray_search):
+    import os
+
+    from search.backends.ray_imports import ray
+
+    look = ray.remote(lambda: (os.getpid(), os.environ.get("WANDB_API_KEY")))
+    pid, key = ray.get(look.remote(), timeout=60)
+    assert pid != os.getpid() and key is None

@@ -1,0 +1,335 @@
+"""The finals of a search whose values are known but for the luck of a seed, and other batteries."""
+
+import base64
+import csv
+import io
+import math
+import random
+import signal
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from formula_runs import KNOBS, Formula, no_recipe, score, trained
+from rich.console import Console
+
+from search.backends import serial
+from search.finals.reseeding_study import _noise, chosen, contest, default_trainings
+from search.finals.standings import standing
+from search.interrupt import Interrupted, Stop
+from search.record.ledger import Ledger, View, read
+from search.record.trial import Result, Trial
+from search.reporting.csv_tables import write_tables
+from search.reporting.finals_remarks import remarks
+from search.reporting.finals_terminal import Again, finals_table
+from search.reporting.html_report import write_report
+from search.reporting.terminal import Live, say
+from search.study import Study
+from spaces import Space
+
+NOISE = (0.01, 2.0)
+POINTS = tuple(
+    {"x": x, "waste": w, "kind": "plain"} for x in (0.2, 0.5, 0.8) for w in (0.001, 0.01, 0.3)
+)
+LINE = Space("which points of three lines are on the front?", KNOBS, no_recipe, POINTS)
+
+
+@dataclass(frozen=True)
+class Lottery(Formula):
+    """A formula whose values a seed's luck moves by `NOISE`; its table of images is not kept."""
+
+    noise: tuple[float, float] = NOISE
+
+    def __call__(self, params, seed, folder):
+        for values in super().__call__(params, seed, folder):
+            yield replace(values, result=values.result and self.drawn(params, seed))
+
+    def drawn(self, params, seed):
+        rng, (first, second) = random.Random(seed), score(params).point
+        point = first + rng.gauss(0, self.noise[0]), second + rng.gauss(0, self.noise[1])
+        names = ("natural_accuracy", "attacked_score")
+        return Result(
+            dict(zip(names, point, strict=True)),
+            {n: (v - 2 * s, v + 2 * s) for n, v, s in zip(names, point, self.noise, strict=True)},
+            {"battery": "one", "validation": dict(zip(names, point, strict=True))},
+        )  # fmt: skip
+
+
+HEAD = {"battery": "one", "images": 50, "attacks": "Strong attacks"}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    opened = Ledger(tmp_path / "ledger.jsonl")
+    head = {"name": "n", "space": "s", "seed": 0, "knobs": LINE.describe(), "battery": [{}] * 6}
+    opened.append("study", format=1, **head)
+    yield opened
+    opened.close()
+
+
+def searched(ledger, run=None, seed=0):
+    serial.search(Study(LINE, ledger, trials=9, seed=seed), run or Lottery(2), Stop())
+
+
+def finals(ledger, trainings, run=None, stop=None, **head):
+    study = contest(LINE, ledger, trainings, **{**HEAD, **head})
+    serial.search(study, run or Lottery(2), stop or Stop())
+    return study
+
+
+def test_the_candidates_are_those_that_nothing_clearly_beats(ledger):
+    searched(ledger)
+    numbers = chosen(ledger.view, 9)
+    wasteful = {t.number for t in ledger.view.trials.values() if t.params["waste"] == 0.3}
+    assert wasteful and not wasteful & set(numbers)
+    assert set(numbers) >= {t.number for t in ledger.view.front()}
+    assert len(chosen(ledger.view, 3)) == 2  # a third of the trainings is left for the race
+
+
+def packed(ok):
+    """A table as `adv.Score.packed` writes it; `ok` is [1 + attacks, images]."""
+    bits = base64.b64encode(np.packbits(ok).tobytes()).decode()
+    return {"names": ["a"] * (len(ok) - 1), "images": ok.shape[1], "ok": bits}
+
+
+def test_noise_is_that_of_pairs_of_images():
+    """Against a loop over pairs; an image more, on which two differ, is the least doubt."""
+    rng = np.random.default_rng(0)
+    tables = rng.random((5, 3, 40)) < 0.6
+    tables[4] = tables[3]
+    done = []
+    for number, ok in enumerate(tables):
+        point = {"natural_accuracy": ok[0].mean(), "attacked_score": 100 * ok[1:].mean(1).sum()}
+        made = Result(point, {}, {"table": packed(ok)})
+        done.append(Trial(number, {}, number, "known", "finished", result=made))
+    found = _noise(done)
+    each = np.stack([tables[:, 0], 100.0 * tables[:, 1:].sum(1)], 1)
+    for i in range(5):
+        for j in range(5):
+            spread = (each[i] - each[j]).std(axis=1) * np.sqrt(40)
+            want = np.sqrt(spread**2 + np.array([1.0, 100.0]) ** 2) / 40
+            assert found[i, j] == pytest.approx(want)
+    assert found[3, 4] == pytest.approx([1 / 40, 100 / 40])
+
+
+def test_very_many_trials_are_thinned_out_first(monkeypatch):
+    rng, view = random.Random(0), View()
+    for number in range(700):
+        x, waste = rng.random(), rng.expovariate(4)
+        point = {"natural_accuracy": x - waste, "attacked_score": 100 * (1 - x**2 - waste)}
+        ends = {"natural_accuracy": 0.02, "attacked_score": 2.0}
+        made = Result(point, {n: (v - ends[n], v + ends[n]) for n, v in point.items()})
+        view.trials[number] = Trial(number, {}, number, "known", "finished", result=made)
+    thinned = chosen(view, 10_000)
+    monkeypatch.setattr("search.finals.reseeding_study.MANY", 10_000)
+    assert sorted(thinned) == sorted(chosen(view, 10_000)) and len(thinned) < 300
+
+
+def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
+    searched(ledger)
+    study = finals(ledger, 12)
+    assert min(t.seed for t in study.view.trials.values()) > 1_000_000
+    field = [f for f in standing(ledger.view) if f.runs]
+    assert len(field) >= 3
+    for f in field:
+        own = [Lottery().drawn(f.trial.params, run.seed).point for run in f.runs]
+        assert f.mean == pytest.approx(tuple(np.mean(own, axis=0)))
+        assert f.trial.result.point not in own
+        assert f.worst.result.point[1] == min(p[1] for p in own)
+        assert f.again == pytest.approx(f.mean)
+        for value, (low, high) in zip(f.mean, f.intervals, strict=True):
+            assert low < value < high
+    assert sum(len(f.runs) for f in field) == len(study.view.trials) <= 12
+    assert ledger.view.trials.keys() == set(range(9))  # the search itself is as it was
+
+
+def test_the_front_of_the_finals_is_the_true_one(ledger):
+    """Waste of 0.01 costs as much as noise gives: fresh seeds tell the two apart."""
+    calm = Lottery(1, noise=(0.002, 0.2))
+    searched(ledger, Lottery(1))
+    finals(ledger, 24, calm)
+    front = {f.trial.number for f in standing(ledger.view) if f.on_front}
+    assert {ledger.view.trials[n].params["waste"] for n in front} == {0.001}
+
+
+def test_interrupted_it_goes_on_and_trains_nothing_twice(ledger, tmp_path):
+    searched(ledger)
+    stop, told = Stop(), []
+    ledger.readers.append(
+        lambda e, view: told.append(1) if e["event"] == "final" and len(told) < 6 else None
+    )
+    ledger.readers.append(lambda e, view: setattr(stop, "signal", signal.SIGINT * (len(told) == 6)))
+    with pytest.raises(Interrupted):
+        finals(ledger, 7, stop=stop)
+    ledger.close()
+    again = Ledger(tmp_path / "ledger.jsonl")
+    assert {t.state for t in again.view.finals.trials.values()} == {"finished", "running"}
+    study = finals(again, 7)
+    assert {t.state for t in study.view.trials.values()} == {"finished"}
+    assert len(study.view.trials) <= 7
+    for number in study.view.trials:
+        assert trained(study.folder(number)) == [1, 2]
+    assert read(tmp_path / "ledger.jsonl").finals == again.view.finals
+    again.close()
+
+
+def test_what_fails_is_recorded_and_the_race_ends(ledger):
+    searched(ledger)
+    count = 6
+    broken = dict.fromkeys(range(1000003, 1000003 + 3), "raise")
+    study = finals(ledger, count, Lottery(2, mishaps=broken))
+    assert len(study.view.having("failed")) == 3
+    assert len(study.view.trials) <= count
+    nobody = finals(ledger, 8, Lottery(2, mishaps=dict.fromkeys(range(2000000), "nan")))
+    assert len(nobody.view.having("failed")) > 3
+
+
+def test_more_trainings_later_add_to_the_same_means(ledger):
+    searched(ledger)
+    finals(ledger, 4)
+    before = {f.trial.number: f.points for f in standing(ledger.view) if f.runs}
+    finals(ledger, 10)
+    after = {f.trial.number: f.points for f in standing(ledger.view)}
+    assert all(after[n][: len(points)] == points for n, points in before.items())
+    assert sum(map(len, after.values())) > sum(map(len, before.values()))
+
+
+def test_two_strong_batteries_do_not_mix(ledger):
+    searched(ledger)
+    finals(ledger, 4)
+    with pytest.raises(ValueError, match="--rescore"):
+        finals(ledger, 4, battery="two")
+
+
+def test_without_a_finished_trial_there_are_no_finals(ledger):
+    assert contest(LINE, ledger, 4, **HEAD) is None
+    assert standing(ledger.view) == [] and ledger.view.finals is None
+    assert [default_trainings(n) for n in (1, 4, 16, 48)] == [2, 2, 4, 12]
+
+
+def test_seeds_go_where_the_front_is_in_doubt(ledger):
+    """Twins: two points a hair apart, one far along each axis. The race is about the twins."""
+    points = (
+        {"x": 0.0, "waste": 0.001, "kind": "plain"},
+        {"x": 0.5, "waste": 0.0205, "kind": "plain"},
+        {"x": 0.5, "waste": 0.02, "kind": "plain"},
+        {"x": 1.0, "waste": 0.001, "kind": "plain"},
+    )
+    space = Space("twins", KNOBS, no_recipe, points)
+    serial.search(Study(space, ledger, trials=4, seed=0), Lottery(1), Stop())
+    study = contest(space, ledger, 24, **HEAD)
+    serial.search(study, Lottery(1), Stop())
+    spent = Counter(int(t.origin) for t in study.view.trials.values())
+    assert spent[0] == spent[3] == 2  # the least that each gets
+    assert spent[1] + spent[2] >= 8
+
+
+def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
+    searched(ledger)
+    console = Console(width=200, file=io.StringIO(), record=True)
+    ledger.readers.append(Again(console))
+    finals(ledger, 8)
+    field = [f for f in standing(ledger.view) if f.runs]
+    console.print(finals_table(field))
+    for line in remarks(ledger.view, field):
+        console.print(line)
+    said = " ".join(console.export_text().split())
+    assert said.count("finished natural accuracy") == sum(len(f.runs) for f in field)
+    assert "P(on the front)" in said and "worst seed" in said and "inner's curse" in said
+    assert "the training that chose a trial is in none of them" in said
+    write_tables(ledger.view, tmp_path)
+    with (tmp_path / "finalists.csv").open() as file:
+        rows = {int(row["trial"]): row for row in csv.DictReader(file)}
+    for f in field:
+        row = rows[f.trial.number]
+        assert float(row["natural_accuracy"]) == f.mean[0]
+        assert float(row["p_on_front"]) == pytest.approx(f.chance, abs=1e-4)
+        assert float(row["search_attacked_score"]) == f.trial.result.point[1]
+        assert row["on_front"] == str(f.on_front) and int(row["seeds"]) == len(f.runs)
+    with (tmp_path / "finals.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == sum(len(f.runs) for f in field)
+    write_report(ledger.view, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert 'id="figure-finals"' in text and 'id="figure-curse"' in text
+    for f in field:
+        assert f"<b>{100 * f.mean[0]:.1f}</b>" in text
+    assert (
+        "finalists' means with their intervals" in text and "The front that the search saw" in text
+    )
+
+
+def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
+    searched(ledger)
+    finals(ledger, 8)
+    first, *rest = [f for f in standing(ledger.view) if f.runs]
+    rest = [replace(f, on_front=False) for f in rest]
+    unsure = [replace(first, chance=0.62, on_front=True), *rest]
+    assert "with probability 0.62 only" in remarks(ledger.view, unsure)[0]
+    sure = [replace(first, chance=0.9, on_front=True), *rest]
+    assert "80% of them are expected" in remarks(ledger.view, sure)[0]
+
+
+def test_the_screen_shows_the_trainings_that_run(ledger):
+    searched(ledger)
+    contest(LINE, ledger, 8, **HEAD).suggest()
+    console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
+    live = Live(console, 9, ledger.view)
+    live({"event": "final"}, ledger.view)
+    console.print(live._screen())
+    text = console.export_text()
+    assert "· 1 running" in text and "running  final 0: epoch 0/?" in text
+
+
+def test_a_sentence_is_folded_on_a_screen_only():
+    for terminal, lines in ((True, ["honest", "numbers"]), (False, ["honest numbers"])):
+        file = io.StringIO()
+        console = Console(width=10, file=file, force_terminal=terminal, color_system=None)
+        say(console, "honest numbers")
+        assert [line.rstrip() for line in file.getvalue().splitlines()] == lines
+
+
+def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
+    searched(ledger)
+    contest(LINE, ledger, 4, **HEAD)
+    write_report(ledger.view, tmp_path / "report.html")
+    assert "Nobody has been trained again yet." in (tmp_path / "report.html").read_text()
+    write_tables(ledger.view, tmp_path)
+    assert all(math.isnan(f.chance) for f in standing(ledger.view))
+
+
+@pytest.fixture(scope="module")
+def ray_search():
+    from conftest import ROOT
+
+    from search.backends import ray_tune
+
+    ray_tune.connect(None, project=ROOT)
+    yield lambda study, run: ray_tune.search(study, run, Stop(), ray_tune.Resources(concurrent=2))
+    ray_tune.disconnect()
+
+
+@pytest.mark.slow
+def test_on_ray_it_is_the_same_race(ray_search, ledger):
+    searched(ledger)
+    study = contest(LINE, ledger, 7, **HEAD)
+    study.folder(0).parent.mkdir(parents=True)
+    ray_search(study, Lottery(2))
+    assert {t.state for t in study.view.trials.values()} == {"finished"}
+    for number, run in study.view.trials.items():
+        assert run.result.point == pytest.approx(Lottery().drawn(run.params, run.seed).point)
+        assert trained(study.folder(number)) == [1, 2]
+
+
+@pytest.mark.slow
+def test_pieces_of_work_are_spread_over_the_cluster(ray_search):
+    from search.backends import ray_tune
+    from search.backends.ray_tasks import spread
+
+    def power(base, n):
+        return base**n
+
+    found = dict(spread(power, 2, range(5), ray_tune.Resources(), Stop()))
+    assert found == {n: 2**n for n in range(5)}
+    with pytest.raises(Interrupted):
+        list(spread(power, 2, range(5), ray_tune.Resources(), Stop(seconds=-1)))

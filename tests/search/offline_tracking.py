@@ -1,0 +1,113 @@
+"""A search in a process of its own that tracks offline, and what it wrote, read back."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+STUDY = "rse_sigmas-1-5f2c9a"
+
+# Feeds events [first, last) of a study to a tracker, as a search would, in a process of its own.
+DRIVER = """
+import os, signal, sys, time
+from pathlib import Path
+from search.record.ledger import View
+from search.tracking.tracker import Tracker
+from synthetic_studies import events, final_events
+
+folder, mode, first, last, trials, wait = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])
+told, view = list(events(trials, trials // 5)), View()
+if "FINALS" in os.environ:
+    told += final_events()
+for event in told[: max(1, first)]:
+    view.apply(event)
+tracker = Tracker(folder, view.header, mode, "robustune", say=lambda line: print("SAY", line))
+stopped = []
+signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+for event in told[max(1, first) : last]:
+    view.apply(event)
+    tracker(event, view)
+print("FED", flush=True)
+while wait and not stopped:
+    time.sleep(0.01)
+tracker.close(float(os.environ.get("PATIENCE", 20)))
+print("WHERE", tracker.where(), flush=True)
+"""
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "XDG_", "NETRC"))}
+    home.mkdir(exist_ok=True)
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "search")])
+    return {**kept, "HOME": str(home), "PYTHONPATH": path, **more}
+
+
+def drive(folder: Path, mode: str, first: int, last: int, *, trials: int = 4, **env: str) -> str:
+    arguments = [str(folder), mode, str(first), str(last), str(trials), "0"]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, timeout=120,
+        cwd=folder.parent, env=environment(folder.parent / "home", **env), check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout
+
+
+def records(path: Path) -> Iterator:
+    """The records of a .wandb file: LevelDB log framing around protocol buffers."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    data, pos, buffer = path.read_bytes(), 7, b""
+    assert data[:4] == b":W&B"
+    while pos + 7 <= len(data):
+        if 32768 - pos % 32768 < 7:
+            pos += 32768 - pos % 32768
+            continue
+        _, size, kind = struct.unpack("<IHB", data[pos : pos + 7])
+        buffer += data[pos + 7 : pos + 7 + size]
+        pos += 7 + size
+        if kind in (1, 4):
+            record = pb.Record()
+            record.ParseFromString(buffer)
+            buffer = b""
+            yield record
+
+
+class Part:
+    """One stretch of one run: what a single process wrote of it."""
+
+    def __init__(self, folder: Path) -> None:
+        (file,) = folder.glob("*.wandb")
+        self.folder, self.history, self.summary, self.config = folder, [], {}, {}
+        self.metrics, self.exit = {}, None
+        for record in records(file):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                self.run = record.run
+                self.config |= _items(record.run.config.update)
+            elif kind == "history":
+                self.history.append(_items(record.history.item))
+            elif kind == "summary":
+                self.summary |= _items(record.summary.update)
+            elif kind == "metric":
+                self.metrics[record.metric.name or record.metric.glob_name] = record.metric
+            elif kind == "exit":
+                self.exit = record.exit.exit_code
+
+    @property
+    def id(self) -> str:
+        return self.run.run_id
+
+    def column(self, name: str) -> list:
+        return [row[name] for row in self.history if name in row]
+
+
+def _items(items) -> dict:
+    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def parts(folder: Path) -> list[Part]:
+    return [Part(found) for found in sorted(folder.glob("wandb/offline-run-*"))]

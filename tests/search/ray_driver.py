@@ -1,0 +1,60 @@
+"""A search on Ray as its own process: what launch.py does around one, and not a line more.
+
+python ray_driver.py FOLDER '{"trials": 6, "epochs": 4, ...}' -> exit status 0, or that of Interrupted.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from formula_runs import SPACE, Formula
+
+from search.backends import ray_tune
+from search.interrupt import Interrupted, Stop
+from search.record.ledger import Ledger
+from search.stopping import MOASHA
+from search.study import Study
+
+STOPPER = MOASHA(margin=0.0, proof=2, audit=0.2, trust=-1.0)
+ROOT = Path(__file__).parent.parent.parent
+
+
+def main(folder: Path, settings: dict) -> int:
+    folder.mkdir(exist_ok=True)
+    ledger = Ledger(folder / "ledger.jsonl")
+    ledger.append("session", pid=os.getpid())
+    rung = settings.get("rung", 0)
+    study = Study(
+        SPACE,
+        ledger,
+        trials=settings.get("trials", 6),
+        seed=0,
+        stopper=STOPPER if rung else None,
+    )
+    mishaps = {int(seed): kind for seed, kind in settings.get("mishaps", {}).items()}
+    gate = folder / "gate" if settings.get("gate") else None
+    run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate, rung=rung)
+    stop = Stop()
+    code = 0
+    with stop.listening():  # to the very end: a second signal ends what does not end by itself
+        try:
+            found = ray_tune.connect(settings.get("address"), project=ROOT)
+            resources = ray_tune.Resources(
+                settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)
+            )
+            ledger.append("connected", nodes=found.nodes, cpus=found.cpus)
+            ray_tune.search(study, run, stop, resources)
+        except Interrupted as error:
+            code = error.code
+        except ray_tune.ClusterError as error:
+            code = 1
+            (folder / "error").write_text(str(error))
+        finally:
+            ray_tune.disconnect()
+        ledger.append("end", code=code)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), json.loads(sys.argv[2])))

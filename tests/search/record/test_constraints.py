@@ -1,0 +1,89 @@
+"""Bounds as they are written, and what they do to a front."""
+
+import pytest
+from synthetic_studies import build
+
+from adv.auditing.gradient_masking import LIMIT
+from search.record.constraints import FLAG, Constraint, bounds, excesses, parse, screen
+from search.record.trial import Result
+from search.session.summary import left_out
+from spaces import load
+
+GAP = {"gap": 0.06, "interval": [0.03, 0.09], "flagged": False}
+RESULT = Result(
+    {"natural_accuracy": 0.5, "attacked_score": 1.0},
+    {},
+    {"parameters": 2e6, "latency": 3.5, "masking_gap": GAP},
+)
+
+
+def test_a_bound_is_read_as_it_is_written():
+    assert parse("params<5e6") == parse(" params <= 5000000 ") == Constraint("params", 5e6)
+    assert parse("latency<2.5") == Constraint("latency", 2.5)
+    assert str(parse("masking_gap<0.03")) == "masking_gap<0.03"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("params", "params<5e6"),
+        ("params>5", "params<5e6"),
+        ("param<5", "did you mean 'params'?"),
+        ("speed<5", "names: params, latency, masking_gap"),
+        ("params<5e", "'5e' is no number"),
+        ("params<0", "above 0"),
+        ("params<nan", "params<5e6"),
+        ("masking-gap<0.03", "did you mean 'masking_gap'?"),
+        ("masking_gap<3", "three points are 0.03"),
+        ("", "params<5e6"),
+    ],
+)
+def test_what_is_no_bound_is_refused_in_one_line(text, hint):
+    with pytest.raises(ValueError, match="--constrain") as info:
+        parse(text)
+    assert hint in str(info.value) and "\n" not in str(info.value)
+
+
+def test_a_name_has_one_bound():
+    assert bounds(("params<5e6", "latency<3")) == {"params": 5e6, "latency": 3.0}
+    with pytest.raises(ValueError, match="params has two bounds"):
+        bounds(("params<5e6", "params<4e6"))
+
+
+def test_a_gap_without_a_bound_may_not_be_flagged():
+    assert FLAG == LIMIT
+    bounds = {"constraints": {"params": 1e6, "latency": 4.0}}
+    found = excesses(RESULT, bounds)
+    assert found == pytest.approx({"params": 1e6, "latency": -0.5, "masking_gap": -0.01})
+    assert excesses(RESULT, {"constraints": {"masking_gap": 0.05}}) == pytest.approx(
+        {"masking_gap": 0.01}
+    )
+    assert excesses(RESULT, {}) == {}  # a study of before there were bounds
+    assert excesses(Result(RESULT.objectives), bounds) == {}  # nothing was measured
+
+
+def test_the_front_is_of_trials_that_keep_the_bounds():
+    free, bound = build(), build(constraints={})
+    flagged = bound.trials[2]
+    assert flagged.result.gap["flagged"] and not bound.feasible(flagged)
+    assert flagged not in bound.front()
+    assert {t.number for t in free.front()} - {2} <= {t.number for t in bound.front()}
+    assert left_out(free) == []
+    assert left_out(bound) == [
+        "Not on the front, whatever their values: trial 2, above the bound of masking_gap."
+    ]
+
+
+def test_where_no_trial_keeps_the_bounds_the_front_is_of_all_and_that_is_said():
+    view = build(constraints={"params": 10.0})
+    assert [t.number for t in view.front()] == [t.number for t in build().front()]
+    [said] = left_out(view)
+    assert said.startswith("No trial keeps the bounds (params, masking_gap)")
+
+
+def test_parameters_are_known_before_a_net_is_trained():
+    space = load("architecture")
+    allowed = screen(space, {"params": 1e6}, 10)
+    verdicts = {allowed(point) for point in space.known}
+    assert verdicts == {True, False}
+    assert screen(space, {"latency": 1.0}, 10)(space.known[0])

@@ -1,0 +1,117 @@
+"""The files `trials.csv` and `front.csv`, and the numbers that go with them."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from synthetic_studies import KNOBS, build, events, header
+
+from search.record.ledger import View
+from search.record.pareto import hypervolume
+from search.reporting.csv_tables import columns, hypervolumes, rows, write, write_tables
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_trials_has_a_row_for_each_trial_and_front_those_of_the_front(tmp_path):
+    view = build(16, 3)
+    write_tables(view, tmp_path)
+    trials, front = read(tmp_path / "trials.csv"), read(tmp_path / "front.csv")
+    assert [int(row["trial"]) for row in trials] == list(range(16))
+    assert [int(row["trial"]) for row in front] == [trial.number for trial in view.front()]
+    by_number = {row["trial"]: row for row in trials}
+    assert all(by_number[row["trial"]] == row for row in front)
+
+
+def test_the_columns_are_in_the_promised_order(tmp_path):
+    write_tables(build(2, 0), tmp_path)
+    for name in ("trials.csv", "front.csv"):
+        assert (tmp_path / name).read_text().splitlines()[0].split(",") == [
+            "trial", "state", "seed", *KNOBS,
+            "natural_accuracy", "natural_accuracy_low", "natural_accuracy_high",
+            "attacked_score", "attacked_score_low", "attacked_score_high",
+            "masking_gap", "masking_gap_low", "masking_gap_high", "flagged",
+            "epochs", "best_epoch", "overfitted", "seconds", "reason",
+        ]  # fmt: skip
+
+
+def test_values_are_those_of_the_ledger(tmp_path):
+    view = build(16, 3)
+    write_tables(view, tmp_path)
+    for row in read(tmp_path / "trials.csv"):
+        trial = view.trials[int(row["trial"])]
+        assert row["state"] == trial.state
+        assert row["reason"] == trial.reason
+        assert float(row["seconds"]) == pytest.approx(trial.seconds, abs=1e-3)
+        for name in KNOBS:
+            assert row[name] == str(trial.params.get(name, ""))
+        if trial.result is None:
+            assert row["natural_accuracy"] == row["attacked_score_low"] == row["best_epoch"] == ""
+        else:
+            assert float(row["natural_accuracy"]) == trial.result.objectives["natural_accuracy"]
+            assert float(row["masking_gap"]) == trial.result.details["masking_gap"]["gap"]
+            assert row["flagged"] == str(trial.number == 2)
+            low, high = trial.result.intervals["attacked_score"]
+            assert (float(row["attacked_score_low"]), float(row["attacked_score_high"])) == (
+                low,
+                high,
+            )
+
+
+def test_a_trial_that_has_not_ended_is_running():
+    view = View()
+    for event in list(events(3, 0))[:-5]:
+        view.apply(event)
+    assert [row["state"] for row in rows(view)] == ["finished", "finished", "running"]
+
+
+def test_a_knob_cannot_hide_a_column():
+    view = build(1, 0, knobs={"epochs": {"kind": "Int", "low": 1, "high": 9, "log": False}})
+    view.trials[0].params = {"epochs": 7}
+    assert len(set(columns(view))) == len(columns(view))
+    assert rows(view)[0]["knob_epochs"] == 7
+    assert rows(view)[0]["epochs"] == 12
+
+
+def test_a_result_without_details_or_intervals_is_written(tmp_path):
+    view = View()
+    view.apply(header())
+    view.apply(
+        {"event": "proposed", "time": 1.0, "trial": 0, "params": {}, "seed": 0, "origin": "x"}
+    )
+    view.apply({"event": "finished", "time": 2.0, "trial": 0, "intervals": {}, "details": {},
+                "objectives": {"natural_accuracy": 0.5, "attacked_score": 60.0}})  # fmt: skip
+    write_tables(view, tmp_path)
+    (row,) = read(tmp_path / "front.csv")
+    assert (row["natural_accuracy"], row["natural_accuracy_low"], row["best_epoch"]) == (
+        "0.5",
+        "",
+        "",
+    )
+
+
+def test_an_empty_study_has_heads_only(tmp_path):
+    write_tables(build(0, 0), tmp_path)
+    assert read(tmp_path / "trials.csv") == read(tmp_path / "front.csv") == []
+
+
+def test_hypervolume_grows_and_lies_in_the_unit_interval():
+    view = build(16, 3)
+    area = hypervolumes(view)
+    assert len(area) == 13
+    assert area == sorted(area)
+    assert 0 < area[0] <= area[-1] < 1
+    points = [(t.result.point[0], t.result.point[1] / 400) for t in view.front()]
+    assert area[-1] == pytest.approx(hypervolume(points, (0, 0)))
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    write(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write(path, "new \udc80")
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

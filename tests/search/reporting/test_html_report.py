@@ -1,0 +1,284 @@
+"""The report: what it says, that it loads nothing, and that a real browser draws it."""
+
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from synthetic_studies import build, events
+
+from search.record.ledger import View
+from search.reporting.csv_tables import rows
+from search.reporting.html_report import duration, write_report
+from search.reporting.importance import importance
+from search.reporting.terminal import Live, _body
+
+FIGURES = ("front", "curves", "importance", "progress", "learning")
+
+
+def page(view: View, folder: Path) -> str:
+    """The report without plotly.js."""
+    write_report(view, folder / "report.html")
+    text = (folder / "report.html").read_text()
+    return re.sub(r"<script>/\*\*.*?</script>", "", text, flags=re.DOTALL)
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [(tag, k, v) for k, v in attrs if k in {"src", "href", "action", "srcset"}]
+
+
+def test_it_shows_the_counts_the_front_and_the_failures(tmp_path):
+    view = build(16, 3)
+    text = page(view, tmp_path)
+    assert "13 finished, 3 failed, of 16 planned" in text
+    assert "How much noise does a random self-ensemble need?" in text
+    for name in FIGURES:
+        assert f'id="figure-{name}"' in text
+    for trial in view.front():
+        assert f"href='./trials/{trial.name}/best.safetensors'" in text
+    assert text.count("loss is &lt;nan&gt; &amp; not a number") == 3
+    assert f"runs/rse_sigmas-1/front/{view.front()[0].name}.safetensors --split test" in text
+
+
+def test_it_says_how_trainings_went(tmp_path):
+    """Trial 0 ended early, trial 1 overfitted for a while; of the others nothing is said."""
+    view = View()
+    flag = {"catastrophic_overfitting": 1.0, "pgd_accuracy": 0.0}
+    for event in events(4, 0):
+        if event["event"] == "epoch":
+            if event["trial"] == 0 and event["epoch"] > 7:
+                continue
+            if event["trial"] == 1 and event["epoch"] in (3, 4, 5, 9):
+                event["metrics"] = {**event["metrics"], **flag}
+        view.apply(event)
+    remarks = [view.trials[n].remarks for n in range(4)]
+    assert remarks == [
+        ("ended after 7 of 12 epochs",),
+        ("overfitted to its attack in epochs 3 to 5, 9",),
+        (),
+        (),
+    ]
+    text = page(view, tmp_path)
+    assert "How trainings went" in text and text.count("ended after") == 1
+    assert "overfitted to its attack in epochs 3 to 5, 9" in text
+    assert "How trainings went" not in page(build(4, 0), tmp_path)
+    assert [row["overfitted"] for row in rows(view)] == [0, 4, 0, 0]
+
+
+def test_the_terminal_says_it_too(capsys):
+    view, console = View(), Console(width=200)
+    with Live(console, 2, view) as live:
+        for event in events(2, 0):
+            if event["event"] == "epoch" and event["trial"] == 0 and event["epoch"] > 7:
+                continue
+            if event["event"] == "epoch" and event["trial"] == 1 and event["epoch"] == 12:
+                event["metrics"] = {"catastrophic_overfitting": 1.0}
+                assert "1: epoch 11/12" in shown(view) and "overfitted" not in shown(view)
+                view.apply(event)
+                assert "1: epoch 12/12 overfitted" in shown(view)
+            view.apply(event)
+            live(event, view)
+    said = capsys.readouterr().out
+    assert "trial 0 finished" in said and "  ended after 7 of 12 epochs  | 1/2 done" in said
+    assert "  overfitted to its attack in epoch 12  | 2/2 done" in said
+
+
+def shown(view: View) -> str:
+    """What the live table says."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(_body(view))
+    return console.export_text()
+
+
+def test_it_says_what_the_numbers_are(tmp_path):
+    text = page(build(5, 0), tmp_path)
+    for words in ("validation split (500 images)", "pgd-8 (eps 8/255, 20 steps, 2 restarts)",
+                  "Here 5 draws vote", "expectation over transformation"):  # fmt: skip
+        assert words in text
+
+
+def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
+    view = build(16, 3)
+    first, second, *_ = (trial.result.details for trial in view.front())
+    text = page(view, tmp_path)
+    assert text.count("2.0 <span class='pm'>[1.0, 4.0]</span></td>") == len(view.front())
+    first["masking_gap"] |= {"gap": 0.12, "interval": [0.05, 0.2], "flagged": True}
+    del second["masking_gap"]
+    text = page(view, tmp_path)
+    flagged = "12.0 <span class='pm'>[5.0, 20.0]</span> <b class='flag'>flagged</b>"
+    assert text.count(flagged) == 1 and "Masking gap 12.0 (flagged)" in text
+    assert text.count("<td>–</td>") >= 1 and text.count("Masking gap (points)") == 1
+
+
+def test_nothing_is_loaded_from_outside(tmp_path):
+    view = build(6, 1)
+    text = page(view, tmp_path)
+    links = Links()
+    links.feed(text)
+    outside = [v for _, _, v in links.found if not v.startswith(("./", "data:"))]
+    assert outside == []
+    assert "default-src 'none'" in text
+    assert (tmp_path / "report.html").read_text().count("plotly.js v") == 1
+
+
+@pytest.mark.parametrize("trials", [0, 1, 2, 3, 4, 5])
+def test_small_studies_have_a_page(tmp_path, trials):
+    text = page(build(trials, 0), tmp_path)
+    assert ("No trial has finished" in text) == (trials == 0)
+    if 0 < trials < 4:
+        assert f"Importance needs 4 finished trials, there are {trials}." in text
+
+
+def test_a_study_in_which_all_fails_has_a_page(tmp_path):
+    view = View()
+    for event in events(3, 0):
+        if event["event"] == "finished":
+            event = {
+                "event": "failed",
+                "time": event["time"],
+                "trial": event["trial"],
+                "reason": "x",
+            }
+        view.apply(event)
+    text = page(view, tmp_path)
+    assert "0 finished, 3 failed" in text
+    assert "No trial has finished" in text
+    assert text.count("<td>failed</td>") == 3
+
+
+def test_a_study_without_any_detail_has_a_page(tmp_path):
+    view = View()
+    view.apply({"event": "study", "time": 0.0, "format": 1})
+    for number in range(5):
+        view.apply({"event": "proposed", "time": 1.0, "trial": number, "params": {"a": number},
+                    "seed": 0, "origin": "x"})  # fmt: skip
+        objectives = {"natural_accuracy": number / 9, "attacked_score": 60.0}
+        view.apply({"event": "finished", "time": 2.0, "trial": number, "intervals": {},
+                    "details": {}, "objectives": objectives})  # fmt: skip
+    assert "5 finished" in page(view, tmp_path)
+
+
+def test_what_a_user_wrote_is_escaped(tmp_path):
+    evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+    view = build(6, 2, question=evil, space=evil, name=evil, commit=evil, hardware=evil)
+    for trial in view.trials.values():
+        trial.params = {**trial.params, "model": evil}
+        trial.reason = trial.reason and evil
+    knobs = dict(view.header["knobs"])
+    knobs["model"] = {"kind": "Choice", "options": [evil, "b"], "when": {}}
+    knobs[evil] = {"kind": "Int", "low": 1, "high": 2, "log": False, "when": {}}
+    view.header = {**view.header, "knobs": knobs}
+    text = page(view, tmp_path)
+    assert "<img" not in text
+    assert "<script>alert" not in text
+
+
+def test_importance_finds_the_knob_that_matters():
+    shares = importance(build(60, 0))
+    assert isinstance(shares, dict)
+    for share in shares.values():
+        assert max(share, key=share.__getitem__) == "sigma"
+        assert sum(share.values()) == pytest.approx(1)
+
+
+def test_importance_of_equal_values_is_a_sentence():
+    view = build(6, 0)
+    for trial in view.trials.values():
+        trial.result.objectives["natural_accuracy"] = 0.5
+    assert "all finished trials have the same natural accuracy" in importance(view)
+
+
+def test_durations_read_well():
+    assert [duration(s) for s in (0, 59.6, 61, 3600, 90061)] == [
+        "0 s", "1 min 00 s", "1 min 01 s", "1 h 00 min", "25 h 01 min",
+    ]  # fmt: skip
+
+
+def test_many_front_members_spread_the_drawn_curves():
+    from search.reporting import plots
+
+    view = build(16, 0)
+    drawn = [trace.visible for trace in plots.curves(view).data]
+    assert drawn[0] is drawn[-1] is True
+    assert sum(v is True for v in drawn) <= plots.SHOWN
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A headless Chromium that keeps its console and the addresses it asked for."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs chromium and chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium")
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+                 "disable-background-networking", "disable-component-update", "disable-sync",
+                 "window-size=1280,3000", f"user-data-dir={tmp_path / 'profile'}"):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.mark.slow
+def test_a_browser_draws_it_without_errors_and_without_requests(tmp_path, browser):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    evil = "<b onmouseover=alert(1)>%{x}</b>"
+    view = build(16, 3, question=evil, classes=10)
+    write_report(view, tmp_path / "report.html")
+    browser.get((tmp_path / "report.html").as_uri())
+    count = "return document.querySelectorAll('#figure-{} .scatterlayer path.point').length"
+    best = len(view.front())
+    WebDriverWait(browser, 60).until(lambda b: b.execute_script(count.format("learning")))
+    assert browser.execute_script(count.format("front")) == 13
+    drawn = min(best, 8)
+    assert browser.execute_script(count.format("curves")) == 5 * drawn
+    assert browser.execute_script(count.format("progress")) == 13
+    assert browser.execute_script("return document.querySelectorAll('.js-plotly-plot').length") == 5
+    width = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(width) <= 1280
+    hover = "return document.getElementById('figure-front').data.at(-1).hovertext[0]"
+    assert "sigma = " in browser.execute_script(hover)
+    assert [m for m in browser.get_log("browser") if m["level"] != "INFO"] == []
+    sent = [json.loads(m["message"])["message"] for m in browser.get_log("performance")]
+    asked = [
+        m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"
+    ]
+    assert any(url.startswith("file:") for url in asked)
+    assert [url for url in asked if url.startswith(("http", "ws"))] == []
+    share = "return document.querySelectorAll('[data-title^=Share]').length"
+    assert browser.execute_script(share) == 0
+
+
+def test_the_time_left_counts_the_finals(monkeypatch):
+    """Two of four trials took 100 s; a training of the finals is worth two trials."""
+    now = [0.0]
+    monkeypatch.setattr("search.reporting.terminal.time.monotonic", lambda: now[0])
+    view, console = View(), Console(width=200)
+    with_finals, without = (Live(console, 4, view, finals) for finals in (1, 0))
+    for event in events(2, 0):
+        view.apply(event)
+    now[0] = 100.0
+    assert without._left(view) == "about 1:40 left"
+    assert with_finals._left(view) == "about 3:20 left"
+    view.apply({"event": "finals", "time": 0.0, "trials": [0], "trainings": 3})
+    assert with_finals._left(view) == "about 6:40 left"  # as many as they say once they begin
+    begin = {"event": "proposed", "trial": 0, "params": {}, "seed": 1, "origin": "0"}
+    view.apply({"event": "final", "time": 1.0, "part": begin})
+    view.apply({"event": "final", "time": 1.0,
+                "part": {"event": "failed", "trial": 0, "reason": "lost"}})  # fmt: skip
+    assert with_finals._left(view) == "about 2:30 left"  # 4 trials' worth in 100 s, 6 to come

@@ -1,0 +1,117 @@
+"""What an earlier study is worth to a new one."""
+
+import json
+
+import pytest
+from formula_runs import KNOBS, KNOWN, SPACE, no_recipe, score
+
+from search.record.ledger import Ledger, View
+from search.record.trial import Result
+from search.samplers.sampler import sampler
+from search.samplers.warm_start import adapted, comparable, results, warm
+from spaces import Choice, Float, Int, Space
+
+HEAD = {
+    "battery": [{"name": "pgd10-0.03", "eps": 0.03, "steps": 10}],
+    "data_fingerprint": "d1",
+    "classes": 10,
+    "scale": {"name": "laptop", "epochs": 6, "cpus": 1.0, "gpus": 0.0, "trials": 16},
+}
+POINTS = [
+    {"x": 0.1, "waste": 0.01, "kind": "plain"},
+    {"x": 0.9, "waste": 0.01, "kind": "fancy", "depth": 1},
+    {"x": 0.5, "waste": 0.9, "kind": "plain"},
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A folder of a search that has tried POINTS; the last one is not on its front."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append("study", format=1, **HEAD)
+    for n, params in enumerate(POINTS):
+        ledger.append("proposed", trial=n, params=params, seed=n, origin="tpe")
+        ledger.append(
+            "finished", trial=n, objectives=dict(score(params).objectives), intervals={},
+            details={"parameters": 5, "table": "long"},
+        )  # fmt: skip
+    ledger.close()
+    return tmp_path
+
+
+def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
+    known = json.loads(json.dumps(warm([run], SPACE, HEAD, 9)))
+    assert known["runs"] == [str(run)]
+    assert sorted(p["x"] for p in known["points"]) == [0.1, 0.9]
+    assert [t["params"] for t in known["told"]] == POINTS
+    assert known["told"][0]["details"] == {"parameters": 5}
+    head = {**HEAD, "warm": known}
+    assert [r.point for _, r in results(head)] == [score(p).point for p in POINTS]
+    ask, view = sampler("tpe", SPACE, seed=0, start=8, header=head), View(header=head)
+    first = []
+    for n in range(6):
+        params, origin = ask.propose(view)
+        first.append((params, origin))
+        view.apply({"event": "proposed", "trial": n, "params": params, "seed": n,
+                    "origin": origin, "time": 0.0})  # fmt: skip
+    assert [p for p, _ in first[:5]] == [*known["points"], *KNOWN]
+    assert first[5][1] in ("tpe", "random")  # there is enough to learn from
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"battery": [{"name": "pgd20-0.03", "eps": 0.03, "steps": 20}]},
+        {"data_fingerprint": "d2"},
+        {"scale": {**HEAD["scale"], "epochs": 7}},
+    ],
+)
+def test_values_of_another_battery_data_or_scale_are_never_taken(run, other):
+    known = warm([run], SPACE, {**HEAD, **other}, 9)
+    assert known["told"] == [] and len(known["points"]) == 2
+    ask = sampler("tpe", SPACE, seed=0, start=8, header={**HEAD, **other, "warm": known})
+    assert ask.start == 8
+
+
+def test_where_it_ran_is_no_difference():
+    assert comparable(HEAD, {**HEAD, "scale": {**HEAD["scale"], "gpus": 0.5, "trials": 99}})
+
+
+def test_points_are_those_of_this_space_with_what_both_have():
+    narrow = Space(
+        "?",
+        {
+            "x": Float(0.3, 0.6),
+            "kind": Choice(("fancy", "odd")),
+            "depth": Int(2, 4, when={"kind": "fancy"}),
+            "new": Float(0.0, 1.0),
+        },
+        no_recipe,
+    )
+    assert adapted(narrow, POINTS[1]) == {"x": 0.6, "kind": "fancy", "depth": 2, "new": 0.5}
+    assert adapted(narrow, POINTS[0]) == {"x": 0.3, "kind": "odd", "new": 0.5}
+    assert adapted(SPACE, {"x": 0.2}) == {**KNOWN[0], "x": 0.2}
+    assert adapted(SPACE, {"y": 1}) is None
+    for point in POINTS:
+        narrow.check(adapted(narrow, point))
+
+
+def test_there_are_no_more_points_than_asked_for_and_none_twice(run):
+    assert len(warm([run], SPACE, HEAD, 1)["points"]) == 1
+    assert len(warm([run, run], SPACE, HEAD, 9)["points"]) == 2
+
+
+def test_a_folder_without_a_search_or_without_a_shared_knob_is_refused(run, tmp_path):
+    with pytest.raises(ValueError, match=r"--warm-from .*nowhere: it holds no search"):
+        warm([tmp_path / "nowhere"], SPACE, HEAD, 9)
+    other = Space("?", {"y": KNOBS["x"]}, no_recipe)
+    with pytest.raises(ValueError, match="shares no knob"):
+        warm([run], other, HEAD, 9)
+
+
+def test_values_of_warm_trials_are_what_the_estimator_learns_from(run):
+    known = warm([run], SPACE, HEAD, 9)
+    many = {**known, "told": known["told"] * 4, "points": []}
+    told = sampler("tpe", SPACE, seed=0, start=3, header={**HEAD, "warm": many})
+    assert len(told.draw.__self__.before) == 12
+    assert isinstance(told.draw.__self__.before[0][1], Result)

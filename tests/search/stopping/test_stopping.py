@@ -1,0 +1,295 @@
+"""Who goes on at a rung, what is learned from it, and that a cut-off search decides the same."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pytest
+from formula_runs import SPACE, Formula
+
+from search.backends import serial
+from search.interrupt import Stop
+from search.record.ledger import Draft, Ledger, View, read
+from search.record.trial import Result, Rung, Values
+from search.reporting.html_report import write_report
+from search.samplers.optuna_samplers import optuna_trial
+from search.samplers.sampler import sampler
+from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
+from search.stopping.standard_error import standard_error
+from search.study import Study
+
+RUN = Formula(4, rung=2)
+
+
+def at(natural, attacked, *, epoch=2, strength=0.5, sd=0.01):
+    sds = {"natural_accuracy": sd, "attacked_score": sd}
+    return Rung(epoch, strength, {"natural_accuracy": natural, "attacked_score": attacked}, sds)
+
+
+class Play:
+    """Trials that reach one rung and, if they go on, end with the values that they are given."""
+
+    def __init__(self, stopper):
+        self.ledger = Draft()
+        ask = sampler("random", SPACE, seed=0, start=0)
+        self.study = Study(SPACE, self.ledger, trials=1000, seed=0, sampler=ask, stopper=stopper)
+
+    def __call__(self, point, end=None, **rung):
+        trial = self.study.suggest()
+        goes_on = self.study.update(trial.number, Values(2, 4, 1.0, {}, rung=at(*point, **rung)))
+        if goes_on and end is not False:
+            natural, attacked = end or point
+            result = Result({"natural_accuracy": natural, "attacked_score": attacked})
+            self.study.update(trial.number, Values(4, 4, 1.0, {}, result))
+        return self.view.trials[trial.number]
+
+    @property
+    def view(self):
+        return self.ledger.view
+
+
+def rule(**changes):
+    return MOASHA(**{"audit": 0.0, "proof": 2, **changes})
+
+
+@pytest.mark.parametrize("eta", [2.0, 3.0])
+def test_the_best_share_goes_on_and_nothing_else_without_noise(eta):
+    chance = random.Random(1)
+    play = Play(rule(eta=eta, margin=0.0, trust=-1.0))
+    points = []
+    for _ in range(60):
+        points.append((chance.random(), chance.random()))
+        trial = play(points[-1], sd=0.0)
+        place, best = ranks(points)[-1], max(1, int(len(points) / eta))
+        beaten = any(p[0] > points[-1][0] and p[1] > points[-1][1] for p in points)
+        stops = len(points) > 2 and place >= best and beaten
+        assert (trial.state == "stopped") == stops, trial
+    assert 10 < len(play.view.having("stopped")) < 50
+
+
+def test_only_what_is_worse_by_more_than_noise_is_stopped():
+    for ahead, stops in ((2.9, False), (3.1, True)):
+        play = Play(rule(margin=3.0 / np.hypot(0.1, 0.1)))
+        for _ in range(4):
+            play((10.0, 10.0), sd=0.1)
+        trial = play((10.0 - ahead, 10.0 - ahead), sd=0.1)
+        assert (trial.state == "stopped") == stops
+        if stops:
+            assert trial.reason == "place 5 of 5, 2 go on; worse than trial 0 by more than noise"
+
+
+def test_what_is_worse_in_one_objective_only_goes_on():
+    play = Play(rule(margin=0.0))
+    for _ in range(4):
+        play((10.0, 10.0))
+    assert play((9.0, 10.0)).state == "finished" and play((9.0, 9.0)).state == "stopped"
+
+
+def test_no_rung_is_compared_with_another():
+    play = Play(rule(margin=0.0))
+    for _ in range(4):
+        play((10.0, 10.0))
+    assert play((1.0, 1.0), strength=0.7).state == "finished"
+    assert play((1.0, 1.0), epoch=3).state == "finished"
+    assert play((1.0, 1.0), strength=0.52).state == "stopped"  # the same tenth
+
+
+def test_nothing_is_stopped_before_a_rung_has_been_seen_to_tell():
+    play = Play(rule(proof=3, margin=0.0))
+    for value in (10.0, 9.0, 8.0):
+        assert play((value, value)).state == "finished"
+    assert play((1.0, 1.0)).state == "stopped"
+
+
+def test_pairs_tell_more_than_two_samples_of_images():
+    """The same images: where two nets differ on few of them, little is left to chance."""
+    chance = np.random.default_rng(0)
+    ok = chance.random((7, 400)) < 0.5
+    other = ok.copy()
+    other[:, :8] = True
+    one, two = (Rung(2, 0.5, {}, {"natural_accuracy": 0.025, "attacked_score": 15.0}, packed(t))
+                for t in (ok, other))  # fmt: skip
+    each = np.stack([t[0] for t in (other,)])[0].astype(float) - ok[0]
+    paired = standard_error(one, two)
+    assert paired[0] == pytest.approx(each.std(ddof=1) / 20)
+    assert paired[0] < standard_error(replace(one, table=None), two)[0] / 3
+    assert standard_error(replace(one, table=None), two)[1] == pytest.approx(np.hypot(15, 15))
+
+
+def packed(ok):
+    import torch
+
+    from adv import Score
+
+    names = tuple(f"a{i}" for i in range(len(ok) - 1))
+    return Score(names, (0.1,) * len(names), torch.from_numpy(ok)).packed()
+
+
+def test_the_first_rung_is_at_half_the_strength_and_a_third_of_the_epochs():
+    ramp = [0.01 + 0.09 * n / 60 for n in range(60)]
+    first, second = rung_epochs(ramp)
+    assert 0.45 <= ramp[first - 1] / ramp[-1] < 0.47 and (first, second) == (24, 48)
+    assert rung_epochs([0.1] * 60) == (20, 40)
+    assert rung_epochs([0.1] * 60, eta=1.5) == (20, 30, 45)
+    assert rung_epochs([1.0] * 2) == (1,) and rung_epochs([1.0]) == () and rung_epochs([]) == ()
+
+
+def test_a_share_of_those_to_be_stopped_runs_on_and_is_the_same_share_for_the_same_seed():
+    def searched(seed, trials):
+        play = Play(rule(audit=0.25, margin=0.0, seed=seed))
+        for _ in range(4):
+            play((10.0, 10.0))
+        for n in range(trials):
+            play((5.0 - n / 100, 5.0 - n / 100))
+        return play.view
+
+    view, again, other = searched(0, 120), searched(0, 40), searched(1, 40)
+    audited = [t.number for t in view.trials.values() if t.audited]
+    assert 18 < len(audited) < 42 and len(view.having("stopped")) == 120 - len(audited)
+    first = [n for n in audited if n < 44]
+    assert first == [t.number for t in again.trials.values() if t.audited] and len(first) > 3
+    assert first != [t.number for t in other.trials.values() if t.audited]
+
+
+def test_an_audited_trial_is_not_stopped_at_its_next_rung():
+    play = Play(rule(audit=1.0, margin=0.0))
+    for _ in range(4):
+        play((10.0, 10.0))
+    trial = play((1.0, 1.0), end=False)
+    for _ in range(4):
+        play((10.0, 10.0), epoch=3)
+    assert play.study.update(trial.number, Values(3, 4, 1.0, {}, rung=at(0.0, 0.0, epoch=3)))
+    assert [d.action for d in trial.decisions.values()] == ["audit", "audit"]
+
+
+def test_the_audit_counts_what_stopping_would_have_cost():
+    play = Play(rule(audit=1.0, margin=0.0, trust=-1.0, proof=3))
+    for value in (10.0, 9.0, 8.0):
+        play((value, value), end=(2.0, 2.0))
+    wrong = play((1.0, 1.0), end=(1.0, 4.0))
+    play((0.5, 0.5), end=(0.5, 0.5))
+    audit = audit_of(play.view)
+    assert audit.finished == (3, 4) and audit.wrong == (wrong.number,)
+    assert audit.regret == pytest.approx(1 - 4 / 6)
+    [found] = audit.agreement
+    assert found.trials == 5 and found.rho[0] == pytest.approx(0.894, abs=1e-3)
+    text = "\n".join(audit_lines(audit))
+    assert "1 of them ended on the front" in text and "33.33 %" in text
+    assert audit_lines(audit_of(Play(rule()).view)) == []
+
+
+def test_the_report_says_what_stopping_cost(tmp_path):
+    play = Play(rule(audit=0.5, margin=0.0, trust=-1.0))
+    for n in range(24):
+        play((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
+    write_report(play.view, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<h2>Stopping early</h2>" in page and "ended on the front" in page
+    assert any(line.startswith("Relaxed: ") for line in stopping_lines(play.view))
+    assert "Relaxed: " in page and "Rank correlation of epoch 2 and the end" in page
+    write_report(View(), tmp_path / "none.html")
+    assert "Stopping early" not in (tmp_path / "none.html").read_text()
+
+
+def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():
+    """At the end the order is the other way round."""
+    chance = random.Random(2)
+    play = Play(rule(margin=0.0, proof=4))
+    for _ in range(60):
+        x, y = chance.random(), chance.random()
+        play((x, y), end=(1 - x, 1 - y))
+    view = play.view
+    assert [event["level"] for event in view.relaxed] == [1, 2]
+    assert "rank correlation with the end is -" in view.relaxed[0]["reason"]
+    assert view.relaxed[1]["reason"].endswith("from here on nothing is stopped")
+    stopped = [t.number for t in view.having("stopped")]
+    assert len(stopped) < 8 and max(stopped, default=0) < 16
+
+
+def test_rungs_that_rank_as_the_end_does_are_trusted_to_the_end():
+    chance = random.Random(2)
+    play = Play(rule(margin=0.0, proof=4, audit=0.2))
+    for _ in range(60):
+        x, y = chance.random(), chance.random()
+        play((x, y), end=(x + chance.gauss(0, 0.05), y + chance.gauss(0, 0.05)))
+    assert not play.view.relaxed and len(play.view.having("stopped")) > 15
+
+
+def test_audits_that_end_on_the_front_relax_the_rule_step_by_step():
+    play = Play(rule(audit=1.0, margin=1.0, proof=2, trust=-1.0))
+    for _ in range(4):
+        play((10.0, 10.0))
+    before = play.study.stopper.now(play.view)
+    for n in range(4):
+        play((1.0 - n / 10, 1.0 - n / 10), end=(20.0 + n, 20.0 - n))
+    assert before == (2.0, 1.0) and play.study.stopper.now(play.view) == (4 / 3, 2.0)
+    assert "audited trials ended on the front" in play.view.relaxed[0]["reason"]
+
+
+def test_a_stopped_trial_is_kept_but_never_told_as_finished():
+    play = Play(rule(margin=0.0))
+    for _ in range(4):
+        play((10.0, 10.0))
+    trial = play((1.0, 1.0))
+    assert trial.state == "stopped" and trial.rungs[2, 5].point == (1.0, 1.0) and trial.epochs
+    seen = optuna_trial(SPACE, trial, {})
+    assert seen.state == optuna.trial.TrialState.FAIL and seen.values is None
+    assert trial not in play.view.front()
+
+
+def searched(path, trials=24, run=RUN):
+    ledger = Ledger(path / "ledger.jsonl")
+    study = Study(SPACE, ledger, trials=trials, seed=0, stopper=rule(margin=0.0, audit=0.2))
+    try:
+        serial.search(study, run, Stop())
+    finally:
+        ledger.close()
+    return ledger.view
+
+
+def outcome(view):
+    return [(t.params, t.state, t.reason, t.rungs, t.decisions) for t in view.trials.values()]
+
+
+def test_a_search_cut_off_at_any_event_decides_what_a_whole_one_does(tmp_path):
+    (tmp_path / "whole").mkdir()
+    whole = searched(tmp_path / "whole")
+    assert {"finished", "stopped"} == {t.state for t in whole.trials.values()}
+    lines = (tmp_path / "whole" / "ledger.jsonl").read_bytes().splitlines(keepends=True)
+    kinds = [line.split(b'"')[3] for line in lines]
+    rungs = [i for i, kind in enumerate(kinds) if kind == b"rung"]
+    for cut in (rungs[5], rungs[-1], *(i + 1 for i in (rungs[7], kinds.index(b"stopped") - 1))):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / "ledger.jsonl").write_bytes(b"".join(lines[:cut]))
+        assert outcome(searched(folder)) == outcome(whole)
+        assert outcome(read(folder / "ledger.jsonl")) == outcome(whole)
+
+
+def test_the_space_between_a_decision_and_its_end_is_bridged(tmp_path):
+    """A driver killed right after it wrote that a trial stops: the trial is not trained again."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append("proposed", trial=0, params=dict(SPACE.known[0]), seed=0, origin="known")
+    rung = at(0.1, 0.1)
+    ledger.append(
+        "rung", trial=0, epoch=2, strength=0.5, objectives=rung.objectives, sds=rung.sds,
+        table=None, action="stop", reason="place 9 of 9",
+    )  # fmt: skip
+    ledger.close()
+    assert searched(tmp_path, trials=1).trials[0].state == "stopped"
+    assert not (tmp_path / "trials" / "0000").exists()
+
+
+def test_a_rung_that_is_not_finite_ends_its_trial_as_failed():
+    play = Play(rule())
+    trial = play((float("nan"), 1.0))
+    assert trial.state == "failed" and trial.reason == "epoch 2: natural_accuracy is nan"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"eta": 1.0}, {"margin": -1.0}, {"audit": 1.5}, {"margin": float("nan")}]
+)
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"eta|margin|audit"):
+        MOASHA(**wrong)

@@ -1,0 +1,98 @@
+"""W&B can be missing, broken or refuse us: it costs a line, never a search."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from offline_tracking import drive, parts
+from synthetic_studies import events, header
+
+from search.record.ledger import View
+from search.tracking.tracker import Tracker
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """A server that knows no key."""
+
+    def log_message(self, *_):
+        pass
+
+    def _answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST = _answer  # noqa: N815
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["closed", "refuses"])
+def test_a_server_that_does_not_let_us_in_costs_one_line(tmp_path, server):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    address = f"http://127.0.0.1:{listening.server_port}"
+    if server == "closed":
+        listening.server_close()
+    else:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+    printed = drive(folder, "online", 0, 999, WANDB_API_KEY=KEY, WANDB_BASE_URL=address)
+    said = [line for line in printed.splitlines() if line.startswith("SAY")]
+    assert len(said) == 1
+    assert said[0].startswith("SAY W&B is offline: ")
+    assert said[0].endswith(f"upload later: wandb sync {folder}/wandb/offline-run-*")
+    assert len({part.id for part in parts(folder)}) == 5
+    written = [path for path in folder.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
+    if server == "refuses":
+        listening.shutdown()
+        listening.server_close()
+
+
+def test_a_broken_wandb_costs_one_line(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))  # put back afterwards
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+
+    def broken(**_):
+        raise RuntimeError("no\nluck")
+
+    monkeypatch.setattr(wandb, "init", broken)
+    assert said_by(tmp_path) == ["W&B tracking is off: RuntimeError: no luck"]
+
+
+def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path):
+    (tmp_path / "wandb").write_text("in the way")
+    (line,) = said_by(tmp_path)
+    assert line.startswith("W&B tracking is off: FileExistsError")
+
+
+def said_by(folder: Path) -> list[str]:
+    """What a tracker in this process says while it is fed a study."""
+    said, view, told = [], View(), list(events(2, 0))
+    view.apply(told[0])
+    tracker = Tracker(folder, view.header, "offline", "robustune", say=said.append)
+    for event in told[1:]:
+        view.apply(event)
+        tracker(event, view)
+    tracker.close()
+    tracker.close()
+    assert tracker.where() == ""
+    return said
+
+
+def test_off_does_nothing(tmp_path):
+    view = View()
+    tracker = Tracker(tmp_path, header(), "off", "robustune", say=print)
+    for event in events(1, 0):
+        view.apply(event)
+        tracker(event, view)
+    tracker.close()
+    assert tracker.where() == ""
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+"""What lands in W&B, read back from the offline files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from offline_tracking import DRIVER, STUDY, Part, drive, environment, parts
+from synthetic_studies import events, header
+
+from search.record.ledger import View
+from search.tracking.tracker import study_id
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The parts of a whole offline search of 6 trials, and what its process printed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    folder.mkdir()
+    printed = drive(folder, "offline", 0, 999, trials=6)
+    return folder, printed, parts(folder)
+
+
+@pytest.mark.slow
+def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
+    view = View()
+    for event in events(6, 1):
+        view.apply(event)
+    best = {trial.number for trial in view.front()}
+    found = {}
+    for part in (part for part in whole[2] if part.run.job_type == "trial"):
+        found.setdefault(part.id, []).append(part)
+    assert sorted(found) == [f"{STUDY}-{n:04d}" for n in range(6)]
+    for number, trial in view.trials.items():
+        first, *later = found[f"{STUDY}-{trial.name}"]
+        assert (first.run.display_name, first.run.run_group) == (f"trial {trial.name}", STUDY)
+        assert {k: first.config[k] for k in trial.params} == trial.params
+        assert first.config["seed"] == trial.seed
+        assert first.column("epoch") == sorted(trial.epochs)
+        losses = [values.metrics["loss"] for _, values in sorted(trial.epochs.items())]
+        assert first.column("loss") == pytest.approx(losses)
+        assert first.metrics["*"].step_metric == "epoch"
+        summary = first.summary | {k: v for part in later for k, v in part.summary.items()}
+        assert summary["state"] == trial.state
+        assert first.exit == (trial.state == "failed")
+        if trial.result:
+            assert summary["on_front"] == (number in best)
+            assert summary["attacked_score"] == trial.result.objectives["attacked_score"]
+            assert summary["masking_gap"] == trial.result.details["masking_gap"]["gap"]
+            assert summary["flagged"] == (number == 2)
+            assert summary["natural_accuracy_low"] == trial.result.intervals["natural_accuracy"][0]
+        else:
+            assert summary["reason"] == trial.reason
+
+
+@pytest.mark.slow
+def test_the_study_run_holds_the_table_the_chart_and_the_hypervolume(whole):
+    (study,) = (part for part in whole[2] if part.run.job_type == "study")
+    assert (study.id, study.run.run_group, study.exit) == (STUDY, STUDY, 0)
+    assert study.config["space"] == "rse_sigmas"
+    area = study.column("hypervolume")
+    assert len(area) == 5 and area == sorted(area)
+    assert study.metrics["hypervolume"].summary.max
+    assert (study.column("front_size")[-1], study.column("failed")[-1]) == (5, 1)
+    tables = sorted(study.folder.glob("files/media/table/*.json"), key=os.path.getmtime)
+    table = json.loads(tables[-1].read_text())
+    assert table["columns"][:3] == ["trial", "state", "seed"]
+    assert len(table["data"]) == 6
+    charts = sorted(study.folder.glob("files/media/plotly/*.json"), key=os.path.getmtime)
+    traces = json.loads(charts[-1].read_text())["data"]
+    assert {trace["name"] for trace in traces} >= {"front"}
+
+
+@pytest.mark.slow
+def test_the_search_neither_waits_nor_hears_of_it(whole):
+    folder, printed, _ = whole
+    assert "SAY" not in printed
+    assert f"WHERE wandb sync {folder}/wandb/offline-run-*" in printed
+
+
+@pytest.mark.slow
+def test_nothing_is_written_outside_the_run_folder(whole):
+    folder = whole[0]
+    assert list((folder.parent / "home").rglob("*")) == []
+    assert [path.name for path in folder.iterdir()] == ["wandb"]
+
+
+@pytest.mark.slow
+def test_a_resumed_search_goes_on_in_the_same_runs(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    drive(folder, "offline", 0, 22, trials=16)  # trial 1 is at epoch 5 of 12
+    drive(folder, "offline", 22, 999, trials=16)
+    found: dict[str, list[Part]] = {}
+    for part in parts(folder):
+        found.setdefault(part.id, []).append(part)
+    assert [len(part.column("hypervolume")) for part in found[STUDY]] == [1, 12]
+    first, second = found[f"{STUDY}-0001"]
+    assert first.column("epoch") + second.column("epoch") == list(range(1, 13))
+    assert (first.summary["state"], second.summary["state"]) == ("interrupted", "finished")
+    first, second = found[f"{STUDY}-0000"]  # opened again only to take it off the front
+    assert (len(first.history), len(second.history)) == (12, 0)
+    assert (first.summary["on_front"], second.summary["on_front"]) == (True, False)
+
+
+@pytest.mark.slow
+def test_finalists_are_runs_of_their_own_kind(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    drive(folder, "offline", 0, 999, trials=2, FINALS="1", PATIENCE="100")
+    found = {part.id: part for part in parts(folder)}
+    for number, of in ((0, 0), (1, 1), (2, 0)):
+        part = found[f"{STUDY}-final-{number:04d}"]
+        assert (part.run.job_type, part.run.run_group) == ("finalist", STUDY)
+        assert part.run.display_name == f"finalist {number:04d}"
+        assert (part.config["trial"], part.config["seed"]) == (of, 5000 + number)
+        assert part.column("epoch") == [1, 2, 3]
+        assert part.exit == (number == 2)
+        if number < 2:
+            assert part.summary["claimed_attacked_score"] == part.summary["attacked_score"]
+        else:
+            assert part.summary["reason"] == "it broke"
+    assert found[f"{STUDY}-0000"].run.job_type == "trial"
+    tables = sorted(found[STUDY].folder.glob("files/media/table/finalists*.json"))
+    table = json.loads(tables[-1].read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert {row["trial"]: row["seeds"] for row in rows} == {0: 1, 1: 1}
+    assert list(found[STUDY].folder.glob("files/media/plotly/finals_front*.json"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(folder), "offline", "0", "22", "4", "1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=environment(tmp_path / "home"), start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "FED\n"
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("wandb/offline-run-*-0001/*.wandb")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "SAY" not in out
+    found = {part.id: part for part in parts(folder)}
+    assert [found[f"{STUDY}{end}"].exit for end in ("", "-0000", "-0001")] == [0, 0, 0]
+    assert found[f"{STUDY}-0001"].column("epoch") == [1, 2, 3, 4, 5]
+
+
+def test_two_studies_of_one_name_have_different_ids():
+    assert study_id(header()) == study_id(header()) == STUDY
+    assert study_id(header()) != study_id(header(id="000000"))
+    bare = {"name": "a/b c", "time": 1.0}
+    assert study_id(bare).startswith("a-b-c-")
+    assert study_id(bare) != study_id({**bare, "time": 2.0})
