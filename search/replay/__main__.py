@@ -1,6 +1,6 @@
 """Search recorded trials again, to choose a sampler and a stopper by one's own data.
 
-    python -m search.replay.__main__ runs/NAME --sampler kriging,tpe --stopper moasha,none
+    python -m search.replay runs/NAME --sampler kriging,tpe --stopper moasha,none
 
 Every combination searches the trials of the run at simulated time, with several seeds. Nothing is
 trained: a point is answered by the nearest recorded trial or by trees that interpolate them all.
@@ -33,13 +33,13 @@ from search.stopping import STOPPERS, stopper
 
 EXAMPLES = """
 [bold]Examples[/]
-  python -m search.replay.__main__ runs/NAME
+  python -m search.replay runs/NAME
       [dim]the usual samplers with and without stopping, 20 seeds each[/]
-  python -m search.replay.__main__ runs/NAME --sampler kriging,tpe,random
+  python -m search.replay runs/NAME --sampler kriging,tpe,random
       [dim]six combinations, the best hypervolume first[/]
-  python -m search.replay.__main__ runs/NAME --surrogate forest --budget 30 --workers 4
+  python -m search.replay runs/NAME --surrogate forest --budget 30 --workers 4
       [dim]between the recorded trials too, for the epochs of 30 trainings[/]
-  python -m search.replay.__main__ table.csv --json rows.json
+  python -m search.replay table.csv --json rows.json
       [dim]trials recorded elsewhere: knobs, epoch, two objectives[/]
 
 [bold]Exit status[/]
@@ -211,4 +211,4 @@ def _told(pair: tuple[float, float | None], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    answer(main, "search.replay.__main__")
+    answer(main, "search.replay")

@@ -2,16 +2,16 @@ import json
 import sys
 
 import pytest
-from test_table import CSV
+from test_recorded_trials import CSV
 
 from search.command_line import answer
 from search.replay import __main__ as replay
 
 
 def play(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["search.replay.__main__", *map(str, words)])
+    monkeypatch.setattr(sys, "argv", ["search.replay", *map(str, words)])
     with pytest.raises(SystemExit) as end:
-        answer(replay.main, "search.replay.__main__")
+        answer(replay.main, "search.replay")
     return end.value.code or 0
 
 
