@@ -29,7 +29,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from search.record.ledger import Ledger, View, read  # noqa: E402
-from search.record.trial import Result, Trial, Values  # noqa: E402
+from search.record.trial import EpochReport, Trial, TrialResult  # noqa: E402
 from search.samplers.initial_design import random_point  # noqa: E402
 from search.samplers.sampler import sampler  # noqa: E402
 from search.study import Study  # noqa: E402
@@ -150,8 +150,8 @@ def proposing(trials: int, *names: str) -> None:
         params = random_point(SPACE, chance)
         trial = Trial(n, params, n, "random")  # not chosen by a model, so that one may learn of it
         if n < trials:
-            trial.state, trial.result = "finished", Result(score(params))
-            trial.epochs[1] = Values(1, 1, 1.0 + float(params["depth"]))
+            trial.state, trial.result = "finished", TrialResult(score(params))
+            trial.epochs[1] = EpochReport(1, 1, 1.0 + float(params["depth"]))
         view.trials[n] = trial
     for name in names:
         ask, taken = sampler(name, SPACE, seed=0, start=16), []
@@ -173,15 +173,15 @@ def proposing(trials: int, *names: str) -> None:
 class Stamped:
     """A run of three short epochs that says when it began and ended."""
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Sleep, and tell."""
         began = time.time()
         for epoch in (1, 2, 3):
             time.sleep(0.05)
-            result = Result(score(params), {}, {"began": began}) if epoch == 3 else None
+            result = TrialResult(score(params), {}, {"began": began}) if epoch == 3 else None
             if result:
-                result = Result(score(params), {}, {"began": began, "ended": time.time()})
-            yield Values(epoch, 3, 0.05, {"loss": 1.0}, result)
+                result = TrialResult(score(params), {}, {"began": began, "ended": time.time()})
+            yield EpochReport(epoch, 3, 0.05, {"loss": 1.0}, result)
 
 
 def stamped(config: dict[str, float]) -> None:
@@ -205,7 +205,7 @@ def between_trials(trials: int) -> None:
             ledger = Ledger(Path(folder) / "ledger.jsonl")
             study = Study(SPACE, ledger, trials=trials, seed=0)
             ray_tune.search(study, Stamped(), Stop(), ray_tune.Resources(concurrent=1))
-            done = [t.result.details for t in ledger.view.having("finished") if t.result]
+            done = [t.result.details for t in ledger.view.in_state("finished") if t.result]
             _tell("this search, warm actors", [(d["began"], d["ended"]) for d in done])
             for warm in (True, False):
                 name = f"plain Ray Tune, {'warm' if warm else 'cold'} actors"

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from search.interrupt import Interrupted
-from search.record.ledger import Draft, Ledger, Part, View
-from search.record.trial import Rung, Trial, Values
+from search.record.derived_ledgers import FinalsLedger, MemoryLedger
+from search.record.ledger import Ledger, View
+from search.record.trial import EpochReport, Rung, Trial
 from search.samplers.sampler import Sampler, sampler, start_points
 from search.stopping import Never, Stopper
 from spaces import Space
@@ -34,7 +35,7 @@ class Study:
     def __init__(
         self,
         space: Space,
-        ledger: Ledger | Draft | Part,
+        ledger: Ledger | MemoryLedger | FinalsLedger,
         *,
         trials: int,
         seed: int,
@@ -47,7 +48,7 @@ class Study:
         self.seed = seed
         self.sampler = sampler or default_sampler(space, seed, trials)
         self.stopper = stopper or Never()
-        self._unfinished = [trial.number for trial in ledger.view.having("running")]
+        self._unfinished = [trial.number for trial in ledger.view.in_state("running")]
 
     @property
     def view(self) -> View:
@@ -84,7 +85,7 @@ class Study:
         )
         return self.view.trials[number]
 
-    def update(self, number: int, values: Values) -> bool:
+    def update(self, number: int, values: EpochReport) -> bool:
         """Record what a trial says, and decide at a rung. Returns whether the trial goes on.
 
         Values that are not finite end it as failed. What has been told before changes nothing.
@@ -92,8 +93,8 @@ class Study:
         trial = self.view.trials[number]
         if trial.state != "running":
             return False
-        if values.faults:
-            self.fail(number, f"epoch {values.epoch}: {values.faults}")
+        if values.nonfinite:
+            self.fail(number, f"epoch {values.epoch}: {values.nonfinite}")
             return False
         if values.epoch not in trial.epochs:
             self.ledger.append(

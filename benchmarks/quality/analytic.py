@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from search.record.pareto import hypervolume
-from search.record.trial import Result, Rung, Values
+from search.record.trial import EpochReport, Rung, TrialResult
 from search.replay.search_quality import Point, Yardstick
 from search.stopping import rung_epochs
 from spaces import Choice, Float, Int, Params, Space
@@ -142,7 +142,7 @@ class Analytic:
             other = float(params["x0"])
         return 0.6 * u + 0.4 * other
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """What a trial says: both objectives after each epoch, the result with the last one."""
         rng = np.random.default_rng((seed, zlib.crc32(self.name.encode())))
         scale = np.asarray(NOISE) * (0.5**0.5)
@@ -168,8 +168,10 @@ class Analytic:
             )
             result = None
             if epoch == self.epochs:
-                result = Result(
+                result = TrialResult(
                     {"natural_accuracy": float(natural + fresh[0]),
                      "attacked_score": float(robust + 100 * fresh[1])}
                 )  # fmt: skip
-            yield Values(epoch, self.epochs, 1.0, values, result, rung if epoch in rungs else None)
+            yield EpochReport(
+                epoch, self.epochs, 1.0, values, result, rung if epoch in rungs else None
+            )

@@ -13,7 +13,7 @@ import numpy as np
 from quality.peers import PEERS, peer
 from search.finals.statistics import candidates, membership, next_training, plausible
 from search.finals.statistics import reported as believed
-from search.record.trial import Values
+from search.record.trial import EpochReport
 from search.replay.search_quality import Verdict, Yardstick, judge, precision
 from search.replay.simulator import History, Method, Ours, draft, simulate
 from search.samplers.sampler import SAMPLERS, sampler, start_points
@@ -38,7 +38,7 @@ class Problem(Protocol):
     @property
     def epochs(self) -> int: ...
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]: ...
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]: ...
 
     def yardstick(self) -> Yardstick: ...
 

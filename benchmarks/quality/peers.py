@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import optuna
 from optuna import samplers
 
-from search.record.trial import Trial, Values
+from search.record.trial import EpochReport, Trial
 from search.replay.simulator import Method
 from spaces import OBJECTIVES, Choice, Float, Params, Space, exists
 
@@ -53,14 +53,14 @@ class Peer:
         self.trials[number] = Trial(number, params, self.seed + number, "peer")
         return self.trials[number]
 
-    def tell(self, number: int, values: Values) -> bool:
+    def tell(self, number: int, values: EpochReport) -> bool:
         if values.result is not None:
             self.engine.end(number, values.result.point)
             return False
         return self.engine.epoch(number, values.epoch, halfway(values))
 
 
-def halfway(values: Values) -> Point:
+def halfway(values: EpochReport) -> Point:
     """Both objectives of a half-trained net, in the units of the final ones."""
     return values.metrics["watched_natural"], 100 * values.metrics["watched_robust"]
 

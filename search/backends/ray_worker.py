@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.ray_imports import ray, tune
-from search.record.trial import Run, Trial, Values, values_of
+from search.record.trial import EpochReport, Run, Trial, values_of
 from search.study import why
 
 PATIENCE = "600"  # seconds; Tune's own two are too few on a machine that is busy
@@ -51,13 +51,13 @@ def _messages(run: Run, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         for values in run(task["params"], task["seed"], Path(task["folder"])):
             yield {"values": asdict(values)}
-            if values.faults:
+            if values.nonfinite:
                 return
     except Exception as error:  # a trial may raise anything
         yield {"failed": why(error)}
 
 
-def heard(result: dict[str, Any]) -> Values | str:
+def heard(result: dict[str, Any]) -> EpochReport | str:
     """What a trial has said: its values, or why it failed."""
     message = json.loads(result["message"])
     if "failed" in message:

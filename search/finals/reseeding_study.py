@@ -13,7 +13,8 @@ import numpy as np
 
 from search.finals.standings import per_image, standing
 from search.finals.statistics import Floats, candidates, next_training
-from search.record.ledger import Draft, Ledger, Part, View
+from search.record.derived_ledgers import FinalsLedger, MemoryLedger
+from search.record.ledger import Ledger, View
 from search.record.pareto import front
 from search.record.trial import Trial
 from search.study import Study
@@ -36,7 +37,7 @@ def chosen(view: View, trainings: int) -> list[int]:
 
     A third of the trainings is kept for those whose membership will be in doubt.
     """
-    every = [trial for trial in view.having("finished") if trial.result]
+    every = [trial for trial in view.in_state("finished") if trial.result]
     done = _near([trial for trial in every if view.feasible(trial)] or every)
     points = [trial.result.point for trial in done if trial.result]
     most = max(1, trainings - trainings // 3)
@@ -92,7 +93,7 @@ def _errors(done: Sequence[Trial]) -> Floats:
 class Race:
     """Proposes whose training with a fresh seed tells most about the front."""
 
-    search: Ledger | Draft
+    search: Ledger | MemoryLedger
 
     def propose(self, view: View) -> tuple[Params, str] | None:
         """A candidate's parameters, and its number as the origin; None where enough is known.
@@ -112,7 +113,9 @@ class Race:
         return field[i].trial.params, str(field[i].trial.number)
 
 
-def contest(space: Space, ledger: Ledger | Draft, trainings: int, **header: Any) -> Study | None:
+def contest(
+    space: Space, ledger: Ledger | MemoryLedger, trainings: int, **header: Any
+) -> Study | None:
     """The finals of the search in `ledger`, as a study; None where there is nothing to train.
 
     Args:
@@ -128,7 +131,7 @@ def contest(space: Space, ledger: Ledger | Draft, trainings: int, **header: Any)
     numbers = chosen(view, trainings)
     if not numbers:
         return None
-    earlier = view.finals.having("finished") if view.finals else []
+    earlier = view.finals.in_state("finished") if view.finals else []
     if any(t.result.details.get("battery") != header["battery"] for t in earlier if t.result):
         raise ValueError(
             f"the finalists of {ledger.path.parent} were attacked with another battery: "
@@ -136,5 +139,5 @@ def contest(space: Space, ledger: Ledger | Draft, trainings: int, **header: Any)
         )
     ledger.append("finals", trials=numbers, trainings=trainings, **header)
     seed = int(view.header.get("seed", 0)) + APART
-    part = Part(ledger)
+    part = FinalsLedger(ledger)
     return Study(space, part, trials=trainings, seed=seed, sampler=Race(ledger))

@@ -41,7 +41,7 @@ class Finalist:
       runs: its finished trainings with fresh seeds, whose results are of the test split under the
         strong battery, all under the same one.
       begun: how many trainings were begun, failed and running ones included.
-      mean: of both objectives over `runs`, in the units of `Result`; nan where there is none.
+      mean: of both objectives over `runs`, in the units of `TrialResult`; nan where there is none.
       intervals: of each mean at 95 %, over seeds and over test images.
       chance: P(on the front) of all trials of the search; nan without a run.
       on_front: whether it is of the front that is reported.
@@ -172,7 +172,7 @@ def _others(view: View, judged: Sequence[Finalist], guess: Floats) -> list[Trial
     if any(f.again is None for f in judged):
         return None
     numbers = {f.trial.number for f in judged}
-    rest = [t for t in view.having("finished") if t.result and t.number not in numbers]
+    rest = [t for t in view.in_state("finished") if t.result and t.number not in numbers]
     rest = [t for t in rest if view.feasible(t)]
     if not rest:
         return []

@@ -15,7 +15,7 @@ from adv import Score, build, evaluate, is_random
 from adv.checkpoints.checkpoint import default_device, load_weights, read_checkpoint
 from search.finals.standings import FLAG
 from search.finals.strong_battery import Strong
-from search.record.trial import Result, Values
+from search.record.trial import EpochReport, TrialResult
 from search.trials.train_trial import BEST, Training, objectives_of, score_details
 from spaces import Params
 
@@ -37,7 +37,7 @@ class Final:
         scale = replace(self.training.scale, gap_images=0)
         return replace(self.training, scale=scale, rungs=False)
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train as the search does, then attack the epoch that was kept."""
         for values in self.plain(params, seed, folder):
             if values.result is None:
@@ -46,7 +46,7 @@ class Final:
             net = stored(self.training, params, seed, folder / BEST)
             yield replace(values, result=self.judged(net, values.result, folder.name))
 
-    def judged(self, net: nn.Module, trained: Result, name: str) -> Result:
+    def judged(self, net: nn.Module, trained: TrialResult, name: str) -> TrialResult:
         """The result on the test split; what the validation images said stands in its details."""
         began = time.perf_counter()
         split = self.training.data.test.head(self.training.scale.test_images)
@@ -68,7 +68,7 @@ class Final:
             "natural_accuracy": strong.natural_interval,
             "attacked_score": strong.attacked_interval,
         }
-        return Result(objectives_of(strong), intervals, details)
+        return TrialResult(objectives_of(strong), intervals, details)
 
 
 def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from adv.suggestions import hint
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from spaces import Params, Space
 
 NAMES = {
@@ -26,7 +26,7 @@ class Constraint:
     name: str
     bound: float
 
-    def excess(self, result: Result) -> float | None:
+    def excess(self, result: TrialResult) -> float | None:
         """By how much it is above the bound, 0 or less where it is not; None if not measured."""
         if self.name == "masking_gap":
             value = result.gap.get("gap")
@@ -92,7 +92,7 @@ def screen(space: Space, bounds: Mapping[str, float], classes: int) -> Callable[
     return allowed if "params" in bounds else lambda _: True
 
 
-def excesses(result: Result, header: Mapping[str, object]) -> dict[str, float]:
+def excesses(result: TrialResult, header: Mapping[str, object]) -> dict[str, float]:
     """By how much a result is above each bound of its study, 0 or less where it keeps it.
 
     `header["constraints"]` holds bounds by name. A masking gap without a bound of its own may not
@@ -107,6 +107,6 @@ def excesses(result: Result, header: Mapping[str, object]) -> dict[str, float]:
     return {name: excess for name, excess in found.items() if excess is not None}
 
 
-def feasible(result: Result, header: Mapping[str, object]) -> bool:
+def feasible(result: TrialResult, header: Mapping[str, object]) -> bool:
     """Whether a result keeps all bounds of its study."""
     return all(excess <= 0 for excess in excesses(result, header).values())

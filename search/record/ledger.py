@@ -23,7 +23,7 @@ from typing import Any
 
 from search.record.constraints import feasible
 from search.record.pareto import front
-from search.record.trial import Decision, Key, Result, Rung, Trial, Values
+from search.record.trial import Decision, EpochReport, Key, Rung, Trial, TrialResult
 
 FORMAT = 1
 Event = Mapping[str, Any]
@@ -50,7 +50,7 @@ class View:
     rungs: dict[Key, list[int]] = field(default_factory=dict)
     relaxed: list[Mapping[str, Any]] = field(default_factory=list)
     finals: View | None = None
-    rescored: dict[str, dict[int, Result]] = field(default_factory=dict)
+    rescored: dict[str, dict[int, TrialResult]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Take in one more event; repeated ones change nothing, the last word on an epoch wins."""
@@ -66,7 +66,7 @@ class View:
             )
         elif kind == "epoch":
             metrics = {intern(name): value for name, value in event["metrics"].items()}
-            values = Values(event["epoch"], event["epochs"], event["seconds"], metrics)
+            values = EpochReport(event["epoch"], event["epochs"], event["seconds"], metrics)
             self.trials[event["trial"]].epochs[values.epoch] = values
         elif kind == "rung":
             self._rung(event)
@@ -101,7 +101,7 @@ class View:
         elif event["event"] == "rebuilt":
             self.header = {**self.header, **event["header"]}
             known = self.rescored.get(event["battery"], {})
-            for trial in self.having("finished"):
+            for trial in self.in_state("finished"):
                 trial.result = known.get(trial.number)
                 if trial.result is None:
                     trial.state, trial.reason = "failed", event["missing"][str(trial.number)]
@@ -114,7 +114,7 @@ class View:
         else:
             trial.reason = event["reason"]
 
-    def having(self, state: str) -> list[Trial]:
+    def in_state(self, state: str) -> list[Trial]:
         """The trials in a state, by number."""
         return [t for _, t in sorted(self.trials.items()) if t.state == state]
 
@@ -127,7 +127,7 @@ class View:
 
         Those that do not keep the study's constraints are left out, unless none keeps them.
         """
-        every = [t for t in self.having("finished") if t.result]
+        every = [t for t in self.in_state("finished") if t.result]
         done = [t for t in every if self.feasible(t)] or every
         best = front([t.result.point for t in done if t.result])
         kept = [t for t, on in zip(done, best, strict=True) if on]
@@ -176,51 +176,6 @@ class Ledger:
         self._file.close()
 
 
-class Draft:
-    """A ledger that nobody keeps, for simulations: as `Ledger`, but without a file.
-
-    `clock` gives the time of an event, in seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self.path = Path(os.devnull)
-        self.view = View()
-        self.readers: list[Callable[[Event, View], None]] = []
-        self.clock = clock
-
-    def append(self, event: str, **content: Any) -> None:
-        """Fold one event into `view`, tell readers."""
-        record = {"event": event, "time": self.clock(), **content}
-        self.view.apply(record)
-        for reader in self.readers:
-            reader(record, self.view)
-
-    def close(self) -> None:
-        """There is nothing to let go."""
-
-
-class Part:
-    """The ledger of the finals: its events are `final` events of the ledger of the search."""
-
-    def __init__(self, ledger: Ledger | Draft) -> None:
-        self.ledger = ledger
-        self.readers = ledger.readers  # they hear `final` events
-        self.path = ledger.path.parent / "finals" / ledger.path.name  # no file; trials lie beside
-
-    @property
-    def view(self) -> View:
-        """The view of the finals."""
-        assert self.ledger.view.finals is not None, "a finals event comes first"
-        return self.ledger.view.finals
-
-    def append(self, event: str, **content: Any) -> None:
-        """Write one event of a training with a fresh seed."""
-        self.ledger.append("final", part={"event": event, **content})
-
-    def close(self) -> None:
-        """It goes with the ledger of the search."""
-
-
 def read(path: Path) -> View:
     """The view of a ledger on disk, read without holding it."""
     view = View()
@@ -249,9 +204,9 @@ def _events(path: Path) -> Iterator[tuple[Event, int]]:
             yield event, end
 
 
-def _result(event: Event) -> Result:
+def _result(event: Event) -> TrialResult:
     intervals = {name: tuple(pair) for name, pair in event["intervals"].items()}
-    return Result(event["objectives"], intervals, event["details"])  # type: ignore[arg-type]
+    return TrialResult(event["objectives"], intervals, event["details"])  # type: ignore[arg-type]
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ Key = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Result:
+class TrialResult:
     """What a finished trial is worth.
 
     `objectives` holds a value for each of `spaces.OBJECTIVES`, larger is better: the natural
@@ -91,7 +91,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Values:
+class EpochReport:
     """What a run says after an epoch, counted from 1; the last one carries the `result`.
 
     Some epochs carry a `rung` too.
@@ -101,27 +101,27 @@ class Values:
     epochs: int
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
-    result: Result | None = None
+    result: TrialResult | None = None
     rung: Rung | None = None
 
     @property
-    def faults(self) -> str:
+    def nonfinite(self) -> str:
         """The metrics that are not finite, "" where all are."""
         said = {**self.metrics, **(self.rung.objectives if self.rung else {})}
         return ", ".join(f"{k} is {v}" for k, v in said.items() if not math.isfinite(v))
 
 
-def values_of(plain: Mapping[str, Any]) -> Values:
+def values_of(plain: Mapping[str, Any]) -> EpochReport:
     """The values that `dataclasses.asdict` made plain."""
     result, rung = plain.get("result"), plain.get("rung")
-    return Values(**{
+    return EpochReport(**{
         **plain,
-        "result": Result(**result) if result else None,
+        "result": TrialResult(**result) if result else None,
         "rung": Rung(**rung) if rung else None,
     })  # fmt: skip
 
 
-Run = Callable[[Params, int, Path], Iterator[Values]]
+Run = Callable[[Params, int, Path], Iterator[EpochReport]]
 """`run(params, seed, folder)`: train one net. It keeps its state in `folder` and goes on from the
 state that it finds there: the epochs told before may be told again, none is trained again."""
 
@@ -135,10 +135,10 @@ class Trial:
     seed: int
     origin: str
     state: State = "running"
-    epochs: dict[int, Values] = field(default_factory=dict)
+    epochs: dict[int, EpochReport] = field(default_factory=dict)
     rungs: dict[Key, Rung] = field(default_factory=dict)
     decisions: dict[Key, Decision] = field(default_factory=dict)
-    result: Result | None = None
+    result: TrialResult | None = None
     reason: str = ""
     started: float = 0.0
     ended: float = 0.0

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from search.record.ledger import View
 from search.record.pareto import front, hypervolume
-from search.record.trial import Result, Rung, Trial, Values
+from search.record.trial import EpochReport, Rung, Trial, TrialResult
 from search.replay.search_quality import Point, Yardstick
 from search.stopping import rung_epochs
 from search.surrogates.encoding import encode, vectors
@@ -134,7 +134,7 @@ class Table:
         corner = (float(low[0]), float(low[1]))
         return Yardstick(self.truth, corner, hypervolume(best, corner))
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """What was recorded there, epoch by epoch."""
         curve, final, rungs = self.expect(params)
         noise = np.array(self.records[self.nearest(params)].noise)
@@ -151,8 +151,8 @@ class Table:
             result = None
             if epoch == len(curve):
                 end = np.array(final) + rng.normal(0, 1, 2) * scale
-                result = Result(dict(zip(OBJECTIVES, map(float, end), strict=True)))
-            yield Values(epoch, len(curve), 1.0, metrics, result, rung)
+                result = TrialResult(dict(zip(OBJECTIVES, map(float, end), strict=True)))
+            yield EpochReport(epoch, len(curve), 1.0, metrics, result, rung)
 
 
 def from_view(name: str, view: View, surrogate: Surrogate = "nearest") -> Table:
@@ -164,7 +164,7 @@ def from_view(name: str, view: View, surrogate: Surrogate = "nearest") -> Table:
     Raises:
       TableError: too few finished trials, or knobs of an unknown kind.
     """
-    done = [t for t in view.having("finished") if t.epochs]
+    done = [t for t in view.in_state("finished") if t.epochs]
     if len(done) < FEWEST:
         raise TableError(f"{name} has {len(done)} finished trials, a replay needs {FEWEST}")
     epochs = max(v.epochs for t in done for v in t.epochs.values())

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from search.record.ledger import Draft
-from search.record.trial import Result, Run, Trial, Values
+from search.record.derived_ledgers import MemoryLedger
+from search.record.trial import EpochReport, Run, Trial, TrialResult
 from search.study import Study
 from spaces import Params, Space
 
@@ -26,7 +26,7 @@ class Method(Protocol):
     def ask(self) -> Trial | None:
         """The next trial, None where there is none."""
 
-    def tell(self, number: int, values: Values) -> bool:
+    def tell(self, number: int, values: EpochReport) -> bool:
         """Take in an epoch; False ends the trial here, with a result or without."""
 
 
@@ -37,7 +37,7 @@ class Finish:
     number: int
     params: Params
     seed: int
-    result: Result
+    result: TrialResult
     spent: int
     clock: float
 
@@ -65,7 +65,7 @@ def simulate(method: Method, run: Run, *, workers: int, budget: int) -> History:
     if workers < 1 or budget < 1:
         raise ValueError(f"at least one worker and one epoch, got {workers} and {budget}")
     history = History()
-    waiting: list[tuple[float, int, Trial, Values, Iterator[Values]]] = []
+    waiting: list[tuple[float, int, Trial, EpochReport, Iterator[EpochReport]]] = []
     free, order = workers, 0
     while True:
         while free and (trial := method.ask()) is not None:
@@ -102,12 +102,12 @@ class Ours:
     def ask(self) -> Trial | None:
         return self.study.suggest()
 
-    def tell(self, number: int, values: Values) -> bool:
+    def tell(self, number: int, values: EpochReport) -> bool:
         return self.study.update(number, values)
 
 
 def draft(space: Space, *, trials: int, seed: int, **choices: Any) -> Study:
     """A study whose ledger nobody keeps; `choices` are `Study`'s sampler and stopper."""
-    ledger = Draft()
+    ledger = MemoryLedger()
     ledger.append("study", format=1, seed=seed)
     return Study(space, ledger, trials=trials, seed=seed, **choices)

@@ -84,7 +84,7 @@ def hypervolumes(view: View) -> list[float]:
 
     One is a perfect net: all images right, natural and under each attack of the battery.
     """
-    every = view.having("finished")
+    every = view.in_state("finished")
     kept = [trial for trial in every if view.feasible(trial)] or every
     done = sorted(kept, key=lambda trial: trial.ended)
     full = 100.0 * max(1, len(view.header.get("battery", ())))

@@ -20,7 +20,7 @@ def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
     """
     assert view.finals is not None
     head = view.finals.header
-    runs, failed = sum(len(f.runs) for f in field), len(view.finals.having("failed"))
+    runs, failed = sum(len(f.runs) for f in field), len(view.finals.in_state("failed"))
     said = [
         f"{runs} trainings with fresh seeds, {head['images']} test images. {_reported(field)}",
         "Means and 95 % intervals are over fresh seeds and test images; the training that chose a "

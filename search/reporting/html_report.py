@@ -54,7 +54,7 @@ def write_report(view: View, path: Path) -> None:
 
 def _facts(view: View) -> str:
     head, scale = view.header, view.header.get("scale", {})
-    known = [(len(view.having(state)), state) for state in STATES]
+    known = [(len(view.in_state(state)), state) for state in STATES]
     counts = ", ".join(f"{n} {state}" for n, state in known if n or state == "finished")
     area, best = hypervolumes(view), len(view.front())
     facts = {
@@ -189,7 +189,7 @@ def _remarks(view: View) -> str:
 
 
 def _failed(view: View) -> str:
-    ended = [trial for state in ("failed", "stopped") for trial in view.having(state)]
+    ended = [trial for state in ("failed", "stopped") for trial in view.in_state(state)]
     if not ended:
         return ""
     rows = [[str(t.number), t.state, str(len(t.epochs)), escape(t.reason or "–")] for t in ended]
@@ -210,7 +210,7 @@ def _care(view: View) -> str:
         "images": f" ({_list(images)} images)" if images else "",
         "votes": f" Here {_list(votes)} draws vote." if votes else "",
     }
-    judged = view.finals is not None and view.finals.having("finished")
+    judged = view.finals is not None and view.finals.in_state("finished")
     fill["publish"] = PUBLISHED if judged else PUBLISH.format(command=escape(command))
     return CARE.format_map(fill)
 

@@ -17,7 +17,7 @@ Shares = dict[str, dict[str, float]]
 
 def importance(view: View) -> Shares | str:
     """For each objective the share in [0, 1] that each knob explains, or why none can be told."""
-    done = [trial for trial in view.having("finished") if trial.result]
+    done = [trial for trial in view.in_state("finished") if trial.result]
     if len(done) < FEWEST:
         return f"Importance needs {FEWEST} finished trials, there are {len(done)}."
     if not view.header.get("knobs"):

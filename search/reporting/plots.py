@@ -28,7 +28,7 @@ def front(view: View) -> go.Figure:
     """Natural accuracy against attacked score: all finished trials, the front as a staircase."""
     best = view.front()
     numbers = {trial.number for trial in best}
-    others = [t for t in view.having("finished") if t.number not in numbers]
+    others = [t for t in view.in_state("finished") if t.number not in numbers]
     top = 100 * len(view.header.get("battery", ())) or 100
     figure = plain("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
     if others:

@@ -93,9 +93,9 @@ class Live:
         return f"[{clock(view.elapsed)}] {text}"
 
     def _state(self, view: View) -> str:
-        done, failed = len(view.having("finished")), len(view.having("failed"))
-        stopped = len(view.having("stopped"))
-        running = len(view.having("running"))
+        done, failed = len(view.in_state("finished")), len(view.in_state("failed"))
+        stopped = len(view.in_state("stopped"))
+        running = len(view.in_state("running"))
         best = " / ".join(_best(view, name) for name in OBJECTIVES)
         return (
             f"| {done}/{self.trials} done, {running} running, {stopped} stopped, {failed} failed "
@@ -122,14 +122,14 @@ class Live:
     def _screen(self) -> RenderableType:
         view = self._view
         counts = Table.grid(padding=(0, 1))
-        again = len(view.finals.having("finished")) if view.finals else 0
+        again = len(view.finals.in_state("finished")) if view.finals else 0
         finals = f", {again}/{self._trainings(view)} again" if self._trainings(view) else ""
         counts.add_row(
             ProgressBar(total=self._all(view), completed=_work(view), width=30),
-            f"{len(view.having('finished'))}/{self.trials} done{finals}",
+            f"{len(view.in_state('finished'))}/{self.trials} done{finals}",
             f"· {len(_running(view))} running",
-            f"· {len(view.having('stopped'))} stopped",
-            f"· {len(view.having('failed'))} failed",
+            f"· {len(view.in_state('stopped'))} stopped",
+            f"· {len(view.in_state('failed'))} failed",
             f"· {clock(view.elapsed + self._since(view))} elapsed",
             f"· {self._left(view)}",
         )
@@ -179,9 +179,9 @@ def _body(view: View) -> RenderableType:
 
 def _running(view: View) -> list[tuple[str, Trial]]:
     """The trials that run, and those of the finals, each with its name."""
-    again = view.finals.having("running") if view.finals else []
+    again = view.finals.in_state("running") if view.finals else []
     return [
-        *((str(trial.number), trial) for trial in view.having("running")),
+        *((str(trial.number), trial) for trial in view.in_state("running")),
         *((f"final {trial.number}", trial) for trial in again),
     ]
 
@@ -195,7 +195,7 @@ def _overfitted(trial: Trial) -> str:
 
 
 def _best(view: View, name: str) -> str:
-    found = [t.result.objectives[name] for t in view.having("finished") if t.result]
+    found = [t.result.objectives[name] for t in view.in_state("finished") if t.result]
     return shown(name, max(found)) if found else "none yet"
 
 

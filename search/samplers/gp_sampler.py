@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.record.ledger import View
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from search.samplers.initial_design import point_at
 from search.surrogates.cost_model import COST_EXPONENT, fitted
 from search.surrogates.encoding import place
@@ -33,14 +33,14 @@ class Kriging:
     """
 
     space: Space
-    before: Sequence[tuple[Params, Result]] = ()
+    before: Sequence[tuple[Params, TrialResult]] = ()
 
     def draw(self, view: View, chance: random.Random) -> Params | None:
         """The best of many random places and of neighbours of the front, refined in rounds.
 
         None, the more often the less the processes have proved that they can tell.
         """
-        if len(view.having("finished")) + len(self.before) < FEWEST:
+        if len(view.in_state("finished")) + len(self.before) < FEWEST:
             return None
         belief = Belief(self.space, view, self.before)
         if chance.random() >= trust(belief.skill):

@@ -22,7 +22,7 @@ SPREAD = 20.0  # of a mutation: larger is nearer to the parent (Deb and Goyal 19
 
 def child(space: Space, view: View, chance: random.Random) -> Params:
     """A point made of two good ones, or a random one while fewer than two trials are feasible."""
-    done = [trial for trial in view.having("finished") if trial.result and view.feasible(trial)]
+    done = [trial for trial in view.in_state("finished") if trial.result and view.feasible(trial)]
     if len(done) < 2:
         return random_point(space, chance)
     best = leading([trial.result.point for trial in done if trial.result], POPULATION)

@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.record.constraints import excesses
 from search.record.ledger import View
-from search.record.trial import Result, Trial
+from search.record.trial import Trial, TrialResult
 from search.surrogates.cost_model import COST_EXPONENT, Cost, fitted
 from spaces import Choice, Float, Knob, Params, Space, Value, exists
 
@@ -48,7 +48,7 @@ class Follower:
     """
 
     def __init__(
-        self, space: Space, name: str, before: Sequence[tuple[Params, Result]] = ()
+        self, space: Space, name: str, before: Sequence[tuple[Params, TrialResult]] = ()
     ) -> None:
         self.space = space
         self.make = SAMPLERS[name]

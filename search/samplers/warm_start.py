@@ -13,7 +13,7 @@ from typing import Any
 
 from search.record.ledger import View, read
 from search.record.run_folder import LEDGER, require_run
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from search.stopping import order
 from spaces import Choice, Knob, Params, Space, Value, exists
 
@@ -60,10 +60,10 @@ def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return scales[0] == scales[1] and all(_plain(one.get(k)) == _plain(other.get(k)) for k in SAME)
 
 
-def results(header: Mapping[str, Any]) -> list[tuple[Params, Result]]:
+def results(header: Mapping[str, Any]) -> list[tuple[Params, TrialResult]]:
     """The finished trials of earlier studies that a header holds."""
     told = header.get("warm", {}).get("told", ())
-    return [(t["params"], Result(t["objectives"], {}, t["details"])) for t in told]
+    return [(t["params"], TrialResult(t["objectives"], {}, t["details"])) for t in told]
 
 
 def adapted(space: Space, params: Params) -> Params | None:
@@ -93,7 +93,7 @@ def _points(view: View, space: Space) -> Iterator[Params]:
 
 
 def _told(view: View, space: Space) -> Iterator[dict[str, Any]]:
-    for trial in view.having("finished"):
+    for trial in view.in_state("finished"):
         if trial.result and space.holds(trial.params):
             details = {k: v for k, v in trial.result.details.items() if k in KEPT}
             objectives = dict(trial.result.objectives)

@@ -17,7 +17,7 @@ from typing import Any
 from adv import evaluate
 from search.finals.train_finalist import Final, stored
 from search.record.ledger import Ledger, View
-from search.record.trial import Result, Trial
+from search.record.trial import Trial, TrialResult
 from search.session.plan import commit, described
 from search.study import why
 from search.trials.train_trial import BEST, Training, objectives_of, score_details
@@ -34,7 +34,7 @@ class Item:
     params: Mapping[str, Any]
     seed: int
     weights: Path
-    result: Result
+    result: TrialResult
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Rescoring:
         """Judges finalists, on the test split."""
         return Final(self.training)
 
-    def __call__(self, item: Item) -> Result:
+    def __call__(self, item: Item) -> TrialResult:
         """The net's result under today's battery.
 
         Raises:
@@ -76,7 +76,7 @@ class Rescoring:
             "natural_accuracy": score.natural_interval,
             "attacked_score": score.attacked_interval,
         }
-        result = Result(objectives_of(score), intervals, details)
+        result = TrialResult(objectives_of(score), intervals, details)
         if item.kind == TRIALS:
             return result
         details["validation"] = objectives_of(score)
@@ -91,8 +91,8 @@ def items(view: View, folder: Path) -> tuple[list[Item], dict[str, str]]:
     """
     found: list[Item] = []
     missing: dict[str, str] = {}
-    runs = view.finals.having("finished") if view.finals else []
-    for kind, trials in ((TRIALS, view.having("finished")), (FINALS, runs)):
+    runs = view.finals.in_state("finished") if view.finals else []
+    for kind, trials in ((TRIALS, view.in_state("finished")), (FINALS, runs)):
         for trial in trials:
             item = _item(kind, trial, folder)
             if item is None:
@@ -121,7 +121,7 @@ def _item(kind: str, trial: Trial, folder: Path) -> Item | None:
 def rescore(
     ledger: Ledger,
     run: Rescoring,
-    way: Callable[[Rescoring, Iterable[Item]], Iterator[tuple[Item, Result | str]]],
+    way: Callable[[Rescoring, Iterable[Item]], Iterator[tuple[Item, TrialResult | str]]],
     say: Callable[[str], None],
 ) -> dict[str, str]:
     """Judge every stored net again, then make the new values the run's own.
@@ -166,7 +166,7 @@ def rescore(
     return missing
 
 
-def _append(ledger: Ledger, item: Item, battery: str, result: Result) -> None:
+def _append(ledger: Ledger, item: Item, battery: str, result: TrialResult) -> None:
     content = {"event": "rescored", "trial": item.number, "battery": battery, **asdict(result)}
     if item.kind == TRIALS:
         ledger.append(**content)
@@ -199,7 +199,7 @@ def _of(kind: str, missing: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def judged(run: Rescoring, item: Item) -> Result | str:
+def judged(run: Rescoring, item: Item) -> TrialResult | str:
     """Its result, or one line that says why there is none."""
     try:
         return run(item)

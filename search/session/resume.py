@@ -45,7 +45,9 @@ def resumed(console: Console, options: Options, machine: Machine, mode: str) -> 
         raise ValueError(
             f"{folder} holds no weights of a finished trial: there is nothing to re-score"
         )
-    counts = {state: len(ledger.view.having(state)) for state in ("finished", "failed", "running")}
+    counts = {
+        state: len(ledger.view.in_state(state)) for state in ("finished", "failed", "running")
+    }
     console.print(
         f"Resuming {escape(str(folder))}: {counts['finished']} trials finished, "
         f"{counts['failed']} failed, {counts['running']} to go on with, "
@@ -60,7 +62,7 @@ def _check_values(options: Options, view: View, run: Training) -> None:
     folder, head = options.resume, view.header
     if run.data.fingerprint != head["data_fingerprint"]:
         raise ValueError(f"the data {head['data']} is not what it was when {folder} began")
-    done = view.having("finished")
+    done = view.in_state("finished")
     if options.rescore is None and done and changed(head, run.scale):
         raise ValueError(
             f"the battery is not what it was when {folder} was scored, and two batteries' values "

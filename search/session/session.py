@@ -13,7 +13,7 @@ from rich.markup import escape
 from search.backends import serial
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
-from search.record.trial import Result, Run
+from search.record.trial import Run, TrialResult
 from search.reporting.terminal import Live
 from search.session.job import Job
 from search.session.options import Options
@@ -109,7 +109,7 @@ def _search(console: Console, job: Job) -> int:
             code, note = 1, str(error)
     if code == 1:
         return _refuse(note, 1)
-    return 3 if code == 0 and not study.view.having("finished") else code
+    return 3 if code == 0 and not study.view.in_state("finished") else code
 
 
 def _run(console: Console, job: Job, stop: Stop) -> None:
@@ -151,7 +151,7 @@ def _battery(job: Job) -> str:
 
 def _judged(
     job: Job, stop: Stop, run: Rescoring, nets: Iterable[Item]
-) -> Iterator[tuple[Item, Result | str]]:
+) -> Iterator[tuple[Item, TrialResult | str]]:
     """Each net with its result: in this process, or wherever the cluster has room."""
     if job.options.serial:
         for item in nets:

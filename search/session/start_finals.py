@@ -6,7 +6,7 @@ from rich.console import Console
 
 from search.finals.reseeding_study import contest, default_trainings
 from search.finals.train_finalist import Final
-from search.record.ledger import Part
+from search.record.derived_ledgers import FinalsLedger
 from search.reporting.finals_terminal import Again
 from search.reporting.terminal import say
 from search.study import Study
@@ -27,10 +27,10 @@ def begin(
     Raises:
       ValueError: see `contest`.
     """
-    assert not isinstance(study.ledger, Part), "finals of finals"
+    assert not isinstance(study.ledger, FinalsLedger), "finals of finals"
     view, final = study.view, Final(run)
     head = view.finals.header if view.finals else {}
-    done = len(view.having("finished"))
+    done = len(view.in_state("finished"))
     if trainings is None:
         usual = default_trainings(len(view.trials))
         before = int(head.get("trainings", 0))

@@ -83,8 +83,8 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     members = view.front()
     lines = [
         "",
-        f"{len(view.having('finished'))} trials finished, "
-        f"{len(view.having('stopped'))} stopped early, {len(view.having('failed'))} failed, "
+        f"{len(view.in_state('finished'))} trials finished, "
+        f"{len(view.in_state('stopped'))} stopped early, {len(view.in_state('failed'))} failed, "
         f"{clock(view.elapsed)} in all{f'; {note}' if note else ''}.",
         "",
     ]
@@ -153,12 +153,12 @@ def _warn(console: Console, members: Sequence[Trial], folder: Path) -> None:
 def left_out(view: View) -> list[str]:
     """Which finished trials are not on the front because they break a bound, in words."""
     broken: dict[str, list[str]] = {}
-    for trial in view.having("finished"):
+    for trial in view.in_state("finished"):
         found = excesses(trial.result, view.header) if trial.result else {}
         for name in found:
             if found[name] > 0:
                 broken.setdefault(name, []).append(str(trial.number))
-    if broken and not any(map(view.feasible, view.having("finished"))):
+    if broken and not any(map(view.feasible, view.in_state("finished"))):
         return [f"No trial keeps the bounds ({', '.join(broken)}): the front is of all trials."]
     return [
         f"Not on the front, whatever their values: trial{'s' * (len(numbers) > 1)} "

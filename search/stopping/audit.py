@@ -71,22 +71,22 @@ class Audit:
 
 def audit_of(view: View) -> Audit:
     """What the ledger tells of the stopping: how much it saved, how often it was wrong."""
-    stopped = view.having("stopped")
+    stopped = view.in_state("stopped")
     finished, wrong = audited(view)
     return Audit(
         stopped=len(stopped),
         saved=sum(_left(trial) for trial in stopped),
-        running=sum(trial.audited for trial in view.having("running")),
+        running=sum(trial.audited for trial in view.in_state("running")),
         finished=finished,
         wrong=wrong,
-        regret=_regret(view.having("finished")),
+        regret=_regret(view.in_state("finished")),
         agreement=tuple(agreement(view, key) for key in sorted(view.rungs)),
     )
 
 
 def audited(view: View) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The numbers of the audited trials that have finished, and of those that are on the front."""
-    finished = tuple(trial.number for trial in view.having("finished") if trial.audited)
+    finished = tuple(trial.number for trial in view.in_state("finished") if trial.audited)
     best = {trial.number for trial in view.front()} if finished else set()
     return finished, tuple(number for number in finished if number in best)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from search.record.ledger import View
 from search.record.pareto import front
-from search.record.trial import Key, Result, Trial
+from search.record.trial import Key, Trial, TrialResult
 from search.surrogates.encoding import columns, encode, vectors
 from search.surrogates.gaussian_process import Data, Hyper, Process, fit
 from spaces import Params, Space
@@ -39,7 +39,7 @@ class Belief:
     """
 
     def __init__(
-        self, space: Space, view: View, before: Sequence[tuple[Params, Result]] = ()
+        self, space: Space, view: View, before: Sequence[tuple[Params, TrialResult]] = ()
     ) -> None:
         self.space = space
         self.columns = columns(space)

@@ -53,7 +53,7 @@ class Board:
 
     def know(self, view: View, event: Event) -> None:
         """Take as told what an earlier session told: all in `view` but the `event` just come."""
-        self._drawn = len(view.having("finished")) - (event["event"] == "finished")
+        self._drawn = len(view.in_state("finished")) - (event["event"] == "finished")
         self._flags = dict(_flags(view))
 
     def open(self) -> str:
@@ -124,7 +124,7 @@ class Board:
         self._drawn = max(self._drawn, len(area))
         table = [[row[name] for name in names] for row in rows(view)]
         run.log({
-            "finished": self._drawn, "failed": len(view.having("failed")),
+            "finished": self._drawn, "failed": len(view.in_state("failed")),
             "front_size": len(view.front()),
             "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
             "front": _wandb().Plotly(front(view)),
@@ -205,7 +205,7 @@ def _flags(view: View | None) -> Iterator[tuple[int, bool]]:
     """Which of the finished trials are on the front."""
     if view is not None:
         best = {trial.number for trial in view.front()}
-        yield from ((trial.number, trial.number in best) for trial in view.having("finished"))
+        yield from ((trial.number, trial.number in best) for trial in view.in_state("finished"))
 
 
 def _summary(trial: Trial) -> dict[str, Any]:

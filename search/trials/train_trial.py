@@ -38,7 +38,7 @@ from adv.checkpoints.checkpoint import (
     write_whole,
 )
 from adv.training.loop import shown_weights
-from search.record.trial import Result, Values, values_of
+from search.record.trial import EpochReport, TrialResult, values_of
 from search.trials.latency import latency
 from search.trials.rung_evaluation import Stairs
 from spaces import Params, Scale
@@ -58,7 +58,7 @@ class Training:
     data: Data
     rungs: bool = False
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train, watch each epoch, keep the best, attack it at the end."""
         torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums wherever it runs
         recipe = self.recipe(params)
@@ -84,7 +84,7 @@ class Training:
                 began = time.perf_counter()
                 rung = stairs.measure(epoch)
                 seconds += time.perf_counter() - began
-            values = Values(epoch.number, epoch.total, seconds, metrics, rung=rung)
+            values = EpochReport(epoch.number, epoch.total, seconds, metrics, rung=rung)
             memory = _Memory((*memory.told, values), epoch.state(), seen.best)
             _remember(folder / STATE, memory)
             yield values
@@ -139,7 +139,7 @@ class Training:
         net: torch.nn.Module | None,
         folder: Path,
         seed: int,
-    ) -> Values:
+    ) -> EpochReport:
         began = time.perf_counter()
         if net is None:  # all epochs were trained before this session
             net = build(recipe, len(self.data.classes), seed)
@@ -167,8 +167,8 @@ class Training:
             "natural_accuracy": best.natural_interval,
             "attacked_score": best.attacked_interval,
         }
-        result = Result(objectives_of(best), intervals, details)
-        return Values(last_epoch, last_epoch, 0.0, {}, result)
+        result = TrialResult(objectives_of(best), intervals, details)
+        return EpochReport(last_epoch, last_epoch, 0.0, {}, result)
 
     def gap_of(self, net: torch.nn.Module, split: Split, score: Score) -> dict[str, Any]:
         """How much of the score a stronger attack takes back; `net` is the one that was kept."""
@@ -206,7 +206,7 @@ def score_details(score: Score) -> dict[str, Any]:
 class _Memory:
     """What a trial keeps on disk between epochs."""
 
-    told: tuple[Values, ...] = ()
+    told: tuple[EpochReport, ...] = ()
     training: Mapping[str, Any] | None = None
     best: Best = field(default_factory=Best)
 

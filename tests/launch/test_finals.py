@@ -57,7 +57,7 @@ def _ended(ledger):
 def test_finals_that_were_killed_go_on_and_lose_nothing(killed):
     home, before = killed
     folder = home / "runs" / "x"
-    assert len(before.having("finished")) == 3 and before.finals.having("finished")
+    assert len(before.in_state("finished")) == 3 and before.finals.in_state("finished")
     done = launch("--finalists", "runs/x", "--serial", cwd=home)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Finalists, trained again with fresh seeds" in done.stdout
@@ -97,8 +97,8 @@ def test_another_battery_makes_the_front_anew(killed):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not re-scored: trial 0: no weights at" in done.stdout
     after = read(folder / "ledger.jsonl")
-    assert [t.number for t in after.having("finished")] == [1, 2]
-    for trial in after.having("finished"):
+    assert [t.number for t in after.in_state("finished")] == [1, 2]
+    for trial in after.in_state("finished"):
         old = before.trials[trial.number].result
         assert trial.result.objectives["natural_accuracy"] == old.objectives["natural_accuracy"]
         assert trial.result.objectives["attacked_score"] <= old.objectives["attacked_score"] + 30

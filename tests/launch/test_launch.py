@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.record.ledger import read
-from search.record.trial import Result, Values
+from search.record.trial import EpochReport, TrialResult
 from search.session import job
 from search.session import session as session_module
 from search.session.options import Options
@@ -228,7 +228,9 @@ def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
     """Resumed, too; only what a trial trains is replaced."""
 
     def run(self, params, seed, folder):
-        yield Values(1, 1, 0.1, {}, Result({"natural_accuracy": 0.5, "attacked_score": 100.0}))
+        yield EpochReport(
+            1, 1, 0.1, {}, TrialResult({"natural_accuracy": 0.5, "attacked_score": 100.0})
+        )
 
     monkeypatch.setattr(job.Training, "__call__", run)
     options = Options(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.record.trial import Result, Rung, Values
+from search.record.trial import EpochReport, Rung, TrialResult
 from spaces import Choice, Float, Int, Params, Space
 
 
@@ -32,11 +32,11 @@ GRID = Space(
 )
 
 
-def score(params: Params) -> Result:
+def score(params: Params) -> TrialResult:
     """On the front waste is at its least, and nothing fancy."""
     lost = float(params["waste"]) + 0.1 * int(params.get("depth", 0))
     x = float(params["x"])
-    return Result(
+    return TrialResult(
         {"natural_accuracy": x - lost, "attacked_score": 100 * (1 - x**2 - lost)},
         {"natural_accuracy": (x - lost - 0.01, x - lost + 0.01)},
         {"steps": [1, 2, 3]},
@@ -64,7 +64,7 @@ class Formula:
     ends: Mapping[int, int] = field(default_factory=dict)
     rung: int = 0
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         folder.mkdir(parents=True, exist_ok=True)
         done = len(trained(folder))
         end = self.ends.get(seed, self.epochs)
@@ -78,7 +78,9 @@ class Formula:
                 return
             last = epoch == end
             rung = Rung(epoch, 0.5, half(params)) if epoch == self.rung else None
-            yield Values(epoch, self.epochs, 0.01, metrics, score(params) if last else None, rung)
+            yield EpochReport(
+                epoch, self.epochs, 0.01, metrics, score(params) if last else None, rung
+            )
 
     def _train(self, epoch: int, folder: Path) -> None:
         (folder / "pid").write_text(str(os.getpid()))
@@ -95,7 +97,7 @@ class Lingering(Formula):
 
     parting: float = 3.0
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         try:
             yield from super().__call__(params, seed, folder)
         finally:
@@ -119,7 +121,7 @@ def mishap(kind: str, folder: Path) -> dict[str, float]:
     if kind == "inf":
         return {"robust": float("inf")}
     if kind == "nan result":
-        Result({"natural_accuracy": float("nan"), "attacked_score": 0.0})
+        TrialResult({"natural_accuracy": float("nan"), "attacked_score": 0.0})
     if kind == "dies" or (kind == "dies once" and not (folder / "died").exists()):
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -133,7 +135,7 @@ class Looks:
     images: object
     weights: object
 
-    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[Values]:
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         import torch
 
         self.weights.mul_(1.0)  # a copy of its own, which it may write to
@@ -147,4 +149,4 @@ class Looks:
             "last": int(self.images.view(torch.int32)[-1]),
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
-        yield Values(1, 1, 0.0, {}, Result(score(params).objectives, {}, details))
+        yield EpochReport(1, 1, 0.0, {}, TrialResult(score(params).objectives, {}, details))

@@ -79,9 +79,9 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
     }
     study = Study(SPACE, ledger, trials=7, seed=0)
     search(study, Formula(3, mishaps={n: kind for n, (kind, _) in mishaps.items()}), Stop())
-    failed = {t.number: t.reason for t in ledger.view.having("failed")}
+    failed = {t.number: t.reason for t in ledger.view.in_state("failed")}
     assert failed == {n: reason for n, (_, reason) in mishaps.items()}
-    assert [t.number for t in ledger.view.having("finished")] == [6]
+    assert [t.number for t in ledger.view.in_state("finished")] == [6]
     assert trained(study.folder(1)) == [1, 2]  # no epoch is spent on a net that is lost
 
 
@@ -107,7 +107,7 @@ def test_interrupted_it_goes_on_where_it_was(search, ledger):
     with pytest.raises(Interrupted, match="interrupted") as info:
         search(study, Formula(3), stop)
     assert info.value.code == 130 and finished == [0]
-    assert [t.number for t in ledger.view.having("running")] == [1]
+    assert [t.number for t in ledger.view.in_state("running")] == [1]
     search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Stop())
     assert finished == [0, 1, 2, 3]
     for number in range(4):
@@ -119,7 +119,7 @@ def test_a_budget_ends_it_within_an_epoch(search, ledger):
     study = Study(SPACE, ledger, trials=4, seed=0)
     with pytest.raises(Interrupted, match="budget") as info:
         search(study, Formula(1000, pause=0.02), Stop(seconds=1.0))
-    assert info.value.code == 0 and ledger.view.having("running")
+    assert info.value.code == 0 and ledger.view.in_state("running")
 
 
 def test_nothing_to_do_is_done_at_once(search, ledger):
@@ -158,7 +158,7 @@ def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search,
     torch = pytest.importorskip("torch")
     run = Looks(torch.arange(20_000_000, dtype=torch.int32).view(torch.uint8), torch.ones(3))
     ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Stop())
-    [trial] = ledger.view.having("finished")
+    [trial] = ledger.view.in_state("finished")
     assert trial.result.details == {
         "threads": "1", "sum": 3.0, "shared": True, "last": 19_999_999, "gpus": "",
     }  # fmt: skip

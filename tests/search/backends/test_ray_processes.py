@@ -64,7 +64,7 @@ def each_once(folder, trials, epochs):
         assert trained(trial) == list(range(1, epochs + 1))
     view = read(folder / "ledger.jsonl")
     assert all(sorted(t.epochs) == list(range(1, epochs + 1)) for t in view.trials.values())
-    assert not view.having("running")
+    assert not view.in_state("running")
 
 
 def test_a_driver_killed_at_any_moment_goes_on_where_it_was(tmp_path):
@@ -129,7 +129,7 @@ def test_a_signal_to_all_processes_ends_the_search_in_order(tmp_path, number):
     os.killpg(driver.pid, number)
     ends(driver, code=128 + number, seconds=30)
     assert time.monotonic() - began < 30
-    assert [t.number for t in read(tmp_path / "ledger.jsonl").having("running")] == [0, 1]
+    assert [t.number for t in read(tmp_path / "ledger.jsonl").in_state("running")] == [0, 1]
     until(lambda: not group(driver.pid))
     if number == signal.SIGINT:
         (tmp_path / "gate").touch()

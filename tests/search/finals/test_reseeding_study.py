@@ -19,7 +19,7 @@ from search.finals.reseeding_study import _noise, chosen, contest, default_train
 from search.finals.standings import standing
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger, View, read
-from search.record.trial import Result, Trial
+from search.record.trial import Trial, TrialResult
 from search.reporting.csv_tables import write_tables
 from search.reporting.finals_remarks import remarks
 from search.reporting.finals_terminal import Again, finals_table
@@ -49,7 +49,7 @@ class Lottery(Formula):
         rng, (first, second) = random.Random(seed), score(params).point
         point = first + rng.gauss(0, self.noise[0]), second + rng.gauss(0, self.noise[1])
         names = ("natural_accuracy", "attacked_score")
-        return Result(
+        return TrialResult(
             dict(zip(names, point, strict=True)),
             {n: (v - 2 * s, v + 2 * s) for n, v, s in zip(names, point, self.noise, strict=True)},
             {"battery": "one", "validation": dict(zip(names, point, strict=True))},
@@ -101,7 +101,7 @@ def test_noise_is_that_of_pairs_of_images():
     done = []
     for number, ok in enumerate(tables):
         point = {"natural_accuracy": ok[0].mean(), "attacked_score": 100 * ok[1:].mean(1).sum()}
-        made = Result(point, {}, {"table": packed(ok)})
+        made = TrialResult(point, {}, {"table": packed(ok)})
         done.append(Trial(number, {}, number, "known", "finished", result=made))
     found = _noise(done)
     each = np.stack([tables[:, 0], 100.0 * tables[:, 1:].sum(1)], 1)
@@ -119,7 +119,7 @@ def test_very_many_trials_are_thinned_out_first(monkeypatch):
         x, waste = rng.random(), rng.expovariate(4)
         point = {"natural_accuracy": x - waste, "attacked_score": 100 * (1 - x**2 - waste)}
         ends = {"natural_accuracy": 0.02, "attacked_score": 2.0}
-        made = Result(point, {n: (v - ends[n], v + ends[n]) for n, v in point.items()})
+        made = TrialResult(point, {n: (v - ends[n], v + ends[n]) for n, v in point.items()})
         view.trials[number] = Trial(number, {}, number, "known", "finished", result=made)
     thinned = chosen(view, 10_000)
     monkeypatch.setattr("search.finals.reseeding_study.MANY", 10_000)
@@ -179,10 +179,10 @@ def test_what_fails_is_recorded_and_the_race_ends(ledger):
     count = 6
     broken = dict.fromkeys(range(1000003, 1000003 + 3), "raise")
     study = finals(ledger, count, Lottery(2, mishaps=broken))
-    assert len(study.view.having("failed")) == 3
+    assert len(study.view.in_state("failed")) == 3
     assert len(study.view.trials) <= count
     nobody = finals(ledger, 8, Lottery(2, mishaps=dict.fromkeys(range(2000000), "nan")))
-    assert len(nobody.view.having("failed")) > 3
+    assert len(nobody.view.in_state("failed")) > 3
 
 
 def test_more_trainings_later_add_to_the_same_means(ledger):

@@ -5,12 +5,12 @@ from synthetic_studies import build
 
 from adv.auditing.gradient_masking import LIMIT
 from search.record.constraints import FLAG, Constraint, bounds, excesses, parse, screen
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from search.session.summary import left_out
 from spaces import load
 
 GAP = {"gap": 0.06, "interval": [0.03, 0.09], "flagged": False}
-RESULT = Result(
+RESULT = TrialResult(
     {"natural_accuracy": 0.5, "attacked_score": 1.0},
     {},
     {"parameters": 2e6, "latency": 3.5, "masking_gap": GAP},
@@ -59,7 +59,7 @@ def test_a_gap_without_a_bound_may_not_be_flagged():
         {"masking_gap": 0.01}
     )
     assert excesses(RESULT, {}) == {}  # a study of before there were bounds
-    assert excesses(Result(RESULT.objectives), bounds) == {}  # nothing was measured
+    assert excesses(TrialResult(RESULT.objectives), bounds) == {}  # nothing was measured
 
 
 def test_the_front_is_of_trials_that_keep_the_bounds():

@@ -7,7 +7,8 @@ from formula_runs import SPACE, Formula
 
 from search.backends import serial
 from search.interrupt import Stop
-from search.record.ledger import Draft, View
+from search.record.derived_ledgers import MemoryLedger
+from search.record.ledger import View
 from search.replay.csv_records import from_csv
 from search.replay.recorded_trials import TableError, from_view, space_of
 from search.samplers.sampler import sampler
@@ -29,7 +30,7 @@ fancy,2,1,2,0.2,2
 @pytest.fixture(scope="module")
 def view(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
-    study = Study(SPACE, Draft(), trials=20, seed=0,
+    study = Study(SPACE, MemoryLedger(), trials=20, seed=0,
                   sampler=sampler("qmc", SPACE, seed=0, start=20))  # fmt: skip
     study.ledger.path = folder / "ledger.jsonl"
     study.ledger.append("study", format=1, knobs=SPACE.describe())

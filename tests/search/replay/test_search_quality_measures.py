@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from search.replay.search_quality import Yardstick, judge, mean_and_error, precision, share_at
 from search.replay.simulator import Finish, History
 
@@ -12,7 +12,7 @@ def truth(params):
 
 
 def finish(number, x, y, seen, spent):
-    result = Result({"natural_accuracy": seen[0], "attacked_score": seen[1]})
+    result = TrialResult({"natural_accuracy": seen[0], "attacked_score": seen[1]})
     return Finish(number, {"x": x, "y": y}, number, result, spent, float(spent))
 
 

@@ -7,14 +7,14 @@ from formula_runs import SPACE, Formula
 
 from search.backends import serial
 from search.interrupt import Stop
-from search.record.ledger import Draft
-from search.record.trial import Result, Rung, Trial, Values
+from search.record.derived_ledgers import MemoryLedger
+from search.record.trial import EpochReport, Rung, Trial, TrialResult
 from search.replay.simulator import Ours, draft, simulate
 from search.samplers.sampler import sampler
 from search.stopping import MOASHA
 from search.study import Study
 
-END = Result({"natural_accuracy": 0.5, "attacked_score": 50.0})
+END = TrialResult({"natural_accuracy": 0.5, "attacked_score": 50.0})
 
 
 @dataclass
@@ -37,10 +37,10 @@ class Script:
         return values.result is None and self.stops.get(number) != values.epoch
 
 
-def steady(params, seed, folder) -> Iterator[Values]:
+def steady(params, seed, folder) -> Iterator[EpochReport]:
     """Three epochs; those of trial 0 take twice as long."""
     for epoch in (1, 2, 3):
-        yield Values(epoch, 3, 2.0 if seed == 0 else 1.0, {}, END if epoch == 3 else None)
+        yield EpochReport(epoch, 3, 2.0 if seed == 0 else 1.0, {}, END if epoch == 3 else None)
 
 
 def test_epochs_come_in_the_order_of_the_clock_and_a_free_worker_starts_the_next_trial():
@@ -72,7 +72,9 @@ def test_no_worker_and_no_epoch_are_refused(workers, budget):
 
 def test_with_one_worker_it_proposes_what_a_serial_search_does(tmp_path):
     run = Formula(2)
-    real = Study(SPACE, Draft(), trials=12, seed=3, sampler=sampler("tpe", SPACE, seed=3, start=6))
+    real = Study(
+        SPACE, MemoryLedger(), trials=12, seed=3, sampler=sampler("tpe", SPACE, seed=3, start=6)
+    )
     real.ledger.path = tmp_path / "ledger.jsonl"
     serial.search(real, run, Stop())
     simulated = draft(SPACE, trials=12, seed=3, sampler=sampler("tpe", SPACE, seed=3, start=6))
@@ -93,7 +95,9 @@ def test_a_real_stopper_stops_what_is_worse_beyond_noise():
         for epoch in (1, 2, 3):
             objectives = {"natural_accuracy": worth, "attacked_score": 100 * worth}
             rung = Rung(epoch, 1.0, objectives, {}) if epoch == 1 else None
-            yield Values(epoch, 3, 1.0, {}, Result(objectives) if epoch == 3 else None, rung)
+            yield EpochReport(
+                epoch, 3, 1.0, {}, TrialResult(objectives) if epoch == 3 else None, rung
+            )
 
     study = draft(
         SPACE,

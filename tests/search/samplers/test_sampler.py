@@ -9,7 +9,7 @@ from search.backends import serial
 from search.interrupt import Stop
 from search.record.ledger import Ledger, View, read
 from search.record.pareto import hypervolume
-from search.record.trial import Result, Trial, Values
+from search.record.trial import EpochReport, Trial, TrialResult
 from search.samplers.initial_design import sobol_point
 from search.samplers.optuna_samplers import Follower, Thrifty, optuna_trial
 from search.samplers.sampler import check_gp, sampler
@@ -121,7 +121,7 @@ def test_proposals_go_on_when_everything_has_failed(tmp_path):
 
 
 def result(params, details=None):
-    return Result(score(params).objectives, {}, details or {})
+    return TrialResult(score(params).objectives, {}, details or {})
 
 
 def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=None):
@@ -130,7 +130,7 @@ def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=
     for n, params in enumerate(points):
         space.check(params)
         trial = Trial(n, params, n, "test", "finished", result=result(params, details(params)))
-        trial.epochs[1] = Values(1, 1, seconds(params))
+        trial.epochs[1] = EpochReport(1, 1, seconds(params))
         view.trials[n] = trial
     return view
 

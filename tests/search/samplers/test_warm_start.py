@@ -6,7 +6,7 @@ import pytest
 from formula_runs import KNOBS, KNOWN, SPACE, no_recipe, score
 
 from search.record.ledger import Ledger, View
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from search.samplers.sampler import sampler
 from search.samplers.warm_start import adapted, comparable, results, warm
 from spaces import Choice, Float, Int, Space
@@ -114,4 +114,4 @@ def test_values_of_warm_trials_are_what_the_estimator_learns_from(run):
     many = {**known, "told": known["told"] * 4, "points": []}
     told = sampler("tpe", SPACE, seed=0, start=3, header={**HEAD, "warm": many})
     assert len(told.draw.__self__.before) == 12
-    assert isinstance(told.draw.__self__.before[0][1], Result)
+    assert isinstance(told.draw.__self__.before[0][1], TrialResult)

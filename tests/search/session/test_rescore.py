@@ -10,7 +10,7 @@ from adv import load
 from search.finals.standings import standing
 from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
-from search.record.trial import Result
+from search.record.trial import TrialResult
 from search.session.plan import described
 from search.session.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
 from search.session.resume import changed
@@ -21,7 +21,7 @@ TURNED = {0: (0.9, 90.0), 1: (0.8, 20.0), 2: (0.7, 140.0), 3: (0.5, 10.0)}
 
 
 def result(point, **details):
-    return Result(dict(zip(spaces.OBJECTIVES, point, strict=True)), {}, details)
+    return TrialResult(dict(zip(spaces.OBJECTIVES, point, strict=True)), {}, details)
 
 
 def finish(ledger, number, point, **details):
@@ -67,7 +67,7 @@ def way(values, stop_after=99):
 
 
 def points(view):
-    return {t.number: t.result.point for t in view.having("finished")}
+    return {t.number: t.result.point for t in view.in_state("finished")}
 
 
 def test_the_front_is_made_anew_from_the_new_values_alone(ledger, training, tmp_path):

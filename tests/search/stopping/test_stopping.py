@@ -10,8 +10,9 @@ from formula_runs import SPACE, Formula
 
 from search.backends import serial
 from search.interrupt import Stop
-from search.record.ledger import Draft, Ledger, View, read
-from search.record.trial import Result, Rung, Values
+from search.record.derived_ledgers import MemoryLedger
+from search.record.ledger import Ledger, View, read
+from search.record.trial import EpochReport, Rung, TrialResult
 from search.reporting.html_report import write_report
 from search.samplers.optuna_samplers import optuna_trial
 from search.samplers.sampler import sampler
@@ -31,17 +32,19 @@ class Play:
     """Trials that reach one rung and, if they go on, end with the values that they are given."""
 
     def __init__(self, stopper):
-        self.ledger = Draft()
+        self.ledger = MemoryLedger()
         ask = sampler("random", SPACE, seed=0, start=0)
         self.study = Study(SPACE, self.ledger, trials=1000, seed=0, sampler=ask, stopper=stopper)
 
     def __call__(self, point, end=None, **rung):
         trial = self.study.suggest()
-        goes_on = self.study.update(trial.number, Values(2, 4, 1.0, {}, rung=at(*point, **rung)))
+        goes_on = self.study.update(
+            trial.number, EpochReport(2, 4, 1.0, {}, rung=at(*point, **rung))
+        )
         if goes_on and end is not False:
             natural, attacked = end or point
-            result = Result({"natural_accuracy": natural, "attacked_score": attacked})
-            self.study.update(trial.number, Values(4, 4, 1.0, {}, result))
+            result = TrialResult({"natural_accuracy": natural, "attacked_score": attacked})
+            self.study.update(trial.number, EpochReport(4, 4, 1.0, {}, result))
         return self.view.trials[trial.number]
 
     @property
@@ -65,7 +68,7 @@ def test_the_best_share_goes_on_and_nothing_else_without_noise(eta):
         beaten = any(p[0] > points[-1][0] and p[1] > points[-1][1] for p in points)
         stops = len(points) > 2 and place >= best and beaten
         assert (trial.state == "stopped") == stops, trial
-    assert 10 < len(play.view.having("stopped")) < 50
+    assert 10 < len(play.view.in_state("stopped")) < 50
 
 
 def test_only_what_is_worse_by_more_than_noise_is_stopped():
@@ -146,7 +149,7 @@ def test_a_share_of_those_to_be_stopped_runs_on_and_is_the_same_share_for_the_sa
 
     view, again, other = searched(0, 120), searched(0, 40), searched(1, 40)
     audited = [t.number for t in view.trials.values() if t.audited]
-    assert 18 < len(audited) < 42 and len(view.having("stopped")) == 120 - len(audited)
+    assert 18 < len(audited) < 42 and len(view.in_state("stopped")) == 120 - len(audited)
     first = [n for n in audited if n < 44]
     assert first == [t.number for t in again.trials.values() if t.audited] and len(first) > 3
     assert first != [t.number for t in other.trials.values() if t.audited]
@@ -159,7 +162,7 @@ def test_an_audited_trial_is_not_stopped_at_its_next_rung():
     trial = play((1.0, 1.0), end=False)
     for _ in range(4):
         play((10.0, 10.0), epoch=3)
-    assert play.study.update(trial.number, Values(3, 4, 1.0, {}, rung=at(0.0, 0.0, epoch=3)))
+    assert play.study.update(trial.number, EpochReport(3, 4, 1.0, {}, rung=at(0.0, 0.0, epoch=3)))
     assert [d.action for d in trial.decisions.values()] == ["audit", "audit"]
 
 
@@ -203,7 +206,7 @@ def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():
     assert [event["level"] for event in view.relaxed] == [1, 2]
     assert "rank correlation with the end is -" in view.relaxed[0]["reason"]
     assert view.relaxed[1]["reason"].endswith("from here on nothing is stopped")
-    stopped = [t.number for t in view.having("stopped")]
+    stopped = [t.number for t in view.in_state("stopped")]
     assert len(stopped) < 8 and max(stopped, default=0) < 16
 
 
@@ -213,7 +216,7 @@ def test_rungs_that_rank_as_the_end_does_are_trusted_to_the_end():
     for _ in range(60):
         x, y = chance.random(), chance.random()
         play((x, y), end=(x + chance.gauss(0, 0.05), y + chance.gauss(0, 0.05)))
-    assert not play.view.relaxed and len(play.view.having("stopped")) > 15
+    assert not play.view.relaxed and len(play.view.in_state("stopped")) > 15
 
 
 def test_audits_that_end_on_the_front_relax_the_rule_step_by_step():

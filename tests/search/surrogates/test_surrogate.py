@@ -6,7 +6,7 @@ from formula_runs import SPACE, Formula
 
 from search.record.ledger import View
 from search.record.pareto import hypervolume
-from search.record.trial import Result, Trial
+from search.record.trial import Trial, TrialResult
 from search.replay.simulator import Ours, draft, simulate
 from search.samplers.gp_sampler import LEAST, Kriging, trust
 from search.samplers.initial_design import point_at
@@ -151,7 +151,7 @@ def test_every_proposal_is_a_point_and_depends_on_the_ledger_alone(searched):
 
 
 def test_it_finds_the_front_of_the_formula(searched):
-    found = hypervolume([t.result.point for t in searched.having("finished")], (0, 0))
+    found = hypervolume([t.result.point for t in searched.in_state("finished")], (0, 0))
     # Of the front itself: the integral of 1 - x^2 up to what the least waste costs.
     assert found > 0.9 * 100 * 2 / 3
 
@@ -175,7 +175,7 @@ def told(value_of, origin="random"):
     for number in range(24):
         chance = random.Random(number)
         params = point_at(SPACE, [chance.random() for _ in SPACE.knobs])
-        made = Result(dict(zip(names, value_of(params, chance), strict=True)))
+        made = TrialResult(dict(zip(names, value_of(params, chance), strict=True)))
         view.trials[number] = Trial(number, params, 0, origin, "finished", result=made)
     return view
 
