@@ -23,7 +23,7 @@ from adv.cli.source import COUNT, DATA
 from adv.cli.synthesis.command import synthesize
 
 if TYPE_CHECKING:
-    from adv import Recipe
+    from adv.training.recipe import Recipe
 
 click.rich_click.TEXT_MARKUP = "rich"
 

@@ -34,10 +34,10 @@ def certify(source: Source, sigma: float | None, draws: int, alpha: float, seed:
     What is certified is the vote of the net in noise, not the net. One that was not trained in that
     noise has small radii or none. Each image takes --draws passes.
     """
-    from adv import certify as certified
     from adv.cli.display import show_certificates
     from adv.cli.target import meet
     from adv.defences.input_noise import noise_of
+    from adv.evaluation.randomized_smoothing import certify as certified
 
     subject = meet(source)
     trained, tested = noise_of(subject.net)

@@ -9,7 +9,7 @@ import rich_click as click
 from adv.cli.source import COUNT, EPS, NORM, Source, judged
 
 if TYPE_CHECKING:
-    from adv import Battery
+    from adv.evaluation.battery import Battery
 
 
 @click.command()

@@ -23,8 +23,8 @@ def export(recipe_of: RecipeOf, checkpoint: Path, out_dir: Path, votes: int) -> 
 
     The folder needs torch and nothing else; its net gives log-probabilities, without eval().
     """
-    from adv import export as write
     from adv.cli.target import opened
+    from adv.exporting.course_template import export as write
 
     write(opened(checkpoint, recipe_of), out_dir, votes=votes)
     click.echo(f"{out_dir}\ntest it: python test_project.py {out_dir}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 if TYPE_CHECKING:
-    from adv import Recipe
+    from adv.training.recipe import Recipe
 
 RecipeOf = Callable[[Mapping[str, Any]], "Recipe"]
 COUNT = click.IntRange(min=1)

@@ -84,9 +84,10 @@ def train(
     """
     from dataclasses import replace
 
-    from adv import GAN, load
     from adv.checkpoints.expressions import read
     from adv.cli.synthesis.run import train_one
+    from adv.data.datasets import load
+    from adv.generative.gan import GAN
 
     if out.exists():
         raise ValueError(f"{out} exists: name another file")
@@ -145,8 +146,8 @@ def sample(
     Equal flags give equal images. The classes are as frequent as among the real images. A
     recipe takes the set by Generated('made.npz', FRACTION), and score says how good it is.
     """
-    from adv import load
     from adv.cli.synthesis.run import Wish, sample_baseline, sample_gan
+    from adv.data.datasets import load
 
     if (generator is None) == (source is None):
         raise ValueError("name a GENERATOR or a --source, one of them")
@@ -191,8 +192,8 @@ def score(recipe_of: RecipeOf, /, made: Path, data: str, net: Path | None, **wan
     ones; a row of held-out real images shows what is possible. The standard FID is taken too where
     torch-fidelity and its weights are there.
     """
-    from adv import load
     from adv.cli.synthesis.run import score_one
+    from adv.data.datasets import load
 
     score_one(made, load(data), _judge(net, recipe_of), **wanted)
 
@@ -225,7 +226,7 @@ def _belong(given: dict[str, Any], source: str | None) -> None:
 
 
 def _walk(given: dict[str, Any]) -> Any:
-    from adv import DDLS
+    from adv.generative.ddls import DDLS
 
     if not given["ddls"]:
         return None
@@ -235,7 +236,7 @@ def _walk(given: dict[str, Any]) -> Any:
 
 
 def _baseline(source: str | None, given: dict[str, Any]) -> Any:
-    from adv import Gaussian, Mixup
+    from adv.generative.baselines import Gaussian, Mixup
 
     if source == "gaussian":
         return Gaussian(given["rank"])
