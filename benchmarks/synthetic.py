@@ -44,10 +44,11 @@ from adv import (
     Recipe,
     Score,
 )
-from adv.checkpoints.checkpoint import default_device, write_whole
+from adv.checkpoints.checkpoint import default_device
 from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
 from adv.evaluation.score import unpacked
+from adv.files import write_atomic
 from adv.generative.classifier import classifier, features, named, natural, small
 from adv.generative.gan_checkpoint import restore_gan
 from adv.generative.gan_file import Work, make_gan
@@ -85,7 +86,7 @@ def main(data: str, out: Path, minutes: float, **settings: Any) -> None:
     path = out / "settings.json"
     if path.exists() and path.read_text() != asked:
         raise click.BadParameter(f"{path} has other settings: {path.read_text()}")
-    write_whole(path, asked.encode())
+    write_atomic(path, asked.encode())
     trial = Trial(out, loaded, settings, time.monotonic() + 60 * minutes)
     for _ in trial.parts():
         if time.monotonic() > trial.until:
@@ -229,7 +230,7 @@ class Trial:
         )
 
     def _keep(self, name: str, content: dict[str, Any]) -> None:
-        write_whole(self.out / name, json.dumps(content).encode())
+        write_atomic(self.out / name, json.dumps(content).encode())
 
     def _found(self, name: str) -> dict[str, Any] | None:
         path = self.out / name

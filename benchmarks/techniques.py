@@ -28,8 +28,9 @@ from torch import nn
 import adv
 from adv import PGD, Battery, Linf, Recipe, Split
 from adv.auditing.finding import difference
-from adv.checkpoints.checkpoint import default_device, load_weights, write_whole
+from adv.checkpoints.checkpoint import default_device, load_weights
 from adv.evaluation.score import unpacked
+from adv.files import write_atomic
 
 BALL = Linf(EPS)
 TABLES = tuple(tables(1))
@@ -76,7 +77,7 @@ def settle(out: Path, settings: dict[str, Any]) -> None:
     path = out / "settings.json"
     if path.exists() and json.loads(path.read_text()) != settings:
         raise click.BadParameter(f"{path} has other settings: {path.read_text()}")
-    write_whole(path, json.dumps(settings).encode())
+    write_atomic(path, json.dumps(settings).encode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ class Work:
             if epoch.number < epoch.total:
                 buffer = io.BytesIO()
                 torch.save({"log": log, "state": epoch.state()}, buffer)
-                write_whole(kept, buffer.getvalue())
+                write_atomic(kept, buffer.getvalue())
         self._save(name, epoch.net, log=log)
         kept.unlink(missing_ok=True)
 
@@ -139,7 +140,7 @@ def judged(net: nn.Module, test: Split, path: Path, columns: tuple[str, ...]) ->
         found = JUDGES[column](net, test)
         row[column] = {**found, "images": len(test), "seconds": time.perf_counter() - began}
         click.echo(f"{path.stem}  {column}: {row[column]['cell']}", err=True)
-        write_whole(path, json.dumps(row).encode())
+        write_atomic(path, json.dumps(row).encode())
 
 
 Judge = Callable[[nn.Module, Split], dict[str, Any]]

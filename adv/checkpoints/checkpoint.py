@@ -7,7 +7,6 @@ its space and its point, never from a dumped object: nothing here unpickles.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from adv.checkpoints.expressions import read, written
+from adv.files import write_atomic
 from adv.training.recipe import Recipe, build
 
 
@@ -103,7 +103,7 @@ def remade(
 def save_checkpoint(path: Path, net: nn.Module, card: Mapping[str, Any]) -> None:
     """Write the weights and the card, whole or not at all."""
     weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    write_whole(path, packed(weights, metadata={"card": json.dumps(card)}))
+    write_atomic(path, packed(weights, metadata={"card": json.dumps(card)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -122,32 +122,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of this program") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def check_finite(path: Path | str, weights: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError where a tensor that was read from `path` is not finite."""
     for name, value in weights.items():
         if not value.isfinite().all():
             raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
-
-
-def check_writable(path: Path) -> None:
-    """Raise OSError where no such file can be written: before hours of work, not behind them."""
-    beside = path.with_name(f".{path.name}")  # what lies at `path` is left alone
-    write_whole(beside, b"")
-    beside.unlink(missing_ok=True)
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

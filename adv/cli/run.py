@@ -15,7 +15,7 @@ from torch import nn
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import correct
-from adv.checkpoints.checkpoint import check_writable, default_device, save_checkpoint, write_whole
+from adv.checkpoints.checkpoint import default_device, save_checkpoint
 from adv.checkpoints.expressions import read
 from adv.cli.display import progress, show, show_queries, waiting
 from adv.cli.source import Source
@@ -24,6 +24,7 @@ from adv.data.datasets import load
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
+from adv.files import check_writable, write_atomic
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
@@ -144,7 +145,7 @@ def save_images(path: Path, subject: Subject, made: Attack, draws: int) -> None:
     np.savez_compressed(
         buffer, clean=x.cpu().numpy(), adversarial=adv_x.cpu().numpy(), label=y.cpu().numpy()
     )
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
     click.echo(f"\nimages   {path}")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adv.data.names import PARTS, DataError, classes, images
+from adv.files import partial_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,13 +99,9 @@ def _kept(path: Path, key: str, count: int) -> Pixels | None:
 
 
 def _keep(path: Path, key: str, pixels: Pixels) -> None:
-    """Write by renaming, so that another process meets the whole file or none."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            half = Path(folder) / path.name
-            np.savez(half, key=np.array(key), pixels=pixels)
-            half.replace(path)
+        with partial_file(path) as partial, partial.open("wb") as file:
+            np.savez(file, key=np.array(key), pixels=pixels)
     except OSError as error:
         warnings.warn(
             f"decoded images cannot be kept in {path.parent} ({error.strerror or error}): "

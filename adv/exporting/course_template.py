@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ast
 import io
-import os
-import shutil
 import textwrap
 from collections.abc import Mapping
 from dataclasses import fields
@@ -23,6 +21,7 @@ import adv
 from adv.checkpoints.checkpoint import Checkpoint
 from adv.checkpoints.expressions import written
 from adv.exporting.source_bundler import bundle
+from adv.files import partial_folder
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
@@ -129,15 +128,11 @@ def export(kept: Checkpoint, folder: Path | str, *, votes: int = 1) -> None:
     if votes > 1 and not is_random(kept.net):
         raise ValueError("the net is not random: votes would change nothing")
     files = _files(kept, votes)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
+    with partial_folder(folder) as partial:
         for name, content in files.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(content)
         _check(partial, kept, votes)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _files(kept: Checkpoint, votes: int) -> dict[str, bytes]:

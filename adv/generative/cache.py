@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from glob import escape
 from pathlib import Path
 
 from adv.data.datasets import Split
 from adv.data.names import DataError
+from adv.files import remove_partials
 
 
 def key(*parts: object) -> str:
@@ -23,12 +23,6 @@ def fingerprint(split: Split) -> str:
     for tensor in (split.images, split.labels):
         digest.update(tensor.cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]
-
-
-def swept(path: Path) -> None:
-    """Remove what processes that were killed while they wrote `path` left of it."""
-    for left in path.parent.glob(f".{escape(path.name)}.[0-9]*"):  # as `write_whole` calls it
-        left.unlink(missing_ok=True)
 
 
 def once(path: Path, make: Callable[[Path], object]) -> Path:
@@ -55,7 +49,7 @@ def once(path: Path, make: Callable[[Path], object]) -> Path:
         ) from error
     try:
         if not path.exists():
-            swept(path)
+            remove_partials(path)
             make(path)
     finally:
         lock.release()

@@ -13,15 +13,10 @@ import torch
 from safetensors.torch import save as packed
 from torch import Tensor, nn
 
-from adv.checkpoints.checkpoint import (
-    CheckpointError,
-    check_finite,
-    load_weights,
-    read_checkpoint,
-    write_whole,
-)
+from adv.checkpoints.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint
 from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
+from adv.files import write_atomic
 from adv.generative.calibration import Calibration, calibrated
 from adv.generative.gan import GAN
 from adv.generative.networks import Discriminator, Generator
@@ -91,7 +86,7 @@ def save_gan(path: Path, trained: Trained, **notes: Any) -> None:
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
         "shares": list(trained.shares),
     }
-    write_whole(path, packed(weights, metadata={"card": json.dumps(card)}))
+    write_atomic(path, packed(weights, metadata={"card": json.dumps(card)}))
 
 
 def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:

@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from adv.checkpoints.checkpoint import CheckpointError, default_device, write_whole
+from adv.checkpoints.checkpoint import CheckpointError, default_device
 from adv.data.datasets import Split
 from adv.data.names import DataError
-from adv.generative.cache import fingerprint, swept
+from adv.files import remove_partials, write_atomic
+from adv.generative.cache import fingerprint
 from adv.generative.gan import GAN
 from adv.generative.gan_checkpoint import Trained, finished, restore_gan, save_gan
 from adv.generative.training import Stretch, train_gan
@@ -77,8 +78,8 @@ def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) 
         raise ValueError(f"a GAN needs 2 images or more, got {len(work.real)}")
     kept, device = state_of(path), default_device()
     mark = fingerprint(work.real)
-    swept(kept)
-    swept(path)
+    remove_partials(kept)
+    remove_partials(path)
     stretches = train_gan(
         gan,
         work.known,
@@ -115,7 +116,7 @@ def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) 
 def _remember(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def _recalled(path: Path, mark: str, gan: GAN, seed: int) -> Any:

@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from torch import Tensor
 from adv.data.datasets import Split
 from adv.data.generated import Generated
 from adv.data.names import DataError
+from adv.files import partial_file
 from adv.generative.pixel_range import SIDE
 
 Chunk = tuple[Tensor, Tensor]
@@ -51,7 +49,7 @@ def write_samples(
     fresh(path, count)
     digest, labels = hashlib.sha256(), []
     try:
-        with _arriving(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        with partial_file(path, replace=False) as partial, zipfile.ZipFile(partial, "w") as archive:
             with archive.open("image.npy", "w", force_zip64=True) as file:
                 _header(file, "|u1", (count, SIDE, SIDE, 3))
                 for images, y in chunks:
@@ -68,6 +66,8 @@ def write_samples(
                 with archive.open(f"{name}.npy", "w") as file:
                     np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
     except OSError as error:
+        if path.exists():  # another process was faster
+            raise DataError(f"{path} exists: name another file") from None
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
     return digest.hexdigest()
 
@@ -116,31 +116,3 @@ def _plain(text: str) -> dict[str, Any]:
 def _header(file: Any, kind: str, shape: tuple[int, ...]) -> None:
     described = {"descr": kind, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, described)
-
-
-@contextmanager
-def _arriving(path: Path) -> Iterator[Path]:
-    """A name to write to; it becomes `path` at the end, unless that has come to exist."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        _named(partial, path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def _named(partial: Path, path: Path) -> None:
-    try:
-        os.link(partial, path)  # unlike a renaming it never replaces
-    except FileExistsError:
-        raise DataError(f"{path} exists: name another file") from None
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-            raise
-        if path.exists():
-            raise DataError(f"{path} exists: name another file") from None
-        partial.replace(path)  # a file system without links

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adv.checkpoints.checkpoint import write_whole
 from adv.data.datasets import Split
 from adv.data.names import DataError
+from adv.files import write_atomic
 from adv.generative.pixel_range import canvas_of
 
 _WIDTH = 640  # pixels, about
@@ -32,7 +32,7 @@ def save_grid(path: Path, split: Split, classes: int, columns: int = 10) -> None
     buffer = io.BytesIO()
     Image.fromarray(picture.permute(1, 2, 0).numpy()).save(buffer, "PNG")
     try:
-        write_whole(path, buffer.getvalue())
+        write_atomic(path, buffer.getvalue())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 

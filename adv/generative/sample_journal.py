@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 import torch
 
-from adv.checkpoints.checkpoint import write_whole
 from adv.data.names import DataError
+from adv.files import write_atomic
 from adv.generative.npz_files import Chunk
 from adv.generative.pixel_range import SIDE
 
@@ -32,7 +32,7 @@ def begun(path: Path, mark: str) -> int:
     line = f"{mark}\n".encode()
     try:
         if not path.exists():
-            write_whole(path, line)
+            write_atomic(path, line)
             return 0
         with path.open("rb") as file:
             if file.readline() != line:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from adv.checkpoints.checkpoint import default_device, write_whole
+from adv.checkpoints.checkpoint import default_device
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Split
 from adv.data.generated import Generated, Pool
+from adv.files import write_atomic
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.classifier import classifier, named, small
@@ -146,7 +147,7 @@ class Synthetic:
             found = torch.cat([named(net, pool.at(few, shape)) for few in rows])
             buffer = io.BytesIO()
             np.save(buffer, found.numpy())
-            write_whole(path, buffer.getvalue())
+            write_atomic(path, buffer.getvalue())
 
         mine = key(recipe, asked.mark, asked.classes, pool.fingerprint)
         path = once(generated_folder() / f"labels-{mine}.npy", make)  # a million take a while

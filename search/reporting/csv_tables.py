@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from adv.files import write_atomic
 from search.record.ledger import View
 from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
@@ -29,11 +29,11 @@ def write_tables(view: View, folder: Path) -> None:
     replaced in one step: a reader sees the old file or the new one, never a part.
     """
     names = columns(view)
-    write(folder / "trials.csv", _csv(names, rows(view)))
-    write(folder / "front.csv", _csv(names, (row(view, trial) for trial in view.front())))
+    write_atomic(folder / "trials.csv", _csv(names, rows(view)))
+    write_atomic(folder / "front.csv", _csv(names, (row(view, trial) for trial in view.front())))
     if view.finals:
-        write(folder / "finalists.csv", _csv(list(FINALISTS), finalist_rows(view)))
-        write(folder / "finals.csv", _csv(list(FINALS), final_rows(view)))
+        write_atomic(folder / "finalists.csv", _csv(list(FINALISTS), finalist_rows(view)))
+        write_atomic(folder / "finals.csv", _csv(list(FINALS), final_rows(view)))
 
 
 def columns(view: View) -> list[str]:
@@ -95,17 +95,6 @@ def hypervolumes(view: View) -> list[float]:
         best = [point for point, on in zip(best, front(best), strict=True) if on]
         area.append(hypervolume(best, (0.0, 0.0)))
     return area
-
-
-def write(path: Path, text: str) -> None:
-    """Replace the file at `path` by `text` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        fresh.write_text(text, encoding="utf-8", newline="")
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def _column(knob: str) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from adv.files import write_atomic
 from search.record.ledger import View
 from search.record.trial import Trial
 from search.reporting import plots
-from search.reporting.csv_tables import hypervolumes, write
+from search.reporting.csv_tables import hypervolumes
 from search.reporting.finals_html import finals
 from search.reporting.html_template import (
     CARE,
@@ -49,7 +50,9 @@ def write_report(view: View, path: Path) -> None:
     ]
     page = PAGE.replace("{{plotly}}", script() if view.front() else "")
     page = page.replace("{{title}}", escape(title))
-    write(path, page.replace("{{body}}", "\n".join(filter(None, body))))  # a user's text, so last
+    write_atomic(
+        path, page.replace("{{body}}", "\n".join(filter(None, body)))
+    )  # a user's text, so last
 
 
 def _facts(view: View) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from adv.files import write_atomic
 from search.finals.reseeding_study import default_trainings
 from search.record.ledger import FORMAT, Ledger, View
 from search.record.run_folder import LEDGER
-from search.reporting.csv_tables import write
 from search.reporting.terminal import longer
 from search.samplers.warm_start import warm
 from search.session.job import Job, at_once, print_scale, study_of, training_of
@@ -116,7 +116,7 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
         raise ValueError(f"{error}; {_sizes(plan, len(run.data.classes))}") from None
     folder.mkdir(parents=True)
     try:
-        write(folder / "study.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
+        write_atomic(folder / "study.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
         ledger = Ledger(folder / LEDGER)
         ledger.append("study", format=FORMAT, **head)
     except OSError:

@@ -35,8 +35,8 @@ from adv.checkpoints.checkpoint import (
     load_weights,
     read_checkpoint,
     save_checkpoint,
-    write_whole,
 )
+from adv.files import write_atomic
 from adv.training.loop import shown_weights
 from search.record.trial import EpochReport, TrialResult, values_of
 from search.trials.latency import latency
@@ -221,7 +221,7 @@ def _remember(path: Path, memory: _Memory) -> None:
         },
         buffer,
     )
-    write_whole(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue())
 
 
 def _recall(path: Path) -> _Memory:

@@ -16,8 +16,9 @@ from adv.checkpoints.checkpoint import default_device
 from adv.cli.synthesis.display import bar, print_scores, print_trace
 from adv.cli.synthesis.labeller import Judge, own_judge
 from adv.data.datasets import Data, Split
+from adv.files import remove_partials
 from adv.generative.baselines import Draw, Gaussian, Mixup
-from adv.generative.cache import fingerprint, key, swept
+from adv.generative.cache import fingerprint, key
 from adv.generative.classifier import features, named
 from adv.generative.ddls import DDLS
 from adv.generative.fid import standard_fid
@@ -106,7 +107,7 @@ def _write(draw: Draw, shares: tuple[int, ...], recipe: Mapping[str, Any], wish:
     judge, state = wish.relabel, state_of(wish.out)
     if judge is not None:
         notes |= {"relabel": judge.title, "relabel_weights": judge.mark}
-    swept(wish.out)
+    remove_partials(wish.out)
     first = begun(state, key(notes))
     if before := min(first * _BATCH, wish.count):
         click.echo(f"going on from {state}: {before} images")

@@ -18,8 +18,8 @@ from adv.checkpoints.checkpoint import (
     load_weights,
     read_checkpoint,
     save_checkpoint,
-    write_whole,
 )
+from adv.files import write_atomic
 from adv.runtime.random_streams import drawing
 
 CARD = {"space": "rse_sigmas", "params": {"sigma_init": 0.1 + 0.2, "on": True}, "seed": 3}
@@ -150,13 +150,13 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(net, path, monkeypatch, whe
 
 def test_a_first_write_that_fails_leaves_nothing(path):
     with small_disk(10), pytest.raises(OSError, match="too large"):
-        write_whole(path, b"x" * 1000)
+        write_atomic(path, b"x" * 1000)
     assert files(path) == []
 
 
 def test_a_reader_meets_the_old_or_the_new(path, monkeypatch):
     """What lies at the path at the moment before the exchange is the old file, whole."""
-    write_whole(path, b"old")
+    write_atomic(path, b"old")
     seen = []
     original = os.fsync
 
@@ -165,7 +165,7 @@ def test_a_reader_meets_the_old_or_the_new(path, monkeypatch):
         original(number)
 
     monkeypatch.setattr(os, "fsync", watched)
-    write_whole(path, b"newer")
+    write_atomic(path, b"newer")
     assert seen == [(b"old", 2)]
     assert path.read_bytes() == b"newer"
 

@@ -146,7 +146,7 @@ def test_an_unwritable_cache_only_warns(tree, tmp_path, decoded):
 
 def test_a_broken_off_write_leaves_nothing(tree, tmp_path, monkeypatch, decoded):
     def full_disk(*args, **arrays):
-        Path(args[0]).write_bytes(b"half")
+        args[0].write(b"half")
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from synthetic_studies import KNOBS, build, events, header
 
+from adv.files import write_atomic
 from search.record.ledger import View
 from search.record.pareto import hypervolume
-from search.reporting.csv_tables import columns, hypervolumes, rows, write, write_tables
+from search.reporting.csv_tables import columns, hypervolumes, rows, write_tables
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -110,8 +111,8 @@ def test_hypervolume_grows_and_lies_in_the_unit_interval():
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "page.html"
-    write(path, "old")
+    write_atomic(path, "old")
     with pytest.raises(UnicodeEncodeError):
-        write(path, "new \udc80")
+        write_atomic(path, "new \udc80")
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]

@@ -1,0 +1,107 @@
+"""Write files and folders whole or not at all.
+
+A reader sees the old content or the new content, never half of it. What is not yet complete lies
+beside its destination under `.NAME.PID`, PID being the number of the writing process.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from glob import escape
+from pathlib import Path
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace the file at `path`, making its folder where there is none.
+
+    Args:
+      path: the file.
+      content: bytes, or a text that is written as UTF-8 with its line breaks unchanged.
+
+    Raises:
+      OSError: the file cannot be written; an earlier file at `path` is unchanged.
+    """
+    with partial_file(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def partial_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Give a temporary path to write to, which becomes `path` when the block ends.
+
+    If the block raises, the temporary file is removed and `path` stays as it was.
+
+    Args:
+      path: the destination; its folder is made where there is none.
+      replace: overwrite a file that exists at `path`.
+
+    Raises:
+      FileExistsError: `replace` is false, and a file has come to exist at `path`.
+      OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())  # else a power cut may leave an empty file under the new name
+        if replace:
+            partial.replace(path)
+        else:
+            _link(partial, path)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """Give a new, empty folder to fill, which becomes `path` when the block ends.
+
+    If the block raises, the folder is removed.
+
+    Raises:
+      OSError: it cannot be written, or `path` is a folder that is not empty.
+    """
+    partial = _partial(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(path: Path) -> None:
+    """Remove temporary files of `path` that were left by processes killed while writing."""
+    for left in path.parent.glob(f".{escape(path.name)}.[0-9]*"):
+        left.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise OSError if no file can be written at `path`: before hours of work, not after them."""
+    trial = path.with_name(f".{path.name}")  # a file that exists at `path` is left alone
+    write_atomic(trial, b"")
+    trial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _link(partial: Path, path: Path) -> None:
+    """Give the partial file its name, unless a file of that name exists."""
+    try:
+        os.link(partial, path)  # unlike a rename, a link never replaces a file
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.replace(path)  # a file system without hard links

@@ -1,0 +1,75 @@
+"""Files and folders appear whole or not at all, whatever fails on the way."""
+
+import errno
+import os
+
+import pytest
+
+from adv.files import check_writable, partial_file, partial_folder, remove_partials, write_atomic
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bytes_and_text_replace_what_was_there(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_atomic(path, b"\x00old")
+    assert path.read_bytes() == b"\x00old"
+    write_atomic(path, "déjà\r\nvu\n")
+    assert path.read_bytes() == "déjà\r\nvu\n".encode()
+    assert names(path.parent) == ["file"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    with pytest.raises(RuntimeError), partial_file(path) as partial:
+        partial.write_text("half of the n")
+        raise RuntimeError
+    assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_must_not_be_replaced(tmp_path, monkeypatch, links):
+    """Also where another process takes the name while this one writes."""
+    path = tmp_path / "file"
+    if not links:
+
+        def refuse(*names):
+            raise OSError(errno.ENOTSUP, "no links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    with partial_file(path, replace=False) as partial:
+        partial.write_text("first")
+    with pytest.raises(FileExistsError), partial_file(path, replace=False) as partial:
+        partial.write_text("second")
+    assert (path.read_text(), names(tmp_path)) == ("first", ["file"])
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "folder"
+    with pytest.raises(RuntimeError), partial_folder(path) as partial:
+        (partial / "one").write_text("1")
+        raise RuntimeError
+    assert names(tmp_path) == []
+    with partial_folder(path) as partial:
+        (partial / "one").write_text("1")
+        assert not path.exists()
+    assert (names(tmp_path), names(path)) == (["folder"], ["one"])
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    for name in (".a[1].npz.17", ".a[1].npz.lock", ".a1.npz.17", "a[1].npz"):
+        (tmp_path / name).touch()
+    remove_partials(tmp_path / "a[1].npz")
+    assert names(tmp_path) == [".a1.npz.17", ".a[1].npz.lock", "a[1].npz"]
+
+
+def test_a_path_is_tried_without_touching_the_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomic(path, "kept")
+    check_writable(path)
+    assert (path.read_text(), names(tmp_path)) == ("kept", ["file"])
+    with pytest.raises(OSError):
+        check_writable(path / "below a file")
