@@ -72,5 +72,5 @@ def test_a_path_is_tried_without_touching_the_file(tmp_path):
     write_atomic(path, "kept")
     check_writable(path)
     assert (path.read_text(), names(tmp_path)) == ("kept", ["file"])
-    with pytest.raises(OSError, match="Not a directory|File exists"):
+    with pytest.raises(OSError, match=r"Not a directory|File exists"):
         check_writable(path / "below a file")
