@@ -21,8 +21,8 @@ from torch import nn
 
 import adv
 from adv import NES, PGD, BaseNet, Battery, Hunt, Linf, Recipe, Split, Square, evaluate, hunt, train
-from adv.checkpoints.checkpoint import default_device
 from adv.intervals import wilson
+from adv.runtime.devices import default_device
 
 Point = tuple[float, float, float, float]  # queries, accuracy, and its interval
 

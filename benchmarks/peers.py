@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from adv.runtime.devices import device_of
+
 Call = Callable[[], object]
 Attacks = Callable[[Tensor, Tensor], Tensor]
 
@@ -82,7 +84,7 @@ def _art(net: nn.Module, eps: float, size: float, steps: int) -> Attacks:
     from art.attacks.evasion import ProjectedGradientDescentPyTorch
     from art.estimators.classification import PyTorchClassifier
 
-    device = "gpu" if next(net.parameters()).is_cuda else "cpu"
+    device = "gpu" if device_of(net).type == "cuda" else "cpu"
     classifier = PyTorchClassifier(
         net, nn.CrossEntropyLoss(), (3, 32, 32), 10, clip_values=(0, 1), device_type=device
     )

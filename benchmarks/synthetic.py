@@ -44,7 +44,6 @@ from adv import (
     Recipe,
     Score,
 )
-from adv.checkpoints.checkpoint import default_device
 from adv.checkpoints.expressions import read
 from adv.data.datasets import Split
 from adv.evaluation.score import unpacked
@@ -57,6 +56,7 @@ from adv.generative.npz_files import read_samples, write_samples
 from adv.generative.sample_grid import save_grid
 from adv.generative.sampler import Chains, batches, dealt
 from adv.intervals import Z95, wilson
+from adv.runtime.devices import default_device
 
 SETS = ("gaussian", "gan", "gan+ema", "gan+ema+ddls")
 TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")

@@ -28,9 +28,10 @@ from torch import nn
 import adv
 from adv import PGD, Battery, Linf, Recipe, Split
 from adv.auditing.finding import difference
-from adv.checkpoints.checkpoint import default_device, load_weights
+from adv.checkpoints.checkpoint import load_weights
 from adv.evaluation.score import unpacked
 from adv.files import write_atomic
+from adv.runtime.devices import default_device
 
 BALL = Linf(EPS)
 TABLES = tuple(tables(1))

@@ -14,6 +14,7 @@ from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
+from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random
 from adv.runtime.votes import Votes
@@ -171,7 +172,7 @@ def case(
       ValueError: there is no image, the battery attacks at radius 0 only, or the score is not
         its own.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     if len(split) == 0:
         raise ValueError("there is no image to audit with")
     battery = battery or Battery((("pgd20", PGD(Linf(eps), 20)),))

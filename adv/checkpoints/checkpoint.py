@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as packed
 from torch import Tensor, nn
@@ -141,8 +140,3 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         first = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"these weights belong to another net: {first}") from error
     return net
-
-
-def default_device() -> torch.device:
-    """The first GPU that this process may use, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

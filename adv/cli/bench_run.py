@@ -9,12 +9,12 @@ from dataclasses import asdict
 import rich_click as click
 import torch
 
-from adv.checkpoints.checkpoint import default_device
 from adv.checkpoints.expressions import read
 from adv.cli.display import show_speeds
 from adv.cli.flags import one_of
 from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
 from adv.models import Net
+from adv.runtime.devices import default_device
 
 
 def bench_all(

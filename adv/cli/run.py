@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import rich_click as click
 import torch
-from torch import nn
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import correct
-from adv.checkpoints.checkpoint import default_device, save_checkpoint
+from adv.checkpoints.checkpoint import save_checkpoint
 from adv.checkpoints.expressions import read
 from adv.cli.display import progress, show, show_queries, waiting
 from adv.cli.source import Source
@@ -25,6 +24,7 @@ from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
 from adv.files import check_writable, write_atomic
+from adv.runtime.devices import default_device, device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
@@ -120,7 +120,7 @@ def attack_one(
 
 def hunted(subject: Subject, attack: Square | NES, battery: Battery) -> tuple[Score, Hunt]:
     """What `evaluate` would find with one attack that counts queries, and the queries."""
-    net, part = subject.net, subject.part.to(_device(subject.net))
+    net, part = subject.net, subject.part.to(device_of(subject.net))
     x, y = part.images.float() / 255, part.labels
     random = is_random(net)
     with torch.no_grad(), frozen(net), drawing(net, battery.seed):
@@ -137,7 +137,7 @@ def hunted(subject: Subject, attack: Square | NES, battery: Battery) -> tuple[Sc
 
 def save_images(path: Path, subject: Subject, made: Attack, draws: int) -> None:
     """Write `clean`, `adversarial` (float32 in [0, 1]) and `label` as one .npz."""
-    net, part, device = subject.net, subject.part, _device(subject.net)
+    net, part, device = subject.net, subject.part, device_of(subject.net)
     x, y = part.images.to(device).float() / 255, part.labels.to(device)
     target = Votes(net, draws) if is_random(net) else net
     adv_x = torch.cat([made(target, x[i : i + 256], y[i : i + 256]) for i in range(0, len(x), 256)])
@@ -178,7 +178,3 @@ def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"--set {name}=VALUE is missing: {knob}")
     space.check({**params, **{k: v for k, v in given.items() if k not in params}})
     return params
-
-
-def _device(net: nn.Module) -> torch.device:
-    return next((p.device for p in net.parameters()), torch.device("cpu"))

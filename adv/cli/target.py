@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-import torch
 from torch import nn
 
-from adv.checkpoints.checkpoint import (
-    Checkpoint,
-    CheckpointError,
-    default_device,
-    read_checkpoint,
-    remade,
-)
+from adv.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint, remade
 from adv.checkpoints.external_module import Declared, checked, made
 from adv.cli.source import RecipeOf, Source
 from adv.data.datasets import Data, Split, load
+from adv.runtime.devices import device_of, on_device
 from adv.training.recipe import Recipe
 
 
@@ -88,7 +82,7 @@ def _theirs(source: Source, spec: str) -> Subject:
     net = on_device(made(spec, source.weights))
     data = load(source.data)
     part = _part(source, data)
-    few = part.head(8).to(_device(net)).images.float() / 255
+    few = part.head(8).to(device_of(net)).images.float() / 255
     net = checked(net, few, len(data.classes), source.random)
     if isinstance(net, Declared) and not source.random:
         click.echo("adv: two calls of the module differ: judged as a random net", err=True)
@@ -109,15 +103,6 @@ def knobs(params: Mapping[str, Any]) -> str:
     return " ".join(f"{k}={v}" for k, v in shown.items())
 
 
-def on_device(net: nn.Module) -> nn.Module:
-    """The net on the best device, in the memory layout that convolutions like."""
-    return net.to(default_device()).to(memory_format=torch.channels_last)
-
-
 def _part(source: Source, data: Data) -> Split:
     part: Split = getattr(data, source.split)
     return part.head(source.images or len(part))
-
-
-def _device(net: nn.Module) -> torch.device:
-    return next((p.device for p in net.parameters()), torch.device("cpu"))

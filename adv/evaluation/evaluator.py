@@ -20,6 +20,7 @@ from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.engine import Problem, Run, plainly, runs, through
 from adv.evaluation.score import Score
+from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import swift
 from adv.runtime.precision import convolving
@@ -49,7 +50,7 @@ def evaluate(
     Raises:
       ValueError: the split is empty, or an attack does not suit the net.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     split = split.to(device)
     batch = batch or (64 if device.type == "cpu" else 512)
     if len(split) == 0:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from adv.data.datasets import Split
 from adv.defences.input_noise import InputNoise, muted
 from adv.intervals import wilson
+from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part
 
@@ -106,7 +107,7 @@ def certify(  # noqa: PLR0913, the settings are the paper's
         draws must be independent, and noise of a batch's own (PNI) is not.
     """
     _check(net, split, sigma, n0, n, alpha)
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    device = device_of(net)
     batch = batch or (200 if device.type == "cpu" else 2000)
     classes, radii = [], []
     with frozen(net), muted(net, every=True):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from adv.augment import Augment
 from adv.data.datasets import Split
 from adv.models import BigNet, ResNet18
+from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.training.curriculum import Curriculum
 from adv.training.loop import train
@@ -63,7 +64,7 @@ def classifier(
 @torch.no_grad()
 def named(net: nn.Module, images: Tensor) -> Tensor:
     """The likeliest class [n] of images [n, 3, 32, 32], bytes; on the CPU."""
-    device = next(net.parameters()).device
+    device = device_of(net)
     with frozen(net):
         found = [net(x.to(device).float() / 255).argmax(1).cpu() for x in images.split(_BATCH)]
     return torch.cat(found)
@@ -85,7 +86,7 @@ def features(net: nn.Module, images: Tensor) -> Tensor:
         met.append(given[0].double().cpu())
 
     hook = layers[-1].register_forward_pre_hook(note)
-    device = next(net.parameters()).device
+    device = device_of(net)
     try:
         with frozen(net):
             for x in images.split(_BATCH):

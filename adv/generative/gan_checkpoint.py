@@ -22,6 +22,7 @@ from adv.generative.gan import GAN
 from adv.generative.networks import Discriminator, Generator
 from adv.generative.pixel_range import Canvas
 from adv.generative.training import Stretch
+from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part
 
@@ -129,7 +130,7 @@ def _answers(
     generator: Generator, discriminator: nn.Module, canvas: Canvas, held: Split, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The discriminator's answers to held-out images, and to as many generated ones."""
-    device = next(generator.parameters()).device
+    device = device_of(generator)
     draws = torch.Generator().manual_seed(seed)
     real, made = [], []
     with frozen(discriminator), frozen(generator):

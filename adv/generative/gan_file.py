@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from adv.checkpoints.checkpoint import CheckpointError, default_device
+from adv.checkpoints.checkpoint import CheckpointError
 from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.files import remove_partials, write_atomic
@@ -19,6 +19,7 @@ from adv.generative.cache import fingerprint
 from adv.generative.gan import GAN
 from adv.generative.gan_checkpoint import Trained, finished, restore_gan, save_gan
 from adv.generative.training import Stretch, train_gan
+from adv.runtime.devices import default_device
 
 HELD = 0.1  # of the real images, to calibrate the discriminator by
 Tell = Callable[[Stretch], None]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from adv.generative.ddls import DDLS, Trace, energy_of, langevin
 from adv.generative.gan_checkpoint import Trained
+from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import part
 
@@ -32,7 +33,7 @@ class Chains:
     def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
         """Labels [n] to images [n, 3, 32, 32], bytes, on the CPU."""
         net = self.trained.generators["ema" if self.ema else "plain"]
-        device = next(net.parameters()).device
+        device = device_of(net)
         y = y.to(device)
         z = torch.randn(len(y), net.latent, generator=generator).to(device)
         judge = self.trained.discriminator

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from adv.checkpoints.checkpoint import default_device
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Split
 from adv.data.generated import Generated, Pool
@@ -29,6 +28,7 @@ from adv.generative.gan_checkpoint import restore_gan
 from adv.generative.gan_file import Work, make_gan
 from adv.generative.npz_files import write_samples
 from adv.generative.sampler import Chains, batches, dealt
+from adv.runtime.devices import default_device
 from adv.runtime.random_streams import part
 
 if TYPE_CHECKING:

@@ -23,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adv.runtime.devices import device_of
+
 FEW = 4  # channels: with more, torch's own input gradient keeps the processor busy
 _CORNERS = [(row, column) for row in (0, 1) for column in (0, 1)]
 
@@ -41,8 +43,7 @@ def swift(model: nn.Module) -> Iterator[torch.memory_format]:
     Yields:
       The memory format in which the model takes images sooner.
     """
-    device = next((p.device.type for p in model.parameters()), "none")
-    ours = device == "cpu" and not torch.is_autocast_enabled("cpu")
+    ours = device_of(model).type == "cpu" and not torch.is_autocast_enabled("cpu")
     chains = [m for m in model.modules() if ours and isinstance(m, nn.Sequential)]
     quick = [m for m in chains if _own(m) and any(three.few for three in _triples(m).values())]
     changed = [chain for chain in quick if "forward" not in vars(chain)]

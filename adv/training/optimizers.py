@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from adv.runtime.devices import device_of
 from adv.training.schedules import Schedule
 
 
@@ -51,7 +52,7 @@ class SGD:
 
 def _fused(net: nn.Module) -> bool | None:
     """One kernel for all weights, on CUDA only; elsewhere torch's own choice."""
-    return next(net.parameters()).is_cuda or None
+    return device_of(net).type == "cuda" or None
 
 
 def grouped(net: nn.Module) -> list[dict[str, Any]]:

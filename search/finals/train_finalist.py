@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from adv import Score, build, evaluate, is_random
-from adv.checkpoints.checkpoint import default_device, load_weights, read_checkpoint
+from adv.checkpoints.checkpoint import load_weights, read_checkpoint
+from adv.runtime.devices import on_device
 from search.finals.standings import FLAG
 from search.finals.strong_battery import Strong
 from search.record.trial import EpochReport, TrialResult
@@ -80,7 +81,7 @@ def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.M
     torch.set_num_threads(max(1, int(training.scale.cpus)))
     net = build(training.recipe(params), len(training.data.classes), seed)
     load_weights(net, read_checkpoint(weights)[0])
-    return net.to(default_device()).to(memory_format=torch.channels_last)
+    return on_device(net)
 
 
 def _gap(claimed: Score, strong: Score) -> dict[str, Any]:

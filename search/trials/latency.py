@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adv import Votes
+from adv.runtime.devices import device_of
 
 RUNS, WARM = 11, 3
 
@@ -22,7 +23,7 @@ def latency(net: nn.Module, image: Tensor, votes: int = 1) -> float:
       image: [3, h, w] bytes.
       votes: draws of a random net that judge an image, 1 for other nets.
     """
-    device = next(net.parameters()).device
+    device = device_of(net)
     judge = Votes(net, votes) if votes > 1 else net
     x = (image[None].float() / 255).to(device)
     training, taken = net.training, []

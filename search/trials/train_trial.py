@@ -30,13 +30,9 @@ from adv import (
     train,
     watch,
 )
-from adv.checkpoints.checkpoint import (
-    default_device,
-    load_weights,
-    read_checkpoint,
-    save_checkpoint,
-)
+from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.files import write_atomic
+from adv.runtime.devices import default_device, on_device
 from adv.training.loop import shown_weights
 from search.record.trial import EpochReport, TrialResult, values_of
 from search.trials.latency import latency
@@ -144,7 +140,7 @@ class Training:
         if net is None:  # all epochs were trained before this session
             net = build(recipe, len(self.data.classes), seed)
             load_weights(net, shown_weights(memory.training) if memory.training else {})
-        net = net.to(default_device()).to(memory_format=torch.channels_last)
+        net = on_device(net)
         split = self.data.validation.head(self.scale.images)
         last_epoch = memory.told[-1].epoch
         last = evaluate(net, split, self.scale.battery())

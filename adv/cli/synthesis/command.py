@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from adv.cli.source import COUNT, DATA, RecipeOf
+from adv.runtime.devices import on_device
 
 if TYPE_CHECKING:
     from adv.cli.synthesis.labeller import Judge
@@ -202,7 +203,7 @@ def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
     if path is None:
         return None
     from adv.cli.synthesis.labeller import Judge
-    from adv.cli.target import on_device, opened
+    from adv.cli.target import opened
     from adv.generative.cache import key
 
     kept = opened(path, recipe_of)

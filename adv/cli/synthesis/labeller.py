@@ -8,18 +8,13 @@ from pathlib import Path
 
 from torch import nn
 
-from adv.checkpoints.checkpoint import (
-    default_device,
-    load_weights,
-    read_checkpoint,
-    save_checkpoint,
-)
+from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.cli.synthesis.display import bar
-from adv.cli.target import on_device
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Data
 from adv.generative.cache import fingerprint, key, once
 from adv.generative.classifier import natural, small
+from adv.runtime.devices import default_device, on_device
 from adv.training.loop import train
 from adv.training.recipe import build
 

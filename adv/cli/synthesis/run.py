@@ -12,7 +12,6 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.checkpoints.checkpoint import default_device
 from adv.cli.synthesis.display import bar, print_scores, print_trace
 from adv.cli.synthesis.labeller import Judge, own_judge
 from adv.data.datasets import Data, Split
@@ -31,6 +30,7 @@ from adv.generative.sample_grid import check_grid, save_grid
 from adv.generative.sample_journal import add, begun, so_far
 from adv.generative.sampler import Chains, batches, dealt
 from adv.generative.training import Stretch
+from adv.runtime.devices import default_device
 
 _BATCH = 100
 

@@ -1,0 +1,25 @@
+"""Where a net runs: the device that it is on, the best one there is, and the move to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def default_device() -> torch.device:
+    """Return the first GPU that this process may use, or the CPU if there is none."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Return the device of a net's first parameter; the CPU for a net without parameters."""
+    return next((weight.device for weight in net.parameters()), torch.device("cpu"))
+
+
+def on_device(net: nn.Module) -> nn.Module:
+    """Move a net to the default device, in the memory layout in which convolutions run fastest.
+
+    Returns:
+      The same net, with its tensors in `channels_last`.
+    """
+    return net.to(default_device()).to(memory_format=torch.channels_last)
