@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from adv.cli.source import COUNT, DATA, RecipeOf
-from adv.runtime.devices import on_device
 
 if TYPE_CHECKING:
     from adv.cli.synthesis.labeller import Judge
@@ -204,6 +203,7 @@ def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
         return None
     from adv.cli.synthesis.labeller import Judge
     from adv.cli.target import opened
+    from adv.runtime.devices import on_device
     from adv.generative.cache import key
 
     kept = opened(path, recipe_of)
