@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import rich_click as click
 import torch
+from torch import Tensor
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import correct
@@ -19,7 +20,7 @@ from adv.checkpoints.expressions import read
 from adv.cli.display import progress, show, show_queries, waiting
 from adv.cli.source import Source
 from adv.cli.target import Subject, meet
-from adv.data.datasets import load
+from adv.data.datasets import Split, load
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
@@ -112,10 +113,11 @@ def attack_one(
             show_queries(found, made.queries)
     else:
         with waiting():
-            score = evaluate(subject.net, subject.part, battery)
+            score = evaluate(subject.net, subject.part, battery, keep_images=save is not None)
         show(score, subject)
     if save is not None:
-        save_images(save, subject, made, draws)
+        assert score.adversarial is not None
+        save_images(save, subject.part, score.adversarial[0])
 
 
 def hunted(subject: Subject, attack: Square | NES, battery: Battery) -> tuple[Score, Hunt]:
@@ -132,18 +134,16 @@ def hunted(subject: Subject, attack: Square | NES, battery: Battery) -> tuple[Sc
     right = [correct(told, y) for told in logits]
     ok = torch.stack([right[0], right[0] & right[1]]).cpu()
     names, eps = (battery.attacks[0][0],), (attack.ball.eps,)
-    return Score(names, eps, ok, *((battery.votes, battery.draws) if random else ())), found
+    score = Score(names, eps, ok, *((battery.votes, battery.draws) if random else ()))
+    return replace(score, adversarial=found.adv[None].cpu()), found
 
 
-def save_images(path: Path, subject: Subject, made: Attack, draws: int) -> None:
+def save_images(path: Path, split: Split, adversarial: Tensor) -> None:
     """Write `clean`, `adversarial` (float32 in [0, 1]) and `label` as one .npz."""
-    net, part, device = subject.net, subject.part, device_of(subject.net)
-    x, y = part.images.to(device).float() / 255, part.labels.to(device)
-    target = Votes(net, draws) if is_random(net) else net
-    adv_x = torch.cat([made(target, x[i : i + 256], y[i : i + 256]) for i in range(0, len(x), 256)])
+    clean = split.images.cpu().float().numpy() / 255
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, clean=x.cpu().numpy(), adversarial=adv_x.cpu().numpy(), label=y.cpu().numpy()
+        buffer, clean=clean, adversarial=adversarial.numpy(), label=split.labels.cpu().numpy()
     )
     write_atomic(path, buffer.getvalue())
     click.echo(f"\nimages   {path}")

@@ -31,7 +31,12 @@ BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand ne
 
 
 def evaluate(
-    model: nn.Module, split: Split, battery: Battery, *, batch: int | None = None
+    model: nn.Module,
+    split: Split,
+    battery: Battery,
+    *,
+    batch: int | None = None,
+    keep_images: bool = False,
 ) -> Score:
     """Attack a net and judge it.
 
@@ -46,6 +51,7 @@ def evaluate(
       split: the images; brought to the model's device.
       battery: what to attack with.
       batch: images at a time; None: 64 on a CPU (more is no faster), 512 on a GPU.
+      keep_images: keep the adversarial images that were judged, as `Score.adversarial`.
 
     Raises:
       ValueError: the split is empty, or an attack does not suit the net.
@@ -60,7 +66,8 @@ def evaluate(
     judge = Votes(model, battery.votes) if random else model
     rows: dict[int, Tensor] = {}
     with frozen(model), swift(model) as form, drawing(model, battery.seed), convolving("tf32"):
-        problem = Problem(attacked, judge, split, batch, form)
+        kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
+        problem = Problem(attacked, judge, split, batch, form, kept)
         natural, classes = _correct(problem)
         for kind in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
             rows |= _nested(battery, kind, problem, natural, classes)
@@ -70,7 +77,14 @@ def evaluate(
         torch.stack([natural, *(rows[i] for i in range(len(rows)))]),
         votes=battery.votes if random else 1,
         draws=battery.draws if random else 1,
+        adversarial=kept,
     )
+
+
+def _clean_copies(split: Split, attacks: int) -> Tensor:
+    """Return the images [attacks, n, c, h, w] as they are before any attack."""
+    clean = split.images.cpu().float() / 255
+    return clean.expand(attacks, *clean.shape).clone()
 
 
 def _nested(
@@ -82,10 +96,12 @@ def _nested(
     """
     chain: list[Run] = []
     reached: dict[int, int] = {}
-    for index in _inside_out(battery, kind):
+    order = _inside_out(battery, kind)
+    for position, index in enumerate(order):
+        serves = tuple(order[position:])
         for restart, member in enumerate(_suiting(battery.attacks[index][1], classes)):
             if member.ball.eps > 0:
-                chain.append(Run(member, battery.seed + 1000 * index + restart))
+                chain.append(Run(member, battery.seed + 1000 * index + restart, serves))
         reached[index] = len(chain)
     fell = torch.where(natural, len(chain), -1)
     done = 0

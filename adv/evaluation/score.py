@@ -21,6 +21,9 @@ class Score:
 
     `ok` [1 + attacks, n] says which image is right: row 0 without an attack, then one row for each
     attack in the order of `names`. Accuracies lie in [0, 1]; larger is better everywhere.
+    `adversarial` [attacks, n, c, h, w], float32 in [0, 1] on the CPU, are the images that these
+    verdicts are about, if `evaluate` was asked to keep them: an image that is wrong without an
+    attack stands there unchanged, one fooled in a smaller ball as it was fooled there.
     """
 
     names: tuple[str, ...]
@@ -28,6 +31,7 @@ class Score:
     ok: Tensor
     votes: int = 1
     draws: int = 1
+    adversarial: Tensor | None = None
 
     @property
     def images(self) -> int:

@@ -41,4 +41,5 @@ def plainly(run: Run, problem: Problem, block: Tensor, standing: Tensor, seed: i
         else:
             adv = attack(problem.attacked, x, y, generator=generator)
         verdicts.append(problem.right(adv, y).cpu())
+        problem.store(run, block[rows], adv)
     return torch.cat(verdicts)

@@ -66,9 +66,11 @@ class _Slots:
     def __init__(
         self, runs: Sequence[Run], problem: Problem, block: Tensor, standing: Tensor, number: int
     ) -> None:
+        self.chain = runs
         self.attacks = [run.attack for run in runs]
         self.seeds = [part(run.seed, number) for run in runs]
         self.problem = problem
+        self.block = block
         self.images = problem.pixels(block)
         self.fell = torch.full((len(block),), len(runs))
         self.pending = deque((image, 0) for image in standing.tolist())
@@ -97,12 +99,34 @@ class _Slots:
         """One step for every slot; the slots of those that are done fall idle."""
         now = self.active
         assert now is not None
-        now.state = self.stepper.step(self.problem.attacked, now.state)
+        before, now.state = now.state, self.stepper.step(self.problem.attacked, now.state)
         now.age += 1
+        if self.problem.adversarial is not None:
+            self._store_fooling(now, before)
         self.fooled |= now.state.fooled
         self.turns += 1
         if self.turns % self.look == 0 or (now.age == self.stepper.steps).any():
             self._settle(now)
+
+    def _store_fooling(self, now: _Part, before: State) -> None:
+        """Store the image at which the net was fooled first, for each slot where it was just now.
+
+        An attack asks the net either where it stood before the step or where the step ended: the
+        judge says which of the two fools it.
+        """
+        rows = ((now.state.fooled & ~self.fooled).cpu() & (now.image >= 0)).nonzero().flatten()
+        if len(rows):
+            part, old = now.keep(rows), before.keep(rows.to(before.labels.device))
+            stood = self.problem.right(old.adv, old.labels)[:, None, None, None]
+            self._store(part, torch.where(stood, self.stepper.result(part.state), old.adv))
+
+    def _store(self, part: _Part, adv: Tensor) -> None:
+        """Store what a part's images have become, each under the run that it is at."""
+        for run in part.run.unique().tolist():
+            rows = (part.run == run).nonzero().flatten()
+            self.problem.store(
+                self.chain[run], self.block[part.image[rows]], adv[rows.to(adv.device)]
+            )
 
     def _busy(self) -> int:
         return 0 if self.active is None else int((self.active.image >= 0).sum())
@@ -165,6 +189,8 @@ class _Slots:
         reached = torch.cat([done.run for _, done in self.ended])
         labels = torch.cat([done.state.labels for _, done in self.ended])
         right = self.problem.right(torch.cat([adv for adv, _ in self.ended]), labels).cpu()
+        for adv, done in self.ended:
+            self._store(done, adv)
         self.ended = []
         self.fell[images[~right]] = reached[~right]
         for image, run in zip(images[right].tolist(), (reached[right] + 1).tolist(), strict=True):
@@ -183,8 +209,11 @@ class _Slots:
             state = attack.aim(self.problem.attacked, state)
             fooled = state.fooled.cpu()
             self.fell[image[fooled]] = run
+            begun = _Part(state, image, torch.full_like(image, run), torch.zeros_like(image))
+            if fooled.any():
+                fell = begun.keep(fooled.nonzero().flatten())
+                self._store(fell, attack.result(fell.state))
             if not fooled.all():
-                begun = _Part(state, image, torch.full_like(image, run), torch.zeros_like(image))
                 parts.append(begun.keep((~fooled).nonzero().flatten()))
         self.ready = _together(parts) if parts else None
         first = min(self._runs())

@@ -22,17 +22,24 @@ _EACH = ("ball", "step_size", "pace", "random_start", "target")
 
 @dataclass(frozen=True)
 class Run:
-    """An attack, once, over all images that still stand; `seed` is that of its starts."""
+    """An attack, once, over all images that still stand.
+
+    `seed` is that of its starts; `serves` are the indices of the attacks of the battery whose
+    verdict it may decide: its own and, since balls are nested, those after it.
+    """
 
     attack: Attack
     seed: int
+    serves: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
     """A net to attack, what judges it, and images: `batch` of them at a time, in memory of a form.
 
-    `attacked` and `judge` are one object unless the net is random.
+    `attacked` and `judge` are one object unless the net is random. `adversarial`
+    [attacks, n, c, h, w], if it is given, takes the images that were judged under each attack of
+    the battery.
     """
 
     attacked: nn.Module
@@ -40,6 +47,7 @@ class Problem:
     split: Split
     batch: int
     form: torch.memory_format = torch.channels_last
+    adversarial: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -56,6 +64,18 @@ class Problem:
     def right(self, x: Tensor, y: Tensor) -> Tensor:
         """[n] booleans: what the judge gets right."""
         return correct(self.judge(x), y)
+
+    def store(self, run: Run, ids: Tensor, adv: Tensor) -> None:
+        """Keep the images [m, c, h, w] that a run has been judged by, where they are wanted.
+
+        Args:
+          run: its later runs overwrite them, for the attacks that those serve.
+          ids: [m] indices into the split.
+          adv: the images, on any device.
+        """
+        if self.adversarial is not None:
+            for index in run.serves:
+                self.adversarial[index, ids] = adv.to(self.adversarial)
 
 
 def runs(chain: Sequence[Run]) -> list[list[Run]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -72,8 +73,14 @@ def test_a_checkpoint_is_judged_by_the_battery(adv, checkpoint):
         assert text in out
 
 
+def accuracies(out: str) -> list[tuple[str, float]]:
+    """The name and the accuracy in percent of each row of a printed score."""
+    rows = re.findall(r"^ *(\S+) +[\d.e-]+ +([\d.]+) %", out, re.MULTILINE)
+    return [(name, float(share)) for name, share in rows]
+
+
 def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
-    code, _, err = adv(
+    code, out, err = adv(
         *("attack", checkpoint, "--norm", "l2", "--eps", 0.5, "--steps", 2, "--restarts", 2),
         *("--draws", 2, "--images", 10, "--save", tmp_path / "images.npz"),
     )
@@ -81,8 +88,46 @@ def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
     saved = np.load(tmp_path / "images.npz")
     change = (saved["adversarial"] - saved["clean"]).reshape(10, -1)
     lengths = np.linalg.norm(change, axis=1)
-    assert (lengths > 0).all() and (lengths <= 0.5 + 1e-5).all()
+    (_, natural), _ = accuracies(out)
+    assert (lengths <= 0.5 + 1e-5).all()
+    attacked = lengths > 0  # an image that is wrong without an attack is judged as it is
+    assert 100 * attacked.mean() == natural > 0
     assert saved["adversarial"].min() >= 0 and saved["adversarial"].max() <= 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--steps", 4, "--eps", 0.02, "--restarts", 3),
+        ("--attack", "apgd", "--steps", 4, "--eps", 0.01, "--restarts", 2),
+        ("--attack", "square", "--queries", 20, "--eps", 0.1),
+        ("--attack", "nes", "--queries", 44, "--samples", 10, "--eps", 0.1),
+        ("--attack", "fgsm", "--source", "CHECKPOINT", "--eps", 0.2, "--draws", 1),
+    ],
+    ids=str,
+)
+def test_saved_images_are_the_ones_that_were_scored(
+    adv, theirs, checkpoint, tmp_path, monkeypatch, arguments
+):
+    """Each file's verdict is the score's, and saving asks the net for no second attack."""
+    passed, forward = [], torch.nn.Linear.forward
+    monkeypatch.setattr(
+        torch.nn.Linear, "forward", lambda *given: passed.append(len(given[1])) or forward(*given)
+    )
+    arguments = [checkpoint if value == "CHECKPOINT" else value for value in arguments]
+    call = ("attack", "--module", f"{theirs}:Fixed", "--data", "digits", "--images", 60, *arguments)
+    code, plain, _ = adv(*call)
+    before = sum(passed)
+    passed.clear()
+    again, out, err = adv(*call, "--save", tmp_path / "images.npz")
+    assert (code, again, err) == (0, 0, "") and out.startswith(plain.rstrip("\n"))
+    assert sum(passed) <= before + 60, "at most one look more at each image"
+    saved = np.load(tmp_path / "images.npz")
+    net, label = runpy.run_path(theirs)["Fixed"](), torch.from_numpy(saved["label"])
+    for key, (_, share) in zip(("clean", "adversarial"), accuracies(out), strict=True):
+        right = net(torch.from_numpy(saved[key])).argmax(1) == label
+        assert share == pytest.approx(100 * float(right.double().mean()), abs=0.05)
+    assert np.abs(saved["adversarial"] - saved["clean"]).max() > 0
 
 
 def test_attacks_of_one_radius_keep_their_own_figures(capsys):
@@ -311,6 +356,11 @@ class Good(nn.Module):
         nn.init.uniform_(self.lin.weight, -0.1, 0.1, torch.Generator().manual_seed(0))
     def forward(self, x):
         return self.lin(x.flatten(1))
+
+class Fixed(Good):
+    def __init__(self):
+        super().__init__()
+        nn.init.zeros_(self.lin.bias)
 
 class Noisy(Good):
     def forward(self, x):

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from testing import seeded
+from testing import Counting, seeded
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -148,6 +148,39 @@ def test_verdicts_are_those_of_the_plain_loop(make, name):
             assert found.ok[1 + index].tolist() == row, (index, size)
     if name != "nothing to do":
         assert 0 < int(found.ok[-1].sum()) < int(found.ok[0].sum()) == 53
+
+
+@pytest.mark.parametrize("look", [1, 3])
+@pytest.mark.parametrize("name", BATTERIES)
+def test_kept_images_are_those_that_were_judged(name, look, monkeypatch):
+    """The net's verdict on each is the score's; keeping them asks the net hardly more often."""
+    monkeypatch.setitem(continuous_batching.LOOK, "cpu", look)
+    net, split = problem(convolutional)
+    chosen, counted = BATTERIES[name], Counting(net)
+    plain = evaluate(counted, split, chosen, batch=11)
+    passes, counted.seen = counted.seen, 0
+    kept = evaluate(counted, split, chosen, batch=11, keep_images=True)
+    assert counted.seen <= passes + len(split) * len(chosen.attacks)
+    assert plain.adversarial is None and torch.equal(plain.ok, kept.ok)
+    clean = split.images.float() / 255
+    for (_, attack), adv, ok in zip(chosen.attacks, kept.adversarial, kept.ok[1:], strict=True):
+        assert torch.equal(net(adv).argmax(1) == split.labels, ok)
+        assert adv.min() >= 0 and adv.max() <= 1
+        assert torch.allclose(attack.ball.project(adv, clean), adv, atol=1e-6)
+        assert torch.equal(adv[~kept.ok[0]], clean[~kept.ok[0]])
+        assert attack.ball.eps == 0 or (adv != clean).flatten(1).any(1)[kept.ok[0]].all()
+
+
+def test_images_of_a_random_net_are_kept_too():
+    net = build(Recipe(net=BaseNet(), defences=(RSE(0.1, 0.1),)), 10, seed=0)
+    images = torch.randint(0, 256, (12, 3, 32, 32), generator=seeded(1), dtype=torch.uint8)
+    split = Split(images, Votes(net.eval(), 30)(images.float() / 255).argmax(1))
+    chosen = battery(*(PGD(Linf(eps), steps=3) for eps in (0.02, 0.04)), draws=2, votes=3)
+    plain, kept = (evaluate(net, split, chosen, keep_images=keep) for keep in (False, True))
+    assert torch.equal(plain.ok, kept.ok)
+    for eps, adv in zip((0.02, 0.04), kept.adversarial, strict=True):
+        change = (adv - split.images.float() / 255).abs().flatten(1).amax(1)
+        assert (change <= eps + 1e-6).all() and (change[kept.ok[0]] > 0).all()
 
 
 @pytest.mark.parametrize(
