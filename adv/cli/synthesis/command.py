@@ -203,8 +203,8 @@ def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
         return None
     from adv.cli.synthesis.labeller import Judge
     from adv.cli.target import opened
-    from adv.runtime.devices import on_device
     from adv.generative.cache import key
+    from adv.runtime.devices import on_device
 
     kept = opened(path, recipe_of)
     return Judge(str(path), on_device(kept.net).eval(), kept.classes, key(path.read_bytes()))
