@@ -13,7 +13,7 @@ import rich_click as click
 
 import spaces
 from adv.data.names import check as check_data
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from search.command_line import Command, OneOf, answer
 from search.record.constraints import bounds
 from search.record.run_folder import require_run
@@ -251,7 +251,7 @@ def _check(options: Options) -> None:
     if options.space is not None and options.space not in spaces.names():
         spaces.load(options.space)
     if options.scale not in ("auto", *spaces.SCALES):
-        near = hint(options.scale, ("auto", *spaces.SCALES)) or ":"
+        near = suggest(options.scale, ("auto", *spaces.SCALES)) or ":"
         raise ValueError(f"no scale {options.scale!r}{near} There are: auto, laptop, full")
     if options.data is not None:
         check_data(options.data)

@@ -1,4 +1,4 @@
-"""What may have been meant by a word that is not known."""
+"""Suggest the known name that a misspelt one was probably meant to be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
-def hint(word: str, known: Iterable[str]) -> str:
-    """The end of a message: ": did you mean 'x'?" for the nearest known word, "" where none is."""
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return ": did you mean 'x'?" for the known name closest to `word`, or "" if none is close.
+
+    It is meant to be appended to an error message.
+    """
     near = difflib.get_close_matches(word, list(known), n=1)
     return f": did you mean {near[0]!r}?" if near else ""

@@ -9,7 +9,7 @@ from typing import Any
 import rich_click as click
 from rich.text import Text
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 click.rich_click.TEXT_MARKUP = "rich"
 
@@ -33,7 +33,7 @@ class OneOf(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """The name; `fail` where it is not known."""
         if value not in self.known:
-            near = hint(value, self.known) or ":"
+            near = suggest(value, self.known) or ":"
             self.fail(f"{value!r}{near} There are: {', '.join(self.known)}", param, ctx)
         return str(value)
 
@@ -51,7 +51,7 @@ def chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
     asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in asked or [text]:
         if name not in known:
-            near = hint(name, known) or ":"
+            near = suggest(name, known) or ":"
             raise ValueError(f"{kind} {name!r}{near} There are: {', '.join(known)}")
     return asked
 

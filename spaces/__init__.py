@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from spaces._scale import SCALES as SCALES
 from spaces._scale import Scale as Scale
 from spaces._scale import scale as scale
@@ -32,7 +32,7 @@ def load(name: str) -> Space:
       ValueError: there is none; the message names the nearest one.
     """
     if name not in names():
-        near = hint(name, names()) or ":"
+        near = suggest(name, names()) or ":"
         raise ValueError(f"no space {name!r}{near} There are: {', '.join(names())}")
     space: Space = importlib.import_module(f"spaces.{name}").space
     return space

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 if TYPE_CHECKING:
     from adv import Battery, Recipe
@@ -142,6 +142,6 @@ def scale(name: str, **changes: Any) -> Scale:
       ValueError: there is none; the message names the nearest one.
     """
     if name not in SCALES:
-        near = hint(name, SCALES) or ":"
+        near = suggest(name, SCALES) or ":"
         raise ValueError(f"no scale {name!r}{near} There are: {', '.join(SCALES)}")
     return replace(SCALES[name], **changes)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 Loss = Literal["ce", "kl", "margin", "dlr", "dlr-targeted"]
 
@@ -129,7 +129,7 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
 def check_loss(name: str, target: int | None = None) -> None:
     """Raise ValueError unless there is such a loss, and it has such a target."""
     if name not in get_args(Loss):
-        near = hint(str(name), get_args(Loss))
+        near = suggest(str(name), get_args(Loss))
         raise ValueError(f"a loss is one of {', '.join(get_args(Loss))}, got {name!r}{near}")
     if target is not None and name != "dlr-targeted":
         raise ValueError(f"the loss {name!r} has no target: take 'dlr-targeted'")

@@ -24,7 +24,7 @@ from adv.attacks.black_box import Queried, ask, queried
 from adv.attacks.counter_rng import normal
 from adv.attacks.losses import correct, hard
 from adv.attacks.query_budget import hunt
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 PAIRS = 8  # directions drawn at a time for each image
 ROOM = 2**22  # numbers drawn at a time: memory stays bounded however many images there are
@@ -86,7 +86,7 @@ class NES(Iterative):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is a share in [0, 1), got {self.momentum}")
         if self.loss not in get_args(Risk):
-            near = hint(str(self.loss), get_args(Risk))
+            near = suggest(str(self.loss), get_args(Risk))
             raise ValueError(
                 f"a loss is one of {', '.join(get_args(Risk))}, got {self.loss!r}{near}"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -62,7 +62,7 @@ class Augment:
             if not isinstance(value, int) or not 0 <= value <= 16:
                 raise ValueError(f"{name} is a whole number of pixels from 0 to 16, not {value}")
         if self.idbh not in get_args(IDBH):
-            near = hint(str(self.idbh), get_args(IDBH))
+            near = suggest(str(self.idbh), get_args(IDBH))
             raise ValueError(f"idbh is off, weak or strong, not {self.idbh!r}{near}")
 
     def __bool__(self) -> bool:

@@ -12,7 +12,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 _WORDS = {"inf": math.inf, "nan": math.nan}
 _LITERALS = (str, int, float, bool, type(None))
@@ -73,7 +73,7 @@ def _made(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
     names = dir(adv)
     found = getattr(adv, name) if name in names else None
     if not (isinstance(found, type) and is_dataclass(found)):
-        near = hint(name, set(names) - {name})
+        near = suggest(name, set(names) - {name})
         raise ValueError(f"adv has no value called {name!r}{near}")
     try:
         return found(*arguments, **settings)
@@ -85,7 +85,7 @@ def _meant(found: type[Any], settings: dict[str, Any]) -> str:
     """The setting of a class that was meant, where a name among `settings` is none of its own."""
     names = [field.name for field in fields(found)]
     for wrong in set(settings).difference(names):
-        if meant := hint(wrong, names):
+        if meant := suggest(wrong, names):
             return meant
     return ""
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import Stream, is_random
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 
 class Declared(nn.Module):
@@ -59,7 +59,7 @@ def made(spec: str, weights: Path | None = None) -> nn.Module:
     module = _loaded(Path(file).expanduser())
     names = [key for key, value in vars(module).items() if callable(value) or _is_net(value)]
     if name not in names:
-        raise ValueError(f"{file} has no {name!r} to call{hint(name, names)}")
+        raise ValueError(f"{file} has no {name!r} to call{suggest(name, names)}")
     found = getattr(module, name)
     try:
         net = found if _is_net(found) else found()

@@ -14,7 +14,7 @@ from adv.evaluation.battery import (
     quick_battery,
     report_battery,
 )
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
 # Each attack with the flags that it knows, and what they are called in Python.
@@ -102,7 +102,7 @@ def one_of(flag: str, name: str, allowed: Iterable[str]) -> str:
     """`name`; raises ValueError with the nearest one if it is not allowed."""
     allowed = tuple(allowed)
     if name not in allowed:
-        near = hint(name, allowed) or ":"
+        near = suggest(name, allowed) or ":"
         raise ValueError(f"{flag} {name!r}{near} There are: {', '.join(allowed)}")
     return name
 

@@ -29,7 +29,7 @@ from adv.runtime.devices import default_device, device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import drawing, is_random
 from adv.runtime.votes import Votes
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from adv.training.early_stopping import watch
 from adv.training.loop import train
 from adv.training.recipe import Recipe
@@ -163,7 +163,7 @@ def point(space: Any, pairs: tuple[str, ...]) -> dict[str, Any]:
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign or name not in space.knobs:
-            near = hint(name, space.knobs) or ":"
+            near = suggest(name, space.knobs) or ":"
             raise ValueError(f"--set {pair}{near} The knobs are {', '.join(space.knobs)}")
         given[name] = text
     params: dict[str, Any] = {}

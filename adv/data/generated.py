@@ -20,7 +20,7 @@ from torch import Generator, Tensor
 
 from adv.data.datasets import Split
 from adv.data.names import DataError
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -157,7 +157,7 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
     names = [name.removesuffix(".npy") for name in archive.namelist()]
     if key in names:
         return archive.getinfo(f"{key}.npy")
-    near = hint(key, names).removeprefix(":")
+    near = suggest(key, names).removeprefix(":")
     raise DataError(
         f"{path}: no array {key!r} in it.{near} It holds {', '.join(names) or 'nothing'}; wanted "
         "are image and label"

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 NAMES = ("digits", "cifar10", "cifar100")
 PARTS = ("train", "test")
@@ -37,7 +37,7 @@ def check(name: str) -> None:
         classes(folder)
         return
     raise DataError(
-        f"unknown data {name!r}{hint(name.lower(), NAMES) or '.'} "
+        f"unknown data {name!r}{suggest(name.lower(), NAMES) or '.'} "
         f"Known: {', '.join(NAMES)}, or a folder with train/<class>/* and test/<class>/*"
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adv.defences.defence import Defence
 from adv.defences.weight_transforms import Weighted, transform, weighted
 from adv.runtime.random_streams import Stream
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PNI(Defence):
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ValueError(f"alpha starts above 0, got {self.alpha}")
         if self.granularity not in ("layer", "channel", "element"):
-            near = hint(str(self.granularity), ("layer", "channel", "element"))
+            near = suggest(str(self.granularity), ("layer", "channel", "element"))
             raise ValueError(
                 f"granularity is layer, channel or element, got {self.granularity!r}{near}"
             )

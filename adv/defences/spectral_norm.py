@@ -13,7 +13,7 @@ from adv.defences.defence import Defence
 from adv.defences.lipschitz import layer_norms, lipschitz_bound
 from adv.defences.operator_norm import Operator, kernel_of, most_stretched, operator_of, sizes_met
 from adv.defences.weight_transforms import Weighted, transform, weighted
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 _STEPS = 5  # at a high rate one step of power iteration lags by a third, these by a tenth
 
@@ -44,7 +44,7 @@ class SpectralNorm(Defence):
 
     def __post_init__(self) -> None:
         if self.kind not in ("kernel", "convolution"):
-            near = hint(str(self.kind), ("kernel", "convolution"))
+            near = suggest(str(self.kind), ("kernel", "convolution"))
             raise ValueError(f"the norm is of a kernel or a convolution, got {self.kind!r}{near}")
         if not (math.isfinite(self.bound) and self.bound > 0):
             raise ValueError(f"the bound of a norm is above 0, got {self.bound}")

@@ -9,7 +9,7 @@ import torch
 
 from adv.generative.networks import Discriminator, Generator, begin
 from adv.generative.pixel_range import Canvas
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 Start = Literal["normal", "orthogonal"]
 
@@ -68,7 +68,7 @@ class GAN:
         if not 0 <= self.flip <= 1:
             raise ValueError(f"flip is a probability in [0, 1], got {self.flip}")
         if self.init not in get_args(Start):
-            near = hint(str(self.init), get_args(Start))
+            near = suggest(str(self.init), get_args(Start))
             raise ValueError(
                 f"init is one of {', '.join(get_args(Start))}, got {self.init!r}{near}"
             )

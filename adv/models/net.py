@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 
 Activation = Literal["relu", "gelu", "silu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
@@ -59,7 +59,7 @@ def activation(name: str) -> nn.Module:
     """
     if name not in _ACTIVATIONS:
         allowed = ", ".join(_ACTIVATIONS)
-        near = hint(name, _ACTIVATIONS)
+        near = suggest(name, _ACTIVATIONS)
         raise ValueError(f"activation must be one of {allowed}, got {name!r}{near}")
     return _ACTIVATIONS[name]()
 

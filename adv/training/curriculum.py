@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
 from adv.data.datasets import Split
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from adv.training.curriculum_state import Course, Planned
 from adv.training.lesson import Lesson
 from adv.training.schedules import Ramp, Schedule, at
@@ -48,7 +48,7 @@ class Curriculum:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            near = hint(str(self.kind), get_args(Kind))
+            near = suggest(str(self.kind), get_args(Kind))
             raise ValueError(
                 f"a kind is one of {', '.join(get_args(Kind))}, got {self.kind!r}{near}"
             )

@@ -14,7 +14,7 @@ from adv.data.generated import ImageSource
 from adv.defences import Defence
 from adv.models import BigNet, Net
 from adv.runtime.random_streams import Stream, attach, part
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from adv.training.cat import CAT
 from adv.training.curriculum import Curriculum
 from adv.training.objectives import Mixed, Objective
@@ -74,7 +74,7 @@ class Recipe:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
         if self.precision not in get_args(Precision):
             allowed = ", ".join(get_args(Precision))
-            near = hint(str(self.precision), get_args(Precision))
+            near = suggest(str(self.precision), get_args(Precision))
             raise ValueError(f"a precision is one of {allowed}, got {self.precision!r}{near}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"a gradient is clipped to a length above 0, got {self.clip}")

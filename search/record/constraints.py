@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from search.record.trial import TrialResult
 from spaces import Params, Space
 
@@ -51,7 +51,7 @@ def parse(text: str) -> Constraint:
         raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(NAMES)}")
     name, _, number = match.groups()
     if name not in NAMES:
-        near = hint(name, NAMES) or ":"
+        near = suggest(name, NAMES) or ":"
         raise ValueError(f"--constrain {text!r}{near} names: {', '.join(NAMES)}")
     try:
         bound = float(number)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adv.suggestions import hint
+from adv.suggestions import suggest
 from search.record.run_folder import nearest_run, require_run
 
 
@@ -65,7 +65,7 @@ def settled(options: Options) -> Options:
     if len(named) > 1:
         raise ValueError(f"{' and '.join(named)} name a run each: take one of them")
     if options.only_finals and not Path(options.finalists).is_dir():
-        near = hint(options.finalists, ("auto", "off")) or ":"
+        near = suggest(options.finalists, ("auto", "off")) or ":"
         raise ValueError(
             f"--finalists {options.finalists!r}{near} There are: auto, off, a number of "
             f"trainings, or the folder of a run{nearest_run(Path(options.finalists))}"
