@@ -5,8 +5,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run beside each other; torch reads it once
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """Return the folder of the repository."""
+    return ROOT
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import APGD, FGSM, FGSMRS, L2, NES, NFGSM, PGD, Linf, Square, Worst, restarts
@@ -58,7 +58,7 @@ each, judging, every = rows(ATTACKS), rows(ATTACKS, BLACK_BOX), rows(ATTACKS, BL
 
 
 def batch(n: int = 8, classes: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
-    x = torch.rand(n, *SHAPE, generator=seeded(n))
+    x = torch.rand(n, *SHAPE, generator=seeded_generator(n))
     return x, torch.arange(n) % classes
 
 
@@ -67,7 +67,7 @@ class Linear(nn.Module):
 
     def __init__(self, bias: float = 0.0) -> None:
         super().__init__()
-        self.w = nn.Parameter(0.2 * torch.randn(SHAPE, generator=seeded(5)))
+        self.w = nn.Parameter(0.2 * torch.randn(SHAPE, generator=seeded_generator(5)))
         self.b = nn.Parameter(torch.tensor(bias))
 
     def margin(self, x, y):
@@ -96,14 +96,3 @@ class Mixed(nn.Module):
     def forward(self, x):
         x = self.norm(self.first(self.noise(x))).relu().flatten(1)
         return self.last(self.plain_drop(self.drop(x)))
-
-
-def trained_like() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    """A crooked net with labels of its own, so that every image is right before an attack."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.GELU(), nn.Flatten(), nn.Linear(576, 5))
-        for weight in net.parameters():
-            weight.data *= 6
-    x = batch(64)[0]
-    return net, x, net(x).argmax(1)

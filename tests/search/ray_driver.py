@@ -1,6 +1,7 @@
 """A search on Ray as its own process: what launch.py does around one, and not a line more.
 
-python ray_driver.py FOLDER '{"trials": 6, "epochs": 4, ...}' -> exit status 0, or that of Interrupted.
+python ray_driver.py FOLDER '{"trials": 6, "epochs": 4, ...}'
+exits with status 0, or with that of Interrupted.
 """
 
 import json

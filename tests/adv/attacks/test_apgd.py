@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
@@ -28,7 +28,7 @@ def crooked(classes: int = 5, n: int = 48) -> tuple[nn.Module, torch.Tensor, tor
         net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.GELU(), nn.Flatten(), nn.Linear(576, classes))
         for weight in net.parameters():
             weight.data *= 6
-    x = torch.rand(n, *SHAPE, generator=seeded(n))
+    x = torch.rand(n, *SHAPE, generator=seeded_generator(n))
     return net, x, net(x).argmax(1)
 
 
@@ -37,7 +37,7 @@ class Classes(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.w = nn.Parameter(0.2 * torch.randn(classes, *SHAPE, generator=seeded(5)))
+        self.w = nn.Parameter(0.2 * torch.randn(classes, *SHAPE, generator=seeded_generator(5)))
         self.b = nn.Parameter(torch.zeros(classes))
 
     def forward(self, x):
@@ -81,7 +81,7 @@ def test_targeted_dlr_by_hand(label, target, expected):
 
 
 def test_dlr_forgets_the_scale_of_the_logits():
-    logits = torch.randn(50, 7, generator=seeded()).double()
+    logits = torch.randn(50, 7, generator=seeded_generator()).double()
     labels = torch.arange(50) % 7
     pair = torch.stack([labels, (labels + 1) % 7], 1)
     for scale in (1e-3, 1e4):
@@ -94,7 +94,7 @@ def test_dlr_forgets_the_scale_of_the_logits():
 
 @pytest.mark.parametrize("name", ["margin", "dlr"])
 def test_probabilities_stand_for_their_largest(name):
-    logits, labels = torch.randn(9, 4, generator=seeded()), torch.arange(9) % 4
+    logits, labels = torch.randn(9, 4, generator=seeded_generator()), torch.arange(9) % 4
     soft = 0.1 + 0.6 * F.one_hot(labels, 4).float()
     assert torch.equal(LOSSES[name](logits, soft), LOSSES[name](logits, labels))
 
@@ -113,7 +113,7 @@ def test_targets_are_the_likeliest_wrong_classes():
 @pytest.mark.parametrize("kind", [PGD, APGD])
 def test_a_loss_says_how_many_classes_it_needs(kind, loss, needs):
     attack = kind(INF, steps=1, loss=loss)
-    x = torch.rand(2, *SHAPE, generator=seeded())
+    x = torch.rand(2, *SHAPE, generator=seeded_generator())
     for classes in (1, 2, 3, 4):
         assert attack.suits(classes) == (classes >= needs)
         y = torch.zeros(2, dtype=torch.long)
@@ -150,7 +150,7 @@ def test_settings_that_make_no_attack(kind, settings, said):
 @pytest.mark.parametrize("side", [0.97, 1.03], ids=["just within", "just beyond"])
 def test_fools_a_linear_net_beyond_the_nearest_boundary_and_not_within(ball, loss, side):
     """Of the k - 1 distances |gap| / |w_y - w_t| in the dual norm, the least counts."""
-    net, x = Classes(6), 0.4 + 0.2 * torch.rand(4, *SHAPE, generator=seeded(1))
+    net, x = Classes(6), 0.4 + 0.2 * torch.rand(4, *SHAPE, generator=seeded_generator(1))
     net.b.data -= net(x).mean(0).detach()
     logits = net(x).detach()
     y, order = logits.argmax(1), logits.argsort(1, descending=True)
@@ -166,7 +166,7 @@ def test_fools_a_linear_net_beyond_the_nearest_boundary_and_not_within(ball, los
             loss=loss,
             target=rank if loss == "dlr-targeted" else None,
         )
-        adv = attack(net, x[i : i + 1], y[i : i + 1], generator=seeded())
+        adv = attack(net, x[i : i + 1], y[i : i + 1], generator=seeded_generator())
         assert adv.min() > 0 and adv.max() < 1  # else the distance would not be this one
         assert (net(adv).argmax(1) != y[i]).item() == (side > 1), (i, rank)
 
@@ -238,7 +238,7 @@ def test_it_is_the_papers_algorithm(pitch, steps, ball):
     net, attack = Wave(pitch).double(), APGD(ball, steps=steps)
     clean = torch.tensor([0.2, 0.45, 0.5, 0.71]).double().reshape(-1, 1, 1, 1)
     y = torch.zeros(4, dtype=torch.long)
-    state = attack.start(clean, y, seeded(2))
+    state = attack.start(clean, y, seeded_generator(2))
     begun = state.adv.flatten().tolist()
     assert begun == pytest.approx([0.6, 0.05, 0.9, 0.31], abs=1) and len(set(begun)) == 4
     with frozen(net):
@@ -268,7 +268,7 @@ def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_
     attack = APGD(ball)
     halved_at = set()
     with frozen(net):
-        state = attack.aim(net, attack.start(x, y, seeded()))
+        state = attack.aim(net, attack.start(x, y, seeded_generator()))
         assert (state.size == 2 * ball.eps).all()
         for age in range(1, 101):
             new = attack.step(net, state)
@@ -285,7 +285,7 @@ def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_
 @balls
 def test_it_begins_on_the_rim(ball):
     x = 0.5 + 0.0 * torch.rand(20, *SHAPE)
-    begun = APGD(ball).start(x, torch.zeros(20, dtype=torch.long), seeded()).adv
+    begun = APGD(ball).start(x, torch.zeros(20, dtype=torch.long), seeded_generator()).adv
     assert torch.allclose(ball.distance(begun, x), torch.full((20,), ball.eps), rtol=1e-4)
 
 
@@ -299,7 +299,7 @@ def test_the_result_is_the_best_point_that_was_seen(ball, loss):
     net, x, y = crooked()
     recording = Recording(net)
     attack = APGD(replace(ball, eps=ball.eps / 4), steps=25, loss=loss)
-    adv = attack(recording, x, y, generator=seeded())
+    adv = attack(recording, x, y, generator=seeded_generator())
     seen = torch.stack(recording.seen)
     assert len(seen) == 26
     losses = torch.stack([LOSSES[loss](net(points), y) for points in seen])
@@ -315,7 +315,7 @@ def test_the_result_is_the_best_point_that_was_seen(ball, loss):
 def test_its_loss_is_not_below_that_of_pgd(ball, loss):
     net, x, y = crooked()
     gains = [
-        LOSSES[loss](net(attack(net, x, y, generator=seeded())), y).mean().item()
+        LOSSES[loss](net(attack(net, x, y, generator=seeded_generator())), y).mean().item()
         for attack in (PGD(ball, steps=100, loss=loss), APGD(ball, loss=loss))
     ]
     assert gains[1] > gains[0] - 1e-3 * abs(gains[0])
@@ -330,7 +330,7 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
 
     x, y = torch.full((8, *SHAPE), 0.5), torch.zeros(8, dtype=torch.long)
     for loss in ("ce", "dlr", "margin"):
-        adv = APGD(INF, loss=loss)(Holed(), x, y, generator=seeded())
+        adv = APGD(INF, loss=loss)(Holed(), x, y, generator=seeded_generator())
         level = adv.mean((1, 2, 3))
         assert torch.isfinite(adv).all() and (level <= 0.52).all() and (level > 0.5).all()
 
@@ -346,7 +346,9 @@ def test_saturated_logits_hide_nothing_from_dlr():
     ball, left = Linf(0.01), {}
     for loss in ("ce", "dlr", "dlr-targeted"):
         for loud in (False, True):
-            adv = APGD(ball, steps=40, loss=loss)(Loud() if loud else net, x, y, generator=seeded())
+            adv = APGD(ball, steps=40, loss=loss)(
+                Loud() if loud else net, x, y, generator=seeded_generator()
+            )
             left[loss, loud] = int((net(adv).argmax(1) == y).sum())
     assert left["ce", True] > left["ce", False] + 10
     assert abs(left["dlr", True] - left["dlr", False]) <= 1
@@ -356,7 +358,7 @@ def test_saturated_logits_hide_nothing_from_dlr():
 def test_a_random_net_is_climbed_through_its_votes():
     net, x, y = crooked(n=16)
     noisy = nn.Sequential(Noise(0.05), net)
-    adv = APGD(INF, steps=20)(Votes(noisy, 5), x, y, generator=seeded())
+    adv = APGD(INF, steps=20)(Votes(noisy, 5), x, y, generator=seeded_generator())
     before, after = (F.cross_entropy(net(images), y) for images in (x, adv))
     assert after > before + 1 and (INF.distance(adv, x) <= INF.eps + 1e-6).all()
 
@@ -378,7 +380,7 @@ def test_images_at_different_iterations_share_a_batch(ball, loss):
     net, x, y = crooked()
     net, x = net.double(), x.double()
     attack = APGD(ball, steps=40, loss=loss)
-    begun = attack.start(x, y, seeded())
+    begun = attack.start(x, y, seeded_generator())
 
     def run(state, steps):
         for _ in range(steps):
@@ -401,7 +403,7 @@ def test_images_at_different_iterations_share_a_batch(ball, loss):
 def test_every_row_of_a_state_belongs_to_an_image():
     net, x, y = crooked(n=7)
     attack = APGD(INF, loss="dlr-targeted")
-    state = attack.step(net, attack.aim(net, attack.start(x, y, seeded())))
+    state = attack.step(net, attack.aim(net, attack.start(x, y, seeded_generator())))
     tensors = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "generator"}
     assert {len(tensor) for tensor in tensors.values()} == {7}
     kept = state.keep(torch.tensor([True, False] * 3 + [True]))
@@ -415,7 +417,7 @@ def test_no_step_waits_for_the_device(kind, ball, loss):
     """On the meta device there are no values: whatever asked for one would fail."""
     net, attack = Classes(5).to("meta"), kind(ball, loss=loss)
     clean, y = torch.rand(4, *SHAPE, device="meta"), torch.zeros(4, device="meta").long()
-    state = attack.aim(net, begin(clean, y, clean, seeded()))
+    state = attack.aim(net, begin(clean, y, clean, seeded_generator()))
     for _ in range(2):
         state = attack.step(net, state)
     assert attack.result(state).shape == clean.shape

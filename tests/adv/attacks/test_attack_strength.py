@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from attack_cases import INF, SHAPE, TWO, Linear, Mixed, batch, judging, trained_like
-from testing import Counting, seeded
+from attack_cases import INF, SHAPE, TWO, Linear, Mixed, batch, judging
+from reproducibility import seeded_generator
+from small_nets import CountingNet, self_labelled_problem
 from torch import nn
 
 from adv import FGSM, L2, PGD, Linf, Votes, Worst, frozen, restarts
@@ -30,22 +31,22 @@ def test_pgd_finds_what_fgsm_steps_over(ball):
 
     x, y = torch.full((4, *SHAPE), 0.5), torch.zeros(4, dtype=torch.long)
     for attack, fools in ((FGSM(ball), False), (PGD(ball, steps=20), True)):
-        fooled = Valley()(attack(Valley(), x, y, generator=seeded())).argmax(1) != y
+        fooled = Valley()(attack(Valley(), x, y, generator=seeded_generator())).argmax(1) != y
         assert (fooled == fools).all()
 
 
 @pytest.mark.parametrize("ball", [Linf(0.02), L2(0.2)], ids=repr)
 def test_pgd_is_not_weaker_than_fgsm_on_a_net(ball):
-    net, x, y = trained_like()
+    net, x, y = self_labelled_problem()
     gains = [
-        F.cross_entropy(net(attack(net, x, y, generator=seeded())), y).item()
+        F.cross_entropy(net(attack(net, x, y, generator=seeded_generator())), y).item()
         for attack in (FGSM(ball), PGD(ball, steps=40, pace=0.1))
     ]
     assert gains[0] < gains[1] + 1e-3
 
 
 def test_worst_fools_whatever_a_part_fools():
-    net, x, y = trained_like()
+    net, x, y = self_labelled_problem()
     ball = Linf(0.02)
     parts = (FGSM(ball), PGD(ball, steps=3, random_start=False), PGD(ball, steps=20, pace=0.1))
     parts = tuple(replace(part, random_start=False) for part in parts)
@@ -56,12 +57,12 @@ def test_worst_fools_whatever_a_part_fools():
 
 
 def test_worst_does_not_attack_the_fallen():
-    net, x, y = trained_like()
+    net, x, y = self_labelled_problem()
     ball = Linf(0.02)
     first, second = FGSM(ball), PGD(ball, steps=7, random_start=False)
     fallen = int((net(first(net, x, y)).argmax(1) != y).sum())
     assert 0 < fallen < 64
-    counting = Counting(net)
+    counting = CountingNet(net)
     Worst((first, second))(counting, x, y)
     assert counting.seen == 64 * (1 + 1) + (64 - fallen) * (7 + 1)
 
@@ -77,8 +78,8 @@ def test_votes_make_an_attack_ascend_the_expected_loss():
         def forward(self, x):
             return torch.stack([(self.w * self.noise(self.w * x)).sum((1, 2, 3)) for _ in "ab"], 1)
 
-    counting = Counting(Noisy())
-    FGSM(INF)(Votes(counting, 5), *batch(), generator=seeded())
+    counting = CountingNet(Noisy())
+    FGSM(INF)(Votes(counting, 5), *batch(), generator=seeded_generator())
     assert counting.seen == 5 * 8
 
     class Gated(nn.Module):
@@ -134,10 +135,10 @@ def test_cascades_that_make_no_attack():
 
 
 def test_a_relative_and_an_absolute_step_agree():
-    model, (x, y) = trained_like()[0], batch(classes=5)
+    model, (x, y) = self_labelled_problem()[0], batch(classes=5)
     relative, absolute = PGD(INF, pace=0.2, steps=3), PGD(INF, step_size=0.2 * INF.eps, steps=3)
     assert relative.length == absolute.length
-    made = [attack(model, x, y, generator=seeded()) for attack in (relative, absolute)]
+    made = [attack(model, x, y, generator=seeded_generator()) for attack in (relative, absolute)]
     assert torch.equal(*made)
 
 
@@ -147,7 +148,7 @@ def test_a_relative_and_an_absolute_step_agree():
 @pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
 def test_samples_fill_the_ball(ball):
     clean = torch.full((2000, 1, 1, 2), 0.5)
-    drawn = ball.sample(clean, seeded())
+    drawn = ball.sample(clean, seeded_generator())
     distance = ball.distance(drawn, clean)
     assert (distance <= ball.eps + 1e-6).all()
     # Uniform in two dimensions: a quarter lies within half the radius.
@@ -159,7 +160,10 @@ def test_samples_fill_the_ball(ball):
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e30])
 def test_a_step_is_as_long_however_small_the_gradient(ball, scale):
     """Saturated nets have tiny gradients, whose direction still counts."""
-    clean, gradient = torch.full((4, *SHAPE), 0.5), torch.randn(4, *SHAPE, generator=seeded())
+    clean, gradient = (
+        torch.full((4, *SHAPE), 0.5),
+        torch.randn(4, *SHAPE, generator=seeded_generator()),
+    )
     moved = ball.ascend(clean, scale * gradient, 0.01)
     assert torch.allclose(ball.distance(moved, clean), torch.full((4,), 0.01), rtol=1e-4)
     assert torch.equal(ball.ascend(clean, 0 * gradient, 0.01), clean)
@@ -175,7 +179,7 @@ def test_gradients_that_are_not_numbers_leave_images(attack):
 
     x, y = batch()
     x[:, :, 0, 0] = 0
-    adv = attack(Root(), x, y, generator=seeded())
+    adv = attack(Root(), x, y, generator=seeded_generator())
     assert torch.isfinite(adv).all() and adv.min() >= 0 and adv.max() <= 1
     assert (attack.ball.distance(adv, x) <= attack.ball.eps + 1e-6).all()
 

@@ -23,7 +23,8 @@ from attack_cases import (
     every,
     judging,
 )
-from testing import Counting, seeded
+from reproducibility import seeded_generator
+from small_nets import CountingNet
 
 import adv
 from adv import NES, PGD, RSE, BaseNet, Linf, Square, Worst, restarts
@@ -54,7 +55,7 @@ def test_reaches_the_optimum_of_a_linear_model(attack):
     best = optimum(model, attack.ball, x, y)
     norm = model.w.abs().sum() if attack.ball is INF else model.w.norm()
     assert torch.allclose(best, model.margin(x, y) - attack.ball.eps * norm, atol=1e-5)
-    fell = model.margin(x, y) - model.margin(attack(model, x, y, generator=seeded()), y)
+    fell = model.margin(x, y) - model.margin(attack(model, x, y, generator=seeded_generator()), y)
     # A cascade stops at the first attack that fools, whose loss need not be the largest.
     assert torch.allclose(fell, attack.ball.eps * norm.detach(), rtol=1e-3)
 
@@ -64,9 +65,11 @@ def test_reaches_the_optimum_of_a_linear_model(attack):
 def test_reaches_the_optimum_at_the_pixel_limits(name, share):
     """Pixels of exactly 0 and 1 can move one way only."""
     attack, model, (x, y) = ATTACKS[name], Linear(), batch()
-    x = torch.where(torch.rand(x.shape, generator=seeded(1)) < share, x.round(), 0.3 + 0.4 * x)
+    x = torch.where(
+        torch.rand(x.shape, generator=seeded_generator(1)) < share, x.round(), 0.3 + 0.4 * x
+    )
     best = optimum(model, attack.ball, x, y)
-    reached = model.margin(attack(model, x, y, generator=seeded()), y)
+    reached = model.margin(attack(model, x, y, generator=seeded_generator()), y)
     most = model.margin(x, y) - best
     # An L2 step wastes the part that [0, 1] cuts off: a quarter of eps costs about a hundredth.
     coarse = attack.ball is TWO and name == "pgd-l2"
@@ -81,7 +84,7 @@ def test_fools_beyond_the_known_distance_and_not_within(attack, side):
     x, y = 0.3 + 0.4 * x[:1], torch.zeros(1, dtype=torch.long)
     norm = (model.w.abs().sum() if isinstance(attack.ball, Linf) else model.w.norm()).item()
     model.b.data += attack.ball.eps * norm / side - model.margin(x, y).item()
-    fooled = model(attack(model, x, y, generator=seeded())).argmax(1) != y
+    fooled = model(attack(model, x, y, generator=seeded_generator())).argmax(1) != y
     assert fooled.item() == (side > 1)
 
 
@@ -103,7 +106,7 @@ UNFIT = {
 @every
 @pytest.mark.parametrize("how", UNFIT)
 def test_refuses_what_are_no_images(attack, how):
-    model = Counting(Linear())
+    model = CountingNet(Linear())
     with pytest.raises(ValueError, match=r"labels" if "labels" in how else r"\[0, 1\]") as error:
         attack(model, *UNFIT[how](*batch()))
     assert "\n" not in str(error.value) and model.seen == 0
@@ -127,7 +130,7 @@ def test_eps_0_is_the_identity(attack):
 def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
     attack, model, (x, y) = at_eps(attack, eps), Mixed(), batch()
     x = torch.where(x < 0.3, torch.zeros(()), torch.where(x > 0.7, torch.ones(()), x))
-    adv = attack(model, x, y, generator=seeded())
+    adv = attack(model, x, y, generator=seeded_generator())
     assert adv.shape == x.shape and adv.dtype == torch.float32 and not adv.requires_grad
     assert (attack.ball.distance(adv, x) <= eps + 1e-6).all()
     assert adv.min() >= 0 and adv.max() <= 1
@@ -146,7 +149,7 @@ def test_the_model_comes_out_as_it_went_in(attack):
     random, x = torch.get_rng_state(), batch()[0]
     before = x.clone()
     with torch.no_grad():
-        attack(model, x, batch()[1], generator=seeded())
+        attack(model, x, batch()[1], generator=seeded_generator())
     assert torch.equal(x, before)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert {name: weight.requires_grad for name, weight in model.named_parameters()} == wanted
@@ -162,7 +165,7 @@ def test_gradients_of_weights_are_not_even_computed(attack):
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     model.first.weight.register_hook(called.append)
-    attack(model, *batch(), generator=seeded())
+    attack(model, *batch(), generator=seeded_generator())
     assert called == []
     assert all((weight.grad == 1).all() for weight in model.parameters())
 
@@ -184,7 +187,7 @@ def test_modes_come_back_after_an_error(attack):
 @every
 def test_the_default_generator_is_not_the_global_one(attack):
     net = RSE(0.1, 0.1)(BaseNet(dropout=0.5)(10)).train()
-    x, y = torch.rand(2, 3, 32, 32, generator=seeded()), torch.tensor([1, 2])
+    x, y = torch.rand(2, 3, 32, 32, generator=seeded_generator()), torch.tensor([1, 2])
     random = torch.get_rng_state()
     attack(net, x, y)
     assert torch.equal(torch.get_rng_state(), random)
@@ -211,8 +214,8 @@ def test_an_attack_is_a_value(attack):
 def test_an_image_that_is_not_fooled_does_not_matter_to_the_others(attack):
     """Gradients are summed, so the same start gives the same result in any batch."""
     model, (x, y) = Linear(), batch()
-    alone = attack(model, x[:1], y[:1], generator=seeded())
-    together = attack(model, x, y, generator=seeded())[:1]
+    alone = attack(model, x[:1], y[:1], generator=seeded_generator())
+    together = attack(model, x, y, generator=seeded_generator())[:1]
     if not getattr(attack, "random_start", isinstance(attack, Worst)):
         assert torch.allclose(alone, together, atol=1e-6)
     assert model.margin(alone, y[:1]) == pytest.approx(model.margin(together, y[:1]), rel=1e-2)
@@ -222,10 +225,10 @@ def test_an_image_that_is_not_fooled_does_not_matter_to_the_others(attack):
 def test_starts_are_the_generators(name):
     attack = replace_steps({**ATTACKS, **BLACK_BOX}[name])
     model, (x, y) = Linear(), batch()
-    first, again, other = (attack(model, x, y, generator=seeded(s)) for s in (1, 1, 2))
+    first, again, other = (attack(model, x, y, generator=seeded_generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    generator = seeded(1)
+    generator = seeded_generator(1)
     runs = [attack(model, x, y, generator=generator) for _ in range(2)]
     assert torch.equal(runs[0], first) and not torch.equal(runs[1], first)
 
@@ -248,7 +251,7 @@ def test_restarts_draw_starts_of_their_own():
             return super().forward(x)
 
     model, (x, y) = Recording(bias=1e4), (0.5 * torch.ones(1, *SHAPE), torch.tensor([0]))
-    restarts(PGD(INF, steps=1), 3)(model, x, y, generator=seeded())
+    restarts(PGD(INF, steps=1), 3)(model, x, y, generator=seeded_generator())
     starts = seen[::2]  # a gradient, then a verdict
     assert len(starts) == 3
     assert all(not torch.equal(a, b) for a, b in zip(starts, starts[1:] + starts[:1], strict=True))

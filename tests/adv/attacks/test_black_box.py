@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from black_box_nets import SHAPE, Low, Recording, crooked
-from testing import seeded
+from reproducibility import seeded_generator
+from small_nets import SHAPE, LowPrecisionNet, RecordingNet, self_labelled_problem
 from torch import nn
 
 from adv import (
@@ -35,7 +35,7 @@ from adv.runtime.random_streams import Noise
 
 
 def test_uniform_and_normal_draws_are_what_they_say():
-    seed, at = seeds(100, seeded()), torch.arange(100)
+    seed, at = seeds(100, seeded_generator()), torch.arange(100)
     flat, bell = uniform(seed, at, 1001), normal(seed, at, 1001)
     assert flat.shape == bell.shape == (100, 1001) and flat.dtype == bell.dtype == torch.float32
     assert flat.min() >= 0 and flat.max() < 1
@@ -71,16 +71,22 @@ def test_the_hash_is_splitmix64():
 
 
 def test_seeds_are_the_generators():
-    assert torch.equal(seeds(9, seeded(1)), seeds(9, seeded(1)))
-    assert len(set(seeds(999, seeded(1)).tolist()) | set(seeds(999, seeded(2)).tolist())) == 1998
+    assert torch.equal(seeds(9, seeded_generator(1)), seeds(9, seeded_generator(1)))
+    assert (
+        len(
+            set(seeds(999, seeded_generator(1)).tolist())
+            | set(seeds(999, seeded_generator(2)).tolist())
+        )
+        == 1998
+    )
 
 
 # --- what a query is ---
 
 
 def test_a_query_asks_for_no_gradient_and_in_parts():
-    net, x, _ = crooked(1)
-    recording = Recording(net)
+    net, x, _ = self_labelled_problem(1)
+    recording = RecordingNet(net)
     logits = ask(recording, x.expand(MOST + 3, *SHAPE))
     assert not logits.requires_grad
     assert [len(part) for part in recording.calls] == [MOST, 3]
@@ -90,8 +96,8 @@ def test_a_query_asks_for_no_gradient_and_in_parts():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 def test_queries_are_answered_in_float32_whatever_the_net_runs_in(how, dtype):
-    net, x, _ = crooked(4)
-    low = Low(net, how, dtype)
+    net, x, _ = self_labelled_problem(4)
+    low = LowPrecisionNet(net, how, dtype)
     assert low(x).dtype == dtype
     logits = ask(low, x)
     assert logits.dtype == torch.float32
@@ -102,7 +108,7 @@ def test_queries_are_answered_in_float32_whatever_the_net_runs_in(how, dtype):
 
 
 def test_an_autocast_around_an_attack_is_put_aside_and_comes_back():
-    net, x, _ = crooked(4)
+    net, x, _ = self_labelled_problem(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = ask(net, x)
         assert net(x).dtype == torch.bfloat16
@@ -111,7 +117,7 @@ def test_an_autocast_around_an_attack_is_put_aside_and_comes_back():
 
 
 def test_an_error_within_leaves_nothing_behind():
-    net, x, _ = crooked(4)
+    net, x, _ = self_labelled_problem(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with pytest.raises(RuntimeError), FullPrecision():
             net(x[:, :1])
@@ -124,7 +130,7 @@ def test_an_error_within_leaves_nothing_behind():
 
 @pytest.mark.parametrize("attack", [Square(Linf(0.05), 40), NES(Linf(0.08), 300, 50)], ids=repr)
 def test_an_evaluation_finds_the_same_in_batches_of_any_size(attack):
-    net, x, _ = crooked()
+    net, x, _ = self_labelled_problem()
     images = (255 * x).round().to(torch.uint8)
     split = Split(images, net(images.float() / 255).argmax(1))
     battery = Battery((("black box", attack),))
@@ -132,7 +138,7 @@ def test_an_evaluation_finds_the_same_in_batches_of_any_size(attack):
     assert torch.equal(small.ok, whole.ok)
     assert 0.1 < whole.mean < 0.9
     x, y = images.float() / 255, split.labels
-    alone = hunt(attack, net, x, y, generator=seeded(battery.seed))
+    alone = hunt(attack, net, x, y, generator=seeded_generator(battery.seed))
     assert alone.accuracy(math.inf) == pytest.approx(whole.mean, abs=0.2)  # other luck
 
 
@@ -143,7 +149,7 @@ def test_an_evaluation_asks_a_random_net_to_the_end(attack):
     net = RSE(0.1, 0.1)(BaseNet()(10)).eval()
     seen = []
     net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
-    images = torch.randint(0, 256, (4, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
     labels = Votes(net, 50)(images.float() / 255).argmax(1)
     seen.clear()
     score = evaluate(net, Split(images, labels), Battery((("a", attack),), draws=2, votes=20))
@@ -162,10 +168,10 @@ def test_an_evaluation_asks_a_random_net_to_the_end(attack):
 )
 def test_queries_are_counted_one_by_one(attack):
     """An image is asked about until it falls, and never again."""
-    net, x, y = crooked()
+    net, x, y = self_labelled_problem()
     y[:5] = (y[:5] + 1) % 5  # wrong without an attack
-    recording = Recording(net)
-    found = hunt(attack, recording, x, y, generator=seeded())
+    recording = RecordingNet(net)
+    found = hunt(attack, recording, x, y, generator=seeded_generator())
     assert found.fooled[:5].all() and (found.queries[:5] == 0).all()
     assert torch.equal(found.adv[:5], x[:5])
     stood = int((~found.fooled).sum())
@@ -203,8 +209,8 @@ def test_a_random_net_is_not_fooled_by_a_coin():
         def forward(self, x):
             return torch.tensor([1.5, 0.0]) + self.noise(torch.zeros(len(x), 2))
 
-    x, y = torch.rand(50, *SHAPE, generator=seeded()), torch.zeros(50, dtype=torch.long)
-    found = hunt(Square(Linf(0.1), 50), Coin(), x, y, generator=seeded())
+    x, y = torch.rand(50, *SHAPE, generator=seeded_generator()), torch.zeros(50, dtype=torch.long)
+    found = hunt(Square(Linf(0.1), 50), Coin(), x, y, generator=seeded_generator())
     fell = found.fooled[found.queries > 0]
     # One pass is wrong with 14 %: two of it, not one in fifty, decide.
     assert fell.float().mean() < 0.35
@@ -213,14 +219,14 @@ def test_a_random_net_is_not_fooled_by_a_coin():
 
 def test_a_random_net_is_attacked_through_votes():
     net = RSE(0.05, 0.05)(BaseNet()(10)).eval()
-    x = torch.rand(8, 3, 32, 32, generator=seeded())
+    x = torch.rand(8, 3, 32, 32, generator=seeded_generator())
     y = Votes(net, 20)(x).argmax(1)
-    found = hunt(Square(Linf(0.3), 20), Votes(net, 2), x, y, generator=seeded())
+    found = hunt(Square(Linf(0.3), 20), Votes(net, 2), x, y, generator=seeded_generator())
     assert ((found.queries == 20) | (found.queries == 0)).all()
 
 
 def test_hunts_that_make_no_sense():
-    net, x, y = crooked(4)
+    net, x, y = self_labelled_problem(4)
     with pytest.raises(ValueError, match="count queries"):
         hunt(PGD(Linf(0.1)), net, x, y)
     with pytest.raises(ValueError, match="as many labels"):

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from black_box_nets import Low, Recording, crooked
-from testing import seeded
+from reproducibility import seeded_generator
+from small_nets import LowPrecisionNet, RecordingNet, self_labelled_problem
 
 from adv import L2, NES, PGD, Linf, hunt
 from adv.attacks.counter_rng import seeds
@@ -21,9 +21,13 @@ from adv.attacks.nes import estimate, risk
 def test_the_estimate_is_the_gradient_on_average(kind):
     """2,000 estimates from 10 directions each: the mean and the variance that theory gives."""
     d, m, n = 12, 10, 2000
-    slope = torch.randn(d, generator=seeded(1))
-    curved = torch.randn(d, d, generator=seeded(2)) if kind == "quadratic" else torch.zeros(d, d)
-    x = torch.randn(d, generator=seeded(3))
+    slope = torch.randn(d, generator=seeded_generator(1))
+    curved = (
+        torch.randn(d, d, generator=seeded_generator(2))
+        if kind == "quadratic"
+        else torch.zeros(d, d)
+    )
+    x = torch.randn(d, generator=seeded_generator(3))
 
     def value(points):
         points = points.flatten(2).double()
@@ -33,7 +37,7 @@ def test_the_estimate_is_the_gradient_on_average(kind):
     true = slope + (curved + curved.T) @ x
     at = x.reshape(1, 1, 3, 4).expand(n, 1, 3, 4)
     counter = torch.zeros(n, dtype=torch.int64)
-    got = estimate(value, at, seeds(n, seeded()), counter, 2 * m, 1e-2).flatten(1)
+    got = estimate(value, at, seeds(n, seeded_generator()), counter, 2 * m, 1e-2).flatten(1)
     variance = (true.square().sum() + true.square()) / m
     assert ((got.mean(0) - true).abs() < 5 * (variance / n).sqrt()).all()
     # The sample variance of such estimates is good to about 2 sqrt(2 / n), 6 %.
@@ -43,11 +47,11 @@ def test_the_estimate_is_the_gradient_on_average(kind):
 @pytest.mark.parametrize("loss", ["probability", "ce"])
 @pytest.mark.parametrize("sharp", [1.0, 3.0], ids=["unsure", "confident"])
 def test_the_estimate_for_a_net_is_its_gradient(loss, sharp):
-    net, x, y = crooked(4)
+    net, x, y = self_labelled_problem(4)
     net[3].weight.data *= sharp
     net[3].bias.data *= sharp
     attack = NES(Linf(0.1), samples=1600, loss=loss)
-    got = attack._gradient(net, attack.start(x, y, seeded()))
+    got = attack._gradient(net, attack.start(x, y, seeded_generator()))
     x = x.double().requires_grad_()
     log = net.double()(x).log_softmax(1).gather(1, y[:, None])[:, 0]
     (true,) = torch.autograd.grad((-log if loss == "ce" else 1 - log.exp()).sum(), x)
@@ -74,8 +78,8 @@ def test_steps_are_the_queries_over_their_price(early_stop):
     assert (attack.price, attack.steps) == (100 + early_stop, 3)
     assert NES(Linf(0.1), queries=1000, early_stop=early_stop).steps == 10 - early_stop
     assert replace(attack, queries=1010).steps == 10
-    net, x, y = crooked(8)
-    recording, state = Recording(net), attack.start(x, y, seeded())
+    net, x, y = self_labelled_problem(8)
+    recording, state = RecordingNet(net), attack.start(x, y, seeded_generator())
     for _ in range(attack.steps):
         state = attack.step(recording, state)
     assert (state.queries == 3 * attack.price).all() and recording.asked == 8 * 3 * attack.price
@@ -94,12 +98,12 @@ def test_defaults_are_the_reports():
 @pytest.mark.parametrize("ball", [Linf(0.03), L2(0.3)], ids=repr)
 def test_a_high_budget_comes_near_pgd(ball):
     """The more queries a gradient has, the more images the same 10 steps fool, up to PGD's."""
-    net, x, y = crooked(30)
+    net, x, y = self_labelled_problem(30)
     exact = PGD(ball, steps=10, pace=0.2, random_start=False)
     right = [float((net(exact(net, x, y)).argmax(1) == y).float().mean())]
     for samples in (4, 40, 300):
         attack = NES(ball, queries=10 * samples, samples=samples, early_stop=False)
-        right.append(hunt(attack, net, x, y, generator=seeded()).accuracy(math.inf))
+        right.append(hunt(attack, net, x, y, generator=seeded_generator()).accuracy(math.inf))
     assert right[1] > right[2] > right[3] > right[0] - 0.05
     assert right[3] < right[0] + 0.15 and right[1] > right[0] + 0.3
 
@@ -107,10 +111,10 @@ def test_a_high_budget_comes_near_pgd(ball):
 @pytest.mark.parametrize("how", ["autocast", "weights"])
 def test_a_small_sigma_works_on_nets_that_run_in_less(how):
     """In bfloat16 differences along .001 are mostly rounding: the attack would hardly work."""
-    net, x, y = crooked(24)
+    net, x, y = self_labelled_problem(24)
     attack = NES(Linf(0.08), queries=500, samples=50, early_stop=False)
-    full = hunt(attack, net, x, y, generator=seeded())
-    low = hunt(attack, Low(copy.deepcopy(net), how), x, y, generator=seeded())
+    full = hunt(attack, net, x, y, generator=seeded_generator())
+    low = hunt(attack, LowPrecisionNet(copy.deepcopy(net), how), x, y, generator=seeded_generator())
     assert full.accuracy(500) < 0.6 < full.accuracy(0)
     if how == "autocast":  # float32 weights: the very same run
         assert torch.equal(low.adv, full.adv)
@@ -119,9 +123,9 @@ def test_a_small_sigma_works_on_nets_that_run_in_less(how):
 
 
 def test_momentum_is_a_running_mean():
-    net, x, y = crooked(4)
+    net, x, y = self_labelled_problem(4)
     plain, heavy = NES(Linf(0.1)), NES(Linf(0.1), momentum=0.9)
-    start = heavy.start(x, y, seeded())
+    start = heavy.start(x, y, seeded_generator())
     one = heavy.step(net, start)
     first = plain._gradient(net, start)
     assert torch.allclose(one.velocity, 0.1 * first)
@@ -134,12 +138,12 @@ def test_momentum_is_a_running_mean():
 
 def test_memory_does_not_grow_with_the_images(monkeypatch):
     """Blocks of images one after another, and no call of more than MOST: the same gradients."""
-    net, x, y = crooked(40)
+    net, x, y = self_labelled_problem(40)
     attack = NES(Linf(0.1), samples=50)
-    state = attack.start(x, y, seeded())
+    state = attack.start(x, y, seeded_generator())
     whole = attack._gradient(net, state)
     monkeypatch.setattr("adv.attacks.nes.ROOM", 3 * 8 * 192)
-    recording = Recording(net)
+    recording = RecordingNet(net)
     assert torch.allclose(attack._gradient(recording, state), whole, atol=1e-4)
     assert max(len(part) for part in recording.calls) == 3 * 8
     assert recording.asked == 40 * 50

@@ -7,7 +7,7 @@ import foolbox
 import pytest
 import torch
 import torchattacks
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import FGSM, L2, PGD, BaseNet, BigNet, Linf, frozen
@@ -28,7 +28,7 @@ def problem(request):
 
 def from_start(attack: PGD, net, x, y, start):
     """The attack from a given point: it is a start and a step."""
-    state = begin(x, y, start, seeded())
+    state = begin(x, y, start, seeded_generator())
     with frozen(net):
         for _ in range(attack.steps):
             state = attack.step(net, state)
@@ -78,11 +78,11 @@ def test_pgd_is_that_of_foolbox(problem, monkeypatch, ball, step, peer, start):
     random = start == "a random point"
     attack = PGD(ball, steps=10, step_size=step, random_start=random)
     theirs = peer(abs_stepsize=step, steps=10, random_start=random)
-    begun = attack.start(x, y, seeded(4)).adv
+    begun = attack.start(x, y, seeded_generator(4)).adv
     assert torch.equal(begun, x) != random
     monkeypatch.setattr(theirs, "get_random_start", lambda x0, eps: eagerpy.astensor(begun))
     made = theirs.run(foolbox.PyTorchModel(net, bounds=(0, 1)), x, y, epsilon=ball.eps)
-    agree(attack(net, x, y, generator=seeded(4)), made, x)
+    agree(attack(net, x, y, generator=seeded_generator(4)), made, x)
 
 
 def test_fgsm_is_that_of_torchattacks(problem):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from attack_cases import INF, Linear, batch
-from testing import seeded
+from reproducibility import seeded_generator
 
 from adv import FGSM, FGSMRS, NFGSM
 
@@ -15,17 +15,19 @@ def test_one_step_with_a_random_start_by_hand(seed):
     """FGSM-RS goes back into its ball (Wong et al. 2020), N-FGSM does not (de Jorge 2022)."""
     model, (x, y) = Linear(), batch()
     up = torch.where(y == 0, -1.0, 1.0).reshape(-1, 1, 1, 1) * model.w.detach().sign()
-    noise = 2 * torch.rand(x.shape, generator=seeded(seed)) - 1
+    noise = 2 * torch.rand(x.shape, generator=seeded_generator(seed)) - 1
     eps = INF.eps
     change = ((x + eps * noise).clamp(0, 1) + 1.25 * eps * up - x).clamp(-eps, eps)
-    adv = FGSMRS(INF)(model, x, y, generator=seeded(seed))
+    adv = FGSMRS(INF)(model, x, y, generator=seeded_generator(seed))
     assert torch.allclose(adv, (x + change).clamp(0, 1), atol=1e-6)
     wide = ((x + 2 * eps * noise).clamp(0, 1) + eps * up).clamp(0, 1)
-    adv = NFGSM(INF)(model, x, y, generator=seeded(seed))
+    adv = NFGSM(INF)(model, x, y, generator=seeded_generator(seed))
     assert torch.allclose(adv, wide, atol=1e-6)
     assert eps < INF.distance(adv, x).max() <= 3 * eps + 1e-6
     assert torch.allclose(
-        NFGSM(INF, noise=0.0)(model, x, y), FGSM(INF)(model, x, y, generator=seeded(3)), atol=1e-6
+        NFGSM(INF, noise=0.0)(model, x, y),
+        FGSM(INF)(model, x, y, generator=seeded_generator(3)),
+        atol=1e-6,
     )
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 import torchattacks
-from black_box_nets import Recording, crooked
-from testing import seeded
+from reproducibility import seeded_generator
+from small_nets import RecordingNet, self_labelled_problem
 from torch import nn
 
 from adv import L2, Linf, Square, frozen, hunt
@@ -47,10 +47,10 @@ def test_sides_in_pixels():
 @pytest.fixture(scope="module", params=[Linf(0.05), L2(0.5)], ids=repr)
 def search(request):
     """One run by hand, with all that it asked and held."""
-    net, x, y = crooked(16, (3, 16, 16))
+    net, x, y = self_labelled_problem(16, (3, 16, 16))
     attack = Square(request.param, 60)
-    recording = Recording(net)
-    states = [attack.start(x, y, seeded())]
+    recording = RecordingNet(net)
+    states = [attack.start(x, y, seeded_generator())]
     with frozen(recording):
         for _ in range(attack.steps):
             states.append(attack.step(recording, states[-1]))
@@ -129,11 +129,11 @@ def test_the_bumps_are_those_of_torchattacks():
 @pytest.mark.parametrize("ball", [Linf(0.03), L2(0.5)], ids=repr)
 def test_square_is_not_weaker_than_that_of_torchattacks(ball):
     """The same net, images and number of queries; two seeds of each, 300 images, half a point."""
-    net, x, y = crooked(300, (3, 16, 16))
+    net, x, y = self_labelled_problem(300, (3, 16, 16))
     norm = {Linf: "Linf", L2: "L2"}[type(ball)]
     right = {"ours": 0.0, "theirs": 0.0}
     for seed in range(2):
-        found = hunt(Square(ball, 400), net, x, y, generator=seeded(seed))
+        found = hunt(Square(ball, 400), net, x, y, generator=seeded_generator(seed))
         right["ours"] += found.accuracy(400) / 2
         with torch.random.fork_rng(devices=[]):
             peer = torchattacks.Square(net, norm=norm, eps=ball.eps, n_queries=400, seed=seed)
@@ -145,9 +145,9 @@ def test_square_is_not_weaker_than_that_of_torchattacks(ball):
 @BALLS
 def test_the_luck_of_an_image_is_its_own(ball):
     """Alone, in a batch, or beside images at other steps: the same queries, the same result."""
-    net, x, y = crooked(6)
+    net, x, y = self_labelled_problem(6)
     attack = Square(ball, 40)
-    whole = attack.start(x, y, seeded())
+    whole = attack.start(x, y, seeded_generator())
     alone = whole.keep(torch.tensor([2]))
     together = whole
     with frozen(net):
@@ -162,7 +162,7 @@ def test_the_luck_of_an_image_is_its_own(ball):
     assert ahead.queries.tolist() == [30, 10]
     assert torch.equal(ahead.adv[0], together.adv[2])
     assert not torch.equal(whole.adv[0] - x[0], whole.adv[1] - x[1])
-    other = attack.start(x, y, seeded(1))
+    other = attack.start(x, y, seeded_generator(1))
     assert not torch.equal(other.adv, whole.adv)
 
 
@@ -173,7 +173,7 @@ def _joined(a, b):
 @pytest.mark.parametrize(("ball", "most"), [(Linf(0.1), 0.2), (L2(1.0), 0.4)], ids=repr)
 def test_square_needs_no_gradient(ball, most):
     """What kills gradients does not stop it: rounded inputs, and a net that has none at all."""
-    net, x, _ = crooked()
+    net, x, _ = self_labelled_problem()
 
     class Coarse(nn.Module):
         def forward(self, x):
@@ -182,7 +182,7 @@ def test_square_needs_no_gradient(ball, most):
 
     coarse = Coarse()
     y = coarse(x).argmax(1)
-    found = hunt(Square(ball, 150), coarse, x, y, generator=seeded())
+    found = hunt(Square(ball, 150), coarse, x, y, generator=seeded_generator())
     assert found.accuracy(150) < most < 0.9 < found.accuracy(0)
     assert torch.equal(coarse(found.adv).argmax(1) != y, found.fooled)
 
@@ -190,8 +190,8 @@ def test_square_needs_no_gradient(ball, most):
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 7, 12), (2, 3, 3)], ids=str)
 @BALLS
 def test_images_of_any_size(ball, shape):
-    net, x, y = crooked(3, shape)
-    adv = Square(ball, 15)(net, x, y, generator=seeded())
+    net, x, y = self_labelled_problem(3, shape)
+    adv = Square(ball, 15)(net, x, y, generator=seeded_generator())
     assert (ball.distance(adv, x) <= ball.eps + 1e-6).all() and not torch.equal(adv, x)
 
 

@@ -8,10 +8,10 @@ import random
 import numpy as np
 import pytest
 import torch
-from augment_images import pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from testing import seeded
+from random_images import random_images
+from reproducibility import seeded_generator
 from torchvision.transforms.v2 import functional as tv
 
 from adv import (
@@ -35,7 +35,7 @@ from adv.runtime.random_streams import part
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return pictures()
+    return random_images()
 
 
 ALL = Augment(flip=0.5, crop=4, jitter=0.4, cutout=8, erasing=0.5, idbh="weak")
@@ -86,7 +86,7 @@ def test_a_form_of_idbh_that_does_not_exist(name, hint):
 
 
 def test_nothing_to_vary_gives_the_same_tensor_and_draws_nothing(images):
-    generator = seeded()
+    generator = seeded_generator()
     before = generator.get_state()
     for nothing in (Augment(), Augment(cutmix=1)):
         assert augmented(nothing, images, generator) is images
@@ -98,11 +98,11 @@ def test_nothing_to_vary_gives_the_same_tensor_and_draws_nothing(images):
 
 
 def test_flip_always_is_a_flip(images):
-    assert torch.equal(augmented(Augment(flip=1), images, seeded()), images.flip(-1))
+    assert torch.equal(augmented(Augment(flip=1), images, seeded_generator()), images.flip(-1))
 
 
 def test_flip_is_drawn_for_each_image(images):
-    out = augmented(Augment(flip=0.5), images, seeded())
+    out = augmented(Augment(flip=0.5), images, seeded_generator())
     flipped = (out == images.flip(-1)).all(dim=(1, 2, 3))
     kept = (out == images).all(dim=(1, 2, 3))
     assert (flipped ^ kept).all()
@@ -112,7 +112,7 @@ def test_flip_is_drawn_for_each_image(images):
 @pytest.mark.parametrize("most", [1, 4, 16])
 def test_crop_is_an_exact_shift_drawn_for_each_image(images, most):
     images = images[:24]
-    out = augmented(Augment(crop=most), images, seeded())
+    out = augmented(Augment(crop=most), images, seeded_generator())
     canvas = torch.nn.functional.pad(images, (most,) * 4)
     found = []
     for i in range(len(images)):
@@ -133,7 +133,7 @@ def test_all_crops_are_equally_likely():
     """10,000 crops with a border of 1: chi-squared over the nine shifts, seed fixed."""
     dot = torch.zeros(10_000, 3, 4, 4)
     dot[:, :, 1, 1] = 1
-    out = augmented(Augment(crop=1), dot, seeded())[:, 0].reshape(-1, 16)
+    out = augmented(Augment(crop=1), dot, seeded_generator())[:, 0].reshape(-1, 16)
     counts = torch.bincount(out.argmax(dim=1), minlength=16)
     counts = counts.reshape(4, 4)[:3, :3]
     assert counts.sum() == 10_000
@@ -142,7 +142,7 @@ def test_all_crops_are_equally_likely():
 
 def test_jitter_is_drawn_for_each_image_and_stays_in_range():
     grey = torch.full((64, 3, 8, 8), 0.5)  # contrast and saturation leave a grey image alone
-    out = augmented(Augment(jitter=0.4), grey, seeded())
+    out = augmented(Augment(jitter=0.4), grey, seeded_generator())
     levels = out.mean(dim=(1, 2, 3))
     assert torch.allclose(out, levels[:, None, None, None].expand_as(out), atol=1e-5)
     assert len(levels.unique()) == 64
@@ -151,8 +151,8 @@ def test_jitter_is_drawn_for_each_image_and_stays_in_range():
 
 
 def test_jitter_is_torchvisions_three_changes_of_each_image(images):
-    out = augmented(Augment(jitter=0.4), images, seeded(2))
-    generator = seeded(2)
+    out = augmented(Augment(jitter=0.4), images, seeded_generator(2))
+    generator = seeded_generator(2)
     factors = 1 + 0.4 * (2 * torch.rand(3, 64, generator=generator) - 1)
     changes = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation]
     order = torch.randperm(3, generator=generator).tolist()
@@ -163,7 +163,7 @@ def test_jitter_is_torchvisions_three_changes_of_each_image(images):
 
 
 def test_jitter_changes_contrast_and_saturation_too(images):
-    out = augmented(Augment(jitter=0.9), images, seeded())
+    out = augmented(Augment(jitter=0.9), images, seeded_generator())
     assert out.min() >= 0 and out.max() <= 1
     ratio = out / images.clamp_min(0.05)
     assert (ratio.flatten(1).std(dim=1) > 0.01).all()  # more than one factor for the whole image
@@ -172,11 +172,11 @@ def test_jitter_changes_contrast_and_saturation_too(images):
 @pytest.mark.parametrize("augment", EACH)
 def test_the_generator_alone_decides(augment, images):
     torch.manual_seed(1)
-    first = augmented(augment, images, seeded(5))
+    first = augmented(augment, images, seeded_generator(5))
     torch.manual_seed(2)
-    assert torch.equal(augmented(augment, images, seeded(5)), first)
-    assert not torch.equal(augmented(augment, images, seeded(6)), first)
-    generator = seeded(5)
+    assert torch.equal(augmented(augment, images, seeded_generator(5)), first)
+    assert not torch.equal(augmented(augment, images, seeded_generator(6)), first)
+    generator = seeded_generator(5)
     augmented(augment, images, generator)
     assert not torch.equal(augmented(augment, images, generator), first)
 
@@ -185,7 +185,7 @@ def test_the_generator_alone_decides(augment, images):
 def test_global_generators_and_the_images_are_left_alone(augment, images):
     copy = images.clone()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
-    augmented(augment, images, seeded())
+    augmented(augment, images, seeded_generator())
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert (np.random.get_state()[1] == before[2]).all()
@@ -203,8 +203,8 @@ def test_global_generators_and_the_images_are_left_alone(augment, images):
     side=st.integers(1, 40),
 )
 def test_shape_type_and_range_hold(flip, crop, jitter, cutout, form, n, side):
-    images = torch.rand(n, 3, side, side + 1, generator=seeded(n))
-    out = augmented(Augment(flip, crop, jitter, cutout, flip, 0, form), images, seeded())
+    images = torch.rand(n, 3, side, side + 1, generator=seeded_generator(n))
+    out = augmented(Augment(flip, crop, jitter, cutout, flip, 0, form), images, seeded_generator())
     assert out.shape == images.shape
     assert out.dtype == images.dtype
     assert torch.isfinite(out).all()
@@ -226,7 +226,7 @@ def test_every_objective_and_its_attack_take_mixed_labels(objective, monkeypatch
         return met[-1]
 
     monkeypatch.setattr("adv.training.loop.Batch", spied)
-    images = torch.randint(256, (40, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    images = torch.randint(256, (40, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
     recipe = Recipe(
         net=BaseNet(),
         objective=objective,
@@ -248,7 +248,7 @@ def test_every_objective_and_its_attack_take_mixed_labels(objective, monkeypatch
 
 def test_one_step_on_mixed_labels_by_hand():
     """The loss is that of plain PyTorch on the images and probabilities that `mixed` makes."""
-    images = torch.randint(256, (16, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    images = torch.randint(256, (16, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
     split = Split(images, torch.arange(16) % 10)
     augment = Augment(flip=0.5, cutmix=0.7)
     recipe = Recipe(
@@ -257,8 +257,8 @@ def test_one_step_on_mixed_labels_by_hand():
     (epoch,) = train(recipe, split, classes=10, seed=3)
     net = build(recipe, 10, 3)
     net[0].fit(images)
-    order = torch.randperm(16, generator=seeded(part(3, 2)))
-    draws = seeded(part(3, 3))
+    order = torch.randperm(16, generator=seeded_generator(part(3, 2)))
+    draws = seeded_generator(part(3, 3))
     x = augmented(augment, images[order].float() / 255, draws)
     x, y = mixed(augment, x, split.labels[order], 10, draws)
     logits = net(x).detach()
@@ -273,6 +273,6 @@ def test_one_step_on_mixed_labels_by_hand():
 @pytest.mark.parametrize("augment", EACH)
 def test_the_draws_are_the_same_on_the_gpu(augment, images):
     before = torch.cuda.get_rng_state()
-    out = augmented(augment, images.cuda(), seeded())
+    out = augmented(augment, images.cuda(), seeded_generator())
     assert torch.equal(torch.cuda.get_rng_state(), before)
-    assert torch.allclose(out.cpu(), augmented(augment, images, seeded()), atol=1e-5)
+    assert torch.allclose(out.cpu(), augmented(augment, images, seeded_generator()), atol=1e-5)

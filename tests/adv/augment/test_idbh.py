@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 import torch
-from augment_images import pictures
+from random_images import random_images
+from reproducibility import seeded_generator
 from scipy import stats
-from testing import seeded
 from torchvision.transforms.v2 import functional as tv
 
 from adv.augment import Augment, augmented, colour, flip_crop, idbh
@@ -17,14 +17,14 @@ from adv.augment import Augment, augmented, colour, flip_crop, idbh
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return pictures()
+    return random_images()
 
 
 def test_cropshift_loses_a_border_and_puts_the_rest_down_anywhere():
     """Pixels that say where they come from; 0 to 10 rows and columns lost, each sum as likely."""
     place = (torch.arange(1024).reshape(32, 32) + 1) / 2048
     images = place.expand(3300, 3, 32, 32)
-    out = idbh._cut_and_shifted(images, seeded())
+    out = idbh._cut_and_shifted(images, seeded_generator())
     lost = Counter()
     shifts = set()
     for image in out:
@@ -46,7 +46,7 @@ def test_one_of_eight_changes_each_as_likely_and_put_back_in_its_place(monkeypat
     changes = [lambda x, strength, side, k=k: x + k for k in range(8)]
     monkeypatch.setattr(idbh, "_CHANGES", changes)
     many = images[:1, :, :1, :1] + torch.arange(8000)[:, None, None, None] * 16.0
-    added = (idbh._one_of_eight(many, seeded()) - many)[:, 0, 0, 0].round()
+    added = (idbh._one_of_eight(many, seeded_generator()) - many)[:, 0, 0, 0].round()
     assert stats.chisquare([int((added == k).sum()) for k in range(8)]).pvalue > 1e-3
 
 
@@ -86,7 +86,7 @@ def agreement(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 @pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
 def test_turns_are_torchvisions(shape):
-    images = torch.rand(20, 3, *shape, generator=seeded())
+    images = torch.rand(20, 3, *shape, generator=seeded_generator())
     strength = (torch.arange(20) % 10 + 0.5) / 10  # the middles of its ten whole degrees
     side = (torch.arange(20) >= 10).float()
     ours = idbh._turned(images, strength, side)
@@ -98,7 +98,7 @@ def test_turns_are_torchvisions(shape):
 @pytest.mark.parametrize("shape", [(32, 32), (24, 40)])
 def test_shears_are_torchvisions(shape):
     """All four of its directions, each by ten strengths."""
-    images = torch.rand(40, 3, *shape, generator=seeded())
+    images = torch.rand(40, 3, *shape, generator=seeded_generator())
     strength = (torch.arange(40) % 10) / 9
     side = (torch.arange(40) // 10) / 4 + 0.1
     ours = idbh._sheared(images, strength, side)
@@ -120,14 +120,16 @@ def test_a_warp_by_nothing_changes_nothing(images):
 def test_idbh_flips_half_of_the_images(monkeypatch, images):
     for step in ("_cut_and_shifted", "_one_of_eight"):
         monkeypatch.setattr(idbh, step, lambda images, generator: images)
-    out = idbh.varied(images, 0.0, seeded())
+    out = idbh.varied(images, 0.0, seeded_generator())
     flipped = (out == images.flip(-1)).all(dim=(1, 2, 3))
     assert (flipped ^ (out == images).all(dim=(1, 2, 3))).all()
     assert 16 < flipped.sum() < 48  # 64 fair coins: outside with probability 3e-5; seed is fixed
 
 
 def test_strong_idbh_is_weak_idbh_with_every_image_erased(images):
-    weak, strong = (augmented(Augment(idbh=form), images, seeded(3)) for form in ("weak", "strong"))
+    weak, strong = (
+        augmented(Augment(idbh=form), images, seeded_generator(3)) for form in ("weak", "strong")
+    )
     same = (weak == strong).flatten(1).all(dim=1)
     assert 16 < same.sum() < 48  # 64 fair coins: outside with probability 3e-5; seed is fixed
     assert torch.equal(strong[~same], strong[~same].minimum(weak[~same]))
@@ -135,6 +137,6 @@ def test_strong_idbh_is_weak_idbh_with_every_image_erased(images):
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_idbh_of_an_image_without_any_contrast(level):
-    out = augmented(Augment(idbh="strong"), torch.full((64, 3, 32, 32), level), seeded())
+    out = augmented(Augment(idbh="strong"), torch.full((64, 3, 32, 32), level), seeded_generator())
     assert torch.isfinite(out).all() and out.min() >= 0 and out.max() <= 1
     assert level == 0 or out.max() > 0

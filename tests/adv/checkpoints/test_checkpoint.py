@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from testing import small_disk
 
 from adv import RSE, BaseNet, BigNet, Recipe, build, restore, save
 from adv.checkpoints.checkpoint import (
@@ -131,7 +130,9 @@ def full(*args):
 
 
 @pytest.mark.parametrize("where", ["write", "fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_no_part(net, path, monkeypatch, where):
+def test_a_full_disk_leaves_the_old_file_and_no_part(
+    net, path, monkeypatch, where, file_size_limit
+):
     save_checkpoint(path, net, CARD)
     old = path.read_bytes()
     with monkeypatch.context() as patch:
@@ -140,7 +141,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(net, path, monkeypatch, whe
         if where == "replace":
             patch.setattr(Path, "replace", full)
         limit = 10_000 if where == "write" else len(old) + 10_000
-        with small_disk(limit), pytest.raises(OSError, match=r"too large|No space") as error:
+        with file_size_limit(limit), pytest.raises(OSError, match=r"too large|No space") as error:
             save_checkpoint(path, net, {**CARD, "seed": 4})
     assert error.value.errno in (errno.EFBIG, errno.ENOSPC)
     assert path.read_bytes() == old
@@ -148,8 +149,8 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(net, path, monkeypatch, whe
     assert read_checkpoint(path)[1] == CARD
 
 
-def test_a_first_write_that_fails_leaves_nothing(path):
-    with small_disk(10), pytest.raises(OSError, match="too large"):
+def test_a_first_write_that_fails_leaves_nothing(path, file_size_limit):
+    with file_size_limit(10), pytest.raises(OSError, match="too large"):
         write_atomic(path, b"x" * 1000)
     assert files(path) == []
 

@@ -15,7 +15,6 @@ import pytest
 import rich_click as click
 import torch
 from safetensors.torch import save_file
-from testing import command_line
 
 from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
@@ -35,8 +34,8 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def adv(monkeypatch, capfd):
-    return command_line(monkeypatch, capfd)
+def adv(run_adv):
+    return run_adv
 
 
 @pytest.fixture(scope="module")

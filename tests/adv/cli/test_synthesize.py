@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from testing import command_line, small_disk
 
 from adv import GAN, BaseNet, Recipe, build, load, save
 from adv.cli.synthesis.display import bar
@@ -18,11 +18,11 @@ TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1
 
 
 @pytest.fixture
-def adv(monkeypatch, capfd, tmp_path):
+def adv(monkeypatch, run_adv, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path / "cache"))
-    return command_line(monkeypatch, capfd, "synthesize")
+    return partial(run_adv, "synthesize")
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +207,8 @@ def test_mistakes_are_one_line_and_leave_nothing(adv, files, tmp_path, arguments
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
 
 
-def test_a_disk_that_fills_is_one_line(adv, gan, tmp_path):
-    with small_disk(100_000):
+def test_a_disk_that_fills_is_one_line(adv, gan, tmp_path, file_size_limit):
+    with file_size_limit(100_000):
         code, _, err = adv("sample", gan, "--count", 200, "--out", tmp_path / "a.npz")
     line = f"adv: {tmp_path / 'a.npz.state'}: cannot be written: File too large\n"
     assert (code, err) == (2, line) and list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reproducibility import bit_equal, save_and_load, seeded_generator
 from scipy import stats
-from testing import same, seeded, through_a_file
 
 from adv import Augment, BaseNet, Curriculum, Generated, Mixed, Recipe, train
 from adv.data.datasets import Split
@@ -54,7 +54,7 @@ def test_the_share_is_exact_to_the_image(made, fraction, size):
     pool = Generated(made, fraction).pool(data, 10)
     rows = torch.arange(size)
     for seed in range(5):
-        images, labels = pool.blended(data, rows, seeded(seed))
+        images, labels = pool.blended(data, rows, seeded_generator(seed))
         assert images.shape == (size, 3, 32, 32) and images.dtype == torch.uint8
         odd = images[:, 0, 0, 0] % 2 == 1
         assert odd.sum() == round(fraction * size)
@@ -71,7 +71,7 @@ def test_images_and_labels_are_those_of_the_file(path, last, save, order):
     save(path, image=np.array(kept, order=order), label=label)
     data = real()
     pool = Generated(path, 1.0).pool(data, 10)
-    images, labels = pool.blended(data, torch.arange(64), seeded(0))
+    images, labels = pool.blended(data, torch.arange(64), seeded_generator(0))
     number = (images[:, 0, 0, 0].long() - 1) // 2
     assert torch.equal(images, torch.from_numpy(image[number]).permute(0, 3, 1, 2))
     assert torch.equal(labels, number % 10) and labels.dtype == torch.int64
@@ -87,7 +87,7 @@ def test_labels_may_be_any_whole_numbers(path, kind):
 def test_they_stand_anywhere_and_come_from_everywhere(made):
     """1,000 batches of 8: chi-squared over the places, and over the 50 images."""
     data = real()
-    pool, generator = Generated(made, 0.5).pool(data, 10), seeded(0)
+    pool, generator = Generated(made, 0.5).pool(data, 10), seeded_generator(0)
     places, numbers = torch.zeros(8), torch.zeros(50)
     for _ in range(1000):
         images, _ = pool.blended(data, torch.arange(8), generator)
@@ -104,14 +104,14 @@ def test_the_generator_alone_decides_and_the_real_images_stay(made):
     kept, before = data.images.clone(), torch.get_rng_state()
     pool = Generated(made).pool(data, 10)
     first, again, other = (
-        pool.blended(data, torch.arange(64), seeded(seed))[0] for seed in (1, 1, 2)
+        pool.blended(data, torch.arange(64), seeded_generator(seed))[0] for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(data.images, kept) and torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_fraction_of_nothing_draws_nothing(made):
-    generator = seeded(0)
+    generator = seeded_generator(0)
     before = generator.get_state()
     Generated(made, 0).pool(real(), 10).blended(real(), torch.arange(9), generator)
     assert torch.equal(generator.get_state(), before)
@@ -175,20 +175,20 @@ def test_a_fraction_of_nothing_trains_the_net_that_real_images_train(made):
     _, (*_, none), _ = trained(recipe(made, generated=None))
     _, (*_, zero), _ = trained(recipe(made, generated=Generated(made, 0)))
     _, (*_, some), _ = trained(recipe(made, generated=Generated(made, 0.1)))
-    assert same(none["net"], zero["net"])
-    assert not same(none["net"], some["net"])
+    assert bit_equal(none["net"], zero["net"])
+    assert not bit_equal(none["net"], some["net"])
 
 
 @pytest.mark.parametrize("cutmix", [0.0, 0.5])
 def test_going_on_is_never_having_stopped(made, cutmix):
     chosen = recipe(made, augment=Augment(flip=0.5, cutout=8, cutmix=cutmix, idbh="weak"))
     _, states, _ = trained(chosen)
-    _, (again,), _ = trained(chosen, through_a_file(states[0]))
-    assert same(again, states[1])
+    _, (again,), _ = trained(chosen, save_and_load(states[0]))
+    assert bit_equal(again, states[1])
     _, (_, twin), _ = trained(chosen)
-    assert same(twin, states[1])
+    assert bit_equal(twin, states[1])
     _, (_, other), _ = trained(chosen, seed=1)
-    assert not same(other["net"], states[1]["net"])
+    assert not bit_equal(other["net"], states[1]["net"])
 
 
 def test_going_on_with_other_images_is_refused(made):

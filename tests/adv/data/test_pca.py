@@ -7,7 +7,7 @@ import os
 
 import pytest
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 
 from adv import effective_rank, load
 from adv.data.pca import mean_image, principal
@@ -23,7 +23,10 @@ def crossed(*sizes: float) -> torch.Tensor:
 def test_equal_directions_count_whole(k):
     points = crossed(*[3.0] * k)
     assert effective_rank(points) == pytest.approx(k, abs=1e-6)
-    moved = points @ torch.linalg.qr(torch.randn(k, k, generator=seeded()).double())[0] * 5 + 100
+    moved = (
+        points @ torch.linalg.qr(torch.randn(k, k, generator=seeded_generator()).double())[0] * 5
+        + 100
+    )
     assert effective_rank(moved) == pytest.approx(k, abs=1e-6)  # no matter where, how large
 
 
@@ -37,7 +40,7 @@ def test_unequal_directions_count_by_the_entropy_of_their_singular_values():
 @pytest.mark.parametrize("shape", [(30, 3, 4, 4), (2500, 2, 3, 3)], ids=str)
 def test_it_is_what_a_plain_svd_gives(shape):
     """Fewer images than pixels, and more than one chunk of them; bytes and floats alike."""
-    images = torch.randint(0, 256, shape, generator=seeded(), dtype=torch.uint8)
+    images = torch.randint(0, 256, shape, generator=seeded_generator(), dtype=torch.uint8)
     pixels = images.flatten(1).double() / 255
     centred = pixels - pixels.mean(0)
     values = torch.linalg.svdvals(centred)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -41,7 +41,7 @@ from adv.runtime.random_streams import Dropout
 def convolution(*sizes: int, fill: str = "random", **how) -> nn.Conv2d:
     layer = nn.Conv2d(*sizes, bias=False, **how)
     with torch.no_grad():
-        layer.weight.normal_(generator=seeded(sum(sizes)))
+        layer.weight.normal_(generator=seeded_generator(sum(sizes)))
         if fill == "blur":
             layer.weight.abs_()
     return layer
@@ -79,9 +79,9 @@ def test_the_norm_of_a_convolution_is_that_of_its_matrix(sizes, how, side, fill)
     operator = operator_of(layer, (1, sizes[0], side, side))
     norm = operator_norm(operator, layer.weight.detach())
     assert norm == pytest.approx(svd_norm(layer, side), rel=1e-4)
-    x = torch.randn(operator.size, generator=seeded())
+    x = torch.randn(operator.size, generator=seeded_generator())
     y = operator.ahead(layer.weight, x)
-    other = torch.randn(y.shape, generator=seeded(1))
+    other = torch.randn(y.shape, generator=seeded_generator(1))
     back = operator.back(layer.weight, other)
     assert (y * other).sum().item() == pytest.approx((x * back).sum().item(), rel=1e-3, abs=1e-3)
     if how.get("groups", 1) == 1:
@@ -118,7 +118,7 @@ def test_the_kernels_kind_is_torchs():
     ours, theirs = convolution(5, 7, 3), spectral_norm(convolution(5, 7, 3), n_power_iterations=99)
     assert torch.equal(ours.weight, theirs.parametrizations.weight.original)
     transform(ours, Normed(kernel_of(ours), ours.weight.detach(), 1.0))
-    x = torch.randn(2, 5, 6, 6, generator=seeded())
+    x = torch.randn(2, 5, 6, 6, generator=seeded_generator())
     assert torch.allclose(ours(x), theirs(x), atol=1e-5)
     (ours(x) ** 2).sum().backward()
     (theirs(x) ** 2).sum().backward()  # the gradient goes through the norm
@@ -134,8 +134,8 @@ def test_training_follows_the_norm_of_a_weight_that_moves(kind):
     operator = kernel_of(layer) if kind == "kernel" else operator_of(layer, (1, 4, 8, 8))
     transform(layer, Normed(operator, layer.weight.detach(), 1.0))
     with torch.no_grad():
-        layer.weight.add_(torch.randn(layer.weight.shape, generator=seeded(9)))
-    x = torch.randn(1, 4, 8, 8, generator=seeded())
+        layer.weight.add_(torch.randn(layer.weight.shape, generator=seeded_generator(9)))
+    x = torch.randn(1, 4, 8, 8, generator=seeded_generator())
     layer.eval()(x)
     assert operator_norm(operator, weight_of(layer).detach()) > 1.05
     layer.train()
@@ -146,7 +146,7 @@ def test_training_follows_the_norm_of_a_weight_that_moves(kind):
 
 def test_two_passes_may_come_before_one_backward():
     net = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0).train()
-    x = torch.rand(2, 3, 32, 32, generator=seeded())
+    x = torch.rand(2, 3, 32, 32, generator=seeded_generator())
     (net(x).sum() + net(x + 0.1).sum()).backward()
     assert all(torch.isfinite(weight.grad).all() for weight in net.parameters())
 
@@ -154,7 +154,7 @@ def test_two_passes_may_come_before_one_backward():
 def test_a_net_in_bfloat16_keeps_its_norms():
     net = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0)
     plain, half = copy.deepcopy(net).train(), copy.deepcopy(net).train()
-    x = torch.rand(2, 3, 32, 32, generator=seeded())
+    x = torch.rand(2, 3, 32, 32, generator=seeded_generator())
     plain(x)
     with torch.autocast("cpu", torch.bfloat16):
         half(x)
@@ -227,8 +227,8 @@ def test_no_two_images_come_further_apart_than_the_bound():
     net = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0).eval()
     bound = lipschitz_bound(net) / net[0].std.min()
     assert lipschitz_bound(net) == pytest.approx(1, rel=1e-3)
-    x = torch.rand(64, 3, 32, 32, generator=seeded())
-    y = x + torch.randn(x.shape, generator=seeded(1)) * 0.01
+    x = torch.rand(64, 3, 32, 32, generator=seeded_generator())
+    y = x + torch.randn(x.shape, generator=seeded_generator(1)) * 0.01
     with torch.no_grad():
         apart = (net(x) - net(y)).norm(dim=1) / (x - y).flatten(1).norm(dim=1)
     assert apart.max() <= bound
@@ -276,7 +276,7 @@ def test_other_defences_take_part_in_the_bound():
 
 @pytest.mark.slow
 def test_training_keeps_the_norms_and_logs_them():
-    images = (torch.rand(256, 3, 32, 32, generator=seeded()) * 255).byte()
+    images = (torch.rand(256, 3, 32, 32, generator=seeded_generator()) * 255).byte()
     data = Split(images, torch.arange(256).remainder(10))
     defence = SpectralNorm("convolution")
     recipe = Recipe(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchattacks
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import (
@@ -43,7 +43,7 @@ def problem(classes: int, n: int = 40) -> tuple[nn.Module, Split]:
         net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(288, classes))
         for weight in net.parameters():
             weight.data *= 3
-    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded_generator(1), dtype=torch.uint8)
     with torch.no_grad():
         labels = net(images.float() / 255).argmax(1)
     labels[n - 4 :] = (labels[n - 4 :] + 1) % classes

@@ -6,8 +6,9 @@ import itertools
 
 import pytest
 import torch
-from labelled_images import LADDER, RADII, battery, crooked_net, labelled
-from testing import Counting, seeded
+from evaluation_cases import RADII, RADII_BATTERY, battery, random_conv_net, split_labelled_by
+from reproducibility import seeded_generator
+from small_nets import CountingNet
 from torch import nn
 
 from adv import APGD, FGSM, L2, PGD, Linf, Split, Square, Worst, evaluate, restarts
@@ -15,8 +16,8 @@ from adv.runtime.random_streams import Noise
 
 
 def test_the_table_is_kept_and_nested():
-    net = crooked_net()
-    found = evaluate(net, labelled(net), LADDER)
+    net = random_conv_net()
+    found = evaluate(net, split_labelled_by(net), RADII_BATTERY)
     assert found.ok.shape == (5, 60) and found.ok.dtype == torch.bool
     assert (found.names, found.eps, found.votes, found.draws) == (
         ("a0", "a1", "a2", "a3"),
@@ -66,8 +67,8 @@ def test_logits_that_are_not_numbers_name_no_class(attack, random):
 
 
 def test_the_order_of_a_battery_does_not_matter_to_nestedness():
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     attacks = [PGD(Linf(eps), steps=5, random_start=False) for eps in RADII]
     up, down = (evaluate(net, split, battery(*order)) for order in (attacks, attacks[::-1]))
     assert down.eps == RADII[::-1]
@@ -75,8 +76,8 @@ def test_the_order_of_a_battery_does_not_matter_to_nestedness():
 
 
 def test_norms_are_nested_each_for_itself():
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     near, far = FGSM(L2(0.001)), FGSM(Linf(0.04))
     both = evaluate(net, split, battery(far, near))
     assert torch.equal(both.ok[2], evaluate(net, split, battery(near)).ok[1])
@@ -85,8 +86,8 @@ def test_norms_are_nested_each_for_itself():
 
 
 def test_later_attacks_meet_only_what_still_stands():
-    net = crooked_net()
-    split, counting = labelled(net), Counting(net)
+    net = random_conv_net()
+    split, counting = split_labelled_by(net), CountingNet(net)
     found = evaluate(counting, split, battery(*(FGSM(Linf(eps)) for eps in RADII)), batch=16)
     standing = found.ok.sum(1).tolist()
     # One pass for every image; then a gradient and a verdict for each that stood before.
@@ -95,8 +96,8 @@ def test_later_attacks_meet_only_what_still_stands():
 
 
 def test_an_image_leaves_at_the_first_iterate_that_fools():
-    net = crooked_net()
-    split, counting = labelled(net), Counting(net)
+    net = random_conv_net()
+    split, counting = split_labelled_by(net), CountingNet(net)
     attack = PGD(Linf(0.03), steps=20, pace=0.1, random_start=False)
     found = evaluate(counting, split, battery(attack))
     spent = counting.seen - 60
@@ -123,22 +124,22 @@ def by_hand(net, split, attack, start=None) -> list[bool]:
 
 
 def test_verdicts_are_those_of_the_plain_loop():
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     for attack in (FGSM(Linf(0.02)), PGD(Linf(0.02), steps=6, random_start=False)):
         found = evaluate(net, split, battery(attack), batch=7)
         expected = by_hand(net.eval(), split, attack)
         assert found.ok[1].tolist() == expected
         assert 0 < sum(expected) < 50
     attack = PGD(Linf(0.02), steps=6)
-    start = attack.ball.sample(split.images.float() / 255, seeded(3))
+    start = attack.ball.sample(split.images.float() / 255, seeded_generator(3))
     found = evaluate(net, split, battery(attack, seed=3))
     assert found.ok[1].tolist() == by_hand(net, split, attack, start)
 
 
 def test_a_cascade_is_its_parts():
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     ball = Linf(0.02)
     parts = [PGD(ball, steps=k, random_start=False) for k in (1, 4)]
     apart = [evaluate(net, split, battery(part)).ok[1] for part in parts]
@@ -147,8 +148,8 @@ def test_a_cascade_is_its_parts():
 
 
 def test_restarts_start_anew_and_never_help():
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     one = PGD(Linf(0.015), steps=1)
     counts = [int(evaluate(net, split, battery(restarts(one, n))).ok[1].sum()) for n in (1, 5)]
     assert counts[1] < counts[0]
@@ -156,8 +157,8 @@ def test_restarts_start_anew_and_never_help():
 
 def test_a_verdict_does_not_depend_on_the_other_images():
     """The same start for an image whichever others still stand: nets are compared in pairs."""
-    net = crooked_net()
-    split = labelled(net, wrong=0)
+    net = random_conv_net()
+    split = split_labelled_by(net, wrong=0)
     ladder = battery(*(restarts(PGD(Linf(eps), steps=1), 2) for eps in RADII))
     whole = evaluate(net, split, ladder).ok
     labels = split.labels.clone()
@@ -178,8 +179,8 @@ def test_an_attack_that_is_no_start_and_step():
         def __call__(self, model, x, y, *, generator=None):
             return torch.zeros_like(x)
 
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     stays = net.eval()(torch.zeros(1, 3, 8, 8)).argmax(1)
     found = evaluate(net, split, battery(FGSM(Linf(1e-6)), Black()))
     assert torch.equal(found.ok[2], found.ok[1] & (split.labels == stays))

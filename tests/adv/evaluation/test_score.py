@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 
 from adv import FGSM, Battery, Linf, Score, quick_battery, report_battery
 from adv.evaluation.score import unpacked
@@ -110,7 +110,7 @@ def test_intervals_hold_their_numbers():
 
 @pytest.mark.parametrize("n", [1, 7, 8, 64, 1000])
 def test_a_packed_table_comes_back(n):
-    ok = torch.rand(4, n, generator=seeded()) < 0.5
+    ok = torch.rand(4, n, generator=seeded_generator()) < 0.5
     whole = Score(("a", "b", "c"), (0.1, 0.2, 0.3), ok, votes=20, draws=5)
     again = unpacked(json.loads(json.dumps(whole.packed())))
     assert torch.equal(again.ok, ok) and again.ok.dtype == torch.bool

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from labelled_images import LADDER, battery, crooked_net, labelled
-from testing import Counting, seeded
+from evaluation_cases import RADII_BATTERY, battery, random_conv_net, split_labelled_by
+from reproducibility import seeded_generator
+from small_nets import CountingNet
 from torch import nn
 
 from adv import (
@@ -78,7 +79,7 @@ def test_no_verdict_is_one_pass():
 def test_passes_are_counted_and_no_draw_is_used_twice():
     """Votes for every verdict, draws for every gradient, all fresh."""
     tape = Tape()
-    net, split = nn.Sequential(Counting(nn.Identity()), Mean(), Noise(1.0), tape), two_levels()
+    net, split = nn.Sequential(CountingNet(nn.Identity()), Mean(), Noise(1.0), tape), two_levels()
     found = evaluate(net, split, battery(PGD(HARMLESS, steps=3), draws=4, votes=30), batch=16)
     standing = int(found.ok[0].sum())
     assert found.ok.all() and standing == 40
@@ -116,7 +117,9 @@ def rse_net() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def digits_like() -> Split:
-    images = torch.randint(0, 256, (16, 3, 32, 32), generator=seeded(2), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (16, 3, 32, 32), generator=seeded_generator(2), dtype=torch.uint8
+    )
     net = build(Recipe(net=BaseNet()), 10, seed=1).eval()
     return Split(images, net(images.float() / 255).argmax(1))
 
@@ -146,16 +149,16 @@ def test_the_net_comes_out_as_it_went_in(digits_like):
     assert all(a.requires_grad == b.requires_grad for a, b in pairs)
     for name, value in twin.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
-    x = torch.rand(2, 3, 32, 32, generator=seeded())
+    x = torch.rand(2, 3, 32, 32, generator=seeded_generator())
     assert torch.equal(net(x), twin(x))  # and its stream draws on from where it was
 
 
 def test_batch_statistics_are_the_running_ones():
     """In training mode a verdict would depend on the batch."""
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     tables = [
-        evaluate(net.train(mode), split, LADDER, batch=size).ok
+        evaluate(net.train(mode), split, RADII_BATTERY, batch=size).ok
         for mode, size in ((True, 60), (True, 3), (False, 60))
     ]
     assert torch.equal(tables[0], tables[1]) and torch.equal(tables[0], tables[2])
@@ -187,8 +190,8 @@ class Broken(nn.Module):
     "how", ["quantised", "saturated", "overflowing", "not numbers", "constant"]
 )
 def test_broken_nets_get_a_score(how):
-    net = crooked_net()
-    split = labelled(net)
+    net = random_conv_net()
+    split = split_labelled_by(net)
     found = evaluate(Broken(net, how), split, battery(FGSM(Linf(0.02)), PGD(L2(0.2), steps=3)))
     assert found.ok.shape == (3, 60)
     assert 0 <= found.attacked_score <= 200 * found.natural_accuracy

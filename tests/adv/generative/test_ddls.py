@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import DDLS
@@ -44,13 +44,13 @@ class Squeezed(nn.Module):
 
 
 def real_points(n, seed):
-    draws = seeded(seed)
+    draws = seeded_generator(seed)
     which = torch.multinomial(WEIGHTS, n, replacement=True, generator=draws)
     return CENTRES[which] + DEVIATION * torch.randn(n, 2, generator=draws)
 
 
 def odds(n=4000):
-    judge, z = Squeezed(), torch.randn(n, 2, generator=seeded(2))
+    judge, z = Squeezed(), torch.randn(n, 2, generator=seeded_generator(2))
     return calibrated(judge(real_points(n, 1), None), judge(z, None))
 
 
@@ -64,7 +64,9 @@ def errors(calibration, ddls, n=4000):
     """How far mean, covariance and the first mode's weight are from the mixture's; the trace."""
     y = torch.zeros(n, dtype=torch.int64)
     energy = energy_of(Identity(), Squeezed(), y, calibration)
-    z, trace = langevin(energy, torch.randn(n, 2, generator=seeded(3)), ddls, seeded(4))
+    z, trace = langevin(
+        energy, torch.randn(n, 2, generator=seeded_generator(3)), ddls, seeded_generator(4)
+    )
     at_first = (torch.cdist(z, CENTRES).argmin(1) == 0).float().mean()
     reference = real_points(200_000, 5)
     wanted = (torch.cdist(reference, CENTRES).argmin(1) == 0).float().mean()
@@ -92,9 +94,9 @@ def test_no_step_size_is_too_large_for_metropolis():
     """Steps at which ULA's stationary variance is far off (1 / (1 - eps / 4) of a normal)."""
     n, y = 20_000, None
     flat = energy_of(Identity(), lambda x, y: 0 * x[:, 0], y, Calibration())
-    start = torch.randn(n, 1, generator=seeded(0))
+    start = torch.randn(n, 1, generator=seeded_generator(0))
     for metropolis, variance in ((True, 1.0), (False, 1 / (1 - 1.0 / 4))):
-        z, trace = langevin(flat, start, DDLS(60, 1.0, metropolis), seeded(1))
+        z, trace = langevin(flat, start, DDLS(60, 1.0, metropolis), seeded_generator(1))
         assert float(z.var()) == pytest.approx(variance, rel=0.04)
     assert trace.energy[0] == pytest.approx(0.5, rel=0.05)
 
@@ -103,8 +105,8 @@ def test_the_acceptance_is_that_of_the_formula():
     """One step from 0 of a normal: log alpha = -z^2 / 2 + (z^2 - (z eps / 2 - z)^2) / 2 eps."""
     size, n = 1.5, 50_000
     energy = energy_of(Identity(), lambda x, y: 0 * x[:, 0], None, Calibration())
-    z, trace = langevin(energy, torch.zeros(n, 1), DDLS(1, size), seeded(1))
-    ahead = math.sqrt(size) * torch.randn(n, 1, generator=seeded(7)).squeeze(1)
+    z, trace = langevin(energy, torch.zeros(n, 1), DDLS(1, size), seeded_generator(1))
+    ahead = math.sqrt(size) * torch.randn(n, 1, generator=seeded_generator(7)).squeeze(1)
     back = (0 - ahead + size / 2 * ahead) ** 2
     odds = -(ahead**2) / 2 + (ahead**2 - back) / (2 * size)
     assert trace.acceptance == pytest.approx(float(odds.exp().clamp(max=1).mean()), abs=0.01)
@@ -116,7 +118,7 @@ def test_no_graph_is_kept_and_the_generator_alone_decides():
     scale = nn.Parameter(torch.ones(1))
     energy = energy_of(Identity(), lambda x, y: scale * judge(x, y), None, Calibration())
     before = torch.get_rng_state()
-    runs = [langevin(energy, torch.zeros(9, 2), DDLS(5), seeded(s))[0] for s in (1, 1, 2)]
+    runs = [langevin(energy, torch.zeros(9, 2), DDLS(5), seeded_generator(s))[0] for s in (1, 1, 2)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
     assert not runs[0].requires_grad and scale.grad is None
     assert torch.equal(torch.get_rng_state(), before)
@@ -127,8 +129,10 @@ def test_a_chain_that_runs_away():
         return z.square().square().sum(1)
 
     with pytest.raises(ValueError, match=r"a chain ran away: take steps smaller than 1\.0"):
-        langevin(steep, torch.full((4, 1), 3.0), DDLS(50, 1.0, metropolis=False), seeded(0))
-    z, trace = langevin(steep, torch.full((4, 1), 3.0), DDLS(50, 1.0), seeded(0))
+        langevin(
+            steep, torch.full((4, 1), 3.0), DDLS(50, 1.0, metropolis=False), seeded_generator(0)
+        )
+    z, trace = langevin(steep, torch.full((4, 1), 3.0), DDLS(50, 1.0), seeded_generator(0))
     assert torch.isfinite(z).all() and trace.acceptance < 0.5
 
 
@@ -145,7 +149,7 @@ def test_it_is_the_logistic_regression():
     """Against scikit-learn's without a penalty, on as many of each kind."""
     from sklearn.linear_model import LogisticRegression
 
-    draws = seeded(0)
+    draws = seeded_generator(0)
     real = 1 + torch.randn(3000, generator=draws)
     made = 2 * torch.randn(3000, generator=draws)
     peer = LogisticRegression(C=1e9).fit(
@@ -161,7 +165,7 @@ def test_it_is_the_logistic_regression():
 
 
 def test_a_discriminator_that_tells_nothing_is_not_followed():
-    draws = seeded(0)
+    draws = seeded_generator(0)
     assert calibrated(
         torch.randn(50, generator=draws) - 1, torch.randn(50, generator=draws)
     ) == Calibration(0, 0)

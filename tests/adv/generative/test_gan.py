@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reproducibility import bit_equal, save_and_load, seeded_generator
 from sklearn.linear_model import LogisticRegression
-from testing import same, seeded, through_a_file
 from torch import nn
 
 import adv
@@ -34,7 +34,7 @@ def digits() -> adv.Data:
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=seeded(seed))
+    return torch.randn(shape, generator=seeded_generator(seed))
 
 
 # --- the layers ---
@@ -43,8 +43,8 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_the_conditional_norm():
     """By hand: each channel to mean 0 and deviation 1, then the gain and the shift of the class."""
     layer = ConditionalNorm(3, 4)
-    nn.init.normal_(layer.gain.weight, generator=seeded(1))
-    nn.init.normal_(layer.shift.weight, generator=seeded(2))
+    nn.init.normal_(layer.gain.weight, generator=seeded_generator(1))
+    nn.init.normal_(layer.shift.weight, generator=seeded_generator(2))
     x, y = 5 * noise(8, 3, 5, 5) + 2, torch.arange(8) % 4
     mean = x.mean((0, 2, 3), keepdim=True)
     deviation = (x.var((0, 2, 3), unbiased=False, keepdim=True) + 1e-5).sqrt()
@@ -147,7 +147,7 @@ def test_first_weights(init):
     top = torch.linalg.svdvals(generator.eval().blocks[0].a.weight.detach().flatten(1))[0]
     assert float(top) == pytest.approx(1, abs=0.1)  # the norm is that of the new weight
     again, _ = replace(GAN(), width=8, init=init).nets(Canvas(8, 1), 10, 3)
-    assert same(again.state_dict(), generator.state_dict())
+    assert bit_equal(again.state_dict(), generator.state_dict())
 
 
 # --- what is drawn ---
@@ -187,14 +187,16 @@ def test_going_on_is_never_having_stopped(digits):
     before = torch.get_rng_state()
     stretch, states = trained(gan, digits.train)
     assert [state["step"] for state in states] == [2, 4, 6] and stretch.number == stretch.total == 6
-    again, (*_, last) = trained(gan, digits.train, through_a_file(states[0]))
-    assert same(last, states[-1])
-    assert same(again.generator(ema=True).state_dict(), stretch.generator(ema=True).state_dict())
+    again, (*_, last) = trained(gan, digits.train, save_and_load(states[0]))
+    assert bit_equal(last, states[-1])
+    assert bit_equal(
+        again.generator(ema=True).state_dict(), stretch.generator(ema=True).state_dict()
+    )
     assert torch.equal(torch.get_rng_state(), before)
     _, (*_, other) = trained(gan, digits.train, seed=1)
-    assert not same(other["net"], last["net"])
+    assert not bit_equal(other["net"], last["net"])
     _, (*_, coarse) = trained(gan, digits.train, every=4)  # how often it yields changes nothing
-    assert same(coarse, last)
+    assert bit_equal(coarse, last)
 
 
 def test_a_state_of_another_gan_is_refused(digits):
@@ -234,7 +236,7 @@ def test_the_average_follows_from_its_start(digits):
 def test_a_decay_of_nothing_is_a_copy():
     net, other = nn.Linear(2, 2), nn.Linear(2, 2)
     follow(other, net, 0.0)
-    assert same(net.state_dict(), other.state_dict())
+    assert bit_equal(net.state_dict(), other.state_dict())
 
 
 def test_statistics_are_estimated_anew():
@@ -242,7 +244,7 @@ def test_statistics_are_estimated_anew():
     generator, _ = TINY.nets(Canvas(8, 1), 10, 0)
     norm = generator.blocks[0].first.norm
     norm.running_mean.fill_(100)
-    draws = seeded(1)
+    draws = seeded_generator(1)
 
     def draw(n: int = 50):
         return torch.randn(n, 6, generator=draws), torch.arange(n) % 10
@@ -270,7 +272,7 @@ def test_labels_are_drawn_as_the_real_images_have_them(digits):
     known = digits.train.labels < 3
     few = Split(digits.train.images[known], digits.train.labels[known])
     stretch, _ = trained(replace(TINY, batch=200, steps=2), few)
-    z, y = stretch._training.drawn(seeded(0))
+    z, y = stretch._training.drawn(seeded_generator(0))
     assert set(y.tolist()) == {0, 1, 2} and z.shape == (200, 6)
 
 
@@ -435,4 +437,4 @@ def test_nets_are_not_shared():
     assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
     twin = copy.deepcopy(generator)
     next(twin.parameters()).data.add_(1)
-    assert not same(twin.state_dict(), generator.state_dict())
+    assert not bit_equal(twin.state_dict(), generator.state_dict())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from testing import same, seeded, small_disk
+from reproducibility import bit_equal, seeded_generator
 
 import adv
 from adv import (
@@ -65,7 +65,7 @@ def part_of(split: Split, n: int = 100) -> Split:
 
 def greys(n=3000, seed=0):
     """Correlated pixels far from black and white, of two classes."""
-    draws = seeded(seed)
+    draws = seeded_generator(seed)
     flat = torch.randn(n, 4, generator=draws) @ torch.tensor(
         [[9.0, 5, 0, 2], [0, 7, 3, 0], [0, 0, 6, 1], [0, 0, 0, 4]]
     )
@@ -82,7 +82,7 @@ def test_gaussians_have_the_moments_of_their_class(rank):
     draw = Gaussian(rank).fitted(real)
     for label in (0, 1):
         known = real.images[real.labels == label][:, 0, 12, 12:16].double()
-        made = draw(torch.full((6000,), label), seeded(1))
+        made = draw(torch.full((6000,), label), seeded_generator(1))
         assert torch.equal(made[:, 1], made[:, 0]) and not made[:, :, 13:].any()
         made = made[:, 0, 12, 12:16].double()
         assert torch.allclose(made.mean(0), known.mean(0), atol=0.7)
@@ -98,7 +98,7 @@ def test_low_rank_is_exact_with_few_images_too(rank):
     """Fewer images than pixels: the same principal directions, found the other way round."""
     from adv.generative.baselines import _part
 
-    few = torch.randn(8, 30, generator=seeded(0))
+    few = torch.randn(8, 30, generator=seeded_generator(0))
     mean, ways = _part(few, rank)
     values, vectors = torch.linalg.eigh(torch.cov(few.T.double()))
     wanted = (vectors[:, -rank:] * values[-rank:]) @ vectors[:, -rank:].T
@@ -108,7 +108,7 @@ def test_low_rank_is_exact_with_few_images_too(rank):
 
 def test_a_class_of_one_image_is_drawn_as_it_is(digits):
     one = digits.train.head(1)
-    made = Gaussian().fitted(one)(one.labels.repeat(3), seeded(0))
+    made = Gaussian().fitted(one)(one.labels.repeat(3), seeded_generator(0))
     assert torch.equal(made, one.images.repeat(3, 1, 1, 1))
 
 
@@ -118,30 +118,32 @@ def test_mixed_images_lie_between_two_of_their_class():
     )
     real = Split(images, torch.tensor([0, 0, 1, 1]))
     y = torch.tensor([0, 1]).repeat(2000)
-    made = Mixup().fitted(real)(y, seeded(0))
+    made = Mixup().fitted(real)(y, seeded_generator(0))
     level = made[:, 0, 0, 0].double()
     assert level[y == 0].max() <= 100 and level[y == 1].min() >= 200
     # Half are two different images, at uniform shares: the mean is the middle, and so is a third
     # of the variance of 0 and 100, plus that of the other half.
     assert float(level[y == 0].mean()) == pytest.approx(50, abs=3)
     assert float(level[y == 0].var()) == pytest.approx(0.5 * 2500 + 0.5 * 100**2 / 12, rel=0.1)
-    first, again, other = (Mixup().fitted(real)(y[:50], seeded(seed)) for seed in (0, 0, 1))
+    first, again, other = (
+        Mixup().fitted(real)(y[:50], seeded_generator(seed)) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_labels_are_dealt_to_the_image():
-    labels = dealt((10, 0, 20, 3), 100, seeded(0))
+    labels = dealt((10, 0, 20, 3), 100, seeded_generator(0))
     assert labels.bincount(minlength=4).tolist() == [30, 0, 61, 9]
     assert not torch.equal(labels, labels.sort()[0])
     for count in (1, 2, 7):
-        assert len(dealt((1, 1, 1), count, seeded(0))) == count
+        assert len(dealt((1, 1, 1), count, seeded_generator(0))) == count
 
 
 # --- files ---
 
 
 def chunks(n=10, seed=0):
-    draws = seeded(seed)
+    draws = seeded_generator(seed)
     for size in (n - n // 2, n // 2):
         yield (
             torch.randint(0, 256, (size, 3, 32, 32), generator=draws, dtype=torch.uint8),
@@ -215,8 +217,8 @@ def test_wishes_that_cannot_be(tmp_path, count, name, said):
 
 
 @pytest.mark.parametrize("size", [100, 20_000, 30_900], ids=["head", "images", "end"])
-def test_a_disk_that_fills_leaves_nothing(tmp_path, size):
-    with small_disk(size), pytest.raises(DataError) as error:
+def test_a_disk_that_fills_leaves_nothing(tmp_path, size, file_size_limit):
+    with file_size_limit(size), pytest.raises(DataError) as error:
         write_samples(tmp_path / "made.npz", chunks(), 10, {"long": "x" * 1000})
     line = str(error.value)
     assert line == f"{tmp_path / 'made.npz'}: cannot be written: File too large"
@@ -234,7 +236,7 @@ def test_batches_are_the_same_whichever_are_drawn():
     draw = lambda labels, generator: torch.rand(len(labels), generator=generator)  # noqa: E731
     whole = [x for x, _ in batches(draw, y, 3, 10)]
     assert [len(x) for x in whole] == [10, 10, 5]
-    assert same(whole, [x for x, _ in batches(draw, y, 3, 10)])
+    assert bit_equal(whole, [x for x, _ in batches(draw, y, 3, 10)])
     assert not torch.equal(whole[0], whole[1])
 
 
@@ -242,7 +244,7 @@ def test_batches_are_the_same_whichever_are_drawn():
 
 
 def test_the_frechet_distance_of_normal_distributions():
-    draws = seeded(0)
+    draws = seeded_generator(0)
     a = torch.randn(50_000, 3, generator=draws, dtype=torch.float64)
     assert frechet(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet(a, a + torch.tensor([1.0, 2, 0])) == pytest.approx(5, abs=1e-9)
@@ -277,7 +279,7 @@ def test_overlap_by_hand():
 
 
 def test_a_collapsed_set_has_precision_without_recall():
-    draws = seeded(0)
+    draws = seeded_generator(0)
     real = torch.randn(400, 2, generator=draws)
     made = 0.1 * torch.randn(400, 2, generator=draws)
     found, honest = overlap(real, made), overlap(real, torch.randn(400, 2, generator=draws))
@@ -297,7 +299,7 @@ def test_copies_are_found(digits):
 
 def test_features_are_what_the_last_linear_layer_takes():
     net = adv.build(Recipe(net=BaseNet()), 10, 0).eval()
-    images = torch.randint(0, 256, (7, 3, 32, 32), generator=seeded(0), dtype=torch.uint8)
+    images = torch.randint(0, 256, (7, 3, 32, 32), generator=seeded_generator(0), dtype=torch.uint8)
     found = features(net, images)
     assert found.shape == (7, 84) and found.dtype == torch.float64
     logits = net(images.float() / 255)
@@ -348,7 +350,7 @@ def test_the_standard_fid_goes_through_torch_fidelity(digits, tmp_path, monkeypa
 
     monkeypatch.setitem(registry.FEATURE_EXTRACTORS_REGISTRY, "inception-v3-compat", Linear)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    weight = 10 * torch.randn(3 * 32 * 32, 6, generator=seeded(0))
+    weight = 10 * torch.randn(3 * 32 * 32, 6, generator=seeded_generator(0))
     weights().parent.mkdir(parents=True)
     torch.save({"weight": weight}, weights())
     line = standard_fid(digits.train, digits.test)
@@ -417,17 +419,17 @@ def test_a_recipe_makes_its_images_once_and_trains_on_them(digits, cache, alone,
     assert not any(file.suffix == ".state" for file in cache.iterdir())
     before = path.stat().st_mtime_ns
     again = last(chosen, split)
-    assert same(first, again) and path.stat().st_mtime_ns == before
+    assert bit_equal(first, again) and path.stat().st_mtime_ns == before
     plain = last(recipe(Generated(path, 0.5)), split)
-    assert same(first["net"], plain["net"])  # the same images, the same training
-    assert not same(first["net"], alone)
+    assert bit_equal(first["net"], plain["net"])  # the same images, the same training
+    assert not bit_equal(first["net"], alone)
 
 
 def test_a_killed_training_goes_on_with_made_images(digits, cache):
     split = part_of(digits.train, 50)
     chosen = recipe(Synthetic(Gaussian(), 0.5, count=40, relabel=LABELS), epochs=2)
     states = [epoch.state() for epoch in train(chosen, split, classes=10, seed=0)]
-    assert same(last(chosen, split, states[0]), states[1])
+    assert bit_equal(last(chosen, split, states[0]), states[1])
 
 
 LABELS = replace(small(natural()), net=BaseNet(), epochs=1)
@@ -461,7 +463,9 @@ def test_a_file_of_another_generator(digits, cache):
     cache.mkdir()
     image = np.full((3, 32, 32, 3), 9, dtype=np.uint8)
     np.savez(cache / "theirs.npz", image=image, label=np.array([1, 2, 3]))
-    images, _ = made.pool(digits.train, 10).blended(digits.train, torch.arange(5), seeded(0))
+    images, _ = made.pool(digits.train, 10).blended(
+        digits.train, torch.arange(5), seeded_generator(0)
+    )
     assert (images == 9).all()
 
 

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from click.testing import CliRunner
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import (
@@ -62,7 +62,7 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 def images(n: int = 4) -> torch.Tensor:
-    return torch.rand(n, 3, 32, 32, generator=seeded(n))
+    return torch.rand(n, 3, 32, 32, generator=seeded_generator(n))
 
 
 def made(net, *defences, classes: int = 10) -> nn.Module:
@@ -71,7 +71,7 @@ def made(net, *defences, classes: int = 10) -> nn.Module:
 
 def fitted(module: nn.Module) -> nn.Module:
     """As before a training: whatever takes something from the images has taken it."""
-    data = torch.randint(0, 256, (210, 3, 32, 32), generator=seeded(), dtype=torch.uint8)
+    data = torch.randint(0, 256, (210, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
     for part in module.modules():
         if callable(fit := getattr(part, "fit", None)):
             fit(data)
@@ -258,7 +258,7 @@ def test_settings_that_make_no_net(make, said):
 
 def test_normalisation_takes_the_statistics_of_each_channel():
     first = Normalize()
-    data = torch.randint(0, 256, (500, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
+    data = torch.randint(0, 256, (500, 3, 8, 8), generator=seeded_generator(), dtype=torch.uint8)
     data[:, 1] //= 3
     first.fit(data)
     pixels = data.double() / 255
@@ -382,7 +382,7 @@ def test_a_block_is_pre_activation_with_dropout_between_its_convolutions():
     for part in block.modules():
         if not list(part.children()):
             part.register_forward_hook(lambda part, *_: order.append(type(part)))
-    block(torch.rand(2, 32, 8, 8, generator=seeded()))
+    block(torch.rand(2, 32, 8, 8, generator=seeded_generator()))
     first = [nn.BatchNorm2d, nn.ReLU, nn.Conv2d]
     second = [nn.BatchNorm2d, nn.ReLU, Dropout, nn.Conv2d]
     assert order == [*first, *second, nn.Conv2d]  # the last is the shortcut
@@ -392,7 +392,7 @@ def test_a_block_that_adds_nothing_is_its_shortcut():
     block = WRN(16, 2)(10)[3].eval()  # the second of the first group: no shortcut convolution
     assert block.shortcut is None
     nn.init.zeros_(block.body[-1].weight)
-    x = torch.rand(2, 32, 8, 8, generator=seeded())
+    x = torch.rand(2, 32, 8, 8, generator=seeded_generator())
     assert torch.equal(block(x), x)
     wider = WRN(16, 2)(10)[4].eval()
     nn.init.zeros_(wider.body[-1].weight)
@@ -429,8 +429,10 @@ def test_excitation_scales_each_channel_and_an_open_gate_none():
 def test_without_positions_the_order_of_the_tokens_does_not_matter():
     module = made(ViT(2, 64, 3)).eval()
     tokens, rest = module[2], nn.Sequential(*module[2:])
-    maps = torch.rand(3, 64, 4, 4, generator=seeded())
-    shuffled = maps.flatten(2)[:, :, torch.randperm(16, generator=seeded())].reshape(3, 64, 4, 4)
+    maps = torch.rand(3, 64, 4, 4, generator=seeded_generator())
+    shuffled = maps.flatten(2)[:, :, torch.randperm(16, generator=seeded_generator())].reshape(
+        3, 64, 4, 4
+    )
     with torch.no_grad():
         assert not torch.allclose(rest(maps), rest(shuffled), atol=1e-4)
         nn.init.zeros_(tokens.positions)
@@ -440,7 +442,7 @@ def test_without_positions_the_order_of_the_tokens_does_not_matter():
 def test_attention_and_pooling_in_closed_form():
     module = made(ViT(1, 64, 3)).eval()
     attention, pool = module[3].attention[1], module[5]
-    x = torch.rand(2, 16, 64, generator=seeded())
+    x = torch.rand(2, 16, 64, generator=seeded_generator())
     query, key, value = attention.project_in(x).chunk(3, dim=2)
     weights = (query @ key.transpose(1, 2) / 8).softmax(2)
     assert torch.allclose(attention(x), attention.project_out(weights @ value), atol=1e-5)
@@ -453,7 +455,7 @@ def test_attention_and_pooling_in_closed_form():
 def test_heads_see_their_own_part_alone():
     attention = made(ViT(1, 128, 3))[3].attention[1].eval()
     nn.init.eye_(attention.project_out.weight)
-    x = torch.rand(1, 16, 128, generator=seeded())
+    x = torch.rand(1, 16, 128, generator=seeded_generator())
     out = attention(x)
     with torch.no_grad():
         attention.project_in.weight[64:128].zero_()  # the queries of the second head

@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import RSE, BaseNet, BigNet, Recipe, Votes, build, is_random
@@ -17,7 +17,7 @@ from adv.runtime.random_streams import Noise, Stream, attach, drawing, part
 
 
 def images(n: int = 4) -> torch.Tensor:
-    return torch.rand(n, 3, 32, 32, generator=seeded(n))
+    return torch.rand(n, 3, 32, 32, generator=seeded_generator(n))
 
 
 def parameters(net: nn.Module) -> int:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 import torch.nn.functional as F
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import (
@@ -72,7 +72,7 @@ def slowly(net):
 
 
 def flat_here_and_there() -> torch.Tensor:
-    x = torch.rand(4, 3, 32, 32, generator=seeded())
+    x = torch.rand(4, 3, 32, 32, generator=seeded_generator())
     x[:2, :, :12] = 1  # equal values for the poolings to choose from
     return x
 
@@ -113,10 +113,10 @@ ACTS = [nn.ReLU(inplace=True), nn.GELU(), nn.GELU(approximate="tanh"), nn.SiLU(i
 @pytest.mark.parametrize("act", ACTS, ids=repr)
 def test_pooling_chooses_and_gives_back_as_torch_does(act):
     """Around the lowest points of the curves, far from them, and of equal values the first."""
-    grid = torch.randint(-12, 13, (400, 3, 4, 6), generator=seeded()) / 4
-    fine = torch.randn(400, 3, 4, 6, generator=seeded(1)) - 0.8
+    grid = torch.randint(-12, 13, (400, 3, 4, 6), generator=seeded_generator()) / 4
+    fine = torch.randn(400, 3, 4, 6, generator=seeded_generator(1)) - 0.8
     for y in (grid, fine, (3 * fine).clamp(min=-3.5)):  # of lower ones, rounding decides in torch
-        weight = torch.rand(400, 3, 2, 3, generator=seeded(2))
+        weight = torch.rand(400, 3, 2, 3, generator=seeded_generator(2))
         leaf, other = y.clone().requires_grad_(), y.clone().requires_grad_()
         plain, ours = F.max_pool2d(act(leaf.clone()), 2), _Highest.apply(other, curve(act))
         assert torch.allclose(ours, plain, atol=1e-7, rtol=1e-6)
@@ -130,7 +130,7 @@ def test_any_odd_kernel_with_or_without_bias(kernel):
     net = nn.Sequential(nn.Conv2d(2, 5, kernel, bias=kernel != 3), nn.ReLU(), nn.MaxPool2d(2))
     net.requires_grad_(False)
     for height, width in ((12, 16), (11, 16), (12, 15), (8, 8)):  # squares or not
-        x = torch.rand(3, 2, height, width, generator=seeded()).requires_grad_()
+        x = torch.rand(3, 2, height, width, generator=seeded_generator()).requires_grad_()
         found = []
         for way in (nullcontext(), swift(net)):
             with way:
@@ -147,7 +147,7 @@ def test_further_layers_of_a_chain_that_begins_with_images():
         *(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(4, 6, 3, stride=2, bias=False), nn.SiLU(), nn.MaxPool2d((2, 2), 2)),
     ).requires_grad_(False)
-    x = torch.rand(3, 3, 32, 32, generator=seeded()).requires_grad_()
+    x = torch.rand(3, 3, 32, 32, generator=seeded_generator()).requires_grad_()
     plain = net(x)
     (gradient,) = torch.autograd.grad(plain.square().sum(), x)
     with swift(net):
@@ -187,7 +187,7 @@ def test_what_is_otherwise_is_left_alone():
 
 
 def test_an_autocast_goes_the_plain_way():
-    net, x = made("BigNet"), torch.rand(2, 3, 32, 32, generator=seeded())
+    net, x = made("BigNet"), torch.rand(2, 3, 32, 32, generator=seeded_generator())
     with torch.autocast("cpu", torch.bfloat16):
         plain = net(x)
         with swift(net) as form:
@@ -212,7 +212,10 @@ def test_the_net_comes_out_as_it_went_in():
 
 def test_weights_that_change_are_seen():
     """A training attacks one net again and again: nothing is kept of its weights."""
-    net, x = made("BigNet").requires_grad_(False), torch.rand(2, 3, 32, 32, generator=seeded())
+    net, x = (
+        made("BigNet").requires_grad_(False),
+        torch.rand(2, 3, 32, 32, generator=seeded_generator()),
+    )
     with swift(net):
         before = net(x)
         net[1].weight.mul_(1.5)
@@ -224,7 +227,9 @@ def test_weights_that_change_are_seen():
 @pytest.mark.parametrize("name", ["BaseNet", "BigNet", "RSE"])
 def test_no_verdict_changes(monkeypatch, name):
     net = made(name)
-    images = torch.randint(0, 256, (40, 3, 32, 32), generator=seeded(2), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (40, 3, 32, 32), generator=seeded_generator(2), dtype=torch.uint8
+    )
     images[:, :, :12] = 255  # flat
     split = Split(images, net(images.float() / 255).argmax(1))
     attacks = report_battery(3).attacks[:2]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_cases import ATTACKS, BLACK_BOX, Mixed, batch, judging, rows, trained_like
-from testing import seeded
+from attack_cases import ATTACKS, BLACK_BOX, Mixed, batch, judging, rows
+from reproducibility import seeded_generator
+from small_nets import self_labelled_problem
 from torch import nn
 
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
@@ -36,7 +37,7 @@ def test_a_net_in_bfloat16_leaves_images_in_float32(attack, around):
     x, y = batch()
     model = Mixed() if around else Low(Mixed())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
-        adv = attack(model, x, y, generator=seeded())
+        adv = attack(model, x, y, generator=seeded_generator())
     assert adv.dtype == torch.float32 and not torch.equal(adv, x)
     assert (attack.ball.distance(adv, x) <= attack.ball.eps + 1e-6).all()
     assert adv.min() >= 0 and adv.max() <= 1
@@ -57,7 +58,7 @@ def test_what_an_attack_remembers_is_float32(attack, around):
     x, y = batch()
     model = Mixed() if around else Low(Mixed())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around), frozen(model):
-        state = attack.aim(model, attack.start(x, y, seeded()))
+        state = attack.aim(model, attack.start(x, y, seeded_generator()))
         for _ in range(2):
             state = attack.step(model, state)
         result = attack.result(state)
@@ -68,7 +69,7 @@ def test_what_an_attack_remembers_is_float32(attack, around):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_slope_is_float32(loss):
-    net, x, y = trained_like()
+    net, x, y = self_labelled_problem()
     low = Low(net)
     logits = net(x).detach()
     against = {"kl": logits.log_softmax(1), "dlr-targeted": torch.stack([y, (y + 1) % 5], 1)}
@@ -101,7 +102,7 @@ def float32_on_cuda() -> tuple[str, str]:
 def test_tf32_is_said_and_comes_out_as_it_went_in():
     """Convolutions of evaluations may take it, answers to queries never."""
     before, net = float32_on_cuda(), Asked()
-    images = torch.randint(0, 256, (4, 3, 8, 8), generator=seeded(), dtype=torch.uint8)
+    images = torch.randint(0, 256, (4, 3, 8, 8), generator=seeded_generator(), dtype=torch.uint8)
     labels = net(images.float() / 255).argmax(1)
     for attack, wanted in (
         (PGD(Linf(0.01), steps=1), {("tf32", "ieee")}),

@@ -7,7 +7,8 @@ import pickle
 
 import pytest
 import torch
-from testing import Normed, same, seeded, through_a_file
+from reproducibility import bit_equal, save_and_load, seeded_generator
+from small_nets import BatchNormNet
 
 from adv import CAT, PGD, RSE, SGD, TRADES, Ladder, Linf, Recipe, build, load, train
 from adv.training.cat import _Climb
@@ -21,7 +22,7 @@ def digits():
 
 
 def recipe(cat: CAT, **changes) -> Recipe:
-    settings = {"net": Normed(), "optimizer": SGD(lr=0.02), "epochs": 6, "batch": 25}
+    settings = {"net": BatchNormNet(), "optimizer": SGD(lr=0.02), "epochs": 6, "batch": 25}
     return Recipe(curriculum=cat, **{**settings, **changes})
 
 
@@ -31,10 +32,10 @@ def recipe(cat: CAT, **changes) -> Recipe:
 @pytest.mark.parametrize("n", [20, 23, 3])
 def test_a_ladder_by_hand(digits, n):
     """Parts of equal size, the rest in the last; step 2 eps / k times a draw from [1, 10 / k]."""
-    net = build(Recipe(net=Normed()), 10, 0).eval()
+    net = build(Recipe(net=BatchNormNet()), 10, 0).eval()
     x, y = digits.train.images[:n].float() / 255, digits.train.labels[:n]
-    adv = Ladder(BALL, 3)(net, x, y, generator=seeded(1))
-    generator, size, expected = seeded(1), n // 4, [x[: n // 4]]
+    adv = Ladder(BALL, 3)(net, x, y, generator=seeded_generator(1))
+    generator, size, expected = seeded_generator(1), n // 4, [x[: n // 4]]
     for k in (1, 2, 3):
         rows = slice(k * size, (k + 1) * size) if k < 3 else slice(3 * size, None)
         draw = float(torch.rand((), generator=generator))
@@ -52,7 +53,9 @@ def test_ladders_are_values_that_leave_no_trace(digits):
     x, y, random = digits.train.images[:6] / 255, digits.train.labels[:6], torch.get_rng_state()
     before = copy.deepcopy(net.state_dict())
     ladder(net, x, y)
-    assert same(dict(net.state_dict()), dict(before)) and all(m.training for m in net.modules())
+    assert bit_equal(dict(net.state_dict()), dict(before)) and all(
+        m.training for m in net.modules()
+    )
     assert torch.equal(torch.get_rng_state(), random)
     clean = Ladder(BALL, 0)(net, x, y)
     assert torch.equal(clean, x) and clean.data_ptr() != x.data_ptr()
@@ -135,14 +138,14 @@ def test_it_goes_back_to_the_best_weights(digits, monkeypatch, ema):
     learning = recipe(CAT(most=1, patience=2), epochs=4, ema=ema)
     states = [e.state() for e in train(learning, digits.train.head(50), classes=10, seed=0)]
     kept = {name: states[0][name] for name in ("net", "optimizer", "average")}
-    assert same(taken[3], kept)
-    assert not same(taken[2], kept) and (ema == 0) == (kept["average"] is None)
+    assert bit_equal(taken[3], kept)
+    assert not bit_equal(taken[2], kept) and (ema == 0) == (kept["average"] is None)
 
 
 def test_the_held_out_images_are_the_last_and_not_trained_on(digits):
     split = digits.train.head(200)
     course = CAT(held=0.1).course(split)
-    assert same(course.split.images, split.images[:180]) and same(
+    assert bit_equal(course.split.images, split.images[:180]) and bit_equal(
         course.held.images, split.images[180:]
     )
     assert len(CAT().course(split).held) == 4 and len(CAT().course(split.head(5)).held) == 1
@@ -171,7 +174,7 @@ def test_going_on_is_never_having_stopped(digits, monkeypatch, done):
     """Across the ends of lessons, with an average, noise, dropout and another objective."""
     learning = recipe(
         CAT(most=2, patience=1, held=0.1),
-        net=Normed(dropout=0.2),
+        net=BatchNormNet(dropout=0.2),
         defences=(RSE(0.1, 0.1),),
         objective=TRADES(),
         epochs=5,
@@ -180,12 +183,12 @@ def test_going_on_is_never_having_stopped(digits, monkeypatch, done):
     split = digits.train.head(60)
     whole = [(e.state(), dict(e.metrics)) for e in train(learning, split, classes=10, seed=2)]
     assert len({metrics["lesson"] for _, metrics in whole}) > 1
-    stored = through_a_file(whole[done - 1][0]) if done < len(whole) else whole[-1][0]
+    stored = save_and_load(whole[done - 1][0]) if done < len(whole) else whole[-1][0]
     for _ in range(2):
         again = list(train(learning, split, classes=10, seed=2, state=stored))
         assert [dict(e.metrics) for e in again] == [metrics for _, metrics in whole[done:]]
         if again:
-            assert same(again[-1].state(), whole[-1][0])
+            assert bit_equal(again[-1].state(), whole[-1][0])
 
 
 def test_what_it_costs_at_most():

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from testing import Normed, same, seeded
+from reproducibility import bit_equal, seeded_generator
+from small_nets import BatchNormNet
 from torch import nn
 
 from adv import (
@@ -48,17 +49,17 @@ RECIPES = {
     "the report's": replace(BASE, optimizer=AdamW(decay=Ramp(1, 0))),
     "a changing fraction": replace(BASE, curriculum=replace(RISING, fraction=Ramp(0, 1))),
     "an average, norms, clipping": replace(
-        BASE, net=Normed(), ema=0.9, clip=0.5, optimizer=SGD_, objective=Madry()
+        BASE, net=BatchNormNet(), ema=0.9, clip=0.5, optimizer=SGD_, objective=Madry()
     ),
     "AWP in the midst of it": replace(
-        BASE, net=Normed(), objective=AWP(TRADES(), 0.02, warmup=0.4), optimizer=SGD_, ema=0.9
+        BASE, net=BatchNormNet(), objective=AWP(TRADES(), 0.02, warmup=0.4), optimizer=SGD_, ema=0.9
     ),
     "RSE, mixed labels": replace(BASE, defences=(RSE(0.1, 0.1),), augment=Augment(cutmix=0.5)),
     "PNI, MART": replace(BASE, defences=(PNI(),), objective=MART()),
     "dropout kept on": replace(BASE, net=BaseNet(dropout=0.3), defences=(MCDropout(),)),
     "spectral norms": replace(BASE, defences=(SpectralNorm(),), epochs=1),
     "one step": replace(BASE, curriculum=Curriculum(eps=Ramp(0, 0.1), kind="n-fgsm")),
-    "bfloat16": replace(BASE, net=Normed(), ema=0.9, precision="bfloat16"),
+    "bfloat16": replace(BASE, net=BatchNormNet(), ema=0.9, precision="bfloat16"),
     "ladders": replace(BASE, curriculum=CAT(most=2, patience=1, held=0.2)),
 }
 
@@ -88,7 +89,7 @@ def ends(recipe, split, device="cpu"):
 @pytest.mark.parametrize("name", RECIPES)
 def test_replaying_gives_the_same_net(name, split):
     (plain, metrics), (replayed, others) = ends(RECIPES[name], split)
-    assert same(plain, replayed) and metrics == others
+    assert bit_equal(plain, replayed) and metrics == others
 
 
 @pytest.mark.gpu
@@ -99,7 +100,7 @@ def test_graphs_give_the_same_net(name, split, caplog, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     (plain, metrics), (replayed, others) = ends(RECIPES[name], split, "cuda")
     assert not caplog.records
-    assert same(plain["stream"], replayed["stream"])
+    assert bit_equal(plain["stream"], replayed["stream"])
     for key, value in plain["net"].items():
         assert torch.allclose(value.float(), replayed["net"][key].float(), atol=2e-3), key
     assert metrics["loss"] == pytest.approx(others["loss"], rel=1e-2)
@@ -120,7 +121,7 @@ def test_going_on_from_a_plain_training(split):
     first = next(train(recipe, split, classes=10, seed=3)).state()
     (plain, _), _ = ends(recipe, split)
     *_, last = train(recipe, split, classes=10, seed=3, state=first, replay=True)
-    assert same(last.state(), plain)
+    assert bit_equal(last.state(), plain)
 
 
 # --- one attack ---
@@ -148,10 +149,14 @@ ATTACKS = [
 def test_an_attack_is_what_it_is_when_called(attack):
     recipe = Recipe(net=BaseNet(), defences=(RSE(0.05, 0.05),))
     replays, x, y = problem(build(recipe, 10, 0))
-    ours = [attacked(replays, attack, x, y, seeded(n)).clone() for n in (1, 2)]
+    ours = [attacked(replays, attack, x, y, seeded_generator(n)).clone() for n in (1, 2)]
     replays, x, y = problem(build(recipe, 10, 0))
     assert all(
-        map(torch.equal, ours, [attack(replays.net, x, y, generator=seeded(n)) for n in (1, 2)])
+        map(
+            torch.equal,
+            ours,
+            [attack(replays.net, x, y, generator=seeded_generator(n)) for n in (1, 2)],
+        )
     )
     assert attack.ball.eps == 0 or not torch.equal(*ours)
 
@@ -160,13 +165,13 @@ def test_attacks_that_differ_in_numbers_share_their_work():
     replays, x, y = problem(BaseNet()(10))
     for attack in (PGD(Linf(0.1), 3), PGD(Linf(0.2), 5, pace=0.1), PGD(Linf(0.2), 1)):
         assert torch.equal(
-            attacked(replays, attack, x, y, seeded(1)),
-            attack(replays.net, x, y, generator=seeded(1)),
+            attacked(replays, attack, x, y, seeded_generator(1)),
+            attack(replays.net, x, y, generator=seeded_generator(1)),
         )
     assert len(replays._made) == 1
     for attack in (PGD(L2(0.1), 3), PGD(Linf(0.1), 3, loss="dlr"), PGD(Linf(0.1), step_size=0.1)):
-        attacked(replays, attack, x, y, seeded(1))
-    attacked(replays, PGD(Linf(0.1), 3), x[:5], y[:5], seeded(1))
+        attacked(replays, attack, x, y, seeded_generator(1))
+    attacked(replays, PGD(Linf(0.1), 3), x[:5], y[:5], seeded_generator(1))
     assert len(replays._made) == 5
 
 
@@ -182,12 +187,12 @@ def test_where_a_capture_fails_the_reason_is_logged_and_training_goes_on(
 ):
     """It breaks off after the net has run: what it drew and counted is put back."""
     recipe = RECIPES["RSE, mixed labels"]
-    recipe = replace(recipe, net=Normed())
+    recipe = replace(recipe, net=BatchNormNet())
     (plain, metrics), _ = ends(recipe, split)
     monkeypatch.setattr("adv.training.loop.Replays", Refusing)
     with caplog.at_level(logging.WARNING, "adv"):
         _, (replayed, others) = ends(recipe, split)
-    assert same(plain, replayed) and metrics == others
+    assert bit_equal(plain, replayed) and metrics == others
     (record,) = caplog.records
     assert record.getMessage().endswith("slower: operation not permitted when stream is capturing")
 
@@ -229,7 +234,7 @@ def test_a_layer_that_changes_its_buffers_for_others_is_not_captured(caplog, mon
 def test_a_replayed_attack_does_not_wait_for_the_gpu():
     replays, x, y = problem(BaseNet()(10), torch.device("cuda"))
     attack = PGD(Linf(0.1), steps=3, random_start=False)
-    attacked(replays, attack, x, y, seeded(1))
+    attacked(replays, attack, x, y, seeded_generator(1))
     (step,) = replays._made.values()
     assert step.graph is not None
     torch.cuda.set_sync_debug_mode("error")

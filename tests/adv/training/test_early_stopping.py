@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from testing import Normed, same, through_a_file
+from reproducibility import bit_equal, save_and_load
+from small_nets import BatchNormNet
 
 from adv import PGD, SGD, Battery, Best, Curriculum, Linf, Recipe, Score, load, train, watch
 
@@ -35,7 +36,7 @@ def test_the_best_is_robust_first_and_the_last_of_equals():
 
 def recipe(**changes) -> Recipe:
     curriculum = Curriculum(eps=0.03, steps=1)
-    return Recipe(net=Normed(), curriculum=curriculum, epochs=5, batch=32, **changes)
+    return Recipe(net=BatchNormNet(), curriculum=curriculum, epochs=5, batch=32, **changes)
 
 
 @pytest.mark.parametrize(("patience", "ends"), [(None, 5), (1, 2), (3, 4), (9, 5)])
@@ -68,13 +69,13 @@ def test_a_watch_that_goes_on_is_one_that_never_stopped(digits):
     whole = [(w.best, w.is_best, w.score.ok, w.epoch.state()) for w in watched()]
     assert len(whole) >= 2 and whole[0][1]
     for done, (best, _, _, state) in enumerate(whole, 1):
-        again = list(watched(through_a_file(state), best))
+        again = list(watched(save_and_load(state), best))
         assert [(w.best, w.is_best) for w in again] == [row[:2] for row in whole[done:]]
         assert all(
             torch.equal(w.score.ok, row[2]) for w, row in zip(again, whole[done:], strict=True)
         )
         if again:
-            assert same(again[-1].epoch.state(), whole[-1][3])
+            assert bit_equal(again[-1].epoch.state(), whole[-1][3])
 
 
 def test_watching_leaves_no_trace_in_the_training(digits):
@@ -82,4 +83,4 @@ def test_watching_leaves_no_trace_in_the_training(digits):
     plain = [epoch.state() for epoch in train(learning, split, classes=10, seed=1)]
     epochs = train(learning, split, classes=10, seed=1)
     seen = [w.epoch.state() for w in watch(epochs, digits.validation.head(20), BATTERY)]
-    assert same(plain, seen)
+    assert bit_equal(plain, seen)

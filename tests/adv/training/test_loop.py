@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from testing import same, seeded, through_a_file
+from reproducibility import bit_equal, save_and_load, seeded_generator
 
 from adv import (
     AWP,
@@ -196,10 +196,12 @@ def by_hand(recipe: Recipe, split, seed: int):
     norm = next(module for module in net.modules() if isinstance(module, Normalize))
     norm.mean.copy_(pixels.mean((0, 2, 3)).reshape(3, 1, 1))
     norm.std.copy_(pixels.std((0, 2, 3), correction=0).reshape(3, 1, 1))
-    order = torch.randperm(len(split), generator=seeded(part(seed, 2)))
+    order = torch.randperm(len(split), generator=seeded_generator(part(seed, 2)))
     x, y = pixels[order], split.labels[order]
     eps, step, k = 0.03, 0.0075, len(x) // 2
-    start = x[:k] + eps * (2 * torch.rand(x[:k].shape, generator=seeded(part(seed, 4))) - 1)
+    start = x[:k] + eps * (
+        2 * torch.rand(x[:k].shape, generator=seeded_generator(part(seed, 4))) - 1
+    )
     adv = start.clamp(0, 1)
     for _ in range(2):
         adv.requires_grad_()
@@ -276,13 +278,13 @@ def test_going_on_is_never_having_stopped(digits, optimizer):
     whole = [
         (epoch.state(), dict(epoch.metrics)) for epoch in train(recipe, split, classes=10, seed=2)
     ]
-    assert len(whole) == 3 and not same(whole[1][0]["net"], whole[2][0]["net"])
+    assert len(whole) == 3 and not bit_equal(whole[1][0]["net"], whole[2][0]["net"])
     for done in (1, 2):
-        stored = through_a_file(whole[done - 1][0])
+        stored = save_and_load(whole[done - 1][0])
         for _ in range(2):  # the second time from the same object: the first must not spoil it
             gone_on = list(train(recipe, split, classes=10, seed=2, state=stored))
             assert [epoch.number for epoch in gone_on] == list(range(done + 1, 4))
-            assert same(gone_on[-1].state(), whole[-1][0])
+            assert bit_equal(gone_on[-1].state(), whole[-1][0])
             assert dict(gone_on[-1].metrics) == whole[-1][1]
     assert list(train(recipe, split, classes=10, seed=2, state=whole[-1][0])) == []
 
@@ -293,7 +295,7 @@ def test_a_state_is_a_copy(digits):
     for epoch in train(recipe, split, classes=10, seed=2):
         states.append(epoch.state())
         copies.append(copy.deepcopy(states[-1]))
-    assert all(same(a, b) for a, b in zip(states, copies, strict=True))
+    assert all(bit_equal(a, b) for a, b in zip(states, copies, strict=True))
 
 
 def test_the_state_of_an_epoch_that_is_gone_is_refused(digits):
@@ -330,7 +332,7 @@ def test_the_global_generator_is_left_alone_and_does_not_matter(digits):
                 last = epoch
             assert torch.equal(torch.get_rng_state(), before)
         ends.append(last.state())
-    assert same(*ends)
+    assert bit_equal(*ends)
 
 
 def test_seeds_differ(digits):
@@ -339,7 +341,7 @@ def test_seeds_differ(digits):
         next(train(recipe, digits.train.head(20), classes=10, seed=seed)).state()["net"]
         for seed in (1, 2)
     ]
-    assert not same(*ends)
+    assert not bit_equal(*ends)
 
 
 def test_training_is_in_training_mode_and_attacks_in_evaluation(digits, monkeypatch):

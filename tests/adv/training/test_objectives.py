@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from testing import Normed, same, seeded, through_a_file
+from reproducibility import bit_equal, save_and_load, seeded_generator
+from small_nets import BatchNormNet
 from torch import nn
 
 from adv import (
@@ -65,10 +66,12 @@ def digits():
 @pytest.fixture
 def problem(digits):
     """A net in training mode, and a batch of 24 images half of which are to be attacked."""
-    net = build(Recipe(net=Normed(dropout=0.2), defences=(RSE(0.1, 0.1),)), 10, 3)
+    net = build(Recipe(net=BatchNormNet(dropout=0.2), defences=(RSE(0.1, 0.1),)), 10, 3)
     split = digits.train.head(24)
     lesson = Lesson(PGD(Linf(EPS), steps=STEPS, step_size=STEP), 0.5)
-    return net, Batch(split.images.float() / 255, split.labels, lesson, generator=seeded(8))
+    return net, Batch(
+        split.images.float() / 255, split.labels, lesson, generator=seeded_generator(8)
+    )
 
 
 def gradients(net: nn.Module) -> list[torch.Tensor]:
@@ -94,7 +97,7 @@ def test_leaves_a_gradient_and_nothing_else(objective, problem):
     weights, before = copy.deepcopy(list(net.parameters())), torch.get_rng_state()
     pixels = batch.x.clone()
     outcome = objective(net, replace(batch, elapsed=1.0))
-    assert same(list(net.parameters()), weights) and torch.equal(batch.x, pixels)
+    assert bit_equal(list(net.parameters()), weights) and torch.equal(batch.x, pixels)
     assert [m.training for m in net.modules()] == modes
     assert not frozen_bias.requires_grad and frozen_bias.grad is None
     assert all(w.grad is not None for w in net.parameters() if w is not frozen_bias)
@@ -123,7 +126,7 @@ def test_probabilities_are_labels_too(objective, problem):
     grads = []
     for y in (batch.y, sure, 0.7 * sure + 0.3 * sure.roll(1, 0)):
         twin = copy.deepcopy(net)
-        objective(twin, replace(batch, y=y, generator=seeded(8)))
+        objective(twin, replace(batch, y=y, generator=seeded_generator(8)))
         grads.append(gradients(twin))
     for plain, certain in zip(*grads[:2], strict=True):
         assert torch.allclose(plain, certain, atol=1e-5, rtol=1e-4)
@@ -137,10 +140,12 @@ def test_smoothing_is_that_of_the_labels(objective, problem):
     seen = []
     for smoothing in (0.0, 0.0, 0.2):
         twin = copy.deepcopy(net)
-        adv = objective.attacked(twin, replace(batch, smoothing=smoothing, generator=seeded(8)))
+        adv = objective.attacked(
+            twin, replace(batch, smoothing=smoothing, generator=seeded_generator(8))
+        )
         outcome = objective.outcome(copy.deepcopy(net), replace(batch, smoothing=smoothing), adv)
         seen.append((adv, outcome.loss))
-    assert same(seen[0], seen[1]) and torch.equal(seen[0][0], seen[2][0])
+    assert bit_equal(seen[0], seen[1]) and torch.equal(seen[0][0], seen[2][0])
     assert seen[2][1] != seen[0][1]
 
 
@@ -212,7 +217,7 @@ def kl(clean, bad):
 
 
 def test_kl_by_its_definition():
-    clean, bad = torch.randn(2, 5, 10, generator=seeded(0)).unbind()
+    clean, bad = torch.randn(2, 5, 10, generator=seeded_generator(0)).unbind()
     p, q = clean.softmax(1), bad.softmax(1)
     assert torch.allclose(kl(clean, bad), (p * (p.log() - q.log())).sum(1), atol=1e-6)
 
@@ -293,7 +298,7 @@ def test_trains_the_net_that_a_plain_loop_trains(digits, objective, loss, diverg
     optimizer = SGD(lr=0.05, weight_decay=0.01)
     curriculum = Curriculum(eps=EPS, steps=STEPS, pace=STEP / EPS)
     recipe = Recipe(
-        net=Normed(),
+        net=BatchNormNet(),
         optimizer=optimizer,
         curriculum=curriculum,
         objective=objective,
@@ -304,7 +309,7 @@ def test_trains_the_net_that_a_plain_loop_trains(digits, objective, loss, diverg
     net = build(recipe, 10, seed)
     next(m for m in net.modules() if isinstance(m, Normalize)).fit(split.images)
     opt = torch.optim.SGD(net.parameters(), 0.05, 0.9, weight_decay=0.01, nesterov=True)
-    orders, starts = seeded(part(seed, 2)), seeded(part(seed, 4))
+    orders, starts = seeded_generator(part(seed, 2)), seeded_generator(part(seed, 4))
     for _ in range(epochs):
         for ids in torch.randperm(images, generator=orders).split(16):
             x, y = split.images[ids].float() / 255, split.labels[ids]
@@ -332,10 +337,10 @@ def test_trades_attacks_what_its_beta_weighs(problem):
     for module in net.modules():
         if hasattr(module, "sigma"):
             module.sigma = 0.0
-    ours = TRADES().attacked(net, replace(batch, generator=seeded(1)))
-    other = replace(batch, y=batch.y.roll(1), generator=seeded(1))
+    ours = TRADES().attacked(net, replace(batch, generator=seeded_generator(1)))
+    other = replace(batch, y=batch.y.roll(1), generator=seeded_generator(1))
     assert torch.equal(ours, TRADES().attacked(net, other))
-    theirs = Madry().attacked(net, replace(batch, generator=seeded(1)))
+    theirs = Madry().attacked(net, replace(batch, generator=seeded_generator(1)))
     clean = net(batch.x)
     assert kl(clean, net(ours)).mean() > kl(clean, net(theirs)).mean()
 
@@ -369,9 +374,9 @@ def test_awp_puts_everything_back(problem, spectral):
         nn.utils.parametrizations.spectral_norm(net[-1])
     weights = copy.deepcopy(list(net.parameters()))
     plain, lifted = copy.deepcopy(net), copy.deepcopy(net)
-    Madry()(plain, replace(batch, generator=seeded(8)))
-    AWP(Madry(), gamma=0.05)(lifted, replace(batch, generator=seeded(8)))
-    assert same(list(lifted.parameters()), weights)
+    Madry()(plain, replace(batch, generator=seeded_generator(8)))
+    AWP(Madry(), gamma=0.05)(lifted, replace(batch, generator=seeded_generator(8)))
+    assert bit_equal(list(lifted.parameters()), weights)
     apart = [torch.equal(a, b) for a, b in zip(gradients(plain), gradients(lifted), strict=True)]
     assert not any(apart)
     seen = []
@@ -385,7 +390,7 @@ def test_awp_puts_everything_back(problem, spectral):
 
     with pytest.raises(RuntimeError, match="stop"):
         AWP(Broken(), gamma=0.05)(net, batch)
-    assert same(list(net.parameters()), weights)
+    assert bit_equal(list(net.parameters()), weights)
     for before, moved in zip(weights, seen[1], strict=True):
         if before.dim() > 1:
             assert (moved - before).norm().item() == pytest.approx(
@@ -400,9 +405,9 @@ def test_awp_begins_after_its_warm_up(problem):
     ends = []
     for objective, elapsed in ((Madry(), 0), (AWP(Madry(), warmup=0.5), 0.4), (AWP(Madry()), 0.4)):
         twin = copy.deepcopy(net)
-        objective(twin, replace(batch, elapsed=elapsed, generator=seeded(8)))
+        objective(twin, replace(batch, elapsed=elapsed, generator=seeded_generator(8)))
         ends.append(gradients(twin))
-    assert same(ends[0], ends[1]) and not same(ends[0], ends[2])
+    assert bit_equal(ends[0], ends[1]) and not bit_equal(ends[0], ends[2])
 
 
 # --- what updates obey ---
@@ -444,7 +449,10 @@ def test_awp_leaves_alone_what_is_spared():
             seen.append(copy.deepcopy(dict(net.named_parameters())))
             return super().outcome(net, batch, adv)
 
-    x, lesson = torch.rand(4, 3, 2, 2, generator=seeded(0)), Lesson(PGD(Linf(0.1), steps=1))
+    x, lesson = (
+        torch.rand(4, 3, 2, 2, generator=seeded_generator(0)),
+        Lesson(PGD(Linf(0.1), steps=1)),
+    )
     AWP(Spy())(net, Batch(x, torch.tensor([0, 1, 2, 0]), lesson))
     moved = {name for name in seen[0] if not torch.equal(seen[0][name], seen[1][name])}
     assert moved == {"1.weight"}
@@ -454,7 +462,7 @@ def test_awp_leaves_alone_what_is_spared():
 def test_a_long_gradient_is_clipped(digits, clip):
     """SGD without momentum goes no further than lr times the clip."""
     recipe = Recipe(
-        net=Normed(),
+        net=BatchNormNet(),
         optimizer=SGD(lr=1.0, weight_decay=0, momentum=0),
         curriculum=Curriculum(fraction=0),
         epochs=1,
@@ -470,7 +478,7 @@ def test_a_long_gradient_is_clipped(digits, clip):
 
 def test_smoothing_in_closed_form(digits):
     recipe = Recipe(
-        net=Normed(),
+        net=BatchNormNet(),
         optimizer=SGD(lr=1e-12),
         curriculum=Curriculum(fraction=0),
         epochs=1,
@@ -490,7 +498,7 @@ def test_smoothing_in_closed_form(digits):
 @each
 def test_going_on_is_never_having_stopped(digits, objective):
     recipe = Recipe(
-        net=Normed(dropout=0.3),
+        net=BatchNormNet(dropout=0.3),
         defences=(RSE(0.1, 0.1),),
         optimizer=SGD(lr=0.01),
         curriculum=Curriculum(eps=EPS, steps=2),
@@ -502,8 +510,8 @@ def test_going_on_is_never_having_stopped(digits, objective):
     )
     split = digits.train.head(40)
     states = [epoch.state() for epoch in train(recipe, split, classes=10, seed=2)]
-    (again,) = train(recipe, split, classes=10, seed=2, state=through_a_file(states[0]))
-    assert same(again.state(), states[1]) and not same(states[0]["net"], states[1]["net"])
+    (again,) = train(recipe, split, classes=10, seed=2, state=save_and_load(states[0]))
+    assert bit_equal(again.state(), states[1]) and not bit_equal(states[0]["net"], states[1]["net"])
 
 
 DEFENCES = {
@@ -520,7 +528,7 @@ DEFENCES = {
 def test_every_defence_trains_with_everything_on(digits, defence):
     """AWP over TRADES, an average, clipping and smoothing: it goes on bit for bit."""
     recipe = Recipe(
-        net=Normed(dropout=0.3),
+        net=BatchNormNet(dropout=0.3),
         defences=(defence,),
         optimizer=SGD(lr=0.01),
         curriculum=Curriculum(eps=EPS, kind="n-fgsm"),
@@ -533,15 +541,15 @@ def test_every_defence_trains_with_everything_on(digits, defence):
     )
     split, random = digits.train.head(32), torch.get_rng_state()
     states = [epoch.state() for epoch in train(recipe, split, classes=10, seed=2)]
-    (again,) = train(recipe, split, classes=10, seed=2, state=through_a_file(states[0]))
-    assert same(again.state(), states[1]) and torch.equal(torch.get_rng_state(), random)
+    (again,) = train(recipe, split, classes=10, seed=2, state=save_and_load(states[0]))
+    assert bit_equal(again.state(), states[1]) and torch.equal(torch.get_rng_state(), random)
     assert all(v.isfinite().all() for v in again.net.state_dict().values())
 
 
 def test_awp_moves_no_noise_scale_of_pni(problem):
     """Alpha is no weight: where it has four dimensions it is neither moved nor decayed."""
     _, batch = problem
-    net = build(Recipe(net=Normed(), defences=(PNI(granularity="element"),)), 10, 0)
+    net = build(Recipe(net=BatchNormNet(), defences=(PNI(granularity="element"),)), 10, 0)
     alphas = {name for name, _ in net.named_parameters() if name.endswith("alpha")}
     spared = {id(weight) for weight in grouped(net)[1]["params"]}
     assert alphas and spared == {id(dict(net.named_parameters())[name]) for name in alphas}

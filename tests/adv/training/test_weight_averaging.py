@@ -6,7 +6,8 @@ import copy
 
 import pytest
 import torch
-from testing import Normed, same, seeded, through_a_file
+from reproducibility import bit_equal, save_and_load, seeded_generator
+from small_nets import BatchNormNet
 from torch import nn
 
 from adv import RSE, SGD, TRADES, WRN, Curriculum, Recipe, build, evaluate, load, train
@@ -21,7 +22,7 @@ def digits():
 
 def recipe(**changes) -> Recipe:
     settings = {
-        "net": Normed(),
+        "net": BatchNormNet(),
         "optimizer": SGD(lr=0.05),
         "curriculum": Curriculum(eps=0.03, steps=1, fraction=1.0),
         "epochs": 3,
@@ -35,7 +36,7 @@ def jumped(net: nn.Module, seed: int) -> nn.Module:
     """The net elsewhere: other weights, other statistics, one more batch counted."""
     for tensor in (*net.parameters(), *net.buffers()):
         if tensor.is_floating_point():
-            tensor.data += torch.rand(tensor.shape, generator=seeded(seed))
+            tensor.data += torch.rand(tensor.shape, generator=seeded_generator(seed))
         else:
             tensor += 1
     return net
@@ -63,11 +64,11 @@ def test_the_recurrence(tau):
 
 def test_statistics_are_the_mean_over_what_it_saw():
     """As if BatchNorm had met the batches with its cumulative momentum; dropout is off."""
-    net = build(recipe(net=Normed(dropout=0.5)), 10, 0)
+    net = build(recipe(net=BatchNormNet(dropout=0.5)), 10, 0)
     average = Average(net, 0.9, seed=1)
     twin = copy.deepcopy(average.net)
     average.look(lambda net: net(torch.ones(4, 3, 32, 32)), 0)  # an epoch long ago
-    batches = torch.rand(3, 4, 3, 32, 32, generator=seeded(1))
+    batches = torch.rand(3, 4, 3, 32, 32, generator=seeded_generator(1))
     for n, batch in enumerate(batches):
         average.look(lambda net, batch=batch: net(batch), n)
     for module in twin.modules():
@@ -116,8 +117,8 @@ def test_the_epochs_net_is_the_average(digits):
     (plain,) = train(recipe(ema=0.0, epochs=1), split, classes=10, seed=2)
     (epoch,) = train(recipe(epochs=1), split, classes=10, seed=2)
     state = epoch.state()
-    assert same(dict(state["net"]), dict(plain.net.state_dict()))  # as without an average
-    assert same(dict(state["average"]["net"]), dict(epoch.net.state_dict()))
+    assert bit_equal(dict(state["net"]), dict(plain.net.state_dict()))  # as without an average
+    assert bit_equal(dict(state["average"]["net"]), dict(epoch.net.state_dict()))
     assert not torch.equal(epoch.net[1].weight, state["net"]["1.weight"])
     assert not any(module.training for module in epoch.net.modules())
 
@@ -131,7 +132,7 @@ def test_it_draws_numbers_of_its_own(digits):
             if used:
                 epoch.net(torch.rand(3, 3, 32, 32))
         ends.append(epoch.state())
-    assert same(*ends)
+    assert bit_equal(*ends)
 
 
 def test_going_on_is_never_having_stopped(digits):
@@ -139,13 +140,13 @@ def test_going_on_is_never_having_stopped(digits):
     whole = [epoch.state() for epoch in train(recipe(), split, classes=10, seed=2)]
     kept = copy.deepcopy(whole)
     for done in (1, 2):
-        stored = through_a_file(whole[done - 1])
+        stored = save_and_load(whole[done - 1])
         for _ in range(2):
             *_, last = train(recipe(), split, classes=10, seed=2, state=stored)
-            assert same(last.state(), whole[-1])
-            assert same(stored, through_a_file(whole[done - 1]))
-    assert same(kept, whole)
-    assert whole[0]["average"]["updates"] == 3 and not same(
+            assert bit_equal(last.state(), whole[-1])
+            assert bit_equal(stored, save_and_load(whole[done - 1]))
+    assert bit_equal(kept, whole)
+    assert whole[0]["average"]["updates"] == 3 and not bit_equal(
         whole[1]["average"], whole[2]["average"]
     )
 
@@ -167,7 +168,7 @@ def estimated_anew(net: nn.Module, images: torch.Tensor) -> nn.Module:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "epochs", "least"),
-    [(Normed(16), 2, 0.7), (Normed(16), 6, 0.9), (WRN(10, 1), 4, 0.8)],
+    [(BatchNormNet(16), 2, 0.7), (BatchNormNet(16), 6, 0.9), (WRN(10, 1), 4, 0.8)],
     ids=["early", "late", "wrn"],
 )
 def test_an_average_with_batchnorm_judges_as_well(digits, net, epochs, least):
@@ -187,4 +188,4 @@ def test_the_average_is_what_is_attacked(digits):
     (epoch,) = train(recipe(epochs=1), digits.train.head(60), classes=10, seed=2)
     before = copy.deepcopy(epoch.net.state_dict())
     evaluate(epoch.net, digits.validation.head(10), quick_battery(1))
-    assert same(dict(before), dict(epoch.net.state_dict()))
+    assert bit_equal(dict(before), dict(epoch.net.state_dict()))

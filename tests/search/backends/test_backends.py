@@ -4,7 +4,6 @@ import signal
 import threading
 
 import pytest
-from conftest import ROOT
 from formula_runs import GRID, SPACE, Formula, Lingering, Looks, trained
 
 from search.backends import serial
@@ -14,12 +13,12 @@ from search.study import Study
 
 
 @pytest.fixture(scope="module")
-def ray_search():
+def ray_search(project_root):
     from search.backends import ray_tune
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", "k" * 40)
-        ray_tune.connect(None, project=ROOT)
+        ray_tune.connect(None, project=project_root)
 
     def one_at_a_time(study, run, stop):
         ray_tune.search(study, run, stop, ray_tune.Resources(concurrent=1))

@@ -299,12 +299,10 @@ def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ray_search():
-    from conftest import ROOT
-
+def ray_search(project_root):
     from search.backends import ray_tune
 
-    ray_tune.connect(None, project=ROOT)
+    ray_tune.connect(None, project=project_root)
     yield lambda study, run: ray_tune.search(study, run, Stop(), ray_tune.Resources(concurrent=2))
     ray_tune.disconnect()
 

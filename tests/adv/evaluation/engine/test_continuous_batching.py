@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from testing import Counting, seeded
+from reproducibility import seeded_generator
+from small_nets import CountingNet
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -67,7 +68,7 @@ def problem(make, n: int = 60, wrong: int = 7) -> tuple[nn.Module, Split]:
         net = make()
     for weight in net.parameters():
         weight.data *= 2
-    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded_generator(1), dtype=torch.uint8)
     with torch.no_grad():
         labels = net.eval()(images.float() / 255).argmax(1)
     labels[n - wrong :] = (labels[n - wrong :] + 1) % 5
@@ -91,7 +92,7 @@ def plainly(net, split, battery, kind) -> dict[int, list[bool]]:
     order = [i for i, (_, a) in enumerate(battery.attacks) if type(a.ball) is kind]
     for index in sorted(order, key=lambda i: battery.attacks[i][1].ball.eps):
         for restart, attack in enumerate(members(battery.attacks[index][1])):
-            generator = seeded(part(battery.seed + 1000 * index + restart, 0))
+            generator = seeded_generator(part(battery.seed + 1000 * index + restart, 0))
             with frozen(net):
                 state = attack.aim(net, attack.start(x, split.labels, generator))
                 fooled = state.fooled.clone()
@@ -156,7 +157,7 @@ def test_kept_images_are_those_that_were_judged(name, look, monkeypatch):
     """The net's verdict on each is the score's; keeping them asks the net hardly more often."""
     monkeypatch.setitem(continuous_batching.LOOK, "cpu", look)
     net, split = problem(convolutional)
-    chosen, counted = BATTERIES[name], Counting(net)
+    chosen, counted = BATTERIES[name], CountingNet(net)
     plain = evaluate(counted, split, chosen, batch=11)
     passes, counted.seen = counted.seen, 0
     kept = evaluate(counted, split, chosen, batch=11, keep_images=True)
@@ -173,7 +174,9 @@ def test_kept_images_are_those_that_were_judged(name, look, monkeypatch):
 
 def test_images_of_a_random_net_are_kept_too():
     net = build(Recipe(net=BaseNet(), defences=(RSE(0.1, 0.1),)), 10, seed=0)
-    images = torch.randint(0, 256, (12, 3, 32, 32), generator=seeded(1), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (12, 3, 32, 32), generator=seeded_generator(1), dtype=torch.uint8
+    )
     split = Split(images, Votes(net.eval(), 30)(images.float() / 255).argmax(1))
     chosen = battery(*(PGD(Linf(eps), steps=3) for eps in (0.02, 0.04)), draws=2, votes=3)
     plain, kept = (evaluate(net, split, chosen, keep_images=keep) for keep in (False, True))
@@ -245,7 +248,9 @@ def test_an_image_that_fell_meets_no_larger_ball():
 def test_a_random_net_is_attacked_by_the_plain_loop(defence):
     """The same draws in the same order: the table is that of a loop written out here."""
     net = build(Recipe(net=BaseNet(), defences=(defence,)), 10, seed=1).eval()
-    images = torch.randint(0, 256, (20, 3, 32, 32), generator=seeded(2), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (20, 3, 32, 32), generator=seeded_generator(2), dtype=torch.uint8
+    )
     split = Split(images, net(images.float() / 255).argmax(1))
     chosen = battery(PGD(Linf(0.001), steps=2), PGD(Linf(0.003), steps=3), draws=2, votes=3)
     found = evaluate(net, split, chosen, batch=8)
@@ -260,7 +265,9 @@ def test_a_random_net_is_attacked_by_the_plain_loop(defence):
         stands = torch.cat([judged(*p) for p in zip(x.split(8), split.labels.split(8))])  # noqa: B905
         rows.append(stands.clone())
         for index, (_, attack) in enumerate(chosen.attacks):
-            begun = attack.start(x, split.labels, seeded(part(chosen.seed + 1000 * index, 0)))
+            begun = attack.start(
+                x, split.labels, seeded_generator(part(chosen.seed + 1000 * index, 0))
+            )
             left = stands.nonzero().flatten()
             for ids in left.chunk(-(-len(left) // 8)):
                 state = begun.keep(ids)
@@ -325,7 +332,7 @@ MIXED = {
 def test_a_batch_of_several_radii_steps_like_each_alone_to_the_last_bit(name):
     net, split = problem(linear, n=6)
     x, attacks = split.images.float() / 255, MIXED[name]
-    begun = [a.aim(net, a.start(x, split.labels, seeded(3))) for a in attacks]
+    begun = [a.aim(net, a.start(x, split.labels, seeded_generator(3))) for a in attacks]
     which = torch.tensor([0, 1, 1, 0, 1, 0])
     rows = torch.arange(6)
     values = {
@@ -365,7 +372,7 @@ def test_a_step_never_waits_for_the_device(name):
     """On tensors without values: what asked for one (item, bool, nonzero, a mask) would fail."""
     attack, net = STEPS[name], convolutional().eval()
     x, y = torch.rand(4, 3, 8, 8), torch.arange(4)
-    state = attack.start(x, y, seeded())
+    state = attack.start(x, y, seeded_generator())
     tensors = {f.name: getattr(state, f.name) for f in fields(state)}
     state = replace(
         state, **{k: v.to("meta") for k, v in tensors.items() if isinstance(v, torch.Tensor)}
@@ -401,7 +408,7 @@ class Backwards(TorchDispatchMode):
 def test_gradients_are_those_of_the_images_alone(attack):
     net = convolutional().train()
     with Backwards() as noted:
-        attack(net, torch.rand(4, 3, 8, 8), torch.arange(4), generator=seeded())
+        attack(net, torch.rand(4, 3, 8, 8), torch.arange(4), generator=seeded_generator())
     assert noted.masks and all(mask == [True, False, False] for mask in noted.masks)
     assert set(noted.shapes) == {(4, 72)}  # of the linear layer's input; of its weight: (5, 72)
     assert all(weight.requires_grad and weight.grad is None for weight in net.parameters())
@@ -411,7 +418,7 @@ def test_images_stay_in_float32_and_in_their_memory():
     net = build(Recipe(net=WRN(10, 1)), 10, seed=0).to(memory_format=torch.channels_last).eval()
     x = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     for attack in (PGD(Linf(0.03), steps=1), APGD(Linf(0.03), steps=1), PGD(L2(0.3), steps=1)):
-        state = attack.start(x, torch.arange(2), seeded())
+        state = attack.start(x, torch.arange(2), seeded_generator())
         with frozen(net), torch.autocast("cpu", torch.bfloat16):
             state = attack.step(net, attack.aim(net, state))
         assert state.adv.dtype == torch.float32

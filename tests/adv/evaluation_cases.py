@@ -1,15 +1,16 @@
-"""What the tests of evaluation share: images, a crooked net and a battery."""
+"""What the tests of evaluation share: a random conv net, images that it labels, a battery."""
 
 from __future__ import annotations
 
 import torch
-from testing import seeded
+from reproducibility import seeded_generator
 from torch import nn
 
 from adv import PGD, Battery, Linf, Split
 
 
-def crooked_net() -> nn.Module:
+def random_conv_net() -> nn.Module:
+    """Return a random conv net with BatchNorm, five classes and larger weights than usual."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = nn.Sequential(
@@ -22,9 +23,9 @@ def crooked_net() -> nn.Module:
     return net
 
 
-def labelled(net: nn.Module, n: int = 60, wrong: int = 10) -> Split:
-    """Images with the net's own answers for labels, but for the last few."""
-    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded(1), dtype=torch.uint8)
+def split_labelled_by(net: nn.Module, n: int = 60, wrong: int = 10) -> Split:
+    """Return images labelled by the net's own predictions, the last `wrong` of them wrongly."""
+    images = torch.randint(0, 256, (n, 3, 8, 8), generator=seeded_generator(1), dtype=torch.uint8)
     modes = [module.training for module in net.modules()]
     with torch.no_grad():
         labels = net.eval()(images.float() / 255).argmax(1)
@@ -41,4 +42,4 @@ def battery(*attacks, **settings) -> Battery:
 RADII = (0.005, 0.01, 0.02, 0.04)
 
 
-LADDER = battery(*(PGD(Linf(eps), steps=5) for eps in RADII))
+RADII_BATTERY = battery(*(PGD(Linf(eps), steps=5) for eps in RADII))
