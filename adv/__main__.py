@@ -118,10 +118,10 @@ def _recipe(card: Mapping[str, Any]) -> Recipe:
     A space of one's own may make recipes of nets of one's own, which cannot be read from a card.
     """
     import spaces
-    from adv.checkpoints.checkpoint import CheckpointError, recipe_in
+    from adv.checkpoints.checkpoint import CheckpointError, parse_recipe
 
     try:
-        return recipe_in(card)
+        return parse_recipe(card)
     except (KeyError, CheckpointError):
         if "space" not in card:
             raise

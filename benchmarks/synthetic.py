@@ -44,7 +44,7 @@ from adv import (
     Recipe,
     Score,
 )
-from adv.checkpoints.expressions import read
+from adv.checkpoints.expressions import parse
 from adv.data.datasets import Split
 from adv.evaluation.score import unpacked
 from adv.files import write_atomic
@@ -142,7 +142,7 @@ class Trial:
         if path.exists():
             return
         try:
-            make_gan(read(self.settings["gan"]), self.work, path, self._tell)
+            make_gan(parse(self.settings["gan"]), self.work, path, self._tell)
         except LateError:
             yield
 
@@ -173,7 +173,7 @@ class Trial:
         found: dict[str, Any] = {"seconds": time.process_time() - began}
         if "ddls" in name and chains.trace is not None:
             found |= {"energy": chains.trace.energy, "acceptance": chains.trace.acceptance}
-            found |= {"odds": asdict(trained.odds["ema"]), **trained.card["surprise"]}
+            found |= {"odds": asdict(trained.odds["ema"]), **trained.metadata["surprise"]}
         self._keep(f"{name}.made.json", found)
         made = read_samples(path, work.real, len(work.classes))
         save_grid(self.out / f"{name}.png", made.split, len(work.classes), 12)

@@ -1,7 +1,8 @@
-"""Weights as safetensors, with the card that says how the net is made again.
+"""Read and write checkpoints: weights as safetensors, and the metadata to rebuild the net from.
 
-A net is re-made from its recipe, which the card holds as an expression (`adv.checkpoints.expressions`), or from
-its space and its point, never from a dumped object: nothing here unpickles.
+The metadata is JSON in the header of the file, under the key "card". It holds the recipe as an
+expression (`adv.checkpoints.expressions`), or a search space and its parameters; the net is built
+from these. Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -13,123 +14,133 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as packed
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from adv.checkpoints.expressions import read, written
+from adv.checkpoints.expressions import parse, to_expression
 from adv.files import write_atomic
 from adv.training.recipe import Recipe, build
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be used, said in one line."""
+    """Why a checkpoint cannot be used, in one line."""
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a file held: a net on the CPU, its recipe, the names of its classes, and the card."""
+    """A net on the CPU with its recipe, the names of its classes by label, and its metadata."""
 
     net: nn.Module
     recipe: Recipe
     classes: tuple[str, ...]
-    card: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def save(
     path: Path | str, net: nn.Module, recipe: Recipe, *, classes: Sequence[str], **notes: Any
 ) -> None:
-    """Write a net with its recipe, for `restore` and for `python -m adv`.
+    """Write a net and its recipe to a checkpoint, for `restore` and `python -m adv`.
 
     Args:
-      path: NAME.safetensors; a file that is there is replaced, whole or not at all.
-      net: what `train` made of the recipe.
-      recipe: the recipe, made of values of `adv` only.
-      classes: their names, by label, as in `Data.classes`.
-      notes: plain data for the card; `data`, the name of a data set, is the command line's default.
+      path: NAME.safetensors; an existing file is replaced, whole or not at all.
+      net: the net that `train` made from the recipe.
+      recipe: the recipe, which may hold values of `adv` only.
+      classes: the names of the classes by label, as in `Data.classes`.
+      notes: further metadata that JSON can hold. Under `data`, the name of the data set that the
+        command line evaluates on by default.
 
     Raises:
-      ValueError: the recipe holds a class of your own, or the net is not what it makes.
+      ValueError: the recipe holds a class that is not one of `adv`, or the weights of the net do
+        not fit the recipe.
+      OSError: the file cannot be written.
     """
-    card = {"seed": 0, **notes, "recipe": written(recipe), "classes": list(classes)}
+    metadata = {"seed": 0, **notes, "recipe": to_expression(recipe), "classes": list(classes)}
     load_weights(build(recipe, len(classes), 0), net.state_dict())
-    save_checkpoint(Path(path), net, card)
+    save_checkpoint(Path(path), net, metadata)
 
 
 def restore(path: Path | str) -> Checkpoint:
-    """The net that `save`, a search or `python -m adv train` wrote.
+    """Return the net that `save`, a search or `python -m adv train` wrote.
 
     Raises:
-      CheckpointError: no such file, not one of ours, or its card holds no recipe.
+      CheckpointError: no such file, not a checkpoint of this program, or no recipe in it.
     """
-    weights, card = read_checkpoint(Path(path))
-    if "recipe" not in card:
+    weights, metadata = read_checkpoint(Path(path))
+    if "recipe" not in metadata:
         raise CheckpointError(f"{path} holds no recipe: name one, or use python -m adv")
-    return remade(path, weights, card, recipe_in(card))
+    return rebuild(path, weights, metadata, parse_recipe(metadata))
 
 
-def recipe_in(card: Mapping[str, Any]) -> Recipe:
-    """The recipe that a card holds as an expression.
+def parse_recipe(metadata: Mapping[str, Any]) -> Recipe:
+    """Return the recipe that the metadata holds as an expression.
 
     Raises:
-      CheckpointError: it is not a recipe.
+      CheckpointError: there is no such expression, or it is not that of a recipe.
     """
     try:
-        recipe = read(card["recipe"])
+        recipe = parse(metadata["recipe"])
     except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"the recipe in the card cannot be read: {error}") from error
+        raise CheckpointError(f"the recipe in the metadata cannot be read: {error}") from error
     if not isinstance(recipe, Recipe):
-        raise CheckpointError("the card holds something else than a recipe")
+        raise CheckpointError("the metadata holds something other than a recipe")
     return recipe
 
 
-def remade(
-    path: Path | str, weights: Mapping[str, Tensor], card: Mapping[str, Any], recipe: Recipe
+def rebuild(
+    path: Path | str, weights: Mapping[str, Tensor], metadata: Mapping[str, Any], recipe: Recipe
 ) -> Checkpoint:
-    """The net of `recipe` with these weights.
+    """Build the net of `recipe` and load the weights into it.
 
     Raises:
-      CheckpointError: the weights do not fit, or are not finite.
+      CheckpointError: the weights do not fit or are not finite, or the metadata lacks the classes
+        or the seed.
     """
     check_finite(path, weights)
     try:
-        classes = tuple(str(name) for name in card["classes"])
-        net = build(recipe, len(classes), int(card["seed"]))
+        classes = tuple(str(name) for name in metadata["classes"])
+        net = build(recipe, len(classes), int(metadata["seed"]))
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: its card does not say how it was made") from error
-    return Checkpoint(load_weights(net, weights), recipe, classes, card)
+        raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
+    return Checkpoint(load_weights(net, weights), recipe, classes, metadata)
 
 
-def save_checkpoint(path: Path, net: nn.Module, card: Mapping[str, Any]) -> None:
-    """Write the weights and the card, whole or not at all."""
+def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> None:
+    """Write the weights and the metadata of a net, whole or not at all.
+
+    Raises:
+      OSError: the file cannot be written; an earlier one at `path` is unchanged.
+    """
     weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    write_atomic(path, packed(weights, metadata={"card": json.dumps(card)}))
+    write_atomic(path, serialize(weights, metadata={"card": json.dumps(metadata)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights and the card of a checkpoint.
+    """Return the weights and the metadata of a checkpoint.
 
     Raises:
-      CheckpointError: no such file, or it is not one of ours.
+      CheckpointError: no such file, or it is not a checkpoint of this program.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads((file.metadata() or {})["card"])
-            return {name: file.get_tensor(name) for name in file.keys()}, card  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {})["card"])
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of this program") from error
 
 
 def check_finite(path: Path | str, weights: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where a tensor that was read from `path` is not finite."""
+    """Raise CheckpointError if a tensor that was read from `path` is not finite."""
     for name, value in weights.items():
         if not value.isfinite().all():
-            raise CheckpointError(f"{path}: {name} is not finite: damaged, or a training diverged")
+            raise CheckpointError(
+                f"{path}: {name} is not finite: the file is damaged, or the training diverged"
+            )
 
 
 def load_weights(net: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """Put the weights into a net.
+    """Load the weights into a net and return it.
 
     Raises:
       CheckpointError: they belong to another net.

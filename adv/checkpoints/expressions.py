@@ -1,8 +1,8 @@
-"""Values as text. `repr` writes one; `read` reads it back without running anything.
+"""Write values as Python expressions, and parse them again without running any code.
 
-A recipe travels in a checkpoint or on a command line as the expression that makes it, such as
-`Recipe(net=BigNet(width=2), defences=(RSE(0.2, 0.1),))`. Only the dataclasses of `adv` and plain
-literals are known here: no name is looked up anywhere else, and nothing is evaluated or unpickled.
+A recipe travels in a checkpoint or on a command line as the expression that builds it, such as
+`Recipe(net=BigNet(width=2), defences=(RSE(0.2, 0.1),))`. The parser knows the dataclasses of `adv`
+and plain literals only: it looks up no other name, and evaluates and unpickles nothing.
 """
 
 from __future__ import annotations
@@ -14,32 +14,33 @@ from typing import Any
 
 from adv.suggestions import suggest
 
-_WORDS = {"inf": math.inf, "nan": math.nan}
+_CONSTANTS = {"inf": math.inf, "nan": math.nan}
 _LITERALS = (str, int, float, bool, type(None))
 
 
-def read(text: str) -> Any:
-    """The value that `text` writes.
+def parse(text: str) -> Any:
+    """Return the value of an expression.
 
     Raises:
-      ValueError: it is no such expression, a class is not one of `adv`, or refuses its settings.
+      ValueError: `text` is not such an expression, names a class that `adv` does not have, or
+        gives a class settings that it refuses.
     """
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"this is not an expression: {_short(text)}") from error
+        raise ValueError(f"this is not an expression: {_shorten(text)}") from error
 
 
-def written(value: Any) -> str:
-    """The expression that makes `value`.
+def to_expression(value: Any) -> str:
+    """Return the expression that builds `value`.
 
     Raises:
-      ValueError: reading it would not give an equal value, because it holds what `read` does not
-        know, such as a class of your own.
+      ValueError: parsing it would not give an equal value, because it holds something that `parse`
+        does not know, such as a class of your own.
     """
     text = repr(value)
-    if read(text) != value:
-        raise ValueError(f"this cannot be written as an expression: {_short(text)}")
+    if parse(text) != value:
+        raise ValueError(f"this cannot be written as an expression: {_shorten(text)}")
     return text
 
 
@@ -49,25 +50,27 @@ def _value(node: ast.expr) -> Any:
             return value
         case ast.UnaryOp(ast.USub(), operand) if not isinstance(operand, ast.Call):
             return -_number(operand)
-        case ast.Name(name) if name in _WORDS:
-            return _WORDS[name]
+        case ast.Name(name) if name in _CONSTANTS:
+            return _CONSTANTS[name]
         case ast.Tuple(items):
             return tuple(_value(item) for item in items)
         case ast.Call(ast.Name(name), arguments, keywords):
-            given = {k.arg: _value(k.value) for k in keywords if k.arg is not None}
-            if len(given) == len(keywords):
-                return _made(name, [_value(a) for a in arguments], given)
-    raise ValueError(f"neither a value of adv nor a literal: {_short(ast.unparse(node))}")
+            settings = {k.arg: _value(k.value) for k in keywords if k.arg is not None}
+            if len(settings) == len(keywords):
+                return _construct(name, [_value(a) for a in arguments], settings)
+    raise ValueError(f"neither a value of adv nor a literal: {_shorten(ast.unparse(node))}")
 
 
 def _number(node: ast.expr) -> int | float:
     value = _value(node)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"not a number: {_short(ast.unparse(node))}")
+        raise ValueError(f"not a number: {_shorten(ast.unparse(node))}")
     return value
 
 
-def _made(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
+def _construct(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
+    # The only import of the face from inside `adv`. An expression may name any public value, from
+    # whatever package; so the names are looked up at the time of the call, when all are loaded.
     import adv
 
     names = dir(adv)
@@ -78,11 +81,11 @@ def _made(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any:
     try:
         return found(*arguments, **settings)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}{_meant(found, settings)}") from error
+        raise ValueError(f"{name}: {error}{_nearest_setting(found, settings)}") from error
 
 
-def _meant(found: type[Any], settings: dict[str, Any]) -> str:
-    """The setting of a class that was meant, where a name among `settings` is none of its own."""
+def _nearest_setting(found: type[Any], settings: dict[str, Any]) -> str:
+    """Return a hint at the right name of a setting, "" if none of `settings` is close to one."""
     names = [field.name for field in fields(found)]
     for wrong in set(settings).difference(names):
         if meant := suggest(wrong, names):
@@ -90,6 +93,6 @@ def _meant(found: type[Any], settings: dict[str, Any]) -> str:
     return ""
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,6 +1,6 @@
-"""Any `torch.nn.Module` as a net to judge: made from a file, filled, and looked at before use.
+"""Load a `torch.nn.Module` of another project: run its file, load its weights, check its outputs.
 
-The file's code runs, as with any Python file. Its weights are read as tensors, never unpickled.
+The file's code is run, as any Python file's. The weights are read as tensors, never unpickled.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from adv.runtime.random_streams import Stream, is_random
 from adv.suggestions import suggest
 
 
-class Declared(nn.Module):
-    """A random module that does not say so: it draws from torch's global generator.
+class SelfSeeding(nn.Module):
+    """Wrap a module that draws from torch's global generator, and seed that at each call.
 
-    Each call lends it that generator with a seed from `stream`, and puts it back: so an evaluation
-    repeats its draws, and nobody else's draws change.
+    The seed comes from `stream`, and the generator's state is restored after the call: an
+    evaluation repeats the module's draws, and no other draws change.
     """
 
     stochastic = True
@@ -43,62 +43,69 @@ class Declared(nn.Module):
             return self.model(x)
 
 
-def made(spec: str, weights: Path | None = None) -> nn.Module:
-    """The module that `FILE.py:NAME` names.
+def load_module(spec: str, weights: Path | None = None) -> nn.Module:
+    """Load the module that `FILE.py:NAME` names.
 
-    NAME is a Module class, a function that gives a module, both called without arguments, or a
-    module. `weights` is a state dict as .pth (also under the key "state_dict") or .safetensors.
+    Args:
+      spec: `FILE.py:NAME`. NAME is a module, or a Module class or a function that returns a module,
+        either of which is called without arguments.
+      weights: a state dict as .pth (also under the key "state_dict") or .safetensors.
 
     Raises:
-      ValueError: no such file or name, the file or the call fails, it gives no module, or the
-        weights do not fit; in one line.
+      ValueError: in one line: no such file or name, the file or the call fails, it returns no
+        module, or the weights do not fit.
     """
     file, sign, name = spec.rpartition(":")
     if not sign or not name.isidentifier():
-        raise ValueError(f"--module {spec}: it is FILE.py:NAME")
-    module = _loaded(Path(file).expanduser())
-    names = [key for key, value in vars(module).items() if callable(value) or _is_net(value)]
+        raise ValueError(f"--module {spec}: write FILE.py:NAME")
+    module = _import_file(Path(file).expanduser())
+    names = [key for key, value in vars(module).items() if callable(value) or _is_module(value)]
     if name not in names:
         raise ValueError(f"{file} has no {name!r} to call{suggest(name, names)}")
     found = getattr(module, name)
     try:
-        net = found if _is_net(found) else found()
+        net = found if _is_module(found) else found()
     except Exception as error:
-        raise ValueError(f"{spec} fails: {_said(error)}") from error
-    if not _is_net(net):
-        raise ValueError(f"{spec} gives a {type(net).__name__}, not a torch.nn.Module")
-    return _filled(net, weights) if weights is not None else net
+        raise ValueError(f"{spec} fails: {_one_line(error)}") from error
+    if not _is_module(net):
+        raise ValueError(f"{spec} returns a {type(net).__name__}, not a torch.nn.Module")
+    return _load_weights(net, weights) if weights is not None else net
 
 
-def checked(net: nn.Module, images: Tensor, classes: int, random: bool = False) -> nn.Module:
-    """The net, declared as random where `random` says so or two calls differ.
+def validate(net: nn.Module, images: Tensor, classes: int, random: bool = False) -> nn.Module:
+    """Check the outputs of a net; if it is random, return it wrapped in `SelfSeeding`.
 
     Args:
-      net: what to look at, on the device where it shall run.
-      images: a few, [n, 3, h, w] float in [0, 1], on that device.
-      classes: how many outputs it must have.
-      random: whether it is known to be random.
+      net: the net, on the device where it is to run.
+      images: a few images [n, 3, h, w], floats in [0, 1], on that device.
+      classes: how many outputs the net must have.
+      random: treat the net as random even if two calls agree.
+
+    Returns:
+      The net, wrapped if `random` is set or two calls differ, unless it is a random net that knows
+      its stream already.
 
     Raises:
-      ValueError: it fails on these images, or its outputs have another shape or are not finite.
+      ValueError: the net fails on these images, or its outputs have another shape or are not
+        finite.
     """
     with frozen(net), torch.no_grad():
         try:
             first, second = net(images), net(images)
         except Exception as error:
             raise ValueError(
-                f"the module fails on images {list(images.shape)} in [0, 1]: {_said(error)}"
+                f"the module fails on images {list(images.shape)} in [0, 1]: {_one_line(error)}"
             ) from error
     if not isinstance(first, Tensor) or first.shape != (len(images), classes):
         got = list(first.shape) if isinstance(first, Tensor) else type(first).__name__
-        raise ValueError(f"wanted outputs [{len(images)}, {classes}], the module gives {got}")
+        raise ValueError(f"the module returns {got}, expected [{len(images)}, {classes}]")
     if not first.isfinite().all():
         raise ValueError("the module's outputs are not finite")
     differ = not torch.allclose(first, second, rtol=1e-4, atol=1e-5)
-    return Declared(net) if (random or differ) and not is_random(net) else net
+    return SelfSeeding(net) if (random or differ) and not is_random(net) else net
 
 
-def _loaded(path: Path) -> ModuleType:
+def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"no file {path}")
     spec = importlib.util.spec_from_file_location(f"_module_{path.stem}", path)
@@ -110,15 +117,15 @@ def _loaded(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{path} fails: {_said(error)}") from error
+        raise ValueError(f"{path} fails: {_one_line(error)}") from error
     return module
 
 
-def _filled(net: nn.Module, path: Path) -> nn.Module:
+def _load_weights(net: nn.Module, path: Path) -> nn.Module:
     try:
         net.load_state_dict(_tensors(path))
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the module: {_said(error)}") from error
+        raise ValueError(f"{path} does not fit the module: {_one_line(error)}") from error
     return net
 
 
@@ -137,11 +144,11 @@ def _tensors(path: Path) -> Mapping[str, Any]:
     return inner
 
 
-def _is_net(value: object) -> bool:
+def _is_module(value: object) -> bool:
     return isinstance(value, nn.Module)
 
 
-def _said(error: BaseException) -> str:
-    """An error in one short line."""
+def _one_line(error: BaseException) -> str:
+    """Return an error as one line of at most 300 characters."""
     lines = " ".join(str(error).split())
     return f"{type(error).__name__}: {lines}"[:300]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import rich_click as click
 import torch
 
-from adv.checkpoints.expressions import read
+from adv.checkpoints.expressions import parse
 from adv.cli.display import show_speeds
 from adv.cli.flags import one_of
 from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
@@ -55,7 +55,7 @@ def _listed(text: str) -> list[str]:
 def _typed_net(text: str) -> Net:
     if "(" not in text:
         return NETS[one_of("--nets", text, NETS)]
-    net = read(text)
+    net = parse(text)
     if not isinstance(net, Net):
         raise ValueError(f"--nets are nets such as BigNet(2), not {text}")
     return net

@@ -16,7 +16,7 @@ from torch import Tensor
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import correct
 from adv.checkpoints.checkpoint import save_checkpoint
-from adv.checkpoints.expressions import read
+from adv.checkpoints.expressions import parse
 from adv.cli.display import progress, show, show_queries, waiting
 from adv.cli.source import Source
 from adv.cli.target import Subject, meet
@@ -151,7 +151,7 @@ def save_images(path: Path, split: Split, adversarial: Tensor) -> None:
 
 def typed_recipe(text: str, epochs: int | None) -> Recipe:
     """The recipe that was typed, with other epochs where they are given."""
-    recipe = read(text)
+    recipe = parse(text)
     if not isinstance(recipe, Recipe):
         raise ValueError(f"--recipe is a Recipe(...), not a {type(recipe).__name__}")
     return recipe if epochs is None else replace(recipe, epochs=epochs)

@@ -10,8 +10,8 @@ from typing import Any
 import rich_click as click
 from torch import nn
 
-from adv.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint, remade
-from adv.checkpoints.external_module import Declared, checked, made
+from adv.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint, rebuild
+from adv.checkpoints.external_module import SelfSeeding, load_module, validate
 from adv.cli.source import RecipeOf, Source
 from adv.data.datasets import Data, Split, load
 from adv.runtime.devices import device_of, on_device
@@ -56,12 +56,12 @@ def opened(path: Path, recipe_of: RecipeOf) -> Checkpoint:
         recipe = recipe_of(card)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its card does not say how it was made") from error
-    return remade(path, weights, card, recipe)
+    return rebuild(path, weights, card, recipe)
 
 
 def _ours(source: Source, path: Path) -> Subject:
     kept = opened(path, source.recipe_of)
-    name = source.data or kept.card.get("data")
+    name = source.data or kept.metadata.get("data")
     if name is None:
         raise ValueError(f"--data is missing: {path} does not say what it met")
     data = load(name)
@@ -71,7 +71,7 @@ def _ours(source: Source, path: Path) -> Subject:
         on_device(kept.net),
         _part(source, data),
         source.split,
-        f"{path}  {described(kept.card, kept.recipe)}",
+        f"{path}  {described(kept.metadata, kept.recipe)}",
         len(kept.classes),
     )
 
@@ -79,12 +79,12 @@ def _ours(source: Source, path: Path) -> Subject:
 def _theirs(source: Source, spec: str) -> Subject:
     if source.data is None:
         raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
-    net = on_device(made(spec, source.weights))
+    net = on_device(load_module(spec, source.weights))
     data = load(source.data)
     part = _part(source, data)
     few = part.head(8).to(device_of(net)).images.float() / 255
-    net = checked(net, few, len(data.classes), source.random)
-    if isinstance(net, Declared) and not source.random:
+    net = validate(net, few, len(data.classes), source.random)
+    if isinstance(net, SelfSeeding) and not source.random:
         click.echo("adv: two calls of the module differ: judged as a random net", err=True)
     title = f"{spec}  {source.weights or ''}".rstrip()
     return Subject(net, part, source.split, title, len(data.classes))

@@ -6,20 +6,18 @@ The template's test script loads `model.py` by its path, makes `Net()`, moves it
 
 from __future__ import annotations
 
-import ast
 import io
 import textwrap
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 
-import adv
 from adv.checkpoints.checkpoint import Checkpoint
-from adv.checkpoints.expressions import written
+from adv.checkpoints.expressions import to_expression
 from adv.exporting.source_bundler import bundle
 from adv.files import partial_folder
 from adv.runtime.frozen import frozen
@@ -144,8 +142,8 @@ def _files(kept: Checkpoint, votes: int) -> dict[str, bytes]:
         use=use,
         bundle=_sources(recipe, votes),
         classes=len(kept.classes),
-        net=written(recipe.net),
-        defended="".join(f"\n            net = {written(d)}(net)" for d in defences),
+        net=to_expression(recipe.net),
+        defended="".join(f"\n            net = {to_expression(d)}(net)" for d in defences),
         votes=f"\n        net = Votes(net, {votes})" if votes > 1 else "",
     )
     weights = "models/default_model.pth"
@@ -155,7 +153,7 @@ def _files(kept: Checkpoint, votes: int) -> dict[str, bytes]:
         classes=", ".join(kept.classes),
         use=use.rstrip("\n"),
         recipe=_unfolded(recipe),
-        notes=_notes(kept.card),
+        notes=_notes(kept.metadata),
     )
     prefix = "net.model." if votes > 1 else "net."
     buffer = io.BytesIO()
@@ -171,13 +169,21 @@ def _files(kept: Checkpoint, votes: int) -> dict[str, bytes]:
 def _sources(recipe: Recipe, votes: int) -> str:
     """The source of every class that the recipe's net and defences name."""
     values = (recipe.net, *recipe.defences)
-    trees = [ast.walk(ast.parse(written(value))) for value in values]
-    called = {n.func.id for t in trees for n in t if isinstance(n, ast.Call | ast.Name)
-              if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}  # fmt: skip
-    places = {(getattr(adv, name).__module__, name) for name in called}
+    places = {place for value in values for place in _classes(value)}
     places |= {("adv.runtime.random_streams", "attach"), ("adv.runtime.random_streams", "Stream")}
     places |= {("adv.runtime.votes", "Votes")} if votes > 1 else set()
     return bundle(sorted(places), {"Net": "Architecture"}, _MODEL_IMPORTS)
+
+
+def _classes(value: object) -> Iterator[tuple[str, str]]:
+    """Yield the module and the name of each dataclass that a value is made of."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _classes(item)
+    elif is_dataclass(value):
+        yield type(value).__module__, type(value).__name__
+        for field in fields(value):
+            yield from _classes(getattr(value, field.name))
 
 
 def _unfolded(recipe: Recipe) -> str:
@@ -188,10 +194,10 @@ def _unfolded(recipe: Recipe) -> str:
     return "\n".join(["Recipe(", *lines, "    )"])
 
 
-def _notes(card: Mapping[str, Any]) -> str:
-    """What else the card says of the training."""
+def _notes(metadata: Mapping[str, Any]) -> str:
+    """What else the metadata says of the training."""
     shown = ("space", "params", "data", "seed", "epoch")
-    lines = [f"    {name:<8}{card[name]}" for name in shown if name in card]
+    lines = [f"    {name:<8}{metadata[name]}" for name in shown if name in metadata]
     return "\n".join([*lines, ""]) if lines else ""
 
 

@@ -1,4 +1,4 @@
-"""A trained GAN as a file: safetensors, with the card that says how its nets are made again."""
+"""A trained GAN as a file: safetensors, with the metadata that says how its nets are made again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 
 from adv.checkpoints.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint
-from adv.checkpoints.expressions import read
+from adv.checkpoints.expressions import parse
 from adv.data.datasets import Split
 from adv.files import write_atomic
 from adv.generative.calibration import Calibration, calibrated
@@ -43,7 +43,7 @@ class Trained:
     discriminator: Discriminator
     odds: Mapping[str, Calibration]
     shares: tuple[int, ...]
-    card: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def finished(
@@ -67,27 +67,27 @@ def finished(
         odds[name] = calibrated(*answers)
         told = [round(which.surprise(*answers), 4) for which in (Calibration(), odds[name])]
         surprise[name] = {"as it is": told[0], "calibrated": told[1]}
-    card = {"surprise": surprise, "held": len(held), "steps": stretch.number}
-    return Trained(gan, canvas, made, discriminator, odds, shares, card)
+    metadata = {"surprise": surprise, "held": len(held), "steps": stretch.number}
+    return Trained(gan, canvas, made, discriminator, odds, shares, metadata)
 
 
 def save_gan(path: Path, trained: Trained, **notes: Any) -> None:
-    """Write it whole or not at all; `notes` (data, classes, seed) go into the card."""
+    """Write it whole or not at all; `notes` (data, classes, seed) go into the metadata."""
     nets = {**trained.generators, "discriminator": trained.discriminator}
     weights = {
         f"{name}.{key}": value.detach().cpu().contiguous().clone()
         for name, net in nets.items()
         for key, value in net.state_dict().items()
     }
-    card = {
-        **trained.card,
+    metadata = {
+        **trained.metadata,
         **notes,
         "gan": repr(trained.gan),
         "canvas": [trained.canvas.side, trained.canvas.channels],
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
         "shares": list(trained.shares),
     }
-    write_atomic(path, packed(weights, metadata={"card": json.dumps(card)}))
+    write_atomic(path, packed(weights, metadata={"card": json.dumps(metadata)}))
 
 
 def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
@@ -97,18 +97,18 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
       CheckpointError: no such file, a classifier, damaged, or weights of another architecture or
         that are not finite.
     """
-    weights, card = read_checkpoint(path)
-    if "gan" not in card:
-        what = "a classifier" if "recipe" in card or "space" in card else "something else"
+    weights, metadata = read_checkpoint(path)
+    if "gan" not in metadata:
+        what = "a classifier" if "recipe" in metadata or "space" in metadata else "something else"
         raise CheckpointError(f"{path} holds {what}, wanted is a GAN (adv synthesize train)")
     check_finite(path, weights)
     try:
-        gan, canvas = read(card["gan"]), Canvas(*card["canvas"])
-        odds = {name: Calibration(**card["odds"][name]) for name in ("plain", "ema")}
-        shares = tuple(int(share) for share in card["shares"])
+        gan, canvas = parse(metadata["gan"]), Canvas(*metadata["canvas"])
+        odds = {name: Calibration(**metadata["odds"][name]) for name in ("plain", "ema")}
+        shares = tuple(int(share) for share in metadata["shares"])
         generator, discriminator = gan.nets(canvas, len(shares), 0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its card does not say how it was made") from error
+        raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
     made = {"plain": generator, "ema": copy.deepcopy(generator)}
     nets = {**made, "discriminator": discriminator}
     for name, net in nets.items():
@@ -117,7 +117,7 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
         net.to(device).to(memory_format=torch.channels_last).eval()
-    return Trained(gan, canvas, made, discriminator, odds, shares, card)
+    return Trained(gan, canvas, made, discriminator, odds, shares, metadata)
 
 
 def _under(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ def train(
     """
     from dataclasses import replace
 
-    from adv.checkpoints.expressions import read
+    from adv.checkpoints.expressions import parse
     from adv.cli.synthesis.run import train_one
     from adv.data.datasets import load
     from adv.generative.gan import GAN
@@ -95,7 +95,7 @@ def train(
         raise ValueError(f"{out}: a generator is called NAME.safetensors")
     gan = GAN() if scale == "full" else GAN().small()
     if recipe is not None:
-        gan = read(recipe)
+        gan = parse(recipe)
         if not isinstance(gan, GAN):
             raise ValueError(f"--recipe is a GAN(...), not a {type(gan).__name__}")
     changes: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}

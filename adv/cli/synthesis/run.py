@@ -50,7 +50,7 @@ def train_one(gan: GAN, data: Data, images: int | None, seed: int, out: Path, ev
 
         trained = make_gan(gan, work, out, told, every=every)
     for name, odds in trained.odds.items():
-        surprise = trained.card["surprise"][name]
+        surprise = trained.metadata["surprise"][name]
         click.echo(
             f"{name}: log-odds = {odds.slope:.3g} D {odds.shift:+.3g}; real or made? "
             f"{surprise['calibrated']:.3f} nats, uncalibrated {surprise['as it is']:.3f}"
@@ -73,14 +73,14 @@ def sample_gan(path: Path, ema: bool, ddls: DDLS | None, wish: Wish) -> None:
     fresh(wish.out, wish.count)
     trained = restore_gan(path, default_device())
     if wish.relabel is not None:
-        wish.relabel.check(trained.card["classes"], str(path))
+        wish.relabel.check(trained.metadata["classes"], str(path))
     chains = Chains(trained, ema, ddls)
     recipe = {
         "source": "gan",
-        "gan": trained.card["gan"],
+        "gan": trained.metadata["gan"],
         "weights": key(path.read_bytes()),
-        "real": trained.card.get("real"),
-        "data": trained.card.get("data"),
+        "real": trained.metadata.get("real"),
+        "data": trained.metadata.get("data"),
         "ema": ema,
         "ddls": None if ddls is None else repr(ddls),
     }

@@ -185,7 +185,7 @@ def test_a_net_of_a_recipe_comes_back(net, path):
     save(path, net, RECIPE, classes="abcdefghij", data="digits", epoch=3)
     kept = restore(str(path))
     assert kept.recipe == RECIPE and kept.classes == tuple("abcdefghij")
-    assert kept.card["data"] == "digits" and kept.card["epoch"] == 3
+    assert kept.metadata["data"] == "digits" and kept.metadata["epoch"] == 3
     x = torch.rand(4, 3, 32, 32)
     again = kept.net.to(memory_format=torch.channels_last)  # noise is drawn in memory's order
     with torch.no_grad(), drawing(net, 7), drawing(again, 7):
@@ -207,7 +207,7 @@ def test_a_net_that_is_not_what_the_recipe_makes_is_not_saved(net, path):
         ({"recipe": 3}, "cannot be read"),
         ({"recipe": "__import__('os').getcwd()"}, "neither a value"),
         ({"recipe": "Net()"}, "no value called 'Net'"),
-        ({"recipe": "BaseNet()"}, "something else than a recipe"),
+        ({"recipe": "BaseNet()"}, "something other than a recipe"),
         ({"recipe": "Recipe(net=BaseNet('tanh'))"}, "activation must be one of"),
         ({"recipe": "Recipe(net=3)"}, "does not say how it was made"),
         ({"recipe": "Recipe(net=BigNet(width='a'))"}, "cannot be read: width must be"),
@@ -232,7 +232,7 @@ def test_weights_that_are_not_finite(net, path, value):
     with torch.no_grad():
         net[1].weight[0, 0, 0, 0] = value
     save(path, net, RECIPE, classes="abcdefghij")
-    with pytest.raises(CheckpointError, match="is not finite: damaged, or") as error:
+    with pytest.raises(CheckpointError, match="is not finite: the file is damaged, or") as error:
         restore(path)
     assert str(path) in str(error.value) and "weight" in str(error.value)
 

@@ -23,7 +23,7 @@ from adv import (
     Ramp,
     Recipe,
 )
-from adv.checkpoints.expressions import read, written
+from adv.checkpoints.expressions import parse, to_expression
 
 RECIPES = [
     Recipe(),
@@ -41,10 +41,10 @@ RECIPES = [
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))
 def test_a_recipe_is_read_again(recipe):
-    text = written(recipe)
+    text = to_expression(recipe)
     assert "\n" not in text
-    assert read(text) == recipe
-    assert repr(read(text)) == repr(recipe)
+    assert parse(text) == recipe
+    assert repr(parse(text)) == repr(recipe)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_recipe_is_read_again(recipe):
     ],
 )
 def test_values_and_literals(text, value):
-    assert read(text) == value
+    assert parse(text) == value
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_values_and_literals(text, value):
 )
 def test_nothing_else_is_read(text, hint):
     with pytest.raises(ValueError, match=hint) as error:
-        read(text)
+        parse(text)
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
 
 
@@ -115,7 +115,7 @@ class Mine(Net):
 )
 def test_what_could_not_be_read_is_not_written(recipe):
     with pytest.raises(ValueError, match=r"'Mine'|neither"):
-        written(recipe)
+        to_expression(recipe)
 
 
 def test_every_value_that_needs_no_setting_is_read_again():
@@ -126,6 +126,6 @@ def test_every_value_that_needs_no_setting_is_read_again():
         if isinstance(found, type) and is_dataclass(found):
             settings = [field for field in fields(found) if field.init]
             if all(s.default is not MISSING or s.default_factory is not MISSING for s in settings):
-                assert read(repr(found())) == found(), name
+                assert parse(repr(found())) == found(), name
                 read_again.append(name)
     assert {"Recipe", "BigNet", "RSE", "PNI", "AdamW", "Augment", "TRADES"} <= set(read_again)

@@ -326,7 +326,7 @@ def test_a_gan_comes_back_as_it_was(digits, made):
     x = noise(5, 1, 8, 8)
     kept.discriminator.eval()
     assert torch.equal(back.discriminator(x, y), kept.discriminator(x, y))
-    assert back.card["data"] == "digits" and not state_of(made).exists()
+    assert back.metadata["data"] == "digits" and not state_of(made).exists()
 
 
 class KilledError(Exception):
@@ -400,7 +400,7 @@ def test_files_that_are_no_gan(digits, made, tmp_path):
         restore_gan(tmp_path / "nowhere.safetensors")
     half = replace(back, odds={"plain": back.odds["plain"]})
     save_gan(tmp_path / "half.safetensors", half, classes=list(digits.classes))
-    with pytest.raises(CheckpointError, match="its card does not say how it was made"):
+    with pytest.raises(CheckpointError, match="its metadata does not say how it was made"):
         restore_gan(tmp_path / "half.safetensors")
     back.discriminator.linear.bias.data.fill_(float("nan"))
     save_gan(tmp_path / "nan.safetensors", back, classes=list(digits.classes))

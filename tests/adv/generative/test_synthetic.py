@@ -31,7 +31,7 @@ from adv import (
     Synthetic,
     train,
 )
-from adv.checkpoints.expressions import read, written
+from adv.checkpoints.expressions import parse, to_expression
 from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.generative.cache import once
@@ -411,7 +411,7 @@ def alone(digits):
 def test_a_recipe_makes_its_images_once_and_trains_on_them(digits, cache, alone, source):
     split = part_of(digits.train, 50)
     chosen = recipe(Synthetic(source, 0.5, count=40))
-    assert read(written(chosen)) == chosen
+    assert parse(to_expression(chosen)) == chosen
     first = last(chosen, split)
     (path,) = cache.glob("*.npz")
     back = read_samples(path, split, 10)
