@@ -28,8 +28,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from search.record.ledger import Ledger, View, read  # noqa: E402
-from search.record.trial import EpochReport, Trial, TrialResult  # noqa: E402
+from search.record.ledger import Ledger, read  # noqa: E402
+from search.record.trial import EpochReport, Trial  # noqa: E402
+from search.record.trial_result import ResultDetails, TrialResult  # noqa: E402
+from search.record.view import View  # noqa: E402
 from search.samplers.initial_design import random_point  # noqa: E402
 from search.samplers.sampler import sampler  # noqa: E402
 from search.study import Study  # noqa: E402
@@ -178,9 +180,15 @@ class Stamped:
         began = time.time()
         for epoch in (1, 2, 3):
             time.sleep(0.05)
-            result = TrialResult(score(params), {}, {"began": began}) if epoch == 3 else None
+            result = (
+                TrialResult(score(params), {}, ResultDetails(extra={"began": began}))
+                if epoch == 3
+                else None
+            )
             if result:
-                result = TrialResult(score(params), {}, {"began": began, "ended": time.time()})
+                result = TrialResult(
+                    score(params), {}, ResultDetails(extra={"began": began, "ended": time.time()})
+                )
             yield EpochReport(epoch, 3, 0.05, {"loss": 1.0}, result)
 
 
@@ -206,7 +214,7 @@ def between_trials(trials: int) -> None:
             study = Study(SPACE, ledger, trials=trials, seed=0)
             ray_tune.search(study, Stamped(), Stop(), ray_tune.Resources(concurrent=1))
             done = [t.result.details for t in ledger.view.in_state("finished") if t.result]
-            _tell("this search, warm actors", [(d["began"], d["ended"]) for d in done])
+            _tell("this search, warm actors", [(d.extra["began"], d.extra["ended"]) for d in done])
             for warm in (True, False):
                 name = f"plain Ray Tune, {'warm' if warm else 'cold'} actors"
                 _tell(name, _plain_tune(trials, warm, Path(folder)))

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from search.interrupt import Interrupted
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
-from search.record.ledger import Ledger, View
+from search.record.ledger import Ledger
 from search.record.trial import EpochReport, Rung, Trial
+from search.record.view import View
 from search.samplers.sampler import Sampler, sampler, start_points
 from search.stopping import Never, Stopper
 from spaces import Space
@@ -114,9 +115,7 @@ class Study:
             self.ledger.append(
                 "finished",
                 trial=number,
-                objectives=dict(result.objectives),
-                intervals=dict(result.intervals),
-                details=dict(result.details),
+                **result.to_json(),
             )
         return values.result is None
 

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from search.record.pareto import hypervolume
-from search.record.trial import EpochReport, Rung, TrialResult
+from search.record.trial import EpochReport, Rung
+from search.record.trial_result import TrialResult
 from search.replay.search_quality import Point, Yardstick
 from search.stopping import rung_epochs
 from spaces import Choice, Float, Int, Params, Space

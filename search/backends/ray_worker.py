@@ -12,12 +12,11 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from search.backends.ray_imports import ray, tune
-from search.record.trial import EpochReport, Run, Trial, values_of
+from search.record.trial import EpochReport, Run, Trial
 from search.study import why
 
 PATIENCE = "600"  # seconds; Tune's own two are too few on a machine that is busy
@@ -50,7 +49,7 @@ def train(config: dict[str, Any], run: Run) -> None:
 def _messages(run: Run, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
         for values in run(task["params"], task["seed"], Path(task["folder"])):
-            yield {"values": asdict(values)}
+            yield {"values": values.to_json()}
             if values.nonfinite:
                 return
     except Exception as error:  # a trial may raise anything
@@ -62,7 +61,7 @@ def heard(result: dict[str, Any]) -> EpochReport | str:
     message = json.loads(result["message"])
     if "failed" in message:
         return str(message["failed"])
-    return values_of(message["values"])
+    return EpochReport.from_json(message["values"])
 
 
 @contextmanager

@@ -14,9 +14,10 @@ import numpy as np
 from search.finals.standings import per_image, standing
 from search.finals.statistics import Floats, candidates, next_training
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
-from search.record.ledger import Ledger, View
+from search.record.ledger import Ledger
 from search.record.pareto import front
 from search.record.trial import Trial
+from search.record.view import View
 from search.study import Study
 from spaces import OBJECTIVES, Params, Space
 
@@ -65,7 +66,7 @@ def _noise(done: Sequence[Trial]) -> Floats:
 
     Where no image tells two trials apart, one more would have: nothing is known without error.
     """
-    tables = [trial.result.details.get("table") for trial in done if trial.result]
+    tables = [trial.result.details.table for trial in done if trial.result]
     images = {table["images"] for table in tables if table}
     if len(images) == 1 and all(tables):
         each = np.stack([per_image(table) for table in tables if table], axis=1)
@@ -100,13 +101,14 @@ class Race:
 
         It may be asked again: a training that ends can bring doubt back.
         """
+        header = self.search.view.finals_header
         known = {f.trial.number: f for f in standing(self.search.view, DRAWS)}
-        field = [known[n] for n in view.header["trials"]]
+        field = [known[n] for n in header.trials]
         if not field:
             return None
         chances = [0.5 if np.isnan(f.chance) else f.chance for f in field]
         costs = np.maximum(1e-3, [f.trial.seconds for f in field])
-        least = 2 if 2 * len(field) <= view.header["trainings"] else 1
+        least = 2 if 2 * len(field) <= header.trainings else 1
         i = next_training(chances, [f.begun for f in field], costs, least=least)
         if i is None:
             return None
@@ -132,12 +134,12 @@ def contest(
     if not numbers:
         return None
     earlier = view.finals.in_state("finished") if view.finals else []
-    if any(t.result.details.get("battery") != header["battery"] for t in earlier if t.result):
+    if any(t.result.details.battery != header["battery"] for t in earlier if t.result):
         raise ValueError(
             f"the finalists of {ledger.path.parent} were attacked with another battery: "
             f"python launch.py --rescore {ledger.path.parent}"
         )
     ledger.append("finals", trials=numbers, trainings=trainings, **header)
-    seed = int(view.header.get("seed", 0)) + APART
+    seed = (view.header.seed or 0) + APART
     part = FinalsLedger(ledger)
     return Study(space, part, trials=trainings, seed=seed, sampler=Race(ledger))

@@ -23,9 +23,10 @@ from search.finals.statistics import (
     reported,
     resampled,
 )
-from search.record.ledger import View
 from search.record.pareto import front
-from search.record.trial import Interval, Trial
+from search.record.trial import Trial
+from search.record.trial_result import Interval
+from search.record.view import View
 
 Pair = tuple[float, float]
 FLAG = 0.04  # of a masking gap, as for trials
@@ -70,14 +71,14 @@ class Finalist:
     @property
     def again(self) -> Pair | None:
         """Mean of the fresh seeds where the search measured: the same images, the same battery."""
-        known = [run.result.details.get("validation") for run in self.runs if run.result]
+        known = [run.result.details.validation for run in self.runs if run.result]
         rows = [tuple(values.values()) for values in known if values]
         return _mean(rows) if rows else None
 
     @property
     def claimed(self) -> Pair | None:
         """Mean of the fresh seeds on the test split under the battery of the search."""
-        known = [run.result.details.get("claimed") for run in self.runs if run.result]
+        known = [run.result.details.claimed for run in self.runs if run.result]
         rows = [tuple(values.values()) for values in known if values]
         return _mean(rows) if rows else None
 
@@ -87,11 +88,12 @@ class Finalist:
 
         The interval is the mean one of the seeds: they meet the same images.
         """
-        gaps = [run.result.gap for run in self.runs if run.result and run.result.gap]
+        known = [run.result.details.masking_gap for run in self.runs if run.result]
+        gaps = [gap for gap in known if gap]
         if not gaps:
             return None
-        low, high = _mean([tuple(gap["interval"]) for gap in gaps])
-        return float(np.mean([gap["gap"] for gap in gaps])), (low, high)
+        low, high = _mean([gap.interval for gap in gaps])
+        return float(np.mean([gap.gap for gap in gaps])), (low, high)
 
     @property
     def flagged(self) -> bool:
@@ -104,8 +106,8 @@ def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
     finals = view.finals
     if finals is None:
         return []
-    numbers = list(dict.fromkeys([*finals.header["trials"], *map(_of, finals.trials.values())]))
-    battery = finals.header["battery"]
+    numbers = list(dict.fromkeys([*view.finals_header.trials, *map(_of, finals.trials.values())]))
+    battery = view.finals_header.battery
     rows = []
     for number in numbers:
         mine = [run for run in finals.trials.values() if _of(run) == number]
@@ -114,7 +116,7 @@ def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
     judged, rest = [f for f in rows if f.runs], [f for f in rows if not f.runs]
     if not judged:
         return rest
-    top = 100.0 * len(view.header.get("battery", ())) or np.inf
+    top = 100.0 * len(view.header.battery) or np.inf
     guess, images = _guess(judged), _moved(judged, draws)
     means = posterior([f.points for f in judged], guess, images=images, draws=draws)
     means = means.clip(0, [1, top])  # no mean lies outside
@@ -195,7 +197,7 @@ def _seen(judged: Sequence[Finalist], others: Sequence[Trial]) -> Floats:
 
 def _images(finalist: Finalist) -> Floats | None:
     """What each test image adds to both objectives, mean over the seeds: [2, images]."""
-    tables = [run.result.details.get("table") for run in finalist.runs if run.result]
+    tables = [run.result.details.table for run in finalist.runs if run.result]
     if not all(tables):
         return None
     return np.mean([per_image(table) for table in tables if table], axis=0)
@@ -214,7 +216,7 @@ def _unpacked(bits: str, attacks: int, images: int) -> Floats:
 
 
 def _judged_by(run: Trial, battery: str) -> bool:
-    return run.result is not None and run.result.details.get("battery", battery) == battery
+    return run.result is not None and run.result.details.battery in (None, battery)
 
 
 def _of(run: Trial) -> int:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,8 +15,10 @@ from adv.checkpoints.checkpoint import load_weights, read_checkpoint
 from adv.runtime.devices import on_device
 from search.finals.standings import FLAG
 from search.finals.strong_battery import Strong
-from search.record.trial import EpochReport, TrialResult
-from search.trials.train_trial import BEST, Training, objectives_of, score_details
+from search.record.run_folder import FINALS, TRIALS
+from search.record.trial import EpochReport
+from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
+from search.trials.train_trial import BEST, Training, intervals_of, objectives_of, score_fields
 from spaces import Params
 
 
@@ -53,23 +54,19 @@ class Final:
         split = self.training.data.test.head(self.training.scale.test_images)
         strong = evaluate(net, split, self.strong.battery(is_random(net)))
         claimed = evaluate(net, split, self.training.scale.battery())
-        spent = float(trained.details.get("evaluate_seconds", 0.0))
         known = trained.details
-        details = {
-            **{key: known[key] for key in ("best_epoch", "parameters") if key in known},
-            **score_details(strong),
-            "validation": known.get("validation", dict(trained.objectives)),
-            "claimed": objectives_of(claimed),
-            "masking_gap": _gap(claimed, strong),
-            "battery": self.strong.id,
-            "weights": f"finals/trials/{name}/{BEST}",
-            "evaluate_seconds": spent + time.perf_counter() - began,
-        }
-        intervals = {
-            "natural_accuracy": strong.natural_interval,
-            "attacked_score": strong.attacked_interval,
-        }
-        return TrialResult(objectives_of(strong), intervals, details)
+        details = ResultDetails(
+            **score_fields(strong),
+            best_epoch=known.best_epoch,
+            parameters=known.parameters,
+            validation=dict(trained.objectives) if known.validation is None else known.validation,
+            claimed=objectives_of(claimed),
+            masking_gap=_gap(claimed, strong),
+            battery=self.strong.id,
+            weights=f"{FINALS}/{TRIALS}/{name}/{BEST}",
+            evaluate_seconds=(known.evaluate_seconds or 0.0) + time.perf_counter() - began,
+        )
+        return TrialResult(objectives_of(strong), intervals_of(strong), details)
 
 
 def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.Module:
@@ -84,16 +81,16 @@ def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.M
     return on_device(net)
 
 
-def _gap(claimed: Score, strong: Score) -> dict[str, Any]:
+def _gap(claimed: Score, strong: Score) -> MaskingGap:
     """What the strong battery takes from the mean attacked accuracy, in pairs of images."""
     lost = claimed.ok[1:].double().mean(0) - strong.ok[1:].double().mean(0)
     half = 1.96 * float(lost.std()) / len(lost) ** 0.5 if len(lost) > 1 else 1.0
     gap = float(lost.mean())
-    return {
-        "claimed": claimed.mean,
-        "strong": strong.mean,
-        "gap": gap,
-        "interval": [gap - half, gap + half],
-        "images": len(lost),
-        "flagged": gap - half > FLAG,
-    }
+    return MaskingGap(
+        gap=gap,
+        interval=(gap - half, gap + half),
+        flagged=gap - half > FLAG,
+        claimed=claimed.mean,
+        strong=strong.mean,
+        images=len(lost),
+    )

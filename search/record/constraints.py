@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from adv.suggestions import suggest
-from search.record.trial import TrialResult
+from search.record.study_header import StudyHeader
+from search.record.trial_result import TrialResult
 from spaces import Params, Space
 
 NAMES = {
@@ -28,12 +29,14 @@ class Constraint:
 
     def excess(self, result: TrialResult) -> float | None:
         """By how much it is above the bound, 0 or less where it is not; None if not measured."""
-        if self.name == "masking_gap":
-            value = result.gap.get("gap")
-        else:
-            key = "parameters" if self.name == "params" else self.name
-            value = result.details.get(key)
-        return None if value is None else float(value) - self.bound
+        details = result.details
+        measured = {
+            "params": details.parameters,
+            "latency": details.latency,
+            "masking_gap": details.masking_gap.gap if details.masking_gap else None,
+        }
+        value = measured[self.name]
+        return None if value is None else value - self.bound
 
     def __str__(self) -> str:
         return f"{self.name}<{self.bound:g}"
@@ -92,21 +95,21 @@ def screen(space: Space, bounds: Mapping[str, float], classes: int) -> Callable[
     return allowed if "params" in bounds else lambda _: True
 
 
-def excesses(result: TrialResult, header: Mapping[str, object]) -> dict[str, float]:
+def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
     """By how much a result is above each bound of its study, 0 or less where it keeps it.
 
-    `header["constraints"]` holds bounds by name. A masking gap without a bound of its own may not
-    be flagged; a study of before there were constraints has none.
+    A masking gap without a bound of its own may not be flagged. A search from before there were
+    constraints has none.
     """
-    bounds = header.get("constraints")
-    if not isinstance(bounds, Mapping):
+    if header.constraints is None:
         return {}
+    bounds, gap = header.constraints, result.details.masking_gap
     found = {name: Constraint(name, bound).excess(result) for name, bound in bounds.items()}
-    if "masking_gap" not in bounds and result.gap:
-        found["masking_gap"] = float(result.gap["interval"][0]) - FLAG
+    if "masking_gap" not in bounds and gap:
+        found["masking_gap"] = gap.interval[0] - FLAG
     return {name: excess for name, excess in found.items() if excess is not None}
 
 
-def feasible(result: TrialResult, header: Mapping[str, object]) -> bool:
+def feasible(result: TrialResult, header: StudyHeader) -> bool:
     """Whether a result keeps all bounds of its study."""
     return all(excess <= 0 for excess in excesses(result, header).values())

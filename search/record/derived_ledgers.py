@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from search.record.ledger import Event, Ledger, View
+from search.record.ledger import Ledger
 from search.record.run_folder import FINALS
+from search.record.view import Event, View
 
 
 class MemoryLedger:

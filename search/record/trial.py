@@ -4,46 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from search.record.trial_result import TrialResult
 from spaces import OBJECTIVES, Params
 
-Interval = tuple[float, float]
 State = Literal["running", "finished", "stopped", "failed"]
 Key = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """What a finished trial is worth.
-
-    `objectives` holds a value for each of `spaces.OBJECTIVES`, larger is better: the natural
-    accuracy in [0, 1] and the aggregated attacked score in percent points. `intervals` holds the
-    95 % interval of each. `details` is plain data beside them (robustness curve, per-image table,
-    best epoch, last-epoch values, masking gap, path of the weights).
-    """
-
-    objectives: Mapping[str, float]
-    intervals: Mapping[str, Interval] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in OBJECTIVES:
-            value = self.objectives.get(name)
-            if value is None or not math.isfinite(value):
-                raise ValueError(f"{name} is {value}, not a finite number")
-
-    @property
-    def gap(self) -> Mapping[str, Any]:
-        """The masking gap: `gap` and `interval` in [0, 1], `flagged`; {} where it is not known."""
-        return self.details.get("masking_gap", {})
-
-    @property
-    def point(self) -> tuple[float, float]:
-        """Both objectives, in the order of `spaces.OBJECTIVES`."""
-        return self.objectives[OBJECTIVES[0]], self.objectives[OBJECTIVES[1]]
 
 
 @dataclass(frozen=True)
@@ -110,15 +79,29 @@ class EpochReport:
         said = {**self.metrics, **(self.rung.objectives if self.rung else {})}
         return ", ".join(f"{k} is {v}" for k, v in said.items() if not math.isfinite(v))
 
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> EpochReport:
+        """Return the report that `to_json` made plain."""
+        result, rung = plain.get("result"), plain.get("rung")
+        return cls(
+            plain["epoch"],
+            plain["epochs"],
+            plain["seconds"],
+            plain["metrics"],
+            TrialResult.from_json(result) if result else None,
+            Rung(**rung) if rung else None,
+        )
 
-def values_of(plain: Mapping[str, Any]) -> EpochReport:
-    """The values that `dataclasses.asdict` made plain."""
-    result, rung = plain.get("result"), plain.get("rung")
-    return EpochReport(**{
-        **plain,
-        "result": TrialResult(**result) if result else None,
-        "rung": Rung(**rung) if rung else None,
-    })  # fmt: skip
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "seconds": self.seconds,
+            "metrics": dict(self.metrics),
+            "result": self.result.to_json() if self.result else None,
+            "rung": asdict(self.rung) if self.rung else None,
+        }
 
 
 Run = Callable[[Params, int, Path], Iterator[EpochReport]]
@@ -146,7 +129,7 @@ class Trial:
     @property
     def seconds(self) -> float:
         """Seconds of training and attacking that this trial has taken, resumed parts included."""
-        extra = float(self.result.details.get("evaluate_seconds", 0.0)) if self.result else 0.0
+        extra = (self.result.details.evaluate_seconds or 0.0) if self.result else 0.0
         return sum(values.seconds for values in self.epochs.values()) + extra
 
     @property

@@ -18,9 +18,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from search.record.ledger import View
 from search.record.pareto import front, hypervolume
-from search.record.trial import EpochReport, Rung, Trial, TrialResult
+from search.record.trial import EpochReport, Rung, Trial
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.replay.search_quality import Point, Yardstick
 from search.stopping import rung_epochs
 from search.surrogates.encoding import encode, vectors
@@ -169,7 +170,7 @@ def from_view(name: str, view: View, surrogate: Surrogate = "nearest") -> Table:
         raise TableError(f"{name} has {len(done)} finished trials, a replay needs {FEWEST}")
     epochs = max(v.epochs for t in done for v in t.epochs.values())
     known = tuple(t.params for t in view.trials.values() if t.origin == "known")
-    space = space_of(view.header["knobs"], known)
+    space = space_of(view.header.knobs, known)
     return Table(name, space, [_record(t, epochs) for t in done], surrogate, "recorded")
 
 

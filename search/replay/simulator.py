@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from search.record.derived_ledgers import MemoryLedger
-from search.record.trial import EpochReport, Run, Trial, TrialResult
+from search.record.trial import EpochReport, Run, Trial
+from search.record.trial_result import TrialResult
 from search.study import Study
 from spaces import Params, Space
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from adv.files import write_atomic
-from search.record.ledger import View
 from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
+from search.record.view import View
 from search.reporting.finals_csv import FINALISTS, FINALS, final_rows, finalist_rows
 from spaces import OBJECTIVES
 
@@ -43,7 +43,7 @@ def columns(view: View) -> list[str]:
     """
     return [
         *_BEFORE,
-        *(_column(name) for name in view.header.get("knobs", {})),
+        *(_column(name) for name in view.header.knobs),
         *_VALUES,
         *_GAP,
         *_AFTER,
@@ -67,16 +67,16 @@ def row(view: View, trial: Trial) -> Row:
             low, high = trial.result.intervals.get(name, (None, None))
             made |= {name: trial.result.objectives[name], f"{name}_low": low, f"{name}_high": high}
         made |= gap_of(trial)
-        made["best_epoch"] = trial.result.details.get("best_epoch")
+        made["best_epoch"] = trial.result.details.best_epoch
     return made
 
 
 def gap_of(trial: Trial) -> Row:
     """The masking gap with its interval, and whether it is flagged; {} where it is not known."""
-    if not trial.result or not trial.result.gap:
+    gap = trial.result.details.masking_gap if trial.result else None
+    if gap is None:
         return {}
-    gap = trial.result.gap
-    return dict(zip(_GAP, (gap["gap"], *gap["interval"], gap["flagged"]), strict=True))
+    return dict(zip(_GAP, (gap.gap, *gap.interval, gap.flagged), strict=True))
 
 
 def hypervolumes(view: View) -> list[float]:
@@ -87,7 +87,7 @@ def hypervolumes(view: View) -> list[float]:
     every = view.in_state("finished")
     kept = [trial for trial in every if view.feasible(trial)] or every
     done = sorted(kept, key=lambda trial: trial.ended)
-    full = 100.0 * max(1, len(view.header.get("battery", ())))
+    full = 100.0 * max(1, len(view.header.battery))
     best: list[tuple[float, float]] = []
     area: list[float] = []
     for natural, attacked in (trial.result.point for trial in done if trial.result):

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from search.finals.standings import Finalist, standing
-from search.record.ledger import View
 from search.record.trial import Trial
+from search.record.view import View
 from spaces import OBJECTIVES
 
 Row = dict[str, Any]
@@ -72,5 +72,6 @@ def _final(run: Trial) -> Row:
     row |= {"seconds": round(run.seconds, 3), "reason": run.reason}
     if run.result:
         row |= run.result.objectives
-        row |= {key: run.result.details.get(key) for key in ("best_epoch", "weights")}
+        details = run.result.details
+        row |= {"best_epoch": details.best_epoch, "weights": details.weights}
     return row

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from search.finals.standings import Finalist, Pair, standing
-from search.record.ledger import View
+from search.record.view import View
 from search.reporting.finals_plots import curse, finals_front
 from search.reporting.finals_remarks import flattery, remarks
 from search.reporting.html_template import figure, section, table
@@ -81,7 +81,7 @@ def _gap(f: Finalist) -> str:
 
 
 def _weights(f: Finalist) -> str:
-    paths = [str(run.result.details.get("weights", "")) for run in f.runs if run.result]
+    paths = [run.result.details.weights or "" for run in f.runs if run.result]
     links = (
         f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).parent.name)}</a>"
         for path in paths

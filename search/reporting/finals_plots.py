@@ -7,7 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.finals.standings import Finalist, standing
-from search.record.ledger import View
+from search.record.view import View
 from search.reporting.plots import GREY, INK, hover, plain
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
@@ -16,7 +16,7 @@ _BLUE, _ORANGE = "#0072B2", "#D55E00"
 def finals_front(view: View) -> go.Figure:
     """Means of fresh seeds on the test split under the strong battery, with 95 % intervals."""
     field = [f for f in standing(view) if f.runs]
-    top = 100 * len(view.header.get("battery", ())) or 100
+    top = 100 * len(view.header.battery) or 100
     figure = plain(
         "Natural accuracy on test images (%)", f"Strong attacked score (percent points, of {top})"
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from search.finals.standings import Finalist
 from search.finals.statistics import SHARE
-from search.record.ledger import View
+from search.record.view import View
 
 
 def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
@@ -19,19 +19,19 @@ def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
       field: what `standing` says, those with fresh values.
     """
     assert view.finals is not None
-    head = view.finals.header
+    head = view.finals_header
     runs, failed = sum(len(f.runs) for f in field), len(view.finals.in_state("failed"))
     said = [
-        f"{runs} trainings with fresh seeds, {head['images']} test images. {_reported(field)}",
+        f"{runs} trainings with fresh seeds, {head.images} test images. {_reported(field)}",
         "Means and 95 % intervals are over fresh seeds and test images; the training that chose a "
         "trial is in none of them.",
-        f"{head['attacks']}.",
+        f"{head.attacks}.",
     ]
     if curse := flattery(field):
         said.insert(2, curse)
     if failed:
         said.append(f"{failed} trainings failed.")
-    missing = [n for n in head["trials"] if n not in {f.trial.number for f in field}]
+    missing = [n for n in head.trials if n not in {f.trial.number for f in field}]
     if missing:
         plural = "s" * (len(missing) > 1)
         said.append(f"Not yet trained again: trial{plural} {', '.join(map(str, missing))}.")

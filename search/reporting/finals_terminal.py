@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.finals.standings import Finalist, standing
-from search.record.ledger import Event, View
+from search.record.view import Event, View
 from search.reporting.terminal import clock, say, shown, title
 from spaces import OBJECTIVES
 

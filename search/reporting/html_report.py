@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from adv.files import write_atomic
-from search.record.ledger import View
 from search.record.trial import Trial
+from search.record.view import View
 from search.reporting import plots
 from search.reporting.csv_tables import hypervolumes
 from search.reporting.finals_html import finals
@@ -37,10 +37,11 @@ def write_report(view: View, path: Path) -> None:
     is not known yet is said to be missing.
     """
     head = view.header
-    title = f"{head.get('space', 'Study')}: {head.get('name', path.parent.name)}"
+    space = head.space or "Study"
+    title = f"{space}: {head.name or path.parent.name}"
     body = [
-        f"<header><p class='kicker'>Robustune</p><h1>{escape(str(head.get('space', 'Study')))}</h1>"
-        f"<p class='question'>{escape(str(head.get('question', '')))}</p>{_facts(view)}</header>",
+        f"<header><p class='kicker'>Robustune</p><h1>{escape(space)}</h1>"
+        f"<p class='question'>{escape(head.question)}</p>{_facts(view)}</header>",
         *finals(view),
         *(_front(view) if view.front() else [_nothing()]),
         _stopping(view),
@@ -56,20 +57,20 @@ def write_report(view: View, path: Path) -> None:
 
 
 def _facts(view: View) -> str:
-    head, scale = view.header, view.header.get("scale", {})
+    head, scale = view.header, view.header.scale
     known = [(len(view.in_state(state)), state) for state in STATES]
     counts = ", ".join(f"{n} {state}" for n, state in known if n or state == "finished")
     area, best = hypervolumes(view), len(view.front())
     facts = {
-        "Study": head.get("name", ""),
-        "Trials": f"{counts}, of {head.get('trials', '?')} planned",
+        "Study": head.name,
+        "Trials": f"{counts}, of {head.trials or '?'} planned",
         "Front": f"{best} trial{'s' * (best > 1)}, hypervolume {area[-1]:.3f}" if area else "none",
-        "Data": head.get("data", scale.get("data", "")),
+        "Data": head.data or scale.get("data", ""),
         "Scale": f"{scale.get('name', '')}, {scale.get('epochs', '?')} epochs a trial",
         "Elapsed": duration(view.elapsed),
-        "Seed": head.get("seed", ""),
-        "Commit": head.get("commit", "") or "unknown",
-        "Hardware": head.get("hardware", ""),
+        "Seed": "" if head.seed is None else head.seed,
+        "Commit": head.commit or "unknown",
+        "Hardware": head.hardware or "",
     }
     items = "".join(
         f"<div><dt>{key}</dt><dd>{escape(_flat(value))}</dd></div>"
@@ -129,7 +130,7 @@ def _nothing() -> str:
 
 
 def _members(view: View) -> str:
-    names = list(view.header.get("knobs", {}))
+    names = list(view.header.knobs)
     heads = ["Trial", "Natural accuracy (%)", "Attacked score", "Masking gap (points)",
              *map(escape, names), "Weights"]  # fmt: skip
     return table("The front, most accurate first", heads, [
@@ -147,16 +148,16 @@ def _values(trial: Trial) -> list[str]:
 
 
 def _gap(trial: Trial) -> str:
-    gap = trial.result.gap if trial.result else {}
-    if not gap:
+    gap = trial.result.details.masking_gap if trial.result else None
+    if gap is None:
         return "–"
-    value, low, high = (100 * v for v in (gap["gap"], *gap["interval"]))
-    flag = " <b class='flag'>flagged</b>" if gap["flagged"] else ""
+    value, low, high = (100 * v for v in (gap.gap, *gap.interval))
+    flag = " <b class='flag'>flagged</b>" if gap.flagged else ""
     return f"{value:.1f} <span class='pm'>[{low:.1f}, {high:.1f}]</span>{flag}"
 
 
 def _weights(trial: Trial) -> str:
-    path = str(trial.result.details.get("weights", "")) if trial.result else ""
+    path = (trial.result.details.weights or "") if trial.result else ""
     if not path:
         return "–"
     return f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).name)}</a>"
@@ -201,11 +202,11 @@ def _failed(view: View) -> str:
 
 
 def _care(view: View) -> str:
-    attacks = "; ".join(_attack(attack) for attack in view.header.get("battery", ()))
+    attacks = "; ".join(_attack(attack) for attack in view.header.battery)
     details = [trial.result.details for trial in view.front() if trial.result]
-    images = sorted({d["images"] for d in details if "images" in d})
-    votes = sorted({d["votes"] for d in details if d.get("random") and "votes" in d})
-    name = quote(str(view.header.get("name", "NAME")))
+    images = sorted({d.images for d in details if d.images is not None})
+    votes = sorted({d.votes for d in details if d.random and d.votes is not None})
+    name = quote(view.header.name or "NAME")
     member = view.front()[0].name if view.front() else "0003"
     command = f"python -m adv evaluate runs/{name}/front/{member}.safetensors --split test"
     fill: dict[str, Any] = {

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from search.record.ledger import View
 from search.record.trial import Trial
+from search.record.view import View
 from spaces import OBJECTIVES
 
 FEWEST = 4  # finished trials; with fewer an importance is noise alone
@@ -20,14 +20,14 @@ def importance(view: View) -> Shares | str:
     done = [trial for trial in view.in_state("finished") if trial.result]
     if len(done) < FEWEST:
         return f"Importance needs {FEWEST} finished trials, there are {len(done)}."
-    if not view.header.get("knobs"):
+    if not view.header.knobs:
         return "There are no knobs to compare."
     for n, objective in enumerate(OBJECTIVES):
         if len({trial.result.point[n] for trial in done if trial.result}) < 2:
             title = objective.replace("_", " ")
             return f"Importance cannot be told: all finished trials have the same {title}."
     try:
-        return _shares(view.header["knobs"], done)
+        return _shares(view.header.knobs, done)
     except (ValueError, RuntimeError) as error:
         return f"Importance cannot be told: {error}"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.record.ledger import View
 from search.record.trial import Trial
+from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
 from spaces import OBJECTIVES
 
@@ -29,7 +29,7 @@ def front(view: View) -> go.Figure:
     best = view.front()
     numbers = {trial.number for trial in best}
     others = [t for t in view.in_state("finished") if t.number not in numbers]
-    top = 100 * len(view.header.get("battery", ())) or 100
+    top = 100 * len(view.header.battery) or 100
     figure = plain("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
     if others:
         grey = {"color": GREY, "size": 7}
@@ -58,7 +58,7 @@ def curves(view: View) -> go.Figure:
     reach: set[float] = set()
     best = view.front()
     for n, trial in enumerate(best):
-        rows = sorted(trial.result.details.get("curve") or ()) if trial.result else ()
+        rows = sorted(map(tuple, trial.result.details.curve or ())) if trial.result else ()
         eps, accuracy, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
         reach |= set(eps)
         bars = _bars([100 * v for v in accuracy], list(zip(low, high, strict=True)), 100)
@@ -66,7 +66,7 @@ def curves(view: View) -> go.Figure:
             x=eps, y=[100 * v for v in accuracy], error_y=bars, **_series(n, best),
             hovertemplate="eps %{x:.4g}: %{y:.1f} %",
         ))  # fmt: skip
-    if classes := view.header.get("classes"):
+    if classes := view.header.classes:
         figure.add_hline(100 / classes, line={"color": GREY, "dash": "dash", "width": 1},
                          annotation={"text": "chance", "font": {"color": "#5b6570"}},
                          annotation_position="bottom left")  # fmt: skip
@@ -112,7 +112,7 @@ def learning(view: View) -> go.Figure:
         known = [(e, 100 * v.metrics["watched_robust"]) for e, v in sorted(trial.epochs.items())
                  if "watched_robust" in v.metrics]  # fmt: skip
         x, y = zip(*known, strict=True) if known else ((), ())
-        kept = trial.result.details.get("best_epoch") if trial.result else None
+        kept = trial.result.details.best_epoch if trial.result else None
         style = _series(n, best)
         style["marker"] |= {"size": [11 if epoch == kept else 0 for epoch in x], "opacity": 1}
         figure.add_trace(go.Scatter(x=x, y=y, **style, hovertemplate="epoch %{x}: %{y:.1f} %"))
@@ -155,9 +155,8 @@ def hover(trial: Trial) -> str:
     lines = [f"<b>trial {trial.number}</b>"]
     for name, value, (low, high) in zip(OBJECTIVES, shown(trial), ranges(trial), strict=True):
         lines.append(f"{TITLES[name]} {value:.1f} [{low:.1f}, {high:.1f}]")
-    if trial.result and trial.result.gap:
-        gap = trial.result.gap
-        lines.append(f"Masking gap {100 * gap['gap']:.1f}{' (flagged)' if gap['flagged'] else ''}")
+    if gap := trial.result.details.masking_gap if trial.result else None:
+        lines.append(f"Masking gap {100 * gap.gap:.1f}{' (flagged)' if gap.flagged else ''}")
     lines += [f"{escape(k)} = {escape(number(v))}" for k, v in trial.params.items()]
     return "<br>".join(lines)
 

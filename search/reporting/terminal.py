@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.record.ledger import Event, View
 from search.record.trial import Trial
+from search.record.view import Event, View
 from spaces import OBJECTIVES, Value
 
 EVERY = 60.0  # seconds between two epoch lines in a plain log
@@ -117,7 +117,7 @@ class Live:
 
     def _trainings(self, view: View) -> int:
         """Of the finals: as many as they have said, once they have begun."""
-        return int(view.finals.header["trainings"]) if view.finals else self.finals
+        return view.finals_header.trainings if view.finals else self.finals
 
     def _screen(self) -> RenderableType:
         view = self._view

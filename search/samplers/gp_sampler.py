@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from search.record.ledger import View
-from search.record.trial import TrialResult
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.samplers.initial_design import point_at
 from search.surrogates.cost_model import COST_EXPONENT, fitted
 from search.surrogates.encoding import place

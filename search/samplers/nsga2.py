@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import random
 
-from search.record.ledger import View
 from search.record.trial import Trial
+from search.record.view import View
 from search.samplers.initial_design import random_point
 from search.stopping import leading
 from spaces import Choice, Knob, Params, Space, Value, exists

@@ -28,8 +28,10 @@ from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjec
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.record.constraints import excesses
-from search.record.ledger import View
-from search.record.trial import Trial, TrialResult
+from search.record.study_header import StudyHeader
+from search.record.trial import Trial
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.surrogates.cost_model import COST_EXPONENT, Cost, fitted
 from spaces import Choice, Float, Knob, Params, Space, Value, exists
 
@@ -113,7 +115,7 @@ class Follower:
             trial = Trial(-1 - n, params, 0, "warm", "finished", result=result)
             self._study.add_trial(optuna_trial(self.space, trial, view.header))
 
-    def _end(self, number: int, trial: Trial, header: Mapping[str, Any]) -> None:
+    def _end(self, number: int, trial: Trial, header: StudyHeader) -> None:
         key = self._study.get_trials(deepcopy=False)[number]._trial_id
         values = trial.result.point if trial.result else None
         if trial.result:
@@ -232,7 +234,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def optuna_trial(space: Space, trial: Trial, header: Mapping[str, Any]) -> FrozenTrial:
+def optuna_trial(space: Space, trial: Trial, header: StudyHeader) -> FrozenTrial:
     """A trial as Optuna sees it; one that was stopped or failed has no value to learn from."""
     return create_trial(
         params=dict(trial.params),

@@ -8,11 +8,12 @@ ledger does not say, so a resumed search proposes what the interrupted one would
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from search.record.ledger import View
+from search.record.study_header import StudyHeader
+from search.record.view import View
 from search.samplers.gp_sampler import Kriging
 from search.samplers.initial_design import random_point, sobol_point
 from search.samplers.nsga2 import child
@@ -102,7 +103,7 @@ def sampler(
     *,
     seed: int,
     start: int,
-    header: Mapping[str, Any] | None = None,
+    header: StudyHeader | None = None,
     allowed: Callable[[Params], bool] = anything,
 ) -> Sampler:
     """The sampler called `name`, one of `SAMPLERS`.
@@ -119,8 +120,9 @@ def sampler(
     Raises:
       ValueError: "gp" on a space that it cannot model.
     """
-    before = results(header or {})
-    points = (*(header or {}).get("warm", {}).get("points", ()), *space.known)
+    warm = header.warm if header else None
+    before = results(warm)
+    points = (*(warm.points if warm else ()), *space.known)
     first = [p for i, p in enumerate(points) if p not in points[:i] and allowed(p)]
     begin = len(first) if before else max(start, len(first))
     draws: dict[str, tuple[int | None, float, Draw]] = {

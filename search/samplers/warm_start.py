@@ -7,13 +7,15 @@ it goes into the ledger's header, so that the earlier runs need not be there lat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.record.ledger import View, read
+from search.record.ledger import read
 from search.record.run_folder import LEDGER, require_run
-from search.record.trial import TrialResult
+from search.record.study_header import StudyHeader, WarmStart
+from search.record.trial_result import ResultDetails, TrialResult
+from search.record.view import View
 from search.stopping import order
 from spaces import Choice, Knob, Params, Space, Value, exists
 
@@ -22,9 +24,7 @@ FREE = ("cpus", "gpus", "trials")  # what a scale may differ in, and its values 
 KEPT = ("parameters", "latency", "masking_gap")
 
 
-def warm(
-    runs: Sequence[Path], space: Space, header: Mapping[str, Any], most: int
-) -> dict[str, Any]:
+def warm(runs: Sequence[Path], space: Space, header: StudyHeader, most: int) -> WarmStart:
     """What the new study's header says of the `runs`.
 
     Args:
@@ -51,19 +51,23 @@ def warm(
         points += [point for point in found if point not in points]
         if comparable(view.header, header):
             told += list(_told(view, space))
-    return {"runs": [str(run) for run in runs], "points": points[:most], "told": told}
+    return WarmStart([str(run) for run in runs], points[:most], told)
 
 
-def comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def comparable(one: StudyHeader, other: StudyHeader) -> bool:
     """Whether a value means the same in two studies: battery, data and scale are equal."""
-    scales = [{k: v for k, v in h.get("scale", {}).items() if k not in FREE} for h in (one, other)]
-    return scales[0] == scales[1] and all(_plain(one.get(k)) == _plain(other.get(k)) for k in SAME)
+    scales = [{k: v for k, v in h.scale.items() if k not in FREE} for h in (one, other)]
+    same = all(_plain(getattr(one, name)) == _plain(getattr(other, name)) for name in SAME)
+    return scales[0] == scales[1] and same
 
 
-def results(header: Mapping[str, Any]) -> list[tuple[Params, TrialResult]]:
+def results(warm: WarmStart | None) -> list[tuple[Params, TrialResult]]:
     """The finished trials of earlier studies that a header holds."""
-    told = header.get("warm", {}).get("told", ())
-    return [(t["params"], TrialResult(t["objectives"], {}, t["details"])) for t in told]
+    told = warm.told if warm else ()
+    return [
+        (t["params"], TrialResult(t["objectives"], {}, ResultDetails.from_json(t["details"])))
+        for t in told
+    ]
 
 
 def adapted(space: Space, params: Params) -> Params | None:
@@ -95,7 +99,7 @@ def _points(view: View, space: Space) -> Iterator[Params]:
 def _told(view: View, space: Space) -> Iterator[dict[str, Any]]:
     for trial in view.in_state("finished"):
         if trial.result and space.holds(trial.params):
-            details = {k: v for k, v in trial.result.details.items() if k in KEPT}
+            details = {k: v for k, v in trial.result.details.to_json().items() if k in KEPT}
             objectives = dict(trial.result.objectives)
             yield {"params": dict(trial.params), "objectives": objectives, "details": details}
 

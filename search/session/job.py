@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,6 +11,7 @@ from rich.markup import escape
 from adv import load
 from search.finals.reseeding_study import default_trainings
 from search.record.ledger import Ledger
+from search.record.study_header import StudyHeader
 from search.session.options import Options
 from search.session.plan import Machine, Plan, proposing
 from search.stopping import stopper
@@ -29,9 +28,13 @@ class Job:
     run: Training
     options: Options
     folder: Path
-    header: dict[str, Any]
     mode: str
     finals: bool = True
+
+    @property
+    def header(self) -> StudyHeader:
+        """What the ledger says of the search."""
+        return self.study.view.header
 
     @property
     def trainings(self) -> int | None:
@@ -51,13 +54,13 @@ class Job:
         return self.run.scale
 
 
-def study_of(plan: Plan, ledger: Ledger, head: Mapping[str, Any]) -> Study:
+def study_of(plan: Plan, ledger: Ledger) -> Study:
     return Study(
         plan.space,
         ledger,
         trials=plan.trials,
         seed=plan.seed,
-        sampler=proposing(plan.space, head),
+        sampler=proposing(plan.space, ledger.view.header),
         stopper=stopper(plan.stopper, seed=plan.seed, audit=plan.audit),
     )
 

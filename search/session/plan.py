@@ -19,6 +19,8 @@ import spaces
 from adv import Recipe, size_of
 from adv.data import names
 from search.record.constraints import bounds, screen
+from search.record.ledger import FORMAT
+from search.record.study_header import StudyHeader
 from search.reporting.terminal import clock
 from search.samplers.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
 from search.session.options import Options
@@ -131,15 +133,15 @@ def check_sampler(name: str, space: Space, trials: int) -> str:
     return name
 
 
-def proposing(space: Space, head: Mapping[str, Any]) -> Sampler:
+def proposing(space: Space, head: StudyHeader) -> Sampler:
     """The sampler that a study's header names, with its first points and its bounds."""
     return sampler(
-        head.get("sampler", "tpe"),
+        head.sampler or "tpe",
         space,
-        seed=head["seed"],
-        start=head["start"],
+        seed=head.seed or 0,
+        start=head.start or 0,
         header=head,
-        allowed=screen(space, head.get("constraints", {}), head["classes"]),
+        allowed=screen(space, head.constraints or {}, head.classes),
     )
 
 
@@ -155,32 +157,33 @@ def data_name(name: str) -> str:
     return name if name in names.NAMES else str(Path(name).expanduser().absolute())
 
 
-def header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> dict[str, Any]:
-    """The ledger's first event: all one must know to repeat or to go on with the search."""
-    return {
-        "id": study,
-        "name": plan.name,
-        "space": plan.space_name,
-        "question": plan.space.question,
-        "knobs": plan.space.describe(),
-        "fingerprint": plan.space.fingerprint,
-        "scale": asdict(plan.scale),
-        "scale_reason": plan.reason,
-        "data": plan.data,
-        "data_fingerprint": data_fingerprint,
-        "classes": classes,
-        "battery": described(plan.scale),
-        "trials": plan.trials,
-        "seed": plan.seed,
-        "start": start_points(plan.space, plan.trials),
-        "sampler": plan.sampler,
-        "stopper": plan.stopper,
-        "audit": plan.audit,
-        "constraints": dict(plan.constraints),
-        "versions": versions(),
-        "commit": commit(),
-        "hardware": hardware(),
-    }
+def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> StudyHeader:
+    """Return the ledger's first event: all that is needed to repeat or resume the search."""
+    return StudyHeader(
+        format=FORMAT,
+        id=study,
+        name=plan.name,
+        space=plan.space_name,
+        question=plan.space.question,
+        knobs=plan.space.describe(),
+        fingerprint=plan.space.fingerprint,
+        scale=asdict(plan.scale),
+        scale_reason=plan.reason,
+        data=plan.data,
+        data_fingerprint=data_fingerprint,
+        classes=classes,
+        battery=described(plan.scale),
+        trials=plan.trials,
+        seed=plan.seed,
+        start=start_points(plan.space, plan.trials),
+        sampler=plan.sampler,
+        stopper=plan.stopper,
+        audit=plan.audit,
+        constraints=dict(plan.constraints),
+        versions=versions(),
+        commit=commit(),
+        hardware=hardware(),
+    )
 
 
 def described(scale: Scale) -> list[dict[str, Any]]:

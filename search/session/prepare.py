@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from adv.files import write_atomic
 from search.finals.reseeding_study import default_trainings
-from search.record.ledger import FORMAT, Ledger, View
+from search.record.ledger import Ledger
 from search.record.run_folder import LEDGER
+from search.record.study_header import WarmStart
+from search.record.view import View
 from search.reporting.terminal import longer
 from search.samplers.warm_start import warm
 from search.session.job import Job, at_once, print_scale, study_of, training_of
@@ -28,7 +28,7 @@ from search.session.plan import (
     Machine,
     Plan,
     budget_text,
-    header,
+    make_header,
     make_plan,
     print_plan,
     proposing,
@@ -88,7 +88,7 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
         "session", budget=options.budget, trials=job.study.trials, finalists="off" if off else "on"
     )
     console.print(
-        f"Data {escape(str(job.header['data']))}, {job.study.trials} trials of "
+        f"Data {escape(job.header.data)}, {job.study.trials} trials of "
         f"{job.scale.epochs} epochs, {at_once(options, job.scale, machine)}."
     )
     job = replace(job, finals=not off)
@@ -106,23 +106,24 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     at_once(options, plan.scale, machine)
     run = training_of(plan)
     plan = replace(plan, scale=run.scale)
-    head = header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
+    head = make_header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
     if options.warm_from:
-        head["warm"] = warm(options.warm_from, plan.space, head, max(1, plan.trials // 2))
-        _print_warm(console, head["warm"])
+        known = warm(options.warm_from, plan.space, head, max(1, plan.trials // 2))
+        head = replace(head, warm=known)
+        _print_warm(console, known)
     try:
         proposing(plan.space, head).propose(View(header=head))
     except ValueError as error:
         raise ValueError(f"{error}; {_sizes(plan, len(run.data.classes))}") from None
     folder.mkdir(parents=True)
     try:
-        write_atomic(folder / "study.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
+        write_atomic(folder / "study.json", json.dumps(head.to_json(), indent=2) + "\n")
         ledger = Ledger(folder / LEDGER)
-        ledger.append("study", format=FORMAT, **head)
+        ledger.append("study", **head.to_json())
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Job(study_of(plan, ledger, head), run, options, folder, head, mode)
+    return Job(study_of(plan, ledger), run, options, folder, mode)
 
 
 def _sizes(plan: Plan, classes: int) -> str:
@@ -142,7 +143,7 @@ def finals_off(options: Options, view: View) -> bool:
     return bool(view.sessions) and view.sessions[-1].get("finalists") == "off"
 
 
-def _print_warm(console: Console, known: Mapping[str, Any]) -> None:
-    told, points = len(known["told"]), len(known["points"])
+def _print_warm(console: Console, known: WarmStart) -> None:
+    told, points = len(known.told), len(known.points)
     values = f"{told} values taken over" if told else "no values: another battery, data or scale"
     console.print(f"Warm start: {points} points of earlier fronts come first, {values}.")

@@ -16,11 +16,13 @@ from typing import Any
 
 from adv import evaluate
 from search.finals.train_finalist import Final, stored
-from search.record.ledger import Ledger, View
-from search.record.trial import Trial, TrialResult
+from search.record.ledger import Ledger
+from search.record.trial import Trial
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.session.plan import commit, described
 from search.study import why
-from search.trials.train_trial import BEST, Training, objectives_of, score_details
+from search.trials.train_trial import BEST, Training, intervals_of, objectives_of, score_fields
 
 TRIALS, FINALS = "trial", "final"
 
@@ -67,19 +69,16 @@ class Rescoring:
         net = stored(self.training, item.params, item.seed, item.weights)
         split = self.training.data.validation.head(self.training.scale.images)
         score = evaluate(net, split, self.training.scale.battery())
-        known = {k: v for k, v in item.result.details.items() if k not in ("last", "masking_gap")}
-        details = {**known, **score_details(score)}
+        gap = None
         if item.kind == TRIALS and self.training.scale.gap_images:
-            details["masking_gap"] = self.training.gap_of(net, split, score)
-        details["evaluate_seconds"] = time.perf_counter() - began
-        intervals = {
-            "natural_accuracy": score.natural_interval,
-            "attacked_score": score.attacked_interval,
-        }
-        result = TrialResult(objectives_of(score), intervals, details)
+            gap = self.training.gap_of(net, split, score)
+        details = replace(item.result.details, last=None, masking_gap=gap, **score_fields(score))
+        details = replace(details, evaluate_seconds=time.perf_counter() - began)
+        objectives = objectives_of(score)
         if item.kind == TRIALS:
-            return result
-        details["validation"] = objectives_of(score)
+            return TrialResult(objectives, intervals_of(score), details)
+        details = replace(details, validation=objectives)
+        result = TrialResult(objectives, intervals_of(score), details)
         return self.final.judged(net, result, item.weights.parent.name)
 
 
@@ -113,8 +112,8 @@ def _item(kind: str, trial: Trial, folder: Path) -> Item | None:
     if trial.result is None:
         return None
     place = folder / ("finals" if kind == FINALS else "") / "trials" / trial.name / BEST
-    known = trial.result.details.get("weights")
-    weights = folder / str(known) if known else place
+    known = trial.result.details.weights
+    weights = folder / known if known else place
     return Item(kind, trial.number, trial.params, trial.seed, weights.absolute(), trial.result)
 
 
@@ -167,7 +166,7 @@ def rescore(
 
 
 def _append(ledger: Ledger, item: Item, battery: str, result: TrialResult) -> None:
-    content = {"event": "rescored", "trial": item.number, "battery": battery, **asdict(result)}
+    content = {"event": "rescored", "trial": item.number, "battery": battery, **result.to_json()}
     if item.kind == TRIALS:
         ledger.append(**content)
     else:
@@ -180,7 +179,7 @@ def _rebuild(
     """The events that make the new values the run's own, the trials' last."""
     lost = {kind: _of(kind, missing) for kind in (TRIALS, FINALS)}
     if ledger.view.finals:
-        strong = {**ledger.view.finals.header, **run.final.strong.describe()}
+        strong = {**ledger.view.finals_header.to_json(), **run.final.strong.describe()}
         part = {"battery": batteries[FINALS], "header": strong, "missing": lost[FINALS]}
         ledger.append("final", part={"event": "rebuilt", **part})
     scale = run.training.scale

@@ -13,7 +13,8 @@ from rich.markup import escape
 from search.backends import serial
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
-from search.record.trial import Run, TrialResult
+from search.record.trial import Run
+from search.record.trial_result import TrialResult
 from search.reporting.terminal import Live
 from search.session.job import Job
 from search.session.options import Options

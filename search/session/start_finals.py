@@ -29,12 +29,12 @@ def begin(
     """
     assert not isinstance(study.ledger, FinalsLedger), "finals of finals"
     view, final = study.view, Final(run)
-    head = view.finals.header if view.finals else {}
+    head = view.finals_header
     done = len(view.in_state("finished"))
     if trainings is None:
         usual = default_trainings(len(view.trials))
-        before = int(head.get("trainings", 0))
-        trainings = before if before and head.get("of") == done else max(before, usual)
+        before = head.trainings
+        trainings = before if before and head.of == done else max(before, usual)
     finals = contest(study.space, study.ledger, trainings, of=done, **final.strong.describe())
     if finals is None:
         return None
@@ -42,7 +42,7 @@ def begin(
     study.ledger.readers.append(Again(console))
     if finals.view.trials and not finals.open:
         return None
-    count, strong = len(finals.view.header["trials"]), final.strong.describe()
+    count, strong = len(view.finals_header.trials), final.strong.describe()
     say(
         console,
         f"\nFinals: {count} of {done} trials may be on the front. They are trained again with "

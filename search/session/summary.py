@@ -11,8 +11,8 @@ from rich.console import Console
 
 from search.finals.standings import Finalist, standing
 from search.record.constraints import excesses
-from search.record.ledger import Event, View
 from search.record.trial import Trial
+from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.finals_remarks import remarks
 from search.reporting.finals_terminal import finals_table
@@ -91,7 +91,7 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     console.print("\n".join(lines), markup=False)
     field = [finalist for finalist in standing(view) if finalist.runs]
     if members and members[0].result:
-        images = members[0].result.details.get("images", "?")
+        images = members[0].result.details.images or "?"
         console.print(front_table(members))
         console.print(
             f"\n95 % intervals over {images} validation images. The front was chosen on them, so "
@@ -140,11 +140,11 @@ def _say_finals(console: Console, view: View, field: list[Finalist]) -> None:
 def _warn(console: Console, members: Sequence[Trial], folder: Path) -> None:
     """Name the members of the front whose score is not to be believed."""
     for trial in members:
-        gap = trial.result.gap if trial.result else {}
-        if gap.get("flagged"):
+        gap = trial.result.details.masking_gap if trial.result else None
+        if gap and gap.flagged:
             console.print(
-                f"Trial {trial.number} is flagged: a stronger attack takes {100 * gap['gap']:.0f} "
-                f"points from it at eps {gap['eps']:.3g}. Why:\n"
+                f"Trial {trial.number} is flagged: a stronger attack takes {100 * gap.gap:.0f} "
+                f"points from it at eps {gap.eps:.3g}. Why:\n"
                 f"  python -m adv audit {folder}/front/{trial.name}.safetensors\n",
                 markup=False,
             )
@@ -173,6 +173,6 @@ def _copy_front(view: View, folder: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     for trial in view.front():
-        weights = trial.result.details.get("weights") if trial.result else None
+        weights = trial.result.details.weights if trial.result else None
         if weights and (folder / weights).is_file():
             shutil.copyfile(folder / weights, target / f"{trial.name}.safetensors")

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adv.intervals import wilson
-from search.record.ledger import View
 from search.record.pareto import hypervolume
 from search.record.trial import Key, Trial
+from search.record.view import View
 from spaces import OBJECTIVES
 
 

@@ -17,8 +17,8 @@ from typing import Protocol
 
 import numpy as np
 
-from search.record.ledger import View
 from search.record.trial import Decision, Rung
+from search.record.view import View
 from search.stopping.audit import agreement, audited
 from search.stopping.nondominated_sort import Split
 from search.stopping.nondominated_sort import place as place_of

@@ -8,9 +8,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from search.record.ledger import View
 from search.record.pareto import front
-from search.record.trial import Key, Trial, TrialResult
+from search.record.trial import Key, Trial
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.surrogates.encoding import columns, encode, vectors
 from search.surrogates.gaussian_process import Data, Hyper, Process, fit
 from spaces import Params, Space

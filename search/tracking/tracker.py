@@ -12,15 +12,16 @@ import re
 import shlex
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, final
+from typing import final
 
-from search.record.ledger import Event, View
+from search.record.study_header import StudyHeader
 from search.record.trial import Trial
+from search.record.view import Event, View
 from search.tracking.wandb_login import one_line, resolve_mode
 from search.tracking.wandb_runs import ENDS, Board, abandon
 
@@ -46,7 +47,7 @@ class Tracker:
     def __init__(
         self,
         folder: Path,
-        header: Mapping[str, Any],
+        header: StudyHeader,
         mode: str,
         project: str,
         entity: str | None = None,
@@ -122,10 +123,10 @@ class Tracker:
         return f"wandb sync {option}{shlex.quote(str(self._folder / 'wandb'))}/{pattern}"
 
 
-def study_id(header: Mapping[str, Any]) -> str:
+def study_id(header: StudyHeader) -> str:
     """An id for W&B that two studies share only if they are the same one."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", str(header.get("name", "study")))[:40]
-    token = header.get("id") or hashlib.sha256(repr(header.get("time")).encode()).hexdigest()[:8]
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", header.name or "study")[:40]
+    token = header.id or hashlib.sha256(repr(header.time).encode()).hexdigest()[:8]
     return f"{name}-{re.sub(r'[^A-Za-z0-9_-]+', '-', str(token))[:24]}"
 
 
@@ -133,4 +134,11 @@ def _snapshot(view: View) -> View:
     """The view as it is now, for a thread that reads it while the search goes on."""
     trials = {n: replace(trial, epochs=dict(trial.epochs)) for n, trial in view.trials.items()}
     finals = _snapshot(view.finals) if view.finals else None
-    return View(view.header, trials, list(view.sessions), view.elapsed, finals=finals)
+    return View(
+        view.header,
+        trials,
+        list(view.sessions),
+        view.elapsed,
+        finals=finals,
+        finals_header=view.finals_header,
+    )

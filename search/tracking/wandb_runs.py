@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from search.record.ledger import Event, View
+from search.record.study_header import StudyHeader
 from search.record.trial import Trial
+from search.record.view import Event, View
 from search.reporting.csv_tables import columns, gap_of, hypervolumes, rows
 from search.reporting.finals_csv import FINALISTS, finalist_rows
 from search.tracking.wandb_login import trouble_with
@@ -39,7 +40,7 @@ class Board:
         self,
         folder: Path,
         study: str,
-        header: Mapping[str, Any],
+        header: StudyHeader,
         mode: str,
         project: str,
         entity: str | None,
@@ -74,8 +75,8 @@ class Board:
         trouble = trouble_with(wandb) if self.mode == "online" else ""
         if trouble:
             self.mode = "offline"
-        config = {k: v for k, v in self._header.items() if k not in {"event", "time", "format"}}
-        run = self._run(self._study, "study", str(self._header.get("name", self._study)), config)
+        config = {k: v for k, v in self._header.to_json().items() if k not in {"time", "format"}}
+        run = self._run(self._study, "study", self._header.name or self._study, config)
         run.define_metric("*", step_metric="finished")
         run.define_metric("hypervolume", step_metric="finished", summary="max")
         self.url = run.url or ""
@@ -106,9 +107,10 @@ class Board:
         if part["event"] in ENDS:
             told = _summary(trial)
             if trial.result:
-                for kind in ("validation", "claimed"):
-                    known = trial.result.details.get(kind, {})
-                    told |= {f"{kind}_{name}": value for name, value in known.items()}
+                details = trial.result.details
+                known = {"validation": details.validation, "claimed": details.claimed}
+                for kind, values in known.items():
+                    told |= {f"{kind}_{name}": value for name, value in (values or {}).items()}
             run.summary.update(told)
             self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
 
@@ -218,5 +220,5 @@ def _summary(trial: Trial) -> dict[str, Any]:
             if name in trial.result.intervals:
                 told[f"{name}_low"], told[f"{name}_high"] = trial.result.intervals[name]
         told |= gap_of(trial)
-        told["best_epoch"] = trial.result.details.get("best_epoch")
+        told["best_epoch"] = trial.result.details.best_epoch
     return told

@@ -34,7 +34,9 @@ from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_check
 from adv.files import write_atomic
 from adv.runtime.devices import default_device, on_device
 from adv.training.loop import shown_weights
-from search.record.trial import EpochReport, TrialResult, values_of
+from search.record.run_folder import TRIALS
+from search.record.trial import EpochReport
+from search.record.trial_result import Interval, MaskingGap, ResultDetails, TrialResult
 from search.trials.latency import latency
 from search.trials.rung_evaluation import Stairs
 from spaces import Params, Scale
@@ -148,34 +150,32 @@ class Training:
         if memory.best.epoch != last_epoch:
             load_weights(net, read_checkpoint(folder / BEST)[0])
             best = evaluate(net, split, self.scale.battery())
-        details = {
-            **score_details(best),
-            "best_epoch": memory.best.epoch,
-            "last": objectives_of(last),
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "latency": latency(net, split.images[0], best.votes),
-            "weights": f"trials/{folder.name}/{BEST}",
-        }
-        if self.scale.gap_images:
-            details["masking_gap"] = self.gap_of(net, split, best)
-        details["evaluate_seconds"] = time.perf_counter() - began
-        intervals = {
-            "natural_accuracy": best.natural_interval,
-            "attacked_score": best.attacked_interval,
-        }
-        result = TrialResult(objectives_of(best), intervals, details)
+        details = ResultDetails(
+            **score_fields(best),
+            best_epoch=memory.best.epoch,
+            last=objectives_of(last),
+            parameters=sum(p.numel() for p in net.parameters()),
+            latency=latency(net, split.images[0], best.votes),
+            weights=f"{TRIALS}/{folder.name}/{BEST}",
+            masking_gap=self.gap_of(net, split, best) if self.scale.gap_images else None,
+        )
+        details = replace(details, evaluate_seconds=time.perf_counter() - began)
+        result = TrialResult(objectives_of(best), intervals_of(best), details)
         return EpochReport(last_epoch, last_epoch, 0.0, {}, result)
 
-    def gap_of(self, net: torch.nn.Module, split: Split, score: Score) -> dict[str, Any]:
+    def gap_of(self, net: torch.nn.Module, split: Split, score: Score) -> MaskingGap:
         """How much of the score a stronger attack takes back; `net` is the one that was kept."""
         some = split.head(self.scale.gap_images)
         gap = masking_gap(net, some, self.scale.battery(), score=score)
-        return {
-            **asdict(gap),
-            "interval": list(gap.interval),
-            "gap": gap.gap,
-            "flagged": gap.flagged,
-        }
+        return MaskingGap(
+            gap=gap.gap,
+            interval=gap.interval,
+            flagged=gap.flagged,
+            eps=gap.eps,
+            claimed=gap.claimed,
+            strong=gap.strong,
+            images=gap.images,
+        )
 
 
 def objectives_of(score: Score) -> dict[str, float]:
@@ -183,8 +183,16 @@ def objectives_of(score: Score) -> dict[str, float]:
     return {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score}
 
 
-def score_details(score: Score) -> dict[str, Any]:
-    """What is kept of a score beside the objectives."""
+def intervals_of(score: Score) -> dict[str, Interval]:
+    """Return the 95 % intervals of both objectives, under the names of `spaces.OBJECTIVES`."""
+    return {
+        "natural_accuracy": score.natural_interval,
+        "attacked_score": score.attacked_interval,
+    }
+
+
+def score_fields(score: Score) -> dict[str, Any]:
+    """Return the fields of `ResultDetails` that a score determines."""
     return {
         "curve": [list(row) for row in score.curve],
         "mean": score.mean,
@@ -211,7 +219,7 @@ def _remember(path: Path, memory: _Memory) -> None:
     buffer = io.BytesIO()
     torch.save(
         {
-            "told": [asdict(values) for values in memory.told],
+            "told": [report.to_json() for report in memory.told],
             "training": memory.training,
             "best": asdict(memory.best),
         },
@@ -224,7 +232,7 @@ def _recall(path: Path) -> _Memory:
     """What is on disk; nothing where there is no state, or one that cannot be read."""
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
-        told = tuple(values_of(values) for values in plain["told"])
+        told = tuple(EpochReport.from_json(report) for report in plain["told"])
         return _Memory(told, plain["training"], Best(**plain["best"]))
     except FileNotFoundError:
         return _Memory()

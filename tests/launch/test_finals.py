@@ -79,11 +79,11 @@ def test_finals_that_were_killed_go_on_and_lose_nothing(killed):
     ]
     assert len(rows(folder / "finals.csv")) == len(after.finals.trials)
     for run in after.finals.trials.values():
-        assert run.result.details["images"] == 30  # test images: 30 at this scale
-        assert (folder / run.result.details["weights"]).is_file()
+        assert run.result.details.images == 30  # test images: 30 at this scale
+        assert (folder / run.result.details.weights).is_file()
         if run.number not in before.finals.trials:  # the kill may come before the tidying
             assert not (folder / "finals" / "trials" / run.name / "state.pt").exists()
-        assert run.result.details["masking_gap"]["gap"] >= 0 or run.result.details["random"]
+        assert run.result.details.masking_gap.gap >= 0 or run.result.details.random
 
 
 @pytest.mark.slow
@@ -102,13 +102,13 @@ def test_another_battery_makes_the_front_anew(killed):
         old = before.trials[trial.number].result
         assert trial.result.objectives["natural_accuracy"] == old.objectives["natural_accuracy"]
         assert trial.result.objectives["attacked_score"] <= old.objectives["attacked_score"] + 30
-        assert trial.result.details["table"]["names"][0] == "pgd3-0.01"
+        assert trial.result.details.table["names"][0] == "pgd3-0.01"
     assert {row["trial"] for row in rows(folder / "front.csv")} <= {"1", "2"}
     more = launch("--resume", "runs/again", "--trials", 4, "--finalists", "off", "--serial",
                   cwd=home)  # fmt: skip
     assert more.returncode == 0, more.stdout + more.stderr
     last = read(folder / "ledger.jsonl").trials[3]
-    assert last.result.details["table"]["names"][0] == "pgd3-0.01"
+    assert last.result.details.table["names"][0] == "pgd3-0.01"
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from search.record.ledger import read
-from search.record.trial import EpochReport, TrialResult
+from search.record.trial import EpochReport
+from search.record.trial_result import TrialResult
 from search.session import job
 from search.session import session as session_module
 from search.session.options import Options

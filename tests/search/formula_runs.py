@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.record.trial import EpochReport, Rung, TrialResult
+from search.record.trial import EpochReport, Rung
+from search.record.trial_result import ResultDetails, TrialResult
 from spaces import Choice, Float, Int, Params, Space
 
 
@@ -39,7 +40,7 @@ def score(params: Params) -> TrialResult:
     return TrialResult(
         {"natural_accuracy": x - lost, "attacked_score": 100 * (1 - x**2 - lost)},
         {"natural_accuracy": (x - lost - 0.01, x - lost + 0.01)},
-        {"steps": [1, 2, 3]},
+        ResultDetails(extra={"steps": [1, 2, 3]}),
     )
 
 
@@ -146,7 +147,9 @@ class Looks:
             "threads": os.environ.get("OMP_NUM_THREADS"),
             "sum": float(self.weights.sum()),
             "shared": any(int(low, 16) <= at < int(high, 16) for low, high in spans),
-            "last": int(self.images.view(torch.int32)[-1]),
+            "last_value": int(self.images.view(torch.int32)[-1]),
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         }
-        yield EpochReport(1, 1, 0.0, {}, TrialResult(score(params).objectives, {}, details))
+        yield EpochReport(
+            1, 1, 0.0, {}, TrialResult(score(params).objectives, {}, ResultDetails(extra=details))
+        )

@@ -15,7 +15,7 @@ STUDY = "rse_sigmas-1-5f2c9a"
 DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
-from search.record.ledger import View
+from search.record.view import View
 from search.tracking.tracker import Tracker
 from synthetic_studies import events, final_events
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from search.record.ledger import View
+from search.record.view import View
 
 EPS = (2 / 255, 4 / 255, 8 / 255, 16 / 255)
 KNOBS: dict[str, dict[str, Any]] = {

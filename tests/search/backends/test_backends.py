@@ -51,7 +51,7 @@ def test_it_finds_the_front_of_a_grid(search, ledger):
     assert [t.params["x"] for t in ledger.view.front()] == [1.0, 0.5, 0.0]
     assert {t.params["waste"] for t in ledger.view.front()} == {0.01}
     result = ledger.view.trials[0].result
-    assert result.details == {"steps": [1, 2, 3]}
+    assert result.details.to_json() == {"steps": [1, 2, 3]}
     assert result.intervals["natural_accuracy"] == pytest.approx((-0.02, 0.0))
 
 
@@ -158,8 +158,8 @@ def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search,
     run = Looks(torch.arange(20_000_000, dtype=torch.int32).view(torch.uint8), torch.ones(3))
     ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Stop())
     [trial] = ledger.view.in_state("finished")
-    assert trial.result.details == {
-        "threads": "1", "sum": 3.0, "shared": True, "last": 19_999_999, "gpus": "",
+    assert trial.result.details.to_json() == {
+        "threads": "1", "sum": 3.0, "shared": True, "last_value": 19_999_999, "gpus": "",
     }  # fmt: skip
 
 

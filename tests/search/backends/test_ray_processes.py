@@ -17,8 +17,9 @@ from formula_runs import trained
 from ray_driver import STOPPER
 
 from search.interrupt import HEARD
-from search.record.ledger import View, read
+from search.record.ledger import read
 from search.record.trial import Rung
+from search.record.view import View
 
 HERE = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow

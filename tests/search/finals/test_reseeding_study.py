@@ -18,8 +18,10 @@ from search.backends import serial
 from search.finals.reseeding_study import _noise, chosen, contest, default_trainings
 from search.finals.standings import standing
 from search.interrupt import Interrupted, Stop
-from search.record.ledger import Ledger, View, read
-from search.record.trial import Trial, TrialResult
+from search.record.ledger import Ledger, read
+from search.record.trial import Trial
+from search.record.trial_result import ResultDetails, TrialResult
+from search.record.view import View
 from search.reporting.csv_tables import write_tables
 from search.reporting.finals_remarks import remarks
 from search.reporting.finals_terminal import Again, finals_table
@@ -52,7 +54,7 @@ class Lottery(Formula):
         return TrialResult(
             dict(zip(names, point, strict=True)),
             {n: (v - 2 * s, v + 2 * s) for n, v, s in zip(names, point, self.noise, strict=True)},
-            {"battery": "one", "validation": dict(zip(names, point, strict=True))},
+            ResultDetails(battery="one", validation=dict(zip(names, point, strict=True))),
         )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_noise_is_that_of_pairs_of_images():
     done = []
     for number, ok in enumerate(tables):
         point = {"natural_accuracy": ok[0].mean(), "attacked_score": 100 * ok[1:].mean(1).sum()}
-        made = TrialResult(point, {}, {"table": packed(ok)})
+        made = TrialResult(point, {}, ResultDetails(table=packed(ok)))
         done.append(Trial(number, {}, number, "known", "finished", result=made))
     found = _noise(done)
     each = np.stack([tables[:, 0], 100.0 * tables[:, 1:].sum(1)], 1)

@@ -5,15 +5,16 @@ from synthetic_studies import build
 
 from adv.auditing.gradient_masking import LIMIT
 from search.record.constraints import FLAG, Constraint, bounds, excesses, parse, screen
-from search.record.trial import TrialResult
+from search.record.study_header import StudyHeader
+from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.session.summary import left_out
 from spaces import load
 
-GAP = {"gap": 0.06, "interval": [0.03, 0.09], "flagged": False}
+GAP = MaskingGap(gap=0.06, interval=(0.03, 0.09), flagged=False)
 RESULT = TrialResult(
     {"natural_accuracy": 0.5, "attacked_score": 1.0},
     {},
-    {"parameters": 2e6, "latency": 3.5, "masking_gap": GAP},
+    ResultDetails(parameters=2_000_000, latency=3.5, masking_gap=GAP),
 )
 
 
@@ -52,20 +53,20 @@ def test_a_name_has_one_bound():
 
 def test_a_gap_without_a_bound_may_not_be_flagged():
     assert FLAG == LIMIT
-    bounds = {"constraints": {"params": 1e6, "latency": 4.0}}
+    bounds = StudyHeader(constraints={"params": 1e6, "latency": 4.0})
     found = excesses(RESULT, bounds)
     assert found == pytest.approx({"params": 1e6, "latency": -0.5, "masking_gap": -0.01})
-    assert excesses(RESULT, {"constraints": {"masking_gap": 0.05}}) == pytest.approx(
+    assert excesses(RESULT, StudyHeader(constraints={"masking_gap": 0.05})) == pytest.approx(
         {"masking_gap": 0.01}
     )
-    assert excesses(RESULT, {}) == {}  # a study of before there were bounds
+    assert excesses(RESULT, StudyHeader()) == {}  # a study of before there were bounds
     assert excesses(TrialResult(RESULT.objectives), bounds) == {}  # nothing was measured
 
 
 def test_the_front_is_of_trials_that_keep_the_bounds():
     free, bound = build(), build(constraints={})
     flagged = bound.trials[2]
-    assert flagged.result.gap["flagged"] and not bound.feasible(flagged)
+    assert flagged.result.details.masking_gap.flagged and not bound.feasible(flagged)
     assert flagged not in bound.front()
     assert {t.number for t in free.front()} - {2} <= {t.number for t in bound.front()}
     assert left_out(free) == []

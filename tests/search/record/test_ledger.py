@@ -28,7 +28,7 @@ def written(tmp_path_factory):
 
 def plain(view):
     trials = {number: asdict(trial) for number, trial in view.trials.items()}
-    return json.loads(json.dumps([view.header, trials, view.sessions, view.elapsed]))
+    return json.loads(json.dumps([view.header.to_json(), trials, view.sessions, view.elapsed]))
 
 
 def put(folder, content):
@@ -39,7 +39,7 @@ def put(folder, content):
 
 def test_the_view_holds_what_happened(written, tmp_path):
     view = read(put(tmp_path, written))
-    assert view.header["space"] == "formula"
+    assert view.header.space == "formula"
     assert [t.state for t in view.trials.values()] == ["finished", "failed", "finished", "running"]
     assert view.trials[1].reason == "RuntimeError: the net exploded"
     assert list(view.trials[0].epochs) == [1, 2] and view.trials[0].seconds == pytest.approx(0.02)
@@ -62,7 +62,7 @@ def test_torn_at_any_byte_of_its_last_line_it_loses_that_line_only(written, tmp_
 def test_rubbish_in_the_middle_ends_what_is_read(written, tmp_path):
     first, *rest = written.splitlines(keepends=True)
     view = read(put(tmp_path, first + b"\x00\xff\n" + b"".join(rest)))
-    assert view.header and not view.trials
+    assert view.header.format and not view.trials
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path):

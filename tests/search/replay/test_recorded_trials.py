@@ -8,7 +8,7 @@ from formula_runs import SPACE, Formula
 from search.backends import serial
 from search.interrupt import Stop
 from search.record.derived_ledgers import MemoryLedger
-from search.record.ledger import View
+from search.record.view import View
 from search.replay.csv_records import from_csv
 from search.replay.recorded_trials import TableError, from_view, space_of
 from search.samplers.sampler import sampler

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from search.record.trial import TrialResult
+from search.record.trial_result import TrialResult
 from search.replay.search_quality import Yardstick, judge, mean_and_error, precision, share_at
 from search.replay.simulator import Finish, History
 

@@ -8,7 +8,8 @@ from formula_runs import SPACE, Formula
 from search.backends import serial
 from search.interrupt import Stop
 from search.record.derived_ledgers import MemoryLedger
-from search.record.trial import EpochReport, Rung, Trial, TrialResult
+from search.record.trial import EpochReport, Rung, Trial
+from search.record.trial_result import TrialResult
 from search.replay.simulator import Ours, draft, simulate
 from search.samplers.sampler import sampler
 from search.stopping import MOASHA

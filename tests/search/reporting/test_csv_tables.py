@@ -7,8 +7,8 @@ import pytest
 from synthetic_studies import KNOBS, build, events, header
 
 from adv.files import write_atomic
-from search.record.ledger import View
 from search.record.pareto import hypervolume
+from search.record.view import View
 from search.reporting.csv_tables import columns, hypervolumes, rows, write_tables
 
 
@@ -53,7 +53,7 @@ def test_values_are_those_of_the_ledger(tmp_path):
             assert row["natural_accuracy"] == row["attacked_score_low"] == row["best_epoch"] == ""
         else:
             assert float(row["natural_accuracy"]) == trial.result.objectives["natural_accuracy"]
-            assert float(row["masking_gap"]) == trial.result.details["masking_gap"]["gap"]
+            assert float(row["masking_gap"]) == trial.result.details.masking_gap.gap
             assert row["flagged"] == str(trial.number == 2)
             low, high = trial.result.intervals["attacked_score"]
             assert (float(row["attacked_score_low"]), float(row["attacked_score_high"])) == (

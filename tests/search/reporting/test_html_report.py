@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from rich.console import Console
 from synthetic_studies import build, events
 
-from search.record.ledger import View
+from search.record.trial_result import MaskingGap
+from search.record.view import View
 from search.reporting.csv_tables import rows
 from search.reporting.html_report import duration, write_report
 from search.reporting.importance import importance
@@ -108,11 +110,13 @@ def test_it_says_what_the_numbers_are(tmp_path):
 
 def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
     view = build(16, 3)
-    first, second, *_ = (trial.result.details for trial in view.front())
+    first, second, *_ = view.front()
     text = page(view, tmp_path)
     assert text.count("2.0 <span class='pm'>[1.0, 4.0]</span></td>") == len(view.front())
-    first["masking_gap"] |= {"gap": 0.12, "interval": [0.05, 0.2], "flagged": True}
-    del second["masking_gap"]
+    wide = MaskingGap(gap=0.12, interval=(0.05, 0.2), flagged=True)
+    for trial, gap in ((first, wide), (second, None)):
+        details = replace(trial.result.details, masking_gap=gap)
+        trial.result = replace(trial.result, details=details)
     text = page(view, tmp_path)
     flagged = "12.0 <span class='pm'>[5.0, 20.0]</span> <b class='flag'>flagged</b>"
     assert text.count(flagged) == 1 and "Masking gap 12.0 (flagged)" in text
@@ -173,10 +177,10 @@ def test_what_a_user_wrote_is_escaped(tmp_path):
     for trial in view.trials.values():
         trial.params = {**trial.params, "model": evil}
         trial.reason = trial.reason and evil
-    knobs = dict(view.header["knobs"])
+    knobs = dict(view.header.knobs)
     knobs["model"] = {"kind": "Choice", "options": [evil, "b"], "when": {}}
     knobs[evil] = {"kind": "Int", "low": 1, "high": 2, "log": False, "when": {}}
-    view.header = {**view.header, "knobs": knobs}
+    view.header = replace(view.header, knobs=knobs)
     text = page(view, tmp_path)
     assert "<img" not in text
     assert "<script>alert" not in text

@@ -7,9 +7,12 @@ from formula_runs import KNOWN, SPACE, Formula, no_recipe, score
 
 from search.backends import serial
 from search.interrupt import Stop
-from search.record.ledger import Ledger, View, read
+from search.record.ledger import Ledger, read
 from search.record.pareto import hypervolume
-from search.record.trial import EpochReport, Trial, TrialResult
+from search.record.study_header import StudyHeader
+from search.record.trial import EpochReport, Trial
+from search.record.trial_result import ResultDetails, TrialResult
+from search.record.view import View
 from search.samplers.initial_design import sobol_point
 from search.samplers.optuna_samplers import Follower, Thrifty, optuna_trial
 from search.samplers.sampler import check_gp, sampler
@@ -100,7 +103,7 @@ def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path)
     view = play(tmp_path / "run", 12, mishaps={4: "silent"})
     view.trials[5].state, view.trials[5].result = "stopped", None
     view.trials[6].state, view.trials[6].result = "running", None
-    seen = [optuna_trial(SPACE, t, {}).state for t in view.trials.values()]
+    seen = [optuna_trial(SPACE, t, StudyHeader()).state for t in view.trials.values()]
     states = optuna.trial.TrialState
     assert seen[4:7] == [states.FAIL, states.FAIL, states.RUNNING]
     assert set(seen[:4] + seen[7:]) == {states.COMPLETE}
@@ -121,12 +124,12 @@ def test_proposals_go_on_when_everything_has_failed(tmp_path):
 
 
 def result(params, details=None):
-    return TrialResult(score(params).objectives, {}, details or {})
+    return TrialResult(score(params).objectives, {}, ResultDetails.from_json(details or {}))
 
 
 def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=None):
     """A view of trials that have finished at these points."""
-    view = View(header=header or {})
+    view = View(header=header or StudyHeader())
     for n, params in enumerate(points):
         space.check(params)
         trial = Trial(n, params, n, "test", "finished", result=result(params, details(params)))
@@ -257,8 +260,8 @@ def test_of_points_as_promising_the_cheap_ones_are_preferred():
 
 def test_infeasible_trials_are_told_so_and_avoided():
     """All that lies at small x, where half of the front is, has too many parameters."""
-    details = lambda p: {"parameters": 1e7 if p["x"] < 0.5 else 1e3}  # noqa: E731
-    header = {"constraints": {"params": 5e6}}
+    details = lambda p: {"parameters": 10**7 if p["x"] < 0.5 else 1000}  # noqa: E731
+    header = StudyHeader(constraints={"params": 5e6})
     view = finished(SPACE, SPREAD, details=details, header=header)
     assert all(t.params["x"] >= 0.5 for t in view.front()) and view.front()
     seen = optuna_trial(SPACE, view.trials[0], header)
@@ -291,7 +294,7 @@ def test_where_costs_do_not_differ_it_is_optunas_own_estimator():
             multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
         )
         study = optuna.create_study(directions=["maximize", "maximize"], sampler=theirs)
-        study.add_trials([optuna_trial(FLAT, t, {}) for t in view.trials.values()])
+        study.add_trials([optuna_trial(FLAT, t, StudyHeader()) for t in view.trials.values()])
         ask = study.ask()
         for name, knob in FLAT.knobs.items():
             ask.suggest_float(name, knob.low, knob.high, log=knob.log)

@@ -1,12 +1,16 @@
 """What an earlier study is worth to a new one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from formula_runs import KNOBS, KNOWN, SPACE, no_recipe, score
 
-from search.record.ledger import Ledger, View
-from search.record.trial import TrialResult
+from search.record.json_records import to_json
+from search.record.ledger import Ledger
+from search.record.study_header import StudyHeader
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.samplers.sampler import sampler
 from search.samplers.warm_start import adapted, comparable, results, warm
 from spaces import Choice, Float, Int, Space
@@ -33,20 +37,21 @@ def run(tmp_path):
         ledger.append("proposed", trial=n, params=params, seed=n, origin="tpe")
         ledger.append(
             "finished", trial=n, objectives=dict(score(params).objectives), intervals={},
-            details={"parameters": 5, "table": "long"},
+            details={"parameters": 5, "table": {"ok": "long"}},
         )  # fmt: skip
     ledger.close()
     return tmp_path
 
 
 def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
-    known = json.loads(json.dumps(warm([run], SPACE, HEAD, 9)))
+    head = StudyHeader.from_json(HEAD)
+    known = json.loads(json.dumps(to_json(warm([run], SPACE, head, 9))))
     assert known["runs"] == [str(run)]
     assert sorted(p["x"] for p in known["points"]) == [0.1, 0.9]
     assert [t["params"] for t in known["told"]] == POINTS
     assert known["told"][0]["details"] == {"parameters": 5}
-    head = {**HEAD, "warm": known}
-    assert [r.point for _, r in results(head)] == [score(p).point for p in POINTS]
+    head = head.updated({"warm": known})
+    assert [r.point for _, r in results(head.warm)] == [score(p).point for p in POINTS]
     ask, view = sampler("tpe", SPACE, seed=0, start=8, header=head), View(header=head)
     first = []
     for n in range(6):
@@ -67,14 +72,16 @@ def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
     ],
 )
 def test_values_of_another_battery_data_or_scale_are_never_taken(run, other):
-    known = warm([run], SPACE, {**HEAD, **other}, 9)
-    assert known["told"] == [] and len(known["points"]) == 2
-    ask = sampler("tpe", SPACE, seed=0, start=8, header={**HEAD, **other, "warm": known})
+    head = StudyHeader.from_json({**HEAD, **other})
+    known = warm([run], SPACE, head, 9)
+    assert known.told == [] and len(known.points) == 2
+    ask = sampler("tpe", SPACE, seed=0, start=8, header=replace(head, warm=known))
     assert ask.start == 8
 
 
 def test_where_it_ran_is_no_difference():
-    assert comparable(HEAD, {**HEAD, "scale": {**HEAD["scale"], "gpus": 0.5, "trials": 99}})
+    head = StudyHeader.from_json(HEAD)
+    assert comparable(head, replace(head, scale={**head.scale, "gpus": 0.5, "trials": 99}))
 
 
 def test_points_are_those_of_this_space_with_what_both_have():
@@ -97,21 +104,23 @@ def test_points_are_those_of_this_space_with_what_both_have():
 
 
 def test_there_are_no_more_points_than_asked_for_and_none_twice(run):
-    assert len(warm([run], SPACE, HEAD, 1)["points"]) == 1
-    assert len(warm([run, run], SPACE, HEAD, 9)["points"]) == 2
+    head = StudyHeader.from_json(HEAD)
+    assert len(warm([run], SPACE, head, 1).points) == 1
+    assert len(warm([run, run], SPACE, head, 9).points) == 2
 
 
 def test_a_folder_without_a_search_or_without_a_shared_knob_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"--warm-from .*nowhere: it holds no search"):
-        warm([tmp_path / "nowhere"], SPACE, HEAD, 9)
+        warm([tmp_path / "nowhere"], SPACE, StudyHeader.from_json(HEAD), 9)
     other = Space("?", {"y": KNOBS["x"]}, no_recipe)
     with pytest.raises(ValueError, match="shares no knob"):
-        warm([run], other, HEAD, 9)
+        warm([run], other, StudyHeader.from_json(HEAD), 9)
 
 
 def test_values_of_warm_trials_are_what_the_estimator_learns_from(run):
-    known = warm([run], SPACE, HEAD, 9)
-    many = {**known, "told": known["told"] * 4, "points": []}
-    told = sampler("tpe", SPACE, seed=0, start=3, header={**HEAD, "warm": many})
+    head = StudyHeader.from_json(HEAD)
+    known = warm([run], SPACE, head, 9)
+    many = replace(known, told=known.told * 4, points=[])
+    told = sampler("tpe", SPACE, seed=0, start=3, header=replace(head, warm=many))
     assert len(told.draw.__self__.before) == 12
     assert isinstance(told.draw.__self__.before[0][1], TrialResult)

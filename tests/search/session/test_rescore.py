@@ -10,7 +10,7 @@ from adv import load
 from search.finals.standings import standing
 from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
-from search.record.trial import TrialResult
+from search.record.trial_result import ResultDetails, TrialResult
 from search.session.plan import described
 from search.session.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
 from search.session.resume import changed
@@ -21,7 +21,8 @@ TURNED = {0: (0.9, 90.0), 1: (0.8, 20.0), 2: (0.7, 140.0), 3: (0.5, 10.0)}
 
 
 def result(point, **details):
-    return TrialResult(dict(zip(spaces.OBJECTIVES, point, strict=True)), {}, details)
+    made = ResultDetails.from_json(details)
+    return TrialResult(dict(zip(spaces.OBJECTIVES, point, strict=True)), {}, made)
 
 
 def finish(ledger, number, point, **details):
@@ -110,10 +111,9 @@ def test_another_battery_is_another_collection(ledger, training):
         rescore(ledger, Rescoring(training), way(TURNED, stop_after=2), print)
     rescore(ledger, Rescoring(more), way(VALUES), print)
     assert points(ledger.view) == {n: VALUES[n] for n in (0, 1, 2)}
-    assert ledger.view.header["scale"]["battery_steps"] == 3
-    assert not changed(ledger.view.header, more.scale) and changed(
-        ledger.view.header, training.scale
-    )
+    assert ledger.view.header.scale["battery_steps"] == 3
+    battery = ledger.view.header.battery
+    assert not changed(battery, more.scale) and changed(battery, training.scale)
 
 
 def test_finals_are_judged_again_too(ledger, training, tmp_path):
@@ -138,7 +138,7 @@ def test_finals_are_judged_again_too(ledger, training, tmp_path):
     assert sorted(missing) == ["final 1", "trial 3"]
     (field,) = [f for f in standing(ledger.view) if f.runs]
     assert field.trial.number == 0 and field.mean == (0.6, 60.0)
-    assert ledger.view.finals.header["battery"] == strong
+    assert ledger.view.finals_header.battery == strong
     assert ledger.view.finals.trials[1].state == "failed"
 
 
@@ -167,11 +167,11 @@ def test_images_must_be_there(training):
 
 
 def test_a_setting_that_a_run_did_not_know_changes_nothing(training):
-    head = {"battery": json.loads(json.dumps(described(training.scale)))}
-    assert not changed(head, training.scale)
-    for attack in head["battery"]:
+    battery = json.loads(json.dumps(described(training.scale)))
+    assert not changed(battery, training.scale)
+    for attack in battery:
         attack.pop("pace", None)
         attack["gone"] = 1
-    assert not changed(head, training.scale)
-    head["battery"][0]["steps"] = 99
-    assert changed(head, training.scale)
+    assert not changed(battery, training.scale)
+    battery[0]["steps"] = 99
+    assert changed(battery, training.scale)

@@ -11,8 +11,10 @@ from formula_runs import SPACE, Formula
 from search.backends import serial
 from search.interrupt import Stop
 from search.record.derived_ledgers import MemoryLedger
-from search.record.ledger import Ledger, View, read
-from search.record.trial import EpochReport, Rung, TrialResult
+from search.record.ledger import Ledger, read
+from search.record.trial import EpochReport, Rung
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.reporting.html_report import write_report
 from search.samplers.optuna_samplers import optuna_trial
 from search.samplers.sampler import sampler

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from formula_runs import SPACE, Formula
 
-from search.record.ledger import View
 from search.record.pareto import hypervolume
-from search.record.trial import Trial, TrialResult
+from search.record.trial import Trial
+from search.record.trial_result import TrialResult
+from search.record.view import View
 from search.replay.simulator import Ours, draft, simulate
 from search.samplers.gp_sampler import LEAST, Kriging, trust
 from search.samplers.initial_design import point_at

@@ -8,7 +8,8 @@ import pytest
 from offline_tracking import drive, parts
 from synthetic_studies import events, header
 
-from search.record.ledger import View
+from search.record.study_header import StudyHeader
+from search.record.view import View
 from search.tracking.tracker import Tracker
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
@@ -89,7 +90,7 @@ def said_by(folder: Path) -> list[str]:
 
 def test_off_does_nothing(tmp_path):
     view = View()
-    tracker = Tracker(tmp_path, header(), "off", "robustune", say=print)
+    tracker = Tracker(tmp_path, StudyHeader.from_json(header()), "off", "robustune", say=print)
     for event in events(1, 0):
         view.apply(event)
         tracker(event, view)

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from offline_tracking import DRIVER, STUDY, Part, drive, environment, parts
 from synthetic_studies import events, header
 
-from search.record.ledger import View
+from search.record.study_header import StudyHeader
+from search.record.view import View
 from search.tracking.tracker import study_id
 
 
@@ -49,7 +51,7 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
         if trial.result:
             assert summary["on_front"] == (number in best)
             assert summary["attacked_score"] == trial.result.objectives["attacked_score"]
-            assert summary["masking_gap"] == trial.result.details["masking_gap"]["gap"]
+            assert summary["masking_gap"] == trial.result.details.masking_gap.gap
             assert summary["flagged"] == (number == 2)
             assert summary["natural_accuracy_low"] == trial.result.intervals["natural_accuracy"][0]
         else:
@@ -155,8 +157,9 @@ def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
 
 
 def test_two_studies_of_one_name_have_different_ids():
-    assert study_id(header()) == study_id(header()) == STUDY
-    assert study_id(header()) != study_id(header(id="000000"))
-    bare = {"name": "a/b c", "time": 1.0}
+    one = StudyHeader.from_json(header())
+    assert study_id(one) == study_id(StudyHeader.from_json(header())) == STUDY
+    assert study_id(one) != study_id(replace(one, id="000000"))
+    bare = StudyHeader(name="a/b c", time=1.0)
     assert study_id(bare).startswith("a-b-c-")
-    assert study_id(bare) != study_id({**bare, "time": 2.0})
+    assert study_id(bare) != study_id(replace(bare, time=2.0))

@@ -63,7 +63,7 @@ def test_a_trial_that_is_cut_off_goes_on_as_if_nothing_had_happened(
         assert [v.metrics for v in again] == [v.metrics for v in whole]
         assert [v.epoch for v in told] == [v.epoch for v in again[:cut]]
         assert again[-1].result.objectives == whole[-1].result.objectives
-        assert again[-1].result.details["table"] == whole[-1].result.details["table"]
+        assert again[-1].result.details.table == whole[-1].result.details.table
         mine, theirs = (read_checkpoint(p / BEST) for p in (folder, tmp_path / "whole"))
         assert mine[1] == theirs[1]
         assert all(torch.equal(mine[0][k], theirs[0][k]) for k in theirs[0])
@@ -75,7 +75,7 @@ def test_a_rung_changes_nothing_in_the_training_and_is_told_again(run, monkeypat
     stairs = replace(run, rungs=True)
     told = list(stairs({}, 3, tmp_path / "rungs"))
     assert [v.metrics for v in told] == [v.metrics for v in plain]
-    assert told[-1].result.details["table"] == plain[-1].result.details["table"]
+    assert told[-1].result.details.table == plain[-1].result.details.table
     assert [v.epoch for v in told if v.rung] == [1, 2] and not any(v.rung for v in plain)
     rung = told[0].rung
     assert rung.key == (1, 10)  # the attack is at its full strength from the first epoch on
@@ -95,7 +95,7 @@ def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):
     if card["epoch"] == 3:
         assert all(torch.equal(kept[k], v) for k, v in state["average"]["net"].items())
     assert not any(torch.equal(kept[k], state["net"][k]) for k in kept if k.endswith("weight"))
-    assert last.result.details["best_epoch"] == card["epoch"]
+    assert last.result.details.best_epoch == card["epoch"]
 
 
 def test_a_state_that_cannot_be_read_is_none(tmp_path):

@@ -1,0 +1,170 @@
+"""The first event of a ledger: what a search is of, and all that decides what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from search.record import json_records
+from spaces import Params
+
+Plain = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a search takes over from earlier ones.
+
+    Args:
+      runs: folders of the earlier searches.
+      points: configurations on their fronts, which are tried first.
+      told: their finished trials that are comparable with this search: `params`, `objectives` and
+        `details` of each.
+      extra: keys that this version does not know.
+
+    Raises:
+      FieldError: a value is not of its field's type.
+    """
+
+    runs: Sequence[str] = ()
+    points: Sequence[Params] = ()
+    told: Sequence[Plain] = ()
+    extra: Plain = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        json_records.check(self)
+
+
+@dataclass(frozen=True)
+class StudyHeader:
+    """The `study` event of a ledger; the default of a field means that it was not recorded.
+
+    Args:
+      format: of the ledger; 0: there is no `study` event yet.
+      time: of the event, in seconds since 1970.
+      id: 8 hex digits, drawn once.
+      name: of the run folder.
+      space: name of the search space.
+      question: that the space asks.
+      knobs: the hyperparameters, as `Space.describe` gives them.
+      fingerprint: of the hyperparameters.
+      scale: the fields of `spaces.Scale`.
+      scale_reason: why this scale was taken.
+      data: name of the data set, or the path of an image folder.
+      data_fingerprint: of the images and labels.
+      classes: how many the data has.
+      battery: the attacks that score a trial, one object each: `name`, `eps`, their settings.
+      trials: how many were planned.
+      seed: of the search; None: not recorded.
+      start: how many trials come before the sampler learns from results.
+      sampler: name of the sampler.
+      stopper: name of the early-stopping rule.
+      audit: fraction of would-be-stopped trials run to completion as a check, in [0, 1].
+      constraints: upper bounds by name; None for a search from before there were any.
+      versions: of Python and of the packages that decide a result.
+      commit: of this program; "" outside a git checkout, None: not recorded.
+      hardware: of the machine that started the search.
+      warm: what was taken over from earlier searches.
+      extra: keys that this version does not know.
+
+    Raises:
+      FieldError: a value is not of its field's type.
+    """
+
+    format: int = 0
+    time: float | None = None
+    id: str = ""
+    name: str = ""
+    space: str = ""
+    question: str = ""
+    knobs: Mapping[str, Plain] = field(default_factory=dict)
+    fingerprint: str = ""
+    scale: Plain = field(default_factory=dict)
+    scale_reason: str = ""
+    data: str = ""
+    data_fingerprint: str = ""
+    classes: int = 0
+    battery: Sequence[Plain] = ()
+    trials: int = 0
+    seed: int | None = None
+    start: int | None = None
+    sampler: str = ""
+    stopper: str = ""
+    audit: float | None = None
+    constraints: Mapping[str, float] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    hardware: Any = None
+    warm: WarmStart | None = None
+    extra: Plain = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        json_records.check(self)
+
+    @classmethod
+    def from_json(cls, plain: Plain) -> StudyHeader:
+        """Return the header of a `study` event.
+
+        Raises:
+          FieldError: a value is not of its field's type.
+        """
+        return json_records.from_json(cls, {k: v for k, v in plain.items() if k != "event"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that were recorded, under the ledger's keys."""
+        return json_records.to_json(self)
+
+    def updated(self, changes: Plain) -> StudyHeader:
+        """Return a header with other values under some of the ledger's keys."""
+        return StudyHeader.from_json({**self.to_json(), **changes})
+
+
+@dataclass(frozen=True)
+class FinalsHeader:
+    """The `finals` event of a ledger: which trials are trained again, and how they are attacked.
+
+    Args:
+      time: of the event, in seconds since 1970.
+      trials: numbers of the finalists, the likeliest members of the front first.
+      trainings: how many there are at most.
+      battery: id of the battery that scores them.
+      images: test images that score a training.
+      steps: of each attack of that battery.
+      attacks: that battery in words.
+      of: finished trials of the search when the finals began; None: not recorded.
+      extra: keys that this version does not know.
+
+    Raises:
+      FieldError: a value is not of its field's type.
+    """
+
+    time: float | None = None
+    trials: Sequence[int] = ()
+    trainings: int = 0
+    battery: str = ""
+    images: int = 0
+    steps: int = 0
+    attacks: str = ""
+    of: int | None = None
+    extra: Plain = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        json_records.check(self)
+
+    @classmethod
+    def from_json(cls, plain: Plain) -> FinalsHeader:
+        """Return the header of a `finals` event.
+
+        Raises:
+          FieldError: a value is not of its field's type.
+        """
+        return json_records.from_json(cls, {k: v for k, v in plain.items() if k != "event"})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that were recorded, under the ledger's keys."""
+        return json_records.to_json(self)
+
+    def updated(self, changes: Plain) -> FinalsHeader:
+        """Return a header with other values under some of the ledger's keys."""
+        return FinalsHeader.from_json({**self.to_json(), **changes})
