@@ -1,18 +1,18 @@
-"""How fast an attack steps: PGD by us, by torchattacks, foolbox and ART, and the bare limit.
+"""Measure how fast PGD steps: ours, torchattacks, foolbox, ART, and a bare lower limit.
 
     python benchmarks/attack_speed.py
     python benchmarks/attack_speed.py --nets BaseNet BigNet --batch 128 --repeats 9
     python benchmarks/attack_speed.py --nets ResNet-18 WRN-16-4 --steps 5 --repeats 3
 
-All run in turns in one process; the table gives medians. The limit is a loop of the same number of
-forward passes and gradients of the loss with respect to the images, and nothing else, in
-channels_last or in contiguous memory, whichever is quicker here. An attack may beat it: on a CPU
-the layers of a small net are computed another way (`adv.runtime.fused_cpu`), in which the same loop is the
-second limit, and on CUDA a step is captured and replayed, as in a training (`adv.training.cuda_graphs`), while
-the limit starts its kernels one by one. Peers are given images and nets as their documentation has
-them: contiguous. A call also draws its random start; with fewer --steps, so that a run of a large
-net fits in minutes, that weighs more. --write puts the table into a file, say docs/performance.md,
-in the place of the one that the same command made before. Peers: pip install -e ".[bench]".
+All contenders take turns in one process; the table shows medians. The limit is a loop of as many
+forward passes and input gradients, and nothing else, in the faster of the two memory formats. An
+attack may be faster than it: on a CPU small nets run through fused layers
+(`adv.runtime.fused_cpu`), for which the same loop is the second limit, and on CUDA a step is
+captured as a CUDA graph and replayed, as in training (`adv.training.cuda_graphs`), while the limit
+launches its kernels one by one. The other libraries get nets and images in contiguous memory, as in
+their documentation. A call includes the random start, which weighs more when --steps is small.
+--write puts the table into a file such as docs/performance.md and replaces the table that the same
+command wrote before. The other libraries: pip install -e ".[bench]".
 """
 
 from __future__ import annotations
@@ -25,18 +25,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from peers import (
-    PEERS,
-    Call,
-    alternate,
-    command,
-    machine,
-    middle,
-    pgd_of_peers,
-    section,
-    spread,
-    table,
-)
+from markdown_report import command, machine, table, write_section
+from peer_attacks import PEERS, pgd_of_peers
+from timing import Call, alternate, half_range, median
 from torch import Tensor, nn
 
 from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
@@ -53,7 +44,7 @@ QUICK = "limit, our layers"
 
 
 def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = False) -> None:
-    """The limit: what no attack by gradients can do without."""
+    """Run the lower limit: forward passes and input gradients, nothing else."""
     with frozen(net), swift(net) if quick else nullcontext():
         for _ in range(steps):
             leaf = x.detach().requires_grad_()
@@ -62,7 +53,7 @@ def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = Fals
 
 
 def replayed(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
-    """The attack as a training on CUDA runs it: one step, captured at the first call."""
+    """Return the attack as training on CUDA runs it: one step, captured at the first call."""
     stream = Stream()
     attach(net, stream)
     replays, starts = Replays(net, stream, x.device), torch.Generator().manual_seed(0)
@@ -70,7 +61,7 @@ def replayed(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
 
 
 def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) -> dict[str, Call]:
-    """What is timed, each with a net and images of its own."""
+    """Return the calls to time, each with its own net and images."""
     torch.manual_seed(0)
     net = NETS[name](10).eval().to(x.device)
     calls: dict[str, Call] = {}
@@ -93,17 +84,17 @@ def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) ->
 
 
 def row(name: str, batch: int, args: argparse.Namespace) -> list[str]:
-    """A line of the table: milliseconds a step, and ratios."""
+    """Return a row of the table: milliseconds per step, and ratios."""
     x = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(args.device)
     y = (torch.arange(batch) % 10).to(args.device)
     calls = contenders(name, x, y, args.steps, args.peers)
     found = alternate(calls, args.repeats, args.device)
-    steps = {key: middle(seconds) / args.steps for key, seconds in found.items()}
+    steps = {key: median(seconds) / args.steps for key, seconds in found.items()}
     limit = min((f"limit, {layout}" for layout in LAYOUTS), key=steps.__getitem__)
     ours = steps["ours"]
     cells = [name, str(batch), f"{1e3 * steps[limit]:.1f} ({limit.partition(', ')[2]})"]
     cells.append(f"{1e3 * steps[QUICK]:.1f}" if QUICK in steps else "-")
-    cells.append(f"{1e3 * ours:.1f} {spread(found['ours'])}")
+    cells.append(f"{1e3 * ours:.1f} {half_range(found['ours'])}")
     others = (limit, QUICK, *PEERS)
     cells += [f"{steps[other] / ours:.2f}" if other in steps else "-" for other in others]
     print(table(HEADS, [cells]).splitlines()[-1], flush=True)
@@ -111,9 +102,15 @@ def row(name: str, batch: int, args: argparse.Namespace) -> list[str]:
 
 
 HEADS = (
-    "net", "batch", "limit, ms a step", "with our layers", "ours, ms a step", "of the limit",
-    "with our layers", *(f"times {'ART' if peer.startswith('adv') else peer}" for peer in PEERS),
-)  # fmt: skip
+    "net",
+    "batch",
+    "limit, ms a step",
+    "with our layers",
+    "ours, ms a step",
+    "of the limit",
+    "with our layers",
+    *(f"times {'ART' if peer.startswith('adv') else peer}" for peer in PEERS),
+)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -125,14 +122,16 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
+    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     args = parser.parse_args(words)
     rows = [row(name, batch, args) for name in args.nets for batch in args.batch]
     told = f"`{command(words)}`: PGD-{args.steps}, medians of {args.repeats}, ± half the range."
     text = f"{told} {machine(args.device, args.peers)}.\n\n{table(HEADS, rows)}"
     print(f"\n{text}")
     if args.write:
-        section(args.write, f"attack_speed {args.device} {' '.join(args.nets)} {args.batch}", text)
+        write_section(
+            args.write, f"attack_speed {args.device} {' '.join(args.nets)} {args.batch}", text
+        )
 
 
 if __name__ == "__main__":

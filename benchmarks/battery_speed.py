@@ -1,18 +1,17 @@
-"""How fast a net is judged: the report's battery and AutoAttack, ours beside torchattacks'.
+"""Measure how fast a net is evaluated: the report's battery and AutoAttack, ours and torchattacks'.
 
     python benchmarks/battery_speed.py --data FOLDER --nets out/plain.safetensors
     python benchmarks/battery_speed.py --data digits --nets basenet bignet wrn --only autoattack
     python benchmarks/battery_speed.py --data FOLDER --images 200 --repeats 1 --shipped
 
-A net is a checkpoint that `adv.save` wrote, or a name, which is trained adversarially here for a
-short time. Both sides attack the same net and the same images, in turns. Of the report's six PGD
-points theirs run one after another over all images, as one does with torchattacks, on a net in
-torch's default memory format, and once more in channels_last, which alone is quicker on some
-machines. Its AutoAttack is a cascade, as ours; "as published" gives its parts 100 steps and 5,000
-queries, "as it ships" (--shipped) takes 10 steps of APGD and FAB. Ours leaves out FAB (decision
-0006). Times are medians, of the processor where that is what computes. --write puts the table into
-a file, say docs/performance.md, in the place of the one that was made before of these nets and this
-task.
+A net is a checkpoint written by `adv.save`, or a name; a named net is trained adversarially for a
+short time first. Both libraries attack the same net and the same images, in turns. With
+torchattacks, the six PGD attacks of the report run one after another over all images, once with the
+net in torch's default memory format and once in channels_last, which is faster on some machines.
+Its AutoAttack is a cascade, like ours: "as published" gives its attacks 100 steps and 5,000
+queries, "as it ships" (--shipped) uses 10 steps of APGD, and FAB. Ours leaves FAB out (decision
+0006). Times are medians; on a CPU they are processor time. --write puts the table into a file such
+as docs/performance.md and replaces the earlier one for these nets and this task.
 """
 
 from __future__ import annotations
@@ -25,7 +24,9 @@ from pathlib import Path
 
 import torch
 import torchattacks
-from peers import Attacks, alternate, command, machine, middle, section, spread, table
+from markdown_report import command, machine, table, write_section
+from peer_attacks import Attack
+from timing import alternate, half_range, median
 from torch import nn
 
 from adv import (
@@ -43,7 +44,7 @@ from adv import (
     report_battery,
     restore,
     train,
-)  # fmt: skip
+)
 from adv.training.optimizers import AdamW
 
 NAMED = {"basenet": BaseNet(), "bignet": BigNet(), "wrn": WRN(10, 1)}
@@ -52,7 +53,7 @@ Judge = Callable[[], tuple[float, ...]]
 
 
 def trained(name: str, split: Split, classes: int, epochs: int, eps: float) -> nn.Module:
-    """A net trained on attacks of that radius."""
+    """Train a net on attacks of radius `eps`."""
     recipe = Recipe(
         net=NAMED[name],
         optimizer=AdamW(2e-3, decay=OneCycle()),
@@ -63,8 +64,8 @@ def trained(name: str, split: Split, classes: int, epochs: int, eps: float) -> n
     return last.net.eval()
 
 
-def theirs(attack: Attacks, net: nn.Module, split: Split, batch: int) -> float:
-    """Accuracy after an attack of torchattacks."""
+def theirs(attack: Attack, net: nn.Module, split: Split, batch: int) -> float:
+    """Return the accuracy under an attack of torchattacks."""
     right = 0
     for images, y in zip(split.images.split(batch), split.labels.split(batch), strict=True):
         adv = attack(images.contiguous().float() / 255, y)
@@ -73,14 +74,14 @@ def theirs(attack: Attacks, net: nn.Module, split: Split, batch: int) -> float:
     return right / len(split)
 
 
-def six(net: nn.Module) -> list[Attacks]:
-    """The report's battery by torchattacks."""
+def six(net: nn.Module) -> list[Attack]:
+    """Return the six attacks of the report's battery, from torchattacks."""
     points = [(attack.ball.eps, attack.step_size) for _, attack in report_battery().attacks]
     return [torchattacks.PGD(net, eps=eps, alpha=size, steps=20) for eps, size in points]
 
 
-def published(net: nn.Module, eps: float, classes: int) -> Attacks:
-    """Torchattacks' parts of AutoAttack with the published number of steps."""
+def published(net: nn.Module, eps: float, classes: int) -> Attack:
+    """Return torchattacks' AutoAttack with the published number of steps."""
     settings = {"eps": eps, "norm": "Linf", "seed": 0}
     return torchattacks.MultiAttack(
         [
@@ -93,7 +94,7 @@ def published(net: nn.Module, eps: float, classes: int) -> Attacks:
 
 
 def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace) -> dict:
-    """What is timed: for each task and contender a call that gives accuracies."""
+    """Return, for each task and contender, the call to time; it returns accuracies."""
     eps, n, tasks = args.eps, len(split), {}
     plain, last = (
         copy.deepcopy(net).to(memory_format=form)
@@ -122,7 +123,7 @@ def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace)
 
 
 def rows(name: str, task: str, calls: dict[str, Judge], args: argparse.Namespace) -> list:
-    """Lines of the table: one for each contender."""
+    """Return the rows of the table, one for each contender."""
     found: dict[str, tuple[float, ...]] = {}
 
     def kept(who: str, call: Judge) -> Callable[[], None]:
@@ -130,21 +131,34 @@ def rows(name: str, task: str, calls: dict[str, Judge], args: argparse.Namespace
 
     timed = {who: kept(who, call) for who, call in calls.items()}
     seconds = alternate(timed, args.repeats, args.device, warm=args.warm)
-    ours, lines = middle(seconds["ours"]), []
+    ours, lines = median(seconds["ours"]), []
     for who, spent in seconds.items():
         apart = max(abs(a - b) for a, b in zip(found[who], found["ours"], strict=True))
         shown = " ".join(f"{100 * accuracy:.1f}" for accuracy in found[who])
         lines.append(
-            [name, task, who, shown, f"{100 * apart:.1f}", f"{middle(spent):.1f} {spread(spent)}",
-             f"{middle(spent) / ours:.2f}"]
-        )  # fmt: skip
+            [
+                name,
+                task,
+                who,
+                shown,
+                f"{100 * apart:.1f}",
+                f"{median(spent):.1f} {half_range(spent)}",
+                f"{median(spent) / ours:.2f}",
+            ]
+        )
         print(table(HEADS, lines).splitlines()[-1], flush=True)
     return lines
 
 
 HEADS = (
-    "net", "task", "by", "accuracy, %", "furthest from ours", "seconds", "ours is times faster",
-)  # fmt: skip
+    "net",
+    "task",
+    "by",
+    "accuracy, %",
+    "furthest from ours",
+    "seconds",
+    "ours is times faster",
+)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -156,12 +170,14 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--eps", type=float, default=8 / 255, help="of AutoAttack and of training")
+    parser.add_argument(
+        "--eps", type=float, default=8 / 255, help="radius of AutoAttack and of training"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--warm", action="store_true", help="a first round that does not count")
+    parser.add_argument("--warm", action="store_true", help="run an untimed first round")
     parser.add_argument("--shipped", action="store_true", help="also torchattacks' own settings")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
+    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     args = parser.parse_args(words)
     data = load(args.data)
     classes, split = len(data.classes), data.test.head(args.images).to(args.device)
@@ -180,7 +196,7 @@ def main(words: list[str] | None = None) -> None:
     print(f"\n{text}")
     if args.write:
         nets = " ".join(Path(name).stem for name in args.nets)
-        section(args.write, f"battery_speed {args.device} {nets} {args.only or 'both'}", text)
+        write_section(args.write, f"battery_speed {args.device} {nets} {args.only or 'both'}", text)
 
 
 if __name__ == "__main__":

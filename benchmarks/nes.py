@@ -1,14 +1,14 @@
-"""The report's Figure 5: BaseNet under NES as a function of the query budget, beside PGD.
+"""Reproduce the report's Figure 5: accuracy of BaseNet under NES against the query budget.
 
     python benchmarks/nes.py                        # digits, minutes on a laptop
     python benchmarks/nes.py --data FOLDER          # train/<class>/*, test/<class>/*; or cifar10
 
-BaseNet is trained by the default recipe (the report's curriculum) and attacked on 200 test images
-with the report's settings: eps 0.1, step 0.02, sigma 0.001, 100 samples a gradient. An image counts
-as fooled from the first query that shows it, so one run of NES at the largest budget gives the
-whole curve. PGD takes the steps that a budget pays for, from the image itself, and any iterate
-counts; Square is given the largest budget. Natural accuracy is the row of no queries, 95 % Wilson
-intervals. Printed as Markdown.
+BaseNet is trained with the default recipe (the report's curriculum) and attacked on 200 test images
+with the report's settings: eps 0.1, step 0.02, sigma 0.001, 100 samples per gradient. An image
+counts as fooled from the first query that fools it, so one run of NES with the largest budget gives
+the whole curve. PGD starts at the image, takes as many steps as the budget pays for, and succeeds
+if any iterate fools the net. Square gets the largest budget. The row with no queries shows natural
+accuracy. Intervals are Wilson's, 95 %. The output is a Markdown table.
 """
 
 from __future__ import annotations
@@ -30,16 +30,18 @@ BUDGETS = (101, 202, 505, 1010, 2020, 5050, 10_100)  # whole steps of 100 sample
 
 
 @click.command()
-@click.option("--data", default="digits", show_default=True, help="As adv.load takes it.")
+@click.option("--data", default="digits", show_default=True, help="A data set that adv.load knows.")
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--images", type=click.IntRange(1), default=200, show_default=True, help="Of test.")
+@click.option(
+    "--images", type=click.IntRange(1), default=200, show_default=True, help="Test images."
+)
 @click.option("--train-images", type=click.IntRange(1), help="Default: all.")
 @click.option("--eps", type=click.FloatRange(0, 1), default=0.1, show_default=True)
 @click.option("--step", type=click.FloatRange(0, 1), default=0.02, show_default=True)
 @click.option("--most", type=click.IntRange(101), default=BUDGETS[-1], show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 def main(data: str, epochs: int, images: int, most: int, **settings: Any) -> None:
-    """Train a BaseNet, attack it with ever more queries, print the curve."""
+    """Train a BaseNet, attack it with growing query budgets, and print the curve."""
     loaded = adv.load(data)
     device, ball, seed = default_device(), Linf(settings["eps"]), settings["seed"]
     learnt = loaded.train.head(settings["train_images"] or len(loaded.train))
@@ -66,7 +68,7 @@ def main(data: str, epochs: int, images: int, most: int, **settings: Any) -> Non
 
 
 def under_pgd(net: nn.Module, part: Split, nes: NES, budgets: list[int]) -> list[Point]:
-    """The same curve where gradients are exact."""
+    """Return the same curve for PGD, with exact gradients."""
     steps = [budget // nes.price for budget in budgets]
     attacks = [
         (f"{n} steps", PGD(nes.ball, steps=n, step_size=nes.length, random_start=False))
@@ -78,13 +80,13 @@ def under_pgd(net: nn.Module, part: Split, nes: NES, budgets: list[int]) -> list
 
 
 def shown(point: Point) -> str:
-    """The accuracy and its interval in percent."""
+    """Format an accuracy and its interval in percent."""
     _, share, low, high = point
     return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def to_success(found: Hunt) -> str:
-    """What the images that fell had cost."""
+    """Format the number of queries that successful attacks took."""
     fell = int((found.fooled & (found.queries > 0)).sum())
     return f"{fell} images fell, after {found.median:,.0f} queries in the median"
 

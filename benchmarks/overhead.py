@@ -1,13 +1,12 @@
-"""What a search costs beside its trials: loading the ledger, proposing, and Ray.
+"""Measure what a search costs besides its trials: reading the ledger, proposing, and Ray.
 
     python benchmarks/overhead.py                 # all three, about three minutes on two cores
     python benchmarks/overhead.py --only load propose
 
-`load`: a ledger of 10,000 finished trials of 12 epochs is read. `propose`: processor time for the
-next point when 5,000 trials have finished, by sampler, and when 500 have for `kriging`, which is
-the default up to there. `ray`: seconds between the end of a trial
-and the begin of the next one in the same place, which is a trial's time less its time in `Run`, in
-our search and in plain Ray Tune with and without warm actors.
+`load`: read a ledger of 10,000 finished trials of 12 epochs. `propose`: processor time for one
+proposal by each sampler after 5,000 finished trials, and after 500 for `kriging`, which is the
+default up to there. `ray`: seconds from the end of a trial to the start of the next one on the same
+worker, in our search and in plain Ray Tune with and without reused actors.
 """
 
 from __future__ import annotations
@@ -52,17 +51,19 @@ ATTACKS = tuple(f"pgd20-{eps}" for eps in (0.01, 0.02, 0.03, 0.04, 0.06, 0.1))
 
 
 def score(params: Params) -> dict[str, float]:
-    """Two values in conflict, so that there is a front."""
+    """Return two objectives in conflict, so that there is a front."""
     sigma, lr = float(params["sigma"]), float(params["lr"])
     return {"natural_accuracy": 0.9 - sigma - 0.01 * abs(lr - 0.1), "attacked_score": 600 * sigma}
 
 
 def main() -> None:
-    """Measure what was asked for and print a line each."""
+    """Run the chosen measurements and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--only", nargs="+", choices=["load", "propose", "ray"])
-    parser.add_argument("--trials", type=int, default=10_000, help="in the ledger that is loaded")
-    parser.add_argument("--epochs", type=int, default=12, help="of each of its trials")
+    parser.add_argument(
+        "--trials", type=int, default=10_000, help="trials in the ledger that is read"
+    )
+    parser.add_argument("--epochs", type=int, default=12, help="epochs of each trial")
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.file:
@@ -79,7 +80,7 @@ def main() -> None:
 
 
 def loading(trials: int, epochs: int) -> None:
-    """Read a large ledger in a process of its own."""
+    """Read a large ledger in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.jsonl"
         _write(path, trials, epochs)
@@ -115,16 +116,38 @@ def _resident() -> float:
 
 
 def _write(path: Path, trials: int, epochs: int) -> None:
-    """A ledger as a search at the full scale writes it: tables of 1,000 images, rungs, epochs."""
+    """Write a ledger like that of a search at full scale: per-image tables, rungs, epochs."""
     chance = random.Random(0)
-    table = {"names": ATTACKS, "eps": [0.03] * 6, "images": 1000, "votes": 1, "draws": 1,
-             "ok": "A" * 1168}  # fmt: skip
+    table = {
+        "names": ATTACKS,
+        "eps": [0.03] * 6,
+        "images": 1000,
+        "votes": 1,
+        "draws": 1,
+        "ok": "A" * 1168,
+    }
     rung_table = {**table, "images": 512, "ok": "A" * 600}
-    metrics = {"loss": 1.2345678, "eps": 0.0345678, "steps": 20.0, "fraction": 0.5, "lr": 0.00123,
-               "clean_accuracy": 0.5678, "attacked_accuracy": 0.4567,
-               "watched_natural": 0.5678, "watched_robust": 0.3456}  # fmt: skip
-    details = {"curve": [[0.01, 0.5, 0.4, 0.6]] * 7, "mean": 0.3, "worst": 0.1, "aurc": 0.2,
-               "images": 1000, "table": table, "best_epoch": 7, "parameters": 77850}  # fmt: skip
+    metrics = {
+        "loss": 1.2345678,
+        "eps": 0.0345678,
+        "steps": 20.0,
+        "fraction": 0.5,
+        "lr": 0.00123,
+        "clean_accuracy": 0.5678,
+        "attacked_accuracy": 0.4567,
+        "watched_natural": 0.5678,
+        "watched_robust": 0.3456,
+    }
+    details = {
+        "curve": [[0.01, 0.5, 0.4, 0.6]] * 7,
+        "mean": 0.3,
+        "worst": 0.1,
+        "aurc": 0.2,
+        "images": 1000,
+        "table": table,
+        "best_epoch": 7,
+        "parameters": 77850,
+    }
     with path.open("w") as file:
 
         def put(event: str, **content: object) -> None:
@@ -139,14 +162,23 @@ def _write(path: Path, trials: int, epochs: int) -> None:
             for epoch in range(1, epochs + 1):
                 put("epoch", trial=n, epoch=epoch, epochs=epochs, seconds=1.5, metrics=metrics)
                 if epoch == epochs // 2:
-                    put("rung", trial=n, epoch=epoch, strength=0.5, objectives=values, sds={},
-                        table=rung_table, action="go on", reason="3 of 9, 4 go on")  # fmt: skip
+                    put(
+                        "rung",
+                        trial=n,
+                        epoch=epoch,
+                        strength=0.5,
+                        objectives=values,
+                        sds={},
+                        table=rung_table,
+                        action="go on",
+                        reason="3 of 9, 4 go on",
+                    )
             intervals = {name: [value - 0.01, value + 0.01] for name, value in values.items()}
             put("finished", trial=n, objectives=values, intervals=intervals, details=details)
 
 
 def proposing(trials: int, *names: str) -> None:
-    """The next point of these samplers when so many trials have finished and eight run."""
+    """Time a proposal of each sampler after `count` finished trials, with eight running."""
     view, chance = View(), random.Random(1)
     for n in range(trials + 8):
         params = random_point(SPACE, chance)
@@ -173,10 +205,10 @@ def proposing(trials: int, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Stamped:
-    """A run of three short epochs that says when it began and ended."""
+    """A run of three short epochs that records when it starts and ends."""
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
-        """Sleep, and tell."""
+        """Sleep, and record the times."""
         began = time.time()
         for epoch in (1, 2, 3):
             time.sleep(0.05)
@@ -193,7 +225,7 @@ class Stamped:
 
 
 def stamped(config: dict[str, float]) -> None:
-    """The same for plain Ray Tune."""
+    """Run the same trials with plain Ray Tune."""
     from ray import tune  # noqa: TID251
 
     began = time.time()
@@ -203,7 +235,7 @@ def stamped(config: dict[str, float]) -> None:
 
 
 def between_trials(trials: int) -> None:
-    """Seconds between two trials in one place, in our search and in Ray Tune."""
+    """Measure the seconds between two trials on one worker, in our search and in Ray Tune."""
     from search.backends import ray_tune
     from search.interrupt import Stop
 

@@ -1,18 +1,19 @@
-"""Which search finds the better front for the same training? Ours beside its peers, simulated.
+"""Compare searches at equal cost: ours and other libraries', on simulated trials.
 
     python benchmarks/search_quality.py --methods kriging+moasha,random,optuna-tpe --seeds 20
     python benchmarks/search_quality.py --problems flat-hard --json rows.json   # goes on from there
-    python benchmarks/search_quality.py --problems all --json rows.json --show  # what is there
+    python benchmarks/search_quality.py --problems all --json rows.json --show  # only print it
     python benchmarks/search_quality.py --curves FOLDER --problems at-cifar10,at-all
     python benchmarks/search_quality.py --csv table.csv --problems table
 
 All methods get the same problems, seeds, workers and epochs, at simulated time
-(`search.replay.simulator`). What is judged is what their reported fronts are truly worth: hypervolume as a
-share of the true front's, epochs until that reaches 95 %, and how many reported points are truly
-non-dominated, before and after finalists. Methods of ours are SAMPLER+STOPPER; the others are
-peers, driven through their own classes; one that is not installed is left out, with a line. A
-search of 48 trainings takes a peer .1 to 2 seconds, but Optuna's GP minutes and Ax more, so these
-two are not among the usual methods. Printed as Markdown, means with standard errors.
+(`search.replay.simulator`). A method is scored by the true values of the front that it reports: its
+hypervolume as a share of the true front's, the epochs until that share reaches 95 %, and how many
+reported configurations are truly non-dominated, before and after the finals. Our methods are
+written SAMPLER+STOPPER; the others run through their own classes. A library that is not installed
+is left out, with a message. A search of 48 trainings takes the other methods .1 to 2 seconds;
+Optuna's GP takes minutes and Ax longer, so neither runs by default. The output is Markdown: means
+with standard errors.
 """
 
 from __future__ import annotations
@@ -47,24 +48,53 @@ CHEAP = "kriging+moasha,random,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-nsga
 @click.option("--problems", default=USUAL, show_default=True, help="Separated by commas, or all.")
 @click.option("--methods", default=CHEAP, show_default=True, help="Separated by commas.")
 @click.option("--seeds", default=20, show_default=True, type=click.IntRange(1))
-@click.option("--workers", default=8, show_default=True, type=click.IntRange(1), help="At once.")
-@click.option("--budget", default=60, show_default=True, type=click.IntRange(8),
-              help="In whole trainings.")  # fmt: skip
+@click.option(
+    "--workers", default=8, show_default=True, type=click.IntRange(1), help="Trials at a time."
+)
+@click.option(
+    "--budget",
+    default=60,
+    show_default=True,
+    type=click.IntRange(8),
+    help="Number of full trainings.",
+)
 @click.option(
     "--curves", type=click.Path(path_type=Path), help="Folder of runs.csv, curves.csv.gz."
 )
-@click.option("--csv", "files", multiple=True, type=click.Path(path_type=Path),
-              help="A table as a problem, see search.replay.csv_records. May be repeated.")  # fmt: skip
-@click.option("--run", "runs", multiple=True, type=click.Path(path_type=Path),
-              help="The recorded trials of runs/NAME as a problem. May be repeated.")  # fmt: skip
-@click.option("--surrogate", default="nearest", show_default=True, type=click.Choice(SURROGATES),
-              help="How recorded trials answer for points between them.")  # fmt: skip
 @click.option(
-    "--ours", default="kriging+moasha", show_default=True, help="Held against the best peer."
+    "--csv",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A CSV file as a problem, see search.replay.csv_records. Repeatable.",
 )
-@click.option("--json", "record", type=click.Path(path_type=Path),
-              help="Keep every row there; rows that it holds are not run again.")  # fmt: skip
-@click.option("--show", is_flag=True, help="Run nothing, print the rows that --json holds.")
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The recorded trials of runs/NAME as a problem. Repeatable.",
+)
+@click.option(
+    "--surrogate",
+    default="nearest",
+    show_default=True,
+    type=click.Choice(SURROGATES),
+    help="How to predict configurations that were not recorded.",
+)
+@click.option(
+    "--ours",
+    default="kriging+moasha",
+    show_default=True,
+    help="Our method, compared with the best other one.",
+)
+@click.option(
+    "--json",
+    "record",
+    type=click.Path(path_type=Path),
+    help="File of finished searches; those in it are not run again.",
+)
+@click.option("--show", is_flag=True, help="Run nothing; print the rows of --json.")
 @click.option("--plot", help="Write the curves there, as an HTML page.")
 def main(**given: Any) -> None:
     """Compare searches by the fronts that they find, at simulated time."""
@@ -82,8 +112,14 @@ def main(**given: Any) -> None:
         except ImportError as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
     wanted = {p.name for p in problems}
-    shown = [r for r in rows.values() if r["problem"] in wanted and r["budget"] == setting.budget
-             and r["workers"] == setting.workers and r["method"] in methods]  # fmt: skip
+    shown = [
+        r
+        for r in rows.values()
+        if r["problem"] in wanted
+        and r["budget"] == setting.budget
+        and r["workers"] == setting.workers
+        and r["method"] in methods
+    ]
     for line in figures.tables(shown):
         print(line)
     for line in figures.comparison(shown, given["ours"]):
@@ -110,9 +146,15 @@ def _problems(given: dict[str, Any]) -> Sequence[Problem]:
     return [p for name in picked for p in found if p.name == name]
 
 
-def _run(problem: Problem, name: str, seed: int, setting: Setting,
-         rows: dict[str, dict[str, Any]], record: Path | None) -> None:  # fmt: skip
-    """One search, unless its row is there; its row is kept before the next one begins."""
+def _run(
+    problem: Problem,
+    name: str,
+    seed: int,
+    setting: Setting,
+    rows: dict[str, dict[str, Any]],
+    record: Path | None,
+) -> None:
+    """Run one search unless its row exists; save the row before the next search starts."""
     head = {
         "problem": problem.name,
         "group": problem.group,
@@ -136,7 +178,7 @@ def _key(row: dict[str, Any]) -> str:
 
 
 def _read(path: Path | None) -> dict[str, dict[str, Any]]:
-    """The rows that are there; a line that was cut off is dropped from the file too."""
+    """Read the finished rows; remove a truncated line from the file."""
     if path is None or not path.exists():
         return {}
     whole, _, cut = path.read_text().rpartition("\n")

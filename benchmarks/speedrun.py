@@ -1,15 +1,16 @@
-"""How soon is a net robust? Seconds of training to 45 % under PGD-50-10, and what 10 minutes buy.
+"""Measure the training time to 45 % accuracy under PGD-50-10, and what ten minutes achieve.
 
     python benchmarks/speedrun.py --data cifar10 --device cuda
     python benchmarks/speedrun.py --data cifar10 --device cuda --goal minutes
     python benchmarks/speedrun.py --point 2 --epochs 1 --images 64 --judge 32 --target 0
 
-The recipes are the known points of the space `speedrun`, at 8/255. `accuracy`: train point 0 for
---epochs, judge the epochs from 60 % of them on by PGD-50 with 10 restarts on test images, and say
-how many seconds of training the first took that reaches --target (Fast AT's 6 minutes is the
-anchor). `minutes`: see how long an epoch of point 1 takes, train it for as many as fit into
---minutes, judge the last by AutoAttack. The clock runs while it trains, captures of graphs
-included; it stands while data are read and nets are judged. One seed a run; --seeds 3 for a spread.
+The recipes are the known configurations of the space `speedrun`, at eps 8/255. `accuracy`: train
+configuration 0 for --epochs, evaluate every epoch from 60 % of them on with PGD-50 and 10 restarts
+on test images, and print the seconds of training until the first one reaches --target (for
+comparison: Fast AT takes 6 minutes). `minutes`: time an epoch of configuration 1, train it for as
+many epochs as fit into --minutes, and evaluate the last one with AutoAttack. The clock counts
+training, with the capture of CUDA graphs, but neither reading data nor evaluation. One seed per
+run; --seeds 3 shows the spread.
 """
 
 from __future__ import annotations
@@ -48,12 +49,16 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--goal", choices=("accuracy", "minutes"), default="accuracy")
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--point", type=int, help="of the space; default: 0, for minutes 1")
-    parser.add_argument("--epochs", type=int, default=15, help="for accuracy")
-    parser.add_argument("--target", type=float, default=45.0, help="percent, for accuracy")
+    parser.add_argument(
+        "--point", type=int, help="known configuration of the space; default: 0, for minutes 1"
+    )
+    parser.add_argument("--epochs", type=int, default=15, help="epochs of the goal accuracy")
+    parser.add_argument(
+        "--target", type=float, default=45.0, help="target of the goal accuracy, in percent"
+    )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--images", type=int, help="of training; default: all")
+    parser.add_argument("--images", type=int, help="training images; default: all")
     parser.add_argument("--judge", type=int, default=1000, help="test images")
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args(words)
@@ -64,8 +69,10 @@ def main(words: list[str] | None = None) -> None:
         parser.error(f"--point {chosen}: the space speedrun has points 0 to {len(known) - 1}")
     recipe = replace(spaces.load("speedrun").build(**known[chosen]), batch=args.batch)
     at = machine(torch.device(args.device))
-    print(f"{at['device']}, torch {at['torch']}; {args.data}; point {chosen} of speedrun: "
-          f"{known[chosen]}")  # fmt: skip
+    print(
+        f"{at['device']}, torch {at['torch']}; {args.data}; point {chosen} of speedrun: "
+        f"{known[chosen]}"
+    )
     run = to_accuracy if args.goal == "accuracy" else in_minutes
     seconds = [run(recipe, data, args, seed) for seed in range(args.seeds)]
     there = [s for s in seconds if s is not None]
@@ -76,13 +83,13 @@ def main(words: list[str] | None = None) -> None:
 
 
 def epochs(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> Iterator[Epoch]:
-    """The training, on the device."""
+    """Start the training on the device."""
     images = data.train.head(args.images or len(data.train))
     return train(recipe, images, classes=len(data.classes), seed=seed, device=args.device)
 
 
 def to_accuracy(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> float | None:
-    """Seconds of training until the judge finds the target, None where it never does."""
+    """Return the seconds of training to the target accuracy; None if it is never reached."""
     battery = Battery((("pgd50-10", restarts(PGD(BALL, steps=50), 10)),))
     clock = 0.0
     for epoch in epochs(replace(recipe, epochs=args.epochs), data, args, seed):
@@ -98,7 +105,7 @@ def to_accuracy(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int)
 
 
 def said(score: Score, judge: str) -> str:
-    """The score in words."""
+    """Format a score."""
     low, high = wilson(score.worst, score.images)
     between = f"{100 * low:.1f} to {100 * high:.1f}"
     natural = f"natural {100 * score.natural_accuracy:.1f} %"
@@ -106,7 +113,7 @@ def said(score: Score, judge: str) -> str:
 
 
 def in_minutes(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> float:
-    """Train for as long as that, judge by AutoAttack; seconds that it took."""
+    """Train for `minutes`, evaluate with AutoAttack, and return the seconds of training."""
     *_, probe = epochs(replace(recipe, epochs=PROBE), data, args, seed)
     count = max(1, int(60 * args.minutes / probe.seconds))
     clock = 0.0

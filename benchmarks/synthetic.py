@@ -1,15 +1,15 @@
-"""Do generated images help? One net, trained with none and with sets of several kinds, attacked.
+"""Do generated images help? Train one net with and without them, and attack it.
 
     python benchmarks/synthetic.py --data digits --out runs/synthetic
 
-A conditional GAN is trained on the first --real training images, sets of --count images are drawn
-from a Gaussian for each class, from the GAN's last weights, from their average, and from that by
-DDLS; each is scored and shown as a grid. Then BigNet is trained on the same real images with none
-of these and with each at two fractions, by Madry's objective, and meets PGD-20 by cross-entropy and
-by margin on test images; an image counts that stands both. What is done is kept in --out, a second
-run goes on from there, and `--minutes` ends a run early. The tables are printed as Markdown, with
-95 % intervals: Wilson's, and for differences the normal one over images, whose value is the mean
-over the seeds.
+A conditional GAN is trained on the first --real training images. Sets of --count images are sampled
+from a Gaussian per class, from the GAN's last weights, from their moving average, and from the
+average by DDLS; each set is scored and shown as a grid. Then BigNet is trained with Madry's
+objective on the same real images, without generated images and with each set at two fractions, and
+attacked by PGD-20 with the cross-entropy and with the margin loss; an image counts if it withstands
+both. Finished parts are kept in --out, and a second run goes on from there; --minutes ends a run
+early. The tables are Markdown, with 95 % intervals: Wilson's, and for differences the normal
+interval over images, each image's value being its mean over the seeds.
 """
 
 from __future__ import annotations
@@ -63,24 +63,32 @@ TRAINED = ("gaussian", "gan+ema", "gan+ema+ddls")
 
 
 @click.command()
-@click.option("--data", default="digits", show_default=True, help="Or a folder, or cifar10.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where all is kept.")
-@click.option("--gan", default=repr(GAN().small()), help="Its recipe. Default: GAN().small().")
+@click.option("--data", default="digits", show_default=True, help="digits, cifar10 or a folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for all results."
+)
+@click.option("--gan", default=repr(GAN().small()), help="The recipe of the GAN.")
 @click.option("--real", type=click.IntRange(2), help="Training images. Default: all.")
-@click.option("--net-images", type=click.IntRange(1), help="The nets' part of these. Default: all.")
-@click.option("--count", type=click.IntRange(1), default=2000, show_default=True, help="Of a set.")
+@click.option(
+    "--net-images", type=click.IntRange(1), help="Of these, images that the nets get. Default: all."
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=2000, show_default=True, help="Images in a set."
+)
 @click.option("--ddls-steps", type=click.IntRange(1), default=100, show_default=True)
-@click.option("--step-size", type=float, default=0.1, show_default=True, help="Of DDLS.")
+@click.option("--step-size", type=float, default=0.1, show_default=True, help="Step size of DDLS.")
 @click.option("--epochs", type=click.IntRange(1), default=15, show_default=True)
-@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Of PGD.")
+@click.option("--steps", type=click.IntRange(1), default=5, show_default=True, help="Steps of PGD.")
 @click.option("--flip", type=click.FloatRange(0, 1), default=0.0, show_default=True)
 @click.option("--eps", type=float, default=0.1, show_default=True)
-@click.option("--images", type=click.IntRange(1), default=360, show_default=True, help="Of test.")
+@click.option(
+    "--images", type=click.IntRange(1), default=360, show_default=True, help="Test images."
+)
 @click.option("--seeds", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--fraction", "fractions", type=float, multiple=True, default=(0.3, 0.7))
-@click.option("--minutes", type=float, default=float("inf"), help="Begin nothing after so many.")
+@click.option("--minutes", type=float, default=float("inf"), help="Start nothing new after this.")
 def main(data: str, out: Path, minutes: float, **settings: Any) -> None:
-    """Do what is not done yet, and print the tables."""
+    """Run what is missing in --out, and print the tables."""
     loaded = adv.load(data)
     asked = json.dumps({"data": loaded.fingerprint, **settings})
     path = out / "settings.json"
@@ -97,12 +105,12 @@ def main(data: str, out: Path, minutes: float, **settings: Any) -> None:
 
 
 class LateError(Exception):
-    """Time is up."""
+    """The time limit is reached."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """All that is compared, in a folder."""
+    """The sets, nets and scores that are compared, kept in a folder."""
 
     out: Path
     data: Data
@@ -111,18 +119,18 @@ class Trial:
 
     @property
     def work(self) -> Work:
-        """What the GAN and the nets are trained on."""
+        """The images that the GAN and the nets are trained on."""
         real = self.data.train.head(self.settings["real"] or len(self.data.train))
         return Work(real, self.data.classes, self.data.name)
 
     @property
     def images(self) -> Split:
-        """What the nets are trained on."""
+        """The images that the nets are trained on."""
         real = self.work.real
         return real.head(self.settings["net_images"] or len(real))
 
     def parts(self) -> Iterator[None]:
-        """One piece of work at a time."""
+        """Run the missing pieces, one at a time."""
         yield from self._gan()
         for name in SETS:
             self._set(name)
@@ -133,7 +141,7 @@ class Trial:
                 yield self._judged(*row, seed)
 
     def rows(self) -> list[tuple[str, float]]:
-        """Sources and fractions."""
+        """Return the pairs of source and fraction that are compared."""
         pairs = [(name, f) for name in TRAINED for f in self.settings["fractions"]]
         return [("none", 0.0), *pairs]
 
@@ -205,8 +213,10 @@ class Trial:
             self._recipe(made), self.images, classes=len(work.classes), seed=seed, device=device
         ):
             last = epoch
-        attacks = [(loss, PGD(Linf(self.settings["eps"]), steps=20, pace=0.2, loss=loss))
-                   for loss in ("ce", "margin")]  # fmt: skip
+        attacks = [
+            (loss, PGD(Linf(self.settings["eps"]), steps=20, pace=0.2, loss=loss))
+            for loss in ("ce", "margin")
+        ]
         score = adv.evaluate(
             last.net, self.data.test.head(self.settings["images"]), Battery(tuple(attacks))
         )
@@ -237,7 +247,7 @@ class Trial:
         return json.loads(path.read_text()) if path.exists() else None
 
     def scores(self) -> str:
-        """How good the sets are, in Markdown."""
+        """Return the scores of the sets as a Markdown table."""
         columns = "own-Frechet | precision | recall | density | coverage | as labelled"
         lines = [f"| set | {columns} | nearest | copies |", "|---" * 9 + "|"]
         for title in ("real, held out", *SETS):
@@ -255,13 +265,14 @@ class Trial:
         return "\n".join(lines)
 
     def table(self) -> str:
-        """Accuracies in percent, means of the seeds, and the difference from none, in Markdown."""
+        """Return a Markdown table of accuracies, means over seeds, and differences from none."""
         lines = ["| source | fraction | seeds | natural | robust | robust, less none |"]
         lines.append("|---" * 6 + "|")
         seeds = range(self.settings["seeds"])
         for name, fraction in self.rows():
-            pairs = [(self._score_of(name, fraction, s), self._score_of("none", 0.0, s))
-                     for s in seeds]  # fmt: skip
+            pairs = [
+                (self._score_of(name, fraction, s), self._score_of("none", 0.0, s)) for s in seeds
+            ]
             both = [(mine, none) for mine, none in pairs if mine is not None and none is not None]
             if not both:
                 continue
@@ -281,7 +292,7 @@ class Trial:
 
 
 def _right(score: Score, which: int) -> np.ndarray:
-    """[n] 0 or 1: right without an attack, or standing both."""
+    """Return [n] of 0 or 1: correct without an attack, or under both attacks."""
     ok = score.ok[0] if which == 0 else score.ok.all(0)
     return ok.double().numpy()
 

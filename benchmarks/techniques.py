@@ -1,13 +1,13 @@
-"""Techniques on one net, trained alike and attacked alike: what is left once one looks closely.
+"""Compare techniques on one net: trained alike, attacked alike.
 
     python benchmarks/techniques.py --table defences --data FOLDER --out runs/defences
     python benchmarks/techniques.py --table training --data FOLDER --out runs/training
 
-BigNet on an image folder (or `cifar10`), the same seed for all rows (`rows.py` has their recipes),
-judged at eps 0.03 on test images, 20 votes for a random net, 95 % Wilson intervals; beside the
-first row, the difference image by image. What is done is kept in --out: each epoch of a training,
-each trained net, each column of the table. A second run goes on from there; `--train-only` and
-`--only NAME` (repeated) do a part of it. The table is printed as Markdown from what there is.
+BigNet on an image folder (or `cifar10`), with the same seed in every row; `technique_recipes.py`
+has the recipes. Nets are evaluated at eps 0.03 on test images, random ones with 20 votes. Intervals
+are Wilson's, 95 %; differences from the first row are taken image by image. Every epoch, trained
+net and column is kept in --out, and a second run goes on from there; `--train-only` and `--only
+NAME` (repeatable) do a part. The Markdown table shows what is there so far.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import rich_click as click
 import torch
-from rows import EPS, SAME_WEIGHTS, tables
+from technique_recipes import EPS, SAME_WEIGHTS, tables
 from torch import nn
 
 import adv
@@ -46,17 +46,21 @@ COLUMNS = {
 @click.command()
 @click.option("--table", "which", type=click.Choice(TABLES), default=TABLES[0], show_default=True)
 @click.option("--data", required=True, help="A folder with train/<class>/*, or cifar10.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where all is kept.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for all results."
+)
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--images", type=click.IntRange(1), default=1000, show_default=True, help="Of test.")
+@click.option(
+    "--images", type=click.IntRange(1), default=1000, show_default=True, help="Test images."
+)
 @click.option("--train-images", type=click.IntRange(1), help="Default: all.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--only", multiple=True, metavar="NAME", help="One row; may be repeated.")
-@click.option("--train-only", is_flag=True, help="Attack nothing yet.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this row; repeatable.")
+@click.option("--train-only", is_flag=True, help="Train only.")
 def main(
     which: str, data: str, out: Path, only: tuple[str, ...], train_only: bool, **settings: Any
 ) -> None:
-    """Train what is not trained, judge what is not judged, print the table."""
+    """Train and evaluate what is missing in --out, and print the table."""
     rows = tables(settings["epochs"])[which]
     if wrong := set(only) - set(rows):
         raise click.BadParameter(f"{', '.join(sorted(wrong))}: there are {', '.join(rows)}")
@@ -74,7 +78,7 @@ def main(
 
 
 def settle(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to go on in a folder that was begun with other settings."""
+    """Refuse a folder that was started with other settings."""
     path = out / "settings.json"
     if path.exists() and json.loads(path.read_text()) != settings:
         raise click.BadParameter(f"{path} has other settings: {path.read_text()}")
@@ -83,7 +87,7 @@ def settle(out: Path, settings: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all trainings share."""
+    """The settings that all rows share, and where results are kept."""
 
     out: Path
     data: Split
@@ -93,7 +97,7 @@ class Work:
     name: str
 
     def trained(self, name: str) -> nn.Module:
-        """The net of a row after its last epoch, from the folder if it is there."""
+        """Return the net of a row after its last epoch; load it if it exists."""
         how, path = self.rows[name], file(self.out, name, "safetensors")
         if not path.exists() and name in SAME_WEIGHTS:
             net = adv.build(how, len(self.classes), self.seed)
@@ -132,7 +136,7 @@ class Work:
 
 
 def judged(net: nn.Module, test: Split, path: Path, columns: tuple[str, ...]) -> None:
-    """Fill the columns of a row that are missing."""
+    """Evaluate the columns of a row that are missing."""
     row = json.loads(path.read_text()) if path.exists() else {}
     for column in columns:
         if row.get(column, {}).get("images") == len(test):
@@ -179,12 +183,12 @@ JUDGES: dict[str, Judge] = {
 
 
 def file(out: Path, name: str, kind: str) -> Path:
-    """Where something of a row is kept."""
+    """Return the path of a row's file."""
     return out / f"{''.join(c if c.isalnum() else '-' for c in name)}.{kind}"
 
 
 def table(out: Path, names: tuple[str, ...], columns: tuple[str, ...], images: int) -> str:
-    """The table in Markdown: accuracies in percent with intervals, and differences of AutoAttack's.
+    """Return a Markdown table: accuracies in percent, and differences under AutoAttack.
 
     A difference is that to the first row, image by image.
     """

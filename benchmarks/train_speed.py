@@ -1,17 +1,17 @@
-"""Images a second of adversarial training: ours, a plain PyTorch loop with torchattacks, and ART.
+"""Measure images per second of adversarial training: ours, a plain PyTorch loop, and ART.
 
     python benchmarks/train_speed.py
     python benchmarks/train_speed.py --device cuda --nets bignet resnet18 --batches 40
 
-Two trainings: the report's curriculum as it is in the middle (half of each batch under PGD of 25
-steps, eps 0.055), and PGD-10 at 8/255 on whole batches. The plain loop is what one writes first: a
-DataLoader over pixels in [0, 1], the images in torch's default memory format, torchattacks' PGD,
-AdamW. ART's is its AdversarialTrainer (pip install adversarial-robustness-toolbox). All train the
-same net from the same weights on the same images, in one process, in turns of some batches; the
-first turn of each warms up and is thrown away. Medians with the smallest and the largest, and
-ratios of the turns that stood side by side. On a CPU the seconds are the processor's, which other
-programs disturb less than the clock's; give it one thread (OMP_NUM_THREADS=1). --write puts the
-table into a file, say docs/performance.md, in the place of the one that was made before.
+Two trainings: the report's curriculum at half-time (PGD-25 on half of each batch, eps 0.055), and
+PGD-10 at 8/255 on whole batches. The plain loop is what one would write first: a DataLoader over
+pixels in [0, 1], images in torch's default memory format, torchattacks' PGD, AdamW. ART's is its
+AdversarialTrainer (pip install adversarial-robustness-toolbox). All train the same net from the
+same weights on the same images, in one process, in turns of some batches; the first turn of each is
+a warm-up. The table shows the median, the minimum and the maximum, and ratios of adjacent turns. On
+a CPU the time is processor time, which other programs disturb less; use one thread
+(OMP_NUM_THREADS=1). --write puts the table into a file such as docs/performance.md and replaces the
+earlier one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import torchattacks
-from peers import command, machine, section, table
+from markdown_report import command, machine, table, write_section
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -60,7 +60,7 @@ PEERS = tuple(DISTRIBUTION)
 
 @dataclass(frozen=True)
 class Training:
-    """One way to train, by its attack: PGD of `steps` of eps * pace on a share of each batch."""
+    """The attack of a training: PGD with `steps` of eps * pace on a share of each batch."""
 
     eps: float
     steps: int
@@ -73,18 +73,18 @@ TRAININGS = {
     "pgd-10": Training(8 / 255, 10, 0.25, 1.0),
 }
 Turns = Iterator[float]
-"""Seconds of one turn after another."""
+"""Seconds of each turn."""
 
 
 def ours(recipe: Recipe, split: Split, args: argparse.Namespace) -> Turns:
-    """Our training, as it comes."""
+    """Train with `adv.train`."""
     epochs = train(recipe, split, classes=10, seed=0, device=args.device)
     while True:
         yield clocked(lambda: next(epochs), args.device)
 
 
 class Pixels(Dataset):
-    """Images as a data set usually gives them: one by one, as floats in [0, 1]."""
+    """A data set of single images, as floats in [0, 1]."""
 
     def __init__(self, split: Split) -> None:
         self.images = split.images.permute(0, 2, 3, 1).numpy()
@@ -98,7 +98,7 @@ class Pixels(Dataset):
 
 
 def plain_loop(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
-    """A standard loop around torchattacks' PGD."""
+    """Train in a standard loop around torchattacks' PGD."""
     attack = torchattacks.PGD(net, eps=how.eps, alpha=how.eps * how.pace, steps=how.steps)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     loader = DataLoader(Pixels(split), batch_size=args.batch, shuffle=True)
@@ -118,7 +118,7 @@ def plain_loop(net: nn.Module, how: Training, split: Split, args: argparse.Names
 
 
 def art_trainer(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
-    """The AdversarialTrainer of the Adversarial Robustness Toolbox."""
+    """Train with the AdversarialTrainer of the Adversarial Robustness Toolbox."""
     from art.attacks.evasion import ProjectedGradientDescent
     from art.defences.trainer import AdversarialTrainer
     from art.estimators.classification import PyTorchClassifier
@@ -154,7 +154,7 @@ def art_trainer(net: nn.Module, how: Training, split: Split, args: argparse.Name
 
 
 def clocked(run: Callable[[], object], device: str) -> float:
-    """Seconds of a call: of the processor where that computes, so other programs matter less."""
+    """Return the seconds of a call; on a CPU processor time, which other programs disturb less."""
     if device != "cpu":
         return seconds_of(run, torch.device(device))
     began = time.process_time()
@@ -163,7 +163,7 @@ def clocked(run: Callable[[], object], device: str) -> float:
 
 
 def compare(name: str, kind: str, split: Split, args: argparse.Namespace) -> list[str]:
-    """A row of the table: images a second of each, and ratios."""
+    """Return a row of the table: images per second of each, and ratios."""
     how = TRAININGS[kind]
     recipe = Recipe(
         net=NETS[name],
@@ -204,10 +204,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--trainings", nargs="+", choices=TRAININGS, default=list(TRAININGS))
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--batches", type=int, default=2, help="of a turn")
-    parser.add_argument("--repeats", type=int, default=5, help="turns that count")
+    parser.add_argument("--batches", type=int, default=2, help="batches per turn")
+    parser.add_argument("--repeats", type=int, default=5, help="timed turns")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
+    parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     args = parser.parse_args(words)
     split = load(args.data).train.head(args.batch * args.batches)
     if len(split) < args.batch * args.batches:
@@ -226,7 +226,7 @@ def main(words: list[str] | None = None) -> None:
     print(f"\n{told}")
     if args.write:
         name = f"train_speed {args.device} {' '.join((*args.nets, *args.trainings))}"
-        section(args.write, name, f"{told}\n\n{table(heads, rows)}")
+        write_section(args.write, name, f"{told}\n\n{table(heads, rows)}")
 
 
 if __name__ == "__main__":

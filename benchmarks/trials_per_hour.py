@@ -1,20 +1,20 @@
-"""Trials an hour on one GPU: one at a time, and packed in four ways, 1 to 16 at once.
+"""Measure trials per hour on one GPU: one at a time, and packed in four ways, 1 to 16 at once.
 
     python benchmarks/trials_per_hour.py --data cifar10 --device cuda
     python benchmarks/trials_per_hour.py --images 64 --batch 32 --steps 2 --at-once 1 2
 
-A trial is one of `rse_sigmas` at full scale: BigNet with RSE, 60 epochs of 45,000 images, half of
-each batch under PGD of 25 steps in the mean. Each way trains one epoch of --images to warm up, and
-then one that counts, all trials of it side by side; the hour is reckoned from that.
+A trial is one of `rse_sigmas` at full scale: BigNet with RSE, 60 epochs of 45,000 images, PGD with
+25 steps on average on half of each batch. Each way trains one epoch of --images to warm up and one
+that counts, all trials side by side; trials per hour are extrapolated from that.
 
-processes  each trial in a process of its own, as `launch.py --gpus-per-trial 0.25` starts them
+processes  each trial in its own process, as `launch.py --gpus-per-trial 0.25` starts them
 mps        the same under CUDA MPS, whose kernels run side by side (needs nvidia-cuda-mps-control)
-threads    each trial in a thread of one process, on a CUDA stream of its own
-fused      one training whose weights are stacked and whose passes are vmapped (`fused.py`)
+threads    each trial in a thread of one process, on its own CUDA stream
+fused      one training with stacked weights and vmapped passes (`stacked_training.py`)
 
-Ways and numbers take turns in each of --rounds; the table has medians, smallest and largest. Memory
-is not looked at: a way that runs out of it is left out with its reason. On a CPU it shows that the
-ways work, and says nothing of a GPU.
+Ways and numbers take turns in each of --rounds; the table shows the median, the minimum and the
+maximum. Memory is not checked: a way that runs out of it is left out, with the reason. A run on a
+CPU shows that all ways work and says nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # a spawned process has no scrip
 
 import torch
 import torch.multiprocessing as mp
-from fused import Fused, Replica
+from stacked_training import Replica, StackedTraining
 
 from adv import RSE, BigNet, Curriculum, Recipe, Split, load, train
 from adv.evaluation.attack_speed import machine
@@ -48,7 +48,7 @@ PATIENCE = 900.0
 
 
 def trial(number: int, job: argparse.Namespace, split: Split, barrier: Any) -> None:
-    """Train one epoch, wait for the others, train another one."""
+    """Train one epoch, wait for the other trials, train another one."""
     own = torch.cuda.Stream() if job.device == "cuda" else None
     with torch.cuda.stream(own) if own else nullcontext():
         recipe = Recipe(
@@ -76,7 +76,7 @@ def in_process(number: int, job: argparse.Namespace, split: Split, barrier: Any)
 
 
 def side_by_side(count: int, start: Callable[[int], Any], barrier: Any) -> float:
-    """Seconds of the second epoch of `count` trials."""
+    """Return the seconds of the second epoch of `count` trials."""
     workers = [start(number) for number in range(count)]
     try:
         barrier.wait(PATIENCE)
@@ -120,7 +120,7 @@ def mps(count: int, job: argparse.Namespace, split: Split) -> float:
 
 @contextmanager
 def mps_server() -> Iterator[None]:
-    """CUDA MPS for the processes started inside; its pipe and log live in a folder of its own."""
+    """Run CUDA MPS for the processes started inside; its pipe and log get their own folder."""
     if shutil.which("nvidia-cuda-mps-control") is None:
         raise RuntimeError("nvidia-cuda-mps-control is not installed")
     with tempfile.TemporaryDirectory(prefix="robustune-mps-") as folder:
@@ -138,7 +138,7 @@ def mps_server() -> Iterator[None]:
 
 
 def fused(count: int, job: argparse.Namespace, split: Split) -> float:
-    together = Fused([Replica()] * count, job.steps, job.device)
+    together = StackedTraining([Replica()] * count, job.steps, job.device)
     data = split.to(job.device)
     generator = torch.Generator(job.device).manual_seed(0)
     seconds = 0.0
@@ -161,16 +161,18 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--at-once", nargs="+", type=int, default=[1, 2, 4, 8, 16])
-    parser.add_argument("--images", type=int, default=12_800, help="of an epoch that is timed")
+    parser.add_argument("--images", type=int, default=12_800, help="images in a timed epoch")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=25, help="of PGD")
+    parser.add_argument("--steps", type=int, default=25, help="steps of PGD")
     parser.add_argument("--rounds", type=int, default=3)
     job = parser.parse_args(words)
     split = load(job.data).train.head(job.images)
     job.images = len(split)
     at = machine(torch.device(job.device))
-    print(f"{at['device']}, torch {at['torch']}; {job.images} images, batches of {job.batch}, "
-          f"PGD-{job.steps}, {job.rounds} rounds\n")  # fmt: skip
+    print(
+        f"{at['device']}, torch {at['torch']}; {job.images} images, batches of {job.batch}, "
+        f"PGD-{job.steps}, {job.rounds} rounds\n"
+    )
     cells = measured(job, split)
     print(f"| trials an hour | {' | '.join(f'{n} at once' for n in job.at_once)} |")
     print("|---" * (1 + len(job.at_once)) + "|")
@@ -179,7 +181,7 @@ def main(words: list[str] | None = None) -> None:
 
 
 def measured(job: argparse.Namespace, split: Split) -> dict[tuple[str, int], str]:
-    """The cells of the table: of each way and number, or why there is no figure."""
+    """Return the cells of the table: trials per hour for each way and number, or why not."""
     run = {"processes": processes, "mps": mps, "threads": threads, "fused": fused}
     rates: dict[tuple[str, int], list[float]] = {}
     cells: dict[tuple[str, int], str] = {}

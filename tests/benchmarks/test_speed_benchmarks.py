@@ -18,12 +18,12 @@ def benchmark(monkeypatch):
 
 
 def test_a_section_takes_the_place_of_its_own_kind(benchmark, tmp_path):
-    peers, page = benchmark("peers"), tmp_path / "page.md"
+    report, page = benchmark("markdown_report"), tmp_path / "page.md"
     page.write_text("# Written by hand\n")
-    peers.section(page, "one", "1")
-    peers.section(page, "two", "2")
+    report.write_section(page, "one", "1")
+    report.write_section(page, "two", "2")
     page.write_text(page.read_text() + "\nAnd this too.\n")
-    peers.section(page, "one", "3")
+    report.write_section(page, "one", "3")
     assert page.read_text() == (
         "# Written by hand\n\n<!-- one -->\n3\n<!-- end of one -->\n\n"
         "<!-- two -->\n2\n<!-- end of two -->\n\nAnd this too.\n"
@@ -31,26 +31,26 @@ def test_a_section_takes_the_place_of_its_own_kind(benchmark, tmp_path):
 
 
 def test_a_command_names_no_folder_of_this_machine(benchmark, monkeypatch, tmp_path):
-    peers = benchmark("peers")
+    report = benchmark("markdown_report")
     monkeypatch.setattr("sys.argv", [str(tmp_path / "benchmarks" / "speed.py")])
     data, net = str(tmp_path / "cifar"), str(tmp_path / "a.safetensors")
     words = ["--data", data, "--nets", net, "b", "--write", "x.md"]
-    told = peers.command([*words, "--only", "battery"])
+    told = report.command([*words, "--only", "battery"])
     assert told == "python benchmarks/speed.py --data cifar --nets a.safetensors b --only battery"
 
 
 def test_calls_take_turns_and_the_first_round_may_not_count(benchmark):
-    peers, met = benchmark("peers"), []
+    timing, met = benchmark("timing"), []
     calls = {name: (lambda name=name: met.append(name)) for name in "ab"}
-    found = peers.alternate(calls, 2, "cpu")
+    found = timing.alternate(calls, 2, "cpu")
     assert met == ["a", "b"] * 3 and [len(seconds) for seconds in found.values()] == [2, 2]
-    peers.alternate(calls, 1, "cpu", warm=False)
+    timing.alternate(calls, 1, "cpu", warm=False)
     assert met == ["a", "b"] * 4
-    assert peers.middle([3, 1, 2]) == 2 and peers.spread([3, 1, 2]) == "±50 %"
+    assert timing.median([3, 1, 2]) == 2 and timing.half_range([3, 1, 2]) == "±50 %"
 
 
 def test_a_peer_goes_as_far_as_it_may(benchmark):
-    peers, speed = benchmark("peers"), benchmark("attack_speed")
+    peers, speed = benchmark("peer_attacks"), benchmark("attack_speed")
     net = speed.BaseNet()(10).eval()
     x, y = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(3)
     made = peers.pgd_of_peers(net, 0.03, 0.02, 3, ["torchattacks"])
@@ -70,8 +70,13 @@ def test_what_is_timed_on_cuda_is_the_attack(benchmark):
 def test_a_line_of_attack_speed(benchmark, monkeypatch, tmp_path, capsys):
     """Ratios to the quicker layout, to our layers, and to a peer, from seconds that are given."""
     speed, page = benchmark("attack_speed"), tmp_path / "page.md"
-    taken = {"limit, channels_last": 4.0, "limit, contiguous": 5.0, "limit, our layers": 2.0,
-             "ours": 2.5, "torchattacks": 6.0}  # fmt: skip
+    taken = {
+        "limit, channels_last": 4.0,
+        "limit, contiguous": 5.0,
+        "limit, our layers": 2.0,
+        "ours": 2.5,
+        "torchattacks": 6.0,
+    }
 
     def alternate(calls, repeats, device):
         assert set(calls) == set(taken) and repeats == 2
@@ -129,13 +134,17 @@ def test_how_far_theirs_is_from_ours_is_told(judged, capsys):
 
 
 def test_autoattack_meets_its_peer_with_the_published_steps(judged):
-    net, args = judged.BaseNet()(10).eval(), type("A", (), {"eps": 0.03, "only": "autoattack",
-                                                             "shipped": True})  # fmt: skip
+    net, args = (
+        judged.BaseNet()(10).eval(),
+        type("A", (), {"eps": 0.03, "only": "autoattack", "shipped": True}),
+    )
     split = judged.load("digits").test.head(2)
     (task,) = judged.judges(net, split, 10, args).items()
     assert task[0] == "AutoAttack" and set(task[1]) == {
-        "ours", "torchattacks, as published", "torchattacks, as it ships",
-    }  # fmt: skip
+        "ours",
+        "torchattacks, as published",
+        "torchattacks, as it ships",
+    }
     parts = judged.published(net, 0.03, 10).attacks
     assert [type(part).__name__ for part in parts] == ["APGD", "APGDT", "FAB", "Square"]
     assert [part.steps for part in parts[:3]] == [100] * 3 and parts[3].n_queries == 5000

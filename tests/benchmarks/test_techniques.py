@@ -6,7 +6,7 @@ import json
 from dataclasses import fields
 
 import pytest
-import rows
+import technique_recipes
 import techniques
 from click.testing import CliRunner
 
@@ -20,7 +20,7 @@ def run(*args: str):
 
 @pytest.mark.parametrize("table", BASES)
 def test_rows_differ_from_the_first_in_one_thing(table):
-    recipes = rows.tables(epochs=3)[table]
+    recipes = technique_recipes.tables(epochs=3)[table]
     first = recipes[BASES[table]]
     both = {"Mixed, half", "dropout 0.2 kept on"}  # an objective with its share; a defence of a net
     for name, recipe in recipes.items():

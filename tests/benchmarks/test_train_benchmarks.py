@@ -28,10 +28,10 @@ def batches(count: int):
 
 def test_a_fused_replica_is_trained_as_it_is_alone(benchmark):
     """Two that differ in rate and radius: each becomes what it becomes without the other."""
-    fused = benchmark("fused")
-    settings = [fused.Replica(0, 0, lr=1e-3, eps=0.03), fused.Replica(0, 0, lr=4e-3, eps=0.1)]
-    both = fused.Fused(settings, 2, "cpu")
-    first, second = (fused.Fused([one], 2, "cpu") for one in settings)
+    stacked = benchmark("stacked_training")
+    settings = [stacked.Replica(0, 0, lr=1e-3, eps=0.03), stacked.Replica(0, 0, lr=4e-3, eps=0.1)]
+    both = stacked.StackedTraining(settings, 2, "cpu")
+    first, second = (stacked.StackedTraining([one], 2, "cpu") for one in settings)
     second.weights = {name: w[1:].clone() for name, w in both.weights.items()}  # another seed
     for x, y, starts in batches(2):
         both.step(x, y, starts)
@@ -52,11 +52,13 @@ def test_a_fused_replica_is_trained_as_adv_trains(benchmark):
     from adv.runtime.frozen import frozen
     from adv.training.objectives import Batch
 
-    fused = benchmark("fused")
-    together = fused.Fused([fused.Replica(0, 0, lr=1e-3, eps=0.05)], 2, "cpu")
-    net = fused.Noisy().net
-    net.load_state_dict({k.removeprefix("net."): v[0] for k, v in together.weights.items()} | {
-        k.removeprefix("net."): v[0] for k, v in together.buffers.items()})  # fmt: skip
+    stacked = benchmark("stacked_training")
+    together = stacked.StackedTraining([stacked.Replica(0, 0, lr=1e-3, eps=0.05)], 2, "cpu")
+    net = stacked.NoisyBigNet().net
+    net.load_state_dict(
+        {k.removeprefix("net."): v[0] for k, v in together.weights.items()}
+        | {k.removeprefix("net."): v[0] for k, v in together.buffers.items()}
+    )
     ((x, y, starts),) = batches(1)
     together.step(x, y, starts[:1])
     attack = PGD(Linf(0.05), steps=2)
@@ -107,8 +109,10 @@ def test_the_speedrun_runs(benchmark, capsys, goal, monkeypatch):
     monkeypatch.setattr(
         run, "autoattack", lambda ball, classes: run.Battery((("a", run.PGD(ball)),))
     )
-    run.main(f"--goal {goal} --point 2 --epochs 1 --minutes 0.01 --images 16 --batch 16 --judge 8 "
-             "--target 0".split())  # fmt: skip
+    run.main(
+        f"--goal {goal} --point 2 --epochs 1 --minutes 0.01 --images 16 --batch 16 --judge 8 "
+        "--target 0".split()
+    )
     out = capsys.readouterr().out
     assert "seed 0" in out and "of 8 test images" in out
     assert ("1 of 1 seeds reached 0 %" in out) == (goal == "accuracy")

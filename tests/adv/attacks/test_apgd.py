@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from reproducibility import seeded_generator
+from small_nets import self_labelled_problem
 from torch import nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
@@ -19,17 +20,6 @@ from adv.runtime.random_streams import Noise
 SHAPE = (3, 8, 8)
 INF, TWO = Linf(0.05), L2(0.5)
 balls = pytest.mark.parametrize("ball", [INF, TWO], ids=["linf", "l2"])
-
-
-def crooked(classes: int = 5, n: int = 48) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
-    """A crooked net with labels of its own, so that every image is right before an attack."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.GELU(), nn.Flatten(), nn.Linear(576, classes))
-        for weight in net.parameters():
-            weight.data *= 6
-    x = torch.rand(n, *SHAPE, generator=seeded_generator(n))
-    return net, x, net(x).argmax(1)
 
 
 class Classes(nn.Module):
@@ -264,7 +254,7 @@ def test_it_is_the_papers_algorithm(pitch, steps, ball):
 
 @balls
 def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_best(ball):
-    net, x, y = crooked()
+    net, x, y = self_labelled_problem(48)
     attack = APGD(ball)
     halved_at = set()
     with frozen(net):
@@ -296,7 +286,7 @@ def test_it_begins_on_the_rim(ball):
 @pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
 def test_the_result_is_the_best_point_that_was_seen(ball, loss):
     """The highest loss among the points that fool, among all where none does."""
-    net, x, y = crooked()
+    net, x, y = self_labelled_problem(48)
     recording = Recording(net)
     attack = APGD(replace(ball, eps=ball.eps / 4), steps=25, loss=loss)
     adv = attack(recording, x, y, generator=seeded_generator())
@@ -313,7 +303,7 @@ def test_the_result_is_the_best_point_that_was_seen(ball, loss):
 @balls
 @pytest.mark.parametrize("loss", ["ce", "margin"])
 def test_its_loss_is_not_below_that_of_pgd(ball, loss):
-    net, x, y = crooked()
+    net, x, y = self_labelled_problem(48)
     gains = [
         LOSSES[loss](net(attack(net, x, y, generator=seeded_generator())), y).mean().item()
         for attack in (PGD(ball, steps=100, loss=loss), APGD(ball, loss=loss))
@@ -342,7 +332,7 @@ def test_saturated_logits_hide_nothing_from_dlr():
         def forward(self, x):
             return 1e4 * net(x)
 
-    net, x, y = crooked()
+    net, x, y = self_labelled_problem(48)
     ball, left = Linf(0.01), {}
     for loss in ("ce", "dlr", "dlr-targeted"):
         for loud in (False, True):
@@ -356,7 +346,7 @@ def test_saturated_logits_hide_nothing_from_dlr():
 
 
 def test_a_random_net_is_climbed_through_its_votes():
-    net, x, y = crooked(n=16)
+    net, x, y = self_labelled_problem(16)
     noisy = nn.Sequential(Noise(0.05), net)
     adv = APGD(INF, steps=20)(Votes(noisy, 5), x, y, generator=seeded_generator())
     before, after = (F.cross_entropy(net(images), y) for images in (x, adv))
@@ -377,7 +367,7 @@ def joined(one, two):
 @balls
 @pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
 def test_images_at_different_iterations_share_a_batch(ball, loss):
-    net, x, y = crooked()
+    net, x, y = self_labelled_problem(48)
     net, x = net.double(), x.double()
     attack = APGD(ball, steps=40, loss=loss)
     begun = attack.start(x, y, seeded_generator())
@@ -401,7 +391,7 @@ def test_images_at_different_iterations_share_a_batch(ball, loss):
 
 
 def test_every_row_of_a_state_belongs_to_an_image():
-    net, x, y = crooked(n=7)
+    net, x, y = self_labelled_problem(7)
     attack = APGD(INF, loss="dlr-targeted")
     state = attack.step(net, attack.aim(net, attack.start(x, y, seeded_generator())))
     tensors = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "generator"}

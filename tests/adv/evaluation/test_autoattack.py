@@ -37,7 +37,7 @@ BALL = Linf(0.02)
 
 
 def problem(classes: int, n: int = 40) -> tuple[nn.Module, Split]:
-    """A crooked net and images with its own answers for labels, but for the last four."""
+    """Return a random conv net and images labelled by its predictions, the last four wrongly."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(288, classes))

@@ -1,8 +1,8 @@
-"""Several BigNets with RSE as one: weights stacked, passes vmapped, each with settings of its own.
+"""Train several BigNets with RSE at once: stacked weights, vmapped passes, own settings for each.
 
-For `trials_per_hour.py`. It trains as `adv.train` does with the report's lesson (half of a batch
-under PGD, AdamW), but for what a fused training cannot share: all replicas see the same batches,
-and noise comes from torch's global generator, another draw for each replica.
+Used by `trials_per_hour.py`. Training is that of `adv.train` with the report's curriculum (PGD on
+half of each batch, AdamW), except for what stacked nets cannot do: all of them see the same
+batches, and noise comes from torch's global generator, with a different draw for each net.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from adv import BigNet
 
 @dataclass(frozen=True)
 class Replica:
-    """What one of the trainings has of its own."""
+    """The settings of one net: noise, learning rate and attack radius."""
 
     sigma_init: float = 0.2
     sigma_inner: float = 0.1
@@ -28,8 +28,8 @@ class Replica:
     eps: float = 0.055
 
 
-class Noisy(nn.Module):
-    """BigNet with RSE whose two deviations are arguments."""
+class NoisyBigNet(nn.Module):
+    """BigNet with RSE whose two standard deviations are arguments of the forward pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ class Noisy(nn.Module):
         return x
 
 
-class Fused:
-    """Trains `replicas` at once.
+class StackedTraining:
+    """Train all `replicas` at once.
 
     Args:
       replicas: their settings.
@@ -62,7 +62,7 @@ class Fused:
         for seed in range(len(replicas)):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(seed)
-                nets.append(Noisy().to(device))
+                nets.append(NoisyBigNet().to(device))
         self.base, self.steps, self.decay = nets[0], steps, weight_decay
         self.weights, self.buffers = stack_module_state(nets)
         self.weights = {name: w.detach() for name, w in self.weights.items()}
@@ -76,7 +76,7 @@ class Fused:
         self._weights = vmap(grad(self._mean), in_dims, randomness="different")
 
     def step(self, x: Tensor, y: Tensor, starts: Tensor) -> None:
-        """One update on images [n, 3, h, w], the first half attacked from `starts` [r, n/2, ...].
+        """Update on images [n, 3, h, w]; attack the first half from `starts` [r, n/2, ...].
 
         The starts lie in [-1, 1], in units of eps.
         """
@@ -91,17 +91,31 @@ class Fused:
         batch = torch.cat([adv, x[half:].expand(len(adv), *x[half:].shape)], 1)
         self._update(self._weights(self.weights, self.buffers, batch, y, *self.sigmas))
 
-    def _loss(self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor,
-              first: Tensor, inner: Tensor) -> Tensor:  # fmt: skip
+    def _loss(
+        self,
+        weights: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        x: Tensor,
+        y: Tensor,
+        first: Tensor,
+        inner: Tensor,
+    ) -> Tensor:
         logits = functional_call(self.base, (weights, buffers), (x, first, inner))
         return F.cross_entropy(logits, y, reduction="sum")
 
-    def _mean(self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, y: Tensor,
-              first: Tensor, inner: Tensor) -> Tensor:  # fmt: skip
+    def _mean(
+        self,
+        weights: dict[str, Tensor],
+        buffers: dict[str, Tensor],
+        x: Tensor,
+        y: Tensor,
+        first: Tensor,
+        inner: Tensor,
+    ) -> Tensor:
         return self._loss(weights, buffers, x, y, first, inner) / len(y)
 
     def _update(self, gradients: dict[str, Tensor]) -> None:
-        """AdamW (Loshchilov and Hutter 2019), a learning rate for each replica."""
+        """Apply AdamW (Loshchilov and Hutter 2019), with a learning rate for each replica."""
         self.updates += 1
         for name, slope in gradients.items():
             weight, mean, square = self.weights[name], self.means[name], self.squares[name]

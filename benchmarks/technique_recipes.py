@@ -1,4 +1,4 @@
-"""What `techniques.py` compares: tables of recipes that differ in one thing each."""
+"""Recipes that `techniques.py` compares: within a table they differ in one setting each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ SAME_WEIGHTS = {"test noise 0.1": PLAIN}
 
 
 def tables(epochs: int) -> dict[str, dict[str, Recipe]]:
-    """The rows of each table: AdamW on one cycle with its peak at 2e-3, and flips, unless named."""
+    """Return the recipes of each table.
+
+    Unless a row says otherwise: AdamW, one cycle with its peak at 2e-3, flips.
+    """
     half = Recipe(
         net=BigNet(),
         optimizer=AdamW(lr=2e-3, decay=OneCycle()),
