@@ -1,0 +1,181 @@
+"""Checkpoints and run folders that an earlier program wrote are read, and gone on with.
+
+How the files were made is told in `recorded/v0/README.md`.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import adv
+from adv.checkpoints.checkpoint import read_checkpoint
+from adv.runtime.random_streams import drawing
+from search.record.ledger import read
+from search.reporting.csv_tables import write_tables
+from search.reporting.html_report import write_report
+
+ROOT = Path(__file__).parent.parent
+OLD = ROOT / "tests" / "recorded" / "v0"
+RECIPE = adv.Recipe(
+    net=adv.BaseNet(activation="silu", dropout=0.05),
+    defences=(adv.RSE(0.1, 0.05), adv.PNI(0.1, "channel", "inner")),
+    optimizer=adv.SGD(lr=0.02, momentum=0.9, weight_decay=0.0005, decay=adv.OneCycle(0.25)),
+    curriculum=adv.Curriculum(
+        eps=adv.Ramp(0.01, 0.05, "cosine"), steps=adv.Piecewise((0.0, 0.5), (1, 2)), fraction=0.5
+    ),
+    objective=adv.AWP(adv.TRADES(2.0), gamma=0.005),
+    augment=adv.Augment(crop=2, cutout=4),
+    epochs=1,
+    batch=64,
+    smoothing=0.1,
+    ema=0.9,
+    clip=5.0,
+    patience=3,
+)
+CHECKPOINTS = {
+    "recipe": OLD / "recipe.safetensors",
+    "space": OLD / "finished" / "trials" / "0001" / "best.safetensors",
+}
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A copy of the finished run."""
+    return Path(shutil.copytree(OLD / "finished", tmp_path / "runs" / "finished"))
+
+
+def launch(*arguments: object, cwd: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, ROOT / "launch.py", *map(str, arguments), "--serial"],
+        cwd=cwd,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def events(ledger: Path) -> list[dict]:
+    return [json.loads(line) for line in ledger.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_a_checkpoint_gives_the_same_net(name):
+    path = CHECKPOINTS[name]
+    kept = adv.restore(path)
+    assert kept.classes == tuple("0123456789")
+    weights = load_file(path)
+    assert kept.net.state_dict().keys() == weights.keys()
+    assert all(torch.equal(kept.net.state_dict()[key], weights[key]) for key in weights)
+    recorded = np.load(OLD / "predictions.npz")
+    x = torch.from_numpy(recorded["images"]).float() / 255
+    with torch.no_grad(), adv.frozen(kept.net), drawing(kept.net, 7):
+        logits = kept.net(x)
+    torch.testing.assert_close(logits, torch.from_numpy(recorded[name]), rtol=1e-4, atol=1e-5)
+
+
+def test_a_recipe_is_read_from_its_expression():
+    assert adv.restore(CHECKPOINTS["recipe"]).recipe == RECIPE
+
+
+def test_a_search_wrote_the_space_and_the_parameters():
+    metadata = read_checkpoint(CHECKPOINTS["space"])[1]
+    assert metadata["space"] == "smoke" and metadata["params"].keys() == {"sigma", "lr"}
+    params = read(OLD / "finished" / "ledger.jsonl").trials[1].params
+    assert metadata["params"] == params
+
+
+def test_a_ledger_holds_every_kind_of_event():
+    """Or what follows would not be a test of them."""
+    found = [*events(OLD / "finished" / "ledger.jsonl"), *events(OLD / "killed" / "ledger.jsonl")]
+    kinds = {event["event"] for event in found}
+    kinds |= {f"final {event['part']['event']}" for event in found if event["event"] == "final"}
+    assert kinds >= {
+        *("study", "session", "proposed", "epoch", "rung", "finished", "end"),
+        *("finals", "final proposed", "final epoch", "final finished"),
+        *("rescored", "rebuilt", "final rescored", "final rebuilt"),
+    }
+
+
+def test_tables_are_the_same(run, tmp_path):
+    write_tables(read(run / "ledger.jsonl"), tmp_path / "tables")
+    for name in ("trials.csv", "front.csv", "finalists.csv", "finals.csv"):
+        old, new = rows(run / name), rows(tmp_path / "tables" / name)
+        assert [list(row) for row in new] == [list(row) for row in old]
+        for one, other in zip(old, new, strict=True):
+            for key, value in one.items():
+                try:
+                    assert float(other[key]) == pytest.approx(float(value), rel=1e-9), key
+                except ValueError:
+                    assert other[key] == value, key
+
+
+def test_the_report_is_written(run):
+    write_report(read(run / "ledger.jsonl"), run / "report.html")
+    text = (run / "report.html").read_text()
+    assert "finished" in text and len(text) > 10_000
+
+
+@pytest.mark.slow
+def test_a_finished_run_goes_on(run, tmp_path):
+    before = read(run / "ledger.jsonl")
+    launch("--resume", "runs/finished", "--trials", 4, "--finalists", "off", cwd=tmp_path)
+    after = read(run / "ledger.jsonl")
+    assert sorted(after.trials) == [0, 1, 2, 3] and after.trials[3].state == "finished"
+    for number, trial in before.trials.items():
+        assert after.trials[number].result == trial.result
+        assert after.trials[number].rungs == trial.rungs
+    assert len(rows(run / "trials.csv")) == 4
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_rescored(run, tmp_path):
+    """The nets that are there get new values; the others leave the front."""
+    before = read(run / "ledger.jsonl")
+    launch("--rescore", "runs/finished", "--images", 40, cwd=tmp_path)
+    after = read(run / "ledger.jsonl")
+    for number in (1, 2):
+        result = after.trials[number].result
+        assert result.objectives != before.trials[number].result.objectives
+    last = [event for event in events(run / "ledger.jsonl") if event["event"] == "rebuilt"][-1]
+    assert list(last["missing"]) == ["0"] and last["header"]["scale"]["images"] == 40
+    assert 0 not in {trial.number for trial in after.front()}
+
+
+@pytest.mark.slow
+def test_finals_of_a_finished_run_go_on(run, tmp_path):
+    before = read(run / "ledger.jsonl").finals
+    launch("--finalists", "runs/finished", "--final-trainings", 3, cwd=tmp_path)
+    after = read(run / "ledger.jsonl").finals
+    assert (len(before.trials), len(after.trials)) == (2, 3)
+    assert after.trials[2].state == "finished"
+    assert after.trials[0].result == before.trials[0].result
+
+
+@pytest.mark.slow
+def test_a_killed_trial_goes_on_from_its_state(tmp_path):
+    run = Path(shutil.copytree(OLD / "killed", tmp_path / "runs" / "killed"))
+    before = read(run / "ledger.jsonl")
+    launch("--resume", "runs/killed", cwd=tmp_path)
+    after = read(run / "ledger.jsonl")
+    assert [trial.state for trial in after.trials.values()] == ["finished", "finished"]
+    assert sorted(before.trials[0].epochs) == [1, 2, 3]
+    epochs = [e["epoch"] for e in events(run / "ledger.jsonl") if e["event"] == "epoch"]
+    assert epochs == [*range(1, 7), *range(1, 7)]  # none of them twice
