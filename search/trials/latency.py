@@ -10,29 +10,31 @@ from torch import Tensor, nn
 
 from adv import Votes
 from adv.runtime.devices import device_of
+from adv.runtime.frozen import frozen
 
-RUNS, WARM = 11, 3
+RUNS, WARM_UP = 11, 3
 
 
 @torch.no_grad()
-def latency(net: nn.Module, image: Tensor, votes: int = 1) -> float:
-    """Milliseconds, the median of several runs, on the device of the net.
+def measure_latency(net: nn.Module, image: Tensor, votes: int = 1) -> float:
+    """Return the milliseconds that a net takes for one image: the median of several runs.
+
+    It is measured on the device of the net, in evaluation mode; each layer keeps its own mode.
 
     Args:
-      net: in evaluation mode while this lasts.
+      net: to measure.
       image: [3, h, w] bytes.
-      votes: draws of a random net that judge an image, 1 for other nets.
+      votes: forward passes of a random net that vote on an image; 1 for other nets.
     """
     device = device_of(net)
-    judge = Votes(net, votes) if votes > 1 else net
+    classifier = Votes(net, votes) if votes > 1 else net
     x = (image[None].float() / 255).to(device)
-    training, taken = net.training, []
-    net.eval()
-    for _ in range(WARM + RUNS):
-        began = time.perf_counter()
-        judge(x)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(1000 * (time.perf_counter() - began))
-    net.train(training)
-    return statistics.median(taken[WARM:])
+    taken = []
+    with frozen(net):
+        for _ in range(WARM_UP + RUNS):
+            began = time.perf_counter()
+            classifier(x)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(1000 * (time.perf_counter() - began))
+    return statistics.median(taken[WARM_UP:])

@@ -37,7 +37,7 @@ from adv.training.loop import shown_weights
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import Interval, MaskingGap, ResultDetails, TrialResult
-from search.trials.latency import latency
+from search.trials.latency import measure_latency
 from search.trials.rung_evaluation import Stairs
 from spaces import Params, Scale
 
@@ -155,7 +155,7 @@ class Training:
             best_epoch=memory.best.epoch,
             last=objectives_of(last),
             parameters=sum(p.numel() for p in net.parameters()),
-            latency=latency(net, split.images[0], best.votes),
+            latency=measure_latency(net, split.images[0], best.votes),
             weights=f"{TRIALS}/{folder.name}/{BEST}",
             masking_gap=self.gap_of(net, split, best) if self.scale.gap_images else None,
         )
