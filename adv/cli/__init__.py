@@ -1,1 +1,4 @@
-"""The verbs of `python -m adv`, one file each; what they do is imported when they run."""
+"""The verbs of `python -m adv`: `VERB.py` holds the flags, `VERB_run.py` does the work.
+
+What is expensive to import is imported when a verb runs.
+"""

@@ -1,4 +1,4 @@
-"""`python -m adv attack`: one attack against a net."""
+"""`python -m adv attack`: attack a net with one attack."""
 
 from __future__ import annotations
 
@@ -7,45 +7,65 @@ from typing import Any
 
 import rich_click as click
 
-from adv.cli.source import COUNT, EPS, NORM, Source, judged
+from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
-@judged
+@with_target
 @click.option(
     "--attack", "kind", default="pgd", show_default=True, metavar="pgd|fgsm|apgd|square|nes"
 )
 @click.option("--norm", default="linf", show_default=True, metavar=NORM)
 @click.option("--eps", type=click.FloatRange(min=0), help=EPS)
-@click.option("--steps", type=COUNT, help="Default: pgd 20, apgd 100.")
-@click.option("--step", type=_POSITIVE, help="Length. Default: pgd eps/4, nes eps/5.")
+@click.option("--steps", type=COUNT, help="Iterations. Default: pgd 20, apgd 100.")
+@click.option("--step", type=_POSITIVE, help="Step size. Default: pgd eps/4, nes eps/5.")
 @click.option(
     "--loss",
     metavar="NAME",
     help="pgd, apgd: ce, dlr, dlr-targeted, margin or kl. nes: probability or ce.",
 )
-@click.option("--target", type=COUNT, help="Of dlr-targeted: the n-th likeliest wrong class.")
-@click.option("--queries", type=COUNT, help="An image. Default: square 5000, nes 10000.")
-@click.option("--samples", type=COUNT, help="Of nes: queries a gradient. Default: 100.")
+@click.option(
+    "--target", "rank", type=COUNT, help="dlr-targeted: target the n-th most likely wrong class."
+)
+@click.option(
+    "--queries", type=COUNT, help="Query budget per image. Default: square 5000, nes 10000."
+)
+@click.option("--samples", type=COUNT, help="nes: queries per gradient estimate. Default: 100.")
 @click.option("--restarts", type=COUNT, default=1, show_default=True)
 @click.option(
     "--source",
-    "made_on",
+    "surrogate",
     type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="Transfer: make the images on this net instead, then try them on the other.",
+    help="Transfer attack: make the images on this net and try them on the other.",
 )
-@click.option("--draws", type=COUNT, default=20, show_default=True, help="A gradient, random nets.")
-@click.option("--votes", type=COUNT, default=20, show_default=True, help="A verdict, random nets.")
-@click.option("--save", type=click.Path(path_type=Path), help="Write the images, NAME.npz.")
+@click.option(
+    "--draws",
+    type=COUNT,
+    default=20,
+    show_default=True,
+    help="Random nets: noise samples averaged in each gradient.",
+)
+@click.option(
+    "--votes",
+    type=COUNT,
+    default=20,
+    show_default=True,
+    help="Random nets: noise samples averaged in each prediction.",
+)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path),
+    help="Write the adversarial images that were scored, NAME.npz.",
+)
 def attack(
-    source: Source,
+    target: TargetArgs,
     kind: str,
     norm: str,
     eps: float | None,
-    made_on: Path | None,
+    surrogate: Path | None,
     save: Path | None,
     **settings: Any,
 ) -> None:
@@ -59,14 +79,15 @@ def attack(
     python -m adv attack net.safetensors --source sibling.safetensors
     python -m adv attack --module a.py:Net --weights a.pth --data cifar10
 
-    A random net is attacked through --draws of its draws in each gradient and judged by --votes
-    fresh ones: less makes it look stronger than it is.
+    Gradients of a random net are averaged over --draws noise samples, and its predictions over
+    --votes fresh ones. Smaller numbers make it look more robust than it is.
     """
-    from adv.cli.flags import made_attack
-    from adv.cli.run import attack_one
+    from adv.cli.attack_run import attack_target
+    from adv.cli.flags import build_attack
 
-    times = settings.pop("draws"), settings.pop("votes")
-    made = made_attack(kind, norm, eps, settings)
+    repeats = settings.pop("draws"), settings.pop("votes")
+    settings["target"] = settings.pop("rank")
+    built = build_attack(kind, norm, eps, settings)
     if save is not None and save.exists():
         raise ValueError(f"{save} exists: name another file")
-    attack_one(source, f"{kind}-{norm}", made, times, save=save, made_on=made_on)
+    attack_target(target, f"{kind}-{norm}", built, repeats, save=save, surrogate=surrogate)

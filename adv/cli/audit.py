@@ -1,4 +1,4 @@
-"""`python -m adv audit`: doubt an evaluation."""
+"""`python -m adv audit`: check whether an evaluation can be trusted."""
 
 from __future__ import annotations
 
@@ -8,28 +8,36 @@ from typing import Any
 import rich_click as click
 from click.exceptions import Exit
 
-from adv.cli.source import COUNT, EPS, NORM, Source, judged
+from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
 
 
 @click.command()
-@judged
+@with_target
 @click.option(
     "--battery",
     "kind",
     default="pgd",
     show_default=True,
     metavar="pgd|report|quick|autoattack|rand",
-    help="The evaluation to doubt. pgd: at one radius; the others as in `evaluate`, of which "
+    help="The evaluation to check. pgd: at one radius. The others are those of `evaluate`; "
     "autoattack and rand take many times as long.",
 )
-@click.option("--norm", metavar=NORM, help="Of pgd, autoattack and rand. Default: linf.")
+@click.option("--norm", metavar=NORM, help="pgd, autoattack and rand only. Default: linf.")
 @click.option("--eps", type=click.FloatRange(min=0, min_open=True), help=EPS)
-@click.option("--steps", type=COUNT, help="Of each PGD. Default: 20, quick 10.")
-@click.option("--draws", type=COUNT, help="A gradient, random nets. Default: 5, rand 20.")
-@click.option("--votes", type=COUNT, help="A verdict, random nets. Default: 20, quick 10.")
-@click.option("--explain", is_flag=True, help="Each check in words, also those that passed.")
+@click.option("--steps", type=COUNT, help="Steps of each PGD. Default: 20, quick 10.")
+@click.option(
+    "--draws",
+    type=COUNT,
+    help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.",
+)
+@click.option(
+    "--votes",
+    type=COUNT,
+    help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",
+)
+@click.option("--explain", is_flag=True, help="Explain each check, also those that passed.")
 def audit(
-    source: Source,
+    target: TargetArgs,
     kind: str,
     eps: float | None,
     draws: int | None,
@@ -37,20 +45,20 @@ def audit(
     explain: bool,
     **settings: Any,
 ) -> None:
-    """Doubt a net's score: is it robust, or was the attack weak?
+    """Check a net's score: is the net robust, or was the attack weak?
 
     \b
     python -m adv audit net.safetensors
     python -m adv audit net.safetensors --battery report --eps 0.06 --explain
     python -m adv audit --module a.py:Net --weights a.pth --data cifar10
 
-    The net meets 256 images unless --images says how many; about a minute for a small net on a
-    CPU. The exit status is 0 where every check passes, 1 where one fails.
+    Uses 256 images unless --images is given, which takes about a minute for a small net on a CPU.
+    The exit status is 0 if every check passes, 1 if one fails.
     """
-    from adv.cli.audit_report import audit_one
-    from adv.cli.flags import doubted_battery, repeated
+    from adv.cli.audit_run import audit_target
+    from adv.cli.flags import build_audited_battery, with_repeats
 
-    battery = repeated(doubted_battery(kind, eps=eps, **settings), draws, votes)
-    source = replace(source, images=source.images or 256)
-    if not audit_one(source, battery, eps, explain):
+    battery = with_repeats(build_audited_battery(kind, eps=eps, **settings), draws, votes)
+    target = replace(target, images=target.images or 256)
+    if not audit_target(target, battery, eps, explain):
         raise Exit(1)

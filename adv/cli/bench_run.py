@@ -1,4 +1,4 @@
-"""What `python -m adv bench` does: reads what was typed, measures, prints."""
+"""Measure the speed of attacks and print it: `python -m adv bench`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import rich_click as click
 import torch
 
 from adv.checkpoints.expressions import parse
-from adv.cli.display import show_speeds
-from adv.cli.flags import one_of
+from adv.cli.display import print_speeds
+from adv.cli.flags import check_choice
 from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
 from adv.models import Net
 from adv.runtime.devices import default_device
@@ -26,42 +26,50 @@ def bench_all(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Measure and show how fast attacks are; `sizes` are the images and the steps.
+    """Measure the speed of every attack on every net and print it.
+
+    Args:
+      nets: names or expressions, separated by commas.
+      attacks: names, separated by commas.
+      sizes: (images in a batch, steps of each attack).
+      threads: CPU threads; None: torch's choice.
+      device: "cpu" or "cuda"; None: the best one.
+      as_json: print JSON instead of a table.
 
     Raises:
       ValueError: an unknown net, attack or device.
     """
-    chosen = {text: _typed_net(text) for text in _listed(nets)}
-    kinds = [one_of("--attacks", kind, ATTACKS) for kind in _listed(attacks)]
+    chosen = {text: _parse_net(text) for text in _split(nets)}
+    kinds = [check_choice("--attacks", kind, ATTACKS) for kind in _split(attacks)]
     if not (chosen and kinds):
-        raise ValueError("name a net and an attack at least")
-    work = Workload(*sizes, _named_device(device))
+        raise ValueError("name at least one net and one attack")
+    work = Workload(*sizes, _parse_device(device))
     if threads is not None:
         torch.set_num_threads(threads)
-    head = {**machine(work.device), "batch": work.batch, "steps": work.steps}
+    setup = {**machine(work.device), "batch": work.batch, "steps": work.steps}
     found = speeds(chosen, kinds, work)
     if as_json:
-        click.echo(json.dumps({**head, "speeds": [asdict(speed) for speed in found]}, indent=1))
+        click.echo(json.dumps({**setup, "speeds": [asdict(speed) for speed in found]}, indent=1))
     else:
-        show_speeds(head, found, len(chosen) * len(kinds))
+        print_speeds(setup, found, len(chosen) * len(kinds))
 
 
-def _listed(text: str) -> list[str]:
-    """What commas part, but for those between brackets."""
+def _split(text: str) -> list[str]:
+    """Split at commas outside of brackets, and drop repetitions."""
     parts = (part.strip() for part in re.split(r",(?![^(]*\))", text))
     return list(dict.fromkeys(part for part in parts if part))
 
 
-def _typed_net(text: str) -> Net:
+def _parse_net(text: str) -> Net:
     if "(" not in text:
-        return NETS[one_of("--nets", text, NETS)]
+        return NETS[check_choice("--nets", text, NETS)]
     net = parse(text)
     if not isinstance(net, Net):
-        raise ValueError(f"--nets are nets such as BigNet(2), not {text}")
+        raise ValueError(f"--nets takes nets such as BigNet(2), not {text}")
     return net
 
 
-def _named_device(name: str | None) -> torch.device:
+def _parse_device(name: str | None) -> torch.device:
     if name is None:
         return default_device()
     kind, _, number = name.partition(":")

@@ -1,29 +1,31 @@
-"""`python -m adv certify`: l2 radii in which the verdict of a smoothed net cannot change."""
+"""`python -m adv certify`: certified l2 radii of a net smoothed with Gaussian noise."""
 
 from __future__ import annotations
 
 import rich_click as click
 
-from adv.cli.source import COUNT, Source, judged
+from adv.cli.target_args import COUNT, TargetArgs, with_target
 
 
 @click.command()
-@judged
+@with_target
 @click.option(
     "--sigma",
     type=click.FloatRange(min=0, min_open=True),
-    help="Deviation of the noise, in pixel units. Default: that of the net's own TestNoise.",
+    help="Standard deviation of the noise, in pixel units. Default: the net's own TestNoise.",
 )
-@click.option("--draws", type=COUNT, default=10_000, show_default=True, help="For each image.")
+@click.option(
+    "--draws", type=COUNT, default=10_000, show_default=True, help="Noise samples per image."
+)
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.001,
     show_default=True,
-    help="Probability that the radius of one image is too large.",
+    help="Probability that an image's radius is too large.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def certify(source: Source, sigma: float | None, draws: int, alpha: float, seed: int) -> None:
+def certify(target: TargetArgs, sigma: float | None, draws: int, alpha: float, seed: int) -> None:
     """Certify l2 radii by randomized smoothing.
 
     \b
@@ -31,17 +33,18 @@ def certify(source: Source, sigma: float | None, draws: int, alpha: float, seed:
         --recipe "Recipe(defences=(TestNoise(0.25, training=True),))"
     python -m adv certify a.safetensors --images 200 --draws 1000
 
-    What is certified is the vote of the net in noise, not the net. One that was not trained in that
-    noise has small radii or none. Each image takes --draws passes.
+    The certificate is for the smoothed net, the majority vote over noisy copies of an image, not
+    for the net itself. A net that was not trained with this noise has small radii or none. Each
+    image takes --draws forward passes.
     """
-    from adv.cli.display import show_certificates
-    from adv.cli.target import meet
+    from adv.cli.display import print_certificates
+    from adv.cli.target import load_target
     from adv.defences.input_noise import noise_of
-    from adv.evaluation.randomized_smoothing import certify as certified
+    from adv.evaluation.randomized_smoothing import certify as certify_net
 
-    subject = meet(source)
-    trained, tested = noise_of(subject.net)
+    loaded = load_target(target)
+    trained, tested = noise_of(loaded.net)
     if (sigma := sigma or trained or tested) is None:
         raise ValueError("--sigma is missing: the net has no TestNoise of its own")
-    found = certified(subject.net, subject.part, sigma, n=draws, alpha=alpha, seed=seed)
-    show_certificates(found, subject, trained)
+    found = certify_net(loaded.net, loaded.split, sigma, n=draws, alpha=alpha, seed=seed)
+    print_certificates(found, loaded, trained)

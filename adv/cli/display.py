@@ -1,4 +1,4 @@
-"""What `python -m adv` prints."""
+"""Print what the verbs of `python -m adv` find: tables, one line per epoch, a spinner."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from adv.attacks import Hunt
-from adv.cli.target import Subject
+from adv.cli.target import Target
 from adv.evaluation.attack_speed import Speed
 from adv.evaluation.randomized_smoothing import Certificates
 from adv.evaluation.score import Score
@@ -32,42 +32,53 @@ from adv.runtime.random_streams import is_random
 from adv.training.loop import Epoch
 
 
-def show(score: Score, subject: Subject) -> None:
-    """Print what an evaluation found, smaller balls first, then in the battery's order."""
+def print_score(score: Score, target: Target) -> None:
+    """Print the accuracy under each attack, smaller balls first, and the aggregates."""
     console = Console(highlight=False, soft_wrap=True)
-    console.print(subject.title, markup=False)
-    random = is_random(subject.net)
-    how = f"{score.draws} draws a gradient, {score.votes} votes" if random else "not random"
-    console.print(f"{score.images} {subject.split} images, 95 % Wilson intervals, {how}\n")
+    console.print(target.title, markup=False)
+    random = is_random(target.net)
+    how = f"{score.draws} draws per gradient, {score.votes} votes" if random else "not random"
+    console.print(f"{score.images} {target.split_name} images, 95 % Wilson intervals, {how}\n")
     table = Table(box=None)
     for column in ("attack", "eps", "accuracy", "interval"):
         table.add_column(column, justify="left" if column == "attack" else "right")
     rows = [(score.names[i], score.eps[i], score.attacked_accuracies[i]) for i in score.order]
     for name, eps, share in [("none", 0.0, score.natural_accuracy), *rows]:
-        table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _between(score, share))
+        table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _interval(score, share))
     console.print(table)
     if len(set(score.eps)) > 1:
         low, high = score.attacked_interval
-        console.print(f"\naggregated attacked score  {score.attacked_score:.1f} "
-                      f"({low:.1f} to {high:.1f}), of {100 * len(score.names)}")  # fmt: skip
-        console.print(f"mean {100 * score.mean:.1f} %, worst case {100 * score.worst:.1f} %, "
-                      f"area under the curve {100 * score.area:.1f} %")  # fmt: skip
+        console.print(
+            f"\naggregated attacked score  {score.attacked_score:.1f} "
+            f"({low:.1f} to {high:.1f}), of {100 * len(score.names)}"
+        )
+        console.print(
+            f"mean {100 * score.mean:.1f} %, worst case {100 * score.worst:.1f} %, "
+            f"area under the curve {100 * score.area:.1f} %"
+        )
     elif len(score.names) > 1:
-        console.print(f"\nstands against all of them  {100 * score.worst:.1f} % "
-                      f"({_between(score, score.worst)})")  # fmt: skip
+        console.print(
+            f"\nrobust to all attacks  {100 * score.worst:.1f} % ({_interval(score, score.worst)})"
+        )
 
 
-def _between(score: Score, share: float) -> str:
+def _interval(score: Score, share: float) -> str:
     low, high = wilson(share, score.images)
     return f"{100 * low:.1f} to {100 * high:.1f}"
 
 
-def show_certificates(found: Certificates, subject: Subject, trained: float | None) -> None:
-    """Print certified accuracies over the radius; `trained` is the noise the net has met."""
+def print_certificates(found: Certificates, target: Target, trained: float | None) -> None:
+    """Print the certified accuracy at several radii.
+
+    Args:
+      found: the certificates.
+      target: the net and the images.
+      trained: sigma of the noise that the net was trained with, None if it was trained without.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    console.print(subject.title, markup=False)
+    console.print(target.title, markup=False)
     console.print(
-        f"{len(found.labels)} {subject.split} images, 95 % Wilson intervals, "
+        f"{len(found.labels)} {target.split_name} images, 95 % Wilson intervals, "
         f"sigma {found.sigma:g}, {found.draws} draws, alpha {found.alpha:g}\n"
     )
     table = Table(box=None)
@@ -75,19 +86,19 @@ def show_certificates(found: Certificates, subject: Subject, trained: float | No
         table.add_column(column, justify="right")
     radii = [r for k in range(9) if (r := found.sigma * k / 2) <= found.largest]
     for radius, share, low, high in found.curve(radii):
-        between = f"{100 * low:.1f} to {100 * high:.1f}"
-        table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", between)
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", interval)
     console.print(table)
     console.print(f"\nabstained {100 * found.abstained:.1f} %, largest radius {found.largest:.3g}")
     if trained is None or abs(trained - found.sigma) > 0.01 * found.sigma:
-        met = "without noise" if trained is None else f"in noise of sigma {trained:g}"
-        console.print(f"the net was trained {met}: one trained in this noise has larger radii")
+        noise = "without noise" if trained is None else f"with noise of sigma {trained:g}"
+        console.print(f"the net was trained {noise}: training with this noise gives larger radii")
 
 
-def show_models() -> None:
-    """Print each net with its size; several where its settings decide the size."""
+def print_models() -> None:
+    """Print each net with its size, some of them in several sizes."""
     table = Table(box=None)
-    for column in ("net", "parameters", "multiply-adds an image"):
+    for column in ("net", "parameters", "multiply-adds per image"):
         table.add_column(column, justify="left" if column == "net" else "right")
     for net in SHOWN:
         size = size_of(net)
@@ -95,67 +106,75 @@ def show_models() -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(
-        "\nTen classes, images of 3x32x32. Each takes activation (relu, gelu, silu) and dropout; "
-        "WRN also se."
+        "\nFor ten classes and images of 3x32x32. Every net has the settings activation (relu, "
+        "gelu, silu) and dropout; WRN also has se."
     )
 
 
-def show_speeds(head: Mapping[str, Any], found: Iterable[Speed], count: int) -> None:
-    """Print what `head` says of the machine, and a row for each attack when all are measured."""
+def print_speeds(setup: Mapping[str, Any], found: Iterable[Speed], count: int) -> None:
+    """Print the speed of each attack on each net, once all of them are measured.
+
+    Args:
+      setup: the device, the threads, the version of torch, the batch and the steps.
+      found: measurements, made as they are asked for.
+      count: their number.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    console.print("{device}, {threads} CPU threads, torch {torch}".format(**head), markup=False)
-    console.print("{batch} images, {steps} steps of each attack\n".format(**head), markup=False)
+    console.print("{device}, {threads} CPU threads, torch {torch}".format(**setup), markup=False)
+    console.print("{batch} images, {steps} steps of each attack\n".format(**setup), markup=False)
     table = Table(box=None)
-    for column in ("net", "attack", "steps/s", "images x steps/s", "of the limit", "peak memory"):
+    for column in ("net", "attack", "steps/s", "images x steps/s", "efficiency", "peak memory"):
         table.add_column(column, justify="left" if column in ("net", "attack") else "right")
     with Console(stderr=True).status("measuring") as status:
         for n, speed in enumerate(found, 1):
-            status.update(f"measured {n} of {count}; Ctrl-C ends it")
+            status.update(f"measured {n} of {count}; Ctrl-C stops")
             table.add_row(
                 escape(speed.net),
                 speed.attack,
                 f"{speed.steps_per_second:.3g}",
-                f"{speed.steps_per_second * head['batch']:,.0f}",
+                f"{speed.steps_per_second * setup['batch']:,.0f}",
                 f"{100 * speed.share:.0f} %",
                 f"{speed.peak_bytes / 2**20:,.0f} MiB",
             )
     console.print(table)
 
 
-def show_queries(found: Hunt, most: int) -> None:
-    """Print what the queries bought."""
-    steps = [n for n in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000) if n < most]
-    budgets = [*steps[-3:], most]
+def print_queries(found: Hunt, budget: int) -> None:
+    """Print the median number of queries to success, and the accuracy within smaller budgets."""
+    steps = [n for n in (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000) if n < budget]
+    budgets = [*steps[-3:], budget]
     shares = [f"{n}: {100 * share:.1f} %" for n, share, _, _ in found.curve(budgets)]
-    median = "none fell" if math.isnan(found.median) else f"median {found.median:.0f}"
+    median = "no success" if math.isnan(found.median) else f"median {found.median:.0f}"
     click.echo(f"\nqueries to success: {median}; accuracy within {', '.join(shares)}")
 
 
-_USUAL = ("loss", "eps", "steps", "fraction", "lr", "clean_accuracy", "attacked_accuracy")
+_COMMON = ("loss", "eps", "steps", "fraction", "lr", "clean_accuracy", "attacked_accuracy")
 
 
 @contextmanager
-def progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], None]]:
-    """A bar on a terminal while a net trains; the function prints a line for an epoch.
+def training_progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], None]]:
+    """Show a progress bar on a terminal while a net trains; yield a function that prints an epoch.
 
-    It is told the epoch, what watching it found, and whether it is the best one so far.
+    The function takes the epoch, its score on held-out images, and whether it is the best so far.
     """
     columns = (SpinnerColumn(), TextColumn("training"), BarColumn(), MofNCompleteColumn())
     terminal = Console(stderr=True)
-    still = not terminal.is_terminal
     with Progress(
-        *(*columns, TimeElapsedColumn()), console=terminal, transient=True, disable=still
+        *(*columns, TimeElapsedColumn()),
+        console=terminal,
+        transient=True,
+        disable=not terminal.is_terminal,
     ) as bar:
         task = bar.add_task("", total=epochs)
 
-        def tell(epoch: Epoch, score: Score, kept: bool) -> None:
-            figures = {k: v for k, v in epoch.metrics.items() if k not in _USUAL}
-            extra = "".join(f"  {name} {value:.3g}" for name, value in figures.items())
+        def print_epoch(epoch: Epoch, score: Score, is_best: bool) -> None:
+            special = {k: v for k, v in epoch.metrics.items() if k not in _COMMON}
+            extra = "".join(f"  {name} {value:.3g}" for name, value in special.items())
             line = (
                 f"epoch {epoch.number}/{epoch.total}  loss {epoch.metrics['loss']:.3f}  "
-                f"watched: natural {100 * score.natural_accuracy:.1f} %  "
+                f"validation: natural {100 * score.natural_accuracy:.1f} %  "
                 f"attacked {100 * score.mean:.1f} %{extra}  {epoch.seconds:.1f} s"
-                f"{'  kept' if kept else ''}"
+                f"{'  best so far' if is_best else ''}"
             )
             bar.update(task, advance=1)
             if terminal.is_terminal and sys.stdout.isatty():
@@ -163,9 +182,9 @@ def progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], None]]:
             else:
                 click.echo(line)
 
-        yield tell
+        yield print_epoch
 
 
-def waiting() -> AbstractContextManager[Any]:
-    """A sign of life on a terminal, until the work inside is done."""
-    return Console(stderr=True).status("attacking; Ctrl-C ends it")
+def spinner() -> AbstractContextManager[Any]:
+    """Show a spinner on a terminal until the work inside is done."""
+    return Console(stderr=True).status("attacking; Ctrl-C stops")

@@ -1,4 +1,4 @@
-"""What the names on the command line mean: attacks, norms and batteries."""
+"""Build attacks and batteries from the names and numbers on the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from adv.evaluation.battery import (
 from adv.suggestions import suggest
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
-# Each attack with the flags that it knows, and what they are called in Python.
+# Each attack, and its flags with the names of the arguments that they set.
 _ATTACKS: Mapping[str, tuple[Callable[..., Attack], Mapping[str, str]]] = {
     "pgd": (PGD, {"steps": "steps", "step": "step_size", "loss": "loss", "target": "target"}),
     "fgsm": (FGSM, {}),
@@ -25,46 +25,53 @@ _ATTACKS: Mapping[str, tuple[Callable[..., Attack], Mapping[str, str]]] = {
     "square": (Square, {"queries": "queries"}),
     "nes": (NES, {"queries": "queries", "samples": "samples", "step": "step_size", "loss": "loss"}),
 }
-_REPEATED = ("pgd", "apgd")  # others start from one point, or count queries
+_RESTARTABLE = ("pgd", "apgd")  # fgsm has no random start, and the others count queries
 _BATTERIES = ("report", "quick", "autoattack", "rand")
 _RADIUS = 8 / 255
 
 
-def made_attack(kind: str, norm: str, eps: float | None, settings: Mapping[str, Any]) -> Attack:
-    """The attack that the flags describe.
+def build_attack(kind: str, norm: str, eps: float | None, settings: Mapping[str, Any]) -> Attack:
+    """Build the attack that the flags describe.
 
     Args:
-      kind: its name.
+      kind: the attack's name.
       norm: "linf" or "l2".
       eps: the radius; None: 8/255, or 0.5 in l2.
-      settings: of each flag its value, None where it was not given.
+      settings: the value of each flag, None if it was not given.
 
     Raises:
-      ValueError: an unknown name, or a flag that the attack does not know.
+      ValueError: an unknown name, or a flag that the attack does not have.
     """
-    make, known = _ATTACKS[one_of("--attack", kind, _ATTACKS)]
+    make, known = _ATTACKS[check_choice("--attack", kind, _ATTACKS)]
     ball = _ball(norm, eps)
     given = {flag: value for flag, value in settings.items() if value is not None}
     times = given.pop("restarts", 1)
-    if times > 1 and kind not in _REPEATED:
-        raise ValueError(f"--restarts is for {', '.join(_REPEATED)}, not for {kind}")
+    if times > 1 and kind not in _RESTARTABLE:
+        raise ValueError(f"--restarts is for {', '.join(_RESTARTABLE)}, not for {kind}")
     for flag in given:
         if flag not in known:
             has = ", ".join(f"--{name}" for name in known) or "none of its own"
             raise ValueError(f"--{flag} is not a flag of {kind}, which has {has}")
-    one = make(ball, **{known[flag]: value for flag, value in given.items()})
-    return restarts(one, times) if times > 1 else one
+    attack = make(ball, **{known[flag]: value for flag, value in given.items()})
+    return restarts(attack, times) if times > 1 else attack
 
 
-def made_battery(
+def build_battery(
     kind: str, norm: str | None, eps: float | None, steps: int | None, classes: int | None
 ) -> Battery:
-    """The battery that the flags describe, for a net with so many classes.
+    """Build the battery that the flags describe.
+
+    Args:
+      kind: the battery's name.
+      norm: "linf" or "l2"; None: linf.
+      eps: the radius; None: 8/255, or 0.5 in l2.
+      steps: of each PGD; None: the battery's own.
+      classes: of the net; None: not known yet.
 
     Raises:
-      ValueError: an unknown name, or a flag that the battery does not know.
+      ValueError: an unknown name, or a flag that the battery does not have.
     """
-    kind = one_of("--battery", kind, _BATTERIES)
+    kind = check_choice("--battery", kind, _BATTERIES)
     if kind in ("report", "quick"):
         if norm is not None or eps is not None:
             raise ValueError(f"the {kind} battery has radii of its own: leave --norm and --eps out")
@@ -72,34 +79,38 @@ def made_battery(
         return make() if steps is None else make(steps)
     if steps is not None:
         raise ValueError(f"--steps is not for {kind}: AutoAttack has nothing to choose")
-    line_up = autoattack if kind == "autoattack" else autoattack_rand
-    return line_up(_ball(norm or "linf", eps), classes)
+    make_autoattack = autoattack if kind == "autoattack" else autoattack_rand
+    return make_autoattack(_ball(norm or "linf", eps), classes)
 
 
-def doubted_battery(
+def build_audited_battery(
     kind: str, *, norm: str | None, eps: float | None, steps: int | None
 ) -> Battery:
-    """The battery that an audit doubts: PGD at one radius, or one of `made_battery`'s.
+    """Build the battery of an audit: PGD at one radius, or a battery of `build_battery`.
 
-    Of the report's and the quick one `eps` chooses a radius later.
+    For the report and the quick battery `eps` is left to the audit, which picks the nearest radius.
 
     Raises:
-      ValueError: as `made_battery`.
+      ValueError: as for `build_battery`.
     """
-    if one_of("--battery", kind, ("pgd", *_BATTERIES)) == "pgd":
+    if check_choice("--battery", kind, ("pgd", *_BATTERIES)) == "pgd":
         steps = steps or 20
         return Battery(((f"pgd{steps}", PGD(_ball(norm or "linf", eps), steps)),))
-    return made_battery(kind, norm, None if kind in ("report", "quick") else eps, steps, None)
+    return build_battery(kind, norm, None if kind in ("report", "quick") else eps, steps, None)
 
 
-def repeated(battery: Battery, draws: int | None, votes: int | None) -> Battery:
-    """The battery with other draws and votes, where they are given."""
+def with_repeats(battery: Battery, draws: int | None, votes: int | None) -> Battery:
+    """Return the battery with other numbers of draws and votes, where they are given."""
     changes = {"draws": draws, "votes": votes}
     return replace(battery, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
 
 
-def one_of(flag: str, name: str, allowed: Iterable[str]) -> str:
-    """`name`; raises ValueError with the nearest one if it is not allowed."""
+def check_choice(flag: str, name: str, allowed: Iterable[str]) -> str:
+    """Return `name` if it is allowed.
+
+    Raises:
+      ValueError: it is not; the message lists all names and suggests the nearest.
+    """
     allowed = tuple(allowed)
     if name not in allowed:
         near = suggest(name, allowed) or ":"
@@ -108,5 +119,5 @@ def one_of(flag: str, name: str, allowed: Iterable[str]) -> str:
 
 
 def _ball(norm: str, eps: float | None) -> Ball:
-    make = _BALLS[one_of("--norm", norm, _BALLS)]
+    make = _BALLS[check_choice("--norm", norm, _BALLS)]
     return make((_RADIUS if make is Linf else 0.5) if eps is None else eps)

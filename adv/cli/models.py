@@ -1,4 +1,4 @@
-"""`python -m adv models`: the nets and their sizes."""
+"""`python -m adv models`: list the nets and their sizes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import rich_click as click
 
 @click.command()
 def models() -> None:
-    """List the nets with their parameters and what an image costs.
+    """List the nets with their parameters and their cost per image.
 
     python -m adv models
     """
-    from adv.cli.display import show_models
+    from adv.cli.display import print_models
 
-    show_models()
+    print_models()

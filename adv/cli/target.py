@@ -1,4 +1,4 @@
-"""What is judged: a net from a checkpoint or from anybody's file, and the images that it meets."""
+"""Load what the command line evaluates: a net from a checkpoint or a user's file, and images."""
 
 from __future__ import annotations
 
@@ -10,99 +10,126 @@ from typing import Any
 import rich_click as click
 from torch import nn
 
-from adv.checkpoints.checkpoint import Checkpoint, CheckpointError, read_checkpoint, rebuild
+import spaces
+from adv.checkpoints.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    parse_recipe,
+    read_checkpoint,
+    rebuild,
+)
 from adv.checkpoints.external_module import SelfSeeding, load_module, validate
-from adv.cli.source import RecipeOf, Source
+from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
 from adv.runtime.devices import device_of, on_device
 from adv.training.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """A net on the best device, and the part of a data set that it is to meet.
+class Target:
+    """A net on the best device and the images to evaluate it on.
 
-    `title` says in one line what it is, `split` what the part is called, `classes` how many there
-    are.
+    `split` holds the images and `split_name` is "validation" or "test"; `title` describes the net
+    in one line; `classes` is their number.
     """
 
     net: nn.Module
-    part: Split
-    split: str
+    split: Split
+    split_name: str
     title: str
     classes: int
 
 
-def meet(source: Source) -> Subject:
-    """Bring the net and the images that the command line named.
+def load_target(args: TargetArgs) -> Target:
+    """Load the net and the images that the command line names.
 
     Raises:
-      ValueError: in one line, whatever the user got wrong.
+      ValueError: the arguments do not fit together, or a file or the net cannot be used.
     """
-    if source.module is not None and source.checkpoint is None:
-        return _theirs(source, source.module)
-    if source.checkpoint is None or source.module is not None:
+    if args.module is not None and args.checkpoint is None:
+        return _from_module(args, args.module)
+    if args.checkpoint is None or args.module is not None:
         raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
-    for flag, given in (("--weights", source.weights), ("--random", source.random)):
+    for flag, given in (("--weights", args.weights), ("--random", args.random)):
         if given:
             raise ValueError(f"{flag} belongs to --module: a checkpoint holds its own")
-    return _ours(source, source.checkpoint)
+    return _from_checkpoint(args, args.checkpoint)
 
 
-def opened(path: Path, recipe_of: RecipeOf) -> Checkpoint:
-    """The checkpoint at `path`, made again as `recipe_of` reads its card."""
-    weights, card = read_checkpoint(path)
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Load the checkpoint at `path`, whether its recipe is stored or made by its space.
+
+    Raises:
+      CheckpointError: there is none, or its metadata does not say how to rebuild the net.
+    """
+    weights, metadata = read_checkpoint(path)
     try:
-        recipe = recipe_of(card)
+        recipe = _recipe(metadata)
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: its card does not say how it was made") from error
-    return rebuild(path, weights, card, recipe)
+        raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
+    return rebuild(path, weights, metadata, recipe)
 
 
-def _ours(source: Source, path: Path) -> Subject:
-    kept = opened(path, source.recipe_of)
-    name = source.data or kept.metadata.get("data")
+def _recipe(metadata: Mapping[str, Any]) -> Recipe:
+    """Return the recipe in a checkpoint's metadata, else the one that its space builds.
+
+    A user's space may build recipes with the user's own nets, which cannot be read from metadata.
+    """
+    try:
+        return parse_recipe(metadata)
+    except (KeyError, CheckpointError):
+        if "space" not in metadata:
+            raise
+    scale = spaces.Scale(**metadata["scale"])
+    return scale.apply(spaces.load(metadata["space"]).build(**metadata["params"]))
+
+
+def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
+    loaded = load_checkpoint(path)
+    name = args.data or loaded.metadata.get("data")
     if name is None:
-        raise ValueError(f"--data is missing: {path} does not say what it met")
+        raise ValueError(f"--data is missing: {path} does not name the data it was trained on")
     data = load(name)
-    if data.classes != kept.classes:
-        raise ValueError(f"{path} knows {len(kept.classes)} classes, {data.name} has others")
-    return Subject(
-        on_device(kept.net),
-        _part(source, data),
-        source.split,
-        f"{path}  {described(kept.metadata, kept.recipe)}",
-        len(kept.classes),
+    if data.classes != loaded.classes:
+        raise ValueError(
+            f"{path} has {len(loaded.classes)} classes, which are not those of {data.name}"
+        )
+    return Target(
+        on_device(loaded.net),
+        _images(args, data),
+        args.split,
+        f"{path}  {_describe(loaded.metadata, loaded.recipe)}",
+        len(loaded.classes),
     )
 
 
-def _theirs(source: Source, spec: str) -> Subject:
-    if source.data is None:
+def _from_module(args: TargetArgs, spec: str) -> Target:
+    if args.data is None:
         raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
-    net = on_device(load_module(spec, source.weights))
-    data = load(source.data)
-    part = _part(source, data)
-    few = part.head(8).to(device_of(net)).images.float() / 255
-    net = validate(net, few, len(data.classes), source.random)
-    if isinstance(net, SelfSeeding) and not source.random:
-        click.echo("adv: two calls of the module differ: judged as a random net", err=True)
-    title = f"{spec}  {source.weights or ''}".rstrip()
-    return Subject(net, part, source.split, title, len(data.classes))
+    net = on_device(load_module(spec, args.weights))
+    data = load(args.data)
+    images = _images(args, data)
+    few = images.head(8).to(device_of(net)).images.float() / 255
+    net = validate(net, few, len(data.classes), args.random)
+    if isinstance(net, SelfSeeding) and not args.random:
+        click.echo("adv: two calls of the module differ: evaluated as a random net", err=True)
+    title = f"{spec}  {args.weights or ''}".rstrip()
+    return Target(net, images, args.split, title, len(data.classes))
 
 
-def described(card: Mapping[str, Any], recipe: Recipe) -> str:
-    """What a checkpoint is in a few words: its point of its space, or its net and defences."""
-    if "space" in card and "params" in card:
-        return f"{card['space']} {knobs(card['params'])}".rstrip()
+def _describe(metadata: Mapping[str, Any], recipe: Recipe) -> str:
+    """Return the space and the hyperparameters of a net, or else its net and defences."""
+    if "space" in metadata and "params" in metadata:
+        return f"{metadata['space']} {format_params(metadata['params'])}".rstrip()
     return " ".join(map(repr, (recipe.net, *recipe.defences)))
 
 
-def knobs(params: Mapping[str, Any]) -> str:
-    """`name=value` pairs."""
-    shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in params.items()}
-    return " ".join(f"{k}={v}" for k, v in shown.items())
+def format_params(params: Mapping[str, Any]) -> str:
+    """Return hyperparameters as `name=value` pairs, separated by spaces."""
+    texts = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in params.items()}
+    return " ".join(f"{k}={v}" for k, v in texts.items())
 
 
-def _part(source: Source, data: Data) -> Split:
-    part: Split = getattr(data, source.split)
-    return part.head(source.images or len(part))
+def _images(args: TargetArgs, data: Data) -> Split:
+    split: Split = getattr(data, args.split)
+    return split.head(args.images or len(split))

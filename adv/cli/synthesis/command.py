@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from adv.cli.source import COUNT, DATA, RecipeOf
+from adv.cli.target_args import COUNT, DATA
 
 if TYPE_CHECKING:
     from adv.cli.synthesis.labeller import Judge
@@ -129,10 +129,7 @@ def train(
     help="Label the images by this net, not by the class that they were drawn for.",
 )
 @_SEED
-@click.pass_obj
-def sample(
-    recipe_of: RecipeOf, /, generator: Path | None, source: str | None, **given: Any
-) -> None:
+def sample(generator: Path | None, source: str | None, **given: Any) -> None:
     """Draw a set of images into an .npz with its recipe and its hash.
 
     \b
@@ -152,7 +149,7 @@ def sample(
     if (generator is None) == (source is None):
         raise ValueError("name a GENERATOR or a --source, one of them")
     _belong(given, source)
-    names = _judge(given["relabel"], recipe_of)
+    names = _judge(given["relabel"])
     wish = Wish(given["count"], given["seed"], given["out"], names)
     if generator is not None:
         sample_gan(generator, not given["plain"], _walk(given), wish)
@@ -180,8 +177,7 @@ def sample(
     help="The standard FID, of all images, where its weights are: long without a GPU.",
 )
 @click.option("--grid", type=_FILE, help="Write a picture, NAME.png: a row for each class.")
-@click.pass_obj
-def score(recipe_of: RecipeOf, /, made: Path, data: str, net: Path | None, **wanted: Any) -> None:
+def score(made: Path, data: str, net: Path | None, **wanted: Any) -> None:
     """Score a set: Frechet distance, precision, recall, coverage, memorisation.
 
     \b
@@ -195,18 +191,18 @@ def score(recipe_of: RecipeOf, /, made: Path, data: str, net: Path | None, **wan
     from adv.cli.synthesis.run import score_one
     from adv.data.datasets import load
 
-    score_one(made, load(data), _judge(net, recipe_of), **wanted)
+    score_one(made, load(data), _judge(net), **wanted)
 
 
-def _judge(path: Path | None, recipe_of: RecipeOf) -> Judge | None:
+def _judge(path: Path | None) -> Judge | None:
     if path is None:
         return None
     from adv.cli.synthesis.labeller import Judge
-    from adv.cli.target import opened
+    from adv.cli.target import load_checkpoint
     from adv.generative.cache import key
     from adv.runtime.devices import on_device
 
-    kept = opened(path, recipe_of)
+    kept = load_checkpoint(path)
     return Judge(str(path), on_device(kept.net).eval(), kept.classes, key(path.read_bytes()))
 
 

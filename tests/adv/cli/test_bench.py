@@ -74,7 +74,7 @@ def test_the_table(bench):
     words = ("--nets", "basenet", "--attacks", "square", "--batch", "2", "--steps", "2")
     code, out, _ = bench(*words)
     assert code == 0 and "2 images, 2 steps" in out and "torch" in out
-    assert "of the limit" in out and "basenet" in out and "MiB" in out
+    assert "efficiency" in out and "basenet" in out and "MiB" in out
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_table(bench):
         (("--nets", "basnet"), "did you mean 'basenet'"),
         (("--nets", "BigNett()"), "did you mean 'BigNet'"),
         (("--nets", "Linf(0.1)"), "nets such as BigNet(2)"),
-        (("--nets", ","), "name a net and an attack"),
+        (("--nets", ","), "name at least one net and one attack"),
         (("--attacks", "pgd,squared"), "did you mean 'square'"),
         (("--device", "tpu"), "this machine has cpu"),
         (("--device", "cuda:99"), "this machine has cpu"),

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
 from adv.__main__ import adv as group
 from adv.__main__ import run
-from adv.cli.display import show
-from adv.cli.target import Subject
+from adv.cli.display import print_score
+from adv.cli.target import Target
 
 ROOT = Path(__file__).resolve().parents[3]
 _SMOKE = ("--space", "smoke", "--set", "sigma=0.1")
@@ -133,7 +133,7 @@ def test_attacks_of_one_radius_keep_their_own_figures(capsys):
     """Sorted by radius only: names and accuracies that are sorted apart would change places."""
     ok = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
     score = Score(("b[2]", "a", "c"), (0.1, 0.1, 0.05), ok)
-    show(score, Subject(torch.nn.Identity(), None, "test", "net", 10))
+    print_score(score, Target(torch.nn.Identity(), None, "test", "net", 10))
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
     expected = [["none", "0", "100.0"], ["c", "0.05", "100.0"], ["b[2]", "0.1", "75.0"]]
     assert [row for row in rows if row[:1] and row[0] in ("none", "a", "b[2]", "c")] == [
@@ -153,7 +153,10 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
     assert code == 0, err
     assert "BaseNet(activation='gelu'" in out and "RSE(" in out and "20 votes" in out
     code, _, err = adv("attack", path)
-    assert (code, err) == (2, f"adv: --data is missing: {path} does not say what it met\n")
+    assert (code, err) == (
+        2,
+        f"adv: --data is missing: {path} does not name the data it was trained on\n",
+    )
 
 
 # --- attacks and batteries ---
@@ -167,7 +170,7 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
         (["--steps", 1, "--loss", "dlr-targeted", "--target", 2], ["pgd-linf-0.03137"]),
         (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
         (["--attack", "square", "--queries", 12, "--eps", 0.5], ["queries to success: median "]),
-        (["--attack", "square", "--queries", 2, "--eps", 0], ["queries to success: none fell"]),
+        (["--attack", "square", "--queries", 2, "--eps", 0], ["queries to success: no success"]),
         (["--attack", "nes", "--queries", 9, "--samples", 2, "--loss", "ce"], ["nes-linf"]),
     ],
     ids=str,
@@ -192,9 +195,9 @@ def test_images_made_on_another_net(adv, theirs, checkpoint, tmp_path):
     ("name", "kind", "shown"),
     [
         ("Good", "quick", ["pgd10-0.03", "aggregated"]),
-        ("Good", "autoattack", ["apgd-ce", "apgd-t", "stands against all of them"]),
-        ("Good", "rand", ["apgd-dlr", "not random: --battery autoattack attacks it harder"]),
-        ("Noisy", "report", ["the net is random: --battery rand attacks it harder"]),
+        ("Good", "autoattack", ["apgd-ce", "apgd-t", "robust to all attacks"]),
+        ("Good", "rand", ["apgd-dlr", "not random: --battery autoattack is a stronger test"]),
+        ("Noisy", "report", ["the net is random: --battery rand is a stronger test"]),
     ],
 )
 def test_batteries_by_name(adv, theirs, name, kind, shown):
@@ -427,11 +430,11 @@ def test_a_module_whose_calls_differ_is_judged_as_random(adv, theirs):
     before = torch.get_rng_state()
     code, out, err = adv(*attack(theirs, "Noisy", "--draws", 2, "--votes", 3))
     assert code == 0
-    assert err == "adv: two calls of the module differ: judged as a random net\n"
-    assert "2 draws a gradient, 3 votes" in out
+    assert err == "adv: two calls of the module differ: evaluated as a random net\n"
+    assert "2 draws per gradient, 3 votes" in out
     assert torch.equal(before, torch.get_rng_state()) is False  # its weights are drawn
     code, out, err = adv(*attack(theirs, "Good", "--random", "--draws", 2, "--votes", 3))
-    assert (code, err) == (0, "") and "2 draws a gradient, 3 votes" in out
+    assert (code, err) == (0, "") and "2 draws per gradient, 3 votes" in out
 
 
 @pytest.mark.parametrize(
@@ -529,7 +532,7 @@ def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, check
     bad = Finding("bad", 0.3, 0.1, (0.2, 0.4), "points", "reason two", "Saw two.", "Means two.")
     found, asked = [good, bad], []
     monkeypatch.setattr(
-        "adv.cli.audit_report.audit",
+        "adv.cli.audit_run.audit",
         lambda *given, **more: asked.append((given, more)) or tuple(found),
     )
     code, out, _ = adv("audit", checkpoint, "--steps", 7, "--draws", 2)
@@ -544,7 +547,7 @@ def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, check
     found.remove(bad)
     code, out, _ = adv("audit", checkpoint, "--battery", "report", "--images", 9, "--explain")
     assert code == 0 and "Saw one." in out and "all 1 checks passed" in out
-    assert "On 9 images only gross faults show; 256 are the usual number." in out
+    assert "9 images reveal gross faults only; 256 are the default." in out
     assert len(asked[1][0][1]) == 9 and len(asked[1][0][2].attacks) == 6
     code, _, err = adv("audit", checkpoint, "--battery", "repotr")
     assert code == 2 and "did you mean 'report'" in err

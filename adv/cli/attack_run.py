@@ -1,0 +1,106 @@
+"""Attack a net with one attack, print its accuracy, save the images: `python -m adv attack`."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rich_click as click
+import torch
+from torch import Tensor
+
+from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
+from adv.attacks.losses import correct
+from adv.cli.display import print_queries, print_score, spinner
+from adv.cli.target import Target, load_target
+from adv.cli.target_args import TargetArgs
+from adv.data.datasets import Split
+from adv.evaluation.battery import Battery
+from adv.evaluation.evaluator import evaluate
+from adv.evaluation.score import Score
+from adv.files import check_writable, write_atomic
+from adv.runtime.devices import device_of
+from adv.runtime.frozen import frozen
+from adv.runtime.random_streams import drawing, is_random
+from adv.runtime.votes import Votes
+
+
+def attack_target(
+    args: TargetArgs,
+    name: str,
+    attack: Attack,
+    repeats: tuple[int, int],
+    *,
+    save: Path | None,
+    surrogate: Path | None,
+) -> None:
+    """Attack a net with one attack and print its accuracy.
+
+    Args:
+      args: the net and the images.
+      name: of the attack, as printed.
+      attack: the attack.
+      repeats: (draws, votes): noise samples of a random net in each gradient and each prediction.
+      save: write the images that were scored to this .npz.
+      surrogate: make the images on the net of this checkpoint (a transfer attack).
+    """
+    if save is not None:
+        check_writable(save)
+    target = load_target(args)
+    draws, votes = repeats
+    if surrogate is not None:
+        other = load_target(
+            replace(args, checkpoint=surrogate, module=None, weights=None, random=False)
+        )
+        attack = Transfer(attack, Votes(other.net, draws) if is_random(other.net) else other.net)
+        name = f"transfer-{name}"
+    battery = Battery(((f"{name}-{attack.ball.eps:.4g}", attack),), draws=draws, votes=votes)
+    if isinstance(attack, Square | NES):
+        with spinner():
+            score, found = _count_queries(target, attack, battery)
+        print_score(score, target)
+        if not is_random(target.net):  # a random net is always asked the full number of queries
+            print_queries(found, attack.queries)
+    else:
+        with spinner():
+            score = evaluate(target.net, target.split, battery, keep_images=save is not None)
+        print_score(score, target)
+    if save is not None:
+        assert score.adversarial is not None
+        _save_images(save, target.split, score.adversarial[0])
+
+
+def _count_queries(target: Target, attack: Square | NES, battery: Battery) -> tuple[Score, Hunt]:
+    """Return the score that `evaluate` gives for a query-based attack, and its query counts."""
+    net, split = target.net, target.split.to(device_of(target.net))
+    x, y = split.images.float() / 255, split.labels
+    random = is_random(net)
+    with torch.no_grad(), frozen(net), drawing(net, battery.seed):
+        attacked = Votes(net, battery.draws) if random else net
+        generator = torch.Generator().manual_seed(battery.seed)
+        found = hunt(attack, attacked, x, y, generator=generator)
+        judge = Votes(net, battery.votes) if random else net
+        logits = [torch.cat([judge(b) for b in i.split(256)]) for i in (x, found.adv)]
+    natural, attacked_ok = (correct(outputs, y) for outputs in logits)
+    score = Score(
+        names=(battery.attacks[0][0],),
+        eps=(attack.ball.eps,),
+        ok=torch.stack([natural, natural & attacked_ok]).cpu(),
+        votes=battery.votes if random else 1,
+        draws=battery.draws if random else 1,
+        adversarial=found.adv[None].cpu(),
+    )
+    return score, found
+
+
+def _save_images(path: Path, split: Split, adversarial: Tensor) -> None:
+    """Write `clean`, `adversarial` (float32 in [0, 1]) and `label` as one .npz."""
+    clean = split.images.cpu().float().numpy() / 255
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, clean=clean, adversarial=adversarial.numpy(), label=split.labels.cpu().numpy()
+    )
+    write_atomic(path, buffer.getvalue())
+    click.echo(f"\nimages   {path}")

@@ -1,0 +1,89 @@
+"""Audit an evaluation and print the findings: `python -m adv audit`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from adv.attacks import L2
+from adv.auditing import Finding, audit, verdict
+from adv.cli.display import spinner
+from adv.cli.target import Target, load_target
+from adv.cli.target_args import TargetArgs
+from adv.evaluation.battery import Battery
+from adv.runtime.random_streams import is_random
+
+_FEW = 128  # with fewer images the 95 % intervals are wider than ten points
+
+
+def audit_target(args: TargetArgs, battery: Battery, eps: float | None, explain: bool) -> bool:
+    """Audit the net that the command line names and print the findings.
+
+    Args:
+      args: the net and the images.
+      battery: the evaluation to check.
+      eps: audit at the battery's radius nearest to this one; None: to 8/255, in l2 to 0.5.
+      explain: print a sentence for every check, not only for those that failed.
+
+    Returns:
+      True if every check passed.
+    """
+    target = load_target(args)
+    if eps is None:
+        eps = 0.5 if isinstance(battery.attacks[0][1].ball, L2) else 8 / 255
+    began = time.monotonic()
+    with spinner():
+        findings = audit(target.net, target.split, battery, eps=eps)
+    print_findings(findings, target, battery, explain)
+    Console(highlight=False).print(f"{time.monotonic() - began:.0f} s", style="dim")
+    return all(finding.passed for finding in findings)
+
+
+def print_findings(
+    findings: Sequence[Finding], target: Target, battery: Battery, explain: bool = False
+) -> None:
+    """Print the table of the checks, their sentences, and the verdict last."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(target.title, markup=False)
+    attacks = ", ".join(name for name, _ in battery.attacks)
+    repeats = f"{battery.draws} draws per gradient, {battery.votes} votes"
+    how = repeats if is_random(target.net) else "not random"
+    console.print(
+        f"{len(target.split)} {target.split_name} images, {attacks}, {how}\n", markup=False
+    )
+    console.print(_table(findings))
+    for finding in findings:
+        if explain or not finding.passed:
+            console.print(f"\n[bold]{finding.name}[/]")
+            console.print(finding.sentence, markup=False)
+            console.print(f"At most {finding.shown(finding.limit)}: {finding.reason}.", style="dim")
+    console.print(f"\n{verdict(findings)}", markup=False)
+    if len(target.split) < _FEW:
+        warning = f"{len(target.split)} images reveal gross faults only; 256 are the default."
+        console.print(warning, style="yellow")
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None)
+    for column in ("check", "found", "95 % interval", "at most", ""):
+        table.add_column(
+            column, justify="left" if column in ("check", "") else "right", no_wrap=True
+        )
+    for finding in findings:
+        table.add_row(
+            finding.name,
+            finding.shown(finding.figure),
+            _format_interval(finding),
+            finding.shown(finding.limit),
+            "passed" if finding.passed else "FAILED",
+            style=None if finding.passed else "bold red",
+        )
+    return table
+
+
+def _format_interval(finding: Finding) -> str:
+    low, high = finding.interval
+    return "" if low == high else f"{100 * low:.1f} to {100 * high:.1f}"

@@ -1,0 +1,40 @@
+"""Evaluate a net on a battery of attacks and print its score: `python -m adv evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import rich_click as click
+
+from adv.cli.display import print_score, spinner
+from adv.cli.target import load_target
+from adv.cli.target_args import TargetArgs
+from adv.evaluation.battery import Battery
+from adv.evaluation.evaluator import evaluate
+from adv.runtime.random_streams import is_random
+
+
+def evaluate_target(
+    args: TargetArgs, kind: str, make_battery: Callable[[int | None], Battery]
+) -> None:
+    """Evaluate a net and print its score.
+
+    Args:
+      args: the net and the images.
+      kind: the battery's name on the command line.
+      make_battery: from the net's number of classes to the battery.
+
+    Raises:
+      ValueError: the standard AutoAttack for a random net.
+    """
+    target = load_target(args)
+    random = is_random(target.net)
+    if random and kind == "autoattack":
+        raise ValueError("the net is random: --battery rand is AutoAttack for random nets")
+    with spinner():
+        score = evaluate(target.net, target.split, make_battery(target.classes))
+    print_score(score, target)
+    if random and kind != "rand":
+        click.echo("\nthe net is random: --battery rand is a stronger test")
+    elif not random and kind == "rand":
+        click.echo("\nthe net is not random: --battery autoattack is a stronger test")

@@ -1,0 +1,75 @@
+"""The arguments that name a net and the images to evaluate it on, shared by several verbs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+COUNT = click.IntRange(min=1)
+NORM, EPS = "linf|l2", "Radius of the ball. Default: 8/255, in l2 0.5."
+DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*."
+
+
+@dataclass(frozen=True)
+class TargetArgs:
+    """The net and the images as the command line names them; `load_target` loads both.
+
+    Either `checkpoint` is given, or `module` and `data`; `weights` and `random` go with `module`.
+    """
+
+    checkpoint: Path | None
+    module: str | None
+    weights: Path | None
+    random: bool
+    data: str | None
+    split: str
+    images: int | None
+
+
+_FLAGS = (
+    click.argument("checkpoint", type=click.Path(path_type=Path), required=False),
+    click.option(
+        "--module",
+        metavar="FILE.py:NAME",
+        help="Instead of a checkpoint: a torch.nn.Module class or a function that returns a "
+        "module, called without arguments. It takes images in [0, 1]. Needs --data. Runs the file.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Path(path_type=Path),
+        help="With --module: its state dict, .pth or .safetensors. Never unpickled.",
+    ),
+    click.option(
+        "--random",
+        is_flag=True,
+        help="With --module: the net is random. Detected if two calls give different outputs.",
+    ),
+    click.option("--data", metavar="NAME", help=f"{DATA} Default: the data it was trained on."),
+    click.option(
+        "--split",
+        type=click.Choice(["validation", "test"]),
+        default="validation",
+        show_default=True,
+        help="Use the test split for final figures only.",
+    ),
+    click.option("--images", type=COUNT, help="Number of images. Default: the whole split."),
+)
+
+
+def with_target(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the arguments of `TargetArgs` to a verb, which gets them as its first argument."""
+
+    @functools.wraps(verb)
+    def call(**settings: Any) -> None:
+        target = {field.name: settings.pop(field.name) for field in fields(TargetArgs)}
+        verb(TargetArgs(**target), **settings)
+
+    flagged: Callable[..., None] = call
+    for flag in reversed(_FLAGS):
+        flagged = flag(flagged)
+    return flagged

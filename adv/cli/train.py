@@ -1,0 +1,74 @@
+"""`python -m adv train`: train one net adversarially."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from adv.cli.target_args import COUNT, DATA
+
+
+@click.command()
+@click.option("--space", metavar="NAME", help="The search space that builds the recipe.")
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="With --space: the value of one hyperparameter; may be repeated.",
+)
+@click.option(
+    "--recipe",
+    metavar="EXPRESSION",
+    help="Instead of --space: the recipe in Python, made of values of adv only.",
+)
+@click.option("--data", metavar="NAME", help=f"{DATA} Default: the scale's.")
+@click.option("--scale", default="laptop", show_default=True, help="laptop or full.")
+@click.option("--epochs", type=COUNT, help="Default: the scale's, or the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The checkpoint to write, NAME.safetensors.",
+)
+def train(
+    space: str | None,
+    pairs: tuple[str, ...],
+    recipe: str | None,
+    data: str | None,
+    scale: str,
+    out: Path,
+    **numbers: Any,
+) -> None:
+    """Train a net adversarially and keep its best epoch.
+
+    \b
+    python -m adv train --space rse_sigmas --set sigma_init=0.2 --out a.safetensors
+    python -m adv train --recipe "Recipe(BigNet(2), (PNI(),))" --out b.safetensors
+
+    The scale sets the size of a space's recipe. An expression is trained as it is, and the scale
+    only sets the data and the number of images that validate each epoch.
+    """
+    import spaces
+    from adv.cli.train_run import parse_configuration, parse_recipe_flag, train_recipe
+
+    if out.exists():
+        raise ValueError(f"{out} exists: name another file")
+    epochs, seed = numbers["epochs"], numbers["seed"]
+    changes = {"epochs": epochs, "data": data}
+    given = {name: value for name, value in changes.items() if value is not None}
+    if space is not None and recipe is None:
+        chosen = spaces.load(space)
+        sized = spaces.scale(scale, **{**chosen.scale, **given})
+        params = parse_configuration(chosen, pairs)
+        built = sized.apply(chosen.build(**params))
+        return train_recipe(built, sized, {"space": space, "params": params}, seed, out)
+    if recipe is None or space is not None:
+        raise ValueError("name a --space or a --recipe, one of them")
+    if pairs:
+        raise ValueError("--set belongs to --space: write the values into the recipe")
+    typed = parse_recipe_flag(recipe, epochs)
+    return train_recipe(typed, spaces.scale(scale, **given), {}, seed, out)
