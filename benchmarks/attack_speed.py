@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
 from adv.runtime.fused_cpu import swift
-from adv.runtime.random_streams import Stream, attach
+from adv.runtime.random_streams import RngStream, attach
 from adv.training.cuda_graphs import Replays, attacked
 
 NETS = {"BaseNet": BaseNet(), "BigNet": BigNet(), "ResNet-18": ResNet18(), "WRN-16-4": WRN(16, 4)}
@@ -54,7 +54,7 @@ def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = Fals
 
 def replayed(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
     """Return the attack as training on CUDA runs it: one step, captured at the first call."""
-    stream = Stream()
+    stream = RngStream()
     attach(net, stream)
     replays, starts = Replays(net, stream, x.device), torch.Generator().manual_seed(0)
     return lambda: attacked(replays, attack, x, y, starts)

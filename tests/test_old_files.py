@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 import adv
 from adv.checkpoints.checkpoint import read_checkpoint
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 from search.record.ledger import read
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_report
@@ -86,7 +86,7 @@ def test_a_checkpoint_gives_the_same_net(name):
     assert all(torch.equal(kept.net.state_dict()[key], weights[key]) for key in weights)
     recorded = np.load(OLD / "predictions.npz")
     x = torch.from_numpy(recorded["images"]).float() / 255
-    with torch.no_grad(), adv.frozen(kept.net), drawing(kept.net, 7):
+    with torch.no_grad(), adv.frozen(kept.net), use_seed(kept.net, 7):
         logits = kept.net(x)
     torch.testing.assert_close(logits, torch.from_numpy(recorded[name]), rtol=1e-4, atol=1e-5)
 

@@ -16,7 +16,7 @@ from adv.attacks.losses import correct
 from adv.auditing.context import Case, Together
 from adv.auditing.finding import Finding, difference, share
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 
 POINTS = 20
 QUERIES = 200
@@ -39,7 +39,7 @@ def zero_gradients(case: Case) -> Finding:
     generator = torch.Generator().manual_seed(case.battery.seed)
     flat = torch.zeros(case.n, dtype=torch.bool)
     target = case.target(max(case.battery.draws, 1))
-    with frozen(case.model), drawing(case.model, case.battery.seed):
+    with frozen(case.model), use_seed(case.model, case.battery.seed):
         for ids in case.batches(case.natural):
             x, y = case.pixels(ids)
             gradient = slope(target, case.ball.sample(x, generator), y).gradient

@@ -17,7 +17,8 @@ from adv.auditing.context import Case
 from adv.auditing.finding import Finding, exact, share
 from adv.defences.spectral_norm import Normed
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import Dropout, drawing
+from adv.runtime.random_layers import Dropout
+from adv.runtime.random_streams import is_declared_random, use_seed
 
 ASKED = 64  # images that these checks ask about
 UNITS = 16  # of a layer, from which on dead ones are counted
@@ -37,7 +38,7 @@ def answers(case: Case) -> Iterator[Finding]:
     x, _ = case.pixels(torch.arange(min(ASKED, case.n)))
     model, seed = case.model, case.battery.seed
     with frozen(model), torch.no_grad():
-        with drawing(model, seed):
+        with use_seed(model, seed):
             first, second = model(x).float(), model(x).float()
         yield _logits(first)
         yield _repeats(case, x, first, second)
@@ -74,7 +75,7 @@ def _logits(out: Tensor) -> Finding:
 
 def _repeats(case: Case, x: Tensor, first: Tensor, second: Tensor) -> Finding:
     """A net that is not declared random answers twice alike; a declared one if its stream does."""
-    with drawing(case.model, case.battery.seed):
+    with use_seed(case.model, case.battery.seed):
         again = case.model(x).float()
     found = _apart(first, again if case.random else second)
     if not case.random:
@@ -84,15 +85,16 @@ def _repeats(case: Case, x: Tensor, first: Tensor, second: Tensor) -> Finding:
         "the same answer twice", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"The net is {how}: two answers differ by {_percent(found)} of the largest output.",
         "The net draws numbers that nobody knows of: each gradient fits another net than the one "
-        "that is judged, and each evaluation gives another score. Draw from `module.stream` and "
-        "declare `stochastic = True`; then the attack averages over draws.",
+        "that is judged, and each evaluation gives another score. Make the layer "
+        "an `adv.runtime.random_streams.RandomModule` and draw from its `stream`; then the attack "
+        "averages over draws.",
     )  # fmt: skip
 
 
 def _training_flag(case: Case, x: Tensor) -> Finding:
-    with drawing(case.model, case.battery.seed), _Settled():
+    with use_seed(case.model, case.battery.seed), _Settled():
         plain = case.model(x).float()
-    with drawing(case.model, case.battery.seed), _flagged(case.model), _Settled():
+    with use_seed(case.model, case.battery.seed), _flagged(case.model), _Settled():
         flagged = case.model(x).float()
     found = _apart(plain, flagged)
     return Finding(
@@ -105,7 +107,7 @@ def _training_flag(case: Case, x: Tensor) -> Finding:
 
 
 def _gradients_asked(case: Case, x: Tensor, first: Tensor) -> Finding:
-    with drawing(case.model, case.battery.seed), torch.enable_grad():
+    with use_seed(case.model, case.battery.seed), torch.enable_grad():
         asked = case.model(x.clone().requires_grad_()).detach().float()
     found = _apart(first, asked)
     return Finding(
@@ -142,7 +144,7 @@ def _dead_units(case: Case, x: Tensor) -> Finding:
     relus = [module for module in case.model.modules() if isinstance(module, nn.ReLU)]
     hooks = [module.register_forward_hook(look) for module in relus]
     try:
-        with drawing(case.model, case.battery.seed):
+        with use_seed(case.model, case.battery.seed):
             case.model(x)
     finally:
         for hook in hooks:
@@ -186,7 +188,7 @@ def _flagged(model: nn.Module) -> Iterator[None]:
 
 def _may_heed(module: nn.Module) -> bool:
     known = isinstance(module, _BY_THE_FLAG) or type(module).__name__ in _BY_NAME
-    return known or getattr(module, "stochastic", False)
+    return known or is_declared_random(module)
 
 
 def _apart(one: Tensor, other: Tensor) -> float:

@@ -11,7 +11,7 @@ from adv.attacks.losses import correct
 from adv.auditing.context import VOTES, Case
 from adv.auditing.finding import Finding, difference, mean
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 from adv.runtime.votes import Votes
 
 MANY = 4  # times as many draws, by which the curve must not fall any more
@@ -46,7 +46,7 @@ def _believed(case: Case, draws: int) -> Tensor:
     generator = torch.Generator().manual_seed(case.battery.seed)
     attacked, judge = Votes(case.model, draws), Votes(case.model, max(case.battery.votes, VOTES))
     kept = []
-    with frozen(case.model), drawing(case.model, case.battery.seed):
+    with frozen(case.model), use_seed(case.model, case.battery.seed):
         for ids in case.batches(case.natural):
             x, y = case.pixels(ids)
             adv = case.white(attacked, x, y, generator=generator)
@@ -60,7 +60,7 @@ def _juries(case: Case) -> Finding:
     judge = Votes(case.model, case.battery.votes)
     first = torch.zeros(case.n, dtype=torch.bool)
     every = torch.ones(case.n, dtype=torch.bool)
-    with frozen(case.model), drawing(case.model, case.battery.seed + 1), torch.no_grad():
+    with frozen(case.model), use_seed(case.model, case.battery.seed + 1), torch.no_grad():
         for ids in case.batches(every):
             x, y = case.pixels(ids)
             verdicts = torch.stack([correct(judge(x), y) for _ in range(5)]).cpu()

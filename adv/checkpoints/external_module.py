@@ -17,23 +17,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import Stream, is_random
+from adv.runtime.random_streams import RandomModule, is_random
 from adv.suggestions import suggest
 
 
-class SelfSeeding(nn.Module):
+class SelfSeeding(RandomModule):
     """Wrap a module that draws from torch's global generator, and seed that at each call.
 
     The seed comes from `stream`, and the generator's state is restored after the call: an
     evaluation repeats the module's draws, and no other draws change.
     """
 
-    stochastic = True
-
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self.stream = Stream()
 
     def forward(self, x: Tensor) -> Tensor:
         source = self.stream.on(torch.device("cpu"))

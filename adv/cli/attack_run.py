@@ -23,7 +23,7 @@ from adv.evaluation.score import Score
 from adv.files import check_writable, write_atomic
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import drawing, is_random
+from adv.runtime.random_streams import is_random, use_seed
 from adv.runtime.votes import Votes
 
 
@@ -77,7 +77,7 @@ def _count_queries(target: Target, attack: Square | NES, battery: Battery) -> tu
     net, split = target.net, target.split.to(device_of(target.net))
     x, y = split.images.float() / 255, split.labels
     random = is_random(net)
-    with torch.no_grad(), frozen(net), drawing(net, battery.seed):
+    with torch.no_grad(), frozen(net), use_seed(net, battery.seed):
         attacked = Votes(net, battery.draws) if random else net
         generator = torch.Generator().manual_seed(battery.seed)
         found = hunt(attack, attacked, x, y, generator=generator)

@@ -15,7 +15,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from adv.defences.defence import Defence, entrance, put_before
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from adv.defences.projection import LowRank
 from adv.defences.weight_transforms import TransformedConv2d, TransformedLinear, Weighted, weight_of
 from adv.models import Normalize
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import Dropout, Noise, drawing
+from adv.runtime.random_layers import Dropout, Noise
+from adv.runtime.random_streams import use_seed
 
 _BATCHNORMS = nn.BatchNorm1d | nn.BatchNorm2d
 _PIXELS = Normalize | InputNoise | Noise
@@ -26,7 +27,7 @@ def layer_norms(net: nn.Module) -> dict[str, float]:
     draw.
     """
     sizes = sizes_met(net, _linear)
-    with torch.no_grad(), frozen(net), drawing(net, 0):
+    with torch.no_grad(), frozen(net), use_seed(net, 0):
         return {name: _norm(net.get_submodule(name), size) for name, size in sizes.items()}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from adv.defences.defence import Defence
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 
 @dataclass(frozen=True)

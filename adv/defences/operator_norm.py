@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def sizes_met(net: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, 
     ]
     weight = next(net.parameters())
     try:
-        with torch.no_grad(), frozen(net), drawing(net, 0):
+        with torch.no_grad(), frozen(net), use_seed(net, 0):
             net(torch.zeros(1, 3, 32, 32, device=weight.device, dtype=weight.dtype))
     except RuntimeError as error:
         raise ValueError("the sizes that layers meet are known for images of 3x32x32") from error

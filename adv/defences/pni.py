@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adv.defences.defence import Defence
 from adv.defences.weight_transforms import Weighted, transform, weighted
-from adv.runtime.random_streams import Stream
+from adv.runtime.random_streams import RandomModule
 from adv.suggestions import suggest
 
 
@@ -74,16 +74,14 @@ class PNI(Defence):
         return torch.full(shape, self.alpha, device=weight.device)
 
 
-class WeightNoise(nn.Module):
+class WeightNoise(RandomModule):
     """Adds alpha * N(0, std(w)^2) to a weight."""
 
-    stochastic = True
     undecayed = ("alpha",)
 
     def __init__(self, alpha: Tensor) -> None:
         super().__init__()
         self.alpha = nn.Parameter(alpha)
-        self.stream = Stream()
 
     def forward(self, weight: Tensor) -> Tensor:
         fixed = weight.detach()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from adv.data.pca import mean_image, principal
 from adv.defences.defence import Defence, entrance, put_before
+from adv.models.net import FittedModule
 
 _PIXELS = 3 * 32 * 32
 
@@ -49,7 +50,7 @@ class Projection(Defence):
         return net
 
 
-class LowRank(nn.Module):
+class LowRank(FittedModule):
     """The layer: a mean [3072] and a basis [3072, rank], both in the state dict."""
 
     mean: Tensor

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from adv.defences.defence import Defence, entrance, put_before
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 
 @dataclass(frozen=True)

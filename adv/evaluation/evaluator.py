@@ -24,7 +24,7 @@ from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import swift
 from adv.runtime.precision import convolving
-from adv.runtime.random_streams import drawing, is_random, part
+from adv.runtime.random_streams import derive_seed, is_random, use_seed
 from adv.runtime.votes import Votes
 
 BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
@@ -65,7 +65,7 @@ def evaluate(
     attacked = Votes(model, battery.draws) if random else model
     judge = Votes(model, battery.votes) if random else model
     rows: dict[int, Tensor] = {}
-    with frozen(model), swift(model) as form, drawing(model, battery.seed), convolving("tf32"):
+    with frozen(model), swift(model) as form, use_seed(model, battery.seed), convolving("tf32"):
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
         problem = Problem(attacked, judge, split, batch, form, kept)
         natural, classes = _correct(problem)
@@ -130,7 +130,7 @@ def _attack(piece: list[Run], problem: Problem, fell: Tensor, done: int, total: 
             continue
         for step, run in enumerate(piece):
             if len(standing):
-                stands = plainly(run, problem, block, standing, part(run.seed, number))
+                stands = plainly(run, problem, block, standing, derive_seed(run.seed, number))
                 fell[block[standing[~stands]]] = done + step
                 standing = standing[stands]
 

@@ -24,7 +24,7 @@ from adv.defences.input_noise import InputNoise, muted
 from adv.intervals import wilson
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed, is_declared_random
 
 _QUANTILE = NormalDist().inv_cdf
 
@@ -113,7 +113,7 @@ def certify(  # noqa: PLR0913, the settings are the paper's
     with frozen(net), muted(net, every=True):
         for index, image in enumerate(split.images):
             x = image.to(device).float() / 255
-            noise = torch.Generator(device).manual_seed(part(seed, index))
+            noise = torch.Generator(device).manual_seed(derive_seed(seed, index))
             guess = int(_counts(net, x, sigma, n0, batch, noise).argmax())
             hits = int(_counts(net, x, sigma, n, batch, noise)[guess])
             low = _at_least(hits, n, alpha)
@@ -155,7 +155,7 @@ def _check(net: nn.Module, split: Split, sigma: float, n0: int, n: int, alpha: f
         raise ValueError("there is no image to certify")
     ours = [m for layer in net.modules() if isinstance(layer, InputNoise) for m in layer.modules()]
     for module in net.modules():
-        if getattr(module, "stochastic", False) and not any(module is own for own in ours):
+        if is_declared_random(module) and not any(module is own for own in ours):
             raise ValueError(
                 f"certify brings the noise itself: {type(module).__name__} makes the net random"
             )

@@ -21,7 +21,7 @@ from adv.checkpoints.expressions import to_expression
 from adv.exporting.source_bundler import bundle
 from adv.files import partial_folder
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import drawing, is_random
+from adv.runtime.random_streams import is_random, use_seed
 from adv.runtime.votes import Votes
 from adv.training.recipe import Recipe
 
@@ -47,7 +47,7 @@ class Net(nn.Module):
         with torch.random.fork_rng(devices=[]):  # first weights, which load() replaces
             net = {net}({classes}){defended}
         # Noise follows torch.seed() and torch.manual_seed(), called before.
-        attach(net, Stream(torch.initial_seed())){votes}
+        attach(net, RngStream(torch.initial_seed())){votes}
         self.net = net
         self.eval()
 
@@ -170,7 +170,10 @@ def _sources(recipe: Recipe, votes: int) -> str:
     """The source of every class that the recipe's net and defences name."""
     values = (recipe.net, *recipe.defences)
     places = {place for value in values for place in _classes(value)}
-    places |= {("adv.runtime.random_streams", "attach"), ("adv.runtime.random_streams", "Stream")}
+    places |= {
+        ("adv.runtime.random_streams", "attach"),
+        ("adv.runtime.random_streams", "RngStream"),
+    }
     places |= {("adv.runtime.votes", "Votes")} if votes > 1 else set()
     return bundle(sorted(places), {"Net": "Architecture"}, _MODEL_IMPORTS)
 
@@ -209,8 +212,8 @@ def _check(folder: Path, kept: Checkpoint, votes: int) -> None:
     net = model.Net()
     net.load_for_testing(project_dir=str(folder))
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad(), frozen(kept.net), drawing(kept.net, 7):
-        model.attach(net, model.Stream(7))
+    with torch.no_grad(), frozen(kept.net), use_seed(kept.net, 7):
+        model.attach(net, model.RngStream(7))
         wanted = (Votes(kept.net, votes) if votes > 1 else kept.net)(x).float().log_softmax(1)
         found = net(x)
     if not torch.allclose(wanted, found, rtol=1e-4, atol=1e-5):

@@ -24,7 +24,7 @@ from adv.generative.pixel_range import Canvas
 from adv.generative.training import Stretch
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 
 _BATCH = 250
 
@@ -63,7 +63,7 @@ def finished(
     discriminator = stretch.discriminator
     odds, surprise = {}, {}
     for name, generator in made.items():
-        answers = _answers(generator, discriminator, canvas, held, part(seed, 5))
+        answers = _answers(generator, discriminator, canvas, held, derive_seed(seed, 5))
         odds[name] = calibrated(*answers)
         told = [round(which.surprise(*answers), 4) for which in (Calibration(), odds[name])]
         surprise[name] = {"as it is": told[0], "calibrated": told[1]}

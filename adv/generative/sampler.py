@@ -12,7 +12,7 @@ from adv.generative.ddls import DDLS, Trace, energy_of, langevin
 from adv.generative.gan_checkpoint import Trained
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 
 
 @dataclass
@@ -90,4 +90,4 @@ def batches(
       first: batches that are there already.
     """
     for number, y in list(enumerate(labels.split(batch)))[first:]:
-        yield draw(y, torch.Generator().manual_seed(part(seed, number + 1))), y
+        yield draw(y, torch.Generator().manual_seed(derive_seed(seed, number + 1))), y

@@ -29,7 +29,7 @@ from adv.generative.gan_file import Work, make_gan
 from adv.generative.npz_files import write_samples
 from adv.generative.sampler import Chains, batches, dealt
 from adv.runtime.devices import default_device
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 
 if TYPE_CHECKING:
     from adv.training.recipe import Recipe
@@ -130,7 +130,7 @@ class Synthetic:
             return generated_folder() / Path(source.name).expanduser()
 
         def make(path: Path) -> None:
-            draws = torch.Generator().manual_seed(part(self.seed, 0))
+            draws = torch.Generator().manual_seed(derive_seed(self.seed, 0))
             labels = dealt(asked.shares, self.count, draws)
             recipe = {"source": repr(source), "seed": self.seed, "real": asked.mark}
             chunks = batches(_draw(source, self.seed, asked), labels, self.seed)

@@ -22,7 +22,7 @@ from adv.generative.generator_ema import follow, settled
 from adv.generative.loss import d_loss, g_loss
 from adv.generative.networks import Discriminator, Generator
 from adv.generative.pixel_range import Canvas, canvas_of
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class _Training:
             for net, lr in ((self.net, gan.lr), (self.discriminator, gan.d_lr))
         ]
         self.latents, self.rows, self.draws = self.generators = [
-            torch.Generator().manual_seed(part(seed, n)) for n in (1, 2, 3)
+            torch.Generator().manual_seed(derive_seed(seed, n)) for n in (1, 2, 3)
         ]
         self.done = 0
 
@@ -193,7 +193,7 @@ class _Training:
         self.optimizers[which].step()
 
     def shown(self, ema: bool) -> Generator:
-        draws = torch.Generator().manual_seed(part(self.seed, 4))
+        draws = torch.Generator().manual_seed(derive_seed(self.seed, 4))
         return settled(copy.deepcopy(self.mean if ema else self.net), lambda: self.drawn(draws))
 
     def state(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from adv.models.net import Net, Normalize, activation, check, check_count
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 
 @dataclass(frozen=True)

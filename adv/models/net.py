@@ -25,7 +25,15 @@ class Net(ABC):
         """A fresh net; its weights come from torch's global generator (see `adv.build`)."""
 
 
-class Normalize(nn.Module):
+class FittedModule(nn.Module, ABC):
+    """Base class of modules that take statistics of the training images before the first epoch."""
+
+    @abstractmethod
+    def fit(self, images: Tensor) -> None:
+        """Take the statistics of images [n, 3, h, w], bytes."""
+
+
+class Normalize(FittedModule):
     """Subtracts the mean and divides by the deviation of each channel; both are buffers."""
 
     mean: Tensor

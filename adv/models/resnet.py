@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.models.net import Net, Normalize, activation, check, check_count
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.models.net import Net, Normalize, activation, check, check_count
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 _HEAD = 64  # channels of an attention head, in each of the published sizes
 _FILTERS = 64  # channels between two convolutions of the tokenizer

@@ -14,7 +14,7 @@ from adv.attacks.losses import correct
 from adv.data.datasets import Split
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 from adv.training.lesson import Lesson
 
 MOST, STEPS = 128, 10
@@ -50,6 +50,6 @@ def figures(net: nn.Module, split: Split, attack: PGD | NFGSM, seed: int) -> dic
 
 def _accuracy(net: nn.Module, split: Split, attack: Attack, seed: int) -> float:
     x = (split.images.float() / 255).contiguous(memory_format=torch.channels_last)
-    with drawing(net, seed), frozen(net), torch.no_grad():
+    with use_seed(net, seed), frozen(net), torch.no_grad():
         adv = attack(net, x, split.labels, generator=torch.Generator().manual_seed(seed))
         return float(correct(net(adv), split.labels).float().mean())

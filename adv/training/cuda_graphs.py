@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from adv.attacks import Attack, Iterative, State
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import swift
-from adv.runtime.random_streams import Stream
+from adv.runtime.random_streams import RngStream
 
 MOST = 16
 """Works that one training keeps; each has a shape of its own. What comes later runs plainly."""
@@ -70,7 +70,7 @@ class Replays:
       device: where.
     """
 
-    def __init__(self, net: nn.Module, stream: Stream, device: torch.device) -> None:
+    def __init__(self, net: nn.Module, stream: RngStream, device: torch.device) -> None:
         self.net, self.stream, self.device = net, stream, device
         self.capturing = device.type == "cuda"
         self._made: dict[Hashable, Replay] = {}

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from adv.augment import augmented, mixed
 from adv.data.datasets import Split
 from adv.defences.input_noise import muted
+from adv.models.net import FittedModule
 from adv.runtime.precision import convolving
-from adv.runtime.random_streams import Stream, attach, part
+from adv.runtime.random_streams import RngStream, attach, derive_seed
 from adv.training import catastrophic_overfitting
 from adv.training.cuda_graphs import Replay, Replays, attacked, shape_of
 from adv.training.lesson import Lesson
@@ -128,16 +129,16 @@ class _Training:
         self.replays: Replays | None = None
         self.net = build(recipe, classes, seed)
         for module in self.net.modules():
-            if callable(fit := getattr(module, "fit", None)):  # a normalisation, a projection
-                fit(data.images)
+            if isinstance(module, FittedModule):
+                module.fit(data.images)
         self.net = self.net.to(device).to(memory_format=torch.channels_last)
         self.optimizer = recipe.optimizer(self.net)
-        self.stream = Stream(part(seed, 1))
+        self.stream = RngStream(derive_seed(seed, 1))
         attach(self.net, self.stream)
         self.order, self.draws, self.starts, self.choice = self.generators = [
-            torch.Generator().manual_seed(part(seed, n)) for n in (2, 3, 4, 5)
+            torch.Generator().manual_seed(derive_seed(seed, n)) for n in (2, 3, 4, 5)
         ]
-        self.average = Average(self.net, recipe.ema, part(seed, 6)) if recipe.ema else None
+        self.average = Average(self.net, recipe.ema, derive_seed(seed, 6)) if recipe.ema else None
 
     @property
     def shown(self) -> nn.Module:
@@ -186,7 +187,7 @@ class _Training:
         if attack is None:
             return {}
         images = catastrophic_overfitting.looked_at(self.data)
-        return catastrophic_overfitting.figures(self.net, images, attack, part(self.seed, 7))
+        return catastrophic_overfitting.figures(self.net, images, attack, derive_seed(self.seed, 7))
 
     def _step(self, batch: Batch, place: int) -> Counted:
         """One update, the n-th of those whose batch an average looks at."""

@@ -13,7 +13,7 @@ from adv.augment import Augment
 from adv.data.generated import ImageSource
 from adv.defences import Defence
 from adv.models import BigNet, Net
-from adv.runtime.random_streams import Stream, attach, part
+from adv.runtime.random_streams import RngStream, attach, derive_seed
 from adv.suggestions import suggest
 from adv.training.cat import CAT
 from adv.training.curriculum import Curriculum
@@ -98,5 +98,5 @@ def build(recipe: Recipe, classes: int, seed: int) -> nn.Module:
         net = recipe.net(classes)
         for defence in recipe.defences:
             net = defence(net)
-    attach(net, Stream(part(seed, 1)))
+    attach(net, RngStream(derive_seed(seed, 1)))
     return net

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from adv.defences.input_noise import muted
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 
 WINDOW = 40
 """Batches at the end of an epoch from which an average takes its BatchNorm statistics."""
@@ -56,7 +56,7 @@ class Average:
         for norm in norms:
             norm.train()
             norm.momentum = max(0.1, 1 / (n + 1))  # a plain mean holds on to old weights
-        with drawing(self.net, self.seed + self.updates), muted(self.net, every=False):
+        with use_seed(self.net, self.seed + self.updates), muted(self.net, every=False):
             at(self.net)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval()

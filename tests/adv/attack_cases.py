@@ -8,7 +8,7 @@ from reproducibility import seeded_generator
 from torch import nn
 
 from adv import APGD, FGSM, FGSMRS, L2, NES, NFGSM, PGD, Linf, Square, Worst, restarts
-from adv.runtime.random_streams import Dropout, Noise
+from adv.runtime.random_layers import Dropout, Noise
 
 SHAPE = (3, 8, 8)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import adv
 from adv import WRN, BigNet, Recipe, ViT, build
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 
 
 class Foreign(nn.Module):
@@ -45,5 +45,5 @@ def made(net: str, *defences: adv.Defence, seed: int = 0) -> nn.Module:
 def drawn(net: nn.Module, seed: int = 1, x: torch.Tensor | None = None) -> torch.Tensor:
     """What a twin of the net says with a stream of that seed."""
     twin = copy.deepcopy(net) if net.training else net
-    with torch.no_grad(), drawing(twin, seed):
+    with torch.no_grad(), use_seed(twin, seed):
         return twin(images() if x is None else x)

@@ -10,7 +10,7 @@ from torch import nn
 
 from adv import Net
 from adv.models import Normalize
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 SHAPE = (3, 8, 8)
 

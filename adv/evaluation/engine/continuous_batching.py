@@ -19,7 +19,7 @@ from torch import Tensor
 
 from adv.attacks import Iterative, State
 from adv.evaluation.engine.jobs import Problem, Run, blended, joined
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 
 LOOK = {"cpu": 1}  # steps between two looks at who is fooled, elsewhere:
 SELDOM = 3  # a look stops a GPU; images that fall do so at the second or third step
@@ -68,7 +68,7 @@ class _Slots:
     ) -> None:
         self.chain = runs
         self.attacks = [run.attack for run in runs]
-        self.seeds = [part(run.seed, number) for run in runs]
+        self.seeds = [derive_seed(run.seed, number) for run in runs]
         self.problem = problem
         self.block = block
         self.images = problem.pixels(block)

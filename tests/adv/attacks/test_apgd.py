@@ -15,7 +15,7 @@ from torch import nn
 from adv import APGD, L2, PGD, Linf, Votes, frozen
 from adv.attacks.attack import begin
 from adv.attacks.losses import LOSSES, against, dlr, dlr_targeted, margin
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 SHAPE = (3, 8, 8)
 INF, TWO = Linf(0.05), L2(0.5)

@@ -14,7 +14,7 @@ from small_nets import CountingNet, self_labelled_problem
 from torch import nn
 
 from adv import FGSM, L2, PGD, Linf, Votes, Worst, frozen, restarts
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 # --- how attacks compare ---
 

@@ -29,7 +29,7 @@ from adv.attacks.black_box import MOST, ask
 from adv.attacks.counter_rng import _GOLDEN, _mixed, normal, seeds, uniform
 from adv.intervals import wilson
 from adv.runtime.precision import FullPrecision
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 # --- the luck of an image ---
 

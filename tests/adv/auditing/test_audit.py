@@ -46,7 +46,7 @@ from adv.auditing.consistency_checks import answers
 from adv.auditing.context import case
 from adv.auditing.finding import difference
 from adv.models import Normalize
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 EPS = 0.1
 IMAGES = 128

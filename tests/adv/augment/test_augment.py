@@ -30,7 +30,7 @@ from adv import (
 )
 from adv.augment import Augment, augmented, mixed
 from adv.data.datasets import Split
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 
 
 @pytest.fixture
@@ -257,8 +257,8 @@ def test_one_step_on_mixed_labels_by_hand():
     (epoch,) = train(recipe, split, classes=10, seed=3)
     net = build(recipe, 10, 3)
     net[0].fit(images)
-    order = torch.randperm(16, generator=seeded_generator(part(3, 2)))
-    draws = seeded_generator(part(3, 3))
+    order = torch.randperm(16, generator=seeded_generator(derive_seed(3, 2)))
+    draws = seeded_generator(derive_seed(3, 3))
     x = augmented(augment, images[order].float() / 255, draws)
     x, y = mixed(augment, x, split.labels[order], 10, draws)
     logits = net(x).detach()

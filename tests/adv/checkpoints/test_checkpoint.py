@@ -19,7 +19,7 @@ from adv.checkpoints.checkpoint import (
     save_checkpoint,
 )
 from adv.files import write_atomic
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 
 CARD = {"space": "rse_sigmas", "params": {"sigma_init": 0.1 + 0.2, "on": True}, "seed": 3}
 RECIPE = Recipe(net=BaseNet(), defences=(RSE(),))
@@ -188,7 +188,7 @@ def test_a_net_of_a_recipe_comes_back(net, path):
     assert kept.metadata["data"] == "digits" and kept.metadata["epoch"] == 3
     x = torch.rand(4, 3, 32, 32)
     again = kept.net.to(memory_format=torch.channels_last)  # noise is drawn in memory's order
-    with torch.no_grad(), drawing(net, 7), drawing(again, 7):
+    with torch.no_grad(), use_seed(net, 7), use_seed(again, 7):
         assert torch.equal(again(x), net(x))
 
 

@@ -36,7 +36,7 @@ from adv.defences.projection import LowRank
 from adv.defences.spectral_norm import Normed
 from adv.defences.weight_transforms import weighted
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import Dropout, Noise
+from adv.runtime.random_layers import Dropout, Noise
 from adv.training.optimizers import undecayed
 
 # The two flags: random in evaluation, random in training.

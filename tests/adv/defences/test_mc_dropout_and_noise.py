@@ -23,7 +23,7 @@ from adv import (
     train,
 )
 from adv.defences.projection import LowRank
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 # --- dropout and noise at test time ---
 

@@ -35,7 +35,7 @@ from adv import (
 from adv.defences.operator_norm import kernel_of, operator_norm, operator_of, sizes_met
 from adv.defences.spectral_norm import Normed
 from adv.defences.weight_transforms import transform, weight_of, weighted
-from adv.runtime.random_streams import Dropout
+from adv.runtime.random_layers import Dropout
 
 
 def convolution(*sizes: int, fill: str = "random", **how) -> nn.Conv2d:

@@ -31,7 +31,7 @@ from adv import (
     load,
     train,
 )
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 BALL = Linf(0.02)
 

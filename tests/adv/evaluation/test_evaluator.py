@@ -12,7 +12,7 @@ from small_nets import CountingNet
 from torch import nn
 
 from adv import APGD, FGSM, L2, PGD, Linf, Split, Square, Worst, evaluate, restarts
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 
 def test_the_table_is_kept_and_nested():

@@ -26,7 +26,7 @@ from adv import (
     report_battery,
     restarts,
 )
-from adv.runtime.random_streams import Noise
+from adv.runtime.random_layers import Noise
 
 # --- random nets ---
 

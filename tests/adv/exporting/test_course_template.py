@@ -34,8 +34,9 @@ from adv import (
 )
 from adv.exporting import course_template
 from adv.exporting.source_bundler import bundle
+from adv.models.net import FittedModule
 from adv.runtime.frozen import frozen
-from adv.runtime.random_streams import Stream, attach
+from adv.runtime.random_streams import RngStream, attach
 
 CLASSES = tuple("abcdefghij")
 SEED = 5
@@ -132,7 +133,7 @@ def moved(net, defences) -> tuple[torch.nn.Module, Recipe]:
     made = build(recipe, 10, seed=1)
     images = torch.randint(0, 200, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     for module in made.modules():
-        if hasattr(module, "fit"):
+        if isinstance(module, FittedModule):
             module.fit(images.to(torch.uint8))
     with torch.no_grad():
         made.train()(images[:16] / 255)
@@ -180,7 +181,7 @@ def met(tmp_path_factory, images):
 def test_the_script_meets_the_very_net(met, images, name):
     """The same log-probabilities: of random nets too, whose noise follows the script's seed."""
     net, found = met[0][name], met[1][name]
-    attach(net, Stream(SEED))
+    attach(net, RngStream(SEED))
     judge = Votes(net, VOTES[name]) if name in VOTES else net
     with torch.no_grad(), frozen(net):
         wanted = judge(images[: len(found["first"])].float() / 255).log_softmax(1)

@@ -35,7 +35,8 @@ from adv import (
 )
 from adv.__main__ import adv as cli
 from adv.models import Normalize
-from adv.runtime.random_streams import Dropout, Noise, drawing
+from adv.runtime.random_layers import Dropout, Noise
+from adv.runtime.random_streams import use_seed
 
 NETS = {
     "BaseNet": BaseNet(),
@@ -122,9 +123,9 @@ def test_dropout_is_on_in_training_alone_and_draws_from_the_stream(net):
     assert len({id(part.stream) for part in kinds(module, Dropout)}) == 1
     x, before = images(2), torch.get_rng_state()
     with torch.no_grad():
-        with drawing(module, 5):
+        with use_seed(module, 5):
             first, second = module.train()(x), module(x)
-        with drawing(module, 5):
+        with use_seed(module, 5):
             assert torch.equal(module(x), first) and not torch.equal(first, second)
         assert torch.equal(module.eval()(x), module(x))
     assert torch.equal(torch.get_rng_state(), before)

@@ -13,7 +13,8 @@ from torch import nn
 
 from adv import RSE, BaseNet, BigNet, Recipe, Votes, build, is_random
 from adv.models import Normalize
-from adv.runtime.random_streams import Noise, Stream, attach, drawing, part
+from adv.runtime.random_layers import Noise
+from adv.runtime.random_streams import RngStream, attach, derive_seed, use_seed
 
 
 def images(n: int = 4) -> torch.Tensor:
@@ -143,9 +144,9 @@ def noisy_net() -> nn.Module:
 def test_votes_are_the_mean_softmax():
     net = noisy_net()
     for n in (1, 7):
-        with drawing(net, 5):
+        with use_seed(net, 5):
             voted = Votes(net, n)(images())
-        with drawing(net, 5):
+        with use_seed(net, 5):
             by_hand = torch.stack([net(images()).softmax(1) for _ in range(n)]).mean(0)
         assert torch.allclose(voted.exp(), by_hand, atol=1e-6)
         assert torch.allclose(voted.exp().sum(1), torch.ones(4), atol=1e-5)
@@ -160,9 +161,9 @@ def test_the_gradient_through_votes_is_the_mean_of_the_draws():
         chosen = model(x).gather(1, y[:, None]).sum()
         return torch.autograd.grad(chosen, x)[0]
 
-    with drawing(net, 5):
+    with use_seed(net, 5):
         voted = gradient(lambda x: Votes(net, 6)(x).exp())
-    with drawing(net, 5):
+    with use_seed(net, 5):
         singles = [gradient(lambda x: net(x).softmax(1)) for _ in range(6)]
     assert torch.allclose(voted, torch.stack(singles).mean(0), atol=1e-7)
     assert not torch.allclose(voted, singles[0], atol=1e-5)
@@ -192,26 +193,26 @@ def test_what_is_random():
 
 def test_the_parts_of_a_seed_draw_different_numbers():
     """On a CPU too, whose generators read 32 bits of a seed; those of neighbouring seeds too."""
-    seeds = [part(seed, n) for seed in (0, 1, 2, 2**32) for n in range(500)]
+    seeds = [derive_seed(seed, n) for seed in (0, 1, 2, 2**32) for n in range(500)]
     firsts = {
         torch.randint(2**62, (1,), generator=torch.Generator().manual_seed(seed)).item()
         for seed in seeds
     }
     assert len(firsts) == len(seeds) - 1  # the two parts 0 that share their lower 32 bits
-    assert part(7, 0) == 7 and part(7, 3) == part(7, 3)
+    assert derive_seed(7, 0) == 7 and derive_seed(7, 3) == derive_seed(7, 3)
 
 
 def test_a_stream_goes_on_from_its_state():
-    stream, cpu = Stream(3), torch.device("cpu")
+    stream, cpu = RngStream(3), torch.device("cpu")
     first = torch.rand(5, generator=stream.on(cpu))
     state = stream.state()
     ahead = torch.rand(5, generator=stream.on(cpu))
-    other = Stream(99)
+    other = RngStream(99)
     other.restore(state)
     assert other.seed == 3
     for twin in (other, copy.deepcopy(other), pickle.loads(pickle.dumps(other))):
         assert torch.equal(torch.rand(5, generator=twin.on(cpu)), ahead)
-    assert torch.equal(torch.rand(5, generator=Stream(3).on(cpu)), first)
+    assert torch.equal(torch.rand(5, generator=RngStream(3).on(cpu)), first)
     assert not torch.equal(first, ahead)
 
 
@@ -228,11 +229,11 @@ def test_a_copied_net_draws_the_same_from_one_stream_of_its_own(copied):
 def test_drawing_lends_a_stream_and_gives_the_own_back():
     net = noisy_net()
     twin = copy.deepcopy(net)
-    with drawing(net, 8):
+    with use_seed(net, 8):
         lent = net(images())
-    with pytest.raises(RuntimeError), drawing(net, 8):
+    with pytest.raises(RuntimeError), use_seed(net, 8):
         net(images()[:, :, :8])
-    with drawing(net, 9):
+    with use_seed(net, 9):
         assert not torch.equal(net(images()), lent)
     assert torch.equal(net(images()), twin(images()))
 
@@ -251,5 +252,5 @@ def test_equal_seeds_build_equal_nets():
     assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
     assert torch.equal(a(images()), b(images()))
     assert not torch.equal(a[-1].weight, c[-1].weight)
-    attach(c, Stream(1))
+    attach(c, RngStream(1))
     assert len({id(m.stream) for m in c.modules() if hasattr(m, "stream")}) == 1

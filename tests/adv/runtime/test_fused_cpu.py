@@ -31,7 +31,7 @@ from adv import (
 from adv.evaluation.battery import Battery
 from adv.models import Normalize
 from adv.runtime.fused_cpu import _Highest, curve, swift
-from adv.runtime.random_streams import drawing
+from adv.runtime.random_streams import use_seed
 
 NETS = {
     "BaseNet": Recipe(net=BaseNet()),
@@ -59,7 +59,7 @@ def quick(net: nn.Module) -> int:
 def answers(net: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits, and the gradient of a loss with respect to the images."""
     x = x.detach().requires_grad_()
-    with drawing(net, 5):
+    with use_seed(net, 5):
         logits = net(x)
     (gradient,) = torch.autograd.grad(F.cross_entropy(logits, logits.argmax(1)), x)
     return logits, gradient
@@ -100,7 +100,7 @@ def test_the_same_gradients_of_the_weights(name):
     net, x = made(name), flat_here_and_there()
     found = []
     for way in (nullcontext(), swift(net)):
-        with way, drawing(net, 5):
+        with way, use_seed(net, 5):
             loss = F.cross_entropy(net(x), torch.arange(4))
             found.append(torch.autograd.grad(loss, list(net.parameters())))
     for a, b in zip(*found, strict=True):

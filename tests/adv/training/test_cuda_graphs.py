@@ -37,7 +37,7 @@ from adv import (
     load,
     train,
 )
-from adv.runtime.random_streams import Stream, attach
+from adv.runtime.random_streams import RngStream, attach
 from adv.training.cuda_graphs import MOST, Replay, Replays, attacked
 
 CPU = torch.device("cpu")
@@ -128,7 +128,7 @@ def test_going_on_from_a_plain_training(split):
 
 
 def problem(net: nn.Module, device=CPU):
-    stream = Stream(5)
+    stream = RngStream(5)
     attach(net, stream)
     images = load("digits").train.head(12)
     x = (images.images.float() / 255).contiguous(memory_format=torch.channels_last)
@@ -176,7 +176,7 @@ def test_attacks_that_differ_in_numbers_share_their_work():
 
 
 def test_no_more_works_are_kept_than_memory_has_room_for():
-    replays = Replays(nn.Identity(), Stream(), CPU)
+    replays = Replays(nn.Identity(), RngStream(), CPU)
     for kind in range(MOST + 2):
         assert replays(kind, lambda kind=kind: Replay((), lambda: kind))() == kind
     assert len(replays._made) == MOST
@@ -223,7 +223,7 @@ def test_a_layer_that_changes_its_buffers_for_others_is_not_captured(caplog, mon
             return x
 
     net = Counting()
-    replays = Refusing(net, Stream(), CPU)
+    replays = Refusing(net, RngStream(), CPU)
     monkeypatch.setattr(replays, "_captured", lambda work: (None, work()))
     replays("a", lambda: Replay((), lambda: net(torch.ones(2))))()
     assert "a new tensor in the place of a buffer" in caplog.text and not replays.capturing

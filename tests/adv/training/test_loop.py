@@ -34,7 +34,7 @@ from adv import (
     train,
 )
 from adv.models import Normalize
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 from adv.training.schedules import at
 
 
@@ -196,11 +196,11 @@ def by_hand(recipe: Recipe, split, seed: int):
     norm = next(module for module in net.modules() if isinstance(module, Normalize))
     norm.mean.copy_(pixels.mean((0, 2, 3)).reshape(3, 1, 1))
     norm.std.copy_(pixels.std((0, 2, 3), correction=0).reshape(3, 1, 1))
-    order = torch.randperm(len(split), generator=seeded_generator(part(seed, 2)))
+    order = torch.randperm(len(split), generator=seeded_generator(derive_seed(seed, 2)))
     x, y = pixels[order], split.labels[order]
     eps, step, k = 0.03, 0.0075, len(x) // 2
     start = x[:k] + eps * (
-        2 * torch.rand(x[:k].shape, generator=seeded_generator(part(seed, 4))) - 1
+        2 * torch.rand(x[:k].shape, generator=seeded_generator(derive_seed(seed, 4))) - 1
     )
     adv = start.clamp(0, 1)
     for _ in range(2):

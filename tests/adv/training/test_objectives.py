@@ -40,7 +40,7 @@ from adv import (
     train,
 )
 from adv.models import Normalize
-from adv.runtime.random_streams import part
+from adv.runtime.random_streams import derive_seed
 from adv.training.objectives import Objective
 from adv.training.optimizers import grouped
 
@@ -309,7 +309,7 @@ def test_trains_the_net_that_a_plain_loop_trains(digits, objective, loss, diverg
     net = build(recipe, 10, seed)
     next(m for m in net.modules() if isinstance(m, Normalize)).fit(split.images)
     opt = torch.optim.SGD(net.parameters(), 0.05, 0.9, weight_decay=0.01, nesterov=True)
-    orders, starts = seeded_generator(part(seed, 2)), seeded_generator(part(seed, 4))
+    orders, starts = seeded_generator(derive_seed(seed, 2)), seeded_generator(derive_seed(seed, 4))
     for _ in range(epochs):
         for ids in torch.randperm(images, generator=orders).split(16):
             x, y = split.images[ids].float() / 255, split.labels[ids]

@@ -17,7 +17,9 @@ def test_each_layer_keeps_its_mode():
     net[2].eval()  # as in fine-tuning: the statistics of this layer stay as they are
     before = [module.training for module in net.modules()]
     assert measure_latency(net, IMAGE) > 0
-    assert [module.training for module in net.modules()] == before == [True, True, True, False, True]
+    assert (
+        [module.training for module in net.modules()] == before == [True, True, True, False, True]
+    )
 
 
 def test_it_is_measured_in_evaluation_mode():

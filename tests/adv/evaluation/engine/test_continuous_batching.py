@@ -39,7 +39,7 @@ from adv.attacks import Iterative
 from adv.evaluation.engine import continuous_batching
 from adv.evaluation.engine.jobs import Run, blended, runs
 from adv.runtime.fused_cpu import swift
-from adv.runtime.random_streams import drawing, part
+from adv.runtime.random_streams import derive_seed, use_seed
 
 CPU = torch.device("cpu")
 
@@ -92,7 +92,7 @@ def plainly(net, split, battery, kind) -> dict[int, list[bool]]:
     order = [i for i, (_, a) in enumerate(battery.attacks) if type(a.ball) is kind]
     for index in sorted(order, key=lambda i: battery.attacks[i][1].ball.eps):
         for restart, attack in enumerate(members(battery.attacks[index][1])):
-            generator = seeded_generator(part(battery.seed + 1000 * index + restart, 0))
+            generator = seeded_generator(derive_seed(battery.seed + 1000 * index + restart, 0))
             with frozen(net):
                 state = attack.aim(net, attack.start(x, split.labels, generator))
                 fooled = state.fooled.clone()
@@ -261,12 +261,12 @@ def test_a_random_net_is_attacked_by_the_plain_loop(defence):
     with swift(net) as form:  # what noise is drawn for which pixel hangs on the memory
         x = (images.float() / 255).contiguous(memory_format=form)
     rows = []
-    with frozen(net), drawing(net, chosen.seed), torch.no_grad():
+    with frozen(net), use_seed(net, chosen.seed), torch.no_grad():
         stands = torch.cat([judged(*p) for p in zip(x.split(8), split.labels.split(8))])  # noqa: B905
         rows.append(stands.clone())
         for index, (_, attack) in enumerate(chosen.attacks):
             begun = attack.start(
-                x, split.labels, seeded_generator(part(chosen.seed + 1000 * index, 0))
+                x, split.labels, seeded_generator(derive_seed(chosen.seed + 1000 * index, 0))
             )
             left = stands.nonzero().flatten()
             for ids in left.chunk(-(-len(left) // 8)):
