@@ -1,4 +1,4 @@
-"""Where generated images are kept; without torch, so that a space may ask."""
+"""The folders for downloads and generated images; free of torch, so that a space may import it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 
-def generated_folder() -> Path:
-    """`synthetic` in the folder named by ROBUSTUNE_DATA, else in the user's cache folder."""
+def data_folder() -> Path:
+    """Return the folder that ROBUSTUNE_DATA names, else `data` in the user's cache folder."""
     from platformdirs import user_cache_path
 
     chosen = os.environ.get("ROBUSTUNE_DATA")
-    root = Path(chosen).expanduser() if chosen else user_cache_path("robustune") / "data"
-    return root / "synthetic"
+    return Path(chosen).expanduser() if chosen else user_cache_path("robustune") / "data"
+
+
+def generated_folder() -> Path:
+    """Return the folder of generated images, `synthetic` in the data folder."""
+    return data_folder() / "synthetic"

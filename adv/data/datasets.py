@@ -7,7 +7,6 @@ user and on no global generator, so every trial of every search is scored on the
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from adv.data import cifar, image_folder
+from adv.data.cache_dir import data_folder
 from adv.data.names import NAMES, DataError, check
 
 if TYPE_CHECKING:
@@ -84,13 +84,18 @@ class Data:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits (of a SHA-256) over the sizes, pixels and labels of the three splits."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation, self.test):
-            digest.update(repr(tuple(split.images.shape)).encode())
-            for tensor in (split.images, split.labels):
-                digest.update(tensor.cpu().contiguous().numpy().data)
-        return digest.hexdigest()[:16]
+        """The fingerprint of the three splits."""
+        return fingerprint(self.train, self.validation, self.test)
+
+
+def fingerprint(*splits: Split) -> str:
+    """Return 16 hex digits of a SHA-256 over the sizes, pixels and labels of the splits."""
+    digest = hashlib.sha256()
+    for split in splits:
+        digest.update(repr(tuple(split.images.shape)).encode())
+        for tensor in (split.images, split.labels):
+            digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
 
 
 def load(name: str, root: Path | None = None) -> Data:
@@ -109,7 +114,7 @@ def load(name: str, root: Path | None = None) -> Data:
         DataError: an unknown name, a download that failed, a folder that is not as it should be.
     """
     check(name)
-    root = root or _default_root()
+    root = root or data_folder()
     if name == "digits":
         return _digits()
     if name in NAMES:
@@ -184,13 +189,6 @@ def _digits() -> Data:
         test=_split(everything, order[437:797]),
         classes=tuple("0123456789"),
     )
-
-
-def _default_root() -> Path:
-    from platformdirs import user_cache_path
-
-    chosen = os.environ.get("ROBUSTUNE_DATA")
-    return Path(chosen).expanduser() if chosen else user_cache_path("robustune") / "data"
 
 
 def _count(n: int) -> int:

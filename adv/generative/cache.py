@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.files import remove_partials
 
@@ -15,14 +14,6 @@ def key(*parts: object) -> str:
     """16 hex digits that any change of what something is made of changes."""
     text = "\0".join(map(repr, parts))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fingerprint(split: Split) -> str:
-    """16 hex digits of its images and labels."""
-    digest = hashlib.sha256(repr(tuple(split.images.shape)).encode())
-    for tensor in (split.images, split.labels):
-        digest.update(tensor.cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
 
 
 def once(path: Path, make: Callable[[Path], object]) -> Path:

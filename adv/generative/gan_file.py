@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from adv.checkpoints.checkpoint import CheckpointError
-from adv.data.datasets import Split
+from adv.data.datasets import Split, fingerprint
 from adv.data.names import DataError
 from adv.files import remove_partials, write_atomic
-from adv.generative.cache import fingerprint
 from adv.generative.gan import GAN
 from adv.generative.gan_checkpoint import Trained, finished, restore_gan, save_gan
 from adv.generative.training import Stretch, train_gan

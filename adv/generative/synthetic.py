@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from adv.data.cache_dir import generated_folder
-from adv.data.datasets import Split
+from adv.data.datasets import Split, fingerprint
 from adv.data.generated import Generated, Pool
 from adv.files import write_atomic
 from adv.generative.baselines import Draw, Gaussian, Mixup
-from adv.generative.cache import fingerprint, key, once
+from adv.generative.cache import key, once
 from adv.generative.classifier import classifier, named, small
 from adv.generative.ddls import DDLS
 from adv.generative.gan import GAN

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adv.augment.cutout_cutmix import cut_out
@@ -19,7 +20,6 @@ from adv.augment.flip_crop import cropped, flipped
 from adv.data.datasets import Split
 from adv.generative.gan import GAN
 from adv.generative.generator_ema import follow, settled
-from adv.generative.loss import d_loss, g_loss
 from adv.generative.networks import Discriminator, Generator
 from adv.generative.pixel_range import Canvas, canvas_of
 from adv.runtime.random_streams import derive_seed
@@ -219,3 +219,20 @@ class _Training:
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
         self.done = int(state["step"])
+
+
+def d_loss(real: Tensor, generated: Tensor) -> Tensor:
+    """Return the discriminator's hinge loss, E relu(1 - D(x)) + E relu(1 + D(G(z))).
+
+    Lim and Ye 2017, Miyato et al. 2018.
+
+    Args:
+      real: the discriminator's outputs [n] for real images.
+      generated: its outputs [n] for generated ones.
+    """
+    return F.relu(1 - real).mean() + F.relu(1 + generated).mean()
+
+
+def g_loss(generated: Tensor) -> Tensor:
+    """Return the generator's loss, -E D(G(z)), of the discriminator's outputs [n]."""
+    return -generated.mean()

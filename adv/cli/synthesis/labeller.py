@@ -11,8 +11,8 @@ from torch import nn
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.cli.synthesis.display import bar
 from adv.data.cache_dir import generated_folder
-from adv.data.datasets import Data
-from adv.generative.cache import fingerprint, key, once
+from adv.data.datasets import Data, fingerprint
+from adv.generative.cache import key, once
 from adv.generative.classifier import natural, small
 from adv.runtime.devices import default_device, on_device
 from adv.training.loop import train

@@ -14,10 +14,10 @@ from torch import nn
 
 from adv.cli.synthesis.display import bar, print_scores, print_trace
 from adv.cli.synthesis.labeller import Judge, own_judge
-from adv.data.datasets import Data, Split
+from adv.data.datasets import Data, Split, fingerprint
 from adv.files import remove_partials
 from adv.generative.baselines import Draw, Gaussian, Mixup
-from adv.generative.cache import fingerprint, key
+from adv.generative.cache import key
 from adv.generative.classifier import features, named
 from adv.generative.ddls import DDLS
 from adv.generative.fid import standard_fid

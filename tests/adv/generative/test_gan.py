@@ -21,9 +21,9 @@ from adv.generative.gan_checkpoint import finished, restore_gan, save_gan
 from adv.generative.gan_file import Work, make_gan, state_of
 from adv.generative.generator_ema import follow, settled
 from adv.generative.layers import ConditionalNorm, Down, Up, normed, original
-from adv.generative.loss import d_loss, g_loss
 from adv.generative.networks import Discriminator, Generator
 from adv.generative.pixel_range import Canvas, canvas_of
+from adv.generative.training import d_loss, g_loss
 
 TINY = replace(GAN().small(), width=2, latent=6, steps=6, batch=10, d_steps=1, ema=0.5, ema_start=2)
 
