@@ -31,9 +31,9 @@ from timing import Call, alternate, half_range, median
 from torch import Tensor, nn
 
 from adv import PGD, WRN, BaseNet, BigNet, Linf, ResNet18, frozen
-from adv.runtime.fused_cpu import swift
+from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.random_streams import RngStream, attach
-from adv.training.cuda_graphs import Replays, attacked
+from adv.training.cuda_graphs import GraphCache, replay_attack
 
 NETS = {"BaseNet": BaseNet(), "BigNet": BigNet(), "ResNet-18": ResNet18(), "WRN-16-4": WRN(16, 4)}
 EPS, SIZE = 8 / 255, 2 / 255
@@ -45,7 +45,7 @@ QUICK = "limit, our layers"
 
 def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = False) -> None:
     """Run the lower limit: forward passes and input gradients, nothing else."""
-    with frozen(net), swift(net) if quick else nullcontext():
+    with frozen(net), fused_conv_pool(net) if quick else nullcontext():
         for _ in range(steps):
             leaf = x.detach().requires_grad_()
             loss = F.cross_entropy(net(leaf), y, reduction="sum")
@@ -56,8 +56,8 @@ def replayed(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
     """Return the attack as training on CUDA runs it: one step, captured at the first call."""
     stream = RngStream()
     attach(net, stream)
-    replays, starts = Replays(net, stream, x.device), torch.Generator().manual_seed(0)
-    return lambda: attacked(replays, attack, x, y, starts)
+    replays, starts = GraphCache(net, stream, x.device), torch.Generator().manual_seed(0)
+    return lambda: replay_attack(replays, attack, x, y, starts)
 
 
 def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) -> dict[str, Call]:
@@ -69,7 +69,7 @@ def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) ->
         twin = copy.deepcopy(net).to(memory_format=order)
         images = x.contiguous(memory_format=order)
         calls[f"limit, {layout}"] = lambda twin=twin, images=images: bare(twin, images, y, steps)
-    with swift(net) as form:
+    with fused_conv_pool(net) as form:
         if form == torch.contiguous_format:
             twin = copy.deepcopy(net)
             calls[QUICK] = lambda: bare(twin, x, y, steps, quick=True)

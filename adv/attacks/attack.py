@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adv.attacks.ball import Ball
 from adv.attacks.losses import LOSSES, Loss, against, correct, seen_clean
 from adv.runtime.frozen import frozen
-from adv.runtime.fused_cpu import swift
+from adv.runtime.fused_cpu import fused_conv_pool
 
 _DEFAULT = torch.Generator().manual_seed(0)
 
@@ -108,7 +108,7 @@ class Iterative(Attack):
         if self.ball.eps == 0 or len(x) == 0:
             return x.detach().float().clone()
         clean = x.detach().float()
-        with frozen(model), swift(model) as form:
+        with frozen(model), fused_conv_pool(model) as form:
             if x.dim() == 4:
                 clean = clean.contiguous(memory_format=form)
             state = self.aim(model, self.start(clean, y, generator or _DEFAULT))

@@ -39,11 +39,11 @@ def certify(target: TargetArgs, sigma: float | None, draws: int, alpha: float, s
     """
     from adv.cli.display import print_certificates
     from adv.cli.target import load_target
-    from adv.defences.input_noise import noise_of
+    from adv.defences.input_noise import input_noise_sigmas
     from adv.evaluation.randomized_smoothing import certify as certify_net
 
     loaded = load_target(target)
-    trained, tested = noise_of(loaded.net)
+    trained, tested = input_noise_sigmas(loaded.net)
     if (sigma := sigma or trained or tested) is None:
         raise ValueError("--sigma is missing: the net has no TestNoise of its own")
     found = certify_net(loaded.net, loaded.split, sigma, n=draws, alpha=alpha, seed=seed)

@@ -27,7 +27,7 @@ from adv.evaluation.attack_speed import Speed
 from adv.evaluation.randomized_smoothing import Certificates
 from adv.evaluation.score import Score
 from adv.intervals import wilson
-from adv.models.size import SHOWN, name_of, size_of
+from adv.models.size import LISTED_NETS, format_net, size_of
 from adv.runtime.random_streams import is_random
 from adv.training.loop import Epoch
 
@@ -100,9 +100,9 @@ def print_models() -> None:
     table = Table(box=None)
     for column in ("net", "parameters", "multiply-adds per image"):
         table.add_column(column, justify="left" if column == "net" else "right")
-    for net in SHOWN:
+    for net in LISTED_NETS:
         size = size_of(net)
-        table.add_row(name_of(net), f"{size.parameters:,}", f"{size.multiply_adds / 1e6:,.1f} M")
+        table.add_row(format_net(net), f"{size.parameters:,}", f"{size.multiply_adds / 1e6:,.1f} M")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     console.print(

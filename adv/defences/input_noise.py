@@ -48,7 +48,7 @@ class TestNoise(Defence):
 
 
 class InputNoise(nn.Module):
-    """Noise that is off in training mode unless `always`, and that `muted` silences."""
+    """Noise on images, off in training mode unless `always`; `without_input_noise` silences it."""
 
     stochastic = True
 
@@ -65,7 +65,7 @@ class InputNoise(nn.Module):
 
 
 @contextmanager
-def muted(net: nn.Module, *, every: bool) -> Iterator[None]:
+def without_input_noise(net: nn.Module, *, every: bool) -> Iterator[None]:
     """Silence the test noise of a net: all of it, or what is not there in training.
 
     The training attack looks at the net in evaluation mode, so the mode alone cannot tell.
@@ -80,7 +80,7 @@ def muted(net: nn.Module, *, every: bool) -> Iterator[None]:
             layer.silent = False
 
 
-def noise_of(net: nn.Module) -> tuple[float | None, float | None]:
+def input_noise_sigmas(net: nn.Module) -> tuple[float | None, float | None]:
     """The sigma of a net's test noise that is there in training, and that of what is not."""
     layers = [m for m in net.modules() if isinstance(m, InputNoise)]
     sigmas = [[m.noise.sigma for m in layers if m.always == always] for always in (True, False)]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from adv.attacks import APGD, L2, NES, PGD, Attack, Linf, Square
 from adv.models import WRN, BaseNet, BigNet, Net, ResNet18
 from adv.runtime.frozen import frozen
-from adv.runtime.fused_cpu import swift
+from adv.runtime.fused_cpu import fused_conv_pool
 
 NETS: dict[str, Net] = {
     "basenet": BaseNet(),
@@ -124,7 +124,7 @@ def pass_seconds(net: nn.Module, x: Tensor, y: Tensor, *, gradient: bool = True)
             _pass_seconds(net.to(memory_format=form), x, y, (form, gradient))
             for form in (torch.channels_last, torch.contiguous_format)
         ]
-        with swift(net) as form:
+        with fused_conv_pool(net) as form:
             if form == torch.contiguous_format:
                 found.append(_pass_seconds(net, x, y, (form, gradient)))
         net.to(memory_format=torch.channels_last)

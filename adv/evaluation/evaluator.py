@@ -22,8 +22,8 @@ from adv.evaluation.engine import Problem, Run, plainly, runs, through
 from adv.evaluation.score import Score
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
-from adv.runtime.fused_cpu import swift
-from adv.runtime.precision import convolving
+from adv.runtime.fused_cpu import fused_conv_pool
+from adv.runtime.precision import conv_precision
 from adv.runtime.random_streams import derive_seed, is_random, use_seed
 from adv.runtime.votes import Votes
 
@@ -65,7 +65,12 @@ def evaluate(
     attacked = Votes(model, battery.draws) if random else model
     judge = Votes(model, battery.votes) if random else model
     rows: dict[int, Tensor] = {}
-    with frozen(model), swift(model) as form, use_seed(model, battery.seed), convolving("tf32"):
+    with (
+        frozen(model),
+        fused_conv_pool(model) as form,
+        use_seed(model, battery.seed),
+        conv_precision("tf32"),
+    ):
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
         problem = Problem(attacked, judge, split, batch, form, kept)
         natural, classes = _correct(problem)

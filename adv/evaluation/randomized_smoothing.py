@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.data.datasets import Split
-from adv.defences.input_noise import InputNoise, muted
+from adv.defences.input_noise import InputNoise, without_input_noise
 from adv.intervals import wilson
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
@@ -110,7 +110,7 @@ def certify(  # noqa: PLR0913, the settings are the paper's
     device = device_of(net)
     batch = batch or (200 if device.type == "cpu" else 2000)
     classes, radii = [], []
-    with frozen(net), muted(net, every=True):
+    with frozen(net), without_input_noise(net, every=True):
         for index, image in enumerate(split.images):
             x = image.to(device).float() / 255
             noise = torch.Generator(device).manual_seed(derive_seed(seed, index))

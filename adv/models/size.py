@@ -1,4 +1,4 @@
-"""How large a net is, and what one image costs: counted on shapes alone, without any weights."""
+"""The size of a net and the cost of one image, counted on shapes alone, without any weights."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adv.models import WRN, BaseNet, BigNet, Net, ResNet18, ViT
 
-SHOWN: tuple[Net, ...] = (
+LISTED_NETS: tuple[Net, ...] = (
     BaseNet(),
     *(BigNet(width) for width in (1, 2, 4)),
     *(WRN(16, 4), WRN(16, 8), WRN(16, 10), WRN(28, 10), WRN(34, 10)),
     ResNet18(),
     *(ViT(2, 128, 2), ViT(4, 128, 2), ViT(6, 256, 2), ViT(6, 256), ViT(7, 256)),
 )
+"""The nets that `python -m adv models` lists."""
+
+_COMMON_SETTINGS = ("activation", "dropout", "se")
 
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters of a net, and the multiply-adds of its forward pass for one image.
+    """The parameters of a net, and the multiply-adds of its forward pass for one image.
 
     Convolutions, linear layers and attention are counted; normalisation, activations and pooling
-    are not. A training step costs about three forward passes, a step of an attack two.
+    are not. A training step costs about three forward passes, an attack step two.
     """
 
     parameters: int
@@ -31,17 +34,17 @@ class Size:
 
 
 def size_of(net: Net, classes: int = 10) -> Size:
-    """The size of a net for images of 3x32x32; takes milliseconds, however large the net."""
+    """Return the size of a net for images of 3x32x32; takes milliseconds for any net."""
     with torch.device("meta"):
-        made = net(classes).eval()
+        module = net(classes).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            made(torch.empty(1, 3, 32, 32))
-    parameters = sum(weight.numel() for weight in made.parameters())
+            module(torch.empty(1, 3, 32, 32))
+    parameters = sum(weight.numel() for weight in module.parameters())
     return Size(parameters, counter.get_total_flops() // 2)
 
 
-def name_of(net: Net) -> str:
-    """The net as one would write it, without the settings that are the same for every net."""
-    common = ("activation", "dropout", "se")
-    shown = (f.name for f in fields(net) if f.name not in common)  # type: ignore[arg-type]
-    return f"{type(net).__name__}({', '.join(f'{n}={getattr(net, n)}' for n in shown)})"
+def format_net(net: Net) -> str:
+    """Return the net as code, without the settings that every net has, such as the activation."""
+    every = fields(net)  # type: ignore[arg-type]  # every net is a dataclass
+    names = [field.name for field in every if field.name not in _COMMON_SETTINGS]
+    return f"{type(net).__name__}({', '.join(f'{name}={getattr(net, name)}' for name in names)})"

@@ -33,7 +33,7 @@ aten = torch.ops.aten
 
 
 @contextmanager
-def swift(model: nn.Module) -> Iterator[torch.memory_format]:
+def fused_conv_pool(model: nn.Module) -> Iterator[torch.memory_format]:
     """Within it, convolution, activation and 2x2 pooling are one layer, on a CPU in float32.
 
     In chains (`nn.Sequential`) that do so with images of up to `FEW` channels, stride 1, no padding

@@ -20,7 +20,7 @@ _CASTS = {Tensor.bfloat16: Tensor.float, Tensor.half: Tensor.float}
 
 
 @contextmanager
-def convolving(kind: Literal["tf32", "ieee"]) -> Iterator[None]:
+def conv_precision(kind: Literal["tf32", "ieee"]) -> Iterator[None]:
     """What float32 convolutions are on CUDA within it; matrix products are in full float32.
 
     Said, because torch's own settings differ between the two and are anyone's to change: nets are
@@ -50,7 +50,7 @@ class FullPrecision(TorchFunctionMode):
     def __enter__(self) -> FullPrecision:
         self._before = {device: torch.is_autocast_enabled(device) for device in _DEVICES}
         self._full = ExitStack()
-        self._full.enter_context(convolving("ieee"))
+        self._full.enter_context(conv_precision("ieee"))
         super().__enter__()
         return self
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adv.attacks import Attack, Iterative, State
 from adv.runtime.frozen import frozen
-from adv.runtime.fused_cpu import swift
+from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.random_streams import RngStream
 
 MOST = 16
@@ -30,7 +30,7 @@ _ONE_AT_A_TIME = threading.Lock()  # of the threads that train side by side in o
 
 
 @dataclass(eq=False)
-class Replay:
+class CapturedStep:
     """Some work, and the tensors that it reads.
 
     Args:
@@ -56,7 +56,7 @@ class Replay:
         return self.found
 
 
-class Replays:
+class GraphCache:
     """The works of one net on one device, each captured when it is first asked for.
 
     On a CPU nothing is captured, and the same code runs on the same places: that is how the tests
@@ -73,9 +73,9 @@ class Replays:
     def __init__(self, net: nn.Module, stream: RngStream, device: torch.device) -> None:
         self.net, self.stream, self.device = net, stream, device
         self.capturing = device.type == "cuda"
-        self._made: dict[Hashable, Replay] = {}
+        self._made: dict[Hashable, CapturedStep] = {}
 
-    def __call__(self, kind: Hashable, make: Callable[[], Replay]) -> Replay:
+    def __call__(self, kind: Hashable, make: Callable[[], CapturedStep]) -> CapturedStep:
         """The work of that kind; `make` makes it where there is none yet."""
         if kind not in self._made:
             made = make()
@@ -86,7 +86,7 @@ class Replays:
                 self._capture(made)
         return self._made[kind]
 
-    def _capture(self, replay: Replay) -> None:
+    def _capture(self, replay: CapturedStep) -> None:
         before = self.stream.state()
         buffers = list(self.net.buffers())
         kept = [(tensor, tensor.clone()) for tensor in (*buffers, *replay.places)]
@@ -123,8 +123,8 @@ class Replays:
         return graph, found
 
 
-def attacked(
-    replays: Replays, attack: Attack, x: Tensor, y: Tensor, generator: torch.Generator
+def replay_attack(
+    replays: GraphCache, attack: Attack, x: Tensor, y: Tensor, generator: torch.Generator
 ) -> Tensor:
     """`attack(net, x, y, generator=generator)` with one replayed step where there are steps.
 
@@ -134,7 +134,7 @@ def attacked(
     net = replays.net
     if not isinstance(attack, Iterative) or attack.ball.eps == 0 or len(x) == 0:
         return attack(net, x, y, generator=generator)
-    with frozen(net), swift(net) as form:
+    with frozen(net), fused_conv_pool(net) as form:
         clean = x.detach().float().contiguous(memory_format=form)
         state = attack.aim(net, attack.start(clean, y, generator))
         step = replays(_kind(attack, state), lambda: _stepped(net, attack, state))
@@ -144,7 +144,7 @@ def attacked(
     return attack.result(after)
 
 
-def _stepped(net: nn.Module, attack: Iterative, state: State) -> Replay:
+def _stepped(net: nn.Module, attack: Iterative, state: State) -> CapturedStep:
     """One step of an attack like this one, from a state like this one."""
     places = {name: tensor.clone() for name, tensor in _tensors(state).items()}
     numbers = tuple(number.to(state.adv.device) for number in _numbers(attack))
@@ -158,7 +158,7 @@ def _stepped(net: nn.Module, attack: Iterative, state: State) -> Replay:
                 place.copy_(value)
         return still
 
-    return Replay((*places.values(), *numbers), work)
+    return CapturedStep((*places.values(), *numbers), work)
 
 
 def _tensors(state: State) -> dict[str, Tensor]:

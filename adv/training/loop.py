@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from adv.augment import augmented, mixed
 from adv.data.datasets import Split
-from adv.defences.input_noise import muted
+from adv.defences.input_noise import without_input_noise
 from adv.models.net import FittedModule
-from adv.runtime.precision import convolving
+from adv.runtime.precision import conv_precision
 from adv.runtime.random_streams import RngStream, attach, derive_seed
 from adv.training import catastrophic_overfitting
-from adv.training.cuda_graphs import Replay, Replays, attacked, shape_of
+from adv.training.cuda_graphs import CapturedStep, GraphCache, replay_attack, shape_of
 from adv.training.lesson import Lesson
 from adv.training.objectives import Batch, Outcome
 from adv.training.recipe import Recipe, build
@@ -96,18 +96,18 @@ def train(
         raise ValueError("there is no image to train on")
     training = _Training(recipe, data.to(device), classes, seed, torch.device(device))
     if replay or (replay is None and training.device.type == "cuda"):
-        training.replays = Replays(training.net, training.stream, training.device)
+        training.replays = GraphCache(training.net, training.stream, training.device)
     done = training.restore(state) if state is not None else 0
     while done < recipe.epochs and not training.course.over:
         began = time.perf_counter()
-        with muted(training.net, every=False), convolving("tf32"):
+        with without_input_noise(training.net, every=False), conv_precision("tf32"):
             metrics = training.epoch(done)
         seconds = time.perf_counter() - began
         done += 1
         yield Epoch(done, recipe.epochs, training.shown, seconds, metrics, training)
 
 
-def shown_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
+def eval_weights(state: Mapping[str, Any]) -> Mapping[str, Tensor]:
     """Of what `Epoch.state()` gave: the `state_dict` of the epoch's net."""
     weights: Mapping[str, Tensor] = (state["average"] or state)["net"]
     return weights
@@ -126,7 +126,7 @@ class _Training:
         self.pool = None if source is None else source.pool(data, classes)
         self.begun = 0
         self.device = data.images.device
-        self.replays: Replays | None = None
+        self.replays: GraphCache | None = None
         self.net = build(recipe, classes, seed)
         for module in self.net.modules():
             if isinstance(module, FittedModule):
@@ -150,7 +150,7 @@ class _Training:
         lesson = self.course.lesson(epoch / self.recipe.epochs)
         order = torch.randperm(len(self.data), generator=self.order)
         batches = order.to(self.device).split(self.recipe.batch)
-        drive = None if self.replays is None else functools.partial(attacked, self.replays)
+        drive = None if self.replays is None else functools.partial(replay_attack, self.replays)
         totals, counts = torch.zeros(3, device=self.device), [0, 0]
         self.net.train()
         for i, ids in enumerate(batches):
@@ -226,14 +226,14 @@ class _Training:
         values = (batch.x, batch.y, adv)
         weights = list(self.net.parameters())
 
-        def make() -> Replay:
+        def make() -> CapturedStep:
             x, y, bad = places = tuple(value.clone() for value in values)
             still = replace(batch, x=x, y=y)
 
             def work() -> tuple[Counted, list[Tensor | None]]:
                 return self._gradient(still, bad), [weight.grad for weight in weights]
 
-            return Replay(places, work)
+            return CapturedStep(places, work)
 
         phase = self.recipe.objective.phase(batch.elapsed)
         learn = self.replays((phase, *map(shape_of, values)), make)

@@ -34,7 +34,7 @@ class Batch:
       elapsed: share of the training that is over, in [0, 1].
       smoothing: of the labels in each cross-entropy, in [0, 1].
       generator: on the CPU, for the attack's starts.
-      drive: runs the attack (`adv.training.cuda_graphs.attacked`, say); None: it is called.
+      drive: runs the attack (`adv.training.cuda_graphs.replay_attack`, say); None: it is called.
     """
 
     x: Tensor

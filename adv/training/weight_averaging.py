@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from adv.defences.input_noise import muted
+from adv.defences.input_noise import without_input_noise
 from adv.runtime.random_streams import use_seed
 
 WINDOW = 40
@@ -56,7 +56,10 @@ class Average:
         for norm in norms:
             norm.train()
             norm.momentum = max(0.1, 1 / (n + 1))  # a plain mean holds on to old weights
-        with use_seed(self.net, self.seed + self.updates), muted(self.net, every=False):
+        with (
+            use_seed(self.net, self.seed + self.updates),
+            without_input_noise(self.net, every=False),
+        ):
             at(self.net)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval()

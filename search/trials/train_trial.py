@@ -33,7 +33,7 @@ from adv import (
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.files import write_atomic
 from adv.runtime.devices import default_device, on_device
-from adv.training.loop import shown_weights
+from adv.training.loop import eval_weights
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import Interval, MaskingGap, ResultDetails, TrialResult
@@ -141,7 +141,7 @@ class Training:
         began = time.perf_counter()
         if net is None:  # all epochs were trained before this session
             net = build(recipe, len(self.data.classes), seed)
-            load_weights(net, shown_weights(memory.training) if memory.training else {})
+            load_weights(net, eval_weights(memory.training) if memory.training else {})
         net = on_device(net)
         split = self.data.validation.head(self.scale.images)
         last_epoch = memory.told[-1].epoch

@@ -30,7 +30,7 @@ from adv import (
 )
 from adv.evaluation.battery import Battery
 from adv.models import Normalize
-from adv.runtime.fused_cpu import _Highest, curve, swift
+from adv.runtime.fused_cpu import _Highest, curve, fused_conv_pool
 from adv.runtime.random_streams import use_seed
 
 NETS = {
@@ -85,7 +85,7 @@ def test_the_same_answers_and_gradients(name, layout):
     with frozen(net):
         plain = answers(net, x)
         net.to(memory_format=layout)
-        with swift(net) as form:
+        with fused_conv_pool(net) as form:
             assert quick(net) == 1 and form == torch.contiguous_format
             logits, gradient = answers(net, x)
     assert quick(net) == 0
@@ -99,7 +99,7 @@ def test_the_same_gradients_of_the_weights(name):
     """What a training step takes; the images need none."""
     net, x = made(name), flat_here_and_there()
     found = []
-    for way in (nullcontext(), swift(net)):
+    for way in (nullcontext(), fused_conv_pool(net)):
         with way, use_seed(net, 5):
             loss = F.cross_entropy(net(x), torch.arange(4))
             found.append(torch.autograd.grad(loss, list(net.parameters())))
@@ -132,7 +132,7 @@ def test_any_odd_kernel_with_or_without_bias(kernel):
     for height, width in ((12, 16), (11, 16), (12, 15), (8, 8)):  # squares or not
         x = torch.rand(3, 2, height, width, generator=seeded_generator()).requires_grad_()
         found = []
-        for way in (nullcontext(), swift(net)):
+        for way in (nullcontext(), fused_conv_pool(net)):
             with way:
                 assert quick(net) == len(found)
                 y = net(x)
@@ -150,7 +150,7 @@ def test_further_layers_of_a_chain_that_begins_with_images():
     x = torch.rand(3, 3, 32, 32, generator=seeded_generator()).requires_grad_()
     plain = net(x)
     (gradient,) = torch.autograd.grad(plain.square().sum(), x)
-    with swift(net):
+    with fused_conv_pool(net):
         ours = net(x)
         (other,) = torch.autograd.grad(ours.square().sum(), x)
     assert torch.equal(ours, plain) and torch.allclose(gradient, other, atol=1e-6)
@@ -182,7 +182,7 @@ def test_what_is_otherwise_is_left_alone():
     noisy = Recipe(net=BigNet(), defences=(PNI(),))
     others = [Other(conv, act, pool), build(Recipe(net=WRN(10, 1)), 10, seed=0), nn.Flatten()]
     for net in (*chains, *others, build(noisy, 10, 0)):
-        with swift(net) as form:
+        with fused_conv_pool(net) as form:
             assert quick(net) == 0 and form == torch.channels_last
 
 
@@ -190,19 +190,22 @@ def test_an_autocast_goes_the_plain_way():
     net, x = made("BigNet"), torch.rand(2, 3, 32, 32, generator=seeded_generator())
     with torch.autocast("cpu", torch.bfloat16):
         plain = net(x)
-        with swift(net) as form:
+        with fused_conv_pool(net) as form:
             assert quick(net) == 0 and form == torch.channels_last
-    with swift(net), torch.autocast("cpu", torch.bfloat16):  # of a net that asks for it itself
+    with (
+        fused_conv_pool(net),
+        torch.autocast("cpu", torch.bfloat16),
+    ):  # of a net that asks for it itself
         assert torch.equal(net(x), plain)
 
 
 def test_the_net_comes_out_as_it_went_in():
     net = made("RSE")
     layers, state = list(net.modules()), copy.deepcopy(net.state_dict())
-    with swift(net), swift(net) as form:  # one within another changes nothing
+    with fused_conv_pool(net), fused_conv_pool(net) as form:  # one within another changes nothing
         assert quick(net) == 1 and form == torch.contiguous_format
         assert all(a is b for a, b in zip(net.modules(), layers, strict=True))
-    with pytest.raises(RuntimeError, match="size"), swift(net):
+    with pytest.raises(RuntimeError, match="size"), fused_conv_pool(net):
         net(torch.rand(2, 5, 32, 32))
     assert quick(net) == 0
     assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
@@ -216,7 +219,7 @@ def test_weights_that_change_are_seen():
         made("BigNet").requires_grad_(False),
         torch.rand(2, 3, 32, 32, generator=seeded_generator()),
     )
-    with swift(net):
+    with fused_conv_pool(net):
         before = net(x)
         net[1].weight.mul_(1.5)
         after = net(x)
@@ -236,7 +239,7 @@ def test_no_verdict_changes(monkeypatch, name):
     attacks += (("r", restarts(PGD(Linf(0.002), 3), 2)), ("s", Square(Linf(0.002), 5)))
     battery = Battery(attacks, draws=2, votes=4)
     ours = evaluate(net, split, battery).ok
-    monkeypatch.setattr("adv.evaluation.evaluator.swift", slowly)
+    monkeypatch.setattr("adv.evaluation.evaluator.fused_conv_pool", slowly)
     plain = evaluate(net, split, battery).ok
     assert torch.equal(ours, plain)
     assert 0 < int(plain[3].sum()) < 40

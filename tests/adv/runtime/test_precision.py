@@ -12,7 +12,7 @@ from torch import nn
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
 from adv.attacks.attack import slope
 from adv.attacks.losses import LOSSES
-from adv.runtime.precision import convolving
+from adv.runtime.precision import conv_precision
 
 
 class Low(nn.Module):
@@ -111,6 +111,6 @@ def test_tf32_is_said_and_comes_out_as_it_went_in():
         net.seen.clear()
         evaluate(net, Split(images, labels), Battery((("a", attack),)))
         assert net.seen == wanted and float32_on_cuda() == before
-    with pytest.raises(ValueError, match="no image"), convolving("ieee"):
+    with pytest.raises(ValueError, match="no image"), conv_precision("ieee"):
         evaluate(net, Split(images, labels).head(0), Battery((("a", attack),)))
     assert float32_on_cuda() == before

@@ -38,7 +38,7 @@ from adv import (
     train,
 )
 from adv.runtime.random_streams import RngStream, attach
-from adv.training.cuda_graphs import MOST, Replay, Replays, attacked
+from adv.training.cuda_graphs import MOST, CapturedStep, GraphCache, replay_attack
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -69,7 +69,7 @@ def split():
     return load("digits").train.head(24)  # a batch of 16, one of 8
 
 
-class Spied(Replays):
+class Spied(GraphCache):
     """Counts what is made."""
 
     met: list
@@ -109,7 +109,9 @@ def test_graphs_give_the_same_net(name, split, caplog, monkeypatch):
 def test_a_schedule_makes_nothing_anew(split, monkeypatch):
     """Two epochs of other radii, steps and lengths: two works for each size of a batch."""
     made = []
-    monkeypatch.setattr("adv.training.loop.Replays", lambda *a: made.append(Spied(*a)) or made[0])
+    monkeypatch.setattr(
+        "adv.training.loop.GraphCache", lambda *a: made.append(Spied(*a)) or made[0]
+    )
     epochs = list(train(BASE, split, classes=10, seed=3, replay=True))
     assert [epoch.metrics["steps"] for epoch in epochs] == [1, 2]
     assert len({epoch.metrics["eps"] for epoch in epochs}) == 2
@@ -132,7 +134,7 @@ def problem(net: nn.Module, device=CPU):
     attach(net, stream)
     images = load("digits").train.head(12)
     x = (images.images.float() / 255).contiguous(memory_format=torch.channels_last)
-    return Replays(net.to(device), stream, device), x.to(device), images.labels.to(device)
+    return GraphCache(net.to(device), stream, device), x.to(device), images.labels.to(device)
 
 
 ATTACKS = [
@@ -149,7 +151,7 @@ ATTACKS = [
 def test_an_attack_is_what_it_is_when_called(attack):
     recipe = Recipe(net=BaseNet(), defences=(RSE(0.05, 0.05),))
     replays, x, y = problem(build(recipe, 10, 0))
-    ours = [attacked(replays, attack, x, y, seeded_generator(n)).clone() for n in (1, 2)]
+    ours = [replay_attack(replays, attack, x, y, seeded_generator(n)).clone() for n in (1, 2)]
     replays, x, y = problem(build(recipe, 10, 0))
     assert all(
         map(
@@ -165,20 +167,20 @@ def test_attacks_that_differ_in_numbers_share_their_work():
     replays, x, y = problem(BaseNet()(10))
     for attack in (PGD(Linf(0.1), 3), PGD(Linf(0.2), 5, pace=0.1), PGD(Linf(0.2), 1)):
         assert torch.equal(
-            attacked(replays, attack, x, y, seeded_generator(1)),
+            replay_attack(replays, attack, x, y, seeded_generator(1)),
             attack(replays.net, x, y, generator=seeded_generator(1)),
         )
     assert len(replays._made) == 1
     for attack in (PGD(L2(0.1), 3), PGD(Linf(0.1), 3, loss="dlr"), PGD(Linf(0.1), step_size=0.1)):
-        attacked(replays, attack, x, y, seeded_generator(1))
-    attacked(replays, PGD(Linf(0.1), 3), x[:5], y[:5], seeded_generator(1))
+        replay_attack(replays, attack, x, y, seeded_generator(1))
+    replay_attack(replays, PGD(Linf(0.1), 3), x[:5], y[:5], seeded_generator(1))
     assert len(replays._made) == 5
 
 
 def test_no_more_works_are_kept_than_memory_has_room_for():
-    replays = Replays(nn.Identity(), RngStream(), CPU)
+    replays = GraphCache(nn.Identity(), RngStream(), CPU)
     for kind in range(MOST + 2):
-        assert replays(kind, lambda kind=kind: Replay((), lambda: kind))() == kind
+        assert replays(kind, lambda kind=kind: CapturedStep((), lambda: kind))() == kind
     assert len(replays._made) == MOST
 
 
@@ -189,7 +191,7 @@ def test_where_a_capture_fails_the_reason_is_logged_and_training_goes_on(
     recipe = RECIPES["RSE, mixed labels"]
     recipe = replace(recipe, net=BatchNormNet())
     (plain, metrics), _ = ends(recipe, split)
-    monkeypatch.setattr("adv.training.loop.Replays", Refusing)
+    monkeypatch.setattr("adv.training.loop.GraphCache", Refusing)
     with caplog.at_level(logging.WARNING, "adv"):
         _, (replayed, others) = ends(recipe, split)
     assert bit_equal(plain, replayed) and metrics == others
@@ -197,7 +199,7 @@ def test_where_a_capture_fails_the_reason_is_logged_and_training_goes_on(
     assert record.getMessage().endswith("slower: operation not permitted when stream is capturing")
 
 
-class Refusing(Replays):
+class Refusing(GraphCache):
     """As on CUDA, but the second capture fails in its midst."""
 
     def __init__(self, net, stream, device):
@@ -225,7 +227,7 @@ def test_a_layer_that_changes_its_buffers_for_others_is_not_captured(caplog, mon
     net = Counting()
     replays = Refusing(net, RngStream(), CPU)
     monkeypatch.setattr(replays, "_captured", lambda work: (None, work()))
-    replays("a", lambda: Replay((), lambda: net(torch.ones(2))))()
+    replays("a", lambda: CapturedStep((), lambda: net(torch.ones(2))))()
     assert "a new tensor in the place of a buffer" in caplog.text and not replays.capturing
 
 
@@ -234,7 +236,7 @@ def test_a_layer_that_changes_its_buffers_for_others_is_not_captured(caplog, mon
 def test_a_replayed_attack_does_not_wait_for_the_gpu():
     replays, x, y = problem(BaseNet()(10), torch.device("cuda"))
     attack = PGD(Linf(0.1), steps=3, random_start=False)
-    attacked(replays, attack, x, y, seeded_generator(1))
+    replay_attack(replays, attack, x, y, seeded_generator(1))
     (step,) = replays._made.values()
     assert step.graph is not None
     torch.cuda.set_sync_debug_mode("error")

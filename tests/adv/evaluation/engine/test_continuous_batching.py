@@ -38,7 +38,7 @@ from adv import (
 from adv.attacks import Iterative
 from adv.evaluation.engine import continuous_batching
 from adv.evaluation.engine.jobs import Run, blended, runs
-from adv.runtime.fused_cpu import swift
+from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.random_streams import derive_seed, use_seed
 
 CPU = torch.device("cpu")
@@ -258,7 +258,7 @@ def test_a_random_net_is_attacked_by_the_plain_loop(defence):
     def judged(x, y):
         return Votes(net, 3)(x).argmax(1) == y
 
-    with swift(net) as form:  # what noise is drawn for which pixel hangs on the memory
+    with fused_conv_pool(net) as form:  # what noise is drawn for which pixel hangs on the memory
         x = (images.float() / 255).contiguous(memory_format=form)
     rows = []
     with frozen(net), use_seed(net, chosen.seed), torch.no_grad():
