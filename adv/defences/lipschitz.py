@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from adv.defences.input_noise import InputNoise
 from adv.defences.operator_norm import Matrix, operator_norm, operator_of, sizes_met
@@ -71,8 +71,7 @@ def _norm(layer: nn.Module, size: tuple[int, ...]) -> float:
         return 1 / (1 - layer.p)
     if isinstance(layer, LowRank):
         return operator_norm(Matrix((layer.basis.shape[1],)), layer.basis) ** 2
-    scale, variance = layer.weight, layer.running_var
-    one = torch.ones(())
-    scale = one if scale is None else scale.abs()  # type: ignore[operator]
-    spread: Tensor = one if variance is None else variance + layer.eps  # type: ignore[operator,assignment]
-    return float((scale / spread.sqrt()).max())
+    assert isinstance(layer, _BATCHNORMS)
+    scale = torch.ones(()) if layer.weight is None else layer.weight.abs()
+    variance = torch.ones(()) if layer.running_var is None else layer.running_var + layer.eps
+    return float((scale / variance.sqrt()).max())

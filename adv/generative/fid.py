@@ -27,7 +27,7 @@ def weights() -> Path:
 def standard_fid(real: Split, made: Split) -> str:
     """A line: both figures of `made` against all of `real`, or why they were not taken."""
     try:
-        import torch_fidelity  # type: ignore[import-not-found,import-untyped,unused-ignore]
+        import torch_fidelity
     except ImportError:
         return "standard FID: not taken, torch-fidelity is not installed (pip install '.[fid]')"
     path = weights()

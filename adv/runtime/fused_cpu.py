@@ -74,7 +74,7 @@ class Triple:
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
-            return self.pool(self.act(self.conv(x)))  # type: ignore[no-any-return]
+            return self.pool(self.act(self.conv(x)))
         x, weight = x.contiguous(), self.conv.weight.contiguous()
         even = all(side % 2 == 0 and side > self.conv.kernel_size[0] for side in x.shape[2:])
         attacked = x.requires_grad and not weight.requires_grad and torch.is_grad_enabled()
