@@ -6,30 +6,30 @@ import importlib
 import pkgutil
 
 from adv.suggestions import suggest
+from spaces._knob import Choice as Choice
+from spaces._knob import Float as Float
+from spaces._knob import Int as Int
+from spaces._knob import Knob as Knob
+from spaces._knob import Params as Params
+from spaces._knob import Value as Value
+from spaces._knob import exists as exists
 from spaces._scale import SCALES as SCALES
 from spaces._scale import Scale as Scale
 from spaces._scale import scale as scale
 from spaces._space import OBJECTIVES as OBJECTIVES
-from spaces._space import Choice as Choice
-from spaces._space import Float as Float
-from spaces._space import Int as Int
-from spaces._space import Knob as Knob
-from spaces._space import Params as Params
 from spaces._space import Space as Space
-from spaces._space import Value as Value
-from spaces._space import exists as exists
 
 
 def names() -> tuple[str, ...]:
-    """The names of all spaces, sorted."""
+    """Return the names of all spaces, sorted."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name[0] != "_"))
 
 
 def load(name: str) -> Space:
-    """The space called `name`.
+    """Load the space called `name`.
 
     Raises:
-      ValueError: there is none; the message names the nearest one.
+      ValueError: there is none; the message suggests the nearest one.
     """
     if name not in names():
         near = suggest(name, names()) or ":"
@@ -39,5 +39,5 @@ def load(name: str) -> Space:
 
 
 def docstring(name: str) -> str:
-    """What the file of the space `name` says of itself."""
+    """Return the docstring of the file of the space `name`."""
     return importlib.import_module(f"spaces.{name}").__doc__ or ""

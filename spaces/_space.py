@@ -1,4 +1,4 @@
-"""The nouns of a search space: knobs, and the question they ask.
+"""A search space: the hyperparameters of a question, and how a configuration becomes a recipe.
 
 Nothing here imports torch, so that the command line can list every space at once.
 """
@@ -8,126 +8,36 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from spaces._knob import Choice, Knob, Params, Value, When, alternatives, exists
 
 if TYPE_CHECKING:
     from adv import Recipe
 
-Value = float | int | str | bool
-Params = Mapping[str, Value]
-When = Mapping[str, Value | tuple[Value, ...]]
-"""Values, or one of several, that other knobs must have."""
-
-
-@dataclass(frozen=True)
-class Float:
-    """A real knob in [low, high]; `log` draws it on a logarithmic scale (low > 0)."""
-
-    low: float
-    high: float
-    log: bool = False
-    when: When = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_range(self.low, self.high, self.log)
-
-    def holds(self, value: Value) -> bool:
-        """Whether `value` is one this knob can take."""
-        return _is_number(value) and self.low <= float(value) <= self.high
-
-    def parse(self, text: str) -> Value:
-        """The value that a text names; raises ValueError where it names none."""
-        return _parsed(self, float, text)
-
-    def at(self, u: float) -> Value:
-        """The value at position `u` in [0, 1) of the range."""
-        if self.log:
-            return float(self.low * (self.high / self.low) ** u)
-        return float(self.low + (self.high - self.low) * u)
-
-    def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}{_when(self.when)}"
-
-
-@dataclass(frozen=True)
-class Int:
-    """A whole-number knob in [low, high], both ends included."""
-
-    low: int
-    high: int
-    log: bool = False
-    when: When = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        _check_range(self.low, self.high, self.log)
-
-    def holds(self, value: Value) -> bool:
-        """Whether `value` is one this knob can take."""
-        return isinstance(value, int) and _is_number(value) and self.low <= value <= self.high
-
-    def parse(self, text: str) -> Value:
-        """The value that a text names; raises ValueError where it names none."""
-        return _parsed(self, int, text)
-
-    def at(self, u: float) -> Value:
-        """The value at position `u` in [0, 1) of the range."""
-        if self.log:
-            ends = math.log(self.low), math.log(self.high + 1)
-            return min(self.high, int(math.exp(ends[0] + (ends[1] - ends[0]) * u)))
-        return min(self.high, self.low + int((self.high - self.low + 1) * u))
-
-    def __str__(self) -> str:
-        return f"{self.low} to {self.high}{' (log)' if self.log else ''}{_when(self.when)}"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A knob that takes one of the given options, in no order."""
-
-    options: tuple[Value, ...]
-    when: When = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.options or len(set(self.options)) != len(self.options):
-            raise ValueError(f"a choice needs different options, got {self.options}")
-
-    def holds(self, value: Value) -> bool:
-        """Whether `value` is one of the options."""
-        return value in self.options
-
-    def parse(self, text: str) -> Value:
-        """The option that a text names; raises ValueError where it names none."""
-        return _parsed(self, {str(option): option for option in self.options}.__getitem__, text)
-
-    def at(self, u: float) -> Value:
-        """The value at position `u` in [0, 1) of the options."""
-        return self.options[min(len(self.options) - 1, int(len(self.options) * u))]
-
-    def __str__(self) -> str:
-        return " | ".join(str(option) for option in self.options) + _when(self.when)
-
-
-Knob = Float | Int | Choice
 OBJECTIVES = ("natural_accuracy", "attacked_score")
+_BELOW_ONE = 1 - 1e-12
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a search varies, and how a point of it becomes a recipe.
+    """The hyperparameters (knobs) that a search varies, and the recipe of each configuration.
 
-    `question` is one line. `build(**params)` makes the `adv.Recipe` of a point. `known` are the
-    points to try first, such as a published setting. A knob with `when={"model": "bignet"}`
-    exists only at points where the knob `model` has that value (or one of a tuple of values); it
-    comes after that knob. `scale` changes settings of the `Scale` that is chosen, for a space that
-    needs its own size. `laptop` holds narrower ranges of some knobs for the laptop scale, where the
-    whole ones would take hours. A `grid` has nothing but choices: their combinations are its known
-    points, and a search tries each of them once and nothing else.
+    Args:
+      question: what the search is to answer, in one line.
+      knobs: the hyperparameters by name. One with `when={"model": "bignet"}` is conditional: it
+        exists only if `model`, which stands before it, has that value (or one of a tuple).
+      build: `build(**params)` makes the `adv.Recipe` of a configuration.
+      known: configurations to try first, such as a published setting.
+      scale: settings of the chosen `Scale` that this space changes.
+      laptop: narrower ranges of some hyperparameters for the laptop scale, where the whole ones
+        would take hours.
+      grid: the space has choices only, and a search tries each combination of them once.
 
     Raises:
-      ValueError: a knob or a known point that does not fit the others.
+      ValueError: a hyperparameter or a known configuration does not fit the others.
     """
 
     question: str
@@ -140,47 +50,75 @@ class Space:
 
     def __post_init__(self) -> None:
         for i, (name, knob) in enumerate(self.knobs.items()):
-            self._check_when(name, knob, list(self.knobs)[:i])
+            self._check_condition(name, knob, list(self.knobs)[:i])
         for name in self.laptop:
             if name not in self.knobs:
-                raise ValueError(f"no knob {name!r} to narrow: {', '.join(self.knobs)}")
+                raise ValueError(f"no hyperparameter {name!r} to narrow: {', '.join(self.knobs)}")
         if self.grid:
             all_ = tuple(_combinations(self.knobs))
             if self.known not in ((), all_):
-                raise ValueError("the known points of a grid are its combinations: leave them out")
+                raise ValueError("the known configurations of a grid are its combinations")
             object.__setattr__(self, "known", all_)
-        for point in self.known:
-            self.check(point)
+        for params in self.known:
+            self.check(params)
 
-    def _check_when(self, name: str, knob: Knob, seen: list[str]) -> None:
+    def _check_condition(self, name: str, knob: Knob, before: list[str]) -> None:
         for other, wanted in knob.when.items():
-            if other not in seen:
-                raise ValueError(f"knob {name!r} depends on {other!r}, which must come first")
-            for value in _values(wanted):
+            if other not in before:
+                raise ValueError(
+                    f"hyperparameter {name!r} depends on {other!r}, which must come first"
+                )
+            for value in alternatives(wanted):
                 if not self.knobs[other].holds(value):
-                    raise ValueError(f"knob {name!r} waits for {other} = {value}, which never is")
+                    raise ValueError(
+                        f"hyperparameter {name!r} depends on {other} = {value}, which cannot be"
+                    )
 
-    def at(self, scale: str) -> Space:
-        """The space as the scale of that name searches it.
+    def for_scale(self, name: str) -> Space:
+        """Return the space as the scale of that name searches it.
 
-        On the laptop scale a known number outside its narrower range is the nearest one inside; a
-        known point whose choice is not there falls away.
+        On the laptop scale a known number outside its narrower range becomes the nearest one
+        inside, and a known configuration with an option that is not there is left out.
         """
-        if scale != "laptop" or not self.laptop:
+        if name != "laptop" or not self.laptop:
             return self
         narrow: dict[str, Knob] = {}
-        for name, knob in self.knobs.items():
-            narrow[name] = replace(self.laptop.get(name, knob), when=_left(knob.when, narrow))
+        for key, knob in self.knobs.items():
+            condition = _narrow_condition(knob.when, narrow)
+            narrow[key] = replace(self.laptop.get(key, knob), when=condition)
         small = replace(self, knobs=narrow, known=(), laptop={})
         if self.grid:
             return small
-        near = ({k: _nearest(narrow[k], v) for k, v in point.items()} for point in self.known)
-        points = [point for point in near if small.holds(point)]
-        alone = tuple(point for i, point in enumerate(points) if point not in points[:i])
-        return replace(small, known=alone)
+        near = ({k: _nearest(narrow[k], v) for k, v in params.items()} for params in self.known)
+        inside = [params for params in near if small.holds(params)]
+        distinct = tuple(params for i, params in enumerate(inside) if params not in inside[:i])
+        return replace(small, known=distinct)
+
+    def at(self, position: Sequence[float]) -> Params:
+        """Return the configuration at a position in the unit cube.
+
+        Args:
+          position: a coordinate in [0, 1) for each hyperparameter; those of conditional ones that
+            do not exist there are ignored.
+        """
+        params: dict[str, Value] = {}
+        for (name, knob), u in zip(self.knobs.items(), position, strict=True):
+            if exists(knob, params):
+                params[name] = knob.at(float(u))
+        return params
+
+    def position(self, params: Params) -> list[float]:
+        """Return the position in the unit cube, [0, 1) each, at which `at` gives `params`.
+
+        A hyperparameter that does not exist there is in the middle of its range, at 0.5.
+        """
+        return [
+            min(_BELOW_ONE, max(0.0, knob.position(params[name]))) if name in params else 0.5
+            for name, knob in self.knobs.items()
+        ]
 
     def holds(self, params: Params) -> bool:
-        """Whether `params` is a point of this space."""
+        """Return whether `params` is a configuration of this space."""
         try:
             self.check(params)
         except ValueError:
@@ -188,39 +126,39 @@ class Space:
         return True
 
     def active(self, params: Params) -> Iterator[tuple[str, Knob]]:
-        """The knobs that exist at the point `params` (which may still be partly filled)."""
+        """Yield the hyperparameters that exist, given the values of `params` (may be partial)."""
         for name, knob in self.knobs.items():
             if exists(knob, params):
                 yield name, knob
 
     def check(self, params: Params) -> None:
-        """Raise ValueError unless `params` is a point of this space."""
+        """Raise ValueError unless `params` is a configuration of this space."""
         expected = dict(self.active(params))
         for name, knob in expected.items():  # first: a wrong value may make others superfluous
             if name in params and not knob.holds(params[name]):
                 raise ValueError(f"{name}={params[name]!r} is outside {knob}")
         for name in params:
             if name not in expected:
-                raise ValueError(f"no knob {name!r} here: {', '.join(expected)}")
+                raise ValueError(f"no hyperparameter {name!r} here: {', '.join(expected)}")
         for name, knob in expected.items():
             if name not in params:
-                raise ValueError(f"knob {name!r} is missing: {knob}")
+                raise ValueError(f"hyperparameter {name!r} is missing: {knob}")
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """The knobs as plain data, for a record."""
+        """Return the hyperparameters as plain data, for a record."""
         return {
             name: {"kind": type(knob).__name__, **asdict(knob)} for name, knob in self.knobs.items()
         }
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that change whenever a knob does."""
+        """12 hex digits that change whenever a hyperparameter does."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _left(when: When, narrow: Mapping[str, Knob]) -> When:
-    """What a knob waits for, of several values those that a narrower knob still has."""
+def _narrow_condition(when: When, narrow: Mapping[str, Knob]) -> When:
+    """Return the condition without the alternatives that narrower choices no longer have."""
     left = {
         name: tuple(value for value in wanted if narrow[name].holds(value))
         for name, wanted in when.items()
@@ -230,52 +168,15 @@ def _left(when: When, narrow: Mapping[str, Knob]) -> When:
 
 
 def _nearest(knob: Knob, value: Value) -> Value:
-    """The value of the knob's range that is nearest to a number; an option as it is."""
+    """Return the number of the knob's range nearest to a number; an option as it is."""
     if isinstance(knob, Choice) or isinstance(value, str):
         return value
     return min(knob.high, max(knob.low, value))
 
 
-def exists(knob: Knob, params: Params) -> bool:
-    """Whether the knobs that `knob` depends on have the values in `params` that it waits for."""
-    return all(params.get(key) in _values(wanted) for key, wanted in knob.when.items())
-
-
-def _values(wanted: Value | tuple[Value, ...]) -> tuple[Value, ...]:
-    return wanted if isinstance(wanted, tuple) else (wanted,)
-
-
 def _combinations(knobs: Mapping[str, Knob]) -> Iterator[Params]:
     options = [knob.options for knob in knobs.values() if isinstance(knob, Choice)]
     if len(options) < len(knobs) or any(knob.when for knob in knobs.values()):
-        raise ValueError("a grid has nothing but choices, none of which depends on another")
+        raise ValueError("a grid takes choices only, none of them conditional")
     for values in itertools.product(*options):
         yield dict(zip(knobs, values, strict=True))
-
-
-def _parsed(knob: Knob, read: Callable[[str], Value], text: str) -> Value:
-    try:
-        value = read(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"{text!r} is not one of {knob}") from None
-    if not knob.holds(value):
-        raise ValueError(f"{text} is outside {knob}")
-    return value
-
-
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_range(low: float, high: float, log: bool) -> None:
-    if not low < high or not math.isfinite(high - low):
-        raise ValueError(f"a range goes up, got {low} to {high}")
-    if log and low <= 0:
-        raise ValueError(f"a logarithmic range starts above 0, got {low}")
-
-
-def _when(condition: When) -> str:
-    texts = (
-        f"{name} = {' | '.join(map(str, _values(wanted)))}" for name, wanted in condition.items()
-    )
-    return f", when {' and '.join(texts)}" if condition else ""

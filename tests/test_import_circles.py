@@ -40,6 +40,7 @@ ORDER = (
     "adv/generative",
     "adv/exporting",
     "adv",
+    "spaces/_knob.py",
     "spaces/_space.py",
     "spaces/_scale.py",
     "spaces",

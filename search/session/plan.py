@@ -59,7 +59,7 @@ class Plan:
     @property
     def space(self) -> Space:
         """The space itself, as this scale searches it."""
-        return spaces.load(self.space_name).at(self.scale.name)
+        return spaces.load(self.space_name).for_scale(self.scale.name)
 
     @property
     def points(self) -> Sequence[Params]:
@@ -84,7 +84,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         reason = f"{machine.where} has {have}"
     else:
         chosen, reason = options.scale, "you asked for it"
-    space = spaces.load(options.space).at(chosen)
+    space = spaces.load(options.space).for_scale(chosen)
     changes: dict[str, Any] = dict(space.scale)
     if space.scale and options.scale == "auto":
         reason += f", and the space {options.space} sets a size of its own"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from random_points import points
+from random_configurations import points
 
 import adv
 import spaces
@@ -29,14 +29,17 @@ def test_width_is_a_knob_of_bignet_only():
     for point in (basenet, bignet):
         space.check(point)
     assert "width" not in dict(space.active(basenet)) and "width" in dict(space.active(bignet))
-    with pytest.raises(ValueError, match="no knob 'width' here: model, activation, dropout"):
+    with pytest.raises(
+        ValueError, match="no hyperparameter 'width' here: model, activation, dropout"
+    ):
         space.check({**basenet, "width": 2})
-    with pytest.raises(ValueError, match="knob 'width' is missing: 1 to 8, when model = bignet"):
+    missing = "hyperparameter 'width' is missing: 1 to 8, when model = bignet"
+    with pytest.raises(ValueError, match=missing):
         space.check({k: v for k, v in bignet.items() if k != "width"})
     assert {len(point) for point in points(space)} == {3, 4, 6}
     nets = {adv.BaseNet, adv.BigNet, adv.WRN, adv.ViT, adv.ResNet18}
     assert {type(space.build(**point).net) for point in points(space)} == nets
-    small = space.at("laptop")
+    small = space.for_scale("laptop")
     assert {type(space.build(**point).net) for point in points(small)} == nets - {adv.ResNet18}
     assert max(cost(small, point) for point in points(small)) < 110e6
 
@@ -56,7 +59,7 @@ def test_the_tables_of_the_report():
     assert [recipe.defences for recipe in recipes] == [(), (), (adv.RSE(0.2, 0.1),)]
     assert recipes[1].net == recipes[2].net == adv.WRN(16, 10, "gelu")
     for space in (sizes, rse):
-        small = space.at("laptop")
+        small = space.for_scale("laptop")
         assert all(cost(space, point) < 20e6 for point in small.known)
         assert max(cost(space, point) for point in space.known) == 2_412_173_568
     pipelines = spaces.load("report_augmentation")
@@ -73,7 +76,7 @@ def test_the_tables_of_the_report():
 @pytest.mark.parametrize("size", spaces.SCALES)
 def test_table_2_is_trained_as_the_report_says(size):
     """10 epochs, PGD of eps 0.03 and step 0.008, both kinds of image with one weight."""
-    space = spaces.load("report_defences").at(size)
+    space = spaces.load("report_defences").for_scale(size)
     scale = spaces.scale(size, **space.scale)
     recipes = [scale.apply(space.build(**point)) for point in space.known]
     assert [recipe.defences for recipe in recipes] == [(), (adv.PNI(),), (adv.RSE(0.2, 0.1),)]

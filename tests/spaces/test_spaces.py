@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_points import points
+from random_configurations import points
 
 import adv
 import spaces
@@ -41,7 +41,7 @@ def test_the_docstring_asks_and_says_how(name):
 
 @each
 def test_known_points_come_first_and_are_points(name):
-    for space in (spaces.load(name), spaces.load(name).at("laptop")):
+    for space in (spaces.load(name), spaces.load(name).for_scale("laptop")):
         assert space.known
         for point in space.known:
             space.check(point)
@@ -52,7 +52,7 @@ def test_known_points_come_first_and_are_points(name):
 @pytest.mark.parametrize("size", spaces.SCALES)
 def test_points_become_nets_that_run(name, size):
     """20 random points and the known ones, as recipes at both scales and as nets."""
-    space = spaces.load(name).at(size)
+    space = spaces.load(name).for_scale(size)
     scale = spaces.scale(size, **space.scale)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     for point in [*space.known, *([] if space.grid else points(space))]:
@@ -73,7 +73,7 @@ def test_points_become_nets_that_run(name, size):
 def test_points_can_be_trained(name, tmp_path, monkeypatch):
     """A step at known points and at random ones: no combination of knobs is a dead end."""
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path))
-    space = spaces.load(name).at("laptop")
+    space = spaces.load(name).for_scale("laptop")
     scale = spaces.scale("laptop", **{**space.scale, "epochs": 1, "batch": 8, "train_steps": 1})
     draw = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8, 3, 32, 32), generator=draw, dtype=torch.uint8)
@@ -127,12 +127,12 @@ def test_fingerprints_do_not_move():
 def test_bad_points_are_refused_in_one_line(name):
     space = spaces.load(name)
     for good in points(space, 5):
-        bad = [({**good, "sigma_innner": 0.1}, "no knob 'sigma_innner' here: ")]
+        bad = [({**good, "sigma_innner": 0.1}, "no hyperparameter 'sigma_innner' here: ")]
         for key, knob in space.active(good):
             bad += [({**good, key: value}, f"{key}=") for value in outside(knob)]
             if not any(key in other.when for other in space.knobs.values()):
                 without = {k: v for k, v in good.items() if k != key}
-                bad.append((without, f"knob '{key}' is missing: {knob}"))
+                bad.append((without, f"hyperparameter '{key}' is missing: {knob}"))
         for point, said in bad:
             with pytest.raises(ValueError, match=re.escape(said)) as error:
                 space.check(point)
@@ -171,24 +171,24 @@ def test_narrower_ranges_hold_on_the_laptop_alone():
     knobs = {"a": Int(1, 9), "b": Choice(("x", "y")), "c": Float(0, 1, when={"b": "y"})}
     known = ({"a": 9, "b": "x"}, {"a": 2, "b": "y", "c": 0.25})
     space = Space("?", knobs, dict, known, laptop={"a": Int(1, 3), "c": Float(0, 0.5)})
-    assert space.at("full") is space
-    small = space.at("laptop")
+    assert space.for_scale("full") is space
+    small = space.for_scale("laptop")
     assert small.knobs["c"] == Float(0, 0.5, when={"b": "y"})
     assert small.known == ({"a": 3, "b": "x"}, known[1])  # the nearest number
-    assert small.fingerprint != space.fingerprint and small.at("laptop") is small
+    assert small.fingerprint != space.fingerprint and small.for_scale("laptop") is small
     assert not small.holds(known[0]) and space.holds(known[0])
-    one = replace(space, laptop={"a": Int(1, 3), "b": Choice(("y",))}).at("laptop")
+    one = replace(space, laptop={"a": Int(1, 3), "b": Choice(("y",))}).for_scale("laptop")
     assert one.known == known[1:]  # whose choice is there
     twice = replace(space, known=(known[0], {"a": 8, "b": "x"}))
-    assert len(twice.at("laptop").known) == 1
+    assert len(twice.for_scale("laptop").known) == 1
 
 
 def test_a_narrower_choice_takes_its_values_from_who_waits_for_them():
     knobs = {"a": Choice(("x", "y", "z")), "b": Int(1, 2, when={"a": ("y", "z")})}
     space = Space("?", knobs, dict, laptop={"a": Choice(("x", "y"))})
-    assert space.at("laptop").knobs["b"] == Int(1, 2, when={"a": ("y",)})
-    with pytest.raises(ValueError, match="knob 'b' waits for a = y, which never is"):
-        replace(space, laptop={"a": Choice(("x",))}).at("laptop")
+    assert space.for_scale("laptop").knobs["b"] == Int(1, 2, when={"a": ("y",)})
+    with pytest.raises(ValueError, match="'b' depends on a = y, which cannot be"):
+        replace(space, laptop={"a": Choice(("x",))}).for_scale("laptop")
 
 
 def test_a_grid_is_all_its_combinations():
@@ -198,7 +198,7 @@ def test_a_grid_is_all_its_combinations():
         *((1, "x"), (1, "y"), (1, "z")),
         *((2, "x"), (2, "y"), (2, "z")),
     ]
-    assert space.at("laptop").known == ({"a": 1, "b": "w"}, {"a": 2, "b": "w"})
+    assert space.for_scale("laptop").known == ({"a": 1, "b": "w"}, {"a": 2, "b": "w"})
 
 
 def test_the_objectives_are_properties_of_a_score():
@@ -230,6 +230,39 @@ def test_positions_fill_a_knob_and_nothing_else(knob):
         assert values.count("a") == 500
 
 
+@each
+@pytest.mark.parametrize("size", spaces.SCALES)
+def test_a_position_leads_back_to_its_configuration(name, size):
+    """`position` is the inverse of `at`, of each hyperparameter and of the whole space."""
+    space = spaces.load(name).for_scale(size)
+    for params in [*space.known, *points(space, 50)]:
+        again = space.at(space.position(params))
+        assert again.keys() == params.keys() and all(0 <= u < 1 for u in space.position(params))
+        for key, value in params.items():
+            knob = space.knobs[key]
+            assert again[key] == (pytest.approx(value) if isinstance(knob, Float) else value)
+            assert space.position(again) == pytest.approx(space.position(params))
+
+
+@pytest.mark.parametrize("knob", [Int(2, 5), Int(1, 9, log=True), Choice(("a", 2, False))])
+def test_a_position_is_in_the_middle_of_its_value(knob):
+    positions = {}
+    for i in range(100_000):
+        positions.setdefault(knob.at(i / 100_000), []).append(i / 100_000)
+    for value, found in positions.items():
+        middle = (found[0] + found[-1]) / 2
+        assert knob.position(value) == pytest.approx(middle, abs=1e-4)
+
+
+def test_positions_of_the_ends():
+    for knob in (Float(-1, 3), Float(1e-4, 1.0, log=True)):
+        assert (knob.position(knob.low), knob.position(knob.high)) == (0, 1)
+        assert knob.at(knob.position(0.01)) == pytest.approx(0.01)
+    space = Space("?", {"a": Float(0, 1), "b": Int(1, 2, when={"a": 0.0})}, dict)
+    assert space.position({"a": 1.0}) == [1 - 1e-12, 0.5]
+    assert space.at([0.25, 0.9]) == {"a": 0.25} and space.at([0, 0.9]) == {"a": 0.0, "b": 2}
+
+
 @pytest.mark.parametrize(
     ("knob", "text"),
     [
@@ -247,27 +280,27 @@ def test_texts_that_name_no_value(knob, text):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Float(1, 1), "a range goes up, got 1 to 1"),
-        (lambda: Float(0, math.inf), "a range goes up"),
+        (lambda: Float(1, 1), "low < high; got 1 to 1"),
+        (lambda: Float(0, math.inf), "a range needs finite ends"),
         (lambda: Float(0, 1, log=True), "starts above 0, got 0"),
-        (lambda: Int(3, 2), "a range goes up"),
+        (lambda: Int(3, 2), "a range needs finite ends"),
         (lambda: Int(0, 8, log=True), "starts above 0"),
-        (lambda: Choice(()), "needs different options"),
-        (lambda: Choice(("a", "a")), "needs different options"),
+        (lambda: Choice(()), "needs distinct options"),
+        (lambda: Choice(("a", "a")), "needs distinct options"),
         (lambda: Space("?", {"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2)}, dict), "come first"),
         (lambda: Space("?", {"a": Int(1, 2)}, dict, known=({"a": 3},)), "a=3 is outside 1 to 2"),
         (
             lambda: Space("?", {"a": Choice(("x",)), "b": Int(1, 2, when={"a": ("x", "z")})}, dict),
-            "knob 'b' waits for a = z, which never is",
+            "hyperparameter 'b' depends on a = z, which cannot be",
         ),
-        (lambda: Space("?", {"a": Int(1, 2)}, dict, grid=True), "nothing but choices"),
+        (lambda: Space("?", {"a": Int(1, 2)}, dict, grid=True), "takes choices only"),
         (
             lambda: Space("?", {"a": Choice((1, 2))}, dict, known=({"a": 1},), grid=True),
-            "leave them out",
+            "are its combinations",
         ),
         (
             lambda: Space("?", {"a": Int(1, 9)}, dict, laptop={"b": Int(1, 2)}),
-            "no knob 'b' to narrow: a",
+            "no hyperparameter 'b' to narrow: a",
         ),
     ],
 )

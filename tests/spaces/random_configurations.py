@@ -1,4 +1,4 @@
-"""Random points of a space, for the tests."""
+"""Random configurations of a space, for the tests."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from spaces import Space
 
 
 def points(space: Space, n: int = 20) -> list[dict]:
-    """Random points, knob by knob."""
+    """Draw n configurations, one hyperparameter after another."""
     draw = random.Random(7)
     made = []
     for _ in range(n):
-        point: dict = {}
+        params: dict = {}
         for name, knob in space.knobs.items():
-            if spaces.exists(knob, point):
-                point[name] = knob.at(draw.random())
-        made.append(point)
+            if spaces.exists(knob, params):
+                params[name] = knob.at(draw.random())
+        made.append(params)
     return made

@@ -1,0 +1,167 @@
+"""The hyperparameters (knobs) of a search space: a real, a whole number, or one of some options.
+
+Nothing here imports torch, so that the command line can list every space at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+Value = float | int | str | bool
+Params = Mapping[str, Value]
+"""A configuration: the value of each hyperparameter that exists there."""
+When = Mapping[str, Value | tuple[Value, ...]]
+"""The condition of a hyperparameter: the value, or one of several, that others must have."""
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real hyperparameter in [low, high]; with `log` on a logarithmic scale (low > 0)."""
+
+    low: float
+    high: float
+    log: bool = False
+    when: When = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log)
+
+    def holds(self, value: Value) -> bool:
+        """Return whether `value` is a finite number in the range."""
+        return _is_number(value) and self.low <= float(value) <= self.high
+
+    def parse(self, text: str) -> Value:
+        """Return the number that a text names; raise ValueError if it names none in the range."""
+        return _parse(self, float, text)
+
+    def at(self, u: float) -> Value:
+        """Return the value at position `u` in [0, 1) of the range."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** u)
+        return float(self.low + (self.high - self.low) * u)
+
+    def position(self, value: Value) -> float:
+        """Return the position in [0, 1] at which `at` gives `value`, up to rounding."""
+        return _share(float(value), self.low, self.high, self.log)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}{_when(self.when)}"
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole-number hyperparameter in [low, high], both ends included."""
+
+    low: int
+    high: int
+    log: bool = False
+    when: When = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, self.log)
+
+    def holds(self, value: Value) -> bool:
+        """Return whether `value` is a whole number in the range."""
+        return isinstance(value, int) and _is_number(value) and self.low <= value <= self.high
+
+    def parse(self, text: str) -> Value:
+        """Return the number that a text names; raise ValueError if it names none in the range."""
+        return _parse(self, int, text)
+
+    def at(self, u: float) -> Value:
+        """Return the value at position `u` in [0, 1) of the range."""
+        if self.log:
+            ends = math.log(self.low), math.log(self.high + 1)
+            return min(self.high, int(math.exp(ends[0] + (ends[1] - ends[0]) * u)))
+        return min(self.high, self.low + int((self.high - self.low + 1) * u))
+
+    def position(self, value: Value) -> float:
+        """Return the middle of all positions at which `at` gives `value`, in [0, 1]."""
+        v = float(value)
+        middle = math.sqrt(v * (v + 1)) if self.log else v + 0.5
+        return _share(middle, self.low, self.high + 1, self.log)
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}{' (log)' if self.log else ''}{_when(self.when)}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A categorical hyperparameter: one of the given options, in no order."""
+
+    options: tuple[Value, ...]
+    when: When = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.options or len(set(self.options)) != len(self.options):
+            raise ValueError(f"a choice needs distinct options, got {self.options}")
+
+    def holds(self, value: Value) -> bool:
+        """Return whether `value` is one of the options."""
+        return value in self.options
+
+    def parse(self, text: str) -> Value:
+        """Return the option that a text names; raise ValueError if it names none."""
+        return _parse(self, {str(option): option for option in self.options}.__getitem__, text)
+
+    def at(self, u: float) -> Value:
+        """Return the option at position `u` in [0, 1)."""
+        return self.options[min(len(self.options) - 1, int(len(self.options) * u))]
+
+    def position(self, value: Value) -> float:
+        """Return the middle of all positions at which `at` gives `value`, in [0, 1]."""
+        return (self.options.index(value) + 0.5) / len(self.options)
+
+    def __str__(self) -> str:
+        return " | ".join(str(option) for option in self.options) + _when(self.when)
+
+
+Knob = Float | Int | Choice
+
+
+def exists(knob: Knob, params: Params) -> bool:
+    """Return whether `params` has the values that a conditional hyperparameter depends on."""
+    return all(params.get(key) in alternatives(wanted) for key, wanted in knob.when.items())
+
+
+def alternatives(wanted: Value | tuple[Value, ...]) -> tuple[Value, ...]:
+    """Return the values that satisfy one entry of a condition."""
+    return wanted if isinstance(wanted, tuple) else (wanted,)
+
+
+def _share(value: float, low: float, high: float, log: bool) -> float:
+    """Return where `value` lies between `low` (0) and `high` (1)."""
+    if log:
+        value, low, high = math.log(value), math.log(low), math.log(high)
+    return (value - low) / (high - low)
+
+
+def _parse(knob: Knob, read: Callable[[str], Value], text: str) -> Value:
+    try:
+        value = read(text)
+    except (ValueError, KeyError):
+        raise ValueError(f"{text!r} is not one of {knob}") from None
+    if not knob.holds(value):
+        raise ValueError(f"{text} is outside {knob}")
+    return value
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_range(low: float, high: float, log: bool) -> None:
+    if not low < high or not math.isfinite(high - low):
+        raise ValueError(f"a range needs finite ends, low < high; got {low} to {high}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic range starts above 0, got {low}")
+
+
+def _when(condition: When) -> str:
+    texts = (
+        f"{name} = {' | '.join(map(str, alternatives(wanted)))}"
+        for name, wanted in condition.items()
+    )
+    return f", when {' and '.join(texts)}" if condition else ""
