@@ -12,7 +12,7 @@ second limit, and on CUDA a step is captured and replayed, as in a training (`ad
 the limit starts its kernels one by one. Peers are given images and nets as their documentation has
 them: contiguous. A call also draws its random start; with fewer --steps, so that a run of a large
 net fits in minutes, that weighs more. --write puts the table into a file, say docs/performance.md,
-in the place of the one that the same command made before. Peers: pip install -e ".[bench]".
+in the place of the one that the same command made before. Peers: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from peers import (
     Call,
     alternate,
     command,
+    import_peer,
     machine,
     middle,
     pgd_of_peers,
@@ -127,6 +128,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
     args = parser.parse_args(words)
+    for peer in args.peers:
+        import_peer(peer)  # before anything is timed
     rows = [row(name, batch, args) for name in args.nets for batch in args.batch]
     told = f"`{command(words)}`: PGD-{args.steps}, medians of {args.repeats}, ± half the range."
     text = f"{told} {machine(args.device, args.peers)}.\n\n{table(HEADS, rows)}"

@@ -24,8 +24,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torchattacks
-from peers import Attacks, alternate, command, machine, middle, section, spread, table
+from peers import (
+    Attacks,
+    alternate,
+    command,
+    import_peer,
+    machine,
+    middle,
+    section,
+    spread,
+    table,
+)
 from torch import nn
 
 from adv import (
@@ -75,12 +84,14 @@ def theirs(attack: Attacks, net: nn.Module, split: Split, batch: int) -> float:
 
 def six(net: nn.Module) -> list[Attacks]:
     """The report's battery by torchattacks."""
+    torchattacks = import_peer("torchattacks")
     points = [(attack.ball.eps, attack.step_size) for _, attack in report_battery().attacks]
     return [torchattacks.PGD(net, eps=eps, alpha=size, steps=20) for eps, size in points]
 
 
 def published(net: nn.Module, eps: float, classes: int) -> Attacks:
     """Torchattacks' parts of AutoAttack with the published number of steps."""
+    torchattacks = import_peer("torchattacks")
     settings = {"eps": eps, "norm": "Linf", "seed": 0}
     return torchattacks.MultiAttack(
         [
@@ -114,7 +125,9 @@ def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace)
             "torchattacks, as published": lambda: (theirs(whole, plain, split, n),),
         }
         if args.shipped:
-            short = torchattacks.AutoAttack(plain, eps=eps, n_classes=classes, seed=0)
+            short = import_peer("torchattacks").AutoAttack(
+                plain, eps=eps, n_classes=classes, seed=0
+            )
             tasks["AutoAttack"]["torchattacks, as it ships"] = lambda: (
                 theirs(short, plain, split, n),
             )
@@ -163,6 +176,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="a Markdown file to put the table into")
     args = parser.parse_args(words)
+    import_peer("torchattacks")  # before a net is trained for it
     data = load(args.data)
     classes, split = len(data.classes), data.test.head(args.images).to(args.device)
     lines = []

@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,22 @@ Call = Callable[[], object]
 Attacks = Callable[[Tensor, Tensor], Tensor]
 
 PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
+MODULES = {"adversarial-robustness-toolbox": "art"}  # where it is not the distribution's name
+
+
+def import_peer(name: str) -> ModuleType:
+    """Import a library that is run beside ours, by the name of its distribution.
+
+    Raises:
+      SystemExit: it is not installed.
+    """
+    module = MODULES.get(name, name)
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != module:
+            raise
+        raise SystemExit(f"{name} is not installed: see benchmarks/README.md") from None
 
 
 def clock(device: str) -> Callable[[], float]:
@@ -64,12 +82,10 @@ def pgd_of_peers(
     """PGD in Linf with a random start, as each peer is meant to be called."""
     made: dict[str, Attacks] = {}
     if "torchattacks" in names:
-        import torchattacks
-
+        torchattacks = import_peer("torchattacks")
         made["torchattacks"] = torchattacks.PGD(net, eps=eps, alpha=size, steps=steps)
     if "foolbox" in names:
-        import foolbox
-
+        foolbox = import_peer("foolbox")
         fool = foolbox.PyTorchModel(net, bounds=(0, 1))
         attack = foolbox.attacks.LinfPGD(abs_stepsize=size, steps=steps)
         made["foolbox"] = lambda x, y: attack.run(fool, x, y, epsilon=eps)
@@ -79,6 +95,7 @@ def pgd_of_peers(
 
 
 def _art(net: nn.Module, eps: float, size: float, steps: int) -> Attacks:
+    import_peer("adversarial-robustness-toolbox")
     from art.attacks.evasion import ProjectedGradientDescentPyTorch
     from art.estimators.classification import PyTorchClassifier
 

@@ -20,11 +20,9 @@ import copy
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-import eagerpy
-import foolbox
 import numpy as np
 import torch
-import torchattacks
+from peers import import_peer
 from recorded import (
     BALLS,
     FOLDER,
@@ -53,6 +51,7 @@ from adv import (
     train,
 )
 
+torchattacks, foolbox, eagerpy = map(import_peer, ("torchattacks", "foolbox", "eagerpy"))
 Images = dict[str, Tensor]
 KEPT = 8  # images
 LIBRARIES = ("torchattacks", "foolbox", "torch", "numpy")

@@ -6,7 +6,7 @@
 Two trainings: the report's curriculum as it is in the middle (half of each batch under PGD of 25
 steps, eps 0.055), and PGD-10 at 8/255 on whole batches. The plain loop is what one writes first: a
 DataLoader over pixels in [0, 1], the images in torch's default memory format, torchattacks' PGD,
-AdamW. ART's is its AdversarialTrainer (pip install adversarial-robustness-toolbox). All train the
+AdamW. ART's is its AdversarialTrainer. All train the
 same net from the same weights on the same images, in one process, in turns of some batches; the
 first turn of each warms up and is thrown away. Medians with the smallest and the largest, and
 ratios of the turns that stood side by side. On a CPU the seconds are the processor's, which other
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import importlib.util
 import io
 import statistics
 import sys
@@ -31,8 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchattacks
-from peers import command, machine, section, table
+from peers import command, import_peer, machine, section, table
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -99,7 +97,9 @@ class Pixels(Dataset):
 
 def plain_loop(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
     """A standard loop around torchattacks' PGD."""
-    attack = torchattacks.PGD(net, eps=how.eps, alpha=how.eps * how.pace, steps=how.steps)
+    attack = import_peer("torchattacks").PGD(
+        net, eps=how.eps, alpha=how.eps * how.pace, steps=how.steps
+    )
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     loader = DataLoader(Pixels(split), batch_size=args.batch, shuffle=True)
     net.train()
@@ -212,8 +212,8 @@ def main(words: list[str] | None = None) -> None:
     split = load(args.data).train.head(args.batch * args.batches)
     if len(split) < args.batch * args.batches:
         parser.error(f"{args.data} has {len(split)} training images: less than a turn")
-    if "art" in args.peers and importlib.util.find_spec("art") is None:
-        parser.error("pip install adversarial-robustness-toolbox, or leave art out of --peers")
+    for peer in args.peers:
+        import_peer(DISTRIBUTION[peer])  # before anything is timed
     names = ("ours", *args.peers, *(f"ours / {p}" for p in args.peers))
     heads = ["images a second", *names]
     print(table(heads, []), flush=True)
