@@ -12,7 +12,7 @@ captured as a CUDA graph and replayed, as in training (`adv.training.cuda_graphs
 launches its kernels one by one. The other libraries get nets and images in contiguous memory, as in
 their documentation. A call includes the random start, which weighs more when --steps is small.
 --write puts the table into a file such as docs/performance.md and replaces the table that the same
-command wrote before. The other libraries: pip install -e ".[bench]".
+command wrote before. The other libraries: benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from markdown_report import command, machine, table, write_section
-from peer_attacks import PEERS, pgd_of_peers
+from peer_attacks import PEERS, import_peer, pgd_of_peers
 from timing import Call, alternate, half_range, median
 from torch import Tensor, nn
 
@@ -124,6 +124,8 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     args = parser.parse_args(words)
+    for peer in args.peers:
+        import_peer(peer)  # before anything is timed
     rows = [row(name, batch, args) for name in args.nets for batch in args.batch]
     told = f"`{command(words)}`: PGD-{args.steps}, medians of {args.repeats}, ± half the range."
     text = f"{told} {machine(args.device, args.peers)}.\n\n{table(HEADS, rows)}"

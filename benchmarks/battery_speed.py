@@ -23,9 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torchattacks
 from markdown_report import command, machine, table, write_section
-from peer_attacks import Attack
+from peer_attacks import Attack, import_peer
 from timing import alternate, half_range, median
 from torch import nn
 
@@ -76,12 +75,14 @@ def theirs(attack: Attack, net: nn.Module, split: Split, batch: int) -> float:
 
 def six(net: nn.Module) -> list[Attack]:
     """Return the six attacks of the report's battery, from torchattacks."""
+    torchattacks = import_peer("torchattacks")
     points = [(attack.ball.eps, attack.step_size) for _, attack in report_battery().attacks]
     return [torchattacks.PGD(net, eps=eps, alpha=size, steps=20) for eps, size in points]
 
 
 def published(net: nn.Module, eps: float, classes: int) -> Attack:
     """Return torchattacks' AutoAttack with the published number of steps."""
+    torchattacks = import_peer("torchattacks")
     settings = {"eps": eps, "norm": "Linf", "seed": 0}
     return torchattacks.MultiAttack(
         [
@@ -115,7 +116,9 @@ def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace)
             "torchattacks, as published": lambda: (theirs(whole, plain, split, n),),
         }
         if args.shipped:
-            short = torchattacks.AutoAttack(plain, eps=eps, n_classes=classes, seed=0)
+            short = import_peer("torchattacks").AutoAttack(
+                plain, eps=eps, n_classes=classes, seed=0
+            )
             tasks["AutoAttack"]["torchattacks, as it ships"] = lambda: (
                 theirs(short, plain, split, n),
             )
@@ -179,6 +182,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--write", type=Path, help="Markdown file to write the table to")
     args = parser.parse_args(words)
+    import_peer("torchattacks")  # before a net is trained for it
     data = load(args.data)
     classes, split = len(data.classes), data.test.head(args.images).to(args.device)
     lines = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,22 @@ from adv.runtime.devices import device_of
 Attack = Callable[[Tensor, Tensor], Tensor]
 
 PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
+MODULES = {"adversarial-robustness-toolbox": "art"}  # where it is not the distribution's name
+
+
+def import_peer(name: str) -> ModuleType:
+    """Import a library that is run beside ours, by the name of its distribution.
+
+    Raises:
+      SystemExit: it is not installed.
+    """
+    module = MODULES.get(name, name)
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != module:
+            raise
+        raise SystemExit(f"{name} is not installed: see benchmarks/README.md") from None
 
 
 def pgd_of_peers(
@@ -20,12 +38,10 @@ def pgd_of_peers(
     """Return Linf PGD with a random start by each of these libraries."""
     made: dict[str, Attack] = {}
     if "torchattacks" in names:
-        import torchattacks
-
+        torchattacks = import_peer("torchattacks")
         made["torchattacks"] = torchattacks.PGD(net, eps=eps, alpha=size, steps=steps)
     if "foolbox" in names:
-        import foolbox
-
+        foolbox = import_peer("foolbox")
         fool = foolbox.PyTorchModel(net, bounds=(0, 1))
         attack = foolbox.attacks.LinfPGD(abs_stepsize=size, steps=steps)
         made["foolbox"] = lambda x, y: attack.run(fool, x, y, epsilon=eps)
@@ -35,6 +51,7 @@ def pgd_of_peers(
 
 
 def _art(net: nn.Module, eps: float, size: float, steps: int) -> Attack:
+    import_peer("adversarial-robustness-toolbox")
     from art.attacks.evasion import ProjectedGradientDescentPyTorch
     from art.estimators.classification import PyTorchClassifier
 

@@ -6,7 +6,7 @@
 Two trainings: the report's curriculum at half-time (PGD-25 on half of each batch, eps 0.055), and
 PGD-10 at 8/255 on whole batches. The plain loop is what one would write first: a DataLoader over
 pixels in [0, 1], images in torch's default memory format, torchattacks' PGD, AdamW. ART's is its
-AdversarialTrainer (pip install adversarial-robustness-toolbox). All train the same net from the
+AdversarialTrainer (benchmarks/README.md). All train the same net from the
 same weights on the same images, in one process, in turns of some batches; the first turn of each is
 a warm-up. The table shows the median, the minimum and the maximum, and ratios of adjacent turns. On
 a CPU the time is processor time, which other programs disturb less; use one thread
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import importlib.util
 import io
 import statistics
 import sys
@@ -31,8 +30,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-import torchattacks
 from markdown_report import command, machine, table, write_section
+from peer_attacks import import_peer
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -99,7 +98,9 @@ class Pixels(Dataset):
 
 def plain_loop(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
     """Train in a standard loop around torchattacks' PGD."""
-    attack = torchattacks.PGD(net, eps=how.eps, alpha=how.eps * how.pace, steps=how.steps)
+    attack = import_peer("torchattacks").PGD(
+        net, eps=how.eps, alpha=how.eps * how.pace, steps=how.steps
+    )
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
     loader = DataLoader(Pixels(split), batch_size=args.batch, shuffle=True)
     net.train()
@@ -212,8 +213,8 @@ def main(words: list[str] | None = None) -> None:
     split = load(args.data).train.head(args.batch * args.batches)
     if len(split) < args.batch * args.batches:
         parser.error(f"{args.data} has {len(split)} training images: less than a turn")
-    if "art" in args.peers and importlib.util.find_spec("art") is None:
-        parser.error("pip install adversarial-robustness-toolbox, or leave art out of --peers")
+    for peer in args.peers:
+        import_peer(DISTRIBUTION[peer])  # before anything is timed
     names = ("ours", *args.peers, *(f"ours / {p}" for p in args.peers))
     heads = ["images a second", *names]
     print(table(heads, []), flush=True)

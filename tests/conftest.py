@@ -1,6 +1,7 @@
 """What all tests share: a Ray that a test starts takes no settings from the user."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,16 @@ def _plain_environment():
             patch.delenv(name, raising=False)
         patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests' / 'search'}")
         yield
+
+
+@pytest.fixture(params=["stand-in", "installed"])
+def torchattacks(request, monkeypatch):
+    """The stand-in for torchattacks, and torchattacks itself where it is installed."""
+    if request.param == "installed":
+        return pytest.importorskip("torchattacks")
+    import stand_ins
+
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr("peers.version", stand_ins.find_version)
+    monkeypatch.setitem(sys.modules, "torchattacks", stand_ins.make_torchattacks())
+    return sys.modules["torchattacks"]

@@ -1,12 +1,14 @@
 """The benchmark's problems are what they claim, its peers hear what they tell themselves."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pytest
 import search_quality
+import stand_ins
 from click.testing import CliRunner
 from quality.analytic import Analytic
 from quality.contest import Setting, contest
@@ -78,8 +80,13 @@ def test_rays_search_proposes_what_its_optuna_does_alone():
             engine.end(number, (number / 20, float(number % 5)))
 
 
-def test_syne_tunes_moasha_stops():
-    pytest.importorskip("syne_tune")
+@pytest.mark.parametrize("kind", ["stand-in", "installed"])
+def test_syne_tunes_moasha_stops(kind, monkeypatch):
+    if kind == "installed":
+        pytest.importorskip("syne_tune")
+    else:
+        for name, module in stand_ins.make_syne_tune().items():
+            monkeypatch.setitem(sys.modules, name, module)
     engine = Syne(SPACE, 0, 27)
     for number in range(12):
         engine.ask(number)

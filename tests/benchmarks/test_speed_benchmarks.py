@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
+import stand_ins
 import torch
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +55,7 @@ def test_calls_take_turns_and_the_first_round_may_not_count(benchmark):
     assert timing.median([3, 1, 2]) == 2 and timing.half_range([3, 1, 2]) == "±50 %"
 
 
-def test_a_peer_goes_as_far_as_it_may(benchmark):
+def test_a_peer_goes_as_far_as_it_may(benchmark, torchattacks):
     peers, speed = benchmark("peer_attacks"), benchmark("attack_speed")
     net = speed.BaseNet()(10).eval()
     x, y = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(3)
@@ -57,6 +63,92 @@ def test_a_peer_goes_as_far_as_it_may(benchmark):
     assert set(made) == {"torchattacks"}
     far = (made["torchattacks"](x, y) - x).abs().amax((1, 2, 3))
     assert far.tolist() == pytest.approx([0.03] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        ("attack_speed", "--nets BaseNet --batch 2 --peers torchattacks"),
+        ("battery_speed", "--data digits --nets basenet"),
+        ("train_speed", "--nets basenet --peers torchattacks"),
+    ],
+)
+def test_a_peer_that_is_missing_is_named_in_one_line(benchmark, monkeypatch, module, words):
+    script = benchmark(module)
+    monkeypatch.setitem(sys.modules, "torchattacks", None)  # an import of it fails
+    with pytest.raises(SystemExit) as left:
+        script.main(words.split())
+    assert left.value.code == "torchattacks is not installed: see benchmarks/README.md"
+
+
+def test_an_error_inside_a_peer_is_not_taken_for_its_absence(benchmark, monkeypatch, tmp_path):
+    (tmp_path / "broken_peer.py").write_text("import a_module_that_nobody_has\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ModuleNotFoundError, match="a_module_that_nobody_has"):
+        benchmark("peer_attacks").import_peer("broken_peer")
+
+
+def test_foolbox_and_art_are_called_as_they_are_meant_to_be(benchmark, monkeypatch):
+    """Stand-ins that note their settings and move each image as far as they may."""
+    noted = {}
+
+    def note(name, **settings):
+        noted[name] = settings
+        return SimpleNamespace(**settings)
+
+    class LinfPGD:
+        def __init__(self, *, abs_stepsize, steps):
+            note("foolbox", abs_stepsize=abs_stepsize, steps=steps)
+
+        def run(self, model, x, y, *, epsilon):
+            assert model.bounds == (0, 1)
+            return x + epsilon
+
+    class Descent:
+        def __init__(self, classifier, *, eps, **settings):
+            self.eps = note("art", eps=eps, **settings).eps
+
+        def generate(self, x, y):
+            return x + np.float32(self.eps)
+
+    modules = {name: ModuleType(name) for name in (
+        "foolbox", "art", "art.attacks", "art.attacks.evasion", "art.estimators",
+        "art.estimators.classification")}  # fmt: skip
+    modules["foolbox"].PyTorchModel = lambda net, bounds: SimpleNamespace(bounds=bounds)
+    modules["foolbox"].attacks = SimpleNamespace(LinfPGD=LinfPGD)
+    modules["art.attacks.evasion"].ProjectedGradientDescentPyTorch = Descent
+    modules["art.estimators.classification"].PyTorchClassifier = lambda *args, **kw: note(
+        "classifier", args=args[2:], **kw)  # fmt: skip
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    peers, x, y = benchmark("peer_attacks"), torch.full((2, 3, 4, 4), 0.5), torch.arange(2)
+    made = peers.pgd_of_peers(nn.Linear(1, 1), 0.03, 0.02, 3, peers.PEERS[1:])
+    for attack in made.values():
+        assert torch.allclose(attack(x, y) - x, torch.tensor(0.03))
+    assert list(made) == list(peers.PEERS[1:])
+    assert noted["foolbox"] == {"abs_stepsize": 0.02, "steps": 3}
+    assert noted["art"] == {"eps": 0.03, "eps_step": 0.02, "max_iter": 3, "num_random_init": 1,
+                            "batch_size": 2, "verbose": False}  # fmt: skip
+    assert noted["classifier"] == {"args": ((3, 32, 32), 10), "clip_values": (0, 1),
+                                   "device_type": "cpu"}  # fmt: skip
+
+
+@pytest.mark.parametrize("peer", ["foolbox", "adversarial-robustness-toolbox"])
+def test_the_installed_foolbox_and_art_go_as_far_as_they_may(benchmark, peer):
+    peers, speed = benchmark("peer_attacks"), benchmark("attack_speed")
+    pytest.importorskip(peers.MODULES.get(peer, peer))
+    net = speed.BaseNet()(10).eval()
+    x, y = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(3)
+    adv = peers.pgd_of_peers(net, 0.03, 0.02, 3, [peer])[peer](x, y)
+    assert (adv - x).abs().amax((1, 2, 3)).tolist() == pytest.approx([0.03] * 3, abs=1e-6)
+
+
+def test_the_stand_in_takes_what_torchattacks_takes():
+    real = pytest.importorskip("torchattacks")
+    for attack in stand_ins.ATTACKS:
+        theirs = inspect.signature(getattr(real, attack.__name__)).parameters
+        ours = inspect.signature(attack).parameters
+        assert set(ours) <= set(theirs), attack.__name__
 
 
 def test_what_is_timed_on_cuda_is_the_attack(benchmark):
@@ -67,7 +159,7 @@ def test_what_is_timed_on_cuda_is_the_attack(benchmark):
     assert torch.equal(speed.replayed(net, attack, x, y)(), called)
 
 
-def test_a_line_of_attack_speed(benchmark, monkeypatch, tmp_path, capsys):
+def test_a_line_of_attack_speed(benchmark, torchattacks, monkeypatch, tmp_path, capsys):
     """Ratios to the quicker layout, to our layers, and to a peer, from seconds that are given."""
     speed, page = benchmark("attack_speed"), tmp_path / "page.md"
     taken = {
@@ -113,7 +205,7 @@ def judged(benchmark, monkeypatch):
     return battery
 
 
-def test_batteries_are_compared_attack_by_attack(judged, tmp_path, capsys):
+def test_batteries_are_compared_attack_by_attack(judged, torchattacks, tmp_path, capsys):
     page = tmp_path / "page.md"
     words = "--data digits --nets basenet --only battery --images 6 --repeats 1 --device cpu"
     judged.main([*words.split(), "--write", str(page)])
@@ -133,7 +225,7 @@ def test_how_far_theirs_is_from_ours_is_told(judged, capsys):
     assert ours[3:5] == ["50.0 20.0", "0.0"] and theirs[3:5] == ["51.0 17.0", "3.0"]
 
 
-def test_autoattack_meets_its_peer_with_the_published_steps(judged):
+def test_autoattack_meets_its_peer_with_the_published_steps(judged, torchattacks):
     net, args = (
         judged.BaseNet()(10).eval(),
         type("A", (), {"eps": 0.03, "only": "autoattack", "shipped": True}),

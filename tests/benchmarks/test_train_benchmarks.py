@@ -95,7 +95,7 @@ def test_ways_to_pack_trials_run_on_a_processor(benchmark, capsys):
 
 
 @pytest.mark.slow
-def test_training_is_timed_beside_a_plain_loop(benchmark, capsys):
+def test_training_is_timed_beside_a_plain_loop(benchmark, torchattacks, capsys):
     words = "--nets basenet --peers torchattacks --batch 8 --batches 1 --repeats 1"
     benchmark("train_speed").main(words.split())
     out = capsys.readouterr().out

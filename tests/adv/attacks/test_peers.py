@@ -1,29 +1,34 @@
-"""Our attacks against torchattacks and foolbox: the same start gives the same image, each pixel."""
+"""Our attacks against torchattacks and foolbox: the same start gives the same image, each pixel.
+
+Their results were recorded by `benchmarks/record_peers.py`.
+"""
 
 from __future__ import annotations
 
-import eagerpy
-import foolbox
+import numpy as np
 import pytest
+import recorded
 import torch
-import torchattacks
 from reproducibility import seeded_generator
-from torch import nn
 
-from adv import FGSM, L2, PGD, BaseNet, BigNet, Linf, frozen
+from adv import FGSM, L2, PGD, Linf, frozen
 from adv.attacks.attack import begin
 
-N = 8  # A power of 2: torchattacks averages the loss, and dividing by it is exact.
+N = 8
+BALLS = pytest.mark.parametrize("ball", recorded.BALLS)
+STARTS = pytest.mark.parametrize("start", recorded.STARTS)
 
 
-@pytest.fixture(scope="module", params=[BaseNet(), BigNet()], ids=["BaseNet", "BigNet"])
+@pytest.fixture(scope="module", params=recorded.NETS)
 def problem(request):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        net: nn.Module = request.param(10).eval()
-        x = torch.rand(N, 3, 32, 32)
-    x[:, :, :8] = x[:, :, :8].round()  # pixels at their limits
-    return net, x, net(x).argmax(1)
+    """The recording's name for the net, the net, images, and the net's answers as labels."""
+    net, x = recorded.make_random_net(request.param), recorded.read_pgd_images()
+    assert len(x) == N and {0.0, 1.0} >= set(x[:, :, :8].unique().tolist())
+    return request.param, net, x, net(x).argmax(1)
+
+
+def pgd(ball: str, *, random: bool) -> PGD:
+    return PGD(recorded.BALLS[ball], 10, recorded.STEP_SIZES[ball], random_start=random)
 
 
 def from_start(attack: PGD, net, x, y, start):
@@ -40,72 +45,72 @@ def agree(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor) -> None:
     assert torch.allclose(ours, theirs, atol=2e-6, rtol=0)
 
 
-def their_start(ball, x):
-    """Where torchattacks begins, drawn from torch's global generator as it does."""
-    if isinstance(ball, Linf):
-        return (x + torch.empty_like(x).uniform_(-ball.eps, ball.eps)).clamp(0, 1)
-    delta = torch.empty_like(x).normal_()
-    length = delta.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
-    delta *= torch.zeros_like(length).uniform_(0, 1) / length * ball.eps
-    return (x + delta).clamp(0, 1)
-
-
-PEERS = [(Linf(0.03), 0.008, torchattacks.PGD), (L2(0.5), 0.1, torchattacks.PGDL2)]
-
-
-@pytest.mark.parametrize(("ball", "step", "peer"), PEERS, ids=["linf", "l2"])
-@pytest.mark.parametrize("start", ["the image", "a random point"])
-def test_pgd_is_that_of_torchattacks(problem, ball, step, peer, start):
-    net, x, y = problem
+@BALLS
+@STARTS
+def test_pgd_is_that_of_torchattacks(problem, ball, start):
+    name, net, x, y = problem
     random = start == "a random point"
-    attack = PGD(ball, steps=10, step_size=step, random_start=random)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(11)
-        theirs = peer(net, eps=ball.eps, alpha=step, steps=10, random_start=random)(x, y)
-        torch.manual_seed(11)
-        ours = from_start(attack, net, x, y, their_start(ball, x)) if random else attack(net, x, y)
-    agree(ours, theirs, x)
+    attack = pgd(ball, random=random)
+    begun = recorded.read_pgd_start(ball)
+    ours = from_start(attack, net, x, y, begun) if random else attack(net, x, y)
+    agree(ours, recorded.read_pgd_results(name, ball)["torchattacks", start], x)
 
 
-@pytest.mark.parametrize(
-    ("ball", "step", "peer"),
-    [(Linf(0.03), 0.008, foolbox.attacks.LinfPGD), (L2(0.5), 0.1, foolbox.attacks.L2PGD)],
-    ids=["linf", "l2"],
-)
-@pytest.mark.parametrize("start", ["the image", "a random point"])
-def test_pgd_is_that_of_foolbox(problem, monkeypatch, ball, step, peer, start):
-    net, x, y = problem
+@BALLS
+@STARTS
+def test_pgd_is_that_of_foolbox(problem, monkeypatch, ball, start):
+    name, net, x, y = problem
     random = start == "a random point"
-    attack = PGD(ball, steps=10, step_size=step, random_start=random)
-    theirs = peer(abs_stepsize=step, steps=10, random_start=random)
-    begun = attack.start(x, y, seeded_generator(4)).adv
-    assert torch.equal(begun, x) != random
-    monkeypatch.setattr(theirs, "get_random_start", lambda x0, eps: eagerpy.astensor(begun))
-    made = theirs.run(foolbox.PyTorchModel(net, bounds=(0, 1)), x, y, epsilon=ball.eps)
-    agree(attack(net, x, y, generator=seeded_generator(4)), made, x)
+    attack = pgd(ball, random=random)
+    assert torch.equal(attack.start(x, y, seeded_generator(4)).adv, x) != random
+    if random:
+        begun = recorded.read_pgd_start(ball)
+        assert not torch.equal(begun, x)
+        monkeypatch.setattr(PGD, "start", lambda _, x, y, draw: begin(x, y, begun, draw))
+    theirs = recorded.read_pgd_results(name, ball)["foolbox", start]
+    agree(attack(net, x, y, generator=seeded_generator(4)), theirs, x)
 
 
 def test_fgsm_is_that_of_torchattacks(problem):
-    net, x, y = problem
-    agree(FGSM(Linf(0.03))(net, x, y), torchattacks.FGSM(net, eps=0.03)(x, y), x)
+    name, net, x, y = problem
+    agree(FGSM(Linf(0.03))(net, x, y), recorded.read_one_step(name)["torchattacks linf"], x)
 
 
-@pytest.mark.parametrize(
-    ("ball", "peer"),
-    [
-        (Linf(0.03), foolbox.attacks.LinfFastGradientAttack),
-        (L2(0.5), foolbox.attacks.L2FastGradientAttack),
-    ],
-    ids=["linf", "l2"],
-)
-def test_fgsm_is_that_of_foolbox(problem, ball, peer):
-    net, x, y = problem
-    made = peer().run(foolbox.PyTorchModel(net, bounds=(0, 1)), x, y, epsilon=ball.eps)
-    agree(FGSM(ball)(net, x, y), made, x)
+@BALLS
+def test_fgsm_is_that_of_foolbox(problem, ball):
+    name, net, x, y = problem
+    theirs = recorded.read_one_step(name)[f"foolbox {ball}"]
+    agree(FGSM(recorded.BALLS[ball])(net, x, y), theirs, x)
 
 
 def test_a_relative_step_is_that_of_foolbox(problem):
-    net, x, y = problem
-    theirs = foolbox.attacks.LinfPGD(rel_stepsize=0.2, steps=5, random_start=False)
-    made = theirs.run(foolbox.PyTorchModel(net, bounds=(0, 1)), x, y, epsilon=0.02)
-    agree(PGD(Linf(0.02), steps=5, pace=0.2, random_start=False)(net, x, y), made, x)
+    name, net, x, y = problem
+    theirs = recorded.read_one_step(name)["relative"]
+    agree(PGD(Linf(0.02), steps=5, pace=0.2, random_start=False)(net, x, y), theirs, x)
+
+
+def test_a_random_start_lies_in_its_ball():
+    x = recorded.read_pgd_images()
+    for name, ball in (("linf", Linf(0.03)), ("l2", L2(0.5))):
+        assert recorded.BALLS[name] == ball
+        start = recorded.read_pgd_start(name)
+        assert (ball.distance(start, x) <= ball.eps + 1e-6).all() and not torch.equal(start, x)
+        assert start.min() >= 0 and start.max() <= 1
+
+
+def test_the_problems_are_those_that_were_recorded():
+    for name, tensors in recorded.PROBLEMS.items():
+        now = recorded.fingerprint(*tensors())
+        assert recorded.read(name)["fingerprint"] == now, f"record {name} again"
+
+
+def test_recordings_are_small_plain_and_name_their_makers():
+    files = sorted(recorded.FOLDER.glob("*.npz"))
+    assert len(files) == 14 and sum(path.stat().st_size for path in files) < 1_500_000
+    for path in files:
+        assert path.stat().st_size < 200_000, path.name
+        found = recorded.read(path.stem)  # without pickle
+        assert all(array.dtype.kind in "fiubU" for array in found.values()), path.name
+        libraries = [line.split()[0] for line in found["versions"]]
+        assert libraries == ["torchattacks", "foolbox", "torch", "numpy"]
+        assert all(np.isfinite(array).all() for array in found.values() if array.dtype.kind == "f")

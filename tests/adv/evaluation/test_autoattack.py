@@ -1,4 +1,7 @@
-"""AutoAttack's line-ups: what is in them, how they cascade, and torchattacks as the oracle."""
+"""AutoAttack's line-ups: what is in them, how they cascade, and torchattacks as the oracle.
+
+Its results were recorded by `benchmarks/record_peers.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,16 @@ import pickle
 
 import numpy as np
 import pytest
+import recorded
 import torch
-import torchattacks
 from reproducibility import seeded_generator
 from torch import nn
 
 from adv import (
     APGD,
     L2,
-    AdamW,
-    Augment,
-    BaseNet,
     Battery,
-    Curriculum,
     Linf,
-    OneCycle,
-    Recipe,
     Split,
     Square,
     Worst,
@@ -29,7 +26,6 @@ from adv import (
     autoattack_rand,
     evaluate,
     load,
-    train,
 )
 from adv.runtime.random_layers import Noise
 
@@ -220,41 +216,26 @@ def test_blocks_have_starts_of_their_own(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load("digits")
-
-
-def trained(digits, fraction: float) -> nn.Module:
-    """A net trained for seconds, that share of its batches attacked."""
-    recipe = Recipe(
-        net=BaseNet(),
-        optimizer=AdamW(4e-3, decay=OneCycle()),
-        curriculum=Curriculum(eps=0.1, steps=3, pace=0.4, fraction=fraction),
-        augment=Augment(flip=False, crop=0, jitter=0),
-        epochs=3,
-        batch=64,
-    )
-    *_, last = train(recipe, digits.train, classes=10, seed=0)
-    return last.net.eval()
+def digits() -> Split:
+    return recorded.read_digits()
 
 
 @pytest.fixture(scope="module")
-def robust(digits) -> nn.Module:
-    return trained(digits, 0.5)
-
-
-@pytest.fixture(scope="module")
-def plain(digits) -> nn.Module:
-    return trained(digits, 0.0)
-
-
-def their_accuracy(attack, net: nn.Module, split: Split) -> float:
-    with torch.random.fork_rng(devices=[]):
-        adv = attack(split.images.contiguous().float() / 255, split.labels)
-        return float((net(adv).argmax(1) == split.labels).float().mean())
+def robust() -> nn.Module:
+    return recorded.read_trained_net("robust")
 
 
 ALIKE = 0.005 + 1e-6  # half a point
+
+
+def test_the_recorded_problem_is_the_one_that_is_meant(robust, digits):
+    """The test digits of the data set, and nets that learned from the training digits."""
+    test = load("digits").test
+    assert torch.equal(digits.images, test.images) and torch.equal(digits.labels, test.labels)
+    for net in (robust, recorded.read_trained_net("plain")):
+        with torch.no_grad():
+            right = net(digits.images.float() / 255).argmax(1) == digits.labels
+        assert right.float().mean() > 0.5
 
 
 @pytest.mark.slow
@@ -262,29 +243,25 @@ ALIKE = 0.005 + 1e-6  # half a point
 @pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
 def test_apgd_is_not_weaker_than_that_of_torchattacks(robust, digits, ball, loss):
     """Means of three starts: from a single one, luck alone moves two images of 360."""
-    split, steps, starts = digits.test, 15, range(3)
-    settings = {"norm": type(ball).__name__, "eps": ball.eps, "steps": steps}
-    if loss == "dlr-targeted":
-        parts = (APGD(ball, steps, loss, 1), APGD(ball, steps, loss, 2))
-        peers = [torchattacks.APGDT(robust, n_classes=3, seed=s, **settings) for s in starts]
-    else:
-        parts = (APGD(ball, steps, loss),)
-        peers = [torchattacks.APGD(robust, loss=loss, seed=s, **settings) for s in starts]
+    steps, starts = 15, range(3)
+    targets = (1, 2) if loss == "dlr-targeted" else (None,)
+    parts = tuple(APGD(ball, steps, loss, target) for target in targets)
     tried = [Battery((("apgd", Worst(parts)),), seed=seed) for seed in starts]
-    ours = np.mean([evaluate(robust, split, battery).worst for battery in tried])
-    theirs = np.mean([their_accuracy(peer, robust, split) for peer in peers])
+    ours = np.mean([evaluate(robust, digits, battery).worst for battery in tried])
+    right = recorded.read("autoattack")[f"apgd {type(ball).__name__} {loss}"]
+    assert right.shape == (len(starts), len(digits)) == (3, 360)
+    theirs = right.mean()
     assert 0.02 < ours <= theirs + ALIKE
     assert ours > theirs - 0.06  # else the budgets are not equal
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "eps"), [("plain", 0.04), ("robust", 0.06)])
-def test_autoattack_is_not_weaker_than_that_of_torchattacks(kind, eps, digits, request):
+def test_autoattack_is_not_weaker_than_that_of_torchattacks(kind, eps, digits):
     """Theirs has FAB, but takes 10 steps where ours, as published, takes 100."""
-    net, split, ball = request.getfixturevalue(kind), digits.test.head(40), Linf(eps)
-    peer = torchattacks.AutoAttack(net, eps=eps, n_classes=10, seed=0)
-    peer._autoattack.attacks[-1].n_queries = 200  # 5,000 take minutes
+    net, split, ball = recorded.read_trained_net(kind), digits.head(40), Linf(eps)
     attacks = (*autoattack(ball).attacks[:2], ("square", Square(ball, 200)))
     ours = evaluate(net, split, Battery(attacks)).worst
-    theirs = their_accuracy(peer, net, split)
-    assert 0 < ours <= theirs + ALIKE
+    right = recorded.read("autoattack")[f"autoattack {kind}"]
+    assert right.shape == (40,)
+    assert 0 < ours <= right.mean() + ALIKE
