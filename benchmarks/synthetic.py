@@ -48,13 +48,19 @@ from adv.checkpoints.expressions import parse
 from adv.data.datasets import Split
 from adv.evaluation.score import unpacked
 from adv.files import write_atomic
-from adv.generative.classifier import classifier, features, named, natural, small
+from adv.generative.classifier import (
+    features,
+    laptop_recipe,
+    natural_recipe,
+    predict,
+    train_classifier,
+)
 from adv.generative.gan_checkpoint import restore_gan
-from adv.generative.gan_file import Work, make_gan
-from adv.generative.metrics import scored
+from adv.generative.gan_file import GANData, make_gan
+from adv.generative.metrics import score_set
 from adv.generative.npz_files import read_samples, write_samples
 from adv.generative.sample_grid import save_grid
-from adv.generative.sampler import Chains, batches, dealt
+from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.intervals import Z95, wilson
 from adv.runtime.devices import default_device
 
@@ -118,10 +124,10 @@ class Trial:
     until: float
 
     @property
-    def work(self) -> Work:
+    def work(self) -> GANData:
         """The images that the GAN and the nets are trained on."""
         real = self.data.train.head(self.settings["real"] or len(self.data.train))
-        return Work(real, self.data.classes, self.data.name)
+        return GANData(real, self.data.classes, self.data.name)
 
     @property
     def images(self) -> Split:
@@ -154,10 +160,10 @@ class Trial:
         except LateError:
             yield
 
-    def _tell(self, stretch: Any) -> None:
-        figures = "  ".join(f"{key} {value:.3f}" for key, value in stretch.metrics.items())
+    def _tell(self, segment: Any) -> None:
+        figures = "  ".join(f"{key} {value:.3f}" for key, value in segment.metrics.items())
         click.echo(
-            f"gan {stretch.number}/{stretch.total} {figures} {stretch.seconds:.0f} s", err=True
+            f"gan {segment.number}/{segment.total} {figures} {segment.seconds:.0f} s", err=True
         )
         if time.monotonic() > self.until:
             raise LateError  # its state is kept already
@@ -168,16 +174,16 @@ class Trial:
             return
         began, notes = time.process_time(), {"source": name}
         if name == "gaussian":
-            draw = Gaussian().fitted(work.real)
+            draw = Gaussian().fit(work.real)
         else:
             walk = DDLS(self.settings["ddls_steps"], self.settings["step_size"])
             ddls = walk if "ddls" in name else None
             trained = restore_gan(self.out / "gan.safetensors", default_device())
-            chains = Chains(trained, "ema" in name, ddls)
+            chains = GANSampler(trained, "ema" in name, ddls)
             draw = chains.draw
         count = self.settings["count"]
-        labels = dealt(work.shares, count, torch.Generator().manual_seed(0))
-        write_samples(path, batches(draw, labels, 0), count, notes)
+        labels = stratified_labels(work.class_counts, count, torch.Generator().manual_seed(0))
+        write_samples(path, sample_batches(draw, labels, 0), count, notes)
         found: dict[str, Any] = {"seconds": time.process_time() - began}
         if "ddls" in name and chains.trace is not None:
             found |= {"energy": chains.trace.energy, "acceptance": chains.trace.acceptance}
@@ -191,16 +197,16 @@ class Trial:
         if kept.exists():
             return
         work = self.work
-        recipe = small(natural())
-        net = classifier(recipe, self.images, len(work.classes), 0, default_device())
+        recipe = laptop_recipe(natural_recipe())
+        net = train_classifier(recipe, self.images, len(work.classes), 0, default_device())
         for title in ("real, held out", *SETS):
             split = self.data.validation
             if title in SETS:
                 split = read_samples(self.out / f"{title}.npz", work.real, len(work.classes)).split
             split = split.head(min(1000, len(self.data.validation), len(work.real)))
             told = features(net, work.real.head(len(split)).images), features(net, split.images)
-            right = float((named(net, split.images) == split.labels).double().mean())
-            row = scored(title, told, right, (work.real, self.data.validation, split))
+            right = float((predict(net, split.images) == split.labels).double().mean())
+            row = score_set(title, told, right, (work.real, self.data.validation, split))
             self._keep(f"{title}.score.json", asdict(row))
 
     def _judged(self, name: str, fraction: float, seed: int) -> None:

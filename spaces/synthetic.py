@@ -30,7 +30,7 @@ _MADE: dict[str, Value | tuple[Value, ...]] = {"source": _SOURCES[1:]}
 
 def build(source: str, fraction: float = 0.0, relabel: bool = False) -> adv.Recipe:
     """BigNet under the report's curriculum; `fraction` of each batch comes from `source`."""
-    from adv.generative.classifier import natural
+    from adv.generative.classifier import natural_recipe
 
     if source == "none":
         return adv.Recipe(net=adv.BigNet())
@@ -41,7 +41,7 @@ def build(source: str, fraction: float = 0.0, relabel: bool = False) -> adv.Reci
         made = adv.Npz(_FILE)
     else:
         made = adv.FromGAN(ema="ema" in source, ddls=adv.DDLS() if "ddls" in source else None)
-    names = natural() if relabel else None
+    names = natural_recipe() if relabel else None
     return adv.Recipe(net=adv.BigNet(), generated=adv.Synthetic(made, fraction, relabel=names))
 
 

@@ -23,14 +23,14 @@ from adv.data.names import NAMES, DataError, check
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NAMES", "Data", "DataError", "Split", "check", "interleave", "load"]
+__all__ = ["NAMES", "Data", "DataError", "Split", "check", "stratified_order", "load"]
 
 _SPLIT_SEED = 20_240_613  # Any constant. A new one moves every score: never change it.
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [n, 3, 32, 32] with labels int64 [n], classes taking turns (`interleave`)."""
+    """Images uint8 [n, 3, 32, 32] with labels int64 [n], classes taking turns (`stratified_order`)."""
 
     images: Tensor
     labels: Tensor
@@ -121,10 +121,10 @@ def load(name: str, root: Path | None = None) -> Data:
         classes, (train, test) = cifar.read(name, root)
     else:
         classes, (train, test) = image_folder.read(Path(name).expanduser(), root / "folders")
-    return _parted(name, classes, train, test)
+    return _with_validation(name, classes, train, test)
 
 
-def interleave(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def stratified_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """A fixed random order of the images in which classes take turns.
 
     The k-th image (from 0) of a class of n falls at a random place in [k/n, (k+1)/n) of the order,
@@ -150,15 +150,15 @@ def interleave(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 Labelled = tuple["NDArray[np.uint8]", "NDArray[np.int64]"]
 
 
-def _parted(name: str, classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
+def _with_validation(name: str, classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
     """Hold out a tenth of `train` for validation, and at least one image of each class."""
-    order = interleave(train[1])
+    order = stratified_order(train[1])
     held = max(len(classes), round(len(order) / 10))
     return Data(
         name,
         train=_split(train, order[held:]),
         validation=_split(train, order[:held]),
-        test=_split(test, interleave(test[1])),
+        test=_split(test, stratified_order(test[1])),
         classes=classes,
     )
 
@@ -180,7 +180,7 @@ def _digits() -> Data:
     small = torch.from_numpy(grey).float().reshape(-1, 1, 8, 8) * (255 / 16)
     framed = torch.nn.functional.pad(small, (12, 12, 12, 12))
     images = framed.round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
-    order = interleave(labels)
+    order = stratified_order(labels)
     everything = images, labels.astype(np.int64)
     return Data(
         "digits",

@@ -33,7 +33,7 @@ class ImageSource(Protocol):
         """Return the same source at a cost that two CPU cores can bear."""
         ...
 
-    def pool(self, real: Split, classes: int) -> Pool:
+    def pool(self, real: Split, classes: int) -> ImagePool:
         """Return the images for a training on `real`, of which there are `classes` classes."""
         ...
 
@@ -71,13 +71,13 @@ class Generated:
         """Return the same source: a file is as large as it is."""
         return self
 
-    def pool(self, real: Split, classes: int) -> Pool:
+    def pool(self, real: Split, classes: int) -> ImagePool:
         """Open the file for a training on `real`; see `open_pool`."""
         return open_pool(self, real, classes)
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
+class ImagePool:
     """The images of such a file, on the disk where possible, and their labels in memory.
 
     `fingerprint` is 16 hex digits of the arrays' CRC-32, which the file keeps: it costs nothing,
@@ -97,7 +97,7 @@ class Pool:
                 f"(fingerprint {self.fingerprint}, then {fingerprint})"
             )
 
-    def blended(self, real: Split, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
+    def draw_batch(self, real: Split, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """The batch `rows` of the real images, its share of generated ones put into it.
 
         Returns:
@@ -119,7 +119,7 @@ class Pool:
         return pixels if pixels.shape[1:] == shape else pixels.permute(0, 3, 1, 2)
 
 
-def open_pool(generated: Generated, real: Split, classes: int) -> Pool:
+def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
     """Open a file of generated images that fits the real images and their number of classes.
 
     Raises:
@@ -150,7 +150,7 @@ def open_pool(generated: Generated, real: Split, classes: int) -> Pool:
             f"{classes}, 0 to {classes - 1}"
         )
     known = torch.from_numpy(labels.astype(np.int64))
-    return Pool(images, known, generated, f"{image.CRC:08x}{label.CRC:08x}")
+    return ImagePool(images, known, generated, f"{image.CRC:08x}{label.CRC:08x}")
 
 
 def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:

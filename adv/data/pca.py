@@ -37,7 +37,7 @@ def effective_rank(images: Tensor) -> float:
     return float((-(share * share.log()).sum()).exp())
 
 
-def principal(images: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def principal_components(images: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """The mean and the first principal directions of images.
 
     Args:

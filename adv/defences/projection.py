@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from adv.data.pca import mean_image, principal
+from adv.data.pca import mean_image, principal_components
 from adv.defences.defence import Defence, entrance, put_before
 from adv.models.net import FittedModule
 
@@ -79,7 +79,7 @@ class LowRank(FittedModule):
             self.mean.copy_(mean_image(images))
             return
         rank = self.basis.shape[1]
-        mean, basis = principal(images, min(rank, len(images) - 1))
+        mean, basis = principal_components(images, min(rank, len(images) - 1))
         with torch.no_grad():
             self.mean.copy_(mean)
             if basis.shape[1] < rank:  # all that so few images span, and what is random beside it

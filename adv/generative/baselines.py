@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from adv.data.datasets import Split
-from adv.generative.pixel_range import canvas_of
+from adv.generative.pixel_range import find_pixel_format
 
 Draw = Callable[[Tensor, Generator], Tensor]
 """Labels [n], a generator on the CPU, to images [n, 3, 32, 32], bytes."""
@@ -39,12 +39,12 @@ class Gaussian:
         if self.rank is not None and self.rank < 1:
             raise ValueError(f"a covariance has rank 1 or more, or None, got {self.rank}")
 
-    def fitted(self, real: Split) -> Draw:
+    def fit(self, real: Split) -> Draw:
         """The draw; a class of one image is drawn as that image."""
-        canvas = canvas_of(real.images)
-        pixels = canvas.taken(real.images).flatten(1).cpu()
+        pixel_format = find_pixel_format(real.images)
+        pixels = pixel_format.to_floats(real.images).flatten(1).cpu()
         labels = real.labels.cpu()
-        parts = {int(c): _part(pixels[labels == c], self.rank) for c in labels.unique()}
+        parts = {int(c): _gaussian(pixels[labels == c], self.rank) for c in labels.unique()}
 
         def draw(y: Tensor, generator: Generator) -> Tensor:
             drawn = torch.empty(len(y), pixels.shape[1])
@@ -53,7 +53,9 @@ class Gaussian:
                 rows = torch.nonzero(y == c).flatten()
                 weights = torch.randn(len(rows), len(ways), generator=generator)
                 drawn[rows] = mean + weights @ ways
-            return canvas.printed(drawn.view(-1, canvas.channels, canvas.side, canvas.side))
+            return pixel_format.to_bytes(
+                drawn.view(-1, pixel_format.channels, pixel_format.side, pixel_format.side)
+            )
 
         return draw
 
@@ -75,7 +77,7 @@ class Mixup:
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha is above 0, got {self.alpha}")
 
-    def fitted(self, real: Split) -> Draw:
+    def fit(self, real: Split) -> Draw:
         """The draw."""
         images, labels = real.images.cpu(), real.labels.cpu()
         members = {int(c): torch.nonzero(labels == c).flatten() for c in labels.unique()}
@@ -95,7 +97,7 @@ class Mixup:
         return draw
 
 
-def _part(pixels: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
+def _gaussian(pixels: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
     """The mean [d], and directions [k, d]: normal weights on them have the wanted covariance."""
     mean = pixels.mean(0)
     # Weights on the centred images themselves: the sample covariance, without ever making it.

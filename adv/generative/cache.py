@@ -10,13 +10,13 @@ from adv.data.names import DataError
 from adv.files import remove_partials
 
 
-def key(*parts: object) -> str:
+def cache_key(*parts: object) -> str:
     """16 hex digits that any change of what something is made of changes."""
     text = "\0".join(map(repr, parts))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def once(path: Path, make: Callable[[Path], object]) -> Path:
+def make_once(path: Path, make: Callable[[Path], object]) -> Path:
     """`path`, made by `make(path)` unless it is there.
 
     Trials begin together: the first one makes it, and the others wait for its lock, which the

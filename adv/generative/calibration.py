@@ -25,13 +25,13 @@ class Calibration:
     def __call__(self, answers: Tensor) -> Tensor:
         return self.slope * answers + self.shift
 
-    def surprise(self, real: Tensor, made: Tensor) -> float:
+    def cross_entropy(self, real: Tensor, made: Tensor) -> float:
         """Mean cross-entropy in nats of "real or made?", log 2 = 0.693 for one who cannot tell."""
         right = F.logsigmoid(self(real.double())).sum() + F.logsigmoid(-self(made.double())).sum()
         return float(-right / (len(real) + len(made)))
 
 
-def calibrated(real: Tensor, made: Tensor) -> Calibration:
+def fit_calibration(real: Tensor, made: Tensor) -> Calibration:
     """The logistic regression of "real" on a discriminator's answers.
 
     Args:
@@ -56,14 +56,14 @@ def calibrated(real: Tensor, made: Tensor) -> Calibration:
     inputs = torch.stack([(x - middle) / spread, torch.ones_like(x)], 1)
     # Both kinds counted alike, however many there are: the odds are those of the densities.
     share = torch.cat([x.new_full((n,), 0.5 / n), x.new_full((m,), 0.5 / m)])
-    weights = _regressed(inputs, target, share)
+    weights = _logistic_regression(inputs, target, share)
     slope = float(weights[0] / spread)
     if slope <= 0:
         return Calibration(0.0, 0.0)
     return Calibration(slope, float(weights[1] - weights[0] * middle / spread))
 
 
-def _regressed(inputs: Tensor, target: Tensor, share: Tensor) -> Tensor:
+def _logistic_regression(inputs: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """Newton's method on the cross-entropy, each row [n, 2] weighted by its share [n]."""
     weights = inputs.new_zeros(2)
 

@@ -28,7 +28,7 @@ _BATCH = 250
 _NO_ATTACK = Curriculum(eps=0.0, steps=1, fraction=0.0)
 
 
-def natural(epochs: int = 30) -> Recipe:
+def natural_recipe(epochs: int = 30) -> Recipe:
     """ResNet-18 on real images without attacks, for data like CIFAR-10."""
     return Recipe(
         net=ResNet18(),
@@ -40,7 +40,7 @@ def natural(epochs: int = 30) -> Recipe:
     )
 
 
-def small(recipe: Recipe) -> Recipe:
+def laptop_recipe(recipe: Recipe) -> Recipe:
     """The same question for a laptop: BigNet, without flips, which change digits."""
     return replace(
         recipe,
@@ -52,7 +52,7 @@ def small(recipe: Recipe) -> Recipe:
     )
 
 
-def classifier(
+def train_classifier(
     recipe: Recipe, real: Split, classes: int, seed: int = 0, device: torch.device | str = "cpu"
 ) -> nn.Module:
     """The net after the recipe's last epoch, in evaluation mode."""
@@ -62,7 +62,7 @@ def classifier(
 
 
 @torch.no_grad()
-def named(net: nn.Module, images: Tensor) -> Tensor:
+def predict(net: nn.Module, images: Tensor) -> Tensor:
     """The likeliest class [n] of images [n, 3, 32, 32], bytes; on the CPU."""
     device = device_of(net)
     with frozen(net):

@@ -77,15 +77,15 @@ def langevin(
     Raises:
       ValueError: a chain without Metropolis ran away: the step size is too large.
     """
-    here, slope = _slope(energy, z)
+    here, slope = _value_and_grad(energy, z)
     energies, accepted = [float(here.mean())], []
     for _ in range(ddls.steps):
         noise = torch.randn(z.shape, generator=generator).to(z)
         ahead = z - ddls.step_size / 2 * slope + math.sqrt(ddls.step_size) * noise
-        there, back = _slope(energy, ahead)
+        there, back = _value_and_grad(energy, ahead)
         take = torch.ones(len(z), dtype=torch.bool, device=z.device)
         if ddls.metropolis:
-            odds = here - there + _bias(z, ahead, slope, back, ddls.step_size)
+            odds = here - there + _log_proposal_ratio(z, ahead, slope, back, ddls.step_size)
             chance = torch.rand(len(z), generator=generator).to(z)
             take = chance.log() < odds  # false for NaN: a step into nowhere is refused
         z = torch.where(take[:, None], ahead, z)
@@ -98,7 +98,7 @@ def langevin(
     return z, Trace(tuple(energies), tuple(accepted))
 
 
-def energy_of(
+def latent_energy(
     generator: nn.Module, discriminator: nn.Module, y: Tensor, odds: Calibration
 ) -> Energy:
     """E(z) for labels [n], the prior N(0, 1), both nets in evaluation mode, up to a constant."""
@@ -109,7 +109,7 @@ def energy_of(
     return energy
 
 
-def _slope(energy: Energy, z: Tensor) -> tuple[Tensor, Tensor]:
+def _value_and_grad(energy: Energy, z: Tensor) -> tuple[Tensor, Tensor]:
     """The energy [n] and its gradient [n, d]."""
     with torch.enable_grad():
         z = z.detach().requires_grad_(True)
@@ -118,7 +118,9 @@ def _slope(energy: Energy, z: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), slope
 
 
-def _bias(z: Tensor, ahead: Tensor, slope: Tensor, back: Tensor, size: float) -> Tensor:
+def _log_proposal_ratio(
+    z: Tensor, ahead: Tensor, slope: Tensor, back: Tensor, size: float
+) -> Tensor:
     """How much likelier the way back is: log q(z | ahead) - log q(ahead | z)."""
     forth = (ahead - z + size / 2 * slope).square().sum(1)
     return (forth - (z - ahead + size / 2 * back).square().sum(1)) / (2 * size)

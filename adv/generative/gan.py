@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import torch
 
-from adv.generative.networks import Discriminator, Generator, begin
-from adv.generative.pixel_range import Canvas
+from adv.generative.networks import Discriminator, Generator, initialize
+from adv.generative.pixel_range import PixelFormat
 from adv.suggestions import suggest
 
 Start = Literal["normal", "orthogonal"]
@@ -91,14 +91,16 @@ class GAN:
             cutout=0,
         )
 
-    def nets(self, canvas: Canvas, classes: int, seed: int) -> tuple[Generator, Discriminator]:
+    def nets(
+        self, pixel_format: PixelFormat, classes: int, seed: int
+    ) -> tuple[Generator, Discriminator]:
         """Both nets, untrained, on the CPU; torch's global generator comes out untouched."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            generator = Generator(canvas, classes, self.width, self.latent)
-            discriminator = Discriminator(canvas, classes, self.width)
+            generator = Generator(pixel_format, classes, self.width, self.latent)
+            discriminator = Discriminator(pixel_format, classes, self.width)
             for net in (generator, discriminator):
-                begin(net, self.init)
+                initialize(net, self.init)
         return generator, discriminator
 
 

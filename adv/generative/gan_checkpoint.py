@@ -17,11 +17,11 @@ from adv.checkpoints.checkpoint import CheckpointError, check_finite, load_weigh
 from adv.checkpoints.expressions import parse
 from adv.data.datasets import Split
 from adv.files import write_atomic
-from adv.generative.calibration import Calibration, calibrated
+from adv.generative.calibration import Calibration, fit_calibration
 from adv.generative.gan import GAN
 from adv.generative.networks import Discriminator, Generator
-from adv.generative.pixel_range import Canvas
-from adv.generative.training import Stretch
+from adv.generative.pixel_range import PixelFormat
+from adv.generative.training import TrainingSegment
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import derive_seed
@@ -30,48 +30,48 @@ _BATCH = 250
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedGAN:
     """A trained GAN, its nets in evaluation mode.
 
     `generators` and `odds` (what the discriminator's answers mean for it) have the keys "plain" and
-    "ema". `shares` says how often each class was among the real images.
+    "ema". `class_counts` says how often each class was among the real images.
     """
 
     gan: GAN
-    canvas: Canvas
+    pixel_format: PixelFormat
     generators: Mapping[str, Generator]
     discriminator: Discriminator
     odds: Mapping[str, Calibration]
-    shares: tuple[int, ...]
+    class_counts: tuple[int, ...]
     metadata: Mapping[str, Any]
 
 
-def finished(
-    stretch: Stretch, gan: GAN, held: Split, shares: tuple[int, ...], seed: int
-) -> Trained:
+def calibrate_gan(
+    segment: TrainingSegment, gan: GAN, held: Split, class_counts: tuple[int, ...], seed: int
+) -> TrainedGAN:
     """What a training came to.
 
     Args:
-      stretch: the last one.
+      segment: the last one.
       gan: its recipe.
       held: real images that it was not trained on, to calibrate the discriminator by.
-      shares: images of each class among those it was trained on.
+      class_counts: images of each class among those it was trained on.
       seed: of the training.
     """
-    canvas = stretch.canvas
-    made = {"plain": stretch.generator(ema=False), "ema": stretch.generator(ema=True)}
-    discriminator = stretch.discriminator
+    pixel_format = segment.pixel_format
+    made = {"plain": segment.generator(ema=False), "ema": segment.generator(ema=True)}
+    discriminator = segment.discriminator
     odds, surprise = {}, {}
     for name, generator in made.items():
-        answers = _answers(generator, discriminator, canvas, held, derive_seed(seed, 5))
-        odds[name] = calibrated(*answers)
-        told = [round(which.surprise(*answers), 4) for which in (Calibration(), odds[name])]
+        answers = _answers(generator, discriminator, pixel_format, held, derive_seed(seed, 5))
+        odds[name] = fit_calibration(*answers)
+        told = [round(which.cross_entropy(*answers), 4) for which in (Calibration(), odds[name])]
         surprise[name] = {"as it is": told[0], "calibrated": told[1]}
-    metadata = {"surprise": surprise, "held": len(held), "steps": stretch.number}
-    return Trained(gan, canvas, made, discriminator, odds, shares, metadata)
+    metadata = {"surprise": surprise, "held": len(held), "steps": segment.number}
+    return TrainedGAN(gan, pixel_format, made, discriminator, odds, class_counts, metadata)
 
 
-def save_gan(path: Path, trained: Trained, **notes: Any) -> None:
+def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
     """Write it whole or not at all; `notes` (data, classes, seed) go into the metadata."""
     nets = {**trained.generators, "discriminator": trained.discriminator}
     weights = {
@@ -83,14 +83,14 @@ def save_gan(path: Path, trained: Trained, **notes: Any) -> None:
         **trained.metadata,
         **notes,
         "gan": repr(trained.gan),
-        "canvas": [trained.canvas.side, trained.canvas.channels],
+        "canvas": [trained.pixel_format.side, trained.pixel_format.channels],
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
-        "shares": list(trained.shares),
+        "shares": list(trained.class_counts),
     }
     write_atomic(path, packed(weights, metadata={"card": json.dumps(metadata)}))
 
 
-def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
+def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
     """What `save_gan` wrote.
 
     Raises:
@@ -103,10 +103,10 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
         raise CheckpointError(f"{path} holds {what}, wanted is a GAN (adv synthesize train)")
     check_finite(path, weights)
     try:
-        gan, canvas = parse(metadata["gan"]), Canvas(*metadata["canvas"])
+        gan, pixel_format = parse(metadata["gan"]), PixelFormat(*metadata["canvas"])
         odds = {name: Calibration(**metadata["odds"][name]) for name in ("plain", "ema")}
-        shares = tuple(int(share) for share in metadata["shares"])
-        generator, discriminator = gan.nets(canvas, len(shares), 0)
+        class_counts = tuple(int(share) for share in metadata["shares"])
+        generator, discriminator = gan.nets(pixel_format, len(class_counts), 0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
     made = {"plain": generator, "ema": copy.deepcopy(generator)}
@@ -117,7 +117,7 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> Trained:
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
         net.to(device).to(memory_format=torch.channels_last).eval()
-    return Trained(gan, canvas, made, discriminator, odds, shares, metadata)
+    return TrainedGAN(gan, pixel_format, made, discriminator, odds, class_counts, metadata)
 
 
 def _under(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -127,7 +127,11 @@ def _under(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _answers(
-    generator: Generator, discriminator: nn.Module, canvas: Canvas, held: Split, seed: int
+    generator: Generator,
+    discriminator: nn.Module,
+    pixel_format: PixelFormat,
+    held: Split,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """The discriminator's answers to held-out images, and to as many generated ones."""
     device = device_of(generator)
@@ -138,6 +142,6 @@ def _answers(
             held.images.split(_BATCH), held.labels.to(device).split(_BATCH), strict=True
         ):
             z = torch.randn(len(y), generator.latent, generator=draws).to(device)
-            real.append(discriminator(canvas.taken(images.to(device)), y))
+            real.append(discriminator(pixel_format.to_floats(images.to(device)), y))
             made.append(discriminator(generator(z, y), y))
     return torch.cat(real).cpu(), torch.cat(made).cpu()

@@ -16,16 +16,16 @@ from adv.data.datasets import Split, fingerprint
 from adv.data.names import DataError
 from adv.files import remove_partials, write_atomic
 from adv.generative.gan import GAN
-from adv.generative.gan_checkpoint import Trained, finished, restore_gan, save_gan
-from adv.generative.training import Stretch, train_gan
+from adv.generative.gan_checkpoint import TrainedGAN, calibrate_gan, restore_gan, save_gan
+from adv.generative.training import TrainingSegment, train_gan
 from adv.runtime.devices import default_device
 
 HELD = 0.1  # of the real images, to calibrate the discriminator by
-Tell = Callable[[Stretch], None]
+Tell = Callable[[TrainingSegment], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class GANData:
     """What a GAN is trained on: real images, the names of their classes, the data set's name."""
 
     real: Split
@@ -34,40 +34,40 @@ class Work:
     seed: int = 0
 
     @property
-    def known(self) -> Split:
+    def train(self) -> Split:
         """The images that it is trained on."""
-        return self.real.head(len(self.real) - self.held_count)
+        return self.real.head(len(self.real) - self.calibration_count)
 
     @property
-    def held(self) -> Split:
+    def calibration(self) -> Split:
         """The last tenth, which it does not see: the discriminator is calibrated by them."""
-        return self.real.tail(self.held_count)
+        return self.real.tail(self.calibration_count)
 
     @property
-    def held_count(self) -> int:
+    def calibration_count(self) -> int:
         """At least one."""
         return max(1, round(HELD * len(self.real)))
 
     @property
-    def shares(self) -> tuple[int, ...]:
+    def class_counts(self) -> tuple[int, ...]:
         """Images of each class among all."""
         return tuple(self.real.labels.bincount(minlength=len(self.classes)).tolist())
 
 
-def state_of(path: Path) -> Path:
+def state_path(path: Path) -> Path:
     """Where the state of a training into `path` is kept until it is done."""
     return path.with_name(f"{path.name}.state")
 
 
-def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) -> Trained:
+def make_gan(gan: GAN, work: GANData, path: Path, tell: Tell, *, every: int = 100) -> TrainedGAN:
     """Train, or go on with what a killed training left, and write the GAN to `path`.
 
     Args:
       gan: how.
       work: on what.
       path: NAME.safetensors; beside it NAME.safetensors.state, until it is done.
-      tell: is told each stretch, after its state is kept.
-      every: updates of the generator in a stretch.
+      tell: is told each segment, after its state is kept.
+      every: updates of the generator in a segment.
 
     Raises:
       ValueError: fewer than two images, or the training diverges.
@@ -76,35 +76,35 @@ def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) 
     """
     if len(work.real) < 2:
         raise ValueError(f"a GAN needs 2 images or more, got {len(work.real)}")
-    kept, device = state_of(path), default_device()
+    kept, device = state_path(path), default_device()
     mark = fingerprint(work.real)
     remove_partials(kept)
     remove_partials(path)
-    stretches = train_gan(
+    segments = train_gan(
         gan,
-        work.known,
+        work.train,
         classes=len(work.classes),
         seed=work.seed,
         device=device,
-        state=_recalled(kept, mark, gan, work.seed),
+        state=_load_state(kept, mark, gan, work.seed),
         every=every,
     )
     last = None
     try:
-        for stretch in stretches:
-            last = stretch
-            if not all(map(math.isfinite, stretch.metrics.values())):
+        for segment in segments:
+            last = segment
+            if not all(map(math.isfinite, segment.metrics.values())):
                 kept.unlink(missing_ok=True)  # going on would diverge again
                 raise ValueError(
-                    f"the GAN has diverged by step {stretch.number}: try a smaller lr and d_lr"
+                    f"the GAN has diverged by step {segment.number}: try a smaller lr and d_lr"
                 )
-            _remember(kept, {"mark": mark, "training": stretch.state()})
-            tell(stretch)
+            _save_state(kept, {"mark": mark, "training": segment.state()})
+            tell(segment)
         if last is None:  # it was killed between its last step and its end
-            state = _recalled(kept, mark, gan, work.seed)
+            state = _load_state(kept, mark, gan, work.seed)
             count = len(work.classes)
-            last = Stretch.of(gan, work.known, classes=count, seed=work.seed, state=state)
-        trained = finished(last, gan, work.held, work.shares, work.seed)
+            last = TrainingSegment.of(gan, work.train, classes=count, seed=work.seed, state=state)
+        trained = calibrate_gan(last, gan, work.calibration, work.class_counts, work.seed)
         notes = {"classes": list(work.classes), "data": work.data, "seed": work.seed}
         save_gan(path, trained, **notes, real=mark)
     except OSError as error:
@@ -113,13 +113,13 @@ def make_gan(gan: GAN, work: Work, path: Path, tell: Tell, *, every: int = 100) 
     return restore_gan(path, device)
 
 
-def _remember(path: Path, state: dict[str, Any]) -> None:
+def _save_state(path: Path, state: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def _recalled(path: Path, mark: str, gan: GAN, seed: int) -> Any:
+def _load_state(path: Path, mark: str, gan: GAN, seed: int) -> Any:
     if not path.exists():
         return None
     try:

@@ -14,7 +14,7 @@ _BATCHES = 64
 
 
 @torch.no_grad()
-def follow(mean: nn.Module, net: nn.Module, decay: float) -> None:
+def update_ema(mean: nn.Module, net: nn.Module, decay: float) -> None:
     """Weights: mean <- decay mean + (1 - decay) net; buffers are copied. Decay 0 is a copy."""
     mine: list[Tensor] = list(mean.parameters())
     torch._foreach_lerp_(mine, list[Tensor](net.parameters()), 1 - decay)
@@ -23,7 +23,7 @@ def follow(mean: nn.Module, net: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def settled(generator: Generator, draw: Callable[[], tuple[Tensor, Tensor]]) -> Generator:
+def recalibrate_bn(generator: Generator, draw: Callable[[], tuple[Tensor, Tensor]]) -> Generator:
     """Estimate the BatchNorm statistics anew for the weights as they are; returns the generator.
 
     Buffers that were copied belong to other weights ("standing statistics", Brock et al. 2019).

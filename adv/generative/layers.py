@@ -12,7 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 _EPS = 1e-12
 
 
-def normed(layer: nn.Module) -> nn.Module:
+def with_spectral_norm(layer: nn.Module) -> nn.Module:
     """The layer, its weight divided by the norm of the weight as a matrix (Miyato et al. 2018).
 
     One power iteration in each training pass; evaluation takes the norm as it is.
@@ -20,7 +20,7 @@ def normed(layer: nn.Module) -> nn.Module:
     return spectral_norm(layer, n_power_iterations=1, eps=_EPS)
 
 
-def original(layer: nn.Module) -> Tensor:
+def raw_weight(layer: nn.Module) -> Tensor:
     """The weight that is learnt: of a normed layer before the division."""
     held = getattr(layer, "parametrizations", None)
     weight: Any = layer.weight if held is None else held.weight.original
@@ -29,7 +29,7 @@ def original(layer: nn.Module) -> Tensor:
 
 def conv(ins: int, outs: int, size: int = 3) -> nn.Module:
     """A normed convolution that keeps the image's size."""
-    return normed(nn.Conv2d(ins, outs, size, padding=size // 2))
+    return with_spectral_norm(nn.Conv2d(ins, outs, size, padding=size // 2))
 
 
 class ConditionalNorm(nn.Module):
@@ -50,7 +50,7 @@ class ConditionalNorm(nn.Module):
         return torch.addcmul(shift[..., None, None], self.norm(x), gain[..., None, None])
 
 
-class Up(nn.Module):
+class UpBlock(nn.Module):
     """A residual block that doubles the side."""
 
     def __init__(self, ins: int, outs: int, classes: int) -> None:
@@ -65,7 +65,7 @@ class Up(nn.Module):
         return h + _doubled(self.past(x))  # 1x1 before the doubling: the same at a quarter the cost
 
 
-class Down(nn.Module):
+class DownBlock(nn.Module):
     """A residual block of the discriminator; with `half` it halves the side.
 
     The `first` one takes pixels, which meet no ReLU before the convolution.

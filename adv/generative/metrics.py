@@ -18,7 +18,7 @@ _ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Overlap:
+class PRDC:
     """Shares in [0, 1], but for density, which may be above 1. Larger is better.
 
     `precision`: generated images inside the real ones' manifold; `recall`: real ones inside the
@@ -32,7 +32,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Memory:
+class Memorisation:
     """Whether images were learnt by heart.
 
     Args:
@@ -51,32 +51,34 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Row:
+class SetScores:
     """All scores of one set; `right` is the share that a classifier calls what they are called."""
 
     title: str
     distance: float
-    overlap: Overlap
-    right: float
-    memory: Memory
+    prdc: PRDC
+    agreement: float
+    memorisation: Memorisation
 
 
-def scored(
-    title: str, told: tuple[Tensor, Tensor], right: float, splits: tuple[Split, Split, Split]
-) -> Row:
+def score_set(
+    title: str, told: tuple[Tensor, Tensor], agreement: float, splits: tuple[Split, Split, Split]
+) -> SetScores:
     """The row of a set.
 
     Args:
       title: of the row.
       told: features of real and of generated images, [n, d] each.
-      right: see `Row`.
+      agreement: see `SetScores`.
       splits: the training images, held-out ones, and the set.
     """
     known, held, made = (split.images for split in splits)
-    return Row(title, frechet(*told), overlap(*told), right, memory(known, held, made))
+    return SetScores(
+        title, frechet_distance(*told), prdc(*told), agreement, memorisation(known, held, made)
+    )
 
 
-def frechet(real: Tensor, made: Tensor) -> float:
+def frechet_distance(real: Tensor, made: Tensor) -> float:
     """|m - m'|^2 + tr(S + S' - 2 (S S')^1/2) of features [n, d] and [m, d], float64; from 0 on.
 
     The distance of two normal distributions with these means and covariances. It depends on n and
@@ -97,7 +99,7 @@ def frechet(real: Tensor, made: Tensor) -> float:
     return max(0.0, float(gap + first.trace() + second.trace() - 2 * cross))
 
 
-def overlap(real: Tensor, made: Tensor, k: int = 5) -> Overlap:
+def prdc(real: Tensor, made: Tensor, k: int = 5) -> PRDC:
     """Precision, recall, density and coverage by balls up to the k-th neighbour.
 
     Args:
@@ -119,7 +121,7 @@ def overlap(real: Tensor, made: Tensor, k: int = 5) -> Overlap:
         recalled |= (distances <= around_made[rows, None]).any(0)
         nearest_made.append(distances.amin(0))
     count = torch.cat(inside)
-    return Overlap(
+    return PRDC(
         precision=float((count > 0).double().mean()),
         recall=float(recalled.double().mean()),
         density=float(count.double().mean()) / k,
@@ -127,7 +129,7 @@ def overlap(real: Tensor, made: Tensor, k: int = 5) -> Overlap:
     )
 
 
-def memory(train: Tensor, held: Tensor, made: Tensor) -> Memory:
+def memorisation(train: Tensor, held: Tensor, made: Tensor) -> Memorisation:
     """Whether generated images lie nearer to training images than other real ones do.
 
     Args:
@@ -137,7 +139,7 @@ def memory(train: Tensor, held: Tensor, made: Tensor) -> Memory:
     """
     own, other = (_nearest(images, train) for images in (made, held))
     limit = torch.quantile(other, 0.01)
-    return Memory(
+    return Memorisation(
         nearest=float(own.median() / other.median().clamp(min=1e-12)),
         close=float((own < limit).double().mean()),
         copies=int((own < 1e-6).sum()),

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adv.generative.layers import Down, Up, conv, normed, original
-from adv.generative.pixel_range import Canvas
+from adv.generative.layers import DownBlock, UpBlock, conv, raw_weight, with_spectral_norm
+from adv.generative.pixel_range import PixelFormat
 
 BOTTOM = 4  # the side that a generator begins with
 _TURNS = 15
@@ -23,14 +23,16 @@ _TURNS = 15
 class Generator(nn.Module):
     """z [n, latent] and labels [n] to images [n, channels, side, side] in [-1, 1]."""
 
-    def __init__(self, canvas: Canvas, classes: int, width: int, latent: int) -> None:
+    def __init__(self, pixel_format: PixelFormat, classes: int, width: int, latent: int) -> None:
         super().__init__()
         self.wide, self.latent, self.classes = 4 * width, latent, classes
-        self.bottom = normed(nn.Linear(latent, self.wide * BOTTOM**2))
-        doublings = int(math.log2(canvas.side // BOTTOM))
-        self.blocks = nn.ModuleList(Up(self.wide, self.wide, classes) for _ in range(doublings))
+        self.bottom = with_spectral_norm(nn.Linear(latent, self.wide * BOTTOM**2))
+        doublings = int(math.log2(pixel_format.side // BOTTOM))
+        self.blocks = nn.ModuleList(
+            UpBlock(self.wide, self.wide, classes) for _ in range(doublings)
+        )
         self.norm = nn.BatchNorm2d(self.wide)
-        self.top = conv(self.wide, canvas.channels)
+        self.top = conv(self.wide, pixel_format.channels)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         h = self.bottom(z).view(-1, self.wide, BOTTOM, BOTTOM)
@@ -47,28 +49,30 @@ class Discriminator(nn.Module):
     of the last block over its pixels.
     """
 
-    def __init__(self, canvas: Canvas, classes: int, width: int) -> None:
+    def __init__(self, pixel_format: PixelFormat, classes: int, width: int) -> None:
         super().__init__()
         wide = 4 * width
-        halvings = 2 if canvas.side == 32 else 1
-        blocks = [Down(canvas.channels, wide, half=True, first=True)]
-        blocks += [Down(wide, wide, half=True) for _ in range(halvings - 1)]
-        blocks += [Down(wide, wide, half=False) for _ in range(1 if canvas.side == 8 else 2)]
+        halvings = 2 if pixel_format.side == 32 else 1
+        blocks = [DownBlock(pixel_format.channels, wide, half=True, first=True)]
+        blocks += [DownBlock(wide, wide, half=True) for _ in range(halvings - 1)]
+        blocks += [
+            DownBlock(wide, wide, half=False) for _ in range(1 if pixel_format.side == 8 else 2)
+        ]
         self.blocks = nn.Sequential(*blocks)
-        self.linear = normed(nn.Linear(wide, 1))
-        self.table = normed(nn.Embedding(classes, wide))
+        self.linear = with_spectral_norm(nn.Linear(wide, 1))
+        self.table = with_spectral_norm(nn.Embedding(classes, wide))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h = F.relu(self.blocks(x)).sum((2, 3))
         return self.linear(h).squeeze(1) + (self.table(y) * h).sum(1)
 
 
-def begin(net: nn.Module, how: str) -> None:
+def initialize(net: nn.Module, how: str) -> None:
     """First weights of convolutions, linear layers and tables: N(0, .02), or "orthogonal"."""
     for layer in net.modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             continue
-        weight = original(layer)
+        weight = raw_weight(layer)
         if how == "orthogonal":
             nn.init.orthogonal_(weight)
         else:

@@ -46,7 +46,7 @@ def write_samples(
       DataError: the file exists, or cannot be written (a full disk); nothing is left behind.
       ValueError: the count is below 1, or `chunks` hold another number of images.
     """
-    fresh(path, count)
+    check_new_set(path, count)
     digest, labels = hashlib.sha256(), []
     try:
         with partial_file(path, replace=False) as partial, zipfile.ZipFile(partial, "w") as archive:
@@ -72,7 +72,7 @@ def write_samples(
     return digest.hexdigest()
 
 
-def fresh(path: Path, count: int) -> None:
+def check_new_set(path: Path, count: int) -> None:
     """Raise before any work where `write_samples` would after it."""
     if count < 1:
         raise ValueError(f"a set has 1 image or more, got {count}")

@@ -14,7 +14,7 @@ SIDE, SIDES = 32, (8, 16, 32)
 
 
 @dataclass(frozen=True)
-class Canvas:
+class PixelFormat:
     """The middle `side` x `side` pixels of an image, in 1 (grey) or 3 channels.
 
     Raises:
@@ -27,28 +27,28 @@ class Canvas:
     def __post_init__(self) -> None:
         if self.side not in SIDES or self.channels not in (1, 3):
             raise ValueError(
-                f"a canvas has 8, 16 or 32 pixels a side and 1 or 3 channels, "
+                f"an image is drawn with 8, 16 or 32 pixels a side and 1 or 3 channels, "
                 f"not {self.side} and {self.channels}"
             )
 
-    def taken(self, images: Tensor) -> Tensor:
+    def to_floats(self, images: Tensor) -> Tensor:
         """Bytes [n, 3, 32, 32] as floats [n, channels, side, side] in [-1, 1]."""
         edge = (SIDE - self.side) // 2
         inner = images[:, : self.channels, edge : SIDE - edge, edge : SIDE - edge]
         return inner.float() / 127.5 - 1
 
-    def framed(self, drawn: Tensor) -> Tensor:
+    def to_images(self, drawn: Tensor) -> Tensor:
         """Floats in [-1, 1] as images [n, 3, 32, 32] in [0, 1]; gradients go through."""
         inner = ((drawn + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1)
         return F.pad(inner, ((SIDE - self.side) // 2,) * 4)
 
-    def printed(self, drawn: Tensor) -> Tensor:
+    def to_bytes(self, drawn: Tensor) -> Tensor:
         """Floats in [-1, 1] as bytes [n, 3, 32, 32]."""
-        return (self.framed(drawn) * 255).round().byte()
+        return (self.to_images(drawn) * 255).round().byte()
 
 
-def canvas_of(images: Tensor) -> Canvas:
-    """The smallest canvas that holds all of `images`, bytes [n, 3, 32, 32].
+def find_pixel_format(images: Tensor) -> PixelFormat:
+    """The smallest pixel_format that holds all of `images`, bytes [n, 3, 32, 32].
 
     Raises:
       ValueError: images of another size.
@@ -61,5 +61,5 @@ def canvas_of(images: Tensor) -> Canvas:
         edge = (SIDE - side) // 2
         inner = most[:, edge : SIDE - edge, edge : SIDE - edge]
         if int(inner.long().sum()) == int(most.long().sum()):
-            return Canvas(side, 1 if grey else 3)
-    return Canvas(SIDE, 1 if grey else 3)
+            return PixelFormat(side, 1 if grey else 3)
+    return PixelFormat(SIDE, 1 if grey else 3)

@@ -11,7 +11,7 @@ from torch import Tensor
 from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.files import write_atomic
-from adv.generative.pixel_range import canvas_of
+from adv.generative.pixel_range import find_pixel_format
 
 _WIDTH = 640  # pixels, about
 
@@ -47,8 +47,8 @@ def check_grid(path: Path) -> None:
 
 def grid(split: Split, classes: int, columns: int) -> Tensor:
     """Bytes [3, h, w]; missing images are black."""
-    canvas = canvas_of(split.images)
-    edge, side = (32 - canvas.side) // 2, canvas.side
+    pixel_format = find_pixel_format(split.images)
+    edge, side = (32 - pixel_format.side) // 2, pixel_format.side
     inner = split.images[:, :, edge : 32 - edge, edge : 32 - edge]
     picture = torch.zeros(3, classes * (side + 1), columns * (side + 1), dtype=torch.uint8)
     for label in range(classes):

@@ -19,7 +19,7 @@ _HEAD = struct.Struct("<III")  # the batch's number, its images, the CRC-32 of w
 _PIXELS = 3 * SIDE**2
 
 
-def begun(path: Path, mark: str) -> int:
+def open_journal(path: Path, mark: str) -> int:
     """How many batches the file holds; one that was cut off while it was written is removed.
 
     Args:
@@ -45,7 +45,7 @@ def begun(path: Path, mark: str) -> int:
     return len(ends)
 
 
-def add(path: Path, number: int, chunk: Chunk) -> None:
+def append_batch(path: Path, number: int, chunk: Chunk) -> None:
     """Write the batch of this number, from 0 on, behind the others.
 
     Raises:
@@ -60,7 +60,7 @@ def add(path: Path, number: int, chunk: Chunk) -> None:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def so_far(path: Path) -> Iterator[Chunk]:
+def read_batches(path: Path) -> Iterator[Chunk]:
     """The batches, in their order."""
     with path.open("rb") as file:
         file.readline()

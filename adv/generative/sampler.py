@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from adv.generative.ddls import DDLS, Trace, energy_of, langevin
-from adv.generative.gan_checkpoint import Trained
+from adv.generative.ddls import DDLS, Trace, langevin, latent_energy
+from adv.generative.gan_checkpoint import TrainedGAN
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import derive_seed
 
 
 @dataclass
-class Chains:
+class GANSampler:
     """Draws images of wanted labels; remembers how its chains went.
 
     Args:
@@ -25,7 +25,7 @@ class Chains:
       ddls: walk from the prior first, or None.
     """
 
-    trained: Trained
+    trained: TrainedGAN
     ema: bool = True
     ddls: DDLS | None = None
     traces: list[Trace] = field(default_factory=list)
@@ -40,11 +40,11 @@ class Chains:
         with frozen(net), frozen(judge):
             if self.ddls is not None:
                 odds = self.trained.odds["ema" if self.ema else "plain"]
-                energy = energy_of(net, judge, y, odds)
+                energy = latent_energy(net, judge, y, odds)
                 z, trace = langevin(energy, z, self.ddls, generator)
                 self.traces.append(trace)
             with torch.no_grad():
-                return self.trained.canvas.printed(net(z, y)).cpu()
+                return self.trained.pixel_format.to_bytes(net(z, y)).cpu()
 
     @property
     def trace(self) -> Trace | None:
@@ -58,22 +58,24 @@ class Chains:
         return Trace(columns[0], columns[1])
 
 
-def dealt(shares: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
+def stratified_labels(
+    class_counts: tuple[int, ...], count: int, generator: torch.Generator
+) -> Tensor:
     """`count` labels [n] in random order, each class in its share to the image.
 
     Shares that do not come out even are rounded (largest remainders), so that no class with images
     is off by one or more.
     """
-    share = torch.tensor(shares, dtype=torch.float64)
+    share = torch.tensor(class_counts, dtype=torch.float64)
     exact = count * share / share.sum()
     whole = exact.floor()
     rest = count - int(whole.sum())
     whole[(exact - whole).argsort(descending=True, stable=True)[:rest]] += 1
-    labels = torch.repeat_interleave(torch.arange(len(shares)), whole.long())
+    labels = torch.repeat_interleave(torch.arange(len(class_counts)), whole.long())
     return labels[torch.randperm(count, generator=generator)]
 
 
-def batches(
+def sample_batches(
     draw: Callable[[Tensor, torch.Generator], Tensor],
     labels: Tensor,
     seed: int,

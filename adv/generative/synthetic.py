@@ -17,17 +17,17 @@ import torch
 
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Split, fingerprint
-from adv.data.generated import Generated, Pool
+from adv.data.generated import Generated, ImagePool
 from adv.files import write_atomic
 from adv.generative.baselines import Draw, Gaussian, Mixup
-from adv.generative.cache import key, once
-from adv.generative.classifier import classifier, named, small
+from adv.generative.cache import cache_key, make_once
+from adv.generative.classifier import laptop_recipe, predict, train_classifier
 from adv.generative.ddls import DDLS
 from adv.generative.gan import GAN
 from adv.generative.gan_checkpoint import restore_gan
-from adv.generative.gan_file import Work, make_gan
+from adv.generative.gan_file import GANData, make_gan
 from adv.generative.npz_files import write_samples
-from adv.generative.sampler import Chains, batches, dealt
+from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.runtime.devices import default_device
 from adv.runtime.random_streams import derive_seed
 
@@ -106,10 +106,10 @@ class Synthetic:
             if ddls is not None:
                 ddls = replace(ddls, steps=min(ddls.steps, _STEPS_SMALL))
             source = replace(source, gan=source.gan.small(), ddls=ddls)
-        names = None if self.relabel is None else small(self.relabel)
+        names = None if self.relabel is None else laptop_recipe(self.relabel)
         return replace(self, source=source, count=min(self.count, _MOST_SMALL), relabel=names)
 
-    def pool(self, real: Split, classes: int) -> Pool:
+    def pool(self, real: Split, classes: int) -> ImagePool:
         """The images, made or found.
 
         Args:
@@ -119,45 +119,45 @@ class Synthetic:
         Raises:
           DataError: the cache cannot be written, or a file does not fit.
         """
-        asked = _Asked(real.to("cpu"), classes)
-        setting = Generated(self._file(asked), self.fraction)
-        pool = setting.pool(asked.real, classes)
-        return pool if self.relabel is None else self._relabelled(pool, self.relabel, asked)
+        data = _RealData(real.to("cpu"), classes)
+        setting = Generated(self._file(data), self.fraction)
+        pool = setting.pool(data.real, classes)
+        return pool if self.relabel is None else self._relabelled(pool, self.relabel, data)
 
-    def _file(self, asked: _Asked) -> Path:
+    def _file(self, data: _RealData) -> Path:
         source = self.source
         if isinstance(source, Npz):
             return generated_folder() / Path(source.name).expanduser()
 
         def make(path: Path) -> None:
             draws = torch.Generator().manual_seed(derive_seed(self.seed, 0))
-            labels = dealt(asked.shares, self.count, draws)
-            recipe = {"source": repr(source), "seed": self.seed, "real": asked.mark}
-            chunks = batches(_draw(source, self.seed, asked), labels, self.seed)
+            labels = stratified_labels(data.class_counts, self.count, draws)
+            recipe = {"source": repr(source), "seed": self.seed, "real": data.mark}
+            chunks = sample_batches(_draw(source, self.seed, data), labels, self.seed)
             write_samples(path, chunks, self.count, recipe)
 
-        mine = key(source, self.count, self.seed, asked.mark, asked.classes)
-        return once(generated_folder() / f"{type(source).__name__.lower()}-{mine}.npz", make)
+        mine = cache_key(source, self.count, self.seed, data.mark, data.classes)
+        return make_once(generated_folder() / f"{type(source).__name__.lower()}-{mine}.npz", make)
 
-    def _relabelled(self, pool: Pool, recipe: Recipe, asked: _Asked) -> Pool:
+    def _relabelled(self, pool: ImagePool, recipe: Recipe, data: _RealData) -> ImagePool:
         def make(path: Path) -> None:
-            net = classifier(recipe, asked.real, asked.classes, self.seed, default_device())
+            net = train_classifier(recipe, data.real, data.classes, self.seed, default_device())
             rows = torch.arange(len(pool.labels)).split(_BATCH)
-            shape = asked.real.images.shape[1:]
-            found = torch.cat([named(net, pool.at(few, shape)) for few in rows])
+            shape = data.real.images.shape[1:]
+            found = torch.cat([predict(net, pool.at(few, shape)) for few in rows])
             buffer = io.BytesIO()
             np.save(buffer, found.numpy())
             write_atomic(path, buffer.getvalue())
 
-        mine = key(recipe, asked.mark, asked.classes, pool.fingerprint)
-        path = once(generated_folder() / f"labels-{mine}.npy", make)  # a million take a while
+        mine = cache_key(recipe, data.mark, data.classes, pool.fingerprint)
+        path = make_once(generated_folder() / f"labels-{mine}.npy", make)  # a million take a while
         labels = torch.from_numpy(np.load(path, allow_pickle=False))
-        crc = key(labels.numpy().tobytes())
+        crc = cache_key(labels.numpy().tobytes())
         return replace(pool, labels=labels, fingerprint=f"{pool.fingerprint}-{crc}")
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _RealData:
     """The real images, on the CPU, that a set is made of, and how many classes there are."""
 
     real: Split
@@ -168,16 +168,16 @@ class _Asked:
         return fingerprint(self.real)
 
     @property
-    def shares(self) -> tuple[int, ...]:
+    def class_counts(self) -> tuple[int, ...]:
         """Images of each class."""
         return tuple(self.real.labels.bincount(minlength=self.classes).tolist())
 
 
-def _draw(source: Gaussian | Mixup | FromGAN, seed: int, asked: _Asked) -> Draw:
+def _draw(source: Gaussian | Mixup | FromGAN, seed: int, data: _RealData) -> Draw:
     if not isinstance(source, FromGAN):
-        return source.fitted(asked.real)
-    gan, mark, classes = source.gan, asked.mark, asked.classes
-    work = Work(asked.real, [str(c) for c in range(classes)], mark, seed)
-    path = generated_folder() / f"gan-{key(gan, seed, mark, classes)}.safetensors"
-    once(path, lambda path: make_gan(gan, work, path, lambda _: None))
-    return Chains(restore_gan(path, default_device()), source.ema, source.ddls).draw
+        return source.fit(data.real)
+    gan, mark, classes = source.gan, data.mark, data.classes
+    work = GANData(data.real, [str(c) for c in range(classes)], mark, seed)
+    path = generated_folder() / f"gan-{cache_key(gan, seed, mark, classes)}.safetensors"
+    make_once(path, lambda path: make_gan(gan, work, path, lambda _: None))
+    return GANSampler(restore_gan(path, default_device()), source.ema, source.ddls).draw

@@ -19,17 +19,17 @@ from adv.augment.cutout_cutmix import cut_out
 from adv.augment.flip_crop import cropped, flipped
 from adv.data.datasets import Split
 from adv.generative.gan import GAN
-from adv.generative.generator_ema import follow, settled
+from adv.generative.generator_ema import recalibrate_bn, update_ema
 from adv.generative.networks import Discriminator, Generator
-from adv.generative.pixel_range import Canvas, canvas_of
+from adv.generative.pixel_range import PixelFormat, find_pixel_format
 from adv.runtime.random_streams import derive_seed
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """The nets after some updates of the generator. They are live: the next stretch changes them.
+class TrainingSegment:
+    """The nets after some updates of the generator. They are live: the next segment changes them.
 
-    `metrics` are means over the stretch: d_loss, g_loss, and what the discriminator says of real
+    `metrics` are means over the segment: d_loss, g_loss, and what the discriminator says of real
     and of generated images.
     """
 
@@ -43,17 +43,17 @@ class Stretch:
         """A copy of everything that training goes on from; `torch.save` takes it.
 
         Raises:
-          ValueError: the next stretch has begun, so these weights are gone.
+          ValueError: the next segment has begun, so these weights are gone.
         """
         if self._training.done != self.number:
-            raise ValueError(f"step {self.number} is gone: take its state before the next stretch")
+            raise ValueError(f"step {self.number} is gone: take its state before the next segment")
         return self._training.state()
 
     @classmethod
     def of(
         cls, gan: GAN, data: Split, *, classes: int, seed: int, state: Mapping[str, Any]
-    ) -> Stretch:
-        """The stretch that a state was taken at, on the CPU, without its metrics."""
+    ) -> TrainingSegment:
+        """The segment that a state was taken at, on the CPU, without its metrics."""
         training = _Training(gan, data, classes, seed, torch.device("cpu"))
         training.restore(state)
         return cls(training.done, gan.steps, 0.0, {}, training)
@@ -72,9 +72,9 @@ class Stretch:
         return self._training.discriminator
 
     @property
-    def canvas(self) -> Canvas:
+    def pixel_format(self) -> PixelFormat:
         """What of an image is drawn."""
-        return self._training.canvas
+        return self._training.pixel_format
 
 
 def train_gan(
@@ -86,7 +86,7 @@ def train_gan(
     device: torch.device | str = "cpu",
     state: Mapping[str, Any] | None = None,
     every: int = 100,
-) -> Iterator[Stretch]:
+) -> Iterator[TrainingSegment]:
     """Train a conditional GAN.
 
     Args:
@@ -95,11 +95,11 @@ def train_gan(
       classes: how many there are.
       seed: of the weights, of z and the labels, of the choice of images and their augmentation.
       device: where to train.
-      state: go on after the stretch that `Stretch.state()` was taken at.
-      every: updates of the generator in a stretch; the last may be shorter.
+      state: go on after the segment that `TrainingSegment.state()` was taken at.
+      every: updates of the generator in a segment; the last may be shorter.
 
     Yields:
-      A `Stretch` after each `every` updates.
+      A `TrainingSegment` after each `every` updates.
 
     Raises:
       ValueError: no images, images of another size, or `state` is of another recipe or seed.
@@ -107,7 +107,7 @@ def train_gan(
     if not len(data):
         raise ValueError("there is no image to train on")
     if every < 1:
-        raise ValueError(f"a stretch has 1 step or more, got {every}")
+        raise ValueError(f"a segment has 1 step or more, got {every}")
     training = _Training(gan, data.to(device), classes, seed, torch.device(device))
     if state is not None:
         training.restore(state)
@@ -117,7 +117,9 @@ def train_gan(
         totals = sum(training.step() for _ in range(steps))
         names = ("d_loss", "g_loss", "real", "made")
         metrics = dict(zip(names, (torch.as_tensor(totals) / steps).tolist(), strict=True))
-        yield Stretch(training.done, gan.steps, time.perf_counter() - began, metrics, training)
+        yield TrainingSegment(
+            training.done, gan.steps, time.perf_counter() - began, metrics, training
+        )
 
 
 class _Training:
@@ -127,8 +129,8 @@ class _Training:
         self, gan: GAN, data: Split, classes: int, seed: int, device: torch.device
     ) -> None:
         self.gan, self.data, self.seed, self.device = gan, data, seed, device
-        self.canvas = canvas_of(data.images)
-        nets = gan.nets(self.canvas, classes, seed)
+        self.pixel_format = find_pixel_format(data.images)
+        nets = gan.nets(self.pixel_format, classes, seed)
         for net in nets:
             net.to(device).to(memory_format=torch.channels_last)
         self.net, self.discriminator = nets
@@ -150,7 +152,7 @@ class _Training:
         self.discriminator.requires_grad_(False)  # half of the backward pass is not needed
         loss = g_loss(self.discriminator(*self._varied(*self._made())))
         self._descend(0, loss)
-        follow(self.mean, self.net, self.gan.ema if self.done >= self.gan.ema_start else 0.0)
+        update_ema(self.mean, self.net, self.gan.ema if self.done >= self.gan.ema_start else 0.0)
         self.done += 1
         return torch.stack([told[0], loss.detach(), told[1], told[2]]).cpu()
 
@@ -158,7 +160,7 @@ class _Training:
         with torch.no_grad():
             made, y = self._made()
         ids = torch.randint(len(self.data), (self.gan.batch,), generator=self.rows).to(self.device)
-        real = self.canvas.taken(self.data.images[ids])
+        real = self.pixel_format.to_floats(self.data.images[ids])
         images, labels = torch.cat([real, made]), torch.cat([self.data.labels[ids], y])
         # One pass for both kinds: the spectral norms are then the same for both.
         answers = self.discriminator(*self._varied(images, labels))
@@ -194,7 +196,9 @@ class _Training:
 
     def shown(self, ema: bool) -> Generator:
         draws = torch.Generator().manual_seed(derive_seed(self.seed, 4))
-        return settled(copy.deepcopy(self.mean if ema else self.net), lambda: self.drawn(draws))
+        return recalibrate_bn(
+            copy.deepcopy(self.mean if ema else self.net), lambda: self.drawn(draws)
+        )
 
     def state(self) -> dict[str, Any]:
         nets = {"net": self.net, "mean": self.mean, "discriminator": self.discriminator}

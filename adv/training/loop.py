@@ -248,7 +248,7 @@ class _Training:
         if self.pool is None:
             images, y = self.data.images[ids], self.data.labels[ids]
         else:
-            images, y = self.pool.blended(self.data, ids, self.choice)
+            images, y = self.pool.draw_batch(self.data, ids, self.choice)
         x = augmented(self.recipe.augment, images.float() / 255, self.draws)
         if self.recipe.augment.cutmix:
             x, y = mixed(self.recipe.augment, x, y, self.classes, self.draws)

@@ -199,11 +199,11 @@ def _judge(path: Path | None) -> Judge | None:
         return None
     from adv.cli.synthesis.labeller import Judge
     from adv.cli.target import load_checkpoint
-    from adv.generative.cache import key
+    from adv.generative.cache import cache_key
     from adv.runtime.devices import on_device
 
     kept = load_checkpoint(path)
-    return Judge(str(path), on_device(kept.net).eval(), kept.classes, key(path.read_bytes()))
+    return Judge(str(path), on_device(kept.net).eval(), kept.classes, cache_key(path.read_bytes()))
 
 
 def _belong(given: dict[str, Any], source: str | None) -> None:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from adv.generative.ddls import Trace
-from adv.generative.metrics import Row
+from adv.generative.metrics import SetScores
 from adv.intervals import wilson
 
 _LINES = 20
@@ -62,7 +62,7 @@ def print_trace(trace: Trace, before: int) -> None:
     click.echo(f"mean energy (after steps): {energies}; accepted {accepted}{since}")
 
 
-def print_scores(rows: list[Row], net: str, images: int) -> None:
+def print_scores(rows: list[SetScores], net: str, images: int) -> None:
     """Print the scores, the row of held-out real images first: what nobody can surpass."""
     console = Console(highlight=False, soft_wrap=True, width=140)
     console.print(f"{images} images against as many training images; features of {net}")
@@ -71,15 +71,15 @@ def print_scores(rows: list[Row], net: str, images: int) -> None:
     for column in columns:
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in rows:
-        shares = (row.overlap.precision, row.overlap.recall)
-        rest = f"{row.overlap.density:.2f}", f"{100 * row.overlap.coverage:.1f} %"
+        shares = (row.prdc.precision, row.prdc.recall)
+        rest = f"{row.prdc.density:.2f}", f"{100 * row.prdc.coverage:.1f} %"
         parts = [f"{100 * share:.1f} %" for share in shares]
-        low, high = wilson(row.right, images)
-        right = f"{100 * row.right:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+        low, high = wilson(row.agreement, images)
+        right = f"{100 * row.agreement:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
         table.add_row(row.title, f"{row.distance:.2f}", *parts, *rest, right)
     console.print(table)
     for row in rows[1:]:
-        memory = row.memory
+        memory = row.memorisation
         low, high = wilson(memory.close, memory.images)
         console.print(
             f"\n{row.title}: {memory.copies} copies of training images; nearest one at "

@@ -12,8 +12,8 @@ from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_check
 from adv.cli.synthesis.display import bar
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Data, fingerprint
-from adv.generative.cache import key, once
-from adv.generative.classifier import natural, small
+from adv.generative.cache import cache_key, make_once
+from adv.generative.classifier import laptop_recipe, natural_recipe
 from adv.runtime.devices import default_device, on_device
 from adv.training.loop import train
 from adv.training.recipe import build
@@ -39,8 +39,8 @@ class Judge:
 
 def own_judge(data: Data) -> Judge:
     """A BigNet on the real images, trained once and kept in the cache."""
-    recipe = small(natural())
-    mark = key(recipe, fingerprint(data.train), len(data.classes))
+    recipe = laptop_recipe(natural_recipe())
+    mark = cache_key(recipe, fingerprint(data.train), len(data.classes))
 
     def make(path: Path) -> None:
         count, device = len(data.classes), default_device()
@@ -50,7 +50,7 @@ def own_judge(data: Data) -> Judge:
                 net = epoch.net
         save_checkpoint(path, net, {"recipe": repr(recipe), "classes": list(data.classes)})
 
-    path = once(generated_folder() / f"classifier-{mark}.safetensors", make)
+    path = make_once(generated_folder() / f"classifier-{mark}.safetensors", make)
     net = build(recipe, len(data.classes), 0)
     held = on_device(load_weights(net, read_checkpoint(path)[0]))
     return Judge("our own BigNet", held, data.classes, mark)

@@ -12,7 +12,7 @@ import pytest
 
 from adv import GAN, BaseNet, Recipe, build, load, save
 from adv.cli.synthesis.display import bar
-from adv.generative.sample_journal import add
+from adv.generative.sample_journal import append_batch
 
 TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
 
@@ -28,12 +28,12 @@ def adv(monkeypatch, run_adv, tmp_path):
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory):
     """What the command gives with the flags of TRAIN, made without it."""
-    from adv.generative.gan_file import Work, make_gan
+    from adv.generative.gan_file import GANData, make_gan
 
     path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
     digits = load("digits")
     tiny = replace(GAN().small(), steps=4, width=2, batch=10, d_steps=1)
-    make_gan(tiny, Work(digits.train.head(60), digits.classes, "digits"), path, lambda _: None)
+    make_gan(tiny, GANData(digits.train.head(60), digits.classes, "digits"), path, lambda _: None)
     return path
 
 
@@ -134,10 +134,10 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     def killed(path, number, chunk):
-        return interrupted() if number == 2 else add(path, number, chunk)
+        return interrupted() if number == 2 else append_batch(path, number, chunk)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "add", killed)
+        patch.setattr(run, "append_batch", killed)
         assert adv(*flags, "--out", "a.npz")[0] == 130
     with state.open("ab") as file:
         file.write(bytes(1000))

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from split_contents import counts, hashes
 
-from adv.data.datasets import Data, DataError, Split, check, interleave, load
+from adv.data.datasets import Data, DataError, Split, check, load, stratified_order
 
 # --- the order of a split ---
 
@@ -23,7 +23,7 @@ from adv.data.datasets import Data, DataError, Split, check, interleave, load
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=200), st.data())
 def test_interleave_is_a_permutation_and_every_prefix_is_in_proportion(labels, data):
     labels = np.array(labels, dtype=np.int64)
-    order = interleave(labels)
+    order = stratified_order(labels)
     assert sorted(order) == list(range(len(labels)))
     present, sizes = np.unique(labels, return_counts=True)
     assert set(labels[order[: len(present)]]) == set(present)
@@ -36,14 +36,14 @@ def test_interleave_is_a_permutation_and_every_prefix_is_in_proportion(labels, d
 @given(st.integers(2, 10), st.integers(1, 20))
 def test_classes_of_one_size_take_exact_turns(classes, size):
     labels = np.repeat(np.arange(classes), size)
-    turns = labels[interleave(labels)].reshape(size, classes)
+    turns = labels[stratified_order(labels)].reshape(size, classes)
     assert (np.sort(turns, axis=1) == np.arange(classes)).all()
 
 
 def test_interleave_shuffles_and_is_fixed():
     labels = np.repeat(np.arange(10), 50)
-    order = interleave(labels)
-    assert (order == interleave(labels.copy())).all()
+    order = stratified_order(labels)
+    assert (order == stratified_order(labels.copy())).all()
     assert not (np.diff(order[labels[order] == 3]) > 0).all()
     # Pinned: another order means other validation images, and scores that cannot be compared.
     assert hashlib.sha256(order.astype("<i8").tobytes()).hexdigest()[:8] == "e1120ce8"

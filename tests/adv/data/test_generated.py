@@ -54,7 +54,7 @@ def test_the_share_is_exact_to_the_image(made, fraction, size):
     pool = Generated(made, fraction).pool(data, 10)
     rows = torch.arange(size)
     for seed in range(5):
-        images, labels = pool.blended(data, rows, seeded_generator(seed))
+        images, labels = pool.draw_batch(data, rows, seeded_generator(seed))
         assert images.shape == (size, 3, 32, 32) and images.dtype == torch.uint8
         odd = images[:, 0, 0, 0] % 2 == 1
         assert odd.sum() == round(fraction * size)
@@ -71,7 +71,7 @@ def test_images_and_labels_are_those_of_the_file(path, last, save, order):
     save(path, image=np.array(kept, order=order), label=label)
     data = real()
     pool = Generated(path, 1.0).pool(data, 10)
-    images, labels = pool.blended(data, torch.arange(64), seeded_generator(0))
+    images, labels = pool.draw_batch(data, torch.arange(64), seeded_generator(0))
     number = (images[:, 0, 0, 0].long() - 1) // 2
     assert torch.equal(images, torch.from_numpy(image[number]).permute(0, 3, 1, 2))
     assert torch.equal(labels, number % 10) and labels.dtype == torch.int64
@@ -90,7 +90,7 @@ def test_they_stand_anywhere_and_come_from_everywhere(made):
     pool, generator = Generated(made, 0.5).pool(data, 10), seeded_generator(0)
     places, numbers = torch.zeros(8), torch.zeros(50)
     for _ in range(1000):
-        images, _ = pool.blended(data, torch.arange(8), generator)
+        images, _ = pool.draw_batch(data, torch.arange(8), generator)
         level = images[:, 0, 0, 0].long()
         places += level % 2
         numbers += torch.bincount(level[level % 2 == 1] // 2, minlength=50)
@@ -104,7 +104,7 @@ def test_the_generator_alone_decides_and_the_real_images_stay(made):
     kept, before = data.images.clone(), torch.get_rng_state()
     pool = Generated(made).pool(data, 10)
     first, again, other = (
-        pool.blended(data, torch.arange(64), seeded_generator(seed))[0] for seed in (1, 1, 2)
+        pool.draw_batch(data, torch.arange(64), seeded_generator(seed))[0] for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(data.images, kept) and torch.equal(torch.get_rng_state(), before)
@@ -113,7 +113,7 @@ def test_the_generator_alone_decides_and_the_real_images_stay(made):
 def test_a_fraction_of_nothing_draws_nothing(made):
     generator = seeded_generator(0)
     before = generator.get_state()
-    Generated(made, 0).pool(real(), 10).blended(real(), torch.arange(9), generator)
+    Generated(made, 0).pool(real(), 10).draw_batch(real(), torch.arange(9), generator)
     assert torch.equal(generator.get_state(), before)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from split_contents import counts, hashes
 
 from adv.data import image_folder
-from adv.data.datasets import DataError, check, interleave, load
+from adv.data.datasets import DataError, check, load, stratified_order
 
 
 def write_image(path: Path, rng: np.random.Generator, size=(32, 32), mode="RGB") -> None:
@@ -299,5 +299,5 @@ def test_small_and_uneven_classes_are_in_train_and_validation(sizes):
     """What `load` does with a folder, for any class sizes: the rule, without the files."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     held = max(len(sizes), round(len(labels) / 10))
-    order = interleave(labels)
+    order = stratified_order(labels)
     assert set(labels[order[:held]]) == set(labels[order[held:]]) == set(range(len(sizes)))

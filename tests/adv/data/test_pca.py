@@ -10,7 +10,7 @@ import torch
 from reproducibility import seeded_generator
 
 from adv import effective_rank, load
-from adv.data.pca import mean_image, principal
+from adv.data.pca import mean_image, principal_components
 
 
 def crossed(*sizes: float) -> torch.Tensor:
@@ -51,7 +51,7 @@ def test_it_is_what_a_plain_svd_gives(shape):
     assert effective_rank(images.float()) == pytest.approx(wanted, rel=1e-6)
     assert torch.allclose(mean_image(images), pixels.mean(0))
     rank = 5
-    mean, basis = principal(images, rank)
+    mean, basis = principal_components(images, rank)
     assert torch.allclose(mean, pixels.mean(0))
     best = torch.linalg.svd(centred, full_matrices=False)[2][:rank].T
     assert torch.allclose((basis.T @ best).abs(), torch.eye(rank, dtype=torch.float64), atol=1e-6)
@@ -59,7 +59,7 @@ def test_it_is_what_a_plain_svd_gives(shape):
 
 def test_few_images_have_few_directions():
     with pytest.raises(ValueError, match="96 images give at most 95 directions, not 96"):
-        principal(torch.rand(96, 3, 8, 8), 96)
+        principal_components(torch.rand(96, 3, 8, 8), 96)
 
 
 def test_images_that_do_not_differ():

@@ -11,8 +11,8 @@ from reproducibility import seeded_generator
 from torch import nn
 
 from adv import DDLS
-from adv.generative.calibration import Calibration, calibrated
-from adv.generative.ddls import energy_of, langevin
+from adv.generative.calibration import Calibration, fit_calibration
+from adv.generative.ddls import langevin, latent_energy
 
 # The generator is the identity, so generated points are N(0, 1). The real ones are a mixture of
 # two Gaussians in the plane, of weights 0.7 and 0.3.
@@ -51,7 +51,7 @@ def real_points(n, seed):
 
 def odds(n=4000):
     judge, z = Squeezed(), torch.randn(n, 2, generator=seeded_generator(2))
-    return calibrated(judge(real_points(n, 1), None), judge(z, None))
+    return fit_calibration(judge(real_points(n, 1), None), judge(z, None))
 
 
 MEAN = WEIGHTS @ CENTRES
@@ -63,7 +63,7 @@ COVARIANCE = DEVIATION**2 * torch.eye(2) + torch.einsum(
 def errors(calibration, ddls, n=4000):
     """How far mean, covariance and the first mode's weight are from the mixture's; the trace."""
     y = torch.zeros(n, dtype=torch.int64)
-    energy = energy_of(Identity(), Squeezed(), y, calibration)
+    energy = latent_energy(Identity(), Squeezed(), y, calibration)
     z, trace = langevin(
         energy, torch.randn(n, 2, generator=seeded_generator(3)), ddls, seeded_generator(4)
     )
@@ -93,7 +93,7 @@ def test_uncalibrated_chains_have_not():
 def test_no_step_size_is_too_large_for_metropolis():
     """Steps at which ULA's stationary variance is far off (1 / (1 - eps / 4) of a normal)."""
     n, y = 20_000, None
-    flat = energy_of(Identity(), lambda x, y: 0 * x[:, 0], y, Calibration())
+    flat = latent_energy(Identity(), lambda x, y: 0 * x[:, 0], y, Calibration())
     start = torch.randn(n, 1, generator=seeded_generator(0))
     for metropolis, variance in ((True, 1.0), (False, 1 / (1 - 1.0 / 4))):
         z, trace = langevin(flat, start, DDLS(60, 1.0, metropolis), seeded_generator(1))
@@ -104,7 +104,7 @@ def test_no_step_size_is_too_large_for_metropolis():
 def test_the_acceptance_is_that_of_the_formula():
     """One step from 0 of a normal: log alpha = -z^2 / 2 + (z^2 - (z eps / 2 - z)^2) / 2 eps."""
     size, n = 1.5, 50_000
-    energy = energy_of(Identity(), lambda x, y: 0 * x[:, 0], None, Calibration())
+    energy = latent_energy(Identity(), lambda x, y: 0 * x[:, 0], None, Calibration())
     z, trace = langevin(energy, torch.zeros(n, 1), DDLS(1, size), seeded_generator(1))
     ahead = math.sqrt(size) * torch.randn(n, 1, generator=seeded_generator(7)).squeeze(1)
     back = (0 - ahead + size / 2 * ahead) ** 2
@@ -116,7 +116,7 @@ def test_the_acceptance_is_that_of_the_formula():
 def test_no_graph_is_kept_and_the_generator_alone_decides():
     judge = Squeezed()
     scale = nn.Parameter(torch.ones(1))
-    energy = energy_of(Identity(), lambda x, y: scale * judge(x, y), None, Calibration())
+    energy = latent_energy(Identity(), lambda x, y: scale * judge(x, y), None, Calibration())
     before = torch.get_rng_state()
     runs = [langevin(energy, torch.zeros(9, 2), DDLS(5), seeded_generator(s))[0] for s in (1, 1, 2)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
@@ -155,27 +155,27 @@ def test_it_is_the_logistic_regression():
     peer = LogisticRegression(C=1e9).fit(
         torch.cat([real, made])[:, None].numpy(), [1] * 3000 + [0] * 3000
     )
-    found = calibrated(real, made)
+    found = fit_calibration(real, made)
     assert found.slope == pytest.approx(float(peer.coef_[0, 0]), rel=5e-3)
     assert found.shift == pytest.approx(float(peer.intercept_[0]), rel=5e-3, abs=5e-3)
-    assert found.surprise(real, made) < Calibration().surprise(real, made)
+    assert found.cross_entropy(real, made) < Calibration().cross_entropy(real, made)
     # How many there are of each is not evidence: odds are those of densities.
-    few = calibrated(real, made[:300])
+    few = fit_calibration(real, made[:300])
     assert few.shift == pytest.approx(found.shift, abs=0.3)
 
 
 def test_a_discriminator_that_tells_nothing_is_not_followed():
     draws = seeded_generator(0)
-    assert calibrated(
+    assert fit_calibration(
         torch.randn(50, generator=draws) - 1, torch.randn(50, generator=draws)
     ) == Calibration(0, 0)
-    perfect = calibrated(torch.linspace(1, 2, 20), -torch.ones(20))
+    perfect = fit_calibration(torch.linspace(1, 2, 20), -torch.ones(20))
     assert 0 < perfect.slope < 100 and math.isfinite(perfect.shift)
-    assert calibrated(torch.ones(5), torch.ones(5)).slope == 0
+    assert fit_calibration(torch.ones(5), torch.ones(5)).slope == 0
     with pytest.raises(ValueError, match="needs real and generated"):
-        calibrated(torch.ones(0), torch.ones(3))
+        fit_calibration(torch.ones(0), torch.ones(3))
     with pytest.raises(ValueError, match="its training has diverged"):
-        calibrated(torch.tensor([math.nan]), torch.ones(3))
+        fit_calibration(torch.tensor([math.nan]), torch.ones(3))
 
 
 @pytest.mark.parametrize(

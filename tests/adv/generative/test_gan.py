@@ -17,12 +17,18 @@ import adv
 from adv import GAN, train_gan
 from adv.checkpoints.checkpoint import CheckpointError
 from adv.data.datasets import Split
-from adv.generative.gan_checkpoint import finished, restore_gan, save_gan
-from adv.generative.gan_file import Work, make_gan, state_of
-from adv.generative.generator_ema import follow, settled
-from adv.generative.layers import ConditionalNorm, Down, Up, normed, original
+from adv.generative.gan_checkpoint import calibrate_gan, restore_gan, save_gan
+from adv.generative.gan_file import GANData, make_gan, state_path
+from adv.generative.generator_ema import recalibrate_bn, update_ema
+from adv.generative.layers import (
+    ConditionalNorm,
+    DownBlock,
+    UpBlock,
+    raw_weight,
+    with_spectral_norm,
+)
 from adv.generative.networks import Discriminator, Generator
-from adv.generative.pixel_range import Canvas, canvas_of
+from adv.generative.pixel_range import PixelFormat, find_pixel_format
 from adv.generative.training import d_loss, g_loss
 
 TINY = replace(GAN().small(), width=2, latent=6, steps=6, batch=10, d_steps=1, ema=0.5, ema_start=2)
@@ -63,20 +69,20 @@ def test_the_conditional_norm():
 )
 def test_a_normed_weight_has_norm_one_by_svd(layer):
     """One power iteration a pass: as the weight stands still it settles on the true norm."""
-    layer = normed(layer)
+    layer = with_spectral_norm(layer)
     with torch.no_grad():
         for _ in range(200):
             weight = layer.weight
     norms = torch.linalg.svdvals(weight.detach().flatten(1).double())
     assert norms[0] == pytest.approx(1, abs=1e-4)
-    own = torch.linalg.svdvals(original(layer).detach().flatten(1).double())
+    own = torch.linalg.svdvals(raw_weight(layer).detach().flatten(1).double())
     assert torch.allclose(norms, own / own[0], atol=1e-4)
     layer.eval()
     assert torch.equal(layer.weight, layer.weight)  # no iteration moves it
 
 
 def test_every_weight_of_both_nets_is_normed_but_the_tables_of_the_generator():
-    for net, free in zip(TINY.nets(Canvas(), 10, 0), ("gain", "shift"), strict=True):
+    for net, free in zip(TINY.nets(PixelFormat(), 10, 0), ("gain", "shift"), strict=True):
         for name, layer in net.named_modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
                 is_table = name.endswith(("gain", "shift"))
@@ -85,7 +91,7 @@ def test_every_weight_of_both_nets_is_normed_but_the_tables_of_the_generator():
 
 def test_the_projection_discriminator():
     """D(x, y) = linear(h) + <table[y], h>, and h the sum over pixels of the last ReLU."""
-    net = TINY.nets(Canvas(8, 1), 10, 0)[1].eval()
+    net = TINY.nets(PixelFormat(8, 1), 10, 0)[1].eval()
     x, y = noise(5, 1, 8, 8), torch.tensor([0, 3, 3, 9, 1])
     h = F.relu(net.blocks(x)).sum((2, 3))
     expected = h @ net.linear.weight[0] + net.linear.bias + (net.table.weight[y] * h).sum(1)
@@ -105,14 +111,14 @@ def test_the_hinge_loss():
 
 def test_blocks_are_those_of_biggan():
     """The skip is a 1x1 convolution of the doubled (or averaged) input, as published."""
-    up = Up(4, 6, 3).eval()
+    up = UpBlock(4, 6, 3).eval()
     x, y = noise(2, 4, 5, 5), torch.tensor([0, 2])
     wide = F.interpolate(x, scale_factor=2)
     h = up.a(F.interpolate(F.relu(up.first(x, y)), scale_factor=2))
     expected = up.b(F.relu(up.second(h, y))) + up.past(wide)
     assert torch.allclose(up(x, y), expected, atol=1e-5) and expected.shape == (2, 6, 10, 10)
     for first in (True, False):
-        down = Down(4, 6, half=True, first=first).eval()
+        down = DownBlock(4, 6, half=True, first=first).eval()
         h = down.b(F.relu(down.a(x if first else F.relu(x))))
         expected = F.avg_pool2d(h, 2) + F.avg_pool2d(down.past(x), 2)
         assert torch.allclose(down(x), expected, atol=1e-5)
@@ -120,33 +126,33 @@ def test_blocks_are_those_of_biggan():
 
 @pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 3), (32, 3)])
 def test_the_nets_of_each_size(side, channels):
-    canvas = Canvas(side, channels)
-    generator, discriminator = TINY.nets(canvas, 10, 0)
+    pixel_format = PixelFormat(side, channels)
+    generator, discriminator = TINY.nets(pixel_format, 10, 0)
     y = torch.arange(4)
     made = generator(noise(4, 6), y)
     assert made.shape == (4, channels, side, side) and made.abs().max() <= 1
     assert discriminator(made, y).shape == (4,)
-    assert canvas.printed(made.detach()).shape == (4, 3, 32, 32)
+    assert pixel_format.to_bytes(made.detach()).shape == (4, 3, 32, 32)
 
 
 def test_the_published_size():
     """Both nets of the CIFAR-10 script have somewhat over 4 million weights."""
-    generator, discriminator = GAN().nets(Canvas(), 10, 0)
+    generator, discriminator = GAN().nets(PixelFormat(), 10, 0)
     count = [sum(p.numel() for p in net.parameters()) for net in (generator, discriminator)]
     assert count[0] == pytest.approx(4.3e6, rel=0.02) and count[1] == pytest.approx(4.2e6, rel=0.03)
 
 
 @pytest.mark.parametrize("init", ["normal", "orthogonal"])
 def test_first_weights(init):
-    generator, _ = replace(GAN(), width=8, init=init).nets(Canvas(8, 1), 10, 3)
-    weight = original(generator.blocks[0].a).detach().flatten(1)
+    generator, _ = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)
+    weight = raw_weight(generator.blocks[0].a).detach().flatten(1)
     if init == "normal":
         assert float(weight.std()) == pytest.approx(0.02, rel=0.05)
     else:
         assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
     top = torch.linalg.svdvals(generator.eval().blocks[0].a.weight.detach().flatten(1))[0]
     assert float(top) == pytest.approx(1, abs=0.1)  # the norm is that of the new weight
-    again, _ = replace(GAN(), width=8, init=init).nets(Canvas(8, 1), 10, 3)
+    again, _ = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)
     assert bit_equal(again.state_dict(), generator.state_dict())
 
 
@@ -154,22 +160,22 @@ def test_first_weights(init):
 
 
 def test_the_canvas_of_digits_is_their_middle(digits):
-    canvas = canvas_of(digits.train.images)
-    assert canvas == Canvas(8, 1)
-    kept = canvas.printed(canvas.taken(digits.train.images))
+    pixel_format = find_pixel_format(digits.train.images)
+    assert pixel_format == PixelFormat(8, 1)
+    kept = pixel_format.to_bytes(pixel_format.to_floats(digits.train.images))
     assert torch.equal(kept, digits.train.images)
 
 
 def test_the_canvas_is_the_smallest_that_loses_nothing():
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     images[0, :, 8, 23] = 7
-    assert canvas_of(images) == Canvas(16, 1)
+    assert find_pixel_format(images) == PixelFormat(16, 1)
     images[1, 1, 9, 9] = 1  # a colour
-    assert canvas_of(images) == Canvas(16, 3)
+    assert find_pixel_format(images) == PixelFormat(16, 3)
     images[1, 1, 0, 0] = 1
-    assert canvas_of(images) == Canvas(32, 3)
+    assert find_pixel_format(images) == PixelFormat(32, 3)
     with pytest.raises(ValueError, match=r"wanted images \[n, 3, 32, 32\], got \[2, 3, 8, 8\]"):
-        canvas_of(images[:, :, :8, :8])
+        find_pixel_format(images[:, :, :8, :8])
 
 
 # --- training ---
@@ -177,20 +183,20 @@ def test_the_canvas_is_the_smallest_that_loses_nothing():
 
 def trained(gan: GAN, data: Split, state=None, seed: int = 0, every: int = 2):
     states = []
-    for stretch in train_gan(gan, data, classes=10, seed=seed, state=state, every=every):
-        states.append(stretch.state())
-    return stretch, states
+    for segment in train_gan(gan, data, classes=10, seed=seed, state=state, every=every):
+        states.append(segment.state())
+    return segment, states
 
 
 def test_going_on_is_never_having_stopped(digits):
     gan = replace(TINY, flip=0.5, translate=1, cutout=2)
     before = torch.get_rng_state()
-    stretch, states = trained(gan, digits.train)
-    assert [state["step"] for state in states] == [2, 4, 6] and stretch.number == stretch.total == 6
+    segment, states = trained(gan, digits.train)
+    assert [state["step"] for state in states] == [2, 4, 6] and segment.number == segment.total == 6
     again, (*_, last) = trained(gan, digits.train, save_and_load(states[0]))
     assert bit_equal(last, states[-1])
     assert bit_equal(
-        again.generator(ema=True).state_dict(), stretch.generator(ema=True).state_dict()
+        again.generator(ema=True).state_dict(), segment.generator(ema=True).state_dict()
     )
     assert torch.equal(torch.get_rng_state(), before)
     _, (*_, other) = trained(gan, digits.train, seed=1)
@@ -209,9 +215,9 @@ def test_a_state_of_another_gan_is_refused(digits):
 
 
 def test_a_state_that_is_gone(digits):
-    stretches = train_gan(TINY, digits.train, classes=10, seed=0, every=2)
-    first = next(stretches)
-    next(stretches)
+    segments = train_gan(TINY, digits.train, classes=10, seed=0, every=2)
+    first = next(segments)
+    next(segments)
     with pytest.raises(ValueError, match="step 2 is gone"):
         first.state()
 
@@ -220,10 +226,10 @@ def test_the_average_follows_from_its_start(digits):
     """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
     gan = replace(TINY, ema=0.75, ema_start=2, steps=4)
     expected = None
-    names = [name for name, _ in gan.nets(Canvas(8, 1), 10, 0)[0].named_parameters()]
-    for stretch in train_gan(gan, digits.train, classes=10, seed=0, every=1):
-        state = stretch.state()
-        if stretch.number <= gan.ema_start:
+    names = [name for name, _ in gan.nets(PixelFormat(8, 1), 10, 0)[0].named_parameters()]
+    for segment in train_gan(gan, digits.train, classes=10, seed=0, every=1):
+        state = segment.state()
+        if segment.number <= gan.ema_start:
             expected = {name: state["net"][name] for name in names}
         else:
             expected = {n: 0.75 * expected[n] + 0.25 * state["net"][n] for n in names}
@@ -235,13 +241,13 @@ def test_the_average_follows_from_its_start(digits):
 
 def test_a_decay_of_nothing_is_a_copy():
     net, other = nn.Linear(2, 2), nn.Linear(2, 2)
-    follow(other, net, 0.0)
+    update_ema(other, net, 0.0)
     assert bit_equal(net.state_dict(), other.state_dict())
 
 
 def test_statistics_are_estimated_anew():
     """Those of the weights as they are: the mean over many batches, not what was copied."""
-    generator, _ = TINY.nets(Canvas(8, 1), 10, 0)
+    generator, _ = TINY.nets(PixelFormat(8, 1), 10, 0)
     norm = generator.blocks[0].first.norm
     norm.running_mean.fill_(100)
     draws = seeded_generator(1)
@@ -249,7 +255,7 @@ def test_statistics_are_estimated_anew():
     def draw(n: int = 50):
         return torch.randn(n, 6, generator=draws), torch.arange(n) % 10
 
-    settled(generator, draw)
+    recalibrate_bn(generator, draw)
     assert not generator.training
     big = generator.bottom(draw(5000)[0]).view(-1, generator.wide, 4, 4)
     assert torch.allclose(norm.running_mean, big.mean((0, 2, 3)), atol=0.05)
@@ -271,8 +277,8 @@ def test_labels_are_drawn_as_the_real_images_have_them(digits):
     """A class that no real image has is never drawn."""
     known = digits.train.labels < 3
     few = Split(digits.train.images[known], digits.train.labels[known])
-    stretch, _ = trained(replace(TINY, batch=200, steps=2), few)
-    z, y = stretch._training.drawn(seeded_generator(0))
+    segment, _ = trained(replace(TINY, batch=200, steps=2), few)
+    z, y = segment._training.drawn(seeded_generator(0))
     assert set(y.tolist()) == {0, 1, 2} and z.shape == (200, 6)
 
 
@@ -285,10 +291,10 @@ def test_a_tiny_gan_learns_the_classes(digits):
     """A classifier of real digits recognises far more of its images than the tenth of chance."""
     gan = replace(GAN().small(), width=4, latent=8, steps=150, batch=100, d_steps=1)
     gan = replace(gan, lr=4e-3, d_lr=4e-3, ema=0.9, ema_start=20, init="orthogonal")
-    *_, stretch = train_gan(gan, digits.train, classes=10, seed=0, every=gan.steps)
-    generator, y = stretch.generator(ema=True), torch.arange(10).repeat(20)
+    *_, segment = train_gan(gan, digits.train, classes=10, seed=0, every=gan.steps)
+    generator, y = segment.generator(ema=True), torch.arange(10).repeat(20)
     with torch.no_grad():
-        images = stretch.canvas.printed(generator(noise(200, gan.latent), y))
+        images = segment.pixel_format.to_bytes(generator(noise(200, gan.latent), y))
     judge = LogisticRegression(max_iter=300).fit(pixels(digits.train.images), digits.train.labels)
     real = judge.score(pixels(digits.test.images), digits.test.labels)
     made = judge.score(pixels(images), y)
@@ -302,21 +308,21 @@ def test_a_tiny_gan_learns_the_classes(digits):
 @pytest.fixture(scope="module")
 def made(digits, tmp_path_factory):
     path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
-    work = Work(digits.train.head(60), digits.classes, "digits")
+    work = GANData(digits.train.head(60), digits.classes, "digits")
     make_gan(TINY, work, path, lambda _: None, every=3)
     return path
 
 
 def test_a_gan_comes_back_as_it_was(digits, made):
-    work = Work(digits.train.head(60), digits.classes, "digits")
-    assert len(work.known) == 54 and len(work.held) == 6
-    stretch, _ = trained(TINY, work.known)
-    kept = finished(stretch, TINY, work.held, work.shares, 0)
+    work = GANData(digits.train.head(60), digits.classes, "digits")
+    assert len(work.train) == 54 and len(work.calibration) == 6
+    segment, _ = trained(TINY, work.train)
+    kept = calibrate_gan(segment, TINY, work.calibration, work.class_counts, 0)
     back = restore_gan(made)
-    assert (back.gan, back.canvas, back.shares, back.odds) == (
+    assert (back.gan, back.pixel_format, back.class_counts, back.odds) == (
         TINY,
-        Canvas(8, 1),
-        work.shares,
+        PixelFormat(8, 1),
+        work.class_counts,
         kept.odds,
     )
     z, y = noise(5, 6), torch.arange(5)
@@ -326,7 +332,7 @@ def test_a_gan_comes_back_as_it_was(digits, made):
     x = noise(5, 1, 8, 8)
     kept.discriminator.eval()
     assert torch.equal(back.discriminator(x, y), kept.discriminator(x, y))
-    assert back.metadata["data"] == "digits" and not state_of(made).exists()
+    assert back.metadata["data"] == "digits" and not state_path(made).exists()
 
 
 class KilledError(Exception):
@@ -335,20 +341,20 @@ class KilledError(Exception):
 
 @pytest.mark.parametrize("after", [2, 6], ids=["in the middle", "before the end is written"])
 def test_a_killed_training_goes_on(digits, made, tmp_path, after):
-    work = Work(digits.train.head(60), digits.classes, "digits")
+    work = GANData(digits.train.head(60), digits.classes, "digits")
     path = tmp_path / "gan.safetensors"
 
-    def killed(stretch):
-        if stretch.number >= after:
+    def killed(segment):
+        if segment.number >= after:
             raise KilledError
 
     with pytest.raises(KilledError):
         make_gan(TINY, work, path, killed, every=2)
-    assert state_of(path).exists() and not path.exists()
-    for name in (path.name, state_of(path).name):  # kill -9 while they were written
+    assert state_path(path).exists() and not path.exists()
+    for name in (path.name, state_path(path).name):  # kill -9 while they were written
         (tmp_path / f".{name}.4321").write_bytes(b"half")
     seen = []
-    make_gan(TINY, work, path, lambda stretch: seen.append(stretch.number), every=2)
+    make_gan(TINY, work, path, lambda segment: seen.append(segment.number), every=2)
     assert seen == [n for n in (2, 4, 6) if n > after]
     assert path.read_bytes() == made.read_bytes()
     assert [file.name for file in tmp_path.iterdir()] == ["gan.safetensors"]
@@ -361,22 +367,22 @@ def test_a_state_of_other_images_is_refused(digits, tmp_path):
         raise KilledError
 
     with pytest.raises(KilledError):
-        make_gan(TINY, Work(digits.train.head(60), digits.classes, "d"), path, killed, every=2)
-    other = Work(digits.train.head(50), digits.classes, "d")
+        make_gan(TINY, GANData(digits.train.head(60), digits.classes, "d"), path, killed, every=2)
+    other = GANData(digits.train.head(50), digits.classes, "d")
     with pytest.raises(CheckpointError, match="was begun with other images: delete it"):
         make_gan(TINY, other, path, killed)
-    work = Work(digits.train.head(60), digits.classes, "d")
+    work = GANData(digits.train.head(60), digits.classes, "d")
     for gan, seed in ((replace(TINY, lr=0.1), 0), (TINY, 1)):
         with pytest.raises(CheckpointError, match="was begun with another recipe or seed: delete"):
             make_gan(gan, replace(work, seed=seed), path, killed)
-    assert state_of(path).exists()
-    state_of(path).write_bytes(b"damaged")
+    assert state_path(path).exists()
+    state_path(path).write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="is damaged: delete it to begin anew"):
         make_gan(TINY, other, path, killed)
 
 
 def test_a_training_that_diverges_says_so_and_leaves_nothing(digits, tmp_path):
-    work, path = Work(digits.train.head(60), digits.classes, "d"), tmp_path / "gan.safetensors"
+    work, path = GANData(digits.train.head(60), digits.classes, "d"), tmp_path / "gan.safetensors"
     wild = replace(TINY, lr=1e30, d_lr=1e30, steps=40)
     with pytest.raises(ValueError, match="the GAN has diverged by step 20: try a smaller lr and"):
         make_gan(wild, work, path, lambda _: None, every=20)
@@ -428,12 +434,12 @@ def test_settings_that_are_none(settings, said):
 
 
 def test_a_canvas_of_another_size():
-    with pytest.raises(ValueError, match="a canvas has 8, 16 or 32 pixels a side"):
-        Canvas(12, 3)
+    with pytest.raises(ValueError, match="an image is drawn with 8, 16 or 32 pixels a side"):
+        PixelFormat(12, 3)
 
 
 def test_nets_are_not_shared():
-    generator, discriminator = TINY.nets(Canvas(8, 1), 10, 0)
+    generator, discriminator = TINY.nets(PixelFormat(8, 1), 10, 0)
     assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
     twin = copy.deepcopy(generator)
     next(twin.parameters()).data.add_(1)

@@ -34,13 +34,13 @@ from adv import (
 from adv.checkpoints.expressions import parse, to_expression
 from adv.data.datasets import Split
 from adv.data.names import DataError
-from adv.generative.cache import once
-from adv.generative.classifier import features, natural, small
+from adv.generative.cache import make_once
+from adv.generative.classifier import features, laptop_recipe, natural_recipe
 from adv.generative.fid import SOURCE, standard_fid, weights
-from adv.generative.metrics import frechet, memory, overlap
+from adv.generative.metrics import frechet_distance, memorisation, prdc
 from adv.generative.npz_files import read_samples, write_samples
 from adv.generative.sample_grid import grid, save_grid
-from adv.generative.sampler import batches, dealt
+from adv.generative.sampler import sample_batches, stratified_labels
 
 TINY = replace(GAN().small(), width=2, latent=6, steps=4, batch=10, d_steps=1)
 
@@ -79,7 +79,7 @@ def greys(n=3000, seed=0):
 @pytest.mark.parametrize("rank", [None, 4, 2])
 def test_gaussians_have_the_moments_of_their_class(rank):
     real = greys()
-    draw = Gaussian(rank).fitted(real)
+    draw = Gaussian(rank).fit(real)
     for label in (0, 1):
         known = real.images[real.labels == label][:, 0, 12, 12:16].double()
         made = draw(torch.full((6000,), label), seeded_generator(1))
@@ -96,10 +96,10 @@ def test_gaussians_have_the_moments_of_their_class(rank):
 @pytest.mark.parametrize("rank", [1, 3, 7])
 def test_low_rank_is_exact_with_few_images_too(rank):
     """Fewer images than pixels: the same principal directions, found the other way round."""
-    from adv.generative.baselines import _part
+    from adv.generative.baselines import _gaussian
 
     few = torch.randn(8, 30, generator=seeded_generator(0))
-    mean, ways = _part(few, rank)
+    mean, ways = _gaussian(few, rank)
     values, vectors = torch.linalg.eigh(torch.cov(few.T.double()))
     wanted = (vectors[:, -rank:] * values[-rank:]) @ vectors[:, -rank:].T
     assert ways.shape == (rank, 30) and torch.allclose(mean, few.mean(0))
@@ -108,7 +108,7 @@ def test_low_rank_is_exact_with_few_images_too(rank):
 
 def test_a_class_of_one_image_is_drawn_as_it_is(digits):
     one = digits.train.head(1)
-    made = Gaussian().fitted(one)(one.labels.repeat(3), seeded_generator(0))
+    made = Gaussian().fit(one)(one.labels.repeat(3), seeded_generator(0))
     assert torch.equal(made, one.images.repeat(3, 1, 1, 1))
 
 
@@ -118,25 +118,23 @@ def test_mixed_images_lie_between_two_of_their_class():
     )
     real = Split(images, torch.tensor([0, 0, 1, 1]))
     y = torch.tensor([0, 1]).repeat(2000)
-    made = Mixup().fitted(real)(y, seeded_generator(0))
+    made = Mixup().fit(real)(y, seeded_generator(0))
     level = made[:, 0, 0, 0].double()
     assert level[y == 0].max() <= 100 and level[y == 1].min() >= 200
     # Half are two different images, at uniform shares: the mean is the middle, and so is a third
     # of the variance of 0 and 100, plus that of the other half.
     assert float(level[y == 0].mean()) == pytest.approx(50, abs=3)
     assert float(level[y == 0].var()) == pytest.approx(0.5 * 2500 + 0.5 * 100**2 / 12, rel=0.1)
-    first, again, other = (
-        Mixup().fitted(real)(y[:50], seeded_generator(seed)) for seed in (0, 0, 1)
-    )
+    first, again, other = (Mixup().fit(real)(y[:50], seeded_generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_labels_are_dealt_to_the_image():
-    labels = dealt((10, 0, 20, 3), 100, seeded_generator(0))
+    labels = stratified_labels((10, 0, 20, 3), 100, seeded_generator(0))
     assert labels.bincount(minlength=4).tolist() == [30, 0, 61, 9]
     assert not torch.equal(labels, labels.sort()[0])
     for count in (1, 2, 7):
-        assert len(dealt((1, 1, 1), count, seeded_generator(0))) == count
+        assert len(stratified_labels((1, 1, 1), count, seeded_generator(0))) == count
 
 
 # --- files ---
@@ -234,9 +232,9 @@ def test_a_folder_that_takes_nothing(tmp_path):
 def test_batches_are_the_same_whichever_are_drawn():
     y = torch.arange(25) % 10
     draw = lambda labels, generator: torch.rand(len(labels), generator=generator)  # noqa: E731
-    whole = [x for x, _ in batches(draw, y, 3, 10)]
+    whole = [x for x, _ in sample_batches(draw, y, 3, 10)]
     assert [len(x) for x in whole] == [10, 10, 5]
-    assert bit_equal(whole, [x for x, _ in batches(draw, y, 3, 10)])
+    assert bit_equal(whole, [x for x, _ in sample_batches(draw, y, 3, 10)])
     assert not torch.equal(whole[0], whole[1])
 
 
@@ -246,43 +244,43 @@ def test_batches_are_the_same_whichever_are_drawn():
 def test_the_frechet_distance_of_normal_distributions():
     draws = seeded_generator(0)
     a = torch.randn(50_000, 3, generator=draws, dtype=torch.float64)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
-    assert frechet(a, a + torch.tensor([1.0, 2, 0])) == pytest.approx(5, abs=1e-9)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, a + torch.tensor([1.0, 2, 0])) == pytest.approx(5, abs=1e-9)
     # Variances s and t that commute: sum (sqrt s - sqrt t)^2.
-    assert frechet(a, 3 * a) == pytest.approx(3 * 4, rel=0.03)
+    assert frechet_distance(a, 3 * a) == pytest.approx(3 * 4, rel=0.03)
     b = a @ torch.randn(3, 3, generator=draws, dtype=torch.float64)
     from scipy.linalg import sqrtm
 
     first, second = np.cov(a.T), np.cov(b.T)
     wanted = float(((a.mean(0) - b.mean(0)) ** 2).sum())
     wanted += np.trace(first + second - 2 * sqrtm(first @ second).real)
-    assert frechet(a, b) == pytest.approx(wanted, rel=1e-6)
-    assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-9)
+    assert frechet_distance(a, b) == pytest.approx(wanted, rel=1e-6)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=1e-9)
     with pytest.raises(ValueError, match="two sets of two or more features"):
-        frechet(a, a[:1])
+        frechet_distance(a, a[:1])
 
 
 def test_overlap_by_hand():
     """On a line, k = 1: real at 0, 1, 10, 11; each ball has radius 1."""
     real = torch.tensor([[0.0], [1], [10], [11]])
     made = torch.tensor([[0.5], [0.9], [5.0], [30.0]])
-    found = overlap(real, made, k=1)
+    found = prdc(real, made, k=1)
     assert found.precision == 2 / 4  # 0.5 and 0.9 lie in balls of 0 and of 1
     assert found.density == (2 + 2) / 4
     assert found.coverage == 2 / 4
     # Balls of the made: 0.5 and 0.9 of 0.4; 5.0 of 4.1 (from 0.9 to 9.1); 30 of 25 (from 5 on).
     assert found.recall == 3 / 4
-    same_ = overlap(real, real, k=1)
+    same_ = prdc(real, real, k=1)
     assert (same_.precision, same_.recall, same_.coverage) == (1, 1, 1)
     with pytest.raises(ValueError, match="4 neighbours need more images than 4"):
-        overlap(real, made, k=4)
+        prdc(real, made, k=4)
 
 
 def test_a_collapsed_set_has_precision_without_recall():
     draws = seeded_generator(0)
     real = torch.randn(400, 2, generator=draws)
     made = 0.1 * torch.randn(400, 2, generator=draws)
-    found, honest = overlap(real, made), overlap(real, torch.randn(400, 2, generator=draws))
+    found, honest = prdc(real, made), prdc(real, torch.randn(400, 2, generator=draws))
     assert found.precision > 0.95 and found.recall < 0.2 and found.coverage < 0.4
     assert min(honest.precision, honest.recall, honest.coverage) > 0.85
 
@@ -290,11 +288,14 @@ def test_a_collapsed_set_has_precision_without_recall():
 def test_copies_are_found(digits):
     known, held = digits.train.images, digits.test.images
     copied = torch.cat([known[:30], digits.validation.images[:70]])
-    found, honest = memory(known, held, copied), memory(known, held, digits.validation.images)
+    found, honest = (
+        memorisation(known, held, copied),
+        memorisation(known, held, digits.validation.images),
+    )
     assert (found.copies, found.images) == (30, 100) and found.close >= 0.3
     assert honest.copies == 0 and honest.close < 0.04
     assert honest.nearest == pytest.approx(1, abs=0.1)
-    assert memory(known, held, known[:50]).nearest == 0
+    assert memorisation(known, held, known[:50]).nearest == 0
 
 
 def test_features_are_what_the_last_linear_layer_takes():
@@ -362,7 +363,7 @@ def test_the_standard_fid_goes_through_torch_fidelity(digits, tmp_path, monkeypa
         r"standard FID ([\d.]+) \(360 against 1000 images\), Inception score 1\.00 \+- 0\.00", line
     )
     assert said, line
-    assert float(said[1]) == pytest.approx(frechet(real, made), rel=1e-3)
+    assert float(said[1]) == pytest.approx(frechet_distance(real, made), rel=1e-3)
 
 
 def test_a_grid_has_a_row_for_each_class(digits, tmp_path):
@@ -432,7 +433,7 @@ def test_a_killed_training_goes_on_with_made_images(digits, cache):
     assert bit_equal(last(chosen, split, states[0]), states[1])
 
 
-LABELS = replace(small(natural()), net=BaseNet(), epochs=1)
+LABELS = replace(laptop_recipe(natural_recipe()), net=BaseNet(), epochs=1)
 
 
 def test_images_are_named_by_a_classifier_of_real_ones(digits, cache):
@@ -463,7 +464,7 @@ def test_a_file_of_another_generator(digits, cache):
     cache.mkdir()
     image = np.full((3, 32, 32, 3), 9, dtype=np.uint8)
     np.savez(cache / "theirs.npz", image=image, label=np.array([1, 2, 3]))
-    images, _ = made.pool(digits.train, 10).blended(
+    images, _ = made.pool(digits.train, 10).draw_batch(
         digits.train, torch.arange(5), seeded_generator(0)
     )
     assert (images == 9).all()
@@ -484,7 +485,7 @@ def make_slowly(path: str, log: str, ready) -> None:
             file.write("made\n")
         target.write_text("whole")
 
-    once(Path(path), make)
+    make_once(Path(path), make)
 
 
 def test_of_processes_that_come_together_one_makes_it(tmp_path):
@@ -508,8 +509,8 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     path = tmp_path / "set[1].npz"
     (tmp_path / ".set[1].npz.4321").write_bytes(b"half")
     (tmp_path / ".set1.npz.4321").write_bytes(b"another's")
-    once(path, lambda target: target.write_text("whole"))
-    once(path, lambda _: pytest.fail("it is there"))
+    make_once(path, lambda target: target.write_text("whole"))
+    make_once(path, lambda _: pytest.fail("it is there"))
     left = {file.name for file in tmp_path.iterdir() if file.suffix != ".lock"}
     assert left == {"set[1].npz", ".set1.npz.4321"}
 
@@ -542,7 +543,7 @@ def test_baselines_that_are_none(make, said):
 
 
 def test_small_is_small():
-    made = Synthetic(FromGAN(ddls=DDLS(500)), 0.7, relabel=natural()).small()
+    made = Synthetic(FromGAN(ddls=DDLS(500)), 0.7, relabel=natural_recipe()).small()
     assert made.source.gan == GAN().small() and made.source.ddls.steps == 30
     assert made.count == 2000 and made.relabel.net == adv.BigNet() and made.fraction == 0.7
     assert Generated("a.npz", 0.3).small() == Generated("a.npz", 0.3)
