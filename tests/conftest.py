@@ -34,6 +34,6 @@ def torchattacks(request, monkeypatch):
     import stand_ins
 
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    monkeypatch.setattr("peers.version", stand_ins.find_version)
+    monkeypatch.setattr("markdown_report.version", stand_ins.find_version)
     monkeypatch.setitem(sys.modules, "torchattacks", stand_ins.make_torchattacks())
     return sys.modules["torchattacks"]
