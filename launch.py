@@ -17,7 +17,9 @@ from adv.suggestions import suggest
 from search.command_line import Command, OneOf, answer
 from search.record.constraints import bounds
 from search.record.run_folder import require_run
+from search.samplers.table import SAMPLER_HELP, SAMPLERS
 from search.session.options import Options, run_folder, settled
+from search.stopping.table import AUDIT_SHARE, STOPPER_HELP, STOPPERS
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -131,29 +133,23 @@ PROPOSE = "How it searches"
 )
 @click.option(
     "--sampler",
-    type=OneOf("kriging", "tpe", "nsga2", "gp", "random", "qmc"),
+    type=OneOf(*SAMPLERS),
     panel=PROPOSE,
-    help="What proposes points after the known ones and a spread-out start. kriging (default up "
-    "to 500 trials): Gaussian processes, also over what stopped trials have shown; they choose as "
-    "soon, and as often, as they have proved that they can tell. The others begin after a third "
-    "of the trials (4 to 16). tpe (default beyond): Parzen estimators of good and bad points. "
-    "nsga2: children of the best points. gp: Optuna's Gaussian processes, up to 500 trials, no "
-    "conditional knobs. random, qmc (Sobol): learn nothing.",
+    help="Proposes configurations after the known ones and an initial Sobol design (a third of the "
+    f"trials, 4 to 16). {SAMPLER_HELP}",
 )
 @click.option(
     "--stopper",
-    type=OneOf("moasha", "none"),
+    type=OneOf(*STOPPERS),
     panel=PROPOSE,
-    help="What ends trials early. moasha (default): once the training attack has about half its "
-    "strength, the worse half by both objectives ends, where worse beyond noise, and not before "
-    "6 trials have shown that the middle tells the end. none: nothing does.",
+    help=f"Ends trials early. {STOPPER_HELP}",
 )
 @click.option(
     "--audit",
     type=click.FloatRange(min=0, max=1),
     panel=PROPOSE,
-    help="Share of the trials to be stopped that run on, to show whether stopping is right. "
-    "Default: 0.1.",
+    help="Fraction of the would-be-stopped trials that run to completion as a check. "
+    f"Default: {AUDIT_SHARE:g}.",
 )
 @click.option(
     "--constrain",

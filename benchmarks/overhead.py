@@ -31,8 +31,8 @@ from search.record.ledger import Ledger, read  # noqa: E402
 from search.record.trial import EpochReport, Trial  # noqa: E402
 from search.record.trial_result import ResultDetails, TrialResult  # noqa: E402
 from search.record.view import View  # noqa: E402
-from search.samplers.initial_design import random_point  # noqa: E402
-from search.samplers.sampler import sampler  # noqa: E402
+from search.samplers.initial_design import random_params  # noqa: E402
+from search.samplers.table import make_sampler  # noqa: E402
 from search.study import Study  # noqa: E402
 from spaces import Choice, Float, Int, Params, Space, load  # noqa: E402
 
@@ -156,7 +156,7 @@ def _write(path: Path, trials: int, epochs: int) -> None:
         put("study", format=1)
         put("session", pid=1)
         for n in range(trials):
-            params = random_point(SPACE, chance)
+            params = random_params(SPACE, chance)
             values = score(params)
             put("proposed", trial=n, params=params, seed=n, origin="tpe")
             for epoch in range(1, epochs + 1):
@@ -181,14 +181,14 @@ def proposing(trials: int, *names: str) -> None:
     """Time a proposal of each sampler after `count` finished trials, with eight running."""
     view, chance = View(), random.Random(1)
     for n in range(trials + 8):
-        params = random_point(SPACE, chance)
+        params = random_params(SPACE, chance)
         trial = Trial(n, params, n, "random")  # not chosen by a model, so that one may learn of it
         if n < trials:
             trial.state, trial.result = "finished", TrialResult(score(params))
             trial.epochs[1] = EpochReport(1, 1, 1.0 + float(params["depth"]))
         view.trials[n] = trial
     for name in names:
-        ask, taken = sampler(name, SPACE, seed=0, start=16), []
+        ask, taken = make_sampler(name, SPACE, seed=0, start=16), []
         for _ in range(12):
             began = time.process_time()
             params, origin = ask.propose(view) or ({}, "")

@@ -16,8 +16,9 @@ from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.trial import EpochReport, Rung, Trial
 from search.record.view import View
-from search.samplers.sampler import Sampler, sampler, start_points
-from search.stopping import Never, Stopper
+from search.samplers.sampler import Sampler
+from search.samplers.table import initial_design_size, make_sampler
+from search.stopping.stopper import NoStopping, Stopper
 from spaces import Space
 
 
@@ -48,7 +49,7 @@ class Study:
         self.trials = trials
         self.seed = seed
         self.sampler = sampler or default_sampler(space, seed, trials)
-        self.stopper = stopper or Never()
+        self.stopper = stopper or NoStopping()
         self._unfinished = [trial.number for trial in ledger.view.in_state("running")]
 
     @property
@@ -154,7 +155,7 @@ class Study:
 
 def default_sampler(space: Space, seed: int, trials: int) -> Sampler:
     """TPE after as many points as `start_points` says."""
-    return sampler("tpe", space, seed=seed, start=start_points(space, trials))
+    return make_sampler("tpe", space, seed=seed, start=initial_design_size(space, trials))
 
 
 def why(error: BaseException) -> str:

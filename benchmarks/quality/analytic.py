@@ -25,7 +25,7 @@ from search.record.pareto import hypervolume
 from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.replay.search_quality import Point, Yardstick
-from search.stopping import rung_epochs
+from search.stopping.rung_schedule import rung_epochs
 from spaces import Choice, Float, Int, Params, Space
 
 EPOCHS = 27

@@ -16,8 +16,8 @@ from search.finals.statistics import reported as believed
 from search.record.trial import EpochReport
 from search.replay.search_quality import Verdict, Yardstick, judge, precision
 from search.replay.simulator import History, Method, Ours, draft, simulate
-from search.samplers.sampler import SAMPLERS, sampler, start_points
-from search.stopping import STOPPERS, stopper
+from search.samplers.table import SAMPLERS, initial_design_size, make_sampler
+from search.stopping.table import STOPPERS, make_stopper
 from spaces import Params, Space
 
 FINALS = 0.25  # of the search's budget, for finalists; it comes on top
@@ -66,13 +66,13 @@ def method(name: str, problem: Problem, seed: int, budget: int) -> Method:
     pair = ours(name)
     if pair is None:
         return peer(name, problem.space, seed=seed, epochs=problem.epochs)
-    start = start_points(problem.space, budget)
+    start = initial_design_size(problem.space, budget)
     study = draft(
         problem.space,
         trials=10**6,  # the budget of epochs ends it
         seed=seed,
-        sampler=sampler(pair[0], problem.space, seed=seed, start=start),
-        stopper=stopper(pair[1], seed=seed),
+        sampler=make_sampler(pair[0], problem.space, seed=seed, start=start),
+        stopper=make_stopper(pair[1], seed=seed),
     )
     return Ours(study)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from search.replay.recorded_trials import Record, Table, TableError, no_recipe
-from search.stopping import rung_epochs
+from search.stopping.rung_schedule import rung_epochs
 from spaces import Choice, Float, Int, Knob, Params, Space, Value, exists
 
 STEPS = 40

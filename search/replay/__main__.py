@@ -28,8 +28,8 @@ from search.replay.csv_records import from_csv
 from search.replay.recorded_trials import SURROGATES, Table, TableError, from_view
 from search.replay.search_quality import MARK, Verdict, judge, mean_and_error, share_at
 from search.replay.simulator import Finish, Ours, draft, simulate
-from search.samplers.sampler import SAMPLERS, sampler, start_points
-from search.stopping import STOPPERS, stopper
+from search.samplers.table import SAMPLERS, initial_design_size, make_sampler
+from search.stopping.table import STOPPERS, make_stopper
 
 EXAMPLES = """
 [bold]Examples[/]
@@ -85,10 +85,10 @@ def main(run: Path, samplers: str, stoppers: str, surrogate: Any, **given: Any) 
     """
     try:
         table = load(run, surrogate)
-        pairs = [(a, b) for a in chosen(samplers, SAMPLERS, "--sampler")
-                 for b in chosen(stoppers, STOPPERS, "--stopper")]  # fmt: skip
+        pairs = [(a, b) for a in chosen(samplers, tuple(SAMPLERS), "--sampler")
+                 for b in chosen(stoppers, tuple(STOPPERS), "--stopper")]  # fmt: skip
         for name, _ in pairs:
-            sampler(name, table.space, seed=0, start=1)  # or it says why it cannot
+            make_sampler(name, table.space, seed=0, start=1)  # or it says why it cannot
         if given["record"] and not given["record"].parent.is_dir():
             raise ValueError(
                 f"--json {given['record']}: there is no folder {given['record'].parent}"
@@ -135,8 +135,10 @@ def play(table: Table, ask: str, stop: str, *, seed: int, workers: int, budget: 
         table.space,
         trials=10**6,  # the budget of epochs ends it
         seed=seed,
-        sampler=sampler(ask, table.space, seed=seed, start=start_points(table.space, budget)),
-        stopper=stopper(stop, seed=seed),
+        sampler=make_sampler(
+            ask, table.space, seed=seed, start=initial_design_size(table.space, budget)
+        ),
+        stopper=make_stopper(stop, seed=seed),
     )
     history = simulate(Ours(study), table, workers=workers, budget=budget * table.epochs)
     return Played(judge(history, table.yardstick()), _found(table, history.finished))

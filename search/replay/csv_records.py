@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from search.replay.recorded_trials import Record, Surrogate, Table, TableError, filled, no_recipe
-from search.stopping import rung_epochs
+from search.stopping.rung_schedule import rung_epochs
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space, Value, exists
 
 Row = dict[str, str]

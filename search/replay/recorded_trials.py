@@ -23,8 +23,8 @@ from search.record.trial import EpochReport, Rung, Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.replay.search_quality import Point, Yardstick
-from search.stopping import rung_epochs
-from search.surrogates.encoding import encode, vectors
+from search.stopping.rung_schedule import rung_epochs
+from search.surrogates.encoding import encode_params, encode_positions
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space
 
 Surrogate = Literal["nearest", "forest"]
@@ -84,11 +84,11 @@ class Table:
     @cached_property
     def places(self) -> Array:
         """The records as vectors."""
-        return vectors(self.space, [record.params for record in self.records])
+        return encode_params(self.space, [record.params for record in self.records])
 
     def nearest(self, params: Params) -> int:
         """The index of the record whose point is nearest, knobs scaled to their ranges."""
-        gap = self.places - vectors(self.space, [params])
+        gap = self.places - encode_params(self.space, [params])
         return int(np.argmin((gap * gap).sum(axis=1)))
 
     @cached_property
@@ -104,7 +104,7 @@ class Table:
         record = self.records[self.nearest(params)]
         if self.surrogate == "nearest":
             return record.curve, record.final, record.rungs
-        row = self.forest.predict(vectors(self.space, [params]))[0].reshape(-1, 2)
+        row = self.forest.predict(encode_params(self.space, [params]))[0].reshape(-1, 2)
         return row[:-1], (float(row[-1, 0]), float(row[-1, 1])), record.rungs
 
     def truth(self, params: Params) -> Point:
@@ -123,7 +123,7 @@ class Table:
         if self.surrogate == "nearest":
             return np.array([record.final for record in self.records])
         rng = np.random.default_rng(0)
-        more = encode(self.space, rng.random((1000, len(self.space.knobs))))
+        more = encode_positions(self.space, rng.random((1000, len(self.space.knobs))))
         return np.asarray(self.forest.predict(np.concatenate([self.places, more]))[:, -2:])
 
     def yardstick(self) -> Yardstick:

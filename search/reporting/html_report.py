@@ -25,7 +25,7 @@ from search.reporting.html_template import (
     table,
 )
 from search.reporting.importance import importance
-from search.stopping import stopping_lines
+from search.stopping.audit import describe_stopping
 
 STATES = ("finished", "stopped", "failed", "running")
 
@@ -164,7 +164,7 @@ def _weights(trial: Trial) -> str:
 
 
 def _stopping(view: View) -> str:
-    lines = stopping_lines(view)
+    lines = describe_stopping(view)
     if not lines:
         return ""
     return section(

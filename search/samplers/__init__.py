@@ -1,1 +1,1 @@
-"""Which configuration to try next: proposals over a view of the ledger."""
+"""Samplers propose the next configuration from a view of the ledger."""

@@ -1,90 +1,112 @@
-"""Propose where the hypervolume of the believed front is expected to grow most."""
+"""Bayesian optimisation: propose where the expected hypervolume improvement is largest."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.samplers.initial_design import point_at
-from search.surrogates.cost_model import COST_EXPONENT, fitted
+from search.samplers.initial_design import params_at
+from search.samplers.strategy import Observed, Strategy
+from search.surrogates.cost_model import COST_EXPONENT, fit_cost_model
 from search.surrogates.encoding import place
-from search.surrogates.expected_hypervolume import expected_gain
-from search.surrogates.surrogate import FEWEST, Belief
+from search.surrogates.expected_hypervolume import expected_improvement
+from search.surrogates.surrogate import MIN_RESULTS, Surrogate
 from spaces import Choice, Params, Space
 
-DRAWN, NEAR, ROUNDS, STEP = 512, 256, 3, 0.1
-LEAST, ENOUGH = 0.2, 0.6  # skill below which a model chooses nothing, above which it may all
-KEPT = 32  # of the candidates, weighed by their cost
+# Random candidates, neighbours of the front, rounds of local search, and its first step size.
+RANDOM_CANDIDATES, NEIGHBOURS, ROUNDS, STEP = 512, 256, 3, 0.1
+PARENTS = 5  # best candidates whose neighbours the next round tries
+FINALISTS = 32  # best candidates, which are then weighted by their cost
+# Cross-validated R^2 up to which the model proposes nothing, and from which it proposes always.
+LOW_R2, HIGH_R2 = 0.2, 0.6
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Kriging:
-    """Expected gain of hypervolume over the front of posterior means, for its predicted cost.
+class GPSampler:
+    """Proposes by the expected hypervolume improvement, divided by a power of the predicted cost.
 
-    The front is that of what is believed, not of what was measured, so that a lucky seed neither
-    hides a region nor draws the search to it.
+    The improvement is over the front of posterior means, not over the front of measured values, so
+    that a lucky seed neither hides a region nor draws the search to it.
+
+    Args:
+      space: the search space.
+      observed: finished trials of earlier studies under the same battery.
     """
 
     space: Space
-    before: Sequence[tuple[Params, TrialResult]] = ()
+    observed: Observed = ()
 
-    def draw(self, view: View, chance: random.Random) -> Params | None:
-        """The best of many random places and of neighbours of the front, refined in rounds.
+    def propose_params(self, view: View, rng: random.Random) -> Params | None:
+        """Return the best of many random configurations and of refined neighbours of the front.
 
-        None, the more often the less the processes have proved that they can tell.
+        Returns None while there are too few results. Returns None also at random, the more often
+        the worse the model predicts trials that were left out (`model_share`).
         """
-        if len(view.in_state("finished")) + len(self.before) < FEWEST:
+        if len(view.in_state("finished")) + len(self.observed) < MIN_RESULTS:
             return None
-        belief = Belief(self.space, view, self.before)
-        if chance.random() >= trust(belief.skill):
+        surrogate = Surrogate(self.space, view, self.observed)
+        if rng.random() >= model_share(surrogate.loo_r2):
             return None
-        places, gains = promising(belief, chance.getrandbits(63))
-        points = [point_at(self.space, row.tolist()) for row in places]
-        cost = fitted(self.space, list(view.trials.values()))
+        positions, gains = search_candidates(surrogate, rng.getrandbits(63))
+        candidates = [params_at(self.space, row.tolist()) for row in positions]
+        cost = fit_cost_model(self.space, list(view.trials.values()))
         if cost:
-            gains = gains / np.array([cost.seconds(p) for p in points]) ** COST_EXPONENT
-        return points[int(np.argmax(gains))]
+            gains = gains / np.array([cost.seconds(p) for p in candidates]) ** COST_EXPONENT
+        return candidates[int(np.argmax(gains))]
 
 
-def trust(skill: float) -> float:
-    """The share of points that a model of that skill may choose, in [0, 1]."""
-    return min(1.0, max(0.0, (skill - LEAST) / (ENOUGH - LEAST)))
+def model_share(loo_r2: float) -> float:
+    """Return the share of proposals, in [0, 1], that a model with this R^2 makes."""
+    return min(1.0, max(0.0, (loo_r2 - LOW_R2) / (HIGH_R2 - LOW_R2)))
 
 
-def promising(belief: Belief, seed: int) -> tuple[Array, Array]:
-    """Places in the unit cube [n, knobs] with the largest expected gains that were found, [n]."""
+def search_candidates(surrogate: Surrogate, seed: int) -> tuple[Array, Array]:
+    """Search the unit cube for positions with a large expected improvement.
+
+    Returns:
+      Positions [n, knobs], and the expected improvement times the probability of feasibility at
+      each, [n].
+    """
     rng = np.random.default_rng(seed)
-    space, corner = belief.space, belief.corner
+    space, reference_point = surrogate.space, surrogate.reference_point
 
-    def worth(places: Array) -> Array:
-        gain = expected_gain(*belief.predict(places), belief.found, corner)
-        return gain * belief.chance(places)
+    def acquisition(positions: Array) -> Array:
+        mean, sd = surrogate.predict(positions)
+        gain = expected_improvement(mean, sd, surrogate.known_means, reference_point)
+        return gain * surrogate.feasibility(positions)
 
-    parents = np.array([place(space, p) for p in belief.best])
-    places = np.concatenate(
-        [rng.random((DRAWN, len(space.knobs))), _near(space, parents, rng, NEAR, STEP)]
-    )
+    front = np.array([place(space, params) for params in surrogate.pareto_params])
+    uniform = rng.random((RANDOM_CANDIDATES, len(space.knobs)))
+    positions = np.concatenate([uniform, _perturb(space, front, rng, NEIGHBOURS, STEP)])
     for step in range(1, ROUNDS + 1):
-        gains = worth(places)
-        some = places[np.argsort(-gains)[:5]]
-        places = np.concatenate([some, _near(space, some, rng, NEAR // 2, STEP / 2**step)])
-    gains = worth(places)
-    kept = np.argsort(-gains)[:KEPT]
-    return places[kept], gains[kept]
+        gains = acquisition(positions)
+        parents = positions[np.argsort(-gains)[:PARENTS]]
+        near = _perturb(space, parents, rng, NEIGHBOURS // 2, STEP / 2**step)
+        positions = np.concatenate([parents, near])
+    gains = acquisition(positions)
+    best = np.argsort(-gains)[:FINALISTS]
+    return positions[best], gains[best]
 
 
-def _near(space: Space, places: Array, rng: np.random.Generator, many: int, far: float) -> Array:
-    """Neighbours: some numbers moved by a normal step of `far`, now and then another choice."""
-    found = places[rng.integers(len(places), size=many)]
-    moved = rng.random(found.shape) < min(1.0, 3 / len(space.knobs))
+def _perturb(
+    space: Space, positions: Array, rng: np.random.Generator, count: int, scale: float
+) -> Array:
+    """Draw `count` neighbours: numbers take a normal step, choices are redrawn now and then."""
+    parents = positions[rng.integers(len(positions), size=count)]
+    moved = rng.random(parents.shape) < min(1.0, 3 / len(space.knobs))
     choice = np.array([isinstance(knob, Choice) for knob in space.knobs.values()])
-    steps = np.clip(found + rng.normal(0.0, far, found.shape), 0.0, 1 - 1e-12)
-    anew = np.where(rng.random(found.shape) < 0.3, rng.random(found.shape), found)
-    return np.where(moved, np.where(choice[None, :], anew, steps), found)
+    steps = np.clip(parents + rng.normal(0.0, scale, parents.shape), 0.0, 1 - 1e-12)
+    redrawn = np.where(rng.random(parents.shape) < 0.3, rng.random(parents.shape), parents)
+    return np.where(moved, np.where(choice[None, :], redrawn, steps), parents)
+
+
+KRIGING = Strategy(
+    lambda space, observed: GPSampler(space, observed).propose_params,
+    needs_initial_design=False,
+    random_share=0.05,  # it falls back to the Sobol design by itself while the model is poor
+)

@@ -1,4 +1,4 @@
-"""Points of a space that no result has any say in: spread out, or drawn at random."""
+"""Configurations that do not depend on any result: a Sobol design, or uniform random draws."""
 
 from __future__ import annotations
 
@@ -8,28 +8,40 @@ from collections.abc import Sequence
 
 from scipy.stats import qmc
 
+from search.samplers.strategy import Strategy
 from spaces import Params, Space, Value, exists
 
 
-def sobol_point(space: Space, index: int, seed: int) -> Params:
-    """Point `index` of a scrambled Sobol sequence over the knobs (Owen 1998)."""
+def sobol_params(space: Space, index: int, seed: int) -> Params:
+    """Return configuration `index` of a scrambled Sobol sequence (Owen 1998)."""
     sequence = qmc.Sobol(len(space.knobs), rng=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # balance needs powers of two points
         if index:
             sequence.fast_forward(index)
-        return point_at(space, sequence.random(1)[0])
+        return params_at(space, sequence.random(1)[0])
 
 
-def random_point(space: Space, chance: random.Random) -> Params:
-    """A point drawn uniformly, each knob on its own scale."""
-    return point_at(space, [chance.random() for _ in space.knobs])
+def random_params(space: Space, rng: random.Random) -> Params:
+    """Draw a configuration uniformly, each hyperparameter on its own scale."""
+    return params_at(space, [rng.random() for _ in space.knobs])
 
 
-def point_at(space: Space, position: Sequence[float]) -> Params:
-    """The point at `position` in the unit cube, a coordinate a knob; inactive knobs fall away."""
+def params_at(space: Space, position: Sequence[float]) -> Params:
+    """Return the configuration at a position in the unit cube, one coordinate a hyperparameter.
+
+    Inactive conditional hyperparameters are dropped.
+    """
     params: dict[str, Value] = {}
     for (name, knob), u in zip(space.knobs.items(), position, strict=True):
         if exists(knob, params):
             params[name] = knob.at(float(u))
     return params
+
+
+RANDOM = Strategy(
+    lambda space, _: lambda _view, rng: random_params(space, rng),
+    needs_initial_design=False,
+    random_share=0.0,
+)
+QMC = Strategy(None)

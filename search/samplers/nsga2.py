@@ -1,73 +1,78 @@
-"""NSGA-II's offspring, one at a time: parents from the best trials so far, crossed and mutated.
+"""NSGA-II's offspring, one at a time: crossover and mutation of the best trials so far.
 
-Deb et al. 2002, in its steady-state form: no generations, which with a hundred asynchronous trials
-would hardly turn over. The children of a trial that still runs are not waited for.
+Deb et al. 2002, in its steady-state form without generations, which would hardly turn over with a
+hundred asynchronous trials. Trials that still run are not waited for.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from functools import partial
 
 from search.record.trial import Trial
 from search.record.view import View
-from search.samplers.initial_design import random_point
-from search.stopping import leading
+from search.samplers.initial_design import random_params
+from search.samplers.strategy import Strategy
+from search.stopping.nondominated_sort import select_best
 from spaces import Choice, Knob, Params, Space, Value, exists
 
-POPULATION = 24  # the best trials, of which parents are drawn
-CROSSED = 0.9  # share of the children that have two parents
-SPREAD = 20.0  # of a mutation: larger is nearer to the parent (Deb and Goyal 1996)
+POPULATION = 24  # the best trials, from which parents are drawn
+CROSSOVER_SHARE = 0.9  # of the offspring; the others have one parent
+ETA = 20.0  # distribution index of the mutation: larger stays nearer (Deb and Goyal 1996)
 
 
-def child(space: Space, view: View, chance: random.Random) -> Params:
-    """A point made of two good ones, or a random one while fewer than two trials are feasible."""
+def propose_offspring(space: Space, view: View, rng: random.Random) -> Params:
+    """Return an untried offspring of two good configurations.
+
+    Returns a random configuration while fewer than two trials are feasible.
+    """
     done = [trial for trial in view.in_state("finished") if trial.result and view.feasible(trial)]
     if len(done) < 2:
-        return random_point(space, chance)
-    best = leading([trial.result.point for trial in done if trial.result], POPULATION)
+        return random_params(space, rng)
+    best = select_best([trial.result.point for trial in done if trial.result], POPULATION)
     parents = [done[i] for i in best]
     tried = {tuple(trial.params.items()) for trial in view.trials.values()}
     for _ in range(100):
-        made = _cross(space, _chosen(parents, chance), _chosen(parents, chance), chance)
-        if tuple(made.items()) not in tried:
-            return made
-    return random_point(space, chance)
+        offspring = _cross(space, _select(parents, rng), _select(parents, rng), rng)
+        if tuple(offspring.items()) not in tried:
+            return offspring
+    return random_params(space, rng)
 
 
-def _chosen(parents: list[Trial], chance: random.Random) -> Params:
-    """The better of two; parents are sorted from the best."""
-    return parents[min(chance.randrange(len(parents)) for _ in range(2))].params
+def _select(parents: list[Trial], rng: random.Random) -> Params:
+    """Binary tournament: return the better of two random parents, which are sorted best first."""
+    return parents[min(rng.randrange(len(parents)) for _ in range(2))].params
 
 
-def _cross(space: Space, one: Params, other: Params, chance: random.Random) -> Params:
-    """Each knob from one of the parents that has it, about one of them mutated."""
-    if chance.random() > CROSSED:
+def _cross(space: Space, one: Params, other: Params, rng: random.Random) -> Params:
+    """Take each hyperparameter from one of the parents that has it; mutate about one of them."""
+    if rng.random() > CROSSOVER_SHARE:
         other = one
-    fresh = random_point(space, chance)
-    made: dict[str, Value] = {}
+    fresh = random_params(space, rng)
+    offspring: dict[str, Value] = {}
     for name, knob in space.knobs.items():
-        if not exists(knob, made):
+        if not exists(knob, offspring):
             continue
-        have = [parent[name] for parent in (one, other) if name in parent]
-        value = chance.choice(have) if have else fresh.get(name, knob.at(chance.random()))
-        if chance.random() < 1 / len(space.knobs):
-            value = _mutated(knob, value, chance)
-        made[name] = value
-    return made
+        inherited = [parent[name] for parent in (one, other) if name in parent]
+        value = rng.choice(inherited) if inherited else fresh.get(name, knob.at(rng.random()))
+        if rng.random() < 1 / len(space.knobs):
+            value = _mutate(knob, value, rng)
+        offspring[name] = value
+    return offspring
 
 
-def _mutated(knob: Knob, value: Value, chance: random.Random) -> Value:
-    """Another option; of a number one near by (polynomial mutation, on the knob's own scale)."""
+def _mutate(knob: Knob, value: Value, rng: random.Random) -> Value:
+    """Return another option, or a number near by (polynomial mutation on the knob's own scale)."""
     if isinstance(knob, Choice):
         others = [option for option in knob.options if option != value]
-        return chance.choice(others or list(knob.options))
-    step = chance.choice((-1, 1)) * (1 - chance.random() ** (1 / (SPREAD + 1)))
+        return rng.choice(others or list(knob.options))
+    step = rng.choice((-1, 1)) * (1 - rng.random() ** (1 / (ETA + 1)))
     return knob.at(min(1 - 1e-12, max(0.0, position(knob, float(value)) + step)))
 
 
 def position(knob: Knob, value: float) -> float:
-    """Where in [0, 1) of its range a number lies: what `knob.at` takes back."""
+    """Return where in [0, 1) of its range a number lies: the inverse of `knob.at`."""
     assert not isinstance(knob, Choice)
     low, high = float(knob.low), float(knob.high)
     if not isinstance(knob.low, float):
@@ -75,3 +80,6 @@ def position(knob: Knob, value: float) -> float:
     if knob.log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
+
+
+NSGA2 = Strategy(lambda space, _: partial(propose_offspring, space))

@@ -1,8 +1,8 @@
-"""What earlier studies are worth to a new one: their fronts as first points, perhaps their values.
+"""Warm start: the fronts of earlier studies as first configurations, and perhaps their results.
 
-Values of another battery, of other data or of another scale say nothing certain about this search
-and are never mixed with its own; the points of their fronts are still good places to begin. All of
-it goes into the ledger's header, so that the earlier runs need not be there later.
+Results under another battery, on other data or at another scale are not comparable and are never
+mixed with those of this search; the configurations of those fronts are still good ones to try
+first. Everything is copied into the ledger's header, so the earlier runs may be deleted.
 """
 
 from __future__ import annotations
@@ -16,96 +16,99 @@ from search.record.run_folder import LEDGER, require_run
 from search.record.study_header import StudyHeader, WarmStart
 from search.record.trial_result import ResultDetails, TrialResult
 from search.record.view import View
-from search.stopping import order
+from search.stopping.nondominated_sort import nondominated_order
 from spaces import Choice, Knob, Params, Space, Value, exists
 
-SAME = ("battery", "data_fingerprint", "classes")
-FREE = ("cpus", "gpus", "trials")  # what a scale may differ in, and its values still mean the same
-KEPT = ("parameters", "latency", "masking_gap")
+# Two studies are comparable if these entries of their headers are equal, and all settings of their
+# scales but those in `IGNORED`.
+EQUAL = ("battery", "data_fingerprint", "classes")
+IGNORED = ("cpus", "gpus", "trials")
+DETAILS = ("parameters", "latency", "masking_gap")  # copied with a result: constraints need them
 
 
-def warm(runs: Sequence[Path], space: Space, header: StudyHeader, most: int) -> WarmStart:
-    """What the new study's header says of the `runs`.
+def warm_start(runs: Sequence[Path], space: Space, header: StudyHeader, limit: int) -> WarmStart:
+    """Return what a new study takes over from earlier runs, for its header.
 
     Args:
       runs: folders of earlier searches.
-      space: that is searched now.
+      space: the search space of the new study.
       header: of the new study.
-      most: points at most; what is left out is the most crowded part of the fronts.
+      limit: most configurations to take; the most crowded ones of the fronts are left out.
 
     Returns:
-      `runs`; `points`, those of the fronts as points of this space; `told`, finished trials of runs
-      with the same battery, data and scale whose point is one of this space: `params`,
-      `objectives`, `details`.
+      The runs; the configurations of their fronts, adapted to this space; and the finished trials
+      of comparable runs whose configuration is one of this space.
 
     Raises:
-      ValueError: there is no search in a folder, or it shares no knob with this space.
+      ValueError: a folder holds no search, or its search shares no hyperparameter with this space.
     """
-    points: list[Params] = []
-    told: list[dict[str, Any]] = []
+    configurations: list[Params] = []
+    observed: list[dict[str, Any]] = []
     for run in runs:
         view = read(require_run(run, "--warm-from") / LEDGER)
-        found = list(_points(view, space))
+        found = list(_adapt_front(view, space))
         if not found and view.front():
-            raise ValueError(f"--warm-from {run}: it shares no knob with this space")
-        points += [point for point in found if point not in points]
-        if comparable(view.header, header):
-            told += list(_told(view, space))
-    return WarmStart([str(run) for run in runs], points[:most], told)
+            raise ValueError(f"--warm-from {run}: it shares no hyperparameter with this space")
+        configurations += [params for params in found if params not in configurations]
+        if is_comparable(view.header, header):
+            observed += list(_select_observed(view, space))
+    return WarmStart([str(run) for run in runs], configurations[:limit], observed)
 
 
-def comparable(one: StudyHeader, other: StudyHeader) -> bool:
-    """Whether a value means the same in two studies: battery, data and scale are equal."""
-    scales = [{k: v for k, v in h.scale.items() if k not in FREE} for h in (one, other)]
-    same = all(_plain(getattr(one, name)) == _plain(getattr(other, name)) for name in SAME)
-    return scales[0] == scales[1] and same
+def is_comparable(one: StudyHeader, other: StudyHeader) -> bool:
+    """Return True if results of two studies are comparable: equal battery, data and scale."""
+    first, second = ({k: v for k, v in header.scale.items() if k not in IGNORED}
+                     for header in (one, other))  # fmt: skip
+    return first == second and all(
+        _plain(getattr(one, name)) == _plain(getattr(other, name)) for name in EQUAL
+    )
 
 
-def results(warm: WarmStart | None) -> list[tuple[Params, TrialResult]]:
-    """The finished trials of earlier studies that a header holds."""
-    told = warm.told if warm else ()
+def observed_trials(warm: WarmStart | None) -> list[tuple[Params, TrialResult]]:
+    """Return the finished trials of earlier studies that a header holds."""
+    observed = warm.told if warm else ()
     return [
         (t["params"], TrialResult(t["objectives"], {}, ResultDetails.from_json(t["details"])))
-        for t in told
+        for t in observed
     ]
 
 
-def adapted(space: Space, params: Params) -> Params | None:
-    """The point of `space` that agrees with `params` in each knob that both have.
+def adapt_params(space: Space, params: Params) -> Params | None:
+    """Return the configuration of `space` with the values of `params` for shared hyperparameters.
 
-    Numbers out of range go to the nearest end, other knobs to the first known point's value or to
-    the middle; None where no knob is shared.
+    A number out of range becomes the nearest bound. Other hyperparameters take the value of the
+    first known configuration, or the middle of their range. Returns None if nothing is shared.
     """
-    usual: Params = space.known[0] if space.known else {}
-    made: dict[str, Value] = {}
+    default: Params = space.known[0] if space.known else {}
+    adapted: dict[str, Value] = {}
     shared = 0
     for name, knob in space.knobs.items():
-        if not exists(knob, made):
+        if not exists(knob, adapted):
             continue
-        value = _fitting(knob, params[name]) if name in params else None
+        value = _nearest_value(knob, params[name]) if name in params else None
         shared += value is not None
-        made[name] = usual.get(name, knob.at(0.5)) if value is None else value
-    return made if shared else None
+        adapted[name] = default.get(name, knob.at(0.5)) if value is None else value
+    return adapted if shared else None
 
 
-def _points(view: View, space: Space) -> Iterator[Params]:
+def _adapt_front(view: View, space: Space) -> Iterator[Params]:
     members = [t for t in view.front() if t.result]
-    for i in order([t.result.point for t in members if t.result]):
-        point = adapted(space, members[i].params)
-        if point is not None:
-            yield point
+    for i in nondominated_order([t.result.point for t in members if t.result]):
+        params = adapt_params(space, members[i].params)
+        if params is not None:
+            yield params
 
 
-def _told(view: View, space: Space) -> Iterator[dict[str, Any]]:
+def _select_observed(view: View, space: Space) -> Iterator[dict[str, Any]]:
     for trial in view.in_state("finished"):
         if trial.result and space.holds(trial.params):
-            details = {k: v for k, v in trial.result.details.to_json().items() if k in KEPT}
+            details = {k: v for k, v in trial.result.details.to_json().items() if k in DETAILS}
             objectives = dict(trial.result.objectives)
             yield {"params": dict(trial.params), "objectives": objectives, "details": details}
 
 
-def _fitting(knob: Knob, value: Value) -> Value | None:
-    """The value of a knob that is nearest to `value`, None where there is none."""
+def _nearest_value(knob: Knob, value: Value) -> Value | None:
+    """Return the value of a hyperparameter that is nearest to `value`, None if there is none."""
     if knob.holds(value):
         return value
     if isinstance(knob, Choice) or isinstance(value, str | bool):
@@ -115,7 +118,7 @@ def _fitting(knob: Knob, value: Value) -> Value | None:
 
 
 def _plain(value: Any) -> Any:
-    """Lists for tuples, as in a header that was read back."""
+    """Return the value with lists for tuples, as JSON gives it back."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

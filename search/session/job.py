@@ -14,7 +14,7 @@ from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
 from search.session.options import Options
 from search.session.plan import Machine, Plan, proposing
-from search.stopping import stopper
+from search.stopping.table import make_stopper
 from search.study import Study
 from search.trials.train_trial import Training
 from spaces import Scale
@@ -61,7 +61,7 @@ def study_of(plan: Plan, ledger: Ledger) -> Study:
         trials=plan.trials,
         seed=plan.seed,
         sampler=proposing(plan.space, ledger.view.header),
-        stopper=stopper(plan.stopper, seed=plan.seed, audit=plan.audit),
+        stopper=make_stopper(plan.stopper, seed=plan.seed, audit=plan.audit),
     )
 
 

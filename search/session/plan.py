@@ -22,8 +22,15 @@ from search.record.constraints import bounds, screen
 from search.record.ledger import FORMAT
 from search.record.study_header import StudyHeader
 from search.reporting.terminal import clock
-from search.samplers.sampler import Sampler, check_gp, sampler, start_points, usual_sampler
+from search.samplers.sampler import Sampler
+from search.samplers.table import (
+    default_sampler_name,
+    initial_design_size,
+    load_strategy,
+    make_sampler,
+)
 from search.session.options import Options
+from search.stopping.table import AUDIT_SHARE
 from spaces import Params, Scale, Space, Value, exists
 
 _SIZES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -53,7 +60,7 @@ class Plan:
     name: str
     sampler: str = "tpe"
     stopper: str = "moasha"
-    audit: float = 0.1
+    audit: float = AUDIT_SHARE
     constraints: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -102,7 +109,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
     scale = spaces.scale(chosen, **changes)
     scale = replace(scale, data=data_name(options.data or scale.data))
     name_of_sampler = check_sampler(
-        options.sampler or usual_sampler(scale.trials), space, scale.trials
+        options.sampler or default_sampler_name(scale.trials), space, scale.trials
     )
     return Plan(
         options.space,
@@ -128,14 +135,13 @@ def check_trials(asked: int | None, space: Space) -> int | None:
 
 def check_sampler(name: str, space: Space, trials: int) -> str:
     """The name; ValueError where that sampler is not for this space or so many trials."""
-    if name == "gp":
-        check_gp(space, trials)
+    load_strategy(name).check(space, trials)
     return name
 
 
 def proposing(space: Space, head: StudyHeader) -> Sampler:
     """The sampler that a study's header names, with its first points and its bounds."""
-    return sampler(
+    return make_sampler(
         head.sampler or "tpe",
         space,
         seed=head.seed or 0,
@@ -175,7 +181,7 @@ def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> 
         battery=described(plan.scale),
         trials=plan.trials,
         seed=plan.seed,
-        start=start_points(plan.space, plan.trials),
+        start=initial_design_size(plan.space, plan.trials),
         sampler=plan.sampler,
         stopper=plan.stopper,
         audit=plan.audit,

@@ -21,7 +21,7 @@ from search.record.run_folder import LEDGER
 from search.record.study_header import WarmStart
 from search.record.view import View
 from search.reporting.terminal import longer
-from search.samplers.warm_start import warm
+from search.samplers.warm_start import warm_start
 from search.session.job import Job, at_once, print_scale, study_of, training_of
 from search.session.options import Options, run_folder
 from search.session.plan import (
@@ -108,7 +108,7 @@ def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job
     plan = replace(plan, scale=run.scale)
     head = make_header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
     if options.warm_from:
-        known = warm(options.warm_from, plan.space, head, max(1, plan.trials // 2))
+        known = warm_start(options.warm_from, plan.space, head, max(1, plan.trials // 2))
         head = replace(head, warm=known)
         _print_warm(console, known)
     try:

@@ -19,7 +19,7 @@ from search.reporting.finals_terminal import finals_table
 from search.reporting.html_report import write_report
 from search.reporting.terminal import clock, front_table, say
 from search.session.job import Job
-from search.stopping import stopping_lines
+from search.stopping.audit import describe_stopping
 from search.tracking.tracker import Tracker
 from search.trials.train_trial import STATE
 
@@ -107,7 +107,7 @@ def wrap_up(console: Console, job: Job, tracker: Tracker, note: str, code: int) 
     if field:
         _say_finals(console, view, field)
     _warn(console, members, folder)
-    for text in (*stopping_lines(view), *left_out(view)):
+    for text in (*describe_stopping(view), *left_out(view)):
         say(console, text)
     places = {"report": str(folder / "report.html"), "W&B": tracker.where()}
     if members:

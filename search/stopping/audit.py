@@ -1,8 +1,8 @@
-"""What stopping early has cost so far, measured: trials that run on although they would be stopped.
+"""The audit: how often early stopping is wrong, measured on trials that run on although stopped.
 
-Nothing else can tell whether a rung ranks trials as the end does. The audited ones are a random
-share of those that the rule would have stopped, so how often they end on the front estimates how
-often stopping is wrong.
+Only trials that run to completion show whether a rung ranks trials as the end does. The audited
+trials are a random share of those that the rule would have stopped, so the share of them that ends
+on the front estimates how often stopping is wrong.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from spaces import OBJECTIVES
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far a rung ranks trials as the end does.
+class RankAgreement:
+    """How well the ranking of trials at a rung agrees with their ranking at the end.
 
-    `rho` is Spearman's rank correlation of each of `spaces.OBJECTIVES` between the rung and the end
-    over the `trials` that have both; None where the values do not differ.
+    Args:
+      key: of the rung.
+      trials: how many have both a value at the rung and a final one.
+      rho: Spearman's rank correlation for each of `spaces.OBJECTIVES`; None if all values are
+        equal.
     """
 
     key: Key
@@ -33,25 +36,25 @@ class Agreement:
     rho: tuple[float | None, float | None]
 
     @property
-    def least(self) -> float | None:
-        """The lower of the two, None where neither is known."""
+    def lower_rho(self) -> float | None:
+        """The lower of both correlations, None if neither is known."""
         known = [value for value in self.rho if value is not None]
         return min(known, default=None)
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What is known of the stopping in a study.
+    """What early stopping saved and cost in a study so far.
 
     Args:
-      stopped: trials that were stopped.
-      saved: epochs that they did not train.
-      running: audited trials that still run.
+      stopped: how many trials were stopped.
+      saved: how many epochs these did not train.
+      running: how many audited trials still run.
       finished: numbers of the audited trials that have finished.
-      wrong: of these, the numbers of those on the front.
-      regret: share of the hypervolume (above zero in both objectives) that the front would have
-        lost without the audited trials, in [0, 1].
-      agreement: for each rung, the earliest first.
+      wrong: numbers of those among `finished` that are on the front.
+      regret: share of the hypervolume (above zero in both objectives) that the front would lose
+        without the audited trials, in [0, 1].
+      agreement: of each rung, the earliest first.
     """
 
     stopped: int
@@ -60,52 +63,53 @@ class Audit:
     finished: tuple[int, ...]
     wrong: tuple[int, ...]
     regret: float
-    agreement: tuple[Agreement, ...]
+    agreement: tuple[RankAgreement, ...]
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the share of wrong stops, (0, 1) where nothing is known."""
+        """95 % Wilson interval of the share of wrong stops, (0, 1) if nothing is known."""
         n = len(self.finished)
         return wilson(len(self.wrong) / n, n) if n else (0.0, 1.0)
 
 
-def audit_of(view: View) -> Audit:
-    """What the ledger tells of the stopping: how much it saved, how often it was wrong."""
+def audit_stopping(view: View) -> Audit:
+    """Compute what early stopping saved, and how often it was wrong."""
     stopped = view.in_state("stopped")
-    finished, wrong = audited(view)
+    finished, wrong = find_audited(view)
     return Audit(
         stopped=len(stopped),
-        saved=sum(_left(trial) for trial in stopped),
+        saved=sum(_epochs_left(trial) for trial in stopped),
         running=sum(trial.audited for trial in view.in_state("running")),
         finished=finished,
         wrong=wrong,
         regret=_regret(view.in_state("finished")),
-        agreement=tuple(agreement(view, key) for key in sorted(view.rungs)),
+        agreement=tuple(rank_agreement(view, key) for key in sorted(view.rungs)),
     )
 
 
-def audited(view: View) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The numbers of the audited trials that have finished, and of those that are on the front."""
+def find_audited(view: View) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the numbers of the audited trials that have finished, and of those on the front."""
     finished = tuple(trial.number for trial in view.in_state("finished") if trial.audited)
     best = {trial.number for trial in view.front()} if finished else set()
     return finished, tuple(number for number in finished if number in best)
 
 
-def agreement(view: View, key: Key) -> Agreement:
-    """How far the rung `key` ranks the trials that have finished as their results do."""
+def rank_agreement(view: View, key: Key) -> RankAgreement:
+    """Compare the ranking at the rung `key` with the final one, over finished trials."""
     trials = [view.trials[n] for n in view.rungs.get(key, ())]
     both = [(t.rungs[key].point, t.result.point) for t in trials if t.result]
     rho = [_spearman([a[i] for a, _ in both], [b[i] for _, b in both]) for i in range(2)]
-    return Agreement(key, len(both), (rho[0], rho[1]))
+    return RankAgreement(key, len(both), (rho[0], rho[1]))
 
 
-def stopping_lines(view: View) -> list[str]:
-    """What stopping early has saved and cost, and why the rule was relaxed: a line a fact."""
-    return [*audit_lines(audit_of(view)), *(f"Relaxed: {e['reason']}." for e in view.relaxed)]
+def describe_stopping(view: View) -> list[str]:
+    """Return sentences on what early stopping saved and cost, and on why the rule was relaxed."""
+    relaxed = [f"Fewer trials were stopped: {event['reason']}." for event in view.relaxed]
+    return [*describe_audit(audit_stopping(view)), *relaxed]
 
 
-def audit_lines(audit: Audit) -> list[str]:
-    """The audit in words, a line a fact; nothing where no trial was ever stopped or audited."""
+def describe_audit(audit: Audit) -> list[str]:
+    """Return the audit as sentences; none if no trial was ever stopped or audited."""
     n, wrong = len(audit.finished), len(audit.wrong)
     if not (audit.stopped or n or audit.running):
         return []
@@ -115,16 +119,23 @@ def audit_lines(audit: Audit) -> list[str]:
     if n:
         low, high = audit.interval
         lines.append(
-            f"Audited: {_count(n, 'trial')} that would have been stopped ran on; {wrong} of them "
-            f"ended on the front, so stopping is wrong in {100 * wrong / n:.0f} % "
-            f"({100 * low:.0f} to {100 * high:.0f} %)."
+            f"Audit: {_count(n, 'trial')} that would have been stopped ran to completion as a "
+            f"check; {wrong} of them ended on the front, so stopping is wrong in "
+            f"{100 * wrong / n:.0f} % of cases (95 % interval {100 * low:.0f} to "
+            f"{100 * high:.0f} %)."
         )
         lines.append(
-            f"Regret: without them the hypervolume would be {100 * audit.regret:.2f} % less."
+            f"Regret: without them the hypervolume would be {100 * audit.regret:.2f} % smaller."
         )
     else:
-        lines.append("No audited trial has finished: how often stopping is wrong is not known.")
-    for found in audit.agreement:
+        lines.append("No audited trial has finished yet, so it is unknown how often stopping is "
+                     "wrong.")  # fmt: skip
+    return [*lines, *_describe_agreement(audit.agreement)]
+
+
+def _describe_agreement(agreement: Sequence[RankAgreement]) -> list[str]:
+    lines = []
+    for found in agreement:
         values = ", ".join(
             f"{name.replace('_', ' ')} {rho:.2f}"
             for name, rho in zip(OBJECTIVES, found.rho, strict=True)
@@ -132,17 +143,17 @@ def audit_lines(audit: Audit) -> list[str]:
         )
         if values and found.trials > 2:
             lines.append(
-                f"Rank correlation of epoch {found.key[0]} and the end, "
+                f"Rank correlation between epoch {found.key[0]} and the end, over "
                 f"{_count(found.trials, 'trial')}: {values}."
             )
     return lines
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
-def _left(trial: Trial) -> int:
+def _epochs_left(trial: Trial) -> int:
     last = trial.epochs[max(trial.epochs)] if trial.epochs else None
     return last.epochs - last.epoch if last else 0
 
@@ -157,10 +168,10 @@ def _regret(done: Sequence[Trial]) -> float:
 def _spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     if len(set(a)) < 2 or len(set(b)) < 2:
         return None
-    return float(np.corrcoef(_middle_ranks(a), _middle_ranks(b))[0, 1])
+    return float(np.corrcoef(_mean_ranks(a), _mean_ranks(b))[0, 1])
 
 
-def _middle_ranks(values: Sequence[float]) -> NDArray[np.float64]:
-    """Equal values share the mean of their ranks."""
+def _mean_ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Return ranks from 1; equal values share the mean of theirs."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which])

@@ -1,11 +1,11 @@
-"""Asynchronous successive halving with two objectives, as this project's curricula need it.
+"""MOASHA: asynchronous successive halving with two objectives, adapted to adversarial training.
 
-A trial that reaches a rung is compared with all that reached the same rung before it, under one
-reference battery. It goes on where it is among the best 1/eta of them, by fronts and spread
-(Schmucker et al. 2021), and wherever no other is better in both objectives by more than the
-measured noise. A share of those that would be stopped run on all the same and are audited. What is
-learned from them may make the rule gentler: an event of the ledger, so that a decision is a
-function of the ledger.
+A trial that reaches a rung is compared with all trials that reached the same rung before it, under
+one reference battery. It continues if it is among the best 1/eta of them, by non-dominated sorting
+(Schmucker et al. 2021), or if no other trial is better in both objectives by more than the measured
+noise. A share of the trials that would be stopped are audited: they run to completion as a check.
+If the audits or the rank correlations show that rungs predict the end poorly, the rule is relaxed;
+that is an event of the ledger, so every decision remains a function of the ledger.
 """
 
 from __future__ import annotations
@@ -13,41 +13,17 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from search.record.trial import Decision, Rung
 from search.record.view import View
-from search.stopping.audit import agreement, audited
-from search.stopping.nondominated_sort import Split
-from search.stopping.nondominated_sort import place as place_of
+from search.stopping.audit import find_audited, rank_agreement
+from search.stopping.nondominated_sort import Split, rank_of_last
 from search.stopping.standard_error import standard_error
+from search.stopping.table import AUDIT_SHARE
 
-LEVELS = 2  # times that the rule may be relaxed; after the last nothing is stopped any more
-
-
-class Stopper(Protocol):
-    """Which trials go on. It keeps nothing: all that it knows is in the ledger's view."""
-
-    def decide(self, view: View, number: int, rung: Rung) -> Decision:
-        """What becomes of the trial `number`, which has just been measured at `rung`."""
-
-    def review(self, view: View) -> str:
-        """Why the rule has to become gentler, in words; "" where it need not."""
-
-
-@dataclass(frozen=True)
-class Never:
-    """No trial is stopped."""
-
-    def decide(self, view: View, number: int, rung: Rung) -> Decision:
-        """Go on."""
-        return Decision("go on", "nothing is stopped")
-
-    def review(self, view: View) -> str:
-        """There is nothing to make gentler."""
-        return ""
+MAX_RELAXATIONS = 2  # after the last one nothing is stopped any more
 
 
 @dataclass(frozen=True)
@@ -55,15 +31,16 @@ class MOASHA:
     """Two-objective asynchronous successive halving with audits.
 
     Args:
-      eta: of the trials at a rung, the best 1/eta go on; above 1.
-      margin: standard errors by which a trial has to be worse than another, in both objectives, to
-        be stopped; 0 or more.
-      audit: share of the trials that would be stopped which run on, in [0, 1].
-      proof: trials that must have finished after a rung before any is stopped there: until then it
-        is not known whether the rung ranks trials as the end does.
-      trust: the rank correlation with the end, of either objective, below which it does not.
-      split: how the last front that only fits in part is split.
-      seed: of the search; decides who is audited.
+      eta: the best 1/eta of the trials at a rung continue; above 1.
+      margin: how many standard errors a trial must be worse than another one, in both objectives,
+        to be stopped; 0 or more.
+      audit: share of the would-be-stopped trials that run to completion as a check, in [0, 1].
+      min_finished: how many trials must have finished after reaching a rung before any is stopped
+        there. Until then it is unknown whether the rung ranks trials as the end does.
+      min_correlation: the rule is relaxed if the rank correlation of a rung with the end, in either
+        objective, is below this.
+      split: how the last front that fits only in part is split.
+      seed: of the search; decides which trials are audited.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -71,86 +48,98 @@ class MOASHA:
 
     eta: float = 2.0
     margin: float = 1.0
-    audit: float = 0.1
-    proof: int = 6
-    trust: float = 0.3
+    audit: float = AUDIT_SHARE
+    min_finished: int = 6
+    min_correlation: float = 0.3
     split: Split = "crowding"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not self.eta > 1:
-            raise ValueError(f"eta is above 1, got {self.eta}")
+            raise ValueError(f"eta must be above 1, got {self.eta}")
         if not self.margin >= 0:
-            raise ValueError(f"a margin is 0 standard errors or more, got {self.margin}")
+            raise ValueError(f"margin must be 0 standard errors or more, got {self.margin}")
         if not 0 <= self.audit <= 1:
-            raise ValueError(f"the share to audit lies in [0, 1], got {self.audit}")
+            raise ValueError(f"the audit share must be in [0, 1], got {self.audit}")
 
     def decide(self, view: View, number: int, rung: Rung) -> Decision:
-        """Compare with the trials that reached the same rung before this one did."""
+        """Compare the trial with those that reached the same rung before it."""
         if view.trials[number].audited:
             return Decision("audit", "audited since an earlier rung")
-        eta, margin = self.now(view)
+        eta, margin = self.current_rule(view)
         others = [n for n in view.rungs.get(rung.key, ()) if n != number]
-        ended = sum(view.trials[n].result is not None for n in others)
-        if ended < self.proof:
-            return Decision("go on", f"only {ended} trials have finished after this rung")
+        finished = sum(view.trials[n].result is not None for n in others)
+        if finished < self.min_finished:
+            return Decision("go on", f"only {finished} trials have finished after this rung")
         rungs = [*(view.trials[n].rungs[rung.key] for n in others), rung]
-        place = place_of([r.point for r in rungs], self.split)
-        best = max(1, int(len(rungs) / eta))
-        where = f"place {place + 1} of {len(rungs)}"
-        if place < best:
-            return Decision("go on", f"{where}, {best} go on")
-        better = _clearly_better(rungs, margin)
+        rank = rank_of_last([r.point for r in rungs], self.split)
+        count = max(1, int(len(rungs) / eta))
+        ranked = f"ranked {_ordinal(rank + 1)} of {len(rungs)}"
+        if rank < count:
+            return Decision("go on", f"{ranked}; the top {count} continue")
+        better = _find_significantly_better(rungs, margin)
         if better is None:
-            return Decision("go on", f"{where}, but worse than no other by more than noise")
-        reason = f"{where}, {best} go on; worse than trial {others[better]} by more than noise"
-        if self.audits(number):
+            return Decision("go on", f"{ranked}, but no trial is significantly better")
+        reason = (
+            f"{ranked}; the top {count} continue; significantly worse than trial {others[better]}"
+        )
+        if self.is_audited(number):
             return Decision("audit", reason)
         return Decision("stop", reason)
 
-    def audits(self, number: int) -> bool:
-        """Whether the trial `number` runs on where it would be stopped."""
+    def is_audited(self, number: int) -> bool:
+        """Return True if trial `number` runs to completion although it would be stopped."""
         return random.Random(f"audit {self.seed} {number}").random() < self.audit
 
-    def now(self, view: View) -> tuple[float, float]:
-        """Eta and the margin as they are after what has been relaxed so far."""
+    def current_rule(self, view: View) -> tuple[float, float]:
+        """Return `eta` and `margin` as they are after the relaxations so far."""
         level = len(view.relaxed)
-        if level >= LEVELS:
+        if level >= MAX_RELAXATIONS:
             return 1.0, np.inf
         return 1 + (self.eta - 1) / 3**level, self.margin * 2**level
 
     def review(self, view: View) -> str:
-        """Whether the rungs and the audits speak for stopping less.
+        """Return why the rule must be relaxed, by the rank correlations or the audits; else "".
 
-        Each step needs `proof` more finished trials than the one before it.
+        Each relaxation needs `min_finished` more finished trials than the one before it.
         """
         level = len(view.relaxed)
-        if level >= LEVELS:
+        if level >= MAX_RELAXATIONS:
             return ""
-        needed = self.proof * (level + 1)
+        needed = self.min_finished * (level + 1)
         for key in sorted(view.rungs):
-            found = agreement(view, key)
-            if found.trials >= needed and found.least is not None and found.least < self.trust:
+            found = rank_agreement(view, key)
+            rho = found.lower_rho
+            if found.trials >= needed and rho is not None and rho < self.min_correlation:
                 return (
-                    f"after epoch {key[0]} the rank correlation with the end is "
-                    f"{found.least:.2f} over {found.trials} trials{self._then(level)}"
+                    f"values after epoch {key[0]} predict the end poorly (rank correlation "
+                    f"{rho:.2f} over {found.trials} trials){self._consequence(level)}"
                 )
-        finished, on_front = audited(view)
+        finished, on_front = find_audited(view)
         n, wrong = len(finished), len(on_front)
         if wrong >= 2 * (level + 1) and 3 * wrong > n:
-            return f"{wrong} of {n} audited trials ended on the front{self._then(level)}"
+            return f"{wrong} of {n} audited trials ended on the front{self._consequence(level)}"
         return ""
 
-    def _then(self, level: int) -> str:
-        if level + 1 >= LEVELS:
-            return "; from here on nothing is stopped"
+    def _consequence(self, level: int) -> str:
+        if level + 1 >= MAX_RELAXATIONS:
+            return "; no more trials are stopped"
         share = 1 / (1 + (self.eta - 1) / 3 ** (level + 1))
         margin = self.margin * 2 ** (level + 1)
-        return f"; from here on {100 * share:.0f} % go on, the margin is {margin:g}"
+        return (
+            f"; from now on the top {100 * share:.0f} % continue, and a trial is stopped only if "
+            f"it is worse by {margin:g} standard errors"
+        )
 
 
-def _clearly_better(rungs: Sequence[Rung], margin: float) -> int | None:
-    """The first of the rungs that is better than the last one beyond noise, in both objectives."""
+def _ordinal(n: int) -> str:
+    """Return 1st, 2nd, 3rd, 4th, ..."""
+    suffix = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{suffix}"
+
+
+def _find_significantly_better(rungs: Sequence[Rung], margin: float) -> int | None:
+    """Return the first rung that is better than the last one beyond noise, in both objectives."""
     ahead = np.array([rung.point for rung in rungs[:-1]]) - rungs[-1].point
     for i in np.flatnonzero((ahead > 0).all(axis=1)).tolist():
         if (ahead[i] > margin * standard_error(rungs[i], rungs[-1])).all():

@@ -1,9 +1,10 @@
-"""The order of points by two objectives: front after front, and inside a front by how spread out.
+"""Non-dominated sorting: order points by two objectives, front after front.
 
-What MO-ASHA selects by (Schmucker et al. 2021, arXiv 2106.12639): whole non-dominated fronts while
-they fit, the last one split by the crowding distance of NSGA-II (Deb et al. 2002) or by an
-epsilon-net (Salinas et al. 2021). A rank here is a place in that order, 0 the best; mistaking the
-sorted indices for the places stops the wrong trials, and in three of three such programs does.
+This is what MO-ASHA selects by (Schmucker et al. 2021, arXiv 2106.12639): whole non-dominated
+fronts while they fit, the last one split by the crowding distance of NSGA-II (Deb et al. 2002) or
+by an epsilon-net (Salinas et al. 2021). Mind the difference between a rank (a point's position in
+the order, 0 for the best) and the order itself (the sorted indices): to confuse the two stops the
+wrong trials. Tests hold cases that other programs get wrong.
 """
 
 from __future__ import annotations
@@ -20,82 +21,85 @@ Split = Literal["crowding", "epsilon-net"]
 Indices = NDArray[np.intp]
 
 
-def ranks(points: ArrayLike, split: Split = "crowding") -> Indices:
-    """The place of each of the [n, 2] points in the order, 0 for the best; larger is better.
+def nondominated_ranks(points: ArrayLike, split: Split = "crowding") -> Indices:
+    """Return the rank of each of the [n, 2] points, 0 for the best; larger values are better.
 
-    Every point of a front comes before all of the next. Of equals the earlier one comes first.
+    All points of a front rank before all points of the next. Of equal points the earlier one ranks
+    first.
     """
-    found = order(points, split)
-    places = np.empty(len(found), dtype=np.intp)
-    places[found] = np.arange(len(found))
-    return places
+    order = nondominated_order(points, split)
+    ranks = np.empty(len(order), dtype=np.intp)
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
-def place(points: ArrayLike, split: Split = "crowding") -> int:
-    """The place of the last of the [n, 2] points; see `ranks`, which orders the others too."""
+def rank_of_last(points: ArrayLike, split: Split = "crowding") -> int:
+    """Return the rank of the last of the [n, 2] points, without ranking all the others."""
     p = np.asarray(points, dtype=float)
     before = 0
-    for part in fronts(p):
-        if part[-1] == len(p) - 1:
-            return before + int(np.flatnonzero(part[SPLITS[split](p[part])] == len(p) - 1)[0])
-        before += len(part)
-    raise ValueError("there is no point")
+    for members in nondominated_fronts(p):
+        if members[-1] == len(p) - 1:
+            order = members[SPLITS[split](p[members])]
+            return before + int(np.flatnonzero(order == len(p) - 1)[0])
+        before += len(members)
+    raise ValueError("there is no point to rank")
 
 
-def order(points: ArrayLike, split: Split = "crowding") -> Indices:
-    """The indices of the [n, 2] points from the best to the worst; see `ranks`."""
+def nondominated_order(points: ArrayLike, split: Split = "crowding") -> Indices:
+    """Return the indices of the [n, 2] points from the best to the worst."""
     p = np.asarray(points, dtype=float)
-    return leading(p, len(p), split)
+    return select_best(p, len(p), split)
 
 
-def leading(points: ArrayLike, most: int, split: Split = "crowding") -> Indices:
-    """The first `most` of `order`, without a look at the fronts behind them."""
+def select_best(points: ArrayLike, count: int, split: Split = "crowding") -> Indices:
+    """Return the first `count` indices of `nondominated_order`; later fronts are not computed."""
     p = np.asarray(points, dtype=float)
-    parts: list[Indices] = [np.empty(0, dtype=np.intp)]
-    for part in fronts(p):
-        if sum(map(len, parts)) >= most:
+    chosen: list[Indices] = [np.empty(0, dtype=np.intp)]
+    for members in nondominated_fronts(p):
+        if sum(map(len, chosen)) >= count:
             break
-        parts.append(part[SPLITS[split](p[part])])
-    return np.concatenate(parts)[:most]
+        chosen.append(members[SPLITS[split](p[members])])
+    return np.concatenate(chosen)[:count]
 
 
-def fronts(points: ArrayLike) -> Iterator[Indices]:
-    """The non-dominated front of the [n, 2] points, then that of the rest, and so on; indices."""
+def nondominated_fronts(points: ArrayLike) -> Iterator[Indices]:
+    """Yield the indices of the front of the [n, 2] points, then of the front of the rest, ..."""
     p = np.asarray(points, dtype=float)
     left = np.arange(len(p))
     while len(left):
-        on = front(p[left])
-        yield left[on]
-        left = left[~on]
+        on_front = front(p[left])
+        yield left[on_front]
+        left = left[~on_front]
 
 
-def crowding(points: ArrayLike) -> NDArray[np.float64]:
-    """The crowding distance of each point of one front: how far apart its neighbours are.
+def crowding_distance(points: ArrayLike) -> NDArray[np.float64]:
+    """Return the crowding distance of each of the [n, 2] points of one front, [n].
 
-    The ends of the front are infinitely far. Each objective counts relative to its range.
+    It is the distance between a point's two neighbours, summed over the objectives, each relative
+    to its range. The ends of the front are infinitely far.
     """
     p = np.asarray(points, dtype=float)
-    far = np.zeros(len(p))
+    distance = np.zeros(len(p))
     for values in p.T:
         by = np.argsort(values, kind="stable")
         span = values[by[-1]] - values[by[0]] if len(p) else 0.0
-        far[by[:1]] = far[by[-1:]] = np.inf
+        distance[by[:1]] = distance[by[-1:]] = np.inf
         if span > 0:
-            far[by[1:-1]] += (values[by[2:]] - values[by[:-2]]) / span
-    return far
+            distance[by[1:-1]] += (values[by[2:]] - values[by[:-2]]) / span
+    return distance
 
 
-def _crowded(part: NDArray[np.float64]) -> Indices:
-    return np.argsort(-crowding(part), kind="stable")
+def _by_crowding(points: NDArray[np.float64]) -> Indices:
+    return np.argsort(-crowding_distance(points), kind="stable")
 
 
-def _epsilon_net(part: NDArray[np.float64]) -> Indices:
-    """The best in the first objective, then again and again the farthest from all that are in."""
-    span = np.ptp(part, axis=0)
-    scaled = part / np.where(span > 0, span, 1.0)
-    chosen = [int(np.argmax(part[:, 0]))]
+def _by_epsilon_net(points: NDArray[np.float64]) -> Indices:
+    """Start with the best in the first objective, then add the farthest from all that are in."""
+    span = np.ptp(points, axis=0)
+    scaled = points / np.where(span > 0, span, 1.0)
+    chosen = [int(np.argmax(points[:, 0]))]
     gap = np.linalg.norm(scaled - scaled[chosen[0]], axis=1)
-    while len(chosen) < len(part):
+    while len(chosen) < len(points):
         gap[chosen] = -1.0
         chosen.append(int(np.argmax(gap)))
         gap = np.minimum(gap, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
@@ -103,6 +107,6 @@ def _epsilon_net(part: NDArray[np.float64]) -> Indices:
 
 
 SPLITS: dict[Split, Callable[[NDArray[np.float64]], Indices]] = {
-    "crowding": _crowded,
-    "epsilon-net": _epsilon_net,
+    "crowding": _by_crowding,
+    "epsilon-net": _by_epsilon_net,
 }

@@ -1,22 +1,22 @@
-"""At which epochs a training is measured, so that it can be stopped there."""
+"""The rungs: the epochs at which a trial is evaluated and may be stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-HALF = 0.45  # of the full strength: "about half"
-EARLIEST = 1 / 3  # of the epochs; before that no two nets can be told apart
-LATEST = 0.85  # of the epochs; what is saved after that is not worth a decision
+HALF = 0.45  # of the attack's full strength: "about half"
+EARLIEST = 1 / 3  # of the epochs; before that nets differ too little to be ranked
+LATEST = 0.85  # of the epochs; stopping after that would save too little
 
 
 def rung_epochs(strengths: Sequence[float], eta: float = 2.0) -> tuple[int, ...]:
-    """The epochs, counted from 1, after which a training is measured.
+    """Return the epochs, counted from 1, after which a trial is evaluated.
 
-    The first is that at which the training attack has reached about half of its full strength, a
-    third of the epochs at the earliest; the next follow in steps of `eta`.
+    The first is the one at which the training attack has reached about half of its full strength,
+    but not before a third of the epochs. Each following rung is `eta` times later.
 
     Args:
-      strengths: of the attack in each epoch, in any unit.
+      strengths: of the training attack in each epoch, in any unit.
       eta: ratio of one rung to the one before it, above 1.
     """
     epochs, full = len(strengths), max(strengths, default=0.0)

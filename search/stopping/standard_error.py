@@ -1,4 +1,4 @@
-"""How far two half-trained nets must lie apart to be told apart by so few images."""
+"""The standard error of the difference of two half-trained nets, over the images they met."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Pair = NDArray[np.float64]
 
 
 def standard_error(one: Rung, other: Rung) -> Pair:
-    """Of the difference of both objectives, [2].
+    """Return the standard error of the difference in both objectives, [2].
 
-    In pairs where both rungs hold their tables, because both met the same images with the same
-    random starts; else as if they had met different images.
+    If both rungs hold their per-image tables the difference is paired, because both nets met the
+    same images with the same random starts; else the images count as different ones.
     """
     if one.table and other.table and one.table["names"] == other.table["names"]:
         a, b = (_per_image(str(r.table["ok"]), len(r.table["names"]), int(r.table["images"]))
@@ -29,7 +29,7 @@ def standard_error(one: Rung, other: Rung) -> Pair:
 
 @lru_cache(maxsize=4096)
 def _per_image(bits: str, attacks: int, images: int) -> Pair:
-    """What each image adds to both objectives, [2, images]."""
+    """Return the contribution of each image to both objectives, [2, images]."""
     packed = np.frombuffer(base64.b64decode(bits), dtype=np.uint8)
     ok = np.unpackbits(packed, count=(1 + attacks) * images).reshape(1 + attacks, images)
     return np.stack([ok[0], 100.0 * ok[1:].sum(axis=0)])

@@ -1,6 +1,6 @@
-"""Models of what a configuration is worth and of what it costs, learned from the ledger.
+"""Models of a configuration's objectives and of its cost, fitted to the ledger.
 
-The Gaussian process learns from final values and from those at the rungs. Stopped and running
-trials teach it too, each at the rung that it has reached, so early stopping does not throw away
-what it paid for, and no partial value is ever taken for a final one.
+The Gaussian process is multi-fidelity: it is fitted to final values and to values at rungs. Stopped
+and running trials count at the rungs that they have reached, so early stopping wastes none of the
+training that it paid for, and no partial value is ever taken for a final one.
 """

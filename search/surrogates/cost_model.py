@@ -1,4 +1,4 @@
-"""What a trial costs, learned from those that ran: seconds an epoch as a product over the knobs."""
+"""A cost model fitted to past trials: seconds per epoch as a product over the hyperparameters."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from search.record.trial import Trial
 from spaces import Choice, Knob, Params, Space, Value
 
-LEAST = 8  # trials before anything is predicted
-RECENT = 300  # trials that it is fitted to, or a proposal among thousands would wait for it
+MIN_TRIALS = 8  # below them nothing is predicted
+RECENT = 300  # trials that the model is fitted to; with thousands, every proposal would wait for it
 COST_EXPONENT = 0.5  # a sampler divides the gain of a candidate by its cost to this power
-RIDGE = 0.1  # pulls a knob's factor to 1 while few trials speak for it
+RIDGE = 0.1  # pulls the factors of a hyperparameter to 1 while few trials tell them
 
 
 @dataclass(frozen=True)
-class Cost:
-    """log seconds = base + sum over the knobs of weights @ features.
+class CostModel:
+    """log seconds = base + sum over the hyperparameters of weights @ features.
 
-    A knob that does not exist at a point adds nothing.
+    An inactive hyperparameter adds nothing.
     """
 
     space: Space
@@ -30,34 +30,38 @@ class Cost:
     weights: Mapping[str, NDArray[np.float64]]
 
     def seconds(self, params: Params) -> float:
-        """Predicted for one epoch of training at a point."""
-        return math.exp(self.base + sum(self.part(name, [v])[0] for name, v in params.items()))
+        """Predict the seconds that one epoch takes with this configuration."""
+        log_factors = (self.log_factors(name, [value])[0] for name, value in params.items())
+        return math.exp(self.base + sum(log_factors))
 
-    def part(self, name: str, values: Iterable[Value]) -> NDArray[np.float64]:
-        """What each of [n] values of a knob adds to the log of the seconds, [n]."""
+    def log_factors(self, name: str, values: Iterable[Value]) -> NDArray[np.float64]:
+        """Return what each of [n] values of hyperparameter `name` adds to log seconds, [n]."""
         knob = self.space.knobs[name]
         return np.stack([_features(knob, value) for value in values]) @ self.weights[name]
 
 
-def fitted(space: Space, trials: Sequence[Trial]) -> Cost | None:
-    """The model of the latest trials that have trained an epoch, None where they are too few."""
-    known = [(t.params, sum(v.seconds for v in t.epochs.values()) / len(t.epochs))
+def fit_cost_model(space: Space, trials: Sequence[Trial]) -> CostModel | None:
+    """Fit the model to the latest trials that have trained an epoch, by ridge regression.
+
+    Returns None if there are fewer than `MIN_TRIALS` of them.
+    """
+    timed = [(t.params, sum(v.seconds for v in t.epochs.values()) / len(t.epochs))
              for t in trials[-RECENT:] if t.epochs]  # fmt: skip
-    known = [(params, seconds) for params, seconds in known if seconds > 0]
-    if len(known) < LEAST:
+    timed = [(params, seconds) for params, seconds in timed if seconds > 0]
+    if len(timed) < MIN_TRIALS:
         return None
-    logs = np.log([seconds for _, seconds in known])
+    log_seconds = np.log([seconds for _, seconds in timed])
     sizes = {name: len(_features(knob, knob.at(0.0))) for name, knob in space.knobs.items()}
-    rows = np.array([_row(space, sizes, params) for params, _ in known])
-    mean, base = rows.mean(axis=0), float(logs.mean())
+    rows = np.array([_row(space, sizes, params) for params, _ in timed])
+    mean, base = rows.mean(axis=0), float(log_seconds.mean())
     centred = rows - mean
     gram = centred.T @ centred + RIDGE * np.eye(rows.shape[1])
-    solved = np.linalg.solve(gram, centred.T @ (logs - base))
+    solution = np.linalg.solve(gram, centred.T @ (log_seconds - base))
     weights, at = {}, 0
     for name, size in sizes.items():
-        weights[name] = solved[at : at + size]
+        weights[name] = solution[at : at + size]
         at += size
-    return Cost(space, base - float(mean @ solved), weights)
+    return CostModel(space, base - float(mean @ solution), weights)
 
 
 def _row(space: Space, sizes: Mapping[str, int], params: Params) -> NDArray[np.float64]:
@@ -68,7 +72,7 @@ def _row(space: Space, sizes: Mapping[str, int], params: Params) -> NDArray[np.f
 
 
 def _features(knob: Knob, value: Value) -> NDArray[np.float64]:
-    """One of so many for a choice; whether it exists and its size for a number."""
+    """Encode a choice one-hot, a number as [1 (it is active), its size]."""
     if isinstance(knob, Choice):
         return np.array([float(value == option) for option in knob.options])
     number, low, high = float(value), float(knob.low), float(knob.high)

@@ -1,6 +1,7 @@
-"""Points of a space in the unit cube, and as vectors that a kernel can compare.
+"""Configurations as positions in the unit cube, and as vectors that a kernel can compare.
 
-A place is a row of [0, 1): a coordinate for each knob, as `search.samplers.initial_design.point_at` takes it.
+A position has a coordinate in [0, 1) for each hyperparameter, as
+`search.samplers.initial_design.params_at` takes it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ def _at(knob: Knob, value: Value) -> float:
     return min(1 - 1e-12, max(0.0, (v - low) / (high - low)))
 
 
-def columns(space: Space) -> list[int]:
-    """The knob's index for each column of `encode`: a choice has a column for each option."""
+def knob_of_column(space: Space) -> list[int]:
+    """Return the hyperparameter's index for each column of `encode_positions`.
+
+    A choice has one column for each option.
+    """
     return [
         i
         for i, knob in enumerate(space.knobs.values())
@@ -45,40 +49,42 @@ def columns(space: Space) -> list[int]:
     ]
 
 
-def encode(space: Space, places: Array) -> Array:
-    """[n, knobs] places as [n, columns] vectors.
+def encode_positions(space: Space, positions: Array) -> Array:
+    """Encode [n, knobs] positions as [n, columns] vectors.
 
-    Numbers by position, whole ones in the middle of their step, choices one-hot with different
-    options 1 apart. A knob that does not exist there counts as the middle of its range.
+    A number is encoded by its position, an integer by the middle of its step, a choice one-hot and
+    scaled so that different options are 1 apart. An inactive hyperparameter counts as the middle of
+    its range.
     """
-    rows = np.asarray(places, dtype=float).reshape(-1, len(space.knobs))
-    there = existing(space, rows)
+    rows = np.asarray(positions, dtype=float).reshape(-1, len(space.knobs))
+    active = active_knobs(space, rows)
     parts = []
     for i, knob in enumerate(space.knobs.values()):
         u = rows[:, i]
         if isinstance(knob, Choice):
             hot = _option(knob, u)[:, None] == np.arange(len(knob.options))[None, :]
-            parts.append(math.sqrt(0.5) * hot * there[:, i, None])
+            parts.append(math.sqrt(0.5) * hot * active[:, i, None])
         else:
             u = u if isinstance(knob, Float) else _middle(knob, u)
-            parts.append(np.where(there[:, i], u, 0.5)[:, None])
+            parts.append(np.where(active[:, i], u, 0.5)[:, None])
     return np.concatenate(parts, axis=1)
 
 
-def existing(space: Space, places: Array) -> NDArray[np.bool_]:
-    """[n, knobs]: whether the knob exists at the place."""
+def active_knobs(space: Space, positions: Array) -> NDArray[np.bool_]:
+    """Return [n, knobs] booleans: True if the hyperparameter is active at the position."""
     names = list(space.knobs)
-    there = np.ones((len(places), len(names)), dtype=bool)
+    active = np.ones((len(positions), len(names)), dtype=bool)
     for i, knob in enumerate(space.knobs.values()):
         for name, wanted in knob.when.items():
             j, other = names.index(name), space.knobs[name]
             values = wanted if isinstance(wanted, tuple) else (wanted,)
+            u = positions[:, j]
             if isinstance(other, Choice):
-                right = np.isin(_option(other, places[:, j]), [*map(other.options.index, values)])
+                holds = np.isin(_option(other, u), [*map(other.options.index, values)])
             else:
-                right = np.array([other.at(float(u)) in values for u in places[:, j]], dtype=bool)
-            there[:, i] &= right & there[:, j]
-    return there
+                holds = np.array([other.at(float(v)) in values for v in u], dtype=bool)
+            active[:, i] &= holds & active[:, j]
+    return active
 
 
 def _option(knob: Choice, u: Array) -> NDArray[np.intp]:
@@ -95,6 +101,7 @@ def _middle(knob: Int, u: Array) -> Array:
     return np.asarray((0.5 * np.log(value * (value + 1)) - low) / (high - low))
 
 
-def vectors(space: Space, points: Sequence[Params]) -> Array:
-    """Points as the vectors of `encode`."""
-    return encode(space, np.array([place(space, p) for p in points]).reshape(len(points), -1))
+def encode_params(space: Space, configurations: Sequence[Params]) -> Array:
+    """Encode n configurations as the [n, columns] vectors of `encode_positions`."""
+    positions = np.array([place(space, params) for params in configurations])
+    return encode_positions(space, positions.reshape(len(configurations), -1))

@@ -1,11 +1,16 @@
-"""A Gaussian process of one objective at several fidelities.
+"""A Gaussian process of one objective at several fidelities (rungs, and the end of training).
 
-What a rung shows is a share of the final value, plus a deviation of its own, plus an offset
-(after Kennedy and O'Hagan 2000, every rung tied to the end): between fidelities s and t
-k = M (e r_s r_t + [s = t] v_t) + [s = t] c, where M is Matern 5/2 with a length for each knob,
-r = 1 and v = 0 at the end of the training. The noise of each fidelity is learned too. The
-hyperparameters maximise the posterior under log-normal priors that keep them sane where there are
-few points.
+The value at a rung is a share of the final value, plus a deviation and an offset of its own (after
+Kennedy and O'Hagan 2000, but with every rung tied to the end). The covariance of configuration a at
+fidelity s and configuration b at fidelity t is
+
+    k = M(a, b) (e r_s r_t + [s = t] v_t) + [s = t] c
+
+with M the Matern 5/2 kernel, one length scale for each hyperparameter; e the signal variance; r_s
+the share and v_s the variance of the deviation of fidelity s, r = 1 and v = 0 at the end of
+training; c the variance of an offset. The noise variance of each fidelity is fitted too. The
+hyperparameters maximise their posterior under log-normal priors, which keep them reasonable when
+there are few observations.
 """
 
 from __future__ import annotations
@@ -23,13 +28,20 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 OFFSET = 4.0  # variance of a fidelity's mean, in variances of the values
 JITTER = 1e-6
-SHARE, DEVIATION, NOISE = (0.8, 0.4), (-1.5, 1.5), (-3.5, 1.5)  # means and deviations of priors
-LENGTH = 0.8  # deviation of the logarithm
+# Mean and standard deviation of the normal priors of r, log v and the log noise variance.
+SHARE, DEVIATION, NOISE = (0.8, 0.4), (-1.5, 1.5), (-3.5, 1.5)
+LENGTH_SD = 0.8  # standard deviation of the normal prior of a log length scale
 
 
 @dataclass(frozen=True)
-class Data:
-    """Observations of one objective: where [n, columns], fidelity [n] (0: final), value [n]."""
+class Observations:
+    """Observations of one objective.
+
+    Args:
+      x: [n, columns] encoded configurations.
+      fidelity: [n] indices, 0 for the end of training.
+      y: [n] values.
+    """
 
     x: Array
     fidelity: Index
@@ -37,9 +49,15 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Hyper:
-    """Logarithms of the length of each knob and of `scale`; for each fidelity the share, and the
-    logarithms of the variance of its deviation (unused for the final one) and of its noise.
+class KernelParams:
+    """The kernel's hyperparameters, see the module's docstring.
+
+    Args:
+      lengths: log length scale of each hyperparameter of the space.
+      share: r of each fidelity.
+      deviation: log v of each fidelity (that of the final one is not used).
+      noise: log noise variance of each fidelity.
+      scale: log e.
     """
 
     lengths: Array
@@ -48,102 +66,125 @@ class Hyper:
     noise: Array
     scale: float
 
-    def parts(self, s: Index, t: Index) -> tuple[Array, NDArray[np.bool_]]:
-        """What the Matern kernel is multiplied with, and where the fidelities are the same."""
+    def amplitude(self, s: Index, t: Index) -> tuple[Array, NDArray[np.bool_]]:
+        """Return the factor of the Matern kernel [n, m], and where the fidelities are equal."""
         own = np.exp(self.deviation) * (np.arange(len(self.share)) > 0)
         same = s[:, None] == t[None, :]
         cross = np.exp(self.scale) * np.outer(self.share[s], self.share[t])
         return cross + same * own[t][None, :], same
 
-    def alike(self, a: Array, b: Array, columns: Sequence[int]) -> Array:
-        """The Matern kernel alone, [len(a), len(b)] in (0, 1]."""
+    def matern(self, a: Array, b: Array, columns: Sequence[int]) -> Array:
+        """Return the Matern 5/2 kernel, [len(a), len(b)] in (0, 1]."""
         lengths = np.exp(self.lengths)[list(columns)]
-        d = _distance(a / lengths, b / lengths)
+        d = _scaled_distance(a / lengths, b / lengths)
         return np.asarray((1 + d + d * d / 3) * np.exp(-d))
 
-    def kernel(self, a: Array, s: Index, b: Array, t: Index, columns: Sequence[int]) -> Array:
-        """The covariance [len(a), len(b)] without noise."""
-        factor, same = self.parts(s, t)
-        return np.asarray(self.alike(a, b, columns) * factor + OFFSET * same)
+    def covariance(self, a: Array, s: Index, b: Array, t: Index, columns: Sequence[int]) -> Array:
+        """Return the covariance without noise, [len(a), len(b)]."""
+        factor, same = self.amplitude(s, t)
+        return np.asarray(self.matern(a, b, columns) * factor + OFFSET * same)
 
 
-def _distance(a: Array, b: Array) -> Array:
+def _scaled_distance(a: Array, b: Array) -> Array:
+    """Return sqrt(5) times the Euclidean distances, [len(a), len(b)]."""
     d2 = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
     return np.sqrt(5 * np.maximum(d2, 1e-12))
 
 
-class Process:
-    """The posterior given data (values standardised by the caller)."""
+class GaussianProcess:
+    """The posterior given observations, which the caller standardises.
 
-    def __init__(self, data: Data, hyper: Hyper, columns: Sequence[int]) -> None:
-        self.data, self.hyper, self.columns = data, hyper, columns
-        cov = hyper.kernel(data.x, data.fidelity, data.x, data.fidelity, columns)
-        cov[np.diag_indices_from(cov)] += np.exp(hyper.noise)[data.fidelity] + JITTER
+    Args:
+      data: the observations.
+      params: of the kernel.
+      columns: the hyperparameter's index for each column of `data.x`.
+    """
+
+    def __init__(self, data: Observations, params: KernelParams, columns: Sequence[int]) -> None:
+        self.data, self.params, self.columns = data, params, columns
+        cov = params.covariance(data.x, data.fidelity, data.x, data.fidelity, columns)
+        cov[np.diag_indices_from(cov)] += np.exp(params.noise)[data.fidelity] + JITTER
         self.factor = cholesky(cov, lower=True)
         self.weights = cho_solve((self.factor, True), data.y)
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation [n] of the final value without noise."""
+        """Return mean and standard deviation of the final value without noise, [n] each."""
         final = np.zeros(len(x), dtype=np.intp)
-        cross = self.hyper.kernel(x, final, self.data.x, self.data.fidelity, self.columns)
+        cross = self.params.covariance(x, final, self.data.x, self.data.fidelity, self.columns)
         half = solve_triangular(self.factor, cross.T, lower=True, check_finite=False)
-        prior = float(np.exp(self.hyper.scale)) + OFFSET
+        prior = float(np.exp(self.params.scale)) + OFFSET
         return cross @ self.weights, np.sqrt(np.maximum(prior - (half**2).sum(0), 1e-10))
 
-    def left_out(self, groups: Index) -> Array:
-        """What each value is above what all others say of it, [n] (Dubrule 1983).
+    def loo_residuals(self, groups: Index) -> Array:
+        """Return the residuals of leave-one-group-out cross-validation, [n] (Dubrule 1983).
 
         Args:
           groups: [n]; values of one group are left out together.
         """
         inverse = np.tril(dpotri(self.factor, lower=1)[0])
         inverse = inverse + np.tril(inverse, -1).T
-        errors = np.empty(len(groups))
+        residuals = np.empty(len(groups))
         for group in np.unique(groups):
             own = np.flatnonzero(groups == group)
-            errors[own] = np.linalg.solve(inverse[np.ix_(own, own)], self.weights[own])
-        return errors
+            residuals[own] = np.linalg.solve(inverse[np.ix_(own, own)], self.weights[own])
+        return residuals
 
 
-def fit(data: Data, columns: Sequence[int], fidelities: int, steps: int = 30) -> Hyper:
-    """The hyperparameters of the largest posterior, from one fixed start."""
+def fit_kernel(
+    data: Observations, columns: Sequence[int], fidelities: int, steps: int = 30
+) -> KernelParams:
+    """Find the maximum a posteriori kernel hyperparameters, from one fixed start.
+
+    Args:
+      data: the observations.
+      columns: the hyperparameter's index for each column of `data.x`.
+      fidelities: how many, the final one included.
+      steps: of L-BFGS-B, at most.
+    """
     knobs = max(columns) + 1
-    # Lengths grow with the root of the number of knobs (Hvarfner et al. 2024).
-    middle = 0.5 * np.log(knobs) + np.log(0.5)
-    means = [(middle, LENGTH)] * knobs
-    means += [m for m in (SHARE, DEVIATION, NOISE) for _ in range(fidelities)] + [(0.0, 1.0)]
-    start, width = np.array(means).T
-    wide = [(m - 4 * w, m + 4 * w) for m, w in means]
+    # Lengths grow with the root of the number of hyperparameters (Hvarfner et al. 2024).
+    mean_length = 0.5 * np.log(knobs) + np.log(0.5)
+    priors = [(mean_length, LENGTH_SD)] * knobs
+    priors += [m for m in (SHARE, DEVIATION, NOISE) for _ in range(fidelities)] + [(0.0, 1.0)]
+    start, width = np.array(priors).T
+    bounds = [(m - 4 * w, m + 4 * w) for m, w in priors]
 
     def loss(theta: Array) -> tuple[float, Array]:
-        hyper = _hyper(theta, knobs, fidelities)
-        value, gradient = _misfit(data, hyper, columns)
+        params = _unpack(theta, knobs, fidelities)
+        value, gradient = _negative_log_likelihood(data, params, columns)
         gap = (theta - start) / width
         return value + 0.5 * float(gap @ gap), gradient + gap / width
 
     found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=wide, options={"maxiter": steps}
+        loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps}
     )
-    return _hyper(found.x, knobs, fidelities)
+    return _unpack(found.x, knobs, fidelities)
 
 
-def _hyper(theta: Array, knobs: int, fidelities: int) -> Hyper:
+def _unpack(theta: Array, knobs: int, fidelities: int) -> KernelParams:
     lengths, share, deviation, noise, scale = np.split(
         theta, np.cumsum([knobs, fidelities, fidelities, fidelities])
     )
-    return Hyper(lengths, np.concatenate([[1.0], share[1:]]), deviation, noise, float(scale[0]))
+    fixed = np.concatenate([[1.0], share[1:]])
+    return KernelParams(lengths, fixed, deviation, noise, float(scale[0]))
 
 
-def _misfit(data: Data, hyper: Hyper, columns: Sequence[int]) -> tuple[float, Array]:
-    """The negative log likelihood (but for a constant), and its gradient by each hyperparameter."""
-    f, n, fidelities = data.fidelity, len(data.y), len(hyper.share)
-    z = data.x / np.exp(hyper.lengths)[list(columns)]
-    d = _distance(z, z)
+def _negative_log_likelihood(
+    data: Observations, params: KernelParams, columns: Sequence[int]
+) -> tuple[float, Array]:
+    """Return it up to a constant, and its gradient with respect to each hyperparameter.
+
+    The gradient is tr(G dK), with G = (K^-1 - K^-1 y y' K^-1) / 2 (Rasmussen and Williams 2006,
+    equation 5.9).
+    """
+    f, n, fidelities = data.fidelity, len(data.y), len(params.share)
+    z = data.x / np.exp(params.lengths)[list(columns)]
+    d = _scaled_distance(z, z)
     decay = np.exp(-d)
     matern = (1 + d + d * d / 3) * decay
-    factor, same = hyper.parts(f, f)
+    factor, same = params.amplitude(f, f)
     cov = matern * factor + OFFSET * same
-    cov[np.diag_indices(n)] += np.exp(hyper.noise)[f] + JITTER
+    cov[np.diag_indices(n)] += np.exp(params.noise)[f] + JITTER
     lower = cholesky(cov, lower=True, check_finite=False)
     alpha = cho_solve((lower, True), data.y, check_finite=False)
     inverse = np.tril(dpotri(lower, lower=1)[0])
@@ -151,13 +192,13 @@ def _misfit(data: Data, hyper: Hyper, columns: Sequence[int]) -> tuple[float, Ar
     g = 0.5 * (inverse - np.outer(alpha, alpha))
     value = 0.5 * float(data.y @ alpha) + float(np.log(np.diag(lower)).sum())
     w = g * factor * (5 / 3) * (1 + d) * decay
-    column = 2 * ((z**2).T @ w.sum(1) - np.einsum("ic,ic->c", z, w @ z))
-    by_length = np.bincount(columns, column, minlength=len(hyper.lengths))
-    gm, r, size = g * matern, hyper.share[f], np.exp(hyper.scale)
-    by_share = 2 * size * np.bincount(f, gm @ r, minlength=fidelities)
-    own = np.exp(hyper.deviation) * (np.arange(fidelities) > 0)
-    by_deviation = own * np.bincount(f, (gm * same).sum(1), minlength=fidelities)
-    by_noise = np.exp(hyper.noise) * np.bincount(f, np.diag(g), minlength=fidelities)
+    by_column = 2 * ((z**2).T @ w.sum(1) - np.einsum("ic,ic->c", z, w @ z))
+    by_length = np.bincount(columns, by_column, minlength=len(params.lengths))
+    gm, r, signal = g * matern, params.share[f], np.exp(params.scale)
+    by_share = 2 * signal * np.bincount(f, gm @ r, minlength=fidelities)
     by_share[0] = 0.0
-    by_scale = size * float(r @ gm @ r)
+    own = np.exp(params.deviation) * (np.arange(fidelities) > 0)
+    by_deviation = own * np.bincount(f, (gm * same).sum(1), minlength=fidelities)
+    by_noise = np.exp(params.noise) * np.bincount(f, np.diag(g), minlength=fidelities)
+    by_scale = signal * float(r @ gm @ r)
     return value, np.concatenate([by_length, by_share, by_deviation, by_noise, [by_scale]])

@@ -9,7 +9,7 @@ import numpy as np
 
 from adv import Epoch, Recipe, Score, Split, evaluate
 from search.record.trial import Rung
-from search.stopping import rung_epochs
+from search.stopping.rung_schedule import rung_epochs
 from spaces import Scale
 
 

@@ -17,7 +17,7 @@ from quality.peers import PEERS, Optuna, Ray, Syne, peer
 from scipy.stats import spearmanr
 
 from search.record.pareto import hypervolume
-from search.samplers.initial_design import sobol_point
+from search.samplers.initial_design import sobol_params
 
 SPACE = Analytic("net", "hard").space
 
@@ -31,7 +31,7 @@ def final(problem, params, seed):
 def test_no_point_lies_beyond_the_front_and_some_reach_it(shape):
     problem = Analytic(shape, "mild")
     yardstick = problem.yardstick()
-    points = [sobol_point(problem.space, i, 0) for i in range(300)]
+    points = [sobol_params(problem.space, i, 0) for i in range(300)]
     true = [problem.truth(p) for p in points]
     assert 0.6 < yardstick.share(true) < 1.0
     edge = [problem._point(u, 0.0) for u in np.linspace(0, 1, 50)]
@@ -43,7 +43,7 @@ def test_no_point_lies_beyond_the_front_and_some_reach_it(shape):
 )
 def test_half_trained_trials_are_ordered_as_the_bias_says(bias, low, high):
     problem = Analytic("flat", bias)
-    points = [sobol_point(problem.space, i, 1) for i in range(120)]
+    points = [sobol_params(problem.space, i, 1) for i in range(120)]
     curves = [[v.metrics["watched_robust"] for v in problem(p, i, Path())]
               for i, p in enumerate(points)]  # fmt: skip
     ends = [problem.truth(p)[1] for p in points]
@@ -53,7 +53,7 @@ def test_half_trained_trials_are_ordered_as_the_bias_says(bias, low, high):
 
 def test_the_noise_is_what_is_said():
     problem = Analytic("flat", "mild")
-    params = sobol_point(problem.space, 5, 0)
+    params = sobol_params(problem.space, 5, 0)
     drawn = np.array([final(problem, params, seed) for seed in range(300)])
     assert drawn.mean(0) == pytest.approx(problem.truth(params), rel=0.02)
     assert drawn.std(0) == pytest.approx([0.006, 1.5], rel=0.15)

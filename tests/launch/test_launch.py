@@ -159,7 +159,7 @@ def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
     for options, hint in (
         (
             replace(smoke, constrain=("params<5",)),
-            "none keeps the constraints; its known points have 62,006 parameters",
+            "satisfies the constraints; its known points have 62,006 parameters",
         ),
         (replace(smoke, space="everything", sampler="gp"), "take tpe"),
         (replace(smoke, trials=501, sampler="gp"), "up to 500 trials"),

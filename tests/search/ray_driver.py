@@ -14,7 +14,7 @@ from formula_runs import SPACE, Formula
 from search.backends import ray_tune
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
-from search.stopping import MOASHA
+from search.stopping.moasha import MOASHA
 from search.study import Study
 
 STOPPER = MOASHA(margin=0.0, proof=2, audit=0.2, trust=-1.0)

@@ -11,7 +11,7 @@ from search.record.derived_ledgers import MemoryLedger
 from search.record.view import View
 from search.replay.csv_records import from_csv
 from search.replay.recorded_trials import TableError, from_view, space_of
-from search.samplers.sampler import sampler
+from search.samplers.table import make_sampler
 from search.study import Study
 from spaces import Choice, Float, Int
 
@@ -31,7 +31,7 @@ fancy,2,1,2,0.2,2
 def view(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
     study = Study(SPACE, MemoryLedger(), trials=20, seed=0,
-                  sampler=sampler("qmc", SPACE, seed=0, start=20))  # fmt: skip
+                  sampler=make_sampler("qmc", SPACE, seed=0, start=20))  # fmt: skip
     study.ledger.path = folder / "ledger.jsonl"
     study.ledger.append("study", format=1, knobs=SPACE.describe())
     serial.search(study, Formula(3), Stop())

@@ -11,8 +11,8 @@ from search.record.derived_ledgers import MemoryLedger
 from search.record.trial import EpochReport, Rung, Trial
 from search.record.trial_result import TrialResult
 from search.replay.simulator import Ours, draft, simulate
-from search.samplers.sampler import sampler
-from search.stopping import MOASHA
+from search.samplers.table import make_sampler
+from search.stopping.moasha import MOASHA
 from search.study import Study
 
 END = TrialResult({"natural_accuracy": 0.5, "attacked_score": 50.0})
@@ -74,11 +74,15 @@ def test_no_worker_and_no_epoch_are_refused(workers, budget):
 def test_with_one_worker_it_proposes_what_a_serial_search_does(tmp_path):
     run = Formula(2)
     real = Study(
-        SPACE, MemoryLedger(), trials=12, seed=3, sampler=sampler("tpe", SPACE, seed=3, start=6)
+        SPACE,
+        MemoryLedger(),
+        trials=12,
+        seed=3,
+        sampler=make_sampler("tpe", SPACE, seed=3, start=6),
     )
     real.ledger.path = tmp_path / "ledger.jsonl"
     serial.search(real, run, Stop())
-    simulated = draft(SPACE, trials=12, seed=3, sampler=sampler("tpe", SPACE, seed=3, start=6))
+    simulated = draft(SPACE, trials=12, seed=3, sampler=make_sampler("tpe", SPACE, seed=3, start=6))
 
     def rerun(params, seed, folder):
         return run(params, seed, tmp_path / "again" / str(seed))
@@ -105,7 +109,7 @@ def test_a_real_stopper_stops_what_is_worse_beyond_noise():
         trials=60,
         seed=0,
         stopper=MOASHA(audit=0.0),
-        sampler=sampler("random", SPACE, seed=0, start=0),
+        sampler=make_sampler("random", SPACE, seed=0, start=0),
     )
     history = simulate(Ours(study), run, workers=1, budget=1000)
     stopped = [t for t in study.view.trials.values() if t.state == "stopped"]

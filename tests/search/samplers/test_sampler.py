@@ -13,11 +13,18 @@ from search.record.study_header import StudyHeader
 from search.record.trial import EpochReport, Trial
 from search.record.trial_result import ResultDetails, TrialResult
 from search.record.view import View
-from search.samplers.initial_design import sobol_point
-from search.samplers.optuna_samplers import Follower, Thrifty, optuna_trial
-from search.samplers.sampler import check_gp, sampler
+from search.samplers.initial_design import sobol_params
+from search.samplers.optuna_samplers import (
+    CostAwareTPE,
+    OptunaSampler,
+    check_gp,
+    make_gp,
+    make_tpe,
+    to_optuna_trial,
+)
+from search.samplers.table import make_sampler
 from search.study import Study
-from search.surrogates.cost_model import fitted
+from search.surrogates.cost_model import fit_cost_model
 from spaces import Float, Space
 
 
@@ -25,7 +32,7 @@ def play(folder, trials, *, mishaps=None, seed=0, start=None):
     """A whole search in this process, every event on disk."""
     folder.mkdir(exist_ok=True)
     ledger = Ledger(folder / "ledger.jsonl")
-    ask = sampler("tpe", SPACE, seed=seed, start=start) if start else None
+    ask = make_sampler("tpe", SPACE, seed=seed, start=start) if start else None
     study = Study(SPACE, ledger, trials=trials, seed=seed, sampler=ask)
     serial.search(study, Formula(1, mishaps=mishaps or {}), Stop())
     ledger.close()
@@ -54,7 +61,7 @@ def test_sobol_spreads_over_the_knobs_and_into_their_conditions():
     points = []
     for number in range(64):
         view = View(trials=dict.fromkeys(range(number + 3)))
-        params, origin = sampler("tpe", SPACE, seed=5, start=1000).propose(view)
+        params, origin = make_sampler("tpe", SPACE, seed=5, start=1000).propose(view)
         assert origin == "sobol"
         SPACE.check(params)
         points.append(params)
@@ -103,7 +110,7 @@ def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path)
     view = play(tmp_path / "run", 12, mishaps={4: "silent"})
     view.trials[5].state, view.trials[5].result = "stopped", None
     view.trials[6].state, view.trials[6].result = "running", None
-    seen = [optuna_trial(SPACE, t, StudyHeader()).state for t in view.trials.values()]
+    seen = [to_optuna_trial(SPACE, t, StudyHeader()).state for t in view.trials.values()]
     states = optuna.trial.TrialState
     assert seen[4:7] == [states.FAIL, states.FAIL, states.RUNNING]
     assert set(seen[:4] + seen[7:]) == {states.COMPLETE}
@@ -140,11 +147,12 @@ def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=
 
 def drawn(name, view, n, space=SPACE, seed=0):
     """What a sampler proposes next from this view, in n independent draws."""
-    follower = Follower(space, name)
-    return [follower.draw(view, random.Random(f"{seed} {i}")) for i in range(n)]
+    follower = OptunaSampler(space, MAKERS[name])
+    return [follower.propose_params(view, random.Random(f"{seed} {i}")) for i in range(n)]
 
 
-SPREAD = [sobol_point(SPACE, i, 1) for i in range(40)]
+MAKERS = {"tpe": make_tpe, "gp": make_gp}
+SPREAD = [sobol_params(SPACE, i, 1) for i in range(40)]
 FLAT = Space("flat", {"x": Float(0.0, 1.0), "waste": Float(0.001, 1.0, log=True)}, no_recipe)
 
 
@@ -154,7 +162,7 @@ def test_each_sampler_proposes_points_of_the_space_and_goes_on_as_if_never_inter
 ):
     def searched(folder, parts):
         for trials in parts:
-            ask = sampler(name, SPACE, seed=2, start=6)
+            ask = make_sampler(name, SPACE, seed=2, start=6)
             folder.mkdir(exist_ok=True)
             ledger = Ledger(folder / "ledger.jsonl")
             study = Study(SPACE, ledger, trials=trials, seed=2, sampler=ask)
@@ -173,21 +181,21 @@ def test_each_sampler_proposes_points_of_the_space_and_goes_on_as_if_never_inter
 
 @pytest.mark.slow
 def test_gaussian_processes_find_the_front_of_a_flat_space():
-    view = finished(FLAT, [{**sobol_point(FLAT, i, 1)} for i in range(10)])
+    view = finished(FLAT, [{**sobol_params(FLAT, i, 1)} for i in range(10)])
     view.trials[10] = Trial(10, {"x": 0.5, "waste": 0.5}, 0, "test", "running")
     assert np.median([p["waste"] for p in drawn("gp", view, 3, FLAT)]) < 0.02
 
 
 def test_gaussian_processes_say_what_they_are_not_for():
-    with pytest.raises(ValueError, match=r"knob 'depth' has one: take tpe"):
-        sampler("gp", SPACE, seed=0, start=4)
+    with pytest.raises(ValueError, match=r"'depth' is one: take tpe"):
+        make_sampler("gp", SPACE, seed=0, start=4)
     with pytest.raises(ValueError, match=r"up to 500 trials, not 501"):
         check_gp(FLAT, 501)
 
 
 @pytest.mark.parametrize("name", ["nsga2", "tpe"])
 def test_what_learns_beats_chance_where_it_has_learned(name):
-    ask = sampler(name, SPACE, seed=0, start=0)
+    ask = make_sampler(name, SPACE, seed=0, start=0)
     view, waste = finished(SPACE, SPREAD), []
     for n in range(30):
         params, origin = ask.propose(view)
@@ -201,27 +209,27 @@ def test_what_learns_beats_chance_where_it_has_learned(name):
 
 def test_a_study_that_was_kept_proposes_what_one_from_scratch_does():
     view = finished(SPACE, SPREAD[:20])
-    kept = Follower(SPACE, "tpe")
+    kept = OptunaSampler(SPACE, make_tpe)
     for n, state in enumerate(("running", "failed", "stopped", "running")):
-        kept.draw(view, random.Random(n))
+        kept.propose_params(view, random.Random(n))
         view.trials[20 + n] = Trial(20 + n, SPREAD[20 + n], 0, "test", "running")
-        kept.draw(view, random.Random(n))
+        kept.propose_params(view, random.Random(n))
         if n:
             view.trials[20 + n].state = state
         if n == 2:
             view.trials[20].state, view.trials[20].result = "finished", result(SPREAD[20])
-        again = Follower(SPACE, "tpe").draw(view, random.Random(99))
-        assert kept.draw(view, random.Random(99)) == again
+        again = OptunaSampler(SPACE, make_tpe).propose_params(view, random.Random(99))
+        assert kept.propose_params(view, random.Random(99)) == again
     view.trials[4].result = result(SPREAD[39])  # judged again by another battery
-    again = Follower(SPACE, "tpe").draw(view, random.Random(99))
-    assert kept.draw(view, random.Random(99)) == again
-    assert kept.draw(finished(SPACE, SPREAD[:9]), random.Random(1)) == Follower(SPACE, "tpe").draw(
-        finished(SPACE, SPREAD[:9]), random.Random(1)
-    )
+    again = OptunaSampler(SPACE, make_tpe).propose_params(view, random.Random(99))
+    assert kept.propose_params(view, random.Random(99)) == again
+    assert kept.propose_params(finished(SPACE, SPREAD[:9]), random.Random(1)) == OptunaSampler(
+        SPACE, make_tpe
+    ).propose_params(finished(SPACE, SPREAD[:9]), random.Random(1))
 
 
 def test_the_start_is_spread_and_a_tenth_is_drawn_at_random():
-    ask = sampler("tpe", SPACE, seed=3, start=8)
+    ask = make_sampler("tpe", SPACE, seed=3, start=8)
     view, origins = View(), []
     for n in range(80):
         params, origin = ask.propose(view)
@@ -233,7 +241,7 @@ def test_the_start_is_spread_and_a_tenth_is_drawn_at_random():
 
 
 def test_proposals_of_other_seeds_are_not_the_same_ones_shifted():
-    draws = [sampler("random", FLAT, seed=s, start=0) for s in (0, 1)]
+    draws = [make_sampler("random", FLAT, seed=s, start=0) for s in (0, 1)]
     views = [View(trials=dict.fromkeys(range(n))) for n in (0, 1)]
     assert draws[0].propose(views[1]) != draws[1].propose(views[0])
 
@@ -242,16 +250,16 @@ def test_cost_is_learned_as_a_product_over_the_knobs():
     def seconds(p):
         return 3.0 * (4.0 if p["kind"] == "fancy" else 1.0) * p.get("depth", 1) ** 2
 
-    model = fitted(SPACE, list(finished(SPACE, SPREAD, seconds).trials.values()))
+    model = fit_cost_model(SPACE, list(finished(SPACE, SPREAD, seconds).trials.values()))
     for point in SPREAD:
         assert model.seconds(point) == pytest.approx(seconds(point), rel=0.1)
-    assert fitted(SPACE, list(finished(SPACE, SPREAD[:7], seconds).trials.values())) is None
+    assert fit_cost_model(SPACE, list(finished(SPACE, SPREAD[:7], seconds).trials.values())) is None
 
 
 def test_of_points_as_promising_the_cheap_ones_are_preferred():
     """A knob that means nothing for the results, and a hundred times the time."""
     space = Space("?", {**FLAT.knobs, "idle": Float(1.0, 100.0, log=True)}, no_recipe)
-    points = [sobol_point(space, i, 1) for i in range(40)]
+    points = [sobol_params(space, i, 1) for i in range(40)]
     dear = drawn("tpe", finished(space, points, lambda p: p["idle"]), 40, space)
     same = drawn("tpe", finished(space, points), 40, space)
     saved = [np.log(b["idle"] / a["idle"]) for a, b in zip(dear, same, strict=True)]
@@ -264,40 +272,40 @@ def test_infeasible_trials_are_told_so_and_avoided():
     header = StudyHeader(constraints={"params": 5e6})
     view = finished(SPACE, SPREAD, details=details, header=header)
     assert all(t.params["x"] >= 0.5 for t in view.front()) and view.front()
-    seen = optuna_trial(SPACE, view.trials[0], header)
+    seen = to_optuna_trial(SPACE, view.trials[0], header)
     assert seen.constraints["params"] == details(SPREAD[0])["parameters"] - 5e6
     free = finished(SPACE, SPREAD, details=details)
     for name in ("tpe", "nsga2"):
-        ask = [sampler(name, SPACE, seed=s, start=0) for s in range(30)]
+        ask = [make_sampler(name, SPACE, seed=s, start=0) for s in range(30)]
         bound, unbound = ([a.propose(v)[0]["x"] for a in ask] for v in (view, free))
         assert np.mean(np.array(bound) < 0.5) < 0.4 < np.mean(np.array(unbound) < 0.5) + 0.1
 
 
 def test_points_that_cannot_keep_a_bound_are_never_tried():
-    ask = sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: p["x"] > 0.8)
+    ask = make_sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: p["x"] > 0.8)
     view = View()
     for n in range(20):
         params, origin = ask.propose(view)
         assert params["x"] > 0.8
         view.trials[n] = Trial(n, params, n, origin, "finished", result=result(params))
-    with pytest.raises(ValueError, match="none keeps the constraints"):
-        sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: False).propose(View())
+    with pytest.raises(ValueError, match="satisfies the constraints"):
+        make_sampler("tpe", SPACE, seed=0, start=8, allowed=lambda p: False).propose(View())
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_where_costs_do_not_differ_it_is_optunas_own_estimator():
     """What we override of it is private: a new Optuna may need another look."""
-    view = finished(FLAT, [sobol_point(FLAT, i, 1) for i in range(30)])
+    view = finished(FLAT, [sobol_params(FLAT, i, 1) for i in range(30)])
     view.trials[30] = Trial(30, {"x": 0.5, "waste": 0.5}, 0, "test", "running")
     for seed in range(5):
         theirs = optuna.samplers.TPESampler(
             multivariate=True, group=True, constant_liar=True, n_startup_trials=4, seed=seed
         )
         study = optuna.create_study(directions=["maximize", "maximize"], sampler=theirs)
-        study.add_trials([optuna_trial(FLAT, t, StudyHeader()) for t in view.trials.values()])
+        study.add_trials([to_optuna_trial(FLAT, t, StudyHeader()) for t in view.trials.values()])
         ask = study.ask()
         for name, knob in FLAT.knobs.items():
             ask.suggest_float(name, knob.low, knob.high, log=knob.log)
-        follower = Follower(FLAT, "tpe")
-        follower.draw(view, random.Random(0))
-        assert follower._ask(Thrifty(FLAT, None, seed)) == ask.params
+        follower = OptunaSampler(FLAT, make_tpe)
+        follower.propose_params(view, random.Random(0))
+        assert follower._ask(CostAwareTPE(FLAT, None, seed)) == ask.params

@@ -11,8 +11,8 @@ from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.samplers.sampler import sampler
-from search.samplers.warm_start import adapted, comparable, results, warm
+from search.samplers.table import make_sampler
+from search.samplers.warm_start import adapt_params, is_comparable, observed_trials, warm_start
 from spaces import Choice, Float, Int, Space
 
 HEAD = {
@@ -45,14 +45,14 @@ def run(tmp_path):
 
 def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
     head = StudyHeader.from_json(HEAD)
-    known = json.loads(json.dumps(to_json(warm([run], SPACE, head, 9))))
+    known = json.loads(json.dumps(to_json(warm_start([run], SPACE, head, 9))))
     assert known["runs"] == [str(run)]
     assert sorted(p["x"] for p in known["points"]) == [0.1, 0.9]
     assert [t["params"] for t in known["told"]] == POINTS
     assert known["told"][0]["details"] == {"parameters": 5}
     head = head.updated({"warm": known})
-    assert [r.point for _, r in results(head.warm)] == [score(p).point for p in POINTS]
-    ask, view = sampler("tpe", SPACE, seed=0, start=8, header=head), View(header=head)
+    assert [r.point for _, r in observed_trials(head.warm)] == [score(p).point for p in POINTS]
+    ask, view = make_sampler("tpe", SPACE, seed=0, start=8, header=head), View(header=head)
     first = []
     for n in range(6):
         params, origin = ask.propose(view)
@@ -73,15 +73,15 @@ def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
 )
 def test_values_of_another_battery_data_or_scale_are_never_taken(run, other):
     head = StudyHeader.from_json({**HEAD, **other})
-    known = warm([run], SPACE, head, 9)
+    known = warm_start([run], SPACE, head, 9)
     assert known.told == [] and len(known.points) == 2
-    ask = sampler("tpe", SPACE, seed=0, start=8, header=replace(head, warm=known))
+    ask = make_sampler("tpe", SPACE, seed=0, start=8, header=replace(head, warm=known))
     assert ask.start == 8
 
 
 def test_where_it_ran_is_no_difference():
     head = StudyHeader.from_json(HEAD)
-    assert comparable(head, replace(head, scale={**head.scale, "gpus": 0.5, "trials": 99}))
+    assert is_comparable(head, replace(head, scale={**head.scale, "gpus": 0.5, "trials": 99}))
 
 
 def test_points_are_those_of_this_space_with_what_both_have():
@@ -95,32 +95,32 @@ def test_points_are_those_of_this_space_with_what_both_have():
         },
         no_recipe,
     )
-    assert adapted(narrow, POINTS[1]) == {"x": 0.6, "kind": "fancy", "depth": 2, "new": 0.5}
-    assert adapted(narrow, POINTS[0]) == {"x": 0.3, "kind": "odd", "new": 0.5}
-    assert adapted(SPACE, {"x": 0.2}) == {**KNOWN[0], "x": 0.2}
-    assert adapted(SPACE, {"y": 1}) is None
+    assert adapt_params(narrow, POINTS[1]) == {"x": 0.6, "kind": "fancy", "depth": 2, "new": 0.5}
+    assert adapt_params(narrow, POINTS[0]) == {"x": 0.3, "kind": "odd", "new": 0.5}
+    assert adapt_params(SPACE, {"x": 0.2}) == {**KNOWN[0], "x": 0.2}
+    assert adapt_params(SPACE, {"y": 1}) is None
     for point in POINTS:
-        narrow.check(adapted(narrow, point))
+        narrow.check(adapt_params(narrow, point))
 
 
 def test_there_are_no_more_points_than_asked_for_and_none_twice(run):
     head = StudyHeader.from_json(HEAD)
-    assert len(warm([run], SPACE, head, 1).points) == 1
-    assert len(warm([run, run], SPACE, head, 9).points) == 2
+    assert len(warm_start([run], SPACE, head, 1).points) == 1
+    assert len(warm_start([run, run], SPACE, head, 9).points) == 2
 
 
 def test_a_folder_without_a_search_or_without_a_shared_knob_is_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"--warm-from .*nowhere: it holds no search"):
-        warm([tmp_path / "nowhere"], SPACE, StudyHeader.from_json(HEAD), 9)
+        warm_start([tmp_path / "nowhere"], SPACE, StudyHeader.from_json(HEAD), 9)
     other = Space("?", {"y": KNOBS["x"]}, no_recipe)
-    with pytest.raises(ValueError, match="shares no knob"):
-        warm([run], other, StudyHeader.from_json(HEAD), 9)
+    with pytest.raises(ValueError, match="shares no hyperparameter"):
+        warm_start([run], other, StudyHeader.from_json(HEAD), 9)
 
 
 def test_values_of_warm_trials_are_what_the_estimator_learns_from(run):
     head = StudyHeader.from_json(HEAD)
-    known = warm([run], SPACE, head, 9)
+    known = warm_start([run], SPACE, head, 9)
     many = replace(known, told=known.told * 4, points=[])
-    told = sampler("tpe", SPACE, seed=0, start=3, header=replace(head, warm=many))
-    assert len(told.draw.__self__.before) == 12
-    assert isinstance(told.draw.__self__.before[0][1], TrialResult)
+    told = make_sampler("tpe", SPACE, seed=0, start=3, header=replace(head, warm=many))
+    assert len(told.propose_params.__self__.observed) == 12
+    assert isinstance(told.propose_params.__self__.observed[0][1], TrialResult)

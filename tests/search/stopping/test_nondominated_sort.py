@@ -6,8 +6,14 @@ import random
 import numpy as np
 import pytest
 
-from search.stopping import crowding, fronts, leading, order, ranks
-from search.stopping.nondominated_sort import place
+from search.stopping.nondominated_sort import (
+    crowding_distance,
+    nondominated_fronts,
+    nondominated_order,
+    nondominated_ranks,
+    rank_of_last,
+    select_best,
+)
 
 
 def beats(p, q):
@@ -64,30 +70,32 @@ def rungs(n, coarse=0.5):
 def test_places_are_those_of_brute_force_on_thousands_of_rungs():
     for n, points in enumerate(rungs(2000)):
         expected = peeled(points)
-        assert [list(front) for front in fronts(points)] == expected
+        assert [list(front) for front in nondominated_fronts(points)] == expected
         whole = []
         for front in expected:
             far = distances([points[i] for i in front])
             whole += [front[i] for i in sorted(range(len(front)), key=lambda i: (-far[i], i))]
-        assert list(order(points)) == whole
-        assert whole[place(points)] == len(points) - 1
+        assert list(nondominated_order(points)) == whole
+        assert whole[rank_of_last(points)] == len(points) - 1
         if n % 5 == 0:
-            assert list(leading(points, 3)) == whole[:3]
-            assert all(whole[at] == i for i, at in enumerate(ranks(points)))
+            assert list(select_best(points, 3)) == whole[:3]
+            assert all(whole[at] == i for i, at in enumerate(nondominated_ranks(points)))
 
 
 def test_the_net_is_that_of_brute_force():
     for points in rungs(200, coarse=0.0):  # of equal distances rounding decides
         whole = [f[i] for f in peeled(points) for i in farthest_first([points[j] for j in f])]
-        assert list(order(points, "epsilon-net")) == whole
-        assert [whole[at] for at in ranks(points, "epsilon-net")] == list(range(len(points)))
+        assert list(nondominated_order(points, "epsilon-net")) == whole
+        assert [whole[at] for at in nondominated_ranks(points, "epsilon-net")] == list(
+            range(len(points))
+        )
 
 
 @pytest.mark.parametrize("split", ["crowding", "epsilon-net"])
 def test_what_is_kept_is_whole_fronts_and_a_part_of_one(split):
     for points in rungs(80):
         for best in range(1, len(points) + 1):
-            kept = set(np.flatnonzero(ranks(points, split) < best))
+            kept = set(np.flatnonzero(nondominated_ranks(points, split) < best))
             assert len(kept) == best
             shares = [len(kept & set(front)) / len(front) for front in peeled(points)]
             assert shares == sorted(shares, reverse=True)
@@ -97,23 +105,31 @@ def test_what_is_kept_is_whole_fronts_and_a_part_of_one(split):
 def test_places_are_not_the_sorted_indices():
     """Smaller is better in Syne Tune: (2,2) (3,3) (1,1) have the places 1, 2, 0, not 2, 0, 1."""
     points = -np.array([(2, 2), (3, 3), (1, 1)])
-    assert list(ranks(points)) == [1, 2, 0] and list(order(points)) == [2, 0, 1]
+    assert list(nondominated_ranks(points)) == [1, 2, 0] and list(nondominated_order(points)) == [
+        2,
+        0,
+        1,
+    ]
 
 
 def test_the_net_is_an_order_of_the_points_not_their_places_in_it():
     """NePS indexes a front by places: with these five the middle one would be third, not last."""
     front = [(0.0, 1.0), (0.45, 0.55), (0.5, 0.5), (1.0, 0.0), (0.9, 0.1)]
-    assert list(order(front, "epsilon-net")) == [3, 0, 2, 4, 1]
-    assert list(ranks(front, "epsilon-net")) == [1, 4, 2, 0, 3]
+    assert list(nondominated_order(front, "epsilon-net")) == [3, 0, 2, 4, 1]
+    assert list(nondominated_ranks(front, "epsilon-net")) == [1, 4, 2, 0, 3]
 
 
 def test_a_crowded_point_of_the_first_front_is_better_than_a_lone_one_of_the_last():
     """SMAC3 sorts all that it selects by their distance, whatever their front."""
     first = [(x, 1 - x) for x in (0.0, 0.49, 0.5, 0.51, 1.0)]
-    places = ranks([*first, (-1.0, -1.0), (-2.0, -2.0)])
+    places = nondominated_ranks([*first, (-1.0, -1.0), (-2.0, -2.0)])
     assert set(places[:5]) == set(range(5)) and list(places[5:]) == [5, 6]
-    assert np.isinf(crowding([(-1.0, -1.0)])).all()
+    assert np.isinf(crowding_distance([(-1.0, -1.0)])).all()
 
 
 def test_nothing_has_no_order():
-    assert list(order([])) == [] and list(ranks([])) == [] and list(fronts([])) == []
+    assert (
+        list(nondominated_order([])) == []
+        and list(nondominated_ranks([])) == []
+        and list(nondominated_fronts([])) == []
+    )

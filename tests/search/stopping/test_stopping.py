@@ -16,9 +16,12 @@ from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.reporting.html_report import write_report
-from search.samplers.optuna_samplers import optuna_trial
-from search.samplers.sampler import sampler
-from search.stopping import MOASHA, audit_lines, audit_of, ranks, rung_epochs, stopping_lines
+from search.samplers.optuna_samplers import to_optuna_trial
+from search.samplers.table import make_sampler
+from search.stopping.audit import audit_stopping, describe_audit, describe_stopping
+from search.stopping.moasha import MOASHA
+from search.stopping.nondominated_sort import nondominated_ranks
+from search.stopping.rung_schedule import rung_epochs
 from search.stopping.standard_error import standard_error
 from search.study import Study
 
@@ -35,7 +38,7 @@ class Play:
 
     def __init__(self, stopper):
         self.ledger = MemoryLedger()
-        ask = sampler("random", SPACE, seed=0, start=0)
+        ask = make_sampler("random", SPACE, seed=0, start=0)
         self.study = Study(SPACE, self.ledger, trials=1000, seed=0, sampler=ask, stopper=stopper)
 
     def __call__(self, point, end=None, **rung):
@@ -55,18 +58,18 @@ class Play:
 
 
 def rule(**changes):
-    return MOASHA(**{"audit": 0.0, "proof": 2, **changes})
+    return MOASHA(**{"audit": 0.0, "min_finished": 2, **changes})
 
 
 @pytest.mark.parametrize("eta", [2.0, 3.0])
 def test_the_best_share_goes_on_and_nothing_else_without_noise(eta):
     chance = random.Random(1)
-    play = Play(rule(eta=eta, margin=0.0, trust=-1.0))
+    play = Play(rule(eta=eta, margin=0.0, min_correlation=-1.0))
     points = []
     for _ in range(60):
         points.append((chance.random(), chance.random()))
         trial = play(points[-1], sd=0.0)
-        place, best = ranks(points)[-1], max(1, int(len(points) / eta))
+        place, best = nondominated_ranks(points)[-1], max(1, int(len(points) / eta))
         beaten = any(p[0] > points[-1][0] and p[1] > points[-1][1] for p in points)
         stops = len(points) > 2 and place >= best and beaten
         assert (trial.state == "stopped") == stops, trial
@@ -81,7 +84,9 @@ def test_only_what_is_worse_by_more_than_noise_is_stopped():
         trial = play((10.0 - ahead, 10.0 - ahead), sd=0.1)
         assert (trial.state == "stopped") == stops
         if stops:
-            assert trial.reason == "place 5 of 5, 2 go on; worse than trial 0 by more than noise"
+            assert trial.reason == (
+                "ranked 5th of 5; the top 2 continue; significantly worse than trial 0"
+            )
 
 
 def test_what_is_worse_in_one_objective_only_goes_on():
@@ -101,7 +106,7 @@ def test_no_rung_is_compared_with_another():
 
 
 def test_nothing_is_stopped_before_a_rung_has_been_seen_to_tell():
-    play = Play(rule(proof=3, margin=0.0))
+    play = Play(rule(min_finished=3, margin=0.0))
     for value in (10.0, 9.0, 8.0):
         assert play((value, value)).state == "finished"
     assert play((1.0, 1.0)).state == "stopped"
@@ -169,30 +174,35 @@ def test_an_audited_trial_is_not_stopped_at_its_next_rung():
 
 
 def test_the_audit_counts_what_stopping_would_have_cost():
-    play = Play(rule(audit=1.0, margin=0.0, trust=-1.0, proof=3))
+    play = Play(rule(audit=1.0, margin=0.0, min_correlation=-1.0, min_finished=3))
     for value in (10.0, 9.0, 8.0):
         play((value, value), end=(2.0, 2.0))
     wrong = play((1.0, 1.0), end=(1.0, 4.0))
     play((0.5, 0.5), end=(0.5, 0.5))
-    audit = audit_of(play.view)
+    audit = audit_stopping(play.view)
     assert audit.finished == (3, 4) and audit.wrong == (wrong.number,)
     assert audit.regret == pytest.approx(1 - 4 / 6)
     [found] = audit.agreement
     assert found.trials == 5 and found.rho[0] == pytest.approx(0.894, abs=1e-3)
-    text = "\n".join(audit_lines(audit))
+    text = "\n".join(describe_audit(audit))
     assert "1 of them ended on the front" in text and "33.33 %" in text
-    assert audit_lines(audit_of(Play(rule()).view)) == []
+    assert describe_audit(audit_stopping(Play(rule()).view)) == []
 
 
 def test_the_report_says_what_stopping_cost(tmp_path):
-    play = Play(rule(audit=0.5, margin=0.0, trust=-1.0))
+    play = Play(rule(audit=0.5, margin=0.0, min_correlation=-1.0))
     for n in range(24):
         play((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
     write_report(play.view, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "<h2>Stopping early</h2>" in page and "ended on the front" in page
-    assert any(line.startswith("Relaxed: ") for line in stopping_lines(play.view))
-    assert "Relaxed: " in page and "Rank correlation of epoch 2 and the end" in page
+    assert any(
+        line.startswith("Fewer trials were stopped: ") for line in describe_stopping(play.view)
+    )
+    assert (
+        "Fewer trials were stopped: " in page
+        and "Rank correlation between epoch 2 and the end" in page
+    )
     write_report(View(), tmp_path / "none.html")
     assert "Stopping early" not in (tmp_path / "none.html").read_text()
 
@@ -200,21 +210,21 @@ def test_the_report_says_what_stopping_cost(tmp_path):
 def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():
     """At the end the order is the other way round."""
     chance = random.Random(2)
-    play = Play(rule(margin=0.0, proof=4))
+    play = Play(rule(margin=0.0, min_finished=4))
     for _ in range(60):
         x, y = chance.random(), chance.random()
         play((x, y), end=(1 - x, 1 - y))
     view = play.view
     assert [event["level"] for event in view.relaxed] == [1, 2]
-    assert "rank correlation with the end is -" in view.relaxed[0]["reason"]
-    assert view.relaxed[1]["reason"].endswith("from here on nothing is stopped")
+    assert "predict the end poorly (rank correlation -" in view.relaxed[0]["reason"]
+    assert view.relaxed[1]["reason"].endswith("no more trials are stopped")
     stopped = [t.number for t in view.in_state("stopped")]
     assert len(stopped) < 8 and max(stopped, default=0) < 16
 
 
 def test_rungs_that_rank_as_the_end_does_are_trusted_to_the_end():
     chance = random.Random(2)
-    play = Play(rule(margin=0.0, proof=4, audit=0.2))
+    play = Play(rule(margin=0.0, min_finished=4, audit=0.2))
     for _ in range(60):
         x, y = chance.random(), chance.random()
         play((x, y), end=(x + chance.gauss(0, 0.05), y + chance.gauss(0, 0.05)))
@@ -222,13 +232,13 @@ def test_rungs_that_rank_as_the_end_does_are_trusted_to_the_end():
 
 
 def test_audits_that_end_on_the_front_relax_the_rule_step_by_step():
-    play = Play(rule(audit=1.0, margin=1.0, proof=2, trust=-1.0))
+    play = Play(rule(audit=1.0, margin=1.0, min_finished=2, min_correlation=-1.0))
     for _ in range(4):
         play((10.0, 10.0))
-    before = play.study.stopper.now(play.view)
+    before = play.study.stopper.current_rule(play.view)
     for n in range(4):
         play((1.0 - n / 10, 1.0 - n / 10), end=(20.0 + n, 20.0 - n))
-    assert before == (2.0, 1.0) and play.study.stopper.now(play.view) == (4 / 3, 2.0)
+    assert before == (2.0, 1.0) and play.study.stopper.current_rule(play.view) == (4 / 3, 2.0)
     assert "audited trials ended on the front" in play.view.relaxed[0]["reason"]
 
 
@@ -238,7 +248,7 @@ def test_a_stopped_trial_is_kept_but_never_told_as_finished():
         play((10.0, 10.0))
     trial = play((1.0, 1.0))
     assert trial.state == "stopped" and trial.rungs[2, 5].point == (1.0, 1.0) and trial.epochs
-    seen = optuna_trial(SPACE, trial, {})
+    seen = to_optuna_trial(SPACE, trial, {})
     assert seen.state == optuna.trial.TrialState.FAIL and seen.values is None
     assert trial not in play.view.front()
 

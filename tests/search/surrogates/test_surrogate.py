@@ -9,13 +9,20 @@ from search.record.trial import Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.replay.simulator import Ours, draft, simulate
-from search.samplers.gp_sampler import LEAST, Kriging, trust
-from search.samplers.initial_design import point_at
-from search.samplers.sampler import sampler
-from search.surrogates.encoding import encode, place, vectors
-from search.surrogates.expected_hypervolume import expected_gain
-from search.surrogates.gaussian_process import OFFSET, Data, Process, _hyper, _misfit, fit
-from search.surrogates.surrogate import Belief
+from search.samplers.gp_sampler import LOW_R2, GPSampler, model_share
+from search.samplers.initial_design import params_at
+from search.samplers.table import make_sampler
+from search.surrogates.encoding import encode_params, encode_positions, place
+from search.surrogates.expected_hypervolume import expected_improvement
+from search.surrogates.gaussian_process import (
+    OFFSET,
+    GaussianProcess,
+    Observations,
+    _negative_log_likelihood,
+    _unpack,
+    fit_kernel,
+)
+from search.surrogates.surrogate import Surrogate
 from spaces import Choice, Float, Int, Space
 
 
@@ -26,8 +33,8 @@ def no_recipe(**params):
 def test_a_place_is_where_its_point_lies():
     rng = np.random.default_rng(0)
     for row in rng.random((200, len(SPACE.knobs))):
-        point = point_at(SPACE, row)
-        again = point_at(SPACE, place(SPACE, point))
+        point = params_at(SPACE, row)
+        again = params_at(SPACE, place(SPACE, point))
         assert {k: v for k, v in again.items() if isinstance(v, str | int)} == {
             k: v for k, v in point.items() if isinstance(v, str | int)
         }
@@ -36,11 +43,11 @@ def test_a_place_is_where_its_point_lies():
 
 
 def test_choices_lie_one_apart_and_a_missing_knob_in_the_middle():
-    a = vectors(SPACE, [{"x": 0.5, "waste": 0.1, "kind": "plain"}])[0]
-    b = vectors(SPACE, [{"x": 0.5, "waste": 0.1, "kind": "fancy", "depth": 1}])[0]
+    a = encode_params(SPACE, [{"x": 0.5, "waste": 0.1, "kind": "plain"}])[0]
+    b = encode_params(SPACE, [{"x": 0.5, "waste": 0.1, "kind": "fancy", "depth": 1}])[0]
     assert np.linalg.norm(a[:4] - b[:4]) == pytest.approx(1.0) and a[4] == 0.5
     small = Space("?", {"n": Int(1, 3), "c": Choice(("a", "b")), "f": Float(0.0, 1.0)}, no_recipe)
-    found = encode(small, np.array([[0.0, 0.0, 0.2], [0.3, 0.4, 0.2], [0.34, 0.9, 0.2]]))
+    found = encode_positions(small, np.array([[0.0, 0.0, 0.2], [0.3, 0.4, 0.2], [0.34, 0.9, 0.2]]))
     assert (found[0] == found[1]).all() and (found[0] != found[2]).any()
 
 
@@ -48,53 +55,56 @@ def test_a_place_is_encoded_as_its_point_is():
     space = Space("?", {**SPACE.knobs, "n": Int(2, 40, log=True, when={"kind": "fancy"}),
                         "m": Float(0.0, 1.0, when={"depth": (1, 3)})}, no_recipe)  # fmt: skip
     rows = np.random.default_rng(1).random((200, len(space.knobs)))
-    points = [point_at(space, row) for row in rows]
-    assert encode(space, rows) == pytest.approx(vectors(space, points))
+    points = [params_at(space, row) for row in rows]
+    assert encode_positions(space, rows) == pytest.approx(encode_params(space, points))
     assert {len(p) for p in points} == {3, 5, 6}
 
 
 def some(n=30, seed=0):
     rng = np.random.default_rng(seed)
-    return Data(rng.random((n, 4)), np.array([0, 1, 2] * (n // 3)), rng.normal(size=n))
+    return Observations(rng.random((n, 4)), np.array([0, 1, 2] * (n // 3)), rng.normal(size=n))
 
 
 def test_the_gradient_of_the_likelihood_is_its_difference_quotient():
     data, columns = some(), [0, 1, 1, 2]
     theta = np.random.default_rng(1).normal(0, 0.3, 3 + 3 * 3 + 1)
-    gradient = _misfit(data, _hyper(theta, 3, 3), columns)[1]
+    gradient = _negative_log_likelihood(data, _unpack(theta, 3, 3), columns)[1]
     steps = 1e-5 * np.eye(len(theta))
     quotients = [
-        (_misfit(data, _hyper(theta + s, 3, 3), columns)[0]
-         - _misfit(data, _hyper(theta - s, 3, 3), columns)[0]) / 2e-5 for s in steps
+        (_negative_log_likelihood(data, _unpack(theta + s, 3, 3), columns)[0]
+         - _negative_log_likelihood(data, _unpack(theta - s, 3, 3), columns)[0]) / 2e-5
+        for s in steps
     ]  # fmt: skip
     assert gradient == pytest.approx(np.array(quotients), abs=1e-6)
 
 
 def test_the_posterior_is_that_of_a_joint_normal():
     data, columns = some(12), [0, 1, 2, 3]
-    hyper = _hyper(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
+    params = _unpack(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
     x = np.random.default_rng(3).random((3, 4))
-    mean, sd = Process(data, hyper, columns).predict(x)
+    mean, sd = GaussianProcess(data, params, columns).predict(x)
     end = np.zeros(3, dtype=int)
-    k = hyper.kernel(data.x, data.fidelity, data.x, data.fidelity, columns)
-    k = k + np.diag(np.exp(hyper.noise)[data.fidelity] + 1e-6)
-    cross = hyper.kernel(x, end, data.x, data.fidelity, columns)
+    k = params.covariance(data.x, data.fidelity, data.x, data.fidelity, columns)
+    k = k + np.diag(np.exp(params.noise)[data.fidelity] + 1e-6)
+    cross = params.covariance(x, end, data.x, data.fidelity, columns)
     assert mean == pytest.approx(cross @ np.linalg.solve(k, data.y), abs=1e-6)
-    prior = np.exp(hyper.scale) + OFFSET
+    prior = np.exp(params.scale) + OFFSET
     left = prior - np.einsum("ij,ij->i", cross, np.linalg.solve(k, cross.T).T)
     assert sd == pytest.approx(np.sqrt(left), abs=1e-6)
 
 
 def test_a_value_left_out_is_missed_as_by_a_process_without_it():
     data, columns = some(12), [0, 1, 2, 3]
-    hyper = _hyper(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
+    params = _unpack(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
     groups = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8])
-    missed = Process(data, hyper, columns).left_out(groups)
+    missed = GaussianProcess(data, params, columns).loo_residuals(groups)
     for group in range(9):
         own, rest = groups == group, groups != group
-        known = Process(Data(data.x[rest], data.fidelity[rest], data.y[rest]), hyper, columns)
+        known = GaussianProcess(
+            Observations(data.x[rest], data.fidelity[rest], data.y[rest]), params, columns
+        )
         s, t = data.fidelity[own], data.fidelity[rest]
-        told = hyper.kernel(data.x[own], s, data.x[rest], t, columns) @ known.weights
+        told = params.covariance(data.x[own], s, data.x[rest], t, columns) @ known.weights
         assert missed[own] == pytest.approx(data.y[own] - told, abs=1e-6)
 
 
@@ -104,12 +114,14 @@ def test_rungs_teach_about_the_end_of_points_that_never_got_there():
     value = np.sin(4 * x[:, 0]) - x[:, 1]
     fidelity = np.array([0] * 10 + [1] * 40)
     told = np.concatenate([value[:10], 0.8 * value - 3.0]) + 0.02 * rng.normal(size=50)
-    both = Data(np.concatenate([x[:10], x]), fidelity, told)
-    alone = Data(x[:10], fidelity[:10], told[:10])
+    both = Observations(np.concatenate([x[:10], x]), fidelity, told)
+    alone = Observations(x[:10], fidelity[:10], told[:10])
     new = rng.random((100, 2))
     want = np.sin(4 * new[:, 0]) - new[:, 1]
     errors = [
-        np.abs(Process(d, fit(d, [0, 1], many), [0, 1]).predict(new)[0] - want).mean()
+        np.abs(
+            GaussianProcess(d, fit_kernel(d, [0, 1], many), [0, 1]).predict(new)[0] - want
+        ).mean()
         for d, many in ((both, 2), (alone, 1))
     ]
     assert errors[0] < 0.5 * errors[1] and errors[0] < 0.1
@@ -124,20 +136,20 @@ def test_the_expected_gain_is_that_of_many_draws():
         draws = mean[i] + sd[i] * rng.normal(size=(4000, 2))
         gains = [hypervolume([*points, d], corner) - before for d in draws]
         error = np.std(gains) / 4000**0.5
-        assert expected_gain(mean, sd, points, corner)[i] == pytest.approx(
+        assert expected_improvement(mean, sd, points, corner)[i] == pytest.approx(
             np.mean(gains), abs=4 * error
         )
 
 
 def test_with_no_front_the_gain_is_the_product_of_both_excesses():
-    gain = expected_gain(np.array([[2.0, 3.0]]), np.array([[1e-9, 1e-9]]), [], (0.0, 1.0))
+    gain = expected_improvement(np.array([[2.0, 3.0]]), np.array([[1e-9, 1e-9]]), [], (0.0, 1.0))
     assert gain[0] == pytest.approx(4.0)
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    study = draft(SPACE, trials=30, seed=0, sampler=sampler("kriging", SPACE, seed=0, start=6))
+    study = draft(SPACE, trials=30, seed=0, sampler=make_sampler("kriging", SPACE, seed=0, start=6))
     run = Formula(1)
     simulate(Ours(study), lambda p, s, f: run(p, s, folder / str(s)), workers=4, budget=10**4)
     return study.view
@@ -147,7 +159,7 @@ def test_every_proposal_is_a_point_and_depends_on_the_ledger_alone(searched):
     for trial in searched.trials.values():
         SPACE.check(trial.params)
     assert "kriging" in {t.origin for t in searched.trials.values()}
-    once, again = (Kriging(SPACE).draw(searched, random.Random(5)) for _ in range(2))
+    once, again = (GPSampler(SPACE).propose_params(searched, random.Random(5)) for _ in range(2))
     assert once == again
 
 
@@ -159,14 +171,17 @@ def test_it_finds_the_front_of_the_formula(searched):
 
 def test_workers_are_not_sent_after_the_same_gain(searched):
     view = View(trials=dict(searched.trials))
-    first = Kriging(SPACE).draw(view, random.Random(1))
-    before = Belief(SPACE, view)
+    first = GPSampler(SPACE).propose_params(view, random.Random(1))
+    before = Surrogate(SPACE, view)
     number = max(view.trials) + 1
     view.apply({"event": "proposed", "trial": number, "params": first, "seed": 0,
                 "origin": "kriging", "time": 0.0})  # fmt: skip
-    after = Belief(SPACE, view)
+    after = Surrogate(SPACE, view)
     here = np.array([place(SPACE, first)])
-    gains = [expected_gain(*b.predict(here), b.found, b.corner)[0] for b in (before, after)]
+    gains = [
+        expected_improvement(*b.predict(here), b.known_means, b.reference_point)[0]
+        for b in (before, after)
+    ]
     assert gains[1] < 0.5 * gains[0]
 
 
@@ -175,7 +190,7 @@ def told(value_of, origin="random"):
     view, names = View(), ("natural_accuracy", "attacked_score")
     for number in range(24):
         chance = random.Random(number)
-        params = point_at(SPACE, [chance.random() for _ in SPACE.knobs])
+        params = params_at(SPACE, [chance.random() for _ in SPACE.knobs])
         made = TrialResult(dict(zip(names, value_of(params, chance), strict=True)))
         view.trials[number] = Trial(number, params, 0, origin, "finished", result=made)
     return view
@@ -191,11 +206,13 @@ def law(params, chance):
 
 def test_a_model_chooses_points_only_where_it_can_tell():
     """It tells most of a law, of luck nothing; points that it chose itself prove nothing."""
-    skills = [Belief(SPACE, view).skill for view in (told(law), told(luck), told(law, "kriging"))]
-    assert skills[0] > 0.8 and skills[1] < LEAST and skills[2] == 0.0
-    assert [trust(s) for s in (-1.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
-    draws = [Kriging(SPACE).draw(told(luck), random.Random(s)) for s in range(5)]
+    skills = [
+        Surrogate(SPACE, view).loo_r2 for view in (told(law), told(luck), told(law, "kriging"))
+    ]
+    assert skills[0] > 0.8 and skills[1] < LOW_R2 and skills[2] == 0.0
+    assert [model_share(s) for s in (-1.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
+    draws = [GPSampler(SPACE).propose_params(told(luck), random.Random(s)) for s in range(5)]
     assert draws == [None] * 5
-    assert Kriging(SPACE).draw(told(law), random.Random(0)) is not None
-    ask = sampler("kriging", SPACE, seed=0, start=4)
+    assert GPSampler(SPACE).propose_params(told(law), random.Random(0)) is not None
+    ask = make_sampler("kriging", SPACE, seed=0, start=4)
     assert {ask.propose(told(luck))[1]} <= {"sobol", "random"}
