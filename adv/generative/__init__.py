@@ -1,4 +1,4 @@
-"""Generated images: a conditional GAN, what it has to beat, and how good they are."""
+"""Generated training images: a conditional GAN, baselines for it, and scores of their images."""
 
 from adv.generative.baselines import Gaussian as Gaussian
 from adv.generative.baselines import Mixup as Mixup

@@ -1,7 +1,7 @@
-"""What a generator has to beat: a Gaussian for each class, and real images mixed.
+"""Baselines for a generator: a Gaussian for each class, and mixtures of two real images.
 
-Gowal et al. 2021 (arXiv:2110.09468, section 5) found that even draws from a Gaussian fitted to each
-class help robust accuracy.
+Gowal et al. 2021 (arXiv:2110.09468, section 5) found that even samples of a Gaussian fitted to each
+class improve robust accuracy.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from adv.data.datasets import Split
 from adv.generative.pixel_range import find_pixel_format
 
 Draw = Callable[[Tensor, Generator], Tensor]
-"""Labels [n], a generator on the CPU, to images [n, 3, 32, 32], bytes."""
+"""Maps labels [n] and a generator on the CPU to images [n, 3, 32, 32], bytes."""
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Each class as a normal distribution of its pixels, cut off at black and white.
+    """A normal distribution of the pixels for each class, clipped to [0, 1].
 
     Args:
-      rank: None for the full sample covariance; else its first so many principal directions, with
-        no variance in the others.
+      rank: None for the full sample covariance; else the number of leading principal directions
+        that are kept, with no variance in the others.
 
     Raises:
       ValueError: a rank below 1.
@@ -37,24 +37,27 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         if self.rank is not None and self.rank < 1:
-            raise ValueError(f"a covariance has rank 1 or more, or None, got {self.rank}")
+            raise ValueError(f"the rank must be 1 or more, or None, got {self.rank}")
 
     def fit(self, real: Split) -> Draw:
-        """The draw; a class of one image is drawn as that image."""
+        """Fit one Gaussian per class, and return the function that samples them.
+
+        A class with a single image is sampled as that image.
+        """
         pixel_format = find_pixel_format(real.images)
         pixels = pixel_format.to_floats(real.images).flatten(1).cpu()
         labels = real.labels.cpu()
-        parts = {int(c): _gaussian(pixels[labels == c], self.rank) for c in labels.unique()}
+        fits = {int(c): _gaussian(pixels[labels == c], self.rank) for c in labels.unique()}
 
         def draw(y: Tensor, generator: Generator) -> Tensor:
-            drawn = torch.empty(len(y), pixels.shape[1])
+            samples = torch.empty(len(y), pixels.shape[1])
             for c in y.unique():
-                mean, ways = parts[int(c)]
+                mean, directions = fits[int(c)]
                 rows = torch.nonzero(y == c).flatten()
-                weights = torch.randn(len(rows), len(ways), generator=generator)
-                drawn[rows] = mean + weights @ ways
+                weights = torch.randn(len(rows), len(directions), generator=generator)
+                samples[rows] = mean + weights @ directions
             return pixel_format.to_bytes(
-                drawn.view(-1, pixel_format.channels, pixel_format.side, pixel_format.side)
+                samples.view(-1, pixel_format.channels, pixel_format.side, pixel_format.side)
             )
 
         return draw
@@ -62,10 +65,10 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Mixup:
-    """Two images of one class, added with weights l and 1 - l, l ~ Beta(alpha, alpha).
+    """A mixture of two images of one class, with weights l and 1 - l, l ~ Beta(alpha, alpha).
 
-    Zhang et al. 2018 mix classes and their labels too; here a label stays one class, as an .npz
-    has them.
+    Zhang et al. 2018 mix images of different classes and their labels too; here both images are of
+    one class, since an .npz holds one label per image.
 
     Raises:
       ValueError: alpha is not above 0.
@@ -75,10 +78,10 @@ class Mixup:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha is above 0, got {self.alpha}")
+            raise ValueError(f"alpha must be above 0, got {self.alpha}")
 
     def fit(self, real: Split) -> Draw:
-        """The draw."""
+        """Return the function that mixes images of `real`."""
         images, labels = real.images.cpu(), real.labels.cpu()
         members = {int(c): torch.nonzero(labels == c).flatten() for c in labels.unique()}
 
@@ -98,16 +101,19 @@ class Mixup:
 
 
 def _gaussian(pixels: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
-    """The mean [d], and directions [k, d]: normal weights on them have the wanted covariance."""
+    """Return the mean [d] and directions [k, d].
+
+    Standard normal weights on the directions give a sample with the wanted covariance.
+    """
     mean = pixels.mean(0)
-    # Weights on the centred images themselves: the sample covariance, without ever making it.
-    ways = (pixels - mean) / math.sqrt(max(1, len(pixels) - 1))
-    if rank is None or rank >= min(ways.shape):
-        return mean, ways
-    wide = len(ways) >= ways.shape[1]
-    gram = (ways.T @ ways if wide else ways @ ways.T).double()
+    # Weights on the centred images give the sample covariance without ever computing it.
+    directions = (pixels - mean) / math.sqrt(max(1, len(pixels) - 1))
+    if rank is None or rank >= min(directions.shape):
+        return mean, directions
+    tall = len(directions) >= directions.shape[1]
+    gram = (directions.T @ directions if tall else directions @ directions.T).double()
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values[-rank:].clamp(min=0), vectors[:, -rank:]
-    if wide:
+    if tall:
         return mean, (vectors * values.sqrt()).T.float()
-    return mean, (vectors.T @ ways.double()).float()
+    return mean, (vectors.T @ directions.double()).float()

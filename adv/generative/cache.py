@@ -1,4 +1,4 @@
-"""Where sets are kept that a recipe asks for: each is made once, whoever comes first."""
+"""A cache of generated images: each file is made once, by the first process that asks for it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from adv.files import remove_partials
 
 
 def cache_key(*parts: object) -> str:
-    """16 hex digits that any change of what something is made of changes."""
+    """Return 16 hex digits of a hash over the `repr` of the parts."""
     text = "\0".join(map(repr, parts))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def make_once(path: Path, make: Callable[[Path], object]) -> Path:
-    """`path`, made by `make(path)` unless it is there.
+    """Return `path`, after calling `make(path)` if there is no such file.
 
-    Trials begin together: the first one makes it, and the others wait for its lock, which the
-    system takes back from a process that is killed.
+    Trials start together: the first one makes the file while the others wait for its lock, which
+    the operating system releases if the process is killed.
 
     Raises:
       DataError: the folder cannot be written to.
@@ -35,8 +35,8 @@ def make_once(path: Path, make: Callable[[Path], object]) -> Path:
         lock.acquire()
     except OSError as error:
         raise DataError(
-            f"{path.parent}: cannot be written to ({error.strerror or error}): name a folder for "
-            "generated images by ROBUSTUNE_DATA"
+            f"{path.parent}: cannot be written to ({error.strerror or error}): set ROBUSTUNE_DATA "
+            "to a folder for generated images"
         ) from error
     try:
         if not path.exists():

@@ -1,7 +1,8 @@
-"""A classifier trained on the real images alone, without attacks: it labels and it measures.
+"""A classifier trained on real images without attacks, to label generated images and to score them.
 
-Gowal et al. 2021 label generated images by a net that need not be robust. Its features stand in for
-those of the Inception net, which has to be downloaded: scores taken in them say so in their name.
+Gowal et al. 2021 label generated images by a net that need not be robust. The classifier's features
+replace those of the Inception net, which would have to be downloaded; scores computed from them
+are named accordingly.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NO_ATTACK = Curriculum(eps=0.0, steps=1, fraction=0.0)
 
 
 def natural_recipe(epochs: int = 30) -> Recipe:
-    """ResNet-18 on real images without attacks, for data like CIFAR-10."""
+    """Return the recipe of a ResNet-18 without attacks, for data like CIFAR-10."""
     return Recipe(
         net=ResNet18(),
         optimizer=SGD(lr=0.1, decay=OneCycle()),
@@ -41,7 +42,7 @@ def natural_recipe(epochs: int = 30) -> Recipe:
 
 
 def laptop_recipe(recipe: Recipe) -> Recipe:
-    """The same question for a laptop: BigNet, without flips, which change digits."""
+    """Return the recipe for two CPU cores: BigNet, without flips, which would change digits."""
     return replace(
         recipe,
         net=BigNet(),
@@ -55,7 +56,7 @@ def laptop_recipe(recipe: Recipe) -> Recipe:
 def train_classifier(
     recipe: Recipe, real: Split, classes: int, seed: int = 0, device: torch.device | str = "cpu"
 ) -> nn.Module:
-    """The net after the recipe's last epoch, in evaluation mode."""
+    """Train a recipe and return the net after its last epoch, in evaluation mode."""
     for epoch in train(recipe, real, classes=classes, seed=seed, device=device):
         net = epoch.net
     return copy.deepcopy(net).eval()
@@ -63,7 +64,7 @@ def train_classifier(
 
 @torch.no_grad()
 def predict(net: nn.Module, images: Tensor) -> Tensor:
-    """The likeliest class [n] of images [n, 3, 32, 32], bytes; on the CPU."""
+    """Return the most likely class [n] of images [n, 3, 32, 32], bytes; on the CPU."""
     device = device_of(net)
     with frozen(net):
         found = [net(x.to(device).float() / 255).argmax(1).cpu() for x in images.split(_BATCH)]
@@ -72,7 +73,7 @@ def predict(net: nn.Module, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def features(net: nn.Module, images: Tensor) -> Tensor:
-    """What the last linear layer of a net takes, [n, d] float64, of bytes [n, 3, 32, 32].
+    """Return the inputs [n, d] of the net's last linear layer, float64, for bytes [n, 3, 32, 32].
 
     Raises:
       ValueError: the net has no linear layer.
@@ -80,12 +81,12 @@ def features(net: nn.Module, images: Tensor) -> Tensor:
     layers = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not layers:
         raise ValueError("the net has no linear layer whose input could be its features")
-    met: list[Tensor] = []
+    inputs: list[Tensor] = []
 
-    def note(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-        met.append(given[0].double().cpu())
+    def record(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        inputs.append(given[0].double().cpu())
 
-    hook = layers[-1].register_forward_pre_hook(note)
+    hook = layers[-1].register_forward_pre_hook(record)
     device = device_of(net)
     try:
         with frozen(net):
@@ -93,4 +94,4 @@ def features(net: nn.Module, images: Tensor) -> Tensor:
                 net(x.to(device).float() / 255)
     finally:
         hook.remove()
-    return torch.cat(met).flatten(1)
+    return torch.cat(inputs).flatten(1)

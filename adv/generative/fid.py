@@ -1,7 +1,7 @@
-"""The standard FID and Inception score, where the weights of the Inception net lie on this machine.
+"""The standard FID and Inception score, if the weights of the Inception net are on this machine.
 
-By torch-fidelity (Obukhov et al. 2020), whose figures agree with the original code. The weights
-are a download of 91 MB, which is never begun here.
+Computed by torch-fidelity (Obukhov et al. 2020), whose figures agree with the original code. The
+weights are a download of 91 MB, which is never started here.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ SOURCE = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/" + 
 
 
 def weights() -> Path:
-    """Where torch-fidelity keeps them."""
+    """Return the path at which torch-fidelity keeps the weights."""
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
 
 
-def standard_fid(real: Split, made: Split) -> str:
-    """A line: both figures of `made` against all of `real`, or why they were not taken."""
+def standard_fid(real: Split, generated: Split) -> str:
+    """Return one line with both scores of `generated` against all of `real`, or why not."""
     try:
         import torch_fidelity
     except ImportError:
-        return "standard FID: not taken, torch-fidelity is not installed (pip install '.[fid]')"
+        return "standard FID: not computed, torch-fidelity is not installed (pip install '.[fid]')"
     path = weights()
     if not path.is_file():
-        return f"standard FID: not taken, put {SOURCE} at {path}"
+        return f"standard FID: not computed, put {SOURCE} at {path}"
     try:
         torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity unpickles all
     except Exception:  # zipfile and pickle raise a dozen types
-        return f"standard FID: not taken, {path} is damaged: it is not what {SOURCE} holds"
+        return f"standard FID: not computed, {path} is damaged: it differs from {SOURCE}"
     try:
         found = torch_fidelity.calculate_metrics(
-            input1=Bytes(made.images),
+            input1=Bytes(generated.images),
             input2=Bytes(real.images),
             fid=True,
             isc=True,
-            isc_splits=min(10, len(made)),
+            isc_splits=min(10, len(generated)),
             cuda=torch.cuda.is_available(),
             feature_extractor_weights_path=str(path),
             save_cpu_ram=True,  # no loader processes: the images are in memory
@@ -51,17 +51,17 @@ def standard_fid(real: Split, made: Split) -> str:
             cache=False,
         )
     except RuntimeError as error:  # weights of another net
-        return f"standard FID: not taken, {path}: {' '.join(str(error).split())[:200]}"
+        return f"standard FID: not computed, {path}: {' '.join(str(error).split())[:200]}"
     fid = found["frechet_inception_distance"]
     score, spread = (found[f"inception_score_{kind}"] for kind in ("mean", "std"))
     return (
-        f"standard FID {fid:.2f} ({len(made)} against {len(real)} images), "
+        f"standard FID {fid:.2f} ({len(generated)} against {len(real)} images), "
         f"Inception score {score:.2f} +- {spread:.2f}"
     )
 
 
 class Bytes(Dataset[Tensor]):
-    """Images [3, h, w], bytes, one by one, as torch-fidelity takes them."""
+    """Images [3, h, w], bytes, one by one, as torch-fidelity reads them."""
 
     def __init__(self, images: Tensor) -> None:
         self.images = images.cpu()

@@ -1,4 +1,4 @@
-"""The recipe of a conditional GAN, and the nets that it makes."""
+"""The recipe of a conditional GAN, and the nets that it defines."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from adv.generative.networks import Discriminator, Generator, initialize
 from adv.generative.pixel_range import PixelFormat
 from adv.suggestions import suggest
 
-Start = Literal["normal", "orthogonal"]
+Init = Literal["normal", "orthogonal"]
 
 
 @dataclass(frozen=True)
 class GAN:
-    """How a conditional BigGAN is trained. Equal recipe, data and seed: equal generator.
+    """How a conditional BigGAN is trained. Equal recipe, data and seed give an equal generator.
 
     The defaults are those of BigGAN-PyTorch for CIFAR-10 (`scripts/launch_cifar_ema.sh`), hours on
-    a GPU; `GAN.small()` trains on two CPU cores in minutes.
+    a GPU; `GAN.small()` trains in minutes on two CPU cores.
 
     Args:
-      width: all blocks have 4 times as many channels.
-      latent: numbers in z.
+      width: every block has 4 * width channels.
+      latent: the dimension of z.
       steps: updates of the generator.
-      batch: images in an update.
-      d_steps: updates of the discriminator before each of the generator's.
-      lr: of the generator, Adam with betas (0, .999).
-      d_lr: of the discriminator.
+      batch: images per update.
+      d_steps: updates of the discriminator before each update of the generator.
+      lr: learning rate of the generator, Adam with betas (0, .999).
+      d_lr: learning rate of the discriminator.
       ema: decay of the moving average of the generator's weights, in [0, 1).
-      ema_start: the update from which it averages; up to there it is a copy.
-      flip: probability of a mirror image before the discriminator (Zhao et al. 2020: each image
-        real or generated is varied, gradients go through). None where flips change the class.
-      translate: most pixels of a shift, 0 for none.
-      cutout: side of a black square, 0 for none.
-      init: "normal" (0, .02) or "orthogonal".
+      ema_start: the update from which weights are averaged; until then the average is a copy.
+      flip: probability of a mirrored image in front of the discriminator (Zhao et al. 2020: real
+        and generated images are both augmented, and gradients pass through). 0 if flips change the
+        class.
+      translate: the largest shift in pixels, 0 for none.
+      cutout: side of a black square in pixels, 0 for none.
+      init: initial weights, "normal" (0, .02) or "orthogonal".
 
     Raises:
       ValueError: a setting outside its range.
@@ -53,28 +54,28 @@ class GAN:
     flip: float = 0.5
     translate: int = 4
     cutout: int = 16
-    init: Start = "normal"
+    init: Init = "normal"
 
     def __post_init__(self) -> None:
         for name in ("width", "latent", "steps", "batch", "d_steps"):
-            _whole(name, getattr(self, name), 1)
+            _check_int(name, getattr(self, name), 1)
         for name in ("ema_start", "translate", "cutout"):
-            _whole(name, getattr(self, name), 0)
+            _check_int(name, getattr(self, name), 0)
         for name in ("lr", "d_lr"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is above 0, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.ema < 1:
-            raise ValueError(f"ema lies in [0, 1), got {self.ema}")
+            raise ValueError(f"ema must be in [0, 1), got {self.ema}")
         if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip is a probability in [0, 1], got {self.flip}")
-        if self.init not in get_args(Start):
-            near = suggest(str(self.init), get_args(Start))
+            raise ValueError(f"flip must be a probability in [0, 1], got {self.flip}")
+        if self.init not in get_args(Init):
+            near = suggest(str(self.init), get_args(Init))
             raise ValueError(
-                f"init is one of {', '.join(get_args(Start))}, got {self.init!r}{near}"
+                f"init must be one of {', '.join(get_args(Init))}, got {self.init!r}{near}"
             )
 
     def small(self) -> GAN:
-        """The same for two CPU cores: about a minute on digits."""
+        """Return the recipe at a size for two CPU cores: about a minute on digits."""
         return replace(
             self,
             width=8,
@@ -94,7 +95,7 @@ class GAN:
     def nets(
         self, pixel_format: PixelFormat, classes: int, seed: int
     ) -> tuple[Generator, Discriminator]:
-        """Both nets, untrained, on the CPU; torch's global generator comes out untouched."""
+        """Build both nets, untrained, on the CPU; torch's global generator is left unchanged."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             generator = Generator(pixel_format, classes, self.width, self.latent)
@@ -104,6 +105,6 @@ class GAN:
         return generator, discriminator
 
 
-def _whole(name: str, value: object, least: int) -> None:
+def _check_int(name: str, value: object, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} is a whole number from {least} on, got {value}")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value}")

@@ -1,4 +1,4 @@
-"""A trained GAN as a file: safetensors, with the metadata that says how its nets are made again."""
+"""A trained GAN as a safetensors file, with the metadata that its nets are rebuilt from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as packed
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from adv.checkpoints.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint
@@ -31,10 +31,10 @@ _BATCH = 250
 
 @dataclass(frozen=True, eq=False)
 class TrainedGAN:
-    """A trained GAN, its nets in evaluation mode.
+    """A trained GAN with its nets in evaluation mode.
 
-    `generators` and `odds` (what the discriminator's answers mean for it) have the keys "plain" and
-    "ema". `class_counts` says how often each class was among the real images.
+    `generators` and `odds` (which turn the discriminator's outputs for that generator into
+    log-odds) have the keys "plain" and "ema". `class_counts` are the real images of each class.
     """
 
     gan: GAN
@@ -47,32 +47,36 @@ class TrainedGAN:
 
 
 def calibrate_gan(
-    segment: TrainingSegment, gan: GAN, held: Split, class_counts: tuple[int, ...], seed: int
+    segment: TrainingSegment, gan: GAN, held_out: Split, class_counts: tuple[int, ...], seed: int
 ) -> TrainedGAN:
-    """What a training came to.
+    """Turn the end of a training into a GAN to sample from, its discriminator calibrated.
 
     Args:
-      segment: the last one.
-      gan: its recipe.
-      held: real images that it was not trained on, to calibrate the discriminator by.
-      class_counts: images of each class among those it was trained on.
-      seed: of the training.
+      segment: the last segment of the training.
+      gan: the recipe.
+      held_out: real images that the GAN was not trained on, to calibrate the discriminator.
+      class_counts: real images of each class.
+      seed: the seed of the training.
     """
     pixel_format = segment.pixel_format
-    made = {"plain": segment.generator(ema=False), "ema": segment.generator(ema=True)}
+    generators = {"plain": segment.generator(ema=False), "ema": segment.generator(ema=True)}
     discriminator = segment.discriminator
     odds, surprise = {}, {}
-    for name, generator in made.items():
-        answers = _answers(generator, discriminator, pixel_format, held, derive_seed(seed, 5))
-        odds[name] = fit_calibration(*answers)
-        told = [round(which.cross_entropy(*answers), 4) for which in (Calibration(), odds[name])]
-        surprise[name] = {"as it is": told[0], "calibrated": told[1]}
-    metadata = {"surprise": surprise, "held": len(held), "steps": segment.number}
-    return TrainedGAN(gan, pixel_format, made, discriminator, odds, class_counts, metadata)
+    for name, generator in generators.items():
+        outputs = _outputs(generator, discriminator, pixel_format, held_out, derive_seed(seed, 5))
+        odds[name] = fit_calibration(*outputs)
+        losses = [round(which.cross_entropy(*outputs), 4) for which in (Calibration(), odds[name])]
+        surprise[name] = {"as it is": losses[0], "calibrated": losses[1]}
+    metadata = {"surprise": surprise, "held": len(held_out), "steps": segment.number}
+    return TrainedGAN(gan, pixel_format, generators, discriminator, odds, class_counts, metadata)
 
 
 def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
-    """Write it whole or not at all; `notes` (data, classes, seed) go into the metadata."""
+    """Write a GAN, whole or not at all; `notes` (data, classes, seed) go into the metadata.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
     nets = {**trained.generators, "discriminator": trained.discriminator}
     weights = {
         f"{name}.{key}": value.detach().cpu().contiguous().clone()
@@ -87,20 +91,20 @@ def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
         "shares": list(trained.class_counts),
     }
-    write_atomic(path, packed(weights, metadata={"card": json.dumps(metadata)}))
+    write_atomic(path, serialize(weights, metadata={"card": json.dumps(metadata)}))
 
 
 def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
-    """What `save_gan` wrote.
+    """Return the GAN that `save_gan` wrote.
 
     Raises:
-      CheckpointError: no such file, a classifier, damaged, or weights of another architecture or
-        that are not finite.
+      CheckpointError: no such file, it holds a classifier, it is damaged, or its weights do not
+        fit or are not finite.
     """
     weights, metadata = read_checkpoint(path)
     if "gan" not in metadata:
         what = "a classifier" if "recipe" in metadata or "space" in metadata else "something else"
-        raise CheckpointError(f"{path} holds {what}, wanted is a GAN (adv synthesize train)")
+        raise CheckpointError(f"{path} holds {what}, not a GAN (adv synthesize train writes one)")
     check_finite(path, weights)
     try:
         gan, pixel_format = parse(metadata["gan"]), PixelFormat(*metadata["canvas"])
@@ -109,39 +113,40 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
         generator, discriminator = gan.nets(pixel_format, len(class_counts), 0)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
-    made = {"plain": generator, "ema": copy.deepcopy(generator)}
-    nets = {**made, "discriminator": discriminator}
+    generators = {"plain": generator, "ema": copy.deepcopy(generator)}
+    nets = {**generators, "discriminator": discriminator}
     for name, net in nets.items():
         try:
-            load_weights(net, _under(name, weights))
+            load_weights(net, _weights_of(name, weights))
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
         net.to(device).to(memory_format=torch.channels_last).eval()
-    return TrainedGAN(gan, pixel_format, made, discriminator, odds, class_counts, metadata)
+    return TrainedGAN(gan, pixel_format, generators, discriminator, odds, class_counts, metadata)
 
 
-def _under(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _weights_of(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the net `name`, without that prefix."""
     start = f"{name}."
     return {key.removeprefix(start): v for key, v in weights.items() if key.startswith(start)}
 
 
 @torch.no_grad()
-def _answers(
+def _outputs(
     generator: Generator,
     discriminator: nn.Module,
     pixel_format: PixelFormat,
-    held: Split,
+    held_out: Split,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """The discriminator's answers to held-out images, and to as many generated ones."""
+    """Return the outputs for held-out images, and for as many generated ones of their classes."""
     device = device_of(generator)
     draws = torch.Generator().manual_seed(seed)
-    real, made = [], []
+    real, generated = [], []
     with frozen(discriminator), frozen(generator):
         for images, y in zip(
-            held.images.split(_BATCH), held.labels.to(device).split(_BATCH), strict=True
+            held_out.images.split(_BATCH), held_out.labels.to(device).split(_BATCH), strict=True
         ):
             z = torch.randn(len(y), generator.latent, generator=draws).to(device)
             real.append(discriminator(pixel_format.to_floats(images.to(device)), y))
-            made.append(discriminator(generator(z, y), y))
-    return torch.cat(real).cpu(), torch.cat(made).cpu()
+            generated.append(discriminator(generator(z, y), y))
+    return torch.cat(real).cpu(), torch.cat(generated).cpu()

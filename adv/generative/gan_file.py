@@ -1,4 +1,4 @@
-"""Trains a GAN into a file, keeping its state beside it, so that a killed training goes on."""
+"""Train a GAN into a file; its state is saved beside it, so that a killed training can resume."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from adv.generative.gan_checkpoint import TrainedGAN, calibrate_gan, restore_gan
 from adv.generative.training import TrainingSegment, train_gan
 from adv.runtime.devices import default_device
 
-HELD = 0.1  # of the real images, to calibrate the discriminator by
-Tell = Callable[[TrainingSegment], None]
+CALIBRATION_SHARE = 0.1  # of the real images, to calibrate the discriminator
+OnSegment = Callable[[TrainingSegment], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,63 +30,65 @@ class GANData:
 
     real: Split
     classes: Sequence[str]
-    data: str
+    name: str
     seed: int = 0
 
     @property
     def train(self) -> Split:
-        """The images that it is trained on."""
+        """The images that the nets are trained on."""
         return self.real.head(len(self.real) - self.calibration_count)
 
     @property
     def calibration(self) -> Split:
-        """The last tenth, which it does not see: the discriminator is calibrated by them."""
+        """The last tenth of the images, held out to calibrate the discriminator."""
         return self.real.tail(self.calibration_count)
 
     @property
     def calibration_count(self) -> int:
-        """At least one."""
-        return max(1, round(HELD * len(self.real)))
+        """The number of images held out, at least one."""
+        return max(1, round(CALIBRATION_SHARE * len(self.real)))
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """Images of each class among all."""
+        """The number of images of each class, held-out ones included."""
         return tuple(self.real.labels.bincount(minlength=len(self.classes)).tolist())
 
 
 def state_path(path: Path) -> Path:
-    """Where the state of a training into `path` is kept until it is done."""
+    """Return where the state of a job that writes `path` is kept until the job is done."""
     return path.with_name(f"{path.name}.state")
 
 
-def make_gan(gan: GAN, work: GANData, path: Path, tell: Tell, *, every: int = 100) -> TrainedGAN:
-    """Train, or go on with what a killed training left, and write the GAN to `path`.
+def make_gan(
+    gan: GAN, data: GANData, path: Path, on_segment: OnSegment, *, every: int = 100
+) -> TrainedGAN:
+    """Train a GAN, or resume a training that was killed, and write it to `path`.
 
     Args:
-      gan: how.
-      work: on what.
-      path: NAME.safetensors; beside it NAME.safetensors.state, until it is done.
-      tell: is told each segment, after its state is kept.
+      gan: the recipe.
+      data: the images.
+      path: NAME.safetensors; the state lies in NAME.safetensors.state until the training is done.
+      on_segment: called with each segment, after its state is saved.
       every: updates of the generator in a segment.
 
     Raises:
-      ValueError: fewer than two images, or the training diverges.
+      ValueError: there are fewer than two images, or the training diverges.
       CheckpointError: the state is damaged, or of another recipe, seed or data.
-      DataError: a file cannot be written; what was there stays.
+      DataError: a file cannot be written; earlier files are unchanged.
     """
-    if len(work.real) < 2:
-        raise ValueError(f"a GAN needs 2 images or more, got {len(work.real)}")
-    kept, device = state_path(path), default_device()
-    mark = fingerprint(work.real)
-    remove_partials(kept)
+    if len(data.real) < 2:
+        raise ValueError(f"a GAN needs 2 images or more, got {len(data.real)}")
+    state_file, device = state_path(path), default_device()
+    images = fingerprint(data.real)
+    remove_partials(state_file)
     remove_partials(path)
     segments = train_gan(
         gan,
-        work.train,
-        classes=len(work.classes),
-        seed=work.seed,
+        data.train,
+        classes=len(data.classes),
+        seed=data.seed,
         device=device,
-        state=_load_state(kept, mark, gan, work.seed),
+        state=_load_state(state_file, images, gan, data.seed),
         every=every,
     )
     last = None
@@ -94,22 +96,22 @@ def make_gan(gan: GAN, work: GANData, path: Path, tell: Tell, *, every: int = 10
         for segment in segments:
             last = segment
             if not all(map(math.isfinite, segment.metrics.values())):
-                kept.unlink(missing_ok=True)  # going on would diverge again
+                state_file.unlink(missing_ok=True)  # resuming would diverge again
                 raise ValueError(
                     f"the GAN has diverged by step {segment.number}: try a smaller lr and d_lr"
                 )
-            _save_state(kept, {"mark": mark, "training": segment.state()})
-            tell(segment)
-        if last is None:  # it was killed between its last step and its end
-            state = _load_state(kept, mark, gan, work.seed)
-            count = len(work.classes)
-            last = TrainingSegment.of(gan, work.train, classes=count, seed=work.seed, state=state)
-        trained = calibrate_gan(last, gan, work.calibration, work.class_counts, work.seed)
-        notes = {"classes": list(work.classes), "data": work.data, "seed": work.seed}
-        save_gan(path, trained, **notes, real=mark)
+            _save_state(state_file, {"mark": images, "training": segment.state()})
+            on_segment(segment)
+        if last is None:  # killed after the last step, before the file was written
+            state = _load_state(state_file, images, gan, data.seed)
+            count = len(data.classes)
+            last = TrainingSegment.of(gan, data.train, classes=count, seed=data.seed, state=state)
+        trained = calibrate_gan(last, gan, data.calibration, data.class_counts, data.seed)
+        notes = {"classes": list(data.classes), "data": data.name, "seed": data.seed}
+        save_gan(path, trained, **notes, real=images)
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
-    kept.unlink(missing_ok=True)
+    state_file.unlink(missing_ok=True)
     return restore_gan(path, device)
 
 
@@ -119,19 +121,19 @@ def _save_state(path: Path, state: dict[str, Any]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _load_state(path: Path, mark: str, gan: GAN, seed: int) -> Any:
+def _load_state(path: Path, images: str, gan: GAN, seed: int) -> Any:
     if not path.exists():
         return None
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-        other, training = kept["mark"], kept["training"]
-        begun = training["gan"], training["seed"]
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        other, training = saved["mark"], saved["training"]
+        started = training["gan"], training["seed"]
     except Exception as error:  # zipfile and pickle raise a dozen types
-        raise CheckpointError(f"{path} is damaged: delete it to begin anew") from error
-    if other != mark:
-        raise CheckpointError(f"{path} was begun with other images: delete it to begin anew")
-    if begun != (repr(gan), seed):
+        raise CheckpointError(f"{path} is damaged: delete it to start anew") from error
+    if other != images:
+        raise CheckpointError(f"{path} was started with other images: delete it to start anew")
+    if started != (repr(gan), seed):
         raise CheckpointError(
-            f"{path} was begun with another recipe or seed: delete it to begin anew"
+            f"{path} was started with another recipe or seed: delete it to start anew"
         )
     return training

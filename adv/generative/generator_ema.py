@@ -1,4 +1,4 @@
-"""The moving average of a generator (Yazici et al. 2019), and BatchNorm statistics of its own."""
+"""The moving average of a generator (Yazici et al. 2019), and its own BatchNorm statistics."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ _BATCHES = 64
 
 @torch.no_grad()
 def update_ema(mean: nn.Module, net: nn.Module, decay: float) -> None:
-    """Weights: mean <- decay mean + (1 - decay) net; buffers are copied. Decay 0 is a copy."""
-    mine: list[Tensor] = list(mean.parameters())
-    torch._foreach_lerp_(mine, list[Tensor](net.parameters()), 1 - decay)
+    """Update weights, mean <- decay mean + (1 - decay) net, and copy buffers. Decay 0 is a copy."""
+    averages: list[Tensor] = list(mean.parameters())
+    torch._foreach_lerp_(averages, list[Tensor](net.parameters()), 1 - decay)
     for buffer, other in zip(mean.buffers(), net.buffers(), strict=True):
         buffer.copy_(other)
 
 
 @torch.no_grad()
 def recalibrate_bn(generator: Generator, draw: Callable[[], tuple[Tensor, Tensor]]) -> Generator:
-    """Estimate the BatchNorm statistics anew for the weights as they are; returns the generator.
+    """Estimate the BatchNorm statistics for the present weights, and return the generator.
 
-    Buffers that were copied belong to other weights ("standing statistics", Brock et al. 2019).
-    They become the plain mean over 64 batches in training mode. Batches before these find the
-    directions of the spectral norms, on which all statistics depend.
+    Copied buffers belong to other weights ("standing statistics", Brock et al. 2019). They become
+    the plain mean over 64 batches in training mode. Batches before these let the power iterations
+    of the spectral norms converge, on which all statistics depend.
 
     Args:
-      generator: changed in place; comes out in evaluation mode.
-      draw: gives z [n, latent] and labels [n] on its device.
+      generator: changed in place; ends in evaluation mode.
+      draw: returns z [n, latent] and labels [n] on the generator's device.
     """
     generator.train()
     for _ in range(_BATCHES // 4):

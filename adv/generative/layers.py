@@ -1,4 +1,4 @@
-"""The layers of BigGAN (Brock et al. 2019, appendix B): conditional norm, residual blocks."""
+"""The layers of BigGAN (Brock et al. 2019, appendix B): conditional norm and residual blocks."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ _EPS = 1e-12
 
 
 def with_spectral_norm(layer: nn.Module) -> nn.Module:
-    """The layer, its weight divided by the norm of the weight as a matrix (Miyato et al. 2018).
+    """Divide a layer's weight by its spectral norm as a matrix (Miyato et al. 2018).
 
-    One power iteration in each training pass; evaluation takes the norm as it is.
+    One power iteration runs in each training pass; evaluation uses the estimate as it is.
     """
     return spectral_norm(layer, n_power_iterations=1, eps=_EPS)
 
 
 def raw_weight(layer: nn.Module) -> Tensor:
-    """The weight that is learnt: of a normed layer before the division."""
-    held = getattr(layer, "parametrizations", None)
-    weight: Any = layer.weight if held is None else held.weight.original
+    """Return the weight that is learnt, that is before the division by its spectral norm."""
+    parametrized = getattr(layer, "parametrizations", None)
+    weight: Any = layer.weight if parametrized is None else parametrized.weight.original
     return cast(Tensor, weight)
 
 
 def conv(ins: int, outs: int, size: int = 3) -> nn.Module:
-    """A normed convolution that keeps the image's size."""
+    """Return a convolution with spectral norm that keeps the size of the image."""
     return with_spectral_norm(nn.Conv2d(ins, outs, size, padding=size // 2))
 
 
 class ConditionalNorm(nn.Module):
     """BatchNorm with a gain and a shift for each class (Dumoulin et al. 2017).
 
-    (x - mean) / std * (1 + gain[y]) + shift[y]. The tables are not spectrally normed: that
-    "seems to randomly cripple" a generator (ajbrock/BigGAN-PyTorch).
+    (x - mean) / std * (1 + gain[y]) + shift[y]. The tables have no spectral norm: that "seems to
+    randomly cripple" a generator (ajbrock/BigGAN-PyTorch).
     """
 
     def __init__(self, channels: int, classes: int) -> None:
@@ -51,7 +51,7 @@ class ConditionalNorm(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A residual block that doubles the side."""
+    """A residual block of the generator that doubles the side."""
 
     def __init__(self, ins: int, outs: int, classes: int) -> None:
         super().__init__()
@@ -60,15 +60,17 @@ class UpBlock(nn.Module):
         self.past = conv(ins, outs, 1)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        h = self.a(_doubled(F.relu(self.first(x, y))))
+        h = self.a(_upsample(F.relu(self.first(x, y))))
         h = self.b(F.relu(self.second(h, y)))
-        return h + _doubled(self.past(x))  # 1x1 before the doubling: the same at a quarter the cost
+        return h + _upsample(
+            self.past(x)
+        )  # 1x1 before upsampling: same result, a quarter of the cost
 
 
 class DownBlock(nn.Module):
     """A residual block of the discriminator; with `half` it halves the side.
 
-    The `first` one takes pixels, which meet no ReLU before the convolution.
+    The `first` block takes pixels and applies no ReLU to them.
     """
 
     def __init__(self, ins: int, outs: int, *, half: bool, first: bool = False) -> None:
@@ -84,5 +86,5 @@ class DownBlock(nn.Module):
         return F.avg_pool2d(h, 2) + self.past(F.avg_pool2d(x, 2))
 
 
-def _doubled(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")

@@ -1,8 +1,8 @@
-"""How good generated images are: distance, precision and recall, memorisation.
+"""Scores of generated images: Frechet distance, precision and recall, memorisation.
 
-All are taken between sets of features; whose features they are belongs to the figure's name. The
-Frechet distance is Heusel et al.'s (2017), precision and recall Kynkaanniemi et al.'s (2019),
-density and coverage Naeem et al.'s (2020).
+Distances are taken between features of images, and a score depends on the net that the features
+come from. The Frechet distance is Heusel et al.'s (2017), precision and recall are Kynkaanniemi et
+al.'s (2019), density and coverage Naeem et al.'s (2020).
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from torch import Tensor
 
 from adv.data.datasets import Split
 
-_ROWS = 1000
+_CHUNK = 1000
 
 
 @dataclass(frozen=True)
 class PRDC:
-    """Shares in [0, 1], but for density, which may be above 1. Larger is better.
+    """Precision, recall, density and coverage, in [0, 1] but for density, which may exceed 1.
 
-    `precision`: generated images inside the real ones' manifold; `recall`: real ones inside the
-    generated ones'; `density`, `coverage`: the same asked so that outliers count less.
+    Larger is better. `precision` is the share of generated images inside the manifold of the real
+    ones, `recall` the share of real images inside that of the generated ones. `density` and
+    `coverage` are their counterparts that are less sensitive to outliers.
     """
 
     precision: float
@@ -33,15 +34,15 @@ class PRDC:
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Whether images were learnt by heart.
+    """How far generated images are copies of training images.
 
     Args:
-      nearest: median distance of a generated image to its nearest training image, divided by the
-        same of a held-out real one. Far below 1: copies.
-      close: share of generated images nearer to a training image than the nearest percent of
-        held-out ones is; 0.01 is what chance gives.
-      copies: how many are a training image to the byte.
-      images: how many generated ones were looked at.
+      nearest: median distance of a generated image to the nearest training image, divided by the
+        same median of held-out real images. Values far below 1 mean copies.
+      close: share of generated images that are nearer to a training image than the closest percent
+        of the held-out images is; 0.01 is expected by chance.
+      copies: number of generated images that equal a training image in every byte.
+      images: number of generated images.
     """
 
     nearest: float
@@ -52,7 +53,11 @@ class Memorisation:
 
 @dataclass(frozen=True)
 class SetScores:
-    """All scores of one set; `right` is the share that a classifier calls what they are called."""
+    """The scores of one set of images.
+
+    `distance` is the Frechet distance, `agreement` the share of images, in [0, 1], that a
+    classifier assigns to the class of their label.
+    """
 
     title: str
     distance: float
@@ -62,35 +67,44 @@ class SetScores:
 
 
 def score_set(
-    title: str, told: tuple[Tensor, Tensor], agreement: float, splits: tuple[Split, Split, Split]
+    title: str,
+    features: tuple[Tensor, Tensor],
+    agreement: float,
+    splits: tuple[Split, Split, Split],
 ) -> SetScores:
-    """The row of a set.
+    """Score a set of generated images.
 
     Args:
-      title: of the row.
-      told: features of real and of generated images, [n, d] each.
+      title: a name for the set, to print.
+      features: features of real and of generated images, [n, d] each.
       agreement: see `SetScores`.
-      splits: the training images, held-out ones, and the set.
+      splits: the training images, held-out real images, and the set.
     """
-    known, held, made = (split.images for split in splits)
+    train, held_out, generated = (split.images for split in splits)
     return SetScores(
-        title, frechet_distance(*told), prdc(*told), agreement, memorisation(known, held, made)
+        title,
+        frechet_distance(*features),
+        prdc(*features),
+        agreement,
+        memorisation(train, held_out, generated),
     )
 
 
-def frechet_distance(real: Tensor, made: Tensor) -> float:
-    """|m - m'|^2 + tr(S + S' - 2 (S S')^1/2) of features [n, d] and [m, d], float64; from 0 on.
+def frechet_distance(real: Tensor, generated: Tensor) -> float:
+    """Return |m - m'|^2 + tr(S + S' - 2 (S S')^1/2), 0 or more.
 
-    The distance of two normal distributions with these means and covariances. It depends on n and
-    m: compare sets of one size.
+    This is the distance between two normal distributions with the means and covariances of features
+    [n, d] and [m, d], float64. It depends on n and m: compare sets of one size only.
 
     Raises:
-      ValueError: fewer than two rows, or features of different lengths.
+      ValueError: a set has fewer than two rows, or the features have different lengths.
     """
-    if min(len(real), len(made)) < 2 or real.shape[1] != made.shape[1]:
-        raise ValueError("wanted are two sets of two or more features of one length")
-    gap = (real.mean(0) - made.mean(0)).square().sum()
-    first, second = torch.cov(real.T), torch.cov(made.T)
+    if min(len(real), len(generated)) < 2 or real.shape[1] != generated.shape[1]:
+        raise ValueError(
+            "the Frechet distance needs two sets of two or more features of equal length"
+        )
+    gap = (real.mean(0) - generated.mean(0)).square().sum()
+    first, second = torch.cov(real.T), torch.cov(generated.T)
     first, second = first.reshape(real.shape[1], -1), second.reshape(real.shape[1], -1)
     values, vectors = torch.linalg.eigh(first)
     root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
@@ -99,70 +113,70 @@ def frechet_distance(real: Tensor, made: Tensor) -> float:
     return max(0.0, float(gap + first.trace() + second.trace() - 2 * cross))
 
 
-def prdc(real: Tensor, made: Tensor, k: int = 5) -> PRDC:
-    """Precision, recall, density and coverage by balls up to the k-th neighbour.
+def prdc(real: Tensor, generated: Tensor, k: int = 5) -> PRDC:
+    """Compute precision, recall, density and coverage by balls that reach to the k-th neighbour.
 
     Args:
       real: features [n, d], n > k.
-      made: [m, d], m > k.
-      k: 5 as in Naeem et al.
+      generated: features [m, d], m > k.
+      k: which neighbour; 5 as in Naeem et al.
 
     Raises:
-      ValueError: k neighbours are more than there are.
+      ValueError: a set has no k-th neighbour, or k is below 1.
     """
-    if min(len(real), len(made)) <= k or k < 1:
-        raise ValueError(f"{k} neighbours need more images than {min(len(real), len(made))}")
-    around_real, around_made = _radii(real, k), _radii(made, k)
-    inside, nearest_made = [], []
+    if min(len(real), len(generated)) <= k or k < 1:
+        raise ValueError(f"{k} neighbours need more images than {min(len(real), len(generated))}")
+    around_real, around_generated = _radii(real, k), _radii(generated, k)
+    inside, nearest_generated = [], []
     recalled = torch.zeros(len(real), dtype=torch.bool)
-    for rows in torch.arange(len(made)).split(_ROWS):
-        distances = torch.cdist(made[rows], real)
+    for rows in torch.arange(len(generated)).split(_CHUNK):
+        distances = torch.cdist(generated[rows], real)
         inside.append((distances <= around_real).sum(1))
-        recalled |= (distances <= around_made[rows, None]).any(0)
-        nearest_made.append(distances.amin(0))
+        recalled |= (distances <= around_generated[rows, None]).any(0)
+        nearest_generated.append(distances.amin(0))
     count = torch.cat(inside)
     return PRDC(
         precision=float((count > 0).double().mean()),
         recall=float(recalled.double().mean()),
         density=float(count.double().mean()) / k,
-        coverage=float((torch.stack(nearest_made).amin(0) <= around_real).double().mean()),
+        coverage=float((torch.stack(nearest_generated).amin(0) <= around_real).double().mean()),
     )
 
 
-def memorisation(train: Tensor, held: Tensor, made: Tensor) -> Memorisation:
-    """Whether generated images lie nearer to training images than other real ones do.
+def memorisation(train: Tensor, held_out: Tensor, generated: Tensor) -> Memorisation:
+    """Compare the distances of generated and of held-out images to the training images.
 
     Args:
-      train: the images that a generator was trained on, bytes [n, ...].
-      held: real images that it was not trained on.
-      made: generated images.
+      train: the images that the generator was trained on, bytes [n, ...].
+      held_out: real images that it was not trained on.
+      generated: generated images.
     """
-    own, other = (_nearest(images, train) for images in (made, held))
-    limit = torch.quantile(other, 0.01)
+    from_generated, from_held_out = (_nearest(images, train) for images in (generated, held_out))
+    limit = torch.quantile(from_held_out, 0.01)
     return Memorisation(
-        nearest=float(own.median() / other.median().clamp(min=1e-12)),
-        close=float((own < limit).double().mean()),
-        copies=int((own < 1e-6).sum()),
-        images=len(made),
+        nearest=float(from_generated.median() / from_held_out.median().clamp(min=1e-12)),
+        close=float((from_generated < limit).double().mean()),
+        copies=int((from_generated < 1e-6).sum()),
+        images=len(generated),
     )
 
 
 def _nearest(images: Tensor, train: Tensor) -> Tensor:
-    """[m] the distance of each image to the nearest training image, of pixels in [0, 1]."""
-    known = train.flatten(1).float() / 255
+    """Return the distance [m] of each image to its nearest training image, pixels in [0, 1]."""
+    train = train.flatten(1).float() / 255
     found = []
-    for rows in (images.flatten(1).float() / 255).split(_ROWS // 4):
-        few = torch.cdist(rows, known).topk(min(3, len(known)), largest=False)[1]
-        # Of the nearest few as they are: the usual trick through products loses small distances.
-        gaps = rows[:, None].double() - known[few].double()
+    for rows in (images.flatten(1).float() / 255).split(_CHUNK // 4):
+        candidates = torch.cdist(rows, train).topk(min(3, len(train)), largest=False)[1]
+        # Distances to the three nearest once more: cdist, by way of products, rounds small ones.
+        gaps = rows[:, None].double() - train[candidates].double()
         found.append(gaps.square().sum(2).sqrt().amin(1))
     return torch.cat(found)
 
 
 def _radii(points: Tensor, k: int) -> Tensor:
-    """[n] the distance of each point to its k-th neighbour, itself not counted."""
+    """Return the distance [n] of each point to its k-th neighbour, the point itself not counted."""
     found = [
-        torch.cdist(part, points).topk(k + 1, largest=False)[0][:, -1]
-        for part in points.split(_ROWS)
+        torch.cdist(chunk, points).topk(k + 1, largest=False)[0][:, -1]
+        for chunk in points.split(_CHUNK)
     ]
     return torch.cat(found)

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from adv.generative.layers import DownBlock, UpBlock, conv, raw_weight, with_spectral_norm
 from adv.generative.pixel_range import PixelFormat
 
-BOTTOM = 4  # the side that a generator begins with
-_TURNS = 15
+BOTTOM = 4  # the side of the first block of a generator
+_POWER_ITERATIONS = 15
 
 
 class Generator(nn.Module):
-    """z [n, latent] and labels [n] to images [n, channels, side, side] in [-1, 1]."""
+    """Maps z [n, latent] and labels [n] to images [n, channels, side, side] in [-1, 1]."""
 
     def __init__(self, pixel_format: PixelFormat, classes: int, width: int, latent: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [n, channels, side, side] and labels [n] to how real they look, [n].
+    """Maps images [n, channels, side, side] and labels [n] to how real they look, [n].
 
     A projection discriminator (Miyato and Koyama 2018): linear(h) + <table[y], h>, with h the sum
     of the last block over its pixels.
@@ -68,7 +68,7 @@ class Discriminator(nn.Module):
 
 
 def initialize(net: nn.Module, how: str) -> None:
-    """First weights of convolutions, linear layers and tables: N(0, .02), or "orthogonal"."""
+    """Set the weights of convolutions, linear layers and tables: N(0, .02), or "orthogonal"."""
     for layer in net.modules():
         if not isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
             continue
@@ -80,5 +80,5 @@ def initialize(net: nn.Module, how: str) -> None:
         if isinstance(bias := getattr(layer, "bias", None), Tensor):
             nn.init.zeros_(bias)
         with torch.no_grad():
-            for _ in range(_TURNS):  # the directions of the norm belong to the old weight
+            for _ in range(_POWER_ITERATIONS):  # the singular vectors belong to the old weight
                 _ = layer.train().weight

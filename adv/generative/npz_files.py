@@ -1,7 +1,8 @@
-"""Sets of generated images as .npz files, each with its recipe and its hash inside.
+"""Write and read sets of generated images as .npz files that hold their recipe and their hash.
 
-`image` [n, 32, 32, 3] bytes and `label` [n] int64 are what `Generated` takes; `recipe` is JSON, and
-`hash` the SHA-256 of both arrays' bytes. A file appears whole or not at all, and none is replaced.
+`image` [n, 32, 32, 3] bytes and `label` [n] int64 are what `Generated` reads; `recipe` is JSON, and
+`hash` is the SHA-256 of the bytes of both arrays. A file appears whole or not at all, and an
+existing one is never replaced.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Chunk = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class SampleSet:
-    """What such a file holds; `recipe` and `digest` are empty where others wrote it."""
+    """The content of such a file; `recipe` and `digest` are empty if another program wrote it."""
 
     split: Split
     recipe: Mapping[str, Any]
@@ -40,7 +41,7 @@ class SampleSet:
 def write_samples(
     path: Path, chunks: Iterable[Chunk], count: int, recipe: Mapping[str, Any]
 ) -> str:
-    """Write `count` images as they come, so that a million need no memory; returns their hash.
+    """Write `count` images batch by batch, so that a million need no memory; return their hash.
 
     Raises:
       DataError: the file exists, or cannot be written (a full disk); nothing is left behind.
@@ -59,7 +60,7 @@ def write_samples(
                     labels.append(y)
             label = torch.cat(labels).numpy().astype(np.int64)
             if len(label) != count:
-                raise ValueError(f"{count} images were announced, {len(label)} came")
+                raise ValueError(f"expected {count} images, got {len(label)}")
             digest.update(label.tobytes())
             text = json.dumps(dict(recipe))
             for name, array in (("label", label), ("recipe", text), ("hash", digest.hexdigest())):
@@ -73,39 +74,39 @@ def write_samples(
 
 
 def check_new_set(path: Path, count: int) -> None:
-    """Raise before any work where `write_samples` would after it."""
+    """Raise, before any work, the error that `write_samples` would raise after it."""
     if count < 1:
-        raise ValueError(f"a set has 1 image or more, got {count}")
+        raise ValueError(f"a set needs 1 image or more, got {count}")
     if path.suffix != ".npz":
-        raise ValueError(f"{path}: a set of images is called NAME.npz")
+        raise ValueError(f"{path}: the name of a set of images must end in .npz")
     if path.exists():
         raise DataError(f"{path} exists: name another file")
 
 
 def read_samples(path: Path, like: Split, classes: int) -> SampleSet:
-    """The images of a file, ours or another's, for data like `like`.
+    """Read a set of images, ours or another program's, for data like `like`.
 
     Raises:
-      DataError: as in `adv.data.generated.open_pool`; or the hash inside is not that of the images.
+      DataError: as in `adv.data.generated.open_pool`; or the hash in the file does not fit.
     """
     pool = Generated(path).pool(like, classes)
     images = np.array(pool.images, order="C")
     with np.load(path, allow_pickle=False) as file:
         digest = str(file["hash"]) if "hash" in file else ""
-        recipe = _plain(str(file["recipe"])) if "recipe" in file else {}
+        recipe = _parse_recipe(str(file["recipe"])) if "recipe" in file else {}
     if digest:
         found = hashlib.sha256(images.tobytes())
         found.update(pool.labels.numpy().tobytes())
         if found.hexdigest() != digest:
-            raise DataError(f"{path}: damaged: its images are not those that its hash was made of")
+            raise DataError(f"{path}: damaged: the hash in it is not that of its images")
     tensor = torch.from_numpy(images)
     if tensor.shape[1:] != like.images.shape[1:]:
         tensor = tensor.permute(0, 3, 1, 2).contiguous()
     return SampleSet(Split(tensor, pool.labels), recipe, digest)
 
 
-def _plain(text: str) -> dict[str, Any]:
-    """A recipe of ours; another's file may use the name for something else."""
+def _parse_recipe(text: str) -> dict[str, Any]:
+    """Parse a recipe of ours; {} if another program uses that name for something else."""
     try:
         found = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A picture of a set: a row for each class."""
+"""A picture of a set of images, one row per class."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from adv.data.names import DataError
 from adv.files import write_atomic
 from adv.generative.pixel_range import find_pixel_format
 
-_WIDTH = 640  # pixels, about
+_WIDTH = 640  # approximate width of the picture in pixels
 
 
 def save_grid(path: Path, split: Split, classes: int, columns: int = 10) -> None:
-    """Write a PNG: the first `columns` images of each class, a row for each, unlike neighbours.
+    """Write a PNG with the first `columns` images of each class, one row per class.
 
-    The frame that all images leave black is cut off; pixels are copied, not smoothed.
+    The frame that is black in all images is cut off; pixels are enlarged without smoothing.
 
     Raises:
-      ValueError: the file is not called NAME.png, or is there.
+      ValueError: the file is not named NAME.png, or exists.
       DataError: it cannot be written.
     """
     from PIL import Image
@@ -38,15 +38,15 @@ def save_grid(path: Path, split: Split, classes: int, columns: int = 10) -> None
 
 
 def check_grid(path: Path) -> None:
-    """Raise before any work where `save_grid` would after it."""
+    """Raise ValueError, before any work, if `save_grid` would reject the path."""
     if path.suffix != ".png":
-        raise ValueError(f"{path}: a grid is called NAME.png")
+        raise ValueError(f"{path}: the name of a grid must end in .png")
     if path.exists():
         raise ValueError(f"{path} exists: name another file")
 
 
 def grid(split: Split, classes: int, columns: int) -> Tensor:
-    """Bytes [3, h, w]; missing images are black."""
+    """Return the picture as bytes [3, h, w]; missing images are black."""
     pixel_format = find_pixel_format(split.images)
     edge, side = (32 - pixel_format.side) // 2, pixel_format.side
     inner = split.images[:, :, edge : 32 - edge, edge : 32 - edge]

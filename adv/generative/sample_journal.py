@@ -1,4 +1,7 @@
-"""What a sampling has drawn so far, kept in a file beside the set: a killed one goes on there."""
+"""A journal of the images sampled so far, in a file beside the set, so that sampling can resume.
+
+The first line identifies the job. Each batch follows as a record with a checksum.
+"""
 
 from __future__ import annotations
 
@@ -19,24 +22,24 @@ _HEAD = struct.Struct("<III")  # the batch's number, its images, the CRC-32 of w
 _PIXELS = 3 * SIDE**2
 
 
-def open_journal(path: Path, mark: str) -> int:
-    """How many batches the file holds; one that was cut off while it was written is removed.
+def open_journal(path: Path, job: str) -> int:
+    """Return how many batches the journal holds, after removing one that was cut off.
 
     Args:
-      path: begun with no batch if it is not there.
-      mark: what is drawn, in a word without a line break.
+      path: the journal; started without a batch if there is none.
+      job: identifies what is sampled; a word without a line break.
 
     Raises:
-      DataError: it is of another mark, or cannot be written.
+      DataError: the journal is of another job, or cannot be written.
     """
-    line = f"{mark}\n".encode()
+    line = f"{job}\n".encode()
     try:
         if not path.exists():
             write_atomic(path, line)
             return 0
         with path.open("rb") as file:
             if file.readline() != line:
-                raise DataError(f"{path} was begun with other flags: delete it to begin anew")
+                raise DataError(f"{path} was started with other flags: delete it to start anew")
             ends = [file.tell() for _ in _records(file)]
         with path.open("r+b") as file:
             file.truncate(ends[-1] if ends else len(line))
@@ -46,7 +49,7 @@ def open_journal(path: Path, mark: str) -> int:
 
 
 def append_batch(path: Path, number: int, chunk: Chunk) -> None:
-    """Write the batch of this number, from 0 on, behind the others.
+    """Append a batch to the journal; numbers count from 0.
 
     Raises:
       DataError: it cannot be written (a full disk).
@@ -61,22 +64,22 @@ def append_batch(path: Path, number: int, chunk: Chunk) -> None:
 
 
 def read_batches(path: Path) -> Iterator[Chunk]:
-    """The batches, in their order."""
+    """Yield the batches in order."""
     with path.open("rb") as file:
         file.readline()
         yield from _records(file)
 
 
 def _records(file: BinaryIO) -> Iterator[Chunk]:
-    """All up to the first that is not whole, or not the next one."""
-    wanted = 0
+    """Yield the records up to the first that is incomplete, damaged or out of order."""
+    expected = 0
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         number, count, crc = _HEAD.unpack(head)
         size = count * (_PIXELS + 8)
         content = file.read(size)
-        if number != wanted or len(content) != size or zlib.crc32(content) != crc:
+        if number != expected or len(content) != size or zlib.crc32(content) != crc:
             return
-        held = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        images, labels = held[: count * _PIXELS], held[count * _PIXELS :].clone()
+        raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        images, labels = raw[: count * _PIXELS], raw[count * _PIXELS :].clone()
         yield images.view(count, 3, SIDE, SIDE), labels.view(torch.int64)
-        wanted += 1
+        expected += 1

@@ -1,4 +1,4 @@
-"""Samples of a trained GAN, plain or by DDLS, batch by batch."""
+"""Sample a trained GAN, from the prior or by DDLS, batch by batch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from adv.runtime.random_streams import derive_seed
 
 @dataclass
 class GANSampler:
-    """Draws images of wanted labels; remembers how its chains went.
+    """Samples images of given labels, and records how the chains of DDLS went.
 
     Args:
       trained: the GAN.
-      ema: the average of its generator, or the generator as it was last.
-      ddls: walk from the prior first, or None.
+      ema: use the averaged weights of the generator, not its last ones.
+      ddls: settings of the chains, None to sample z from the prior.
     """
 
     trained: TrainedGAN
@@ -31,16 +31,16 @@ class GANSampler:
     traces: list[Trace] = field(default_factory=list)
 
     def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Labels [n] to images [n, 3, 32, 32], bytes, on the CPU."""
+        """Return images [n, 3, 32, 32], bytes on the CPU, for labels [n]."""
         net = self.trained.generators["ema" if self.ema else "plain"]
         device = device_of(net)
         y = y.to(device)
         z = torch.randn(len(y), net.latent, generator=generator).to(device)
-        judge = self.trained.discriminator
-        with frozen(net), frozen(judge):
+        discriminator = self.trained.discriminator
+        with frozen(net), frozen(discriminator):
             if self.ddls is not None:
                 odds = self.trained.odds["ema" if self.ema else "plain"]
-                energy = latent_energy(net, judge, y, odds)
+                energy = latent_energy(net, discriminator, y, odds)
                 z, trace = langevin(energy, z, self.ddls, generator)
                 self.traces.append(trace)
             with torch.no_grad():
@@ -48,7 +48,7 @@ class GANSampler:
 
     @property
     def trace(self) -> Trace | None:
-        """The mean over all batches so far; None without DDLS."""
+        """The mean trace over all batches so far; None without DDLS."""
         if not self.traces:
             return None
         columns = [
@@ -61,10 +61,9 @@ class GANSampler:
 def stratified_labels(
     class_counts: tuple[int, ...], count: int, generator: torch.Generator
 ) -> Tensor:
-    """`count` labels [n] in random order, each class in its share to the image.
+    """Return `count` labels in random order, in proportion to the class counts.
 
-    Shares that do not come out even are rounded (largest remainders), so that no class with images
-    is off by one or more.
+    Fractions are rounded by largest remainders, so that each class is off by less than one image.
     """
     share = torch.tensor(class_counts, dtype=torch.float64)
     exact = count * share / share.sum()
@@ -82,14 +81,16 @@ def sample_batches(
     batch: int = 100,
     first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and labels, batch by batch. Each has a generator of its own: a batch can be had again.
+    """Yield images and labels, batch by batch.
+
+    Each batch has a random generator of its own, so that it can be sampled again alone.
 
     Args:
-      draw: labels [n] and a generator to images.
-      labels: of all images.
-      seed: of the first batch's generator; the others have parts of it.
-      batch: images at a time; another one gives other images.
-      first: batches that are there already.
+      draw: maps labels [n] and a generator to images.
+      labels: the labels of all images.
+      seed: from which the seeds of the batches are derived.
+      batch: images per batch; another size gives other images.
+      first: the number of the first batch to sample, from 0.
     """
     for number, y in list(enumerate(labels.split(batch)))[first:]:
         yield draw(y, torch.Generator().manual_seed(derive_seed(seed, number + 1))), y

@@ -1,7 +1,7 @@
-"""Generated images as a part of a recipe: it says how they are made, not where they lie.
+"""Generated images as part of a recipe, which says how they are made, not in which file they are.
 
-The recipe holds no path, so it means the same on every machine. The images are made when a training
-first asks for them, on the real images of that training, and kept in a cache (`adv.data.cache_dir`).
+The recipe holds no path, so it means the same on every machine. The images are made from the real
+images of a training when it first asks for them, and are kept in a cache (`adv.generative.cache`).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class FromGAN:
     """Images of a GAN, which is trained first.
 
     Args:
-      gan: how.
-      ema: of the average of its generator's weights, or of the weights as they were last.
-      ddls: how its latent space is walked, None for draws from the prior.
+      gan: its recipe.
+      ema: sample the averaged weights of its generator, not the last ones.
+      ddls: settings of latent sampling, None to sample z from the prior.
     """
 
     gan: GAN = field(default_factory=GAN)
@@ -55,7 +55,7 @@ class FromGAN:
 
 @dataclass(frozen=True)
 class Npz:
-    """An .npz of another generator, in the folder of generated images (`adv.data.cache_dir`).
+    """An .npz file of another generator, in the folder of generated images (`adv.data.cache_dir`).
 
     Args:
       name: the file's name in that folder, or a full path.
@@ -69,15 +69,15 @@ Source = Gaussian | Mixup | FromGAN | Npz
 
 @dataclass(frozen=True)
 class Synthetic:
-    """A source of images, and how many of each batch come from it, in a `Recipe`.
+    """A source of generated images, and their share of each batch, for a `Recipe`.
 
     Args:
       source: `Gaussian()`, `Mixup()`, `FromGAN(...)` or `Npz()`.
-      fraction: of each batch, in [0, 1], as in `Generated`.
-      count: how many images are made.
-      relabel: the recipe of a classifier that is trained on the real images and names what each
-        generated one shows; None leaves the labels that they were drawn for.
-      seed: of the images; the training's own seed does not change them.
+      fraction: share of generated images in each batch, in [0, 1], as in `Generated`.
+      count: how many images are generated.
+      relabel: the recipe of a classifier that is trained on the real images and labels the
+        generated ones; None keeps the labels that they were generated for.
+      seed: the seed of the images; the training's own seed does not change them.
 
     Raises:
       ValueError: a setting outside its range.
@@ -92,14 +92,14 @@ class Synthetic:
     def __post_init__(self) -> None:
         if not isinstance(self.source, Source):
             raise ValueError(
-                f"a source is Gaussian(), Mixup(), FromGAN(...) or Npz(), got {self.source!r}"
+                f"source must be Gaussian(), Mixup(), FromGAN(...) or Npz(), got {self.source!r}"
             )
-        Generated("", self.fraction)  # which says what a fraction is
+        Generated("", self.fraction)  # checks the fraction
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
-            raise ValueError(f"1 image or more is made, got {self.count}")
+            raise ValueError(f"count must be 1 or more, got {self.count}")
 
     def small(self) -> Synthetic:
-        """The same for two CPU cores: a small GAN, short chains, at most 2,000 images."""
+        """Return the same for two CPU cores: a small GAN, short chains, at most 2,000 images."""
         source = self.source
         if isinstance(source, FromGAN):
             ddls = source.ddls
@@ -110,11 +110,11 @@ class Synthetic:
         return replace(self, source=source, count=min(self.count, _MOST_SMALL), relabel=names)
 
     def pool(self, real: Split, classes: int) -> ImagePool:
-        """The images, made or found.
+        """Return the images; make them if they are not in the cache.
 
         Args:
-          real: the training's images; on its device.
-          classes: how many there are.
+          real: the images of the training, on its device.
+          classes: the number of classes.
 
         Raises:
           DataError: the cache cannot be written, or a file does not fit.
@@ -132,11 +132,11 @@ class Synthetic:
         def make(path: Path) -> None:
             draws = torch.Generator().manual_seed(derive_seed(self.seed, 0))
             labels = stratified_labels(data.class_counts, self.count, draws)
-            recipe = {"source": repr(source), "seed": self.seed, "real": data.mark}
+            recipe = {"source": repr(source), "seed": self.seed, "real": data.fingerprint}
             chunks = sample_batches(_draw(source, self.seed, data), labels, self.seed)
             write_samples(path, chunks, self.count, recipe)
 
-        mine = cache_key(source, self.count, self.seed, data.mark, data.classes)
+        mine = cache_key(source, self.count, self.seed, data.fingerprint, data.classes)
         return make_once(generated_folder() / f"{type(source).__name__.lower()}-{mine}.npz", make)
 
     def _relabelled(self, pool: ImagePool, recipe: Recipe, data: _RealData) -> ImagePool:
@@ -149,8 +149,10 @@ class Synthetic:
             np.save(buffer, found.numpy())
             write_atomic(path, buffer.getvalue())
 
-        mine = cache_key(recipe, data.mark, data.classes, pool.fingerprint)
-        path = make_once(generated_folder() / f"labels-{mine}.npy", make)  # a million take a while
+        mine = cache_key(recipe, data.fingerprint, data.classes, pool.fingerprint)
+        path = make_once(
+            generated_folder() / f"labels-{mine}.npy", make
+        )  # labelling a million images takes a while
         labels = torch.from_numpy(np.load(path, allow_pickle=False))
         crc = cache_key(labels.numpy().tobytes())
         return replace(pool, labels=labels, fingerprint=f"{pool.fingerprint}-{crc}")
@@ -158,26 +160,26 @@ class Synthetic:
 
 @dataclass(frozen=True, eq=False)
 class _RealData:
-    """The real images, on the CPU, that a set is made of, and how many classes there are."""
+    """The real images, on the CPU, that a set is made from, and the number of classes."""
 
     real: Split
     classes: int
 
     @cached_property
-    def mark(self) -> str:
+    def fingerprint(self) -> str:
         return fingerprint(self.real)
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """Images of each class."""
+        """The number of images of each class."""
         return tuple(self.real.labels.bincount(minlength=self.classes).tolist())
 
 
 def _draw(source: Gaussian | Mixup | FromGAN, seed: int, data: _RealData) -> Draw:
     if not isinstance(source, FromGAN):
         return source.fit(data.real)
-    gan, mark, classes = source.gan, data.mark, data.classes
-    work = GANData(data.real, [str(c) for c in range(classes)], mark, seed)
-    path = generated_folder() / f"gan-{cache_key(gan, seed, mark, classes)}.safetensors"
+    gan, fingerprint, classes = source.gan, data.fingerprint, data.classes
+    work = GANData(data.real, [str(c) for c in range(classes)], fingerprint, seed)
+    path = generated_folder() / f"gan-{cache_key(gan, seed, fingerprint, classes)}.safetensors"
     make_once(path, lambda path: make_gan(gan, work, path, lambda _: None))
     return GANSampler(restore_gan(path, default_device()), source.ema, source.ddls).draw

@@ -1,6 +1,7 @@
-"""Training a conditional GAN as a generator: it yields, nobody calls back, and a state goes on.
+"""Train a conditional GAN as a generator function: it yields segments, and a state resumes it.
 
-Bit for bit on a CPU with the same number of threads, as in `adv.train`.
+A resumed training gives the same weights bit for bit on a CPU with the same number of threads, as
+in `adv.train`.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from adv.runtime.random_streams import derive_seed
 
 @dataclass(frozen=True)
 class TrainingSegment:
-    """The nets after some updates of the generator. They are live: the next segment changes them.
+    """The nets after some updates of the generator; the next segment changes them in place.
 
-    `metrics` are means over the segment: d_loss, g_loss, and what the discriminator says of real
-    and of generated images.
+    `metrics` are means over the segment: d_loss, g_loss, and the discriminator's outputs for real
+    and for generated images.
     """
 
     number: int
@@ -40,7 +41,7 @@ class TrainingSegment:
     _training: _Training = field(repr=False)
 
     def state(self) -> dict[str, Any]:
-        """A copy of everything that training goes on from; `torch.save` takes it.
+        """Return a copy of everything that training resumes from; `torch.save` accepts it.
 
         Raises:
           ValueError: the next segment has begun, so these weights are gone.
@@ -53,18 +54,18 @@ class TrainingSegment:
     def of(
         cls, gan: GAN, data: Split, *, classes: int, seed: int, state: Mapping[str, Any]
     ) -> TrainingSegment:
-        """The segment that a state was taken at, on the CPU, without its metrics."""
+        """Rebuild the segment of a state, on the CPU, without its metrics."""
         training = _Training(gan, data, classes, seed, torch.device("cpu"))
         training.restore(state)
         return cls(training.done, gan.steps, 0.0, {}, training)
 
     def generator(self, *, ema: bool) -> Generator:
-        """A copy of the generator in evaluation mode, its BatchNorm statistics estimated anew.
+        """Return a copy of the generator in evaluation mode, BatchNorm recalibrated.
 
         Args:
-          ema: the moving average of its weights, or the weights themselves.
+          ema: use the moving average of the weights, not the weights themselves.
         """
-        return self._training.shown(ema)
+        return self._training.generator(ema)
 
     @property
     def discriminator(self) -> Discriminator:
@@ -73,7 +74,7 @@ class TrainingSegment:
 
     @property
     def pixel_format(self) -> PixelFormat:
-        """What of an image is drawn."""
+        """The part of an image that is generated."""
         return self._training.pixel_format
 
 
@@ -90,13 +91,13 @@ def train_gan(
     """Train a conditional GAN.
 
     Args:
-      gan: how.
-      data: real images. Labels of generated ones are drawn as these have them.
-      classes: how many there are.
-      seed: of the weights, of z and the labels, of the choice of images and their augmentation.
+      gan: the recipe.
+      data: real images. Labels of generated images are drawn from theirs.
+      classes: the number of classes.
+      seed: of the weights, of z and the labels, of the choice of images and of their augmentation.
       device: where to train.
-      state: go on after the segment that `TrainingSegment.state()` was taken at.
-      every: updates of the generator in a segment; the last may be shorter.
+      state: resume after the segment whose `TrainingSegment.state()` this is.
+      every: updates of the generator in a segment; the last one may be shorter.
 
     Yields:
       A `TrainingSegment` after each `every` updates.
@@ -105,9 +106,9 @@ def train_gan(
       ValueError: no images, images of another size, or `state` is of another recipe or seed.
     """
     if not len(data):
-        raise ValueError("there is no image to train on")
+        raise ValueError("there are no images to train on")
     if every < 1:
-        raise ValueError(f"a segment has 1 step or more, got {every}")
+        raise ValueError(f"a segment needs 1 step or more, got {every}")
     training = _Training(gan, data.to(device), classes, seed, torch.device(device))
     if state is not None:
         training.restore(state)
@@ -115,7 +116,7 @@ def train_gan(
         began = time.perf_counter()
         steps = min(every - training.done % every, gan.steps - training.done)
         totals = sum(training.step() for _ in range(steps))
-        names = ("d_loss", "g_loss", "real", "made")
+        names = ("d_loss", "g_loss", "real", "generated")
         metrics = dict(zip(names, (torch.as_tensor(totals) / steps).tolist(), strict=True))
         yield TrainingSegment(
             training.done, gan.steps, time.perf_counter() - began, metrics, training
@@ -123,7 +124,7 @@ def train_gan(
 
 
 class _Training:
-    """What changes while a GAN trains."""
+    """The nets, optimisers and random generators of a GAN in training."""
 
     def __init__(
         self, gan: GAN, data: Split, classes: int, seed: int, device: torch.device
@@ -145,42 +146,43 @@ class _Training:
         self.done = 0
 
     def step(self) -> Tensor:
-        """One update of the generator after those of the discriminator; the four metrics."""
+        """Update the discriminator, then the generator once; return the four metrics."""
         self.net.train()
         self.discriminator.train().requires_grad_(True)
-        told = torch.stack([self._discriminate() for _ in range(self.gan.d_steps)]).mean(0)
-        self.discriminator.requires_grad_(False)  # half of the backward pass is not needed
-        loss = g_loss(self.discriminator(*self._varied(*self._made())))
-        self._descend(0, loss)
+        means = torch.stack([self._update_discriminator() for _ in range(self.gan.d_steps)]).mean(0)
+        # Its own gradients are not needed here: half of the backward pass.
+        self.discriminator.requires_grad_(False)
+        loss = g_loss(self.discriminator(*self._augment(*self._generate())))
+        self._update(0, loss)
         update_ema(self.mean, self.net, self.gan.ema if self.done >= self.gan.ema_start else 0.0)
         self.done += 1
-        return torch.stack([told[0], loss.detach(), told[1], told[2]]).cpu()
+        return torch.stack([means[0], loss.detach(), means[1], means[2]]).cpu()
 
-    def _discriminate(self) -> Tensor:
+    def _update_discriminator(self) -> Tensor:
         with torch.no_grad():
-            made, y = self._made()
+            generated, y = self._generate()
         ids = torch.randint(len(self.data), (self.gan.batch,), generator=self.rows).to(self.device)
         real = self.pixel_format.to_floats(self.data.images[ids])
-        images, labels = torch.cat([real, made]), torch.cat([self.data.labels[ids], y])
-        # One pass for both kinds: the spectral norms are then the same for both.
-        answers = self.discriminator(*self._varied(images, labels))
-        yes, no = answers.chunk(2)
-        loss = d_loss(yes, no)
-        self._descend(1, loss)
-        return torch.stack([loss, yes.mean(), no.mean()]).detach()
+        images, labels = torch.cat([real, generated]), torch.cat([self.data.labels[ids], y])
+        # One pass for both, so that both see the same spectral norms.
+        outputs = self.discriminator(*self._augment(images, labels))
+        on_real, on_generated = outputs.chunk(2)
+        loss = d_loss(on_real, on_generated)
+        self._update(1, loss)
+        return torch.stack([loss, on_real.mean(), on_generated.mean()]).detach()
 
-    def _made(self) -> tuple[Tensor, Tensor]:
-        z, y = self.drawn(self.latents)
+    def _generate(self) -> tuple[Tensor, Tensor]:
+        z, y = self.draw_latents(self.latents)
         return self.net(z, y), y
 
-    def drawn(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw_latents(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         z = torch.randn(self.gan.batch, self.gan.latent, generator=generator)
         ids = torch.randint(len(self.data), (self.gan.batch,), generator=generator)
         return z.to(self.device), self.data.labels[ids.to(self.device)]
 
-    def _varied(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """DiffAugment (Zhao et al. 2020): a draw for each image, real or not; black comes in."""
-        gan, x = self.gan, x + 1
+    def _augment(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Augment each image by a draw of its own (DiffAugment, Zhao et al. 2020)."""
+        gan, x = self.gan, x + 1  # so that pixels that come in are black
         if gan.flip:
             x = flipped(x, gan.flip, self.draws)
         if gan.translate:
@@ -189,15 +191,15 @@ class _Training:
             x = cut_out(x, gan.cutout, self.draws)
         return (x - 1).contiguous(memory_format=torch.channels_last), y
 
-    def _descend(self, which: int, loss: Tensor) -> None:
+    def _update(self, which: int, loss: Tensor) -> None:
         self.optimizers[which].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers[which].step()
 
-    def shown(self, ema: bool) -> Generator:
+    def generator(self, ema: bool) -> Generator:
         draws = torch.Generator().manual_seed(derive_seed(self.seed, 4))
         return recalibrate_bn(
-            copy.deepcopy(self.mean if ema else self.net), lambda: self.drawn(draws)
+            copy.deepcopy(self.mean if ema else self.net), lambda: self.draw_latents(draws)
         )
 
     def state(self) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     assert not (tmp_path / "a.npz").exists()
     code, _, err = adv(*flags, "--seed", 1, "--out", "a.npz")
     assert code == 2
-    assert err == "adv: a.npz.state was begun with other flags: delete it to begin anew\n"
+    assert err == "adv: a.npz.state was started with other flags: delete it to start anew\n"
     with monkeypatch.context() as patch:
         patch.setattr(run, "write_samples", interrupted)
         assert adv(*flags, "--out", "a.npz")[0] == 130
@@ -161,7 +161,7 @@ def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
     """So that the same command may be given again with smaller steps."""
     flags = ("sample", gan, "--count", 5, "--ddls", "--ula", "--ddls-steps", 2, "--out", "a.npz")
     code, _, err = adv(*flags, "--step-size", 1e30)
-    assert (code, err) == (2, "adv: a chain ran away: take steps smaller than 1e+30\n")
+    assert (code, err) == (2, "adv: a chain diverged: use a step size below 1e+30\n")
     assert list(tmp_path.iterdir()) == []
     code, _, err = adv(*flags, "--step-size", 0.1)
     assert code == 0, err
@@ -178,8 +178,11 @@ def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
             "--rank belongs to --sour",
         ),
         (["sample", "GAN", "--ula", "--count", 5, "--out", "a.npz"], "--ula belongs to --ddls"),
-        (["sample", "GAN", "--count", 5, "--out", "a.zip"], "a set of images is called NAME.npz"),
-        (["sample", "NET", "--count", 5, "--out", "a.npz"], "holds a classifier, wanted is a GAN"),
+        (
+            ["sample", "GAN", "--count", 5, "--out", "a.zip"],
+            "the name of a set of images must end in .npz",
+        ),
+        (["sample", "NET", "--count", 5, "--out", "a.npz"], "holds a classifier, not a GAN"),
         (["sample", "no.safetensors", "--count", 5, "--out", "a.npz"], "no checkpoint at no.safe"),
         (["sample", "--source", "gaussian", "--count", 5, "--out", "a.npz"], "needs --data"),
         (["sample", "--source", "gauss", "--count", 5, "--out", "a.npz"], "'gauss' is not one of"),
@@ -194,7 +197,10 @@ def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
             "other.safetensors knows 3 classes, ",
         ),
         (["score", "BAD", "--data", "digits", "--net", "OTHER"], "knows 3 classes, digits has"),
-        (["score", "BAD", "--data", "digits", "--grid", "a.jpg"], "a grid is called NAME.png"),
+        (
+            ["score", "BAD", "--data", "digits", "--grid", "a.jpg"],
+            "the name of a grid must end in .png",
+        ),
         (["score", "no.npz", "--data", "digits"], "there is no such file of generated images"),
         (["score", "BAD", "--data", "digits"], "image is float64, wanted are bytes"),
     ],

@@ -128,7 +128,7 @@ def test_a_chain_that_runs_away():
     def steep(z):
         return z.square().square().sum(1)
 
-    with pytest.raises(ValueError, match=r"a chain ran away: take steps smaller than 1\.0"):
+    with pytest.raises(ValueError, match=r"a chain diverged: use a step size below 1\.0"):
         langevin(
             steep, torch.full((4, 1), 3.0), DDLS(50, 1.0, metropolis=False), seeded_generator(0)
         )
@@ -181,9 +181,9 @@ def test_a_discriminator_that_tells_nothing_is_not_followed():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"steps": 0}, "a chain has 1 step or more, got 0"),
-        ({"step_size": 0.0}, "the size of a step is above 0"),
-        ({"step_size": math.inf}, "the size of a step is above 0"),
+        ({"steps": 0}, "a chain must have 1 step or more, got 0"),
+        ({"step_size": 0.0}, "the step size must be above 0"),
+        ({"step_size": math.inf}, "the step size must be above 0"),
     ],
 )
 def test_settings_that_are_none(settings, said):

@@ -174,7 +174,7 @@ def test_the_canvas_is_the_smallest_that_loses_nothing():
     assert find_pixel_format(images) == PixelFormat(16, 3)
     images[1, 1, 0, 0] = 1
     assert find_pixel_format(images) == PixelFormat(32, 3)
-    with pytest.raises(ValueError, match=r"wanted images \[n, 3, 32, 32\], got \[2, 3, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"images must be \[n, 3, 32, 32\], got \[2, 3, 8, 8\]"):
         find_pixel_format(images[:, :, :8, :8])
 
 
@@ -210,7 +210,7 @@ def test_a_state_of_another_gan_is_refused(digits):
     for gan, seed in ((replace(TINY, lr=0.1), 0), (TINY, 1)):
         with pytest.raises(ValueError, match="belongs to another GAN or seed"):
             trained(gan, digits.train, state, seed)
-    with pytest.raises(ValueError, match="no image to train on"):
+    with pytest.raises(ValueError, match="no images to train on"):
         trained(TINY, digits.train.head(0))
 
 
@@ -278,7 +278,7 @@ def test_labels_are_drawn_as_the_real_images_have_them(digits):
     known = digits.train.labels < 3
     few = Split(digits.train.images[known], digits.train.labels[known])
     segment, _ = trained(replace(TINY, batch=200, steps=2), few)
-    z, y = segment._training.drawn(seeded_generator(0))
+    z, y = segment._training.draw_latents(seeded_generator(0))
     assert set(y.tolist()) == {0, 1, 2} and z.shape == (200, 6)
 
 
@@ -369,15 +369,17 @@ def test_a_state_of_other_images_is_refused(digits, tmp_path):
     with pytest.raises(KilledError):
         make_gan(TINY, GANData(digits.train.head(60), digits.classes, "d"), path, killed, every=2)
     other = GANData(digits.train.head(50), digits.classes, "d")
-    with pytest.raises(CheckpointError, match="was begun with other images: delete it"):
+    with pytest.raises(CheckpointError, match="was started with other images: delete it"):
         make_gan(TINY, other, path, killed)
     work = GANData(digits.train.head(60), digits.classes, "d")
     for gan, seed in ((replace(TINY, lr=0.1), 0), (TINY, 1)):
-        with pytest.raises(CheckpointError, match="was begun with another recipe or seed: delete"):
+        with pytest.raises(
+            CheckpointError, match="was started with another recipe or seed: delete"
+        ):
             make_gan(gan, replace(work, seed=seed), path, killed)
     assert state_path(path).exists()
     state_path(path).write_bytes(b"damaged")
-    with pytest.raises(CheckpointError, match="is damaged: delete it to begin anew"):
+    with pytest.raises(CheckpointError, match="is damaged: delete it to start anew"):
         make_gan(TINY, other, path, killed)
 
 
@@ -394,7 +396,7 @@ def test_files_that_are_no_gan(digits, made, tmp_path):
     recipe = adv.Recipe(net=adv.BaseNet())
     net = tmp_path / "net.safetensors"
     adv.save(net, adv.build(recipe, 10, 0), recipe, classes=digits.classes)
-    with pytest.raises(CheckpointError, match="holds a classifier, wanted is a GAN"):
+    with pytest.raises(CheckpointError, match="holds a classifier, not a GAN"):
         restore_gan(net)
     back = restore_gan(made)
     wide = replace(back, gan=replace(TINY, width=3))
@@ -417,15 +419,15 @@ def test_files_that_are_no_gan(digits, made, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"width": 0}, "width is a whole number from 1 on, got 0"),
-        ({"steps": 1.5}, "steps is a whole number"),
-        ({"d_steps": 0}, "d_steps is a whole number"),
-        ({"ema": 1.0}, r"ema lies in \[0, 1\), got 1.0"),
-        ({"lr": 0.0}, "lr is above 0"),
-        ({"d_lr": float("nan")}, "d_lr is above 0"),
-        ({"flip": 2}, "flip is a probability"),
-        ({"cutout": -1}, "cutout is a whole number from 0 on"),
-        ({"init": "xavier"}, "init is one of normal, orthogonal, got 'xavier'"),
+        ({"width": 0}, "width must be an integer of at least 1, got 0"),
+        ({"steps": 1.5}, "steps must be an integer"),
+        ({"d_steps": 0}, "d_steps must be an integer"),
+        ({"ema": 1.0}, r"ema must be in \[0, 1\), got 1.0"),
+        ({"lr": 0.0}, "lr must be above 0"),
+        ({"d_lr": float("nan")}, "d_lr must be above 0"),
+        ({"flip": 2}, "flip must be a probability"),
+        ({"cutout": -1}, "cutout must be an integer of at least 0"),
+        ({"init": "xavier"}, "init must be one of normal, orthogonal, got 'xavier'"),
     ],
 )
 def test_settings_that_are_none(settings, said):
@@ -434,7 +436,7 @@ def test_settings_that_are_none(settings, said):
 
 
 def test_a_canvas_of_another_size():
-    with pytest.raises(ValueError, match="an image is drawn with 8, 16 or 32 pixels a side"):
+    with pytest.raises(ValueError, match="an image must be drawn with 8, 16 or 32 pixels a side"):
         PixelFormat(12, 3)
 
 

@@ -172,7 +172,7 @@ def test_images_that_are_not_those_of_the_hash(digits, tmp_path):
         arrays = dict(kept)
     arrays["label"] = arrays["label"][::-1]
     np.savez(path, **arrays)
-    with pytest.raises(DataError, match="its images are not those that its hash was made of"):
+    with pytest.raises(DataError, match="the hash in it is not that of its images"):
         read_samples(path, digits.train, 10)
 
 
@@ -203,9 +203,9 @@ def test_a_set_is_never_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("count", "name", "said"),
     [
-        (0, "a.npz", "a set has 1 image or more, got 0"),
-        (10, "a.zip", r"a set of images is called NAME\.npz"),
-        (11, "a.npz", "11 images were announced, 10 came"),
+        (0, "a.npz", "a set needs 1 image or more, got 0"),
+        (10, "a.zip", r"the name of a set of images must end in \.npz"),
+        (11, "a.npz", "expected 11 images, got 10"),
     ],
 )
 def test_wishes_that_cannot_be(tmp_path, count, name, said):
@@ -317,11 +317,11 @@ def test_the_standard_fid_says_why_it_is_missing(digits, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_fidelity", object())  # never called
     path = tmp_path / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
     line = standard_fid(digits.train, digits.test)
-    assert line == f"standard FID: not taken, put {SOURCE} at {path}" and not path.exists()
+    assert line == f"standard FID: not computed, put {SOURCE} at {path}" and not path.exists()
     path.parent.mkdir(parents=True)
     path.write_bytes(b"half a download")
     line = standard_fid(digits.train, digits.test)
-    assert line.startswith(f"standard FID: not taken, {path} is damaged")
+    assert line.startswith(f"standard FID: not computed, {path} is damaged")
 
 
 def test_the_standard_fid_goes_through_torch_fidelity(digits, tmp_path, monkeypatch):
@@ -377,7 +377,7 @@ def test_a_grid_has_a_row_for_each_class(digits, tmp_path):
     save_grid(path, digits.train, 10, 4)
     with Image.open(path) as image:
         assert image.size == (picture.shape[2], picture.shape[1])
-    with pytest.raises(ValueError, match=r"a grid is called NAME\.png"):
+    with pytest.raises(ValueError, match=r"the name of a grid must end in \.png"):
         save_grid(tmp_path / "grid.jpg", digits.train, 10)
 
 
@@ -473,7 +473,7 @@ def test_a_file_of_another_generator(digits, cache):
 def test_a_cache_that_cannot_be_written(digits, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path / "file"))
-    with pytest.raises(DataError, match=r"cannot be written to .* by ROBUSTUNE_DATA") as error:
+    with pytest.raises(DataError, match=r"cannot be written to .* set ROBUSTUNE_DATA") as error:
         Synthetic(Gaussian(), count=5).pool(digits.train, 10)
     assert "\n" not in str(error.value)
 
@@ -518,10 +518,10 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"source": "gan"}, r"a source is Gaussian\(\), Mixup\(\), FromGAN"),
+        ({"source": "gan"}, r"source must be Gaussian\(\), Mixup\(\), FromGAN"),
         ({"fraction": 1.5}, r"the generated fraction is in \[0, 1\], not 1.5"),
         ({"fraction": math.nan}, "the generated fraction"),
-        ({"count": 0}, "1 image or more is made, got 0"),
+        ({"count": 0}, "count must be 1 or more, got 0"),
     ],
 )
 def test_settings_that_are_none(settings, said):
@@ -532,9 +532,9 @@ def test_settings_that_are_none(settings, said):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Gaussian(0), "a covariance has rank 1 or more"),
-        (lambda: Mixup(0), "alpha is above 0, got 0"),
-        (lambda: Mixup(math.inf), "alpha is above 0"),
+        (lambda: Gaussian(0), "the rank must be 1 or more"),
+        (lambda: Mixup(0), "alpha must be above 0, got 0"),
+        (lambda: Mixup(math.inf), "alpha must be above 0"),
     ],
 )
 def test_baselines_that_are_none(make, said):
