@@ -15,10 +15,10 @@ import spaces
 from adv.data.names import check as check_data
 from adv.suggestions import suggest
 from search.command_line import Command, OneOf, answer
-from search.record.constraints import bounds
+from search.record.constraints import parse_bounds
 from search.record.run_folder import require_run
 from search.samplers.table import SAMPLER_HELP, SAMPLERS
-from search.session.options import Options, run_folder, settled
+from search.session.options import Options, choose_run_folder, normalise
 from search.stopping.table import AUDIT_SHARE, STOPPER_HELP, STOPPERS
 
 EXAMPLES = """
@@ -231,13 +231,13 @@ def main(list_: bool, **given: Any) -> int:
         print_spaces()
         return 0
     try:
-        options = settled(Options(**given))
+        options = normalise(Options(**given))
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from search.session.session import session
+    from search.session.session import run_session
 
-    return session(options)
+    return run_session(options)
 
 
 def _check(options: Options) -> None:
@@ -253,8 +253,8 @@ def _check(options: Options) -> None:
         check_data(options.data)
     if options.serial and options.address:
         raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
-    run_folder(options)
-    bounds(options.constrain)
+    choose_run_folder(options)
+    parse_bounds(options.constrain)
     for run in options.warm_from:
         require_run(run, "--warm-from")
     if options.name is not None and not re.fullmatch(

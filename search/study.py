@@ -1,7 +1,7 @@
-"""A search in two verbs, `suggest` and `update`, over the ledger of a run folder.
+"""A search as two verbs, `suggest` and `update`, over the ledger of a run folder.
 
-Every way to run (in this process, on Ray) asks the same object, so for one seed and one worker they
-propose the same points.
+Each backend (this process, Ray) asks the same object, so for one seed and one trial at a time they
+propose the same configurations.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from search.errors import describe_error, to_one_line
 from search.interrupt import Interrupted
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
+from search.record.run_folder import trial_path
 from search.record.trial import EpochReport, Rung, Trial
 from search.record.view import View
 from search.samplers.sampler import Sampler
@@ -23,15 +25,15 @@ from spaces import Space
 
 
 class Study:
-    """The state of a search: what runs, what is still to come.
+    """A search in progress.
 
     Args:
-      space: what is searched.
-      ledger: open; its view is the state, its file the record.
+      space: that is searched.
+      ledger: open; its view is the state of the search.
       trials: how many in all, those of earlier sessions included.
       seed: of the search; trial n is trained with `seed + n`.
-      sampler: proposes; by default TPE after `start_points`.
-      stopper: decides at each rung; by default nothing is stopped.
+      sampler: proposes configurations; by default `default_sampler`.
+      stopper: decides at each rung whether a trial continues; by default each does.
     """
 
     def __init__(
@@ -54,26 +56,26 @@ class Study:
 
     @property
     def view(self) -> View:
-        """All that has happened so far."""
+        """The state of the search."""
         return self.ledger.view
 
     @property
-    def open(self) -> int:
+    def remaining(self) -> int:
         """How many trials are still to be suggested."""
         return len(self._unfinished) + max(0, self.trials - len(self.view.trials))
 
-    def folder(self, number: int) -> Path:
-        """Where a trial keeps its state and its weights."""
-        return self.ledger.path.parent.absolute() / "trials" / f"{number:04d}"
+    def trial_folder(self, number: int) -> Path:
+        """Return the absolute path at which a trial keeps its state and its weights."""
+        return self.ledger.path.parent.absolute() / trial_path(number)
 
     def suggest(self) -> Trial | None:
-        """The next trial to run, or None where all have been given out.
+        """Return the next trial to run, or None if there is none.
 
-        The trials that an earlier session left unfinished come first.
+        Trials that an earlier session left unfinished come first.
         """
         while self._unfinished:
             number = self._unfinished.pop(0)
-            if not self._stopped(number):  # a driver may die between a decision and its event
+            if not self._record_stop(number):  # a driver may die between a decision and its event
                 return self.view.trials[number]
         number = len(self.view.trials)
         if number >= self.trials:
@@ -87,38 +89,37 @@ class Study:
         )
         return self.view.trials[number]
 
-    def update(self, number: int, values: EpochReport) -> bool:
-        """Record what a trial says, and decide at a rung. Returns whether the trial goes on.
+    def update(self, number: int, report: EpochReport) -> bool:
+        """Record what a trial reports, and decide at a rung whether it continues.
 
-        Values that are not finite end it as failed. What has been told before changes nothing.
+        Metrics that are not finite end the trial as failed. A report that repeats an earlier one
+        changes nothing.
+
+        Returns:
+          Whether the trial continues.
         """
         trial = self.view.trials[number]
         if trial.state != "running":
             return False
-        if values.nonfinite:
-            self.fail(number, f"epoch {values.epoch}: {values.nonfinite}")
+        if report.nonfinite:
+            self.fail(number, f"epoch {report.epoch}: {report.nonfinite}")
             return False
-        if values.epoch not in trial.epochs:
+        if report.epoch not in trial.epochs:
             self.ledger.append(
                 "epoch",
                 trial=number,
-                epoch=values.epoch,
-                epochs=values.epochs,
-                seconds=values.seconds,
-                metrics=dict(values.metrics),
+                epoch=report.epoch,
+                epochs=report.epochs,
+                seconds=report.seconds,
+                metrics=dict(report.metrics),
             )
-        if values.rung is not None and values.rung.key not in trial.rungs:
-            self._decide(number, values.rung)
-        if self._stopped(number):
+        if report.rung is not None and report.rung.key not in trial.rungs:
+            self._decide(number, report.rung)
+        if self._record_stop(number):
             return False
-        if values.result is not None:
-            result = values.result
-            self.ledger.append(
-                "finished",
-                trial=number,
-                **result.to_json(),
-            )
-        return values.result is None
+        if report.result is not None:
+            self.ledger.append("finished", trial=number, **report.result.to_json())
+        return report.result is None
 
     def _decide(self, number: int, rung: Rung) -> None:
         reason = self.stopper.review(self.view)
@@ -127,8 +128,8 @@ class Study:
         decision = self.stopper.decide(self.view, number, rung)
         self.ledger.append("rung", trial=number, **asdict(rung), **asdict(decision))
 
-    def _stopped(self, number: int) -> bool:
-        """Whether a rung has decided to stop the trial; if so, that is recorded."""
+    def _record_stop(self, number: int) -> bool:
+        """Record that a trial is stopped, if a rung has decided so; return whether it has."""
         for decision in self.view.trials[number].decisions.values():
             if decision.action == "stop":
                 self.ledger.append("stopped", trial=number, reason=decision.reason)
@@ -136,30 +137,23 @@ class Study:
         return False
 
     def fail(self, number: int, reason: str) -> None:
-        """Record that a trial ended without a usable result, and why (one line)."""
+        """Record that a running trial ended without a usable result, and why."""
         if self.view.trials[number].state == "running":
-            self.ledger.append("failed", trial=number, reason=" ".join(reason.split())[:500])
+            self.ledger.append("failed", trial=number, reason=to_one_line(reason))
 
     @contextmanager
-    def failing(self, number: int) -> Iterator[None]:
-        """Turn what a run raises into a failed trial; the search goes on."""
+    def record_failure(self, number: int) -> Iterator[None]:
+        """Record a trial as failed if the block raises, or ends without a result of the trial."""
         try:
             yield
         except Interrupted:
             raise
         except Exception as error:  # a trial may raise anything
-            self.fail(number, why(error))
+            self.fail(number, describe_error(error))
         else:
             self.fail(number, "the run ended without a result")
 
 
 def default_sampler(space: Space, seed: int, trials: int) -> Sampler:
-    """TPE after as many points as `start_points` says."""
+    """Return TPE, which learns after as many trials as `initial_design_size` says."""
     return make_sampler("tpe", space, seed=seed, start=initial_design_size(space, trials))
-
-
-def why(error: BaseException) -> str:
-    """One line that says what went wrong."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return f"out of memory: {error}"
-    return f"{type(error).__name__}: {error}"

@@ -1,1 +1,1 @@
-"""Where trials run: in this process, or on Ray Tune."""
+"""Ways to run a search: in this process, or on a Ray cluster."""

@@ -1,6 +1,6 @@
-"""To a Ray cluster and back: a private one on this machine, or one that runs already.
+"""Connect to a Ray cluster: a private one on this machine, or one that runs already.
 
-Ray says nothing on the terminal: whatever goes wrong comes back as one ClusterError line.
+Ray prints nothing to the terminal; what goes wrong is raised as a ClusterError of one line.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.ray_imports import ray
-from search.backends.ray_nodes import ClusterError, alive, check_versions, one_line
+from search.backends.ray_nodes import ClusterError, check_versions, list_alive_nodes
+from search.errors import extract_last_line
 
 GIGABYTE = 1 << 30
 EXCLUDED = ["runs", "data", ".git", ".venv", "tests", "docs", "benchmarks", "wandb", "__pycache__"]
-SHIPPED = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)  # what workers elsewhere need of our settings
+SHIPPED = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)  # settings that workers on other nodes need
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a search runs on: how many nodes, CPUs and GPUs in all. `address` is "" for our own."""
+    """The cluster that a search runs on.
+
+    Args:
+      nodes: how many there are.
+      cpus: of all nodes.
+      gpus: of all nodes.
+      address: host:port; "" for a private cluster.
+    """
 
     nodes: int
     cpus: float
@@ -39,29 +47,30 @@ class Cluster:
 def connect(address: str | None, *, project: Path) -> Cluster:
     """Start a private cluster on this machine, or join the one at `address`.
 
-    The RAY_* variables that the user has set win over ours.
+    RAY_* variables that the user has set take precedence over ours.
 
     Args:
-      address: host:port, or "auto" for the one that runs on this machine; None for RAY_ADDRESS,
-        or a private cluster where that is not set.
-      project: the folder whose code the workers of an existing cluster get.
+      address: host:port, or "auto" for the cluster that runs on this machine; None: RAY_ADDRESS, or
+        a private cluster if that is not set.
+      project: folder with the code that workers of an existing cluster are sent.
 
     Raises:
-      ClusterError: nothing answers there, or its nodes run other versions than this machine.
+      ClusterError: nothing answers at the address, or its nodes have other versions than this
+        machine.
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    with _handlers():
+    with _keep_signal_handlers():
         if address == "local":
-            _start()
+            _start_private_cluster()
         else:
-            _join(_answering(address), project)
+            _join(_resolve_address(address), project)
             try:
                 check_versions()
             except ClusterError:
                 disconnect()
                 raise
-    nodes = alive()
+    nodes = list_alive_nodes()
     return Cluster(
         nodes=len(nodes),
         cpus=sum(node["Resources"].get("CPU", 0.0) for node in nodes),
@@ -71,22 +80,22 @@ def connect(address: str | None, *, project: Path) -> Cluster:
 
 
 def disconnect() -> None:
-    """Leave the cluster: our workers end everywhere, and so does a cluster of our own."""
+    """Leave the cluster: our workers end on all nodes, and so does a private cluster."""
     node = ray._private.worker._global_node
     processes: dict[str, list[Any]] = node.all_processes if node else {}
     for kind, started in processes.items():
         for info in () if kind in ("raylet", "gcs_server") else started:
-            info.process.kill()  # Ray gives each a second for a SIGTERM that _start has blocked
+            info.process.kill()  # Ray gives each a second for a SIGTERM that is blocked
     ray.shutdown()
 
 
-def _start() -> None:
-    """A cluster of our own: no dashboard, a modest object store, no port open to strangers."""
+def _start_private_cluster() -> None:
+    """Start a cluster without dashboard, with a small object store and a random token."""
     _set_token()
-    # Ray's processes are deaf to a Ctrl-C that reaches all of a terminal's processes, but not to a
-    # SIGTERM that does, as batch systems send it. They inherit the mask, and outlive us a moment.
+    # Ray's processes ignore a Ctrl-C that reaches all processes of a terminal, but not a SIGTERM,
+    # which batch systems send to all. They inherit this mask, so that the search can end in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    key = os.environ.pop("WANDB_API_KEY", None)  # workers would inherit it, and have no use for it
+    key = os.environ.pop("WANDB_API_KEY", None)  # workers would inherit it, and do not need it
     room = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else GIGABYTE
     try:
         ray.init(
@@ -99,7 +108,9 @@ def _start() -> None:
         )
     except Exception as error:  # a slow start is a bare Exception to Ray
         disconnect()
-        raise ClusterError(f"Ray does not start here: {one_line(error)}") from None
+        raise ClusterError(
+            f"Ray does not start on this machine: {extract_last_line(error)}"
+        ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if key is not None:
@@ -107,18 +118,18 @@ def _start() -> None:
 
 
 def _set_token() -> None:
-    """A random token for a cluster that ends with us: Ray would write one to the user's home."""
+    """Set a random token for the private cluster; else Ray writes one to the home folder."""
     names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     if not any(name in os.environ for name in names):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _answering(address: str) -> str:
-    """The address as host:port, once a Ray cluster has answered there."""
+def _resolve_address(address: str) -> str:
+    """Return the address as host:port, once a Ray cluster has answered there."""
     if address.startswith("ray://"):
         raise ClusterError(
-            f"{address} is Ray Client, which cannot run a search: start launch.py on a node of the "
-            "cluster with --address auto, or with `ray job submit`"
+            f"{address} is a Ray Client address, which cannot run a search: start launch.py on a "
+            "node of the cluster with --address auto, or submit it with `ray job submit`"
         )
     advice = "is it running (ray start --head), and can this machine reach it?"
     try:
@@ -126,12 +137,14 @@ def _answering(address: str) -> str:
         host, port = target.rsplit(":", 1)
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
     except (OSError, ValueError, AttributeError) as error:
-        raise ClusterError(f"no Ray cluster at {address}: {one_line(error)}; {advice}") from None
+        raise ClusterError(
+            f"no Ray cluster at {address}: {extract_last_line(error)}; {advice}"
+        ) from None
     return target
 
 
 def _join(target: str, project: Path) -> None:
-    # Anyone on the cluster can list this environment: no key, no password goes in here.
+    # Every user of the cluster can list this environment: it must hold no key or password.
     environment: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in SHIPPED}}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # `ray job submit` ships the code itself
         environment |= {"working_dir": str(project), "excludes": EXCLUDED}
@@ -143,12 +156,14 @@ def _join(target: str, project: Path) -> None:
             logging_level=logging.CRITICAL,
         )
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"cannot join the cluster at {target}: {one_line(error)}") from None
+        raise ClusterError(
+            f"cannot join the cluster at {target}: {extract_last_line(error)}"
+        ) from None
 
 
 @contextmanager
-def _handlers() -> Iterator[None]:
-    """Keep the signal handlers: ray.init puts one of its own on SIGTERM."""
+def _keep_signal_handlers() -> Iterator[None]:
+    """Put the handler of SIGTERM back, which ray.init replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

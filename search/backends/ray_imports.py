@@ -1,13 +1,14 @@
-"""Ray without its messages: `from search.backends.ray_imports import ray, tune`.
+"""Ray, imported with settings that keep it silent.
 
-Ray reads some of these settings when it is imported. What the user has set wins.
+Use `from search.backends.ray_imports import ray, tune`. Ray reads some of these settings when it is
+imported, so they are set here first. Variables that the user has set take precedence.
 """
 
 import os
 
 SETTINGS = {
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # the raylet's messages, which log_to_driver does not stop
-    "RAY_enable_metrics_collection": "0",  # no dashboard, so nobody to send metrics to
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # messages of the raylet, which log_to_driver does not stop
+    "RAY_enable_metrics_collection": "0",  # there is no dashboard to send metrics to
     "RAY_prestart_worker_first_driver": "0",  # trials get workers of their own
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a worker without a GPU sees none
     "RAY_USAGE_STATS_ENABLED": "0",

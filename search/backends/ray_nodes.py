@@ -1,4 +1,4 @@
-"""The nodes of a cluster, and whether they are fit for a search."""
+"""Check that the nodes of a Ray cluster can run a search."""
 
 from __future__ import annotations
 
@@ -11,62 +11,64 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.ray_imports import ray
+from search.errors import extract_last_line
 
 
 class ClusterError(ValueError):
-    """A cluster that cannot be used, said in one line."""
+    """A cluster that cannot be used; the message is one line."""
 
 
-def alive() -> list[Mapping[str, Any]]:
-    """The nodes that answer, as Ray describes them."""
+def list_alive_nodes() -> list[Mapping[str, Any]]:
+    """Return the nodes that are alive, as `ray.nodes` describes them."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def on_each_node(task: Any, *arguments: Any, seconds: float = 60.0) -> dict[str, Any]:
-    """What `task(*arguments)` returns on each node, by the node's name and address.
+def run_on_each_node(task: Any, *arguments: Any, seconds: float = 60.0) -> dict[str, Any]:
+    """Run `task(*arguments)` on each node.
 
-    An error takes the place of an answer, also where a node does not answer in time. A node that
-    has gone in the meantime is left out.
+    Args:
+      task: a function that Ray can pickle.
+      arguments: its arguments.
+      seconds: that a node may take to answer.
+
+    Returns:
+      What each node returned, by its name and address; a ClusterError for a node that failed or
+      did not answer in time. A node that has left the cluster meanwhile is not included.
     """
     remote = ray.remote(num_cpus=0, max_retries=0)(task)
     answers = {}
-    for node in alive():
+    for node in list_alive_nodes():
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             node["NodeID"], soft=False
         )
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         name = name if name not in answers else f"{name} {node['NodeID'][:6]}"
         answers[name] = remote.options(scheduling_strategy=here).remote(*arguments)
-    heard = {name: _answer(reference, seconds) for name, reference in answers.items()}
-    return {name: answer for name, answer in heard.items() if answer is not None}
+    results = {name: _wait_for(reference, seconds) for name, reference in answers.items()}
+    return {name: result for name, result in results.items() if result is not None}
 
 
-def _answer(reference: Any, seconds: float) -> Any:
+def _wait_for(reference: Any, seconds: float) -> Any:
+    """Return the answer of a node, a ClusterError in its place, or None if the node has left."""
     try:
         return ray.get(reference, timeout=seconds)
     except ray.exceptions.TaskUnschedulableError:
         return None
     except (ray.exceptions.RayError, OSError) as error:
         late = isinstance(error, ray.exceptions.GetTimeoutError)
-        return ClusterError(f"no answer in {seconds:.0f} s" if late else one_line(error))
+        return ClusterError(f"no answer in {seconds:.0f} s" if late else extract_last_line(error))
 
 
-def one_line(error: BaseException) -> str:
-    """The last line of an error that says something, without Ray's surroundings."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]
-
-
-def versions() -> dict[str, str]:
-    """The versions that have to be equal on all nodes."""
+def read_versions() -> dict[str, str]:
+    """Return the versions that have to be equal on all nodes, by package."""
     packages = {name: importlib.metadata.version(name) for name in ("ray", "torch")}
     return {"python": platform.python_version(), **packages}
 
 
 def check_versions() -> None:
-    """Raise ClusterError unless every node runs what this machine runs."""
-    ours = versions()
-    for node, theirs in on_each_node(versions).items():
+    """Raise ClusterError unless every node has the versions of this machine."""
+    ours = read_versions()
+    for node, theirs in run_on_each_node(read_versions).items():
         if isinstance(theirs, ClusterError):
             raise ClusterError(f"node {node} cannot run our code: {theirs}")
         wrong = [f"{k} {theirs[k]} instead of {v}" for k, v in ours.items() if theirs[k] != v]
@@ -75,24 +77,25 @@ def check_versions() -> None:
 
 
 def check_storage(folder: Path) -> None:
-    """Raise ClusterError unless every node reads and writes the run folder of this machine."""
-    if len(alive()) < 2:
+    """Raise ClusterError unless every node can read and write the run folder."""
+    if len(list_alive_nodes()) < 2:
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix=".shared-") as shared:
         word = secrets.token_hex(8)
         Path(shared, "word").write_text(word)
-        for node, answer in on_each_node(_see, shared).items():
+        for node, answer in run_on_each_node(_probe_storage, shared).items():
             if isinstance(answer, ClusterError):
-                raise ClusterError(f"node {node} does not see {folder}: {answer}")
+                raise ClusterError(f"node {node} cannot access {folder}: {answer}")
             seen, reply = answer
             if seen != word or not Path(shared, reply).exists():
                 raise ClusterError(
-                    f"node {node} does not see {folder} ({seen}): the run folder has to lie on "
+                    f"node {node} cannot access {folder} ({seen}): the run folder has to be on "
                     "storage that all nodes share"
                 )
 
 
-def _see(shared: str) -> tuple[str, str]:
+def _probe_storage(shared: str) -> tuple[str, str]:
+    """Return the word in a shared folder, or why it cannot be read, and the name of a new file."""
     reply = secrets.token_hex(8)
     try:
         Path(shared, reply).touch()

@@ -1,4 +1,4 @@
-"""Independent pieces of work on the cluster, such as stored nets to judge again."""
+"""Independent tasks on a Ray cluster, such as scoring stored nets again."""
 
 from __future__ import annotations
 
@@ -6,42 +6,51 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from search.backends.ray_imports import ray
-from search.backends.ray_nodes import one_line
 from search.backends.ray_tune import Resources
-from search.backends.ray_worker import shared_images
+from search.backends.ray_worker import share_images
+from search.errors import extract_last_line
 from search.interrupt import Stop
 
-Run = TypeVar("Run")
+Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
-RETRIES = 2  # times that a piece may lose its worker
+RETRIES = 2  # how often a task may lose its worker
 
 
-def spread(
-    work: Callable[[Run, Item], Outcome],
-    run: Run,
+def map_on_cluster(
+    work: Callable[[Shared, Item], Outcome],
+    shared: Shared,
     items: Iterable[Item],
     resources: Resources,
     stop: Stop,
 ) -> Iterator[tuple[Item, Outcome | str]]:
-    """`work(run, item)` for each item, as many at once as there is room for.
+    """Yield `work(shared, item)` for each item, as many at once as the cluster has room for.
 
-    Needs a cluster (`connect`). The run travels once. Items come in the order in which they end,
-    with the outcome, or with one line where their worker was lost.
+    Needs a cluster (`ray_cluster.connect`). Items come in the order in which they end.
+
+    Args:
+      work: the task.
+      shared: its first argument, which is sent to each node once.
+      items: the second argument of each task.
+      resources: that one task needs.
+      stop: says when to end early.
+
+    Yields:
+      Each item with its outcome, or with a line of text if its worker was lost.
 
     Raises:
-      Interrupted: `stop` said so.
-      ClusterError: a piece fits on no node.
+      Interrupted: `stop` asked for it.
+      ClusterError: a task fits on no node.
     """
-    room = resources.places()
+    room = resources.capacity()
     needs: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     task: Any = ray.remote(**needs, max_retries=RETRIES)(work)
-    with shared_images():
-        shared = ray.put(run)
+    with share_images():
+        reference_of_shared = ray.put(shared)
     queue, waiting = iter(items), dict[Any, Item]()
     while True:
         for item in queue:
-            waiting[task.remote(shared, item)] = item
+            waiting[task.remote(reference_of_shared, item)] = item
             if len(waiting) >= room:
                 break
         if not waiting:
@@ -49,11 +58,11 @@ def spread(
         done, _ = ray.wait(list(waiting), timeout=0.5)
         stop.check()
         for reference in done:
-            yield waiting.pop(reference), _outcome(reference)
+            yield waiting.pop(reference), _get_outcome(reference)
 
 
-def _outcome(reference: Any) -> Any:
+def _get_outcome(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
-        return one_line(error)
+        return extract_last_line(error)

@@ -1,6 +1,6 @@
-"""What a worker does with a trial, and how the run gets there without a copy of the images.
+"""What a Ray worker does with a trial, and how images reach it without a copy.
 
-What the run says travels as one line of JSON, so that Tune neither flattens nor checks it.
+Reports travel as one line of JSON each, so that Tune neither flattens nor checks them.
 """
 
 from __future__ import annotations
@@ -16,28 +16,33 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.ray_imports import ray, tune
+from search.errors import describe_error
 from search.record.trial import EpochReport, Run, Trial
-from search.study import why
 
-PATIENCE = "600"  # seconds; Tune's own two are too few on a machine that is busy
+PATIENCE = "600"  # seconds; Tune's own two are too few on a busy machine
 
 
-def task(trial: Trial, folder: Path) -> dict[str, Any]:
-    """A trial as Tune's configuration."""
+def encode_trial(trial: Trial, folder: Path) -> dict[str, Any]:
+    """Return a trial as a configuration of Tune."""
     content = {"params": dict(trial.params), "seed": trial.seed, "folder": str(folder)}
     return {"task": json.dumps(content)}
 
 
 def train(config: dict[str, Any], run: Run) -> None:
-    """One trial, in a worker: each thing that the run says goes to the driver as a line of JSON.
+    """Run one trial in a worker, and send each of its reports to the driver.
 
-    What the run raises is said too, so that Tune never sees a failure which a retry cannot mend.
+    An exception of the run is sent as a message too, so that Tune does not retry it.
+
+    Args:
+      config: see `encode_trial`.
+      run: that trains the trial.
     """
     content = json.loads(config["task"])
-    # Tune waits so long for this to end before it gives the worker another trial: else it is lost.
+    # How long Tune waits for this function to end before it gives the worker another trial. A trial
+    # that is given to a worker that is still busy is lost.
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", PATIENCE)
     try:
-        for message in _messages(run, content):
+        for message in _run_to_messages(run, content):
             tune.report({"message": json.dumps(message, default=str)})
     finally:
         gc.collect()
@@ -46,18 +51,18 @@ def train(config: dict[str, Any], run: Run) -> None:
             torch.cuda.empty_cache()  # the next trial in this worker may be larger
 
 
-def _messages(run: Run, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _run_to_messages(run: Run, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
     try:
-        for values in run(task["params"], task["seed"], Path(task["folder"])):
-            yield {"values": values.to_json()}
-            if values.nonfinite:
+        for report in run(task["params"], task["seed"], Path(task["folder"])):
+            yield {"values": report.to_json()}
+            if report.nonfinite:
                 return
     except Exception as error:  # a trial may raise anything
-        yield {"failed": why(error)}
+        yield {"failed": describe_error(error)}
 
 
-def heard(result: dict[str, Any]) -> EpochReport | str:
-    """What a trial has said: its values, or why it failed."""
+def decode(result: dict[str, Any]) -> EpochReport | str:
+    """Return the report that a trial has sent, or why it failed."""
     message = json.loads(result["message"])
     if "failed" in message:
         return str(message["failed"])
@@ -65,10 +70,11 @@ def heard(result: dict[str, Any]) -> EpochReport | str:
 
 
 @contextmanager
-def shared_images() -> Iterator[None]:
-    """Put byte tensors into the object store as what workers can map, not copy.
+def share_images() -> Iterator[None]:
+    """Put byte tensors into Ray's object store as arrays that workers map instead of copying.
 
-    Only those: they are images and labels, which nobody writes to; mapped memory is read-only.
+    Only byte tensors, which hold images and labels: mapped memory is read-only, and nobody writes
+    to those.
     """
     torch = sys.modules.get("torch")
     if torch is None:
@@ -85,7 +91,7 @@ def _pack(tensor: Any) -> tuple[Any, Any]:
     plain = tensor.is_contiguous() and tensor.device.type == "cpu" and not tensor.requires_grad
     if plain and str(tensor.dtype) == "torch.uint8":
         return tensor.numpy(), None
-    return None, tensor.__reduce_ex__(2)  # as ever: a function and its arguments
+    return None, tensor.__reduce_ex__(2)  # as without us: a function and its arguments
 
 
 def _unpack(packed: tuple[Any, Any]) -> Any:
@@ -95,5 +101,5 @@ def _unpack(packed: tuple[Any, Any]) -> Any:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it is read-only is the point
+        warnings.simplefilter("ignore")  # torch warns of read-only memory, which is wanted here
         return torch.from_numpy(array)

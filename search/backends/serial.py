@@ -1,4 +1,7 @@
-"""The whole search in this process: the twin of `search.backends.ray_tune`, for debugging and tests."""
+"""Run the whole search in this process, for debugging and tests.
+
+For one seed it proposes the same trials as `search.backends.ray_tune` with one trial at a time.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ def search(study: Study, run: Run, stop: Stop) -> None:
     """Run every trial that `study` suggests, one after the other.
 
     Raises:
-      Interrupted: `stop` said so; the trial at hand goes on from its last epoch next time.
+      Interrupted: `stop` asked for it; the current trial resumes from its last epoch next time.
     """
     while trial := study.suggest():
         stop.check()
-        with study.failing(trial.number):
-            for values in run(trial.params, trial.seed, study.folder(trial.number)):
-                goes_on = study.update(trial.number, values)
+        with study.record_failure(trial.number):
+            for report in run(trial.params, trial.seed, study.trial_folder(trial.number)):
+                goes_on = study.update(trial.number, report)
                 stop.check()
                 if not goes_on:
                     break

@@ -1,4 +1,4 @@
-"""Tune's side of a search: a thin Searcher, Scheduler and Callback over the study."""
+"""The study as a Searcher, a Scheduler and a Callback of Ray Tune."""
 
 from __future__ import annotations
 
@@ -13,120 +13,142 @@ from pathlib import Path
 from typing import Any
 
 from search.backends.ray_imports import ray, tune
-from search.backends.ray_nodes import ClusterError, one_line
-from search.backends.ray_worker import heard, task
+from search.backends.ray_nodes import ClusterError
+from search.backends.ray_worker import decode, encode_trial
+from search.errors import extract_last_line
 from search.interrupt import Interrupted, Stop
 from search.study import Study
 
-RETRIES = 2  # times that a trial may lose its worker and go on
-CHECK_EVERY = 10.0  # seconds between two looks at the nodes
+RETRIES = 2  # how often a trial may lose its worker and resume
+CHECK_EVERY = 10.0  # seconds between two checks of the nodes
 
 
-class Feed(tune.search.Searcher):
-    """Tune's view of the study: one configuration for each free place, so none is drawn ahead."""
+class StudySearcher(tune.search.Searcher):
+    """Suggests the trials of a study to Tune, only as many as can start at once.
 
-    def __init__(self, study: Study, places: Callable[[], int]) -> None:
+    So no trial is proposed before it is needed, and each knows all results before it.
+
+    Args:
+      study: that suggests trials.
+      capacity: returns how many trials the cluster can hold now.
+    """
+
+    def __init__(self, study: Study, capacity: Callable[[], int]) -> None:
         super().__init__(metric=None, mode=None)
         self.study = study
-        self.places = places
-        self.limit = places()
+        self.capacity = capacity
+        self.limit = capacity()
         self.numbers: dict[str, int] = {}  # of the trials that run, by Tune's id
-        self.again: list[int] = []
+        self.to_retry: list[int] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Any:
+        """Return the configuration of the next trial, or None while there is no room for one."""
         if len(self.numbers) >= self.limit:
             return None
-        trial = self.study.view.trials[self.again.pop(0)] if self.again else self.study.suggest()
-        if trial is None:
-            # A trial that still runs may lose its worker and have to be given out again.
+        if self.to_retry:
+            trial = self.study.view.trials[self.to_retry.pop(0)]
+        elif (suggestion := self.study.suggest()) is not None:
+            trial = suggestion
+        else:
+            # A trial that still runs may lose its worker, and then has to be started again.
             return None if self.numbers else tune.search.Searcher.FINISHED
         self.numbers[trial_id] = trial.number
-        return task(trial, self.study.folder(trial.number))
+        return encode_trial(trial, self.study.trial_folder(trial.number))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        """Fail a trial that has ended without a result."""
         if not error and trial_id in self.numbers:
             self.study.fail(self.numbers.pop(trial_id), "the run ended without a result")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its parts for a restore that we never ask for
+        return {}  # Tune pickles this for its own restore, which is not used
 
     def save(self, checkpoint_path: str) -> None:
+        """Write an empty file, which Tune expects."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
+        """Raise NotImplementedError: a search is restored from its ledger."""
         raise NotImplementedError("the ledger restores a search")
 
 
-class Judge(tune.schedulers.FIFOScheduler):
-    """Tells the study what Tune's trials say; a trial that is stopped there is stopped here."""
+class StudyScheduler(tune.schedulers.FIFOScheduler):
+    """Passes the reports of Tune's trials to the study, and stops the trials that it stops."""
 
-    def __init__(self, study: Study, feed: Feed, watch: Watch) -> None:
+    def __init__(self, study: Study, searcher: StudySearcher, callback: StudyCallback) -> None:
         super().__init__()
         self.study = study
-        self.feed = feed
-        self.watch = watch
+        self.searcher = searcher
+        self.callback = callback
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        number = self.feed.numbers[trial.trial_id]
-        with self.watch.kept():
-            said = heard(result)
-            if isinstance(said, str):
-                self.study.fail(number, said)
+        """Update the study by one report; return whether the trial continues."""
+        number = self.searcher.numbers[trial.trial_id]
+        with self.callback.remember_error():
+            report = decode(result)
+            if isinstance(report, str):
+                self.study.fail(number, report)
                 return str(self.CONTINUE)  # the worker ends by itself
-            goes_on = self.study.update(number, said) or said.result is not None
+            goes_on = self.study.update(number, report) or report.result is not None
             return str(self.CONTINUE if goes_on else self.STOP)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # see Feed
+        return {}  # see StudySearcher
 
 
-class Watch(tune.Callback):
-    """Notes when a worker is lost, and ends Tune's loop when `stop` says so."""
+class StudyCallback(tune.Callback):
+    """Restarts trials that have lost their worker, and ends Tune's loop when `stop` asks for it.
 
-    def __init__(self, study: Study, feed: Feed, stop: Stop) -> None:
+    Attributes:
+      error: the exception that ended Tune's loop; Tune wraps or drops it.
+    """
+
+    def __init__(self, study: Study, searcher: StudySearcher, stop: Stop) -> None:
         self.study = study
-        self.feed = feed
+        self.searcher = searcher
         self.stop = stop
-        self.lost: Counter[int] = Counter()
-        self.error: BaseException | None = None  # what ended Tune's loop; Tune wraps or drops it
-        self.handlers = _handlers()
-        self.looked = time.monotonic()
+        self.losses: Counter[int] = Counter()  # of workers, by trial
+        self.error: BaseException | None = None
+        self.handlers = _read_signal_handlers()
+        self.last_check = time.monotonic()
 
     def setup(self, *_: Any, **info: Any) -> None:
+        """Put the signal handlers back: Tune has replaced the one of SIGUSR1."""
         for number, handler in self.handlers.items():
-            signal.signal(number, handler)  # Tune has put its own on SIGUSR1
+            signal.signal(number, handler)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """The worker is gone. Tune's own retry loses trials whose worker dies between two."""
-        number = self.feed.numbers.pop(trial.trial_id, None)
+        """Restart the trial of a lost worker; Tune's own retry loses trials between two reports."""
+        number = self.searcher.numbers.pop(trial.trial_id, None)
         if number is None or self.study.view.trials[number].state != "running":
             return
-        self.lost[number] += 1
-        if self.lost[number] <= RETRIES:
-            self.feed.again.append(number)
+        self.losses[number] += 1
+        if self.losses[number] <= RETRIES:
+            self.searcher.to_retry.append(number)
             return
-        with self.kept():
-            cause = _cause(trial.pickled_error_file)
-            self.study.fail(number, f"its worker died {self.lost[number]} times: {cause}")
+        with self.remember_error():
+            cause = _describe_loss(trial.pickled_error_file)
+            self.study.fail(number, f"its worker died {self.losses[number]} times: {cause}")
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
+        """End Tune's loop if `stop` asks for it, or if no node can hold a trial any more."""
         try:
             self.stop.check()
-            if time.monotonic() - self.looked > CHECK_EVERY:
-                self.looked = time.monotonic()
-                self.feed.limit = self.feed.places()
+            if time.monotonic() - self.last_check > CHECK_EVERY:
+                self.last_check = time.monotonic()
+                self.searcher.limit = self.searcher.capacity()
         except (Interrupted, ClusterError) as error:
             self.error = error
             for trial in trials:
                 if trial.temporary_state.ray_actor is not None:
-                    ray.kill(trial.temporary_state.ray_actor)  # or Tune waits for its epoch
+                    ray.kill(trial.temporary_state.ray_actor)  # else Tune waits for its epoch
             raise RuntimeError("stop") from None  # Tune cleans up after an Exception only
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep what goes wrong within: Tune wraps or drops it."""
+    def remember_error(self) -> Iterator[None]:
+        """Keep an exception that is raised in the block, before Tune wraps or drops it."""
         try:
             yield
         except Exception as error:
@@ -134,20 +156,21 @@ class Watch(tune.Callback):
             raise
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}
+        return {}  # see StudySearcher
 
 
-def _cause(path: str | None) -> str:
-    """What Ray has to say about a lost worker, without what it says every time."""
+def _describe_loss(path: str | None) -> str:
+    """Return why a worker was lost, without the advice that Ray appends each time."""
     if path is None:
         return "of unknown cause"
     error = pickle.loads(Path(path).read_bytes())
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "out of memory, ended by Ray because its node ran low"
-    return one_line(error).split(" Some common causes")[0].split("Worker exit detail: ")[-1]
+    line = extract_last_line(error)
+    return line.split(" Some common causes")[0].split("Worker exit detail: ")[-1]
 
 
-def _handlers() -> dict[int, Any]:
+def _read_signal_handlers() -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     names = ("SIGINT", "SIGTERM", "SIGUSR1")

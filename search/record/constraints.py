@@ -1,4 +1,4 @@
-"""Bounds that a trial must keep: its parameters, its latency, its masking gap."""
+"""Constraints on a trial: upper bounds on its parameters, its latency and its masking gap."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from dataclasses import dataclass
 
 from adv.suggestions import suggest
 from search.record.study_header import StudyHeader
-from search.record.trial_result import TrialResult
+from search.record.trial_result import ResultDetails, TrialResult
 from spaces import Params, Space
 
-NAMES = {
-    "params": "parameters of the net",
-    "latency": "milliseconds to classify one image, votes of a random net included",
-    "masking_gap": "what a stronger attack takes from its accuracy, in [0, 1]",
+
+def _gap(details: ResultDetails) -> float | None:
+    return details.masking_gap.gap if details.masking_gap else None
+
+
+MEASURES: Mapping[str, Callable[[ResultDetails], float | None]] = {
+    "params": lambda details: details.parameters,
+    "latency": lambda details: details.latency,  # milliseconds per image, all votes included
+    "masking_gap": _gap,  # by how much a stronger attack lowers the accuracy, in [0, 1]
 }
 FLAG = 0.04  # `adv.auditing.gradient_masking.LIMIT`; a test holds them equal
 _WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
@@ -22,20 +27,22 @@ _WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
 
 @dataclass(frozen=True)
 class Constraint:
-    """A trial whose `name` is above `bound` is not feasible."""
+    """An upper bound on a measure of a trial.
+
+    Args:
+      name: one of `MEASURES`.
+      bound: in the unit of the measure.
+    """
 
     name: str
     bound: float
 
     def excess(self, result: TrialResult) -> float | None:
-        """By how much it is above the bound, 0 or less where it is not; None if not measured."""
-        details = result.details
-        measured = {
-            "params": details.parameters,
-            "latency": details.latency,
-            "masking_gap": details.masking_gap.gap if details.masking_gap else None,
-        }
-        value = measured[self.name]
+        """Return by how much a result exceeds the bound; None if it was not measured.
+
+        It is 0 or less if the bound is kept.
+        """
+        value = MEASURES[self.name](result.details)
         return None if value is None else value - self.bound
 
     def __str__(self) -> str:
@@ -43,35 +50,35 @@ class Constraint:
 
 
 def parse(text: str) -> Constraint:
-    """The constraint that a text such as `params<5e6` names.
+    """Return the constraint that a text such as `params<5e6` describes.
 
     Raises:
-      ValueError: it names none; one line says what is allowed.
+      ValueError: it describes none; one line says what is allowed.
     """
     example = "write NAME<NUMBER, such as params<5e6"
     match = _WRITTEN.fullmatch(text)
     if not match:
-        raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(NAMES)}")
+        raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(MEASURES)}")
     name, _, number = match.groups()
-    if name not in NAMES:
-        near = suggest(name, NAMES) or ":"
-        raise ValueError(f"--constrain {text!r}{near} names: {', '.join(NAMES)}")
+    if name not in MEASURES:
+        near = suggest(name, MEASURES) or ":"
+        raise ValueError(f"--constrain {text!r}{near} names: {', '.join(MEASURES)}")
     try:
         bound = float(number)
     except ValueError:
-        raise ValueError(f"--constrain {text!r}: {number!r} is no number; {example}") from None
+        raise ValueError(f"--constrain {text!r}: {number!r} is not a number; {example}") from None
     if not bound > 0:
-        raise ValueError(f"--constrain {text!r}: a bound is above 0")
+        raise ValueError(f"--constrain {text!r}: a bound has to be above 0")
     if name == "masking_gap" and bound > 1:
-        raise ValueError(f"--constrain {text!r}: a gap lies in [0, 1], three points are 0.03")
+        raise ValueError(f"--constrain {text!r}: a gap is in [0, 1]: three points are 0.03")
     return Constraint(name, bound)
 
 
-def bounds(texts: Iterable[str]) -> dict[str, float]:
-    """The bounds that the texts name, by name.
+def parse_bounds(texts: Iterable[str]) -> dict[str, float]:
+    """Return the bounds that texts such as `params<5e6` describe, by name.
 
     Raises:
-      ValueError: one is no bound (`parse`), or a name has two.
+      ValueError: one describes none (`parse`), or a name has two bounds.
     """
     found: dict[str, float] = {}
     for bound in map(parse, texts):
@@ -81,10 +88,12 @@ def bounds(texts: Iterable[str]) -> dict[str, float]:
     return found
 
 
-def screen(space: Space, bounds: Mapping[str, float], classes: int) -> Callable[[Params], bool]:
-    """Whether a point can keep the bounds, as far as that is known before it is trained.
+def make_screen(
+    space: Space, bounds: Mapping[str, float], classes: int
+) -> Callable[[Params], bool]:
+    """Return a predicate: whether a configuration can keep the bounds, before it is trained.
 
-    That is its parameters; `size_of` counts those of the plain net in milliseconds.
+    It checks the parameters, which `size_of` counts in milliseconds.
     """
 
     def allowed(params: Params) -> bool:
@@ -96,7 +105,7 @@ def screen(space: Space, bounds: Mapping[str, float], classes: int) -> Callable[
 
 
 def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
-    """By how much a result is above each bound of its study, 0 or less where it keeps it.
+    """Return by how much a result exceeds each bound of its search; 0 or less if it keeps it.
 
     A masking gap without a bound of its own may not be flagged. A search from before there were
     constraints has none.
@@ -111,5 +120,5 @@ def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
 
 
 def feasible(result: TrialResult, header: StudyHeader) -> bool:
-    """Whether a result keeps all bounds of its study."""
+    """Return whether a result keeps all bounds of its search."""
     return all(excess <= 0 for excess in excesses(result, header).values())

@@ -1,4 +1,12 @@
-"""The layout of a run folder: the names of the files and folders that a search writes."""
+"""The layout of a run folder: the names of the files and folders that a search writes.
+
+ledger.jsonl    all that happened
+study.json      the header of the ledger, for people
+report.html     and tables as CSV files
+trials/0007/    state and weights of trial 7
+front/          the weights of the front's members
+finals/         trainings with fresh seeds, in a `trials/` of its own
+"""
 
 from __future__ import annotations
 
@@ -6,9 +14,26 @@ import difflib
 from pathlib import Path
 
 LEDGER = "ledger.jsonl"
+STUDY = "study.json"
+REPORT = "report.html"
 TRIALS = "trials"
 FRONT = "front"
 FINALS = "finals"
+
+
+def trial_name(number: int) -> str:
+    """Return the name of a trial in folders and in Weights & Biases."""
+    return f"{number:04d}"
+
+
+def trial_path(number: int, *, final: bool = False) -> Path:
+    """Return the folder of a trial, relative to the run folder.
+
+    Args:
+      number: of the trial, or of the training among the finals.
+      final: whether it is a training of the finals.
+    """
+    return Path(FINALS if final else "", TRIALS, trial_name(number))
 
 
 def require_run(folder: Path, flag: str = "") -> Path:

@@ -1,1 +1,1 @@
-"""One start of the command line: plan, prepare, resume, run, sum up."""
+"""One start of `launch.py`: plan, prepare or resume, run, summarise."""

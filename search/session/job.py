@@ -1,4 +1,4 @@
-"""A search that is ready to run, and what a new one and a resumed one are made of alike."""
+"""A search that is ready to run, and the steps that a new one and a resumed one share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.finals.reseeding_study import default_trainings
 from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
 from search.session.options import Options
-from search.session.plan import Machine, Plan, proposing
+from search.session.plan import Machine, Plan, configure_sampler
 from search.stopping.table import make_stopper
 from search.study import Study
 from search.trials.train_trial import Training
@@ -22,7 +22,16 @@ from spaces import Scale
 
 @dataclass(frozen=True)
 class Job:
-    """A search that is ready to run: its folder exists, its ledger is open."""
+    """A search that is ready to run: its folder exists, and its ledger is open.
+
+    Args:
+      study: the search.
+      run: that trains its trials.
+      options: of the user.
+      folder: of the run.
+      mode: of W&B: "online", "offline" or "off".
+      finals: whether finals follow the search.
+    """
 
     study: Study
     run: Training
@@ -33,40 +42,44 @@ class Job:
 
     @property
     def header(self) -> StudyHeader:
-        """What the ledger says of the search."""
+        """The header of the ledger."""
         return self.study.view.header
 
     @property
     def trainings(self) -> int | None:
-        """How many its finals take, None where the user left it open."""
+        """How many trainings the finals take; None if the user left it open."""
         return self.options.final_trainings
 
     @property
-    def expected(self) -> int:
-        """How many trainings its finals will take at most, as far as one knows before them."""
+    def expected_trainings(self) -> int:
+        """How many trainings the finals will take at most, as far as is known before them."""
         if not self.finals or self.options.rescore:
             return 0
         return self.trainings or default_trainings(self.study.trials)
 
     @property
     def scale(self) -> Scale:
-        """How big its trials are."""
+        """How big a trial is."""
         return self.run.scale
 
 
-def study_of(plan: Plan, ledger: Ledger) -> Study:
+def make_study(plan: Plan, ledger: Ledger) -> Study:
+    """Return the search of a plan, over an open ledger that has its header."""
     return Study(
         plan.space,
         ledger,
         trials=plan.trials,
         seed=plan.seed,
-        sampler=proposing(plan.space, ledger.view.header),
+        sampler=configure_sampler(plan.space, ledger.view.header),
         stopper=make_stopper(plan.stopper, seed=plan.seed, audit=plan.audit),
     )
 
 
-def training_of(plan: Plan) -> Training:
-    """The run, with its data loaded; a small validation split is divided two to one."""
+def make_training(plan: Plan) -> Training:
+    """Return the run of a plan, with its data loaded.
+
+    A validation split that is too small for the scale is divided two to one.
+    """
     data, scale = load(plan.data), plan.scale
     have = len(data.validation)
     if have < scale.images + scale.watch_images:
@@ -76,8 +89,12 @@ def training_of(plan: Plan) -> Training:
     return Training(plan.space_name, scale, data, rungs=plan.stopper != "none")
 
 
-def at_once(options: Options, scale: Scale, machine: Machine) -> str:
-    """What runs at once, in words; ValueError where not even one trial fits."""
+def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> str:
+    """Return in words how many trials run at once, and on what.
+
+    Raises:
+      ValueError: the machine cannot hold a single trial.
+    """
     have = f"{machine.where} has {machine.cpus:g} CPUs and {machine.gpus:g} GPUs"
     if options.serial:
         return f"one at a time in this process; {have}"
@@ -93,5 +110,5 @@ def at_once(options: Options, scale: Scale, machine: Machine) -> str:
 
 
 def print_scale(console: Console, scale: Scale, reason: str) -> None:
-    """Say how big trials are, and who decided that."""
+    """Print how big a trial is, and why."""
     console.print(f"Scale: [bold]{scale.name}[/], because {escape(reason)}.")

@@ -1,4 +1,4 @@
-"""What the user asked for, as the command line took it."""
+"""The flags of the command line, checked against each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from search.record.run_folder import nearest_run, require_run
 
 @dataclass(frozen=True)
 class Options:
-    """One field for each flag of `launch.py`; None where the user said nothing."""
+    """The flags of `launch.py`, one field each; None: not given."""
 
     space: str | None = None
     data: str | None = None
@@ -46,15 +46,17 @@ class Options:
 
     @property
     def only_finals(self) -> bool:
-        """Whether a finished run is to have its finals, and nothing else."""
+        """Whether to run only the finals of an existing run, whose folder `finalists` names."""
         return self.finalists not in ("auto", "off") and not self.finalists.isdigit()
 
 
-def settled(options: Options) -> Options:
-    """The options with `--finalists` and `--rescore` taken apart: a folder is one to go on with.
+def normalise(options: Options) -> Options:
+    """Return the options with the folder to resume in `resume`, whichever flag named it.
+
+    A number given to `--finalists` becomes `final_trainings`.
 
     Raises:
-      ValueError: they do not fit together.
+      ValueError: the flags contradict each other.
     """
     folders = {
         "--resume": options.resume,
@@ -63,7 +65,7 @@ def settled(options: Options) -> Options:
     }
     named = {flag: folder for flag, folder in folders.items() if folder is not None}
     if len(named) > 1:
-        raise ValueError(f"{' and '.join(named)} name a run each: take one of them")
+        raise ValueError(f"{' and '.join(named)} each name a run: give only one of them")
     if options.only_finals and not Path(options.finalists).is_dir():
         near = suggest(options.finalists, ("auto", "off")) or ":"
         raise ValueError(
@@ -73,25 +75,29 @@ def settled(options: Options) -> Options:
     trainings = options.final_trainings
     if options.finalists.isdigit():
         if trainings not in (None, int(options.finalists)) or int(options.finalists) < 1:
-            raise ValueError(f"--finalists {options.finalists}: one number of 1 or more")
+            raise ValueError(f"--finalists {options.finalists}: give one number of 1 or more")
         trainings = int(options.finalists)
     if options.finalists == "off" and trainings is not None:
-        raise ValueError("--finalists off trains nobody: leave --final-trainings out")
+        raise ValueError("--finalists off trains nothing: leave out --final-trainings")
     if options.rescore is None and options.resume and (options.battery_steps or options.images):
-        raise ValueError("a run keeps its battery: --rescore changes --battery-steps and --images")
+        raise ValueError(
+            "a run keeps its battery: to change --battery-steps or --images use --rescore"
+        )
     return replace(options, resume=next(iter(named.values()), None), final_trainings=trainings)
 
 
-def run_folder(options: Options) -> Path:
-    """Where this run is kept: the folder to go on with, or a fresh one.
+def choose_run_folder(options: Options) -> Path:
+    """Return the folder of this run: the one to resume, or one that does not exist yet.
 
     Raises:
-      ValueError: nothing to go on with there, or the name is taken.
+      ValueError: there is no search to resume in it, or the name is taken.
     """
     if options.resume is not None:
         return require_run(options.resume)
     name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder = (options.out or Path("runs")) / name
     if folder.exists():
-        raise ValueError(f"{folder} exists: go on with --resume {folder}, or take another --name")
+        raise ValueError(
+            f"{folder} exists: continue it with --resume {folder}, or choose another --name"
+        )
     return folder

@@ -1,7 +1,7 @@
-"""Everything between the wish and the first trial: a new run folder, or one to go on with.
+"""Everything between the command line and the first trial of a search.
 
-Whatever is wrong is found here, before anything is written: each mistake is a ValueError or an
-OSError whose message is the one line that the user sees.
+What is wrong is found here, before anything is written: each mistake is a ValueError or an OSError
+whose message is the one line that the user sees.
 """
 
 from __future__ import annotations
@@ -17,117 +17,133 @@ from rich.markup import escape
 from adv.files import write_atomic
 from search.finals.reseeding_study import default_trainings
 from search.record.ledger import Ledger
-from search.record.run_folder import LEDGER
-from search.record.study_header import WarmStart
+from search.record.run_folder import LEDGER, STUDY
+from search.record.study_header import StudyHeader, WarmStart
 from search.record.view import View
+from search.reporting.plan_table import print_plan
 from search.reporting.terminal import longer
 from search.samplers.warm_start import warm_start
-from search.session.job import Job, at_once, print_scale, study_of, training_of
-from search.session.options import Options, run_folder
+from search.session.job import (
+    Job,
+    describe_concurrency,
+    make_study,
+    make_training,
+    print_scale,
+)
+from search.session.options import Options, choose_run_folder
 from search.session.plan import (
     Machine,
     Plan,
-    budget_text,
+    configure_sampler,
+    describe_stopper,
+    format_budget,
     make_header,
     make_plan,
-    print_plan,
-    proposing,
-    stopping_text,
 )
-from search.session.resume import resumed
+from search.session.resume import resume_run
 from search.tracking.wandb_login import resolve_mode
+from search.trials.train_trial import Training
 
 
 def dry_run(console: Console, options: Options, machine: Machine) -> None:
     """Print the plan of a new search; start nothing, write nothing."""
     if options.resume:
-        raise ValueError("--dry-run plans a new search: leave --resume out")
-    folder = run_folder(options)
+        raise ValueError("--dry-run plans a new search: leave out --resume")
+    folder = choose_run_folder(options)
     plan = make_plan(options, machine, folder.name)
     print_scale(console, plan.scale, plan.reason)
     notes = {
-        "at once": at_once(options, plan.scale, machine),
-        "budget": budget_text(options.budget),
-        "finalists": _finals(options, plan),
-        "proposes": _proposes(options, plan),
-        "stops early": stopping_text(plan),
+        "at once": describe_concurrency(options, plan.scale, machine),
+        "budget": format_budget(options.budget),
+        "finalists": _describe_finals(options, plan),
+        "sampler": _describe_sampler(options, plan),
+        "stops early": describe_stopper(plan),
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
     print_plan(console, plan, notes)
 
 
-def _finals(options: Options, plan: Plan) -> str:
+def _describe_finals(options: Options, plan: Plan) -> str:
     if options.finalists == "off":
         return "none"
     count = options.final_trainings or default_trainings(plan.trials)
     return (
-        f"up to {count} trainings with fresh seeds, AutoAttack's line-up "
+        f"up to {count} trainings with fresh seeds, attacked by AutoAttack "
         f"({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images: "
         + longer(count, plan.trials)
     )
 
 
-def _proposes(options: Options, plan: Plan) -> str:
-    kept = [f"keeps {bound}" for bound in options.constrain]
+def _describe_sampler(options: Options, plan: Plan) -> str:
+    bounds = [f"keeps {bound}" for bound in options.constrain]
     first = [f"the front of {run} first" for run in options.warm_from]
-    return ", ".join((plan.sampler, *kept, *first))
+    return ", ".join((plan.sampler, *bounds, *first))
 
 
 def prepare(console: Console, options: Options, machine: Machine) -> Job:
-    """Get a search ready.
+    """Get a search ready, and print what it will do.
 
     Raises:
-      ValueError, OSError: it cannot be; nothing was left behind.
+      ValueError, OSError: it cannot be started; nothing was left behind.
     """
-    mode, why_mode = resolve_mode(options.wandb)
-    begin = resumed if options.resume else _new
+    mode, reason = resolve_mode(options.wandb)
+    begin = resume_run if options.resume else _prepare_new
     job = begin(console, options, machine, mode)
-    off = finals_off(options, job.study.view)
+    off = skips_finals(options, job.study.view)
     job.study.ledger.append(
         "session", budget=options.budget, trials=job.study.trials, finalists="off" if off else "on"
     )
     console.print(
         f"Data {escape(job.header.data)}, {job.study.trials} trials of "
-        f"{job.scale.epochs} epochs, {at_once(options, job.scale, machine)}."
+        f"{job.scale.epochs} epochs, {describe_concurrency(options, job.scale, machine)}."
     )
     job = replace(job, finals=not off)
-    if job.expected and not options.only_finals and not job.study.view.finals:
-        added = longer(job.expected, job.study.trials)
-        console.print(f"Finals: up to {job.expected} trainings with fresh seeds ({added}).")
-    console.print(f"Run folder {escape(str(job.folder))}. {escape(why_mode)}")
+    if job.expected_trainings and not options.only_finals and not job.study.view.finals:
+        added = longer(job.expected_trainings, job.study.trials)
+        console.print(
+            f"Finals: up to {job.expected_trainings} trainings with fresh seeds ({added})."
+        )
+    console.print(f"Run folder {escape(str(job.folder))}. {escape(reason)}")
     return job
 
 
-def _new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
-    folder = run_folder(options)
+def _prepare_new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
+    folder = choose_run_folder(options)
     plan = make_plan(options, machine, folder.name)
     print_scale(console, plan.scale, plan.reason)
-    at_once(options, plan.scale, machine)
-    run = training_of(plan)
+    describe_concurrency(options, plan.scale, machine)
+    run = make_training(plan)
     plan = replace(plan, scale=run.scale)
-    head = make_header(plan, len(run.data.classes), run.data.fingerprint, secrets.token_hex(4))
-    if options.warm_from:
-        known = warm_start(options.warm_from, plan.space, head, max(1, plan.trials // 2))
-        head = replace(head, warm=known)
-        _print_warm(console, known)
-    try:
-        proposing(plan.space, head).propose(View(header=head))
-    except ValueError as error:
-        raise ValueError(f"{error}; {_sizes(plan, len(run.data.classes))}") from None
+    header = _make_header(console, options, plan, run)
     folder.mkdir(parents=True)
     try:
-        write_atomic(folder / "study.json", json.dumps(head.to_json(), indent=2) + "\n")
+        write_atomic(folder / STUDY, json.dumps(header.to_json(), indent=2) + "\n")
         ledger = Ledger(folder / LEDGER)
-        ledger.append("study", **head.to_json())
+        ledger.append("study", **header.to_json())
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return Job(study_of(plan, ledger), run, options, folder, mode)
+    return Job(make_study(plan, ledger), run, options, folder, mode)
 
 
-def _sizes(plan: Plan, classes: int) -> str:
-    """How many parameters nets of the space have, for whoever set a bound that none keeps."""
+def _make_header(console: Console, options: Options, plan: Plan, run: Training) -> StudyHeader:
+    """Return the header of a new search; raise ValueError if its sampler cannot propose."""
+    classes = len(run.data.classes)
+    header = make_header(plan, classes, run.data.fingerprint, secrets.token_hex(4))
+    if options.warm_from:
+        known = warm_start(options.warm_from, plan.space, header, max(1, plan.trials // 2))
+        header = replace(header, warm=known)
+        _print_warm_start(console, known)
+    try:
+        configure_sampler(plan.space, header).propose(View(header=header))
+    except ValueError as error:
+        raise ValueError(f"{error}; {_describe_sizes(plan, classes)}") from None
+    return header
+
+
+def _describe_sizes(plan: Plan, classes: int) -> str:
+    """Return how many parameters nets of the space have, for a bound that none of them keeps."""
     from adv import size_of
 
     recipes = [plan.space.build(**point) for point in plan.points]
@@ -136,14 +152,18 @@ def _sizes(plan: Plan, classes: int) -> str:
     return f"its known points have {ends} parameters"
 
 
-def finals_off(options: Options, view: View) -> bool:
-    """Whether there are no finals: the user says so, or said so when the run began."""
+def skips_finals(options: Options, view: View) -> bool:
+    """Return whether there are no finals: the user says so, or said so in the last session."""
     if options.finalists != "auto" or options.final_trainings:
         return options.finalists == "off"
     return bool(view.sessions) and view.sessions[-1].get("finalists") == "off"
 
 
-def _print_warm(console: Console, known: WarmStart) -> None:
+def _print_warm_start(console: Console, known: WarmStart) -> None:
     told, points = len(known.told), len(known.points)
-    values = f"{told} values taken over" if told else "no values: another battery, data or scale"
-    console.print(f"Warm start: {points} points of earlier fronts come first, {values}.")
+    values = (
+        f"{told} results are used"
+        if told
+        else "results are not used: battery, data or scale differ"
+    )
+    console.print(f"Warm start: {points} points of earlier fronts come first; {values}.")

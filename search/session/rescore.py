@@ -1,8 +1,8 @@
-"""Stored nets attacked again: what a run is worth under another battery, without any training.
+"""Attack stored nets again under another battery, without training.
 
-Values of two batteries never mix. The new ones are collected beside the old, and take their place
-at once when the last is known; a run that is cut off goes on with what is missing. Nets that are
-not there any more have no value under the new battery, and leave the front.
+Results of two batteries never mix. The new ones are collected beside the old ones and replace them
+all at once when the last is known; a re-scoring that is interrupted resumes with what is missing. A
+net whose weights are missing has no result under the new battery, and leaves the front.
 """
 
 from __future__ import annotations
@@ -15,21 +15,32 @@ from pathlib import Path
 from typing import Any
 
 from adv import evaluate
+from search.errors import describe_error
 from search.finals.train_finalist import Final, stored
 from search.record.ledger import Ledger
+from search.record.provenance import read_commit
+from search.record.run_folder import trial_path
 from search.record.trial import Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.session.plan import commit, described
-from search.study import why
+from search.session.plan import describe_battery
 from search.trials.train_trial import BEST, Training, intervals_of, objectives_of, score_fields
 
-TRIALS, FINALS = "trial", "final"
+TRIAL, FINAL = "trial", "final"
 
 
 @dataclass(frozen=True)
-class Item:
-    """A stored net: the `trial` or `final` of that number, and what is known of it."""
+class StoredNet:
+    """A net whose weights are on disk.
+
+    Args:
+      kind: `TRIAL`, or `FINAL` for a training of the finals.
+      number: of the trial or training.
+      params: of its trial.
+      seed: that it was trained with.
+      weights: absolute path of its checkpoint.
+      result: so far.
+    """
 
     kind: str
     number: int
@@ -41,133 +52,147 @@ class Item:
 
 @dataclass(frozen=True)
 class Rescoring:
-    """Judges a stored net as `training` would judge it today; the line to torch."""
+    """Scores a stored net as `training` would score it today."""
 
     training: Training
 
     @property
     def id(self) -> str:
-        """12 hex digits that change whenever an attack, a judge or the images do.
+        """12 hex digits that change whenever an attack, the votes or the images do.
 
-        The one of the finals' battery is `search.finals.strong_battery.Strong.id`.
+        The id of the battery of the finals is `Rescoring.final.strong.id`.
         """
         scale = self.training.scale
         return hashlib.sha256(repr((scale.battery(), scale.images)).encode()).hexdigest()[:12]
 
     @property
     def final(self) -> Final:
-        """Judges finalists, on the test split."""
+        """Scores finalists, on the test split."""
         return Final(self.training)
 
-    def __call__(self, item: Item) -> TrialResult:
-        """The net's result under today's battery.
+    def __call__(self, net: StoredNet) -> TrialResult:
+        """Return the result of a net under today's battery.
 
         Raises:
-          CheckpointError: its weights are not there, or are not those of the net.
+          CheckpointError: its weights are missing, or are those of another net.
         """
         began = time.perf_counter()
-        net = stored(self.training, item.params, item.seed, item.weights)
+        model = stored(self.training, net.params, net.seed, net.weights)
         split = self.training.data.validation.head(self.training.scale.images)
-        score = evaluate(net, split, self.training.scale.battery())
+        score = evaluate(model, split, self.training.scale.battery())
         gap = None
-        if item.kind == TRIALS and self.training.scale.gap_images:
-            gap = self.training.gap_of(net, split, score)
-        details = replace(item.result.details, last=None, masking_gap=gap, **score_fields(score))
+        if net.kind == TRIAL and self.training.scale.gap_images:
+            gap = self.training.measure_gap(model, split, score)
+        details = replace(net.result.details, last=None, masking_gap=gap, **score_fields(score))
         details = replace(details, evaluate_seconds=time.perf_counter() - began)
         objectives = objectives_of(score)
-        if item.kind == TRIALS:
+        if net.kind == TRIAL:
             return TrialResult(objectives, intervals_of(score), details)
         details = replace(details, validation=objectives)
         result = TrialResult(objectives, intervals_of(score), details)
-        return self.final.judged(net, result, item.weights.parent.name)
+        return self.final.judged(model, result, net.weights.parent.name)
 
 
-def items(view: View, folder: Path) -> tuple[list[Item], dict[str, str]]:
-    """The nets of a run that can be judged again, and why others cannot.
+MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]
+"""Maps a rescoring over nets, in this process or on a cluster: a result, or why there is none."""
+
+
+def find_stored_nets(view: View, folder: Path) -> tuple[list[StoredNet], dict[str, str]]:
+    """Return the nets of a run that can be scored again, and why others cannot.
+
+    Args:
+      view: of the run.
+      folder: of the run.
 
     Returns:
-      The nets; and of those that are not there a line under `trial 3` or `final 3`.
+      The nets, and a reason for each net without weights, by name: `trial 3` or `final 3`.
     """
-    found: list[Item] = []
+    found: list[StoredNet] = []
     missing: dict[str, str] = {}
     runs = view.finals.in_state("finished") if view.finals else []
-    for kind, trials in ((TRIALS, view.in_state("finished")), (FINALS, runs)):
+    for kind, trials in ((TRIAL, view.in_state("finished")), (FINAL, runs)):
         for trial in trials:
-            item = _item(kind, trial, folder)
-            if item is None:
+            net = _stored_net(kind, trial, folder)
+            if net is None:
                 continue
-            if item.weights.is_file():
-                found.append(item)
+            if net.weights.is_file():
+                found.append(net)
             else:
-                missing[f"{kind} {trial.number}"] = f"no weights at {item.weights}"
+                missing[f"{kind} {trial.number}"] = f"no weights at {net.weights}"
     return found, missing
 
 
-def there(view: View, folder: Path) -> bool:
-    """Whether there is a net of a finished trial to judge again."""
-    return any(item.kind == TRIALS for item in items(view, folder)[0])
+def has_stored_nets(view: View, folder: Path) -> bool:
+    """Return whether a finished trial has weights that can be scored again."""
+    return any(net.kind == TRIAL for net in find_stored_nets(view, folder)[0])
 
 
-def _item(kind: str, trial: Trial, folder: Path) -> Item | None:
+def _stored_net(kind: str, trial: Trial, folder: Path) -> StoredNet | None:
     if trial.result is None:
         return None
-    place = folder / ("finals" if kind == FINALS else "") / "trials" / trial.name / BEST
-    known = trial.result.details.weights
-    weights = folder / known if known else place
-    return Item(kind, trial.number, trial.params, trial.seed, weights.absolute(), trial.result)
+    recorded = trial.result.details.weights
+    path = recorded or trial_path(trial.number, final=kind == FINAL) / BEST
+    weights = (folder / path).absolute()
+    return StoredNet(kind, trial.number, trial.params, trial.seed, weights, trial.result)
 
 
 def rescore(
-    ledger: Ledger,
-    run: Rescoring,
-    way: Callable[[Rescoring, Iterable[Item]], Iterator[tuple[Item, TrialResult | str]]],
-    say: Callable[[str], None],
+    ledger: Ledger, run: Rescoring, map_nets: MapNets, say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Judge every stored net again, then make the new values the run's own.
+    """Score every stored net again, then make the new results the run's own.
 
-    What an earlier session judged already, under the same battery of the same commit, is not
-    judged again.
+    A net that an earlier session scored under the same battery of the same commit is not scored
+    again.
 
     Args:
       ledger: of the run; takes an event for each net, and one at the end.
-      run: judges.
-      way: maps a rescoring over nets, in this process or on a cluster; gives a result, or why not.
+      run: scores a net.
+      map_nets: applies `run` to nets.
       say: takes a line for each net.
 
     Returns:
-      Why others could not be judged, by `trial 3` or `final 3`.
+      Why others could not be scored, by name: `trial 3` or `final 3`.
     """
-    view, folder = ledger.view, ledger.path.parent
-    nets, missing = items(view, folder)
-    here = commit()[:9]  # the same settings may attack in another way
-    strong = run.final.strong.id
-    batteries = {TRIALS: f"{run.id} {here}", FINALS: f"{strong} {here}"}
-    done = {
-        TRIALS: view.rescored.get(batteries[TRIALS], {}),
-        FINALS: view.finals.rescored.get(batteries[FINALS], {}) if view.finals else {},
-    }
-    to_do = [item for item in nets if item.number not in done[item.kind]]
-    for line in (f"{name}: {reason}" for name, reason in missing.items()):
-        say(f"not re-scored: {line}")
-    for n, (item, outcome) in enumerate(way(run, to_do), 1):
-        name = f"{item.kind} {item.number}"
+    nets, missing = find_stored_nets(ledger.view, ledger.path.parent)
+    batteries = _name_batteries(run)
+    done = _find_scored(ledger.view, batteries)
+    remaining = [net for net in nets if net.number not in done[net.kind]]
+    for name, reason in missing.items():
+        say(f"not re-scored: {name}: {reason}")
+    for n, (net, outcome) in enumerate(map_nets(run, remaining), 1):
+        name = f"{net.kind} {net.number}"
         if isinstance(outcome, str):
             missing[name] = outcome
             say(f"not re-scored: {name}: {outcome}")
             continue
-        _append(ledger, item, batteries[item.kind], outcome)
-        before, after = item.result.point, outcome.point
+        _append(ledger, net, batteries[net.kind], outcome)
+        before, after = net.result.point, outcome.point
         say(
-            f"{n}/{len(to_do)} {name}: natural accuracy {100 * before[0]:.1f} to "
+            f"{n}/{len(remaining)} {name}: natural accuracy {100 * before[0]:.1f} to "
             f"{100 * after[0]:.1f} %, attacked score {before[1]:.1f} to {after[1]:.1f}"
         )
     _rebuild(ledger, run, batteries, missing)
     return missing
 
 
-def _append(ledger: Ledger, item: Item, battery: str, result: TrialResult) -> None:
-    content = {"event": "rescored", "trial": item.number, "battery": battery, **result.to_json()}
-    if item.kind == TRIALS:
+def _name_batteries(run: Rescoring) -> dict[str, str]:
+    """Return an id for the battery of each kind of net, the commit of the program included."""
+    commit = read_commit()[:9]  # another commit may attack differently with the same settings
+    return {TRIAL: f"{run.id} {commit}", FINAL: f"{run.final.strong.id} {commit}"}
+
+
+def _find_scored(view: View, batteries: Mapping[str, str]) -> dict[str, Mapping[int, TrialResult]]:
+    """Return the results that earlier sessions have collected, by kind and number."""
+    finals = view.finals.rescored if view.finals else {}
+    return {
+        TRIAL: view.rescored.get(batteries[TRIAL], {}),
+        FINAL: finals.get(batteries[FINAL], {}),
+    }
+
+
+def _append(ledger: Ledger, net: StoredNet, battery: str, result: TrialResult) -> None:
+    content = {"event": "rescored", "trial": net.number, "battery": battery, **result.to_json()}
+    if net.kind == TRIAL:
         ledger.append(**content)
     else:
         ledger.append("final", part=content)
@@ -176,47 +201,43 @@ def _append(ledger: Ledger, item: Item, battery: str, result: TrialResult) -> No
 def _rebuild(
     ledger: Ledger, run: Rescoring, batteries: Mapping[str, str], missing: Mapping[str, str]
 ) -> None:
-    """The events that make the new values the run's own, the trials' last."""
-    lost = {kind: _of(kind, missing) for kind in (TRIALS, FINALS)}
+    """Append the events that make the new results the run's own, that of the trials last."""
+    lost = {kind: _reasons(kind, missing) for kind in (TRIAL, FINAL)}
     if ledger.view.finals:
         strong = {**ledger.view.finals_header.to_json(), **run.final.strong.describe()}
-        part = {"battery": batteries[FINALS], "header": strong, "missing": lost[FINALS]}
+        part = {"battery": batteries[FINAL], "header": strong, "missing": lost[FINAL]}
         ledger.append("final", part={"event": "rebuilt", **part})
     scale = run.training.scale
-    header = {"scale": asdict(scale), "battery": described(scale)}
-    ledger.append("rebuilt", battery=batteries[TRIALS], header=header, missing=lost[TRIALS])
+    header = {"scale": asdict(scale), "battery": describe_battery(scale)}
+    ledger.append("rebuilt", battery=batteries[TRIAL], header=header, missing=lost[TRIAL])
 
 
-def _of(kind: str, missing: Mapping[str, str]) -> dict[str, str]:
-    """The reasons of one kind, by number."""
-    said = ([*name.split(), reason] for name, reason in missing.items())
-    return {
-        number: f"not re-scored: {reason}"
-        for found, number, *rest in said
-        for reason in rest
-        if found == kind
-    }
+def _reasons(kind: str, missing: Mapping[str, str]) -> dict[str, str]:
+    """Return the reasons of one kind of net, by number."""
+    split = ((*name.split(), reason) for name, reason in missing.items())
+    return {number: f"not re-scored: {reason}" for of, number, reason in split if of == kind}
 
 
-def judged(run: Rescoring, item: Item) -> TrialResult | str:
-    """Its result, or one line that says why there is none."""
+def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:
+    """Return the result of a net, or in one line why there is none."""
     try:
-        return run(item)
+        return run(net)
     except Exception as error:  # a file may be damaged in any way
-        return " ".join(why(error).split())[:500]
+        return describe_error(error)
 
 
-def with_sizes(training: Training, steps: int | None, images: int | None) -> Training:
-    """The training with other steps of the battery and other images, where they are given.
+def resize(training: Training, steps: int | None, images: int | None) -> Training:
+    """Return the training with other attack steps and validation images, where they are given.
 
     Raises:
       ValueError: there are not as many validation images.
     """
     scale, have = training.scale, len(training.data.validation)
-    if images is not None and images > have - scale.watch_images:
+    free = have - scale.watch_images
+    if images is not None and images > free:
         raise ValueError(
-            f"--images {images}: {have - scale.watch_images} of the {have} validation images are "
-            "free, the others choose each trial's epoch"
+            f"--images {images}: {free} of the {have} validation images are free, the others "
+            "choose the best epoch of each trial"
         )
     changes = {"battery_steps": steps, "images": images}
     given: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}

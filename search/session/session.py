@@ -1,4 +1,4 @@
-"""One start of `launch.py`, from what the user asked for to the exit status."""
+"""One start of `launch.py`, from the flags to the exit status."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from rich.markup import escape
 from search.backends import serial
 from search.interrupt import Interrupted, Stop
 from search.record.ledger import Ledger
+from search.record.provenance import PROJECT
 from search.record.trial import Run
 from search.record.trial_result import TrialResult
 from search.reporting.terminal import Live
 from search.session.job import Job
 from search.session.options import Options
-from search.session.plan import PROJECT, Machine
+from search.session.outputs import ReportWriter, StateCleaner, write_outputs
+from search.session.plan import Machine
 from search.session.prepare import dry_run, prepare
-from search.session.rescore import Item, Rescoring, judged, rescore
-from search.session.start_finals import begin
-from search.session.summary import Pages, Tidy, wrap_up
+from search.session.rescore import Rescoring, StoredNet, rescore, rescore_net
+from search.session.start_finals import start_finals
+from search.session.summary import print_summary
 from search.study import Study
 from search.tracking.tracker import Tracker
 
 
-def session(options: Options) -> int:
-    """Plan, search, sum up.
+def run_session(options: Options) -> int:
+    """Plan a search, run it and summarise it.
 
     Returns:
       The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 143
@@ -38,54 +40,55 @@ def session(options: Options) -> int:
     console = Console(highlight=False, soft_wrap=True, width=wide)
     with ExitStack() as stack:
         try:
-            machine = stack.enter_context(_machine(options))
+            machine = stack.enter_context(_connect(options))
             if options.dry_run:
                 dry_run(console, options, machine)
                 return 0
             job = prepare(console, options, machine)
         except OSError as error:
             where = f" {error.filename}" if error.filename else ""
-            return _refuse(f"cannot use{where}: {error.strerror or error}", 2)
+            return _print_error(f"cannot use{where}: {error.strerror or error}", 2)
         except ValueError as error:
-            return _refuse(str(error), 2)
+            return _print_error(str(error), 2)
         except KeyboardInterrupt:
-            return _refuse("interrupted before anything began", 130)
+            return _print_error("interrupted before anything began", 130)
         stack.callback(job.study.ledger.close)
         return _search(console, job)
 
 
-def _refuse(message: str, code: int) -> int:
+def _print_error(message: str, code: int) -> int:
     print(f"launch.py: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     return code
 
 
 @contextmanager
-def _machine(options: Options) -> Iterator[Machine]:
-    """What the search runs on, connected to for as long as the context lasts."""
+def _connect(options: Options) -> Iterator[Machine]:
+    """Connect to what the search runs on, for as long as the block runs."""
     elsewhere = options.address or os.environ.get("RAY_ADDRESS")
     if options.serial or (options.dry_run and not elsewhere):
         import torch
 
-        yield Machine("this machine", float(_cpus()), float(torch.cuda.device_count()))
+        yield Machine("this machine", float(_count_cpus()), float(torch.cuda.device_count()))
         return
     from search.backends import ray_tune
 
-    joined = ray_tune.connect(options.address, project=PROJECT)
-    where = f"the cluster at {joined.address}" if joined.address else "this machine"
+    cluster = ray_tune.connect(options.address, project=PROJECT)
+    where = f"the cluster at {cluster.address}" if cluster.address else "this machine"
     try:
-        yield Machine(where, joined.cpus, joined.gpus)
+        yield Machine(where, cluster.cpus, cluster.gpus)
     finally:
         ray_tune.disconnect()
 
 
-def _cpus() -> int:
+def _count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _search(console: Console, job: Job) -> int:
+    """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
     stop = Stop(None if options.budget is None else options.budget - study.view.elapsed)
-    live = Live(console, study.trials, study.view, job.expected)
+    live = Live(console, study.trials, study.view, job.expected_trainings)
     tracker = Tracker(
         job.folder,
         job.header,
@@ -94,7 +97,7 @@ def _search(console: Console, job: Job) -> int:
         options.wandb_entity,
         say=lambda line: console.print(escape(line)),
     )
-    study.ledger.readers += [live, tracker, Pages(job.folder), Tidy(job.folder)]
+    study.ledger.readers += [live, tracker, ReportWriter(job.folder), StateCleaner(job.folder)]
     code, note = 0, ""
     with stop.listening():
         try:
@@ -105,35 +108,36 @@ def _search(console: Console, job: Job) -> int:
         except (ValueError, OSError) as error:
             code, note = 1, str(error)
         try:
-            wrap_up(console, job, tracker, note, code)
+            write_outputs(job, tracker, note, code)
+            print_summary(console, job, tracker.describe_location(), note)
         except OSError as error:
             code, note = 1, str(error)
     if code == 1:
-        return _refuse(note, 1)
+        return _print_error(note, 1)
     return 3 if code == 0 and not study.view.in_state("finished") else code
 
 
 def _run(console: Console, job: Job, stop: Stop) -> None:
-    """The search, then its finals; or stored nets, judged again."""
+    """Run the search and then its finals, or score stored nets again."""
     if job.options.rescore:
         _rescore(console, job, stop)
         return
-    with _way(job, stop) as run:
+    with _open_backend(job, stop) as run:
         if not job.options.only_finals:
             run(job.study, job.run)
-        if job.finals and (again := begin(console, job.study, job.run, job.trainings)):
-            run(*again)
+        if job.finals and (finals := start_finals(console, job.study, job.run, job.trainings)):
+            run(*finals)
 
 
 def _rescore(console: Console, job: Job, stop: Stop) -> None:
     before = [trial.number for trial in job.study.view.front()]
-    console.print(f"Re-scoring with {_battery(job)}. Nothing is trained.", markup=False)
+    console.print(f"Re-scoring with {_describe_battery(job)}. Nothing is trained.", markup=False)
     assert isinstance(job.study.ledger, Ledger)
     try:
         rescore(
             job.study.ledger,
             Rescoring(job.run),
-            lambda run, nets: _judged(job, stop, run, nets),
+            lambda run, nets: _map_nets(job, stop, run, nets),
             lambda line: console.print(line, markup=False),
         )
     finally:
@@ -145,30 +149,30 @@ def _rescore(console: Console, job: Job, stop: Stop) -> None:
     console.print(f"Front before: trials {before}. Front now: trials {after}.", markup=False)
 
 
-def _battery(job: Job) -> str:
+def _describe_battery(job: Job) -> str:
     names = ", ".join(name for name, _ in job.scale.battery().attacks)
     return f"{names} on {job.scale.images} validation images"
 
 
-def _judged(
-    job: Job, stop: Stop, run: Rescoring, nets: Iterable[Item]
-) -> Iterator[tuple[Item, TrialResult | str]]:
-    """Each net with its result: in this process, or wherever the cluster has room."""
+def _map_nets(
+    job: Job, stop: Stop, run: Rescoring, nets: Iterable[StoredNet]
+) -> Iterator[tuple[StoredNet, TrialResult | str]]:
+    """Score each net again, in this process or on the cluster."""
     if job.options.serial:
-        for item in nets:
+        for net in nets:
             stop.check()
-            yield item, judged(run, item)
+            yield net, rescore_net(run, net)
         return
-    from search.backends.ray_tasks import spread
+    from search.backends.ray_tasks import map_on_cluster
     from search.backends.ray_tune import Resources
 
     resources = Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
-    yield from spread(judged, run, nets, resources, stop)
+    yield from map_on_cluster(rescore_net, run, nets, resources, stop)
 
 
 @contextmanager
-def _way(job: Job, stop: Stop) -> Iterator[Callable[[Study, Run], None]]:
-    """How studies are run: in this process, or on the cluster, which is let go at the end."""
+def _open_backend(job: Job, stop: Stop) -> Iterator[Callable[[Study, Run], None]]:
+    """Give a function that runs a study: in this process, or on the cluster, left at the end."""
     if job.options.serial:
         yield lambda study, run: serial.search(study, run, stop)
         return

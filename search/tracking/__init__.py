@@ -1,1 +1,1 @@
-"""The ledger in trackers of others: Weights & Biases."""
+"""Copies of the ledger in experiment trackers: Weights & Biases."""

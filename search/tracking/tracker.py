@@ -1,7 +1,7 @@
-"""Weights & Biases, written by the driver alone, as a reader of the ledger.
+"""A reader of the ledger that logs a search to Weights & Biases.
 
-The tracker hands each event to one daemon thread and forgets it, so W&B can neither delay nor end a
-search: what goes wrong there costs one line and the tracking. What is told stands in `board`.
+The tracker hands each event to one daemon thread, so W&B can neither delay nor end a search: if it
+fails, one line is printed and tracking ends. What is logged is decided in `wandb_runs`.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import final
 
+from search.errors import describe_error
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import Event, View
-from search.tracking.wandb_login import one_line, resolve_mode
-from search.tracking.wandb_runs import ENDS, Board, abandon
+from search.tracking.wandb_login import resolve_mode
+from search.tracking.wandb_runs import ENDS, WandbRuns, drop_pending_uploads
 
 __all__ = ["Tracker", "resolve_mode", "study_id"]
-EVERY = 10.0  # seconds between two pictures of the study
+EVERY = 10.0  # seconds between two updates of the table and the front
 
 
 @final
 class Tracker:
-    """A reader of the ledger that shows the study in W&B.
+    """A reader of the ledger that logs a search to W&B.
 
     Args:
-      folder: of the run; all that W&B stages stays in `folder/wandb`.
-      header: the ledger's first event; the ids of the runs are made from it, so a resumed search
-        goes on in the same runs.
-      mode: "online", "offline" or "off", as `resolve_mode` says.
+      folder: of the run; W&B keeps its files in `folder/wandb`.
+      header: of the ledger; the ids of the W&B runs are made from it, so a resumed search continues
+        in the same runs.
+      mode: "online", "offline" or "off", see `resolve_mode`.
       project: in W&B.
-      entity: in W&B; by default the account's own.
-      say: takes the one line that says what went wrong; called from another thread.
-      every: seconds between two pictures of the study.
+      entity: in W&B; by default that of the account.
+      say: takes a line that says what went wrong; called from another thread.
+      every: seconds between two updates of the table and the front.
     """
 
     def __init__(
@@ -56,22 +57,22 @@ class Tracker:
         every: float = EVERY,
     ) -> None:
         self._folder, self._say, self._every = folder.absolute(), say, every
-        self._board = Board(self._folder, study_id(header), header, mode, project, entity)
+        self._runs = WandbRuns(self._folder, study_id(header), header, mode, project, entity)
         self._queue: Queue[tuple[Event, Trial] | None] = Queue()
         self._latest: View | None = None
-        self._heard = False
+        self._started = False
         self._off = mode == "off"
-        self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
+        self._thread = threading.Thread(target=self._log_events, name="tracking", daemon=True)
         if not self._off:
             self._thread.start()
 
     def __call__(self, event: Event, view: View) -> None:
-        """Take note of an event; returns at once."""
+        """Queue an event for logging; return at once."""
         if self._off:
             return
-        if not self._heard:
-            self._heard = True
-            self._board.know(view, event)
+        if not self._started:
+            self._started = True
+            self._runs.mark_as_logged(view, event)
         inner = event["part"] if event["event"] == "final" else event
         if inner["event"] in {*ENDS, "finals", "rebuilt"} or self._latest is None:
             self._latest = _snapshot(view)
@@ -79,59 +80,64 @@ class Tracker:
         if "trial" in inner and inner["event"] != "rescored":
             self._queue.put((event, copy.copy(trials[inner["trial"]])))
 
-    def where(self) -> str:
-        """The study's address when online, the command that uploads it when offline, else ""."""
+    def describe_location(self) -> str:
+        """Return the URL of the search if online, the command that uploads it if offline, or ""."""
         if self._off:
             return ""
-        return self._board.url if self._board.mode == "online" else self._sync("offline-run-*")
+        return (
+            self._runs.url if self._runs.mode == "online" else self._sync_command("offline-run-*")
+        )
 
     def close(self, timeout: float = 20.0) -> None:
-        """Finish all runs; what has not reached W&B after `timeout` seconds stays on disk."""
+        """Finish all W&B runs; data that is not uploaded after `timeout` seconds stays on disk."""
         self._queue.put(None)
         if self._off or not self._thread.is_alive():
             return
         self._thread.join(timeout)
         if self._thread.is_alive():
             self._off = True
-            later = self._sync("*run-*", "--include-online ")
-            self._say(f"W&B did not take everything within {timeout:.0f} s; later: {later}")
-            abandon()
+            later = self._sync_command("*run-*", "--include-online ")
+            self._say(
+                f"W&B did not upload everything within {timeout:.0f} s; upload later: {later}"
+            )
+            drop_pending_uploads()
 
-    def _serve(self) -> None:
+    def _log_events(self) -> None:
+        """Log events until `close`; the thread's main function."""
         try:
-            if trouble := self._board.open():
-                self._say(f"W&B is offline: {trouble}; upload later: {self.where()}")
+            if trouble := self._runs.open():
+                self._say(f"W&B is offline: {trouble}; upload later: {self.describe_location()}")
             drawn, due = None, time.monotonic()
             while True:
                 with suppress(Empty):
                     item = self._queue.get(timeout=self._every)
                     if item is None:
                         break
-                    self._board.tell(*item, self._latest)
+                    self._runs.log_event(*item, self._latest)
                 if self._latest is not drawn and time.monotonic() >= due:
                     drawn, due = self._latest, time.monotonic() + self._every
-                    self._board.draw(drawn)
-            self._board.close(self._latest)
-        except Exception as error:  # W&B may raise anything; the search must not hear of it
+                    self._runs.log_study(drawn)
+            self._runs.close(self._latest)
+        except Exception as error:  # W&B may raise anything, which must not end the search
             if not self._off:
                 self._off = True
-                self._say(f"W&B tracking is off: {one_line(error)}")
-            if self._board.mode == "online":
-                abandon()
+                self._say(f"W&B tracking is off: {describe_error(error, limit=200)}")
+            if self._runs.mode == "online":
+                drop_pending_uploads()
 
-    def _sync(self, pattern: str, option: str = "") -> str:
+    def _sync_command(self, pattern: str, option: str = "") -> str:
         return f"wandb sync {option}{shlex.quote(str(self._folder / 'wandb'))}/{pattern}"
 
 
 def study_id(header: StudyHeader) -> str:
-    """An id for W&B that two studies share only if they are the same one."""
+    """Return an id for W&B that no other search has."""
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", header.name or "study")[:40]
     token = header.id or hashlib.sha256(repr(header.time).encode()).hexdigest()[:8]
     return f"{name}-{re.sub(r'[^A-Za-z0-9_-]+', '-', str(token))[:24]}"
 
 
 def _snapshot(view: View) -> View:
-    """The view as it is now, for a thread that reads it while the search goes on."""
+    """Return a copy of the view, for a thread that reads it while the search continues."""
     trials = {n: replace(trial, epochs=dict(trial.epochs)) for n, trial in view.trials.items()}
     finals = _snapshot(view.finals) if view.finals else None
     return View(

@@ -1,6 +1,6 @@
-"""How W&B is to be used: what was asked for, is there a key, does the server take it.
+"""Decide whether W&B is used online: by the flag, by the key, by what the server answers.
 
-Nothing here loads W&B itself.
+Nothing here imports W&B itself.
 """
 
 from __future__ import annotations
@@ -12,17 +12,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline",
-         "disabled": "off"}  # fmt: skip
+from search.errors import describe_error
+
+MODES = {  # values of WANDB_MODE
+    "online": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "off",
+}
 _HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 
 
 def resolve_mode(flag: str) -> tuple[str, str]:
-    """The mode for a flag, and the reason in one sentence.
+    """Return the mode for a flag, and the reason in one sentence.
 
     Args:
-      flag: "online", "offline" and "off" are taken as they are; "auto" follows WANDB_MODE, and
-        without that is online where a key is configured, else offline.
+      flag: "online", "offline" and "off" are used as they are; "auto" follows WANDB_MODE if it is
+        set, else it is online if a key is configured, else offline.
 
     Returns:
       "online", "offline" or "off", and why.
@@ -37,15 +44,15 @@ def resolve_mode(flag: str) -> tuple[str, str]:
     asked = os.environ.get("WANDB_MODE", "").strip().lower()
     if asked in MODES:
         return MODES[asked], f"W&B is {MODES[asked]}, because WANDB_MODE is {asked}."
-    if source := _key():
+    if source := _find_key():
         return "online", f"W&B is online, with the key from {source}."
     return "offline", "W&B is offline, because no key is configured (wandb login stores one)."
 
 
-def trouble_with(wandb: Any) -> str:
-    """Why the loaded `wandb` cannot log in, or ""; takes about 15 s at most.
+def find_login_problem(wandb: Any) -> str:
+    """Return why the module `wandb` cannot log in, or "" if it can; takes about 15 s at most.
 
-    The server is asked first, because W&B tries for long where nobody answers.
+    The server is asked first, because W&B retries for long if none answers.
     """
     from ssl import SSLError
     from urllib.error import HTTPError
@@ -55,24 +62,19 @@ def trouble_with(wandb: Any) -> str:
     try:
         urlopen(server, timeout=5).close()
     except HTTPError:
-        pass  # an answer, which is all that is asked for
+        pass  # the server has answered, which is enough
     except OSError as error:
         reason = getattr(error, "reason", error)
-        if not isinstance(reason, SSLError):  # W&B brings its own roots
+        if not isinstance(reason, SSLError):  # W&B has its own root certificates
             return f"{server} cannot be reached ({reason})"
     try:
         return "" if wandb.login(prompt=False, verify=True) else "there is no API key"
     except Exception as error:
-        return one_line(error)
+        return describe_error(error, limit=200)
 
 
-def one_line(error: BaseException) -> str:
-    """An exception in one short line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-def _key() -> str:
-    """Where a key is kept, or ""; the key itself is not looked at."""
+def _find_key() -> str:
+    """Return where a key is configured, or ""; the key itself is not kept."""
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         if os.environ.get(name):
             return name
@@ -87,10 +89,11 @@ def _key() -> str:
         return str(own)
     server = os.environ.get("WANDB_BASE_URL") or section.get("base_url")
     hosts = (urlsplit(server).netloc,) if server else _HOSTS
-    return _netrc(hosts)
+    return _find_in_netrc(hosts)
 
 
-def _netrc(hosts: tuple[str, ...]) -> str:
+def _find_in_netrc(hosts: tuple[str, ...]) -> str:
+    """Return the netrc file that has a password for one of the hosts, or ""."""
     named = os.environ.get("NETRC")
     for path in map(Path, [named] if named else ["~/.netrc", "~/_netrc"]):
         try:

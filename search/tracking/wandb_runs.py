@@ -1,6 +1,6 @@
-"""What Weights & Biases is told of a study: a run for it, for each trial, for each finalist.
+"""The W&B runs of a search: one for the search, one for each trial, one for each final training.
 
-`tracking` calls this on a thread of its own: what stands here may be slow, and may raise.
+The tracker calls this on a thread of its own, so it may be slow and may raise.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from search.record.trial import Trial
 from search.record.view import Event, View
 from search.reporting.csv_tables import columns, gap_of, hypervolumes, rows
 from search.reporting.finals_csv import FINALISTS, finalist_rows
-from search.tracking.wandb_login import trouble_with
+from search.tracking.wandb_login import find_login_problem
 from spaces import OBJECTIVES
 
 ENDS = ("finished", "stopped", "failed")
 
 
 @final
-class Board:
-    """The runs of one study.
+class WandbRuns:
+    """The W&B runs of one search.
 
     Args:
-      folder: of the run, absolute; all that W&B stages stays in `folder/wandb`.
-      study: the id and the group, see `tracking.study_id`.
-      header: the ledger's first event.
+      folder: of the run, absolute; W&B keeps its files in `folder/wandb`.
+      study: the id and the group in W&B, see `tracker.study_id`.
+      header: of the ledger.
       mode: "online" or "offline".
       project: in W&B.
-      entity: in W&B; by default the account's own.
+      entity: in W&B; by default that of the account.
     """
 
     def __init__(
@@ -49,16 +49,20 @@ class Board:
         self._folder, self._study, self._header = folder, study, header
         self._place = {"project": project, "entity": entity, "group": study}
         self._runs: dict[str, Any] = {}
-        self._drawn = 0  # finished trials of which the hypervolume has been told
-        self._flags: dict[int, bool] = {}  # what W&B believes of the front
+        self._logged = 0  # finished trials whose hypervolume has been logged
+        self._on_front: dict[int, bool] = {}  # as logged last, by trial
 
-    def know(self, view: View, event: Event) -> None:
-        """Take as told what an earlier session told: all in `view` but the `event` just come."""
-        self._drawn = len(view.in_state("finished")) - (event["event"] == "finished")
-        self._flags = dict(_flags(view))
+    def mark_as_logged(self, view: View, event: Event) -> None:
+        """Skip what an earlier session has logged: all in `view` except the new `event`."""
+        self._logged = len(view.in_state("finished")) - (event["event"] == "finished")
+        self._on_front = dict(_on_front(view))
 
     def open(self) -> str:
-        """Start W&B and the study's run. Returns why it is offline against the wish, or ""."""
+        """Start W&B and the run of the search.
+
+        Returns:
+          Why W&B is offline although it should be online, or "".
+        """
         here = self._folder / "wandb"
         here.mkdir(parents=True, exist_ok=True)
         if not os.access(here, os.W_OK):
@@ -72,87 +76,90 @@ class Board:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it sends even in offline mode
         wandb = _wandb()
         wandb.setup(wandb.Settings(silent=True, mode=self.mode))
-        trouble = trouble_with(wandb) if self.mode == "online" else ""
-        if trouble:
+        problem = find_login_problem(wandb) if self.mode == "online" else ""
+        if problem:
             self.mode = "offline"
         config = {k: v for k, v in self._header.to_json().items() if k not in {"time", "format"}}
         run = self._run(self._study, "study", self._header.name or self._study, config)
         run.define_metric("*", step_metric="finished")
         run.define_metric("hypervolume", step_metric="finished", summary="max")
         self.url = run.url or ""
-        return trouble
+        return problem
 
-    def tell(self, event: Event, trial: Trial, view: View | None) -> None:
-        """One event of one trial; `view` is the newest state of the study.
+    def log_event(self, event: Event, trial: Trial, view: View | None) -> None:
+        """Log one event of a trial.
 
-        A `final` event comes with the training of the finals that it is of.
+        Args:
+          event: of the ledger.
+          trial: that the event is about; for a `final` event the training of the finals.
+          view: the latest state of the search.
         """
         if event["event"] == "final":
-            self._tell_final(event["part"], trial)
+            self._log_final(event["part"], trial)
             return
-        run = self._trial(trial)
+        run = self._trial_run(trial)
         if event["event"] == "epoch":
             run.log({**event["metrics"], "seconds": event["seconds"], "epoch": event["epoch"]})
         if event["event"] in ENDS:
-            self._flags[trial.number] = on_front = dict(_flags(view)).get(trial.number, False)
+            self._on_front[trial.number] = on_front = dict(_on_front(view)).get(trial.number, False)
             run.summary.update({**_summary(trial), "on_front": on_front})
             self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
 
-    def _tell_final(self, part: Event, trial: Trial) -> None:
-        """One event of a training with a fresh seed: a run with the job type `finalist`."""
+    def _log_final(self, part: Event, trial: Trial) -> None:
+        """Log one event of a final training to a run with the job type `finalist`."""
         config = {"seed": trial.seed, "trial": int(trial.origin), **trial.params}
-        run = self._curve(f"{self._study}-final-{trial.name}", "finalist", trial, config)
+        run = self._epoch_run(f"{self._study}-final-{trial.name}", "finalist", trial, config)
         if part["event"] == "epoch":
             run.log({**part["metrics"], "seconds": part["seconds"], "epoch": part["epoch"]})
         if part["event"] in ENDS:
-            told = _summary(trial)
+            summary = _summary(trial)
             if trial.result:
                 details = trial.result.details
                 known = {"validation": details.validation, "claimed": details.claimed}
                 for kind, values in known.items():
-                    told |= {f"{kind}_{name}": value for name, value in (values or {}).items()}
-            run.summary.update(told)
+                    summary |= {f"{kind}_{name}": value for name, value in (values or {}).items()}
+            run.summary.update(summary)
             self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
 
-    def draw(self, view: View | None) -> None:
-        """The study as it stands: its numbers, the table of all trials, the front as a chart."""
+    def log_study(self, view: View | None) -> None:
+        """Log the state of the search: counts, the table of all trials, the front as a chart."""
         if view is None:
             return
         from search.reporting.plots import front
 
         run, names, area = self._runs[self._study], columns(view), hypervolumes(view)
-        for n in range(self._drawn, len(area)):
+        for n in range(self._logged, len(area)):
             run.log({"finished": n + 1, "hypervolume": area[n]})
-        self._drawn = max(self._drawn, len(area))
+        self._logged = max(self._logged, len(area))
         table = [[row[name] for name in names] for row in rows(view)]
         run.log({
-            "finished": self._drawn, "failed": len(view.in_state("failed")),
+            "finished": self._logged, "failed": len(view.in_state("failed")),
             "front_size": len(view.front()),
             "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
             "front": _wandb().Plotly(front(view)),
-            **_finals(view),
+            **_finals_charts(view),
         })  # fmt: skip
 
     def close(self, view: View | None) -> None:
-        """The last picture; all runs end, and trials that the front has lost since are told so."""
-        self.draw(view)
+        """Log the last state, finish all runs, and correct `on_front` where it has changed."""
+        self.log_study(view)
         for key, run in self._runs.items():
             if key != self._study:
                 run.summary["state"] = "interrupted"
             run.finish()
         self._runs.clear()
-        for number, on_front in _flags(view):
-            if view and on_front != self._flags.get(number, on_front):
-                run = self._trial(view.trials[number])
+        for number, on_front in _on_front(view):
+            if view and on_front != self._on_front.get(number, on_front):
+                run = self._trial_run(view.trials[number])
                 run.summary["on_front"] = on_front
                 run.finish()
 
-    def _trial(self, trial: Trial) -> Any:
+    def _trial_run(self, trial: Trial) -> Any:
         config = {"seed": trial.seed, **trial.params}
-        return self._curve(f"{self._study}-{trial.name}", "trial", trial, config)
+        return self._epoch_run(f"{self._study}-{trial.name}", "trial", trial, config)
 
-    def _curve(self, key: str, job: str, trial: Trial, config: Mapping[str, Any]) -> Any:
-        """A run whose values are shown over epochs."""
+    def _epoch_run(self, key: str, job: str, trial: Trial, config: Mapping[str, Any]) -> Any:
+        """Return the open run with the id `key`, whose metrics are plotted over epochs."""
         fresh = key not in self._runs
         run = self._run(key, job, f"{job} {trial.name}", config)
         if fresh:
@@ -160,12 +167,12 @@ class Board:
         return run
 
     def _run(self, key: str, job: str, name: str, config: Mapping[str, Any]) -> Any:
-        """The open run with the id `key`; a new one, or the one of an earlier session."""
+        """Return the open run with the id `key`: a new one, or that of an earlier session."""
         if key not in self._runs:
             settings = _wandb().Settings(
                 silent=True, console="off", x_disable_stats=True, x_save_requirements=False,
                 disable_git=True, disable_code=True, init_timeout=30,
-                stop_fn=lambda: None,  # by default a click in W&B interrupts the whole search
+                stop_fn=lambda: None,  # by default a click in W&B interrupts this process
                 x_transaction_log_flush_interval=1,
             )  # fmt: skip
             self._runs[key] = _wandb().init(
@@ -176,10 +183,10 @@ class Board:
         return self._runs[key]
 
 
-def abandon() -> None:
-    """Take back that W&B waits for its uploads at exit, which has no limit.
+def drop_pending_uploads() -> None:
+    """Keep W&B from waiting for its uploads at exit, which it does without a limit.
 
-    Its own process sees the driver end and ends too; the data are on disk by then.
+    The process of W&B ends when the driver does; the data is on disk by then.
     """
     with suppress(Exception):
         _wandb().sdk.wandb_setup.singleton()._connection._cleanup()
@@ -189,8 +196,8 @@ def _wandb() -> Any:
     return importlib.import_module("wandb")
 
 
-def _finals(view: View) -> dict[str, Any]:
-    """The finalists' table and their front, where there are finals."""
+def _finals_charts(view: View) -> dict[str, Any]:
+    """Return the table of the finalists and their front, if there are finals."""
     rows_ = finalist_rows(view)
     if not any(row["seeds"] for row in rows_):
         return {}
@@ -203,22 +210,23 @@ def _finals(view: View) -> dict[str, Any]:
     }
 
 
-def _flags(view: View | None) -> Iterator[tuple[int, bool]]:
-    """Which of the finished trials are on the front."""
+def _on_front(view: View | None) -> Iterator[tuple[int, bool]]:
+    """Yield each finished trial's number, and whether it is on the front."""
     if view is not None:
         best = {trial.number for trial in view.front()}
         yield from ((trial.number, trial.number in best) for trial in view.in_state("finished"))
 
 
 def _summary(trial: Trial) -> dict[str, Any]:
-    told: dict[str, Any] = {"state": trial.state}
+    """Return the final values of a trial, as W&B shows them."""
+    summary: dict[str, Any] = {"state": trial.state}
     if trial.reason:
-        told["reason"] = trial.reason
+        summary["reason"] = trial.reason
     if trial.result:
-        told |= trial.result.objectives
+        summary |= trial.result.objectives
         for name in OBJECTIVES:
             if name in trial.result.intervals:
-                told[f"{name}_low"], told[f"{name}_high"] = trial.result.intervals[name]
-        told |= gap_of(trial)
-        told["best_epoch"] = trial.result.details.best_epoch
-    return told
+                summary[f"{name}_low"], summary[f"{name}_high"] = trial.result.intervals[name]
+        summary |= gap_of(trial)
+        summary["best_epoch"] = trial.result.details.best_epoch
+    return summary

@@ -1,1 +1,1 @@
-"""What one trial does: train, watch its epochs, measure it at rungs, score it."""
+"""One trial: train a net, validate each epoch, measure it at rungs, score its best epoch."""

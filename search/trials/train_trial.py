@@ -1,16 +1,15 @@
-"""The run behind every real search: train a point of a space, keep its best epoch, attack that.
+"""The run behind every real search: train a configuration, keep its best epoch, score that.
 
-A trial is scored by its best epoch by robust accuracy on validation images that the score itself
-does not use, because adversarial training overfits late (Rice et al. 2020); the values of the last
-epoch are recorded beside.
+A trial is scored by its best epoch by robust accuracy on validation images that the score does not
+use, because adversarial training overfits late (Rice et al. 2020). The objectives of the last epoch
+are recorded too.
 """
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import torch
 
 import spaces
 from adv import (
-    Best,
     Data,
     Recipe,
     Score,
@@ -31,24 +29,28 @@ from adv import (
     watch,
 )
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
-from adv.files import write_atomic
 from adv.runtime.devices import default_device, on_device
 from adv.training.loop import eval_weights
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import Interval, MaskingGap, ResultDetails, TrialResult
 from search.trials.latency import measure_latency
-from search.trials.rung_evaluation import Stairs
+from search.trials.rung_evaluation import RungEvaluator
+from search.trials.trial_state import STATE, TrialState, load_state, save_state
 from spaces import Params, Scale
 
-STATE, BEST = "state.pt", "best.safetensors"
+BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
 class Training:
-    """A `Run` that trains: the space's name, the scale, and the data, which travels once.
+    """A `Run` that trains a configuration of a space and scores its best epoch.
 
-    With `rungs` a net is measured at those epochs after which it may be stopped.
+    Args:
+      space: name of the space.
+      scale: how big a trial is.
+      data: to train and to score on; it is sent to each worker once.
+      rungs: whether nets are evaluated at the epochs after which a trial may be stopped.
     """
 
     space: str
@@ -57,55 +59,49 @@ class Training:
     rungs: bool = False
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
-        """Train, watch each epoch, keep the best, attack it at the end."""
-        torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums wherever it runs
+        """Train and validate each epoch, save the best one, score it at the end.
+
+        A trial that was interrupted resumes from its state in `folder`: the reports of its earlier
+        epochs are yielded again.
+        """
+        torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums on each machine
         recipe = self.recipe(params)
-        memory = _recall(folder / STATE)
-        yield from memory.told
-        if memory.told and memory.told[-1].result:
+        state = load_state(folder / STATE)
+        yield from state.reports
+        if state.reports and state.reports[-1].result:
             return
-        card = self.card(params, seed)
-        stairs = Stairs(recipe, self.scale, self.watched)
-        rungs = stairs.epochs if self.rungs else ()
+        metadata = self.metadata(params, seed)
+        evaluator = RungEvaluator(recipe, self.scale, self.watch_split)
         net = None
-        for seen in self._epochs(recipe, seed, memory):
-            epoch = seen.epoch
-            if seen.is_best:
-                save_checkpoint(folder / BEST, epoch.net, {**card, "epoch": epoch.number})
-            metrics = {
-                **epoch.metrics,
-                "watched_natural": seen.score.natural_accuracy,
-                "watched_robust": seen.score.mean,
-            }
-            rung, seconds = None, seen.seconds
-            if epoch.number in rungs:
-                began = time.perf_counter()
-                rung = stairs.measure(epoch)
-                seconds += time.perf_counter() - began
-            values = EpochReport(epoch.number, epoch.total, seconds, metrics, rung=rung)
-            memory = _Memory((*memory.told, values), epoch.state(), seen.best)
-            _remember(folder / STATE, memory)
-            yield values
+        for validated in self._train(recipe, seed, state):
+            epoch = validated.epoch
+            if validated.is_best:
+                save_checkpoint(folder / BEST, epoch.net, {**metadata, "epoch": epoch.number})
+            report = self._report(validated, evaluator)
+            state = TrialState((*state.reports, report), epoch.state(), validated.best)
+            save_state(folder / STATE, state)
+            yield report
             net = epoch.net
-        values = self._finish(recipe, memory, net, folder, seed)
-        _remember(folder / STATE, replace(memory, told=(*memory.told, values)))
-        yield values
+        report = self._score(recipe, state, net, folder, seed)
+        save_state(folder / STATE, replace(state, reports=(*state.reports, report)))
+        yield report
 
     def recipe(self, params: Params) -> Recipe:
-        """The recipe of a point at this scale."""
+        """Return the recipe of a configuration at this scale."""
         return self.scale.apply(spaces.load(self.space).build(**params))
 
+    @property
     def train_split(self) -> Split:
         """The training images that this scale uses."""
         return self.data.train.head(self.scale.train_images or len(self.data.train))
 
     @property
-    def watched(self) -> Split:
-        """The images on which epochs are watched and rungs measured, but no trial is scored."""
+    def watch_split(self) -> Split:
+        """The images that validate epochs and rungs; no trial is scored on them."""
         return self.data.validation.tail(self.scale.watch_images)
 
-    def card(self, params: Params, seed: int) -> dict[str, Any]:
-        """What makes the net again."""
+    def metadata(self, params: Params, seed: int) -> dict[str, Any]:
+        """Return the metadata of a checkpoint, from which its net can be built again."""
         return {
             "space": self.space,
             "params": dict(params),
@@ -116,55 +112,77 @@ class Training:
             "classes": list(self.data.classes),
         }
 
-    def _epochs(self, recipe: Recipe, seed: int, memory: _Memory) -> Iterator[Watched]:
-        """The epochs that are still to come."""
+    def _train(self, recipe: Recipe, seed: int, state: TrialState) -> Iterator[Watched]:
+        """Yield the epochs that are still to be trained, each validated."""
         epochs = train(
             recipe,
-            self.train_split(),
+            self.train_split,
             classes=len(self.data.classes),
             seed=seed,
             device=default_device(),
-            state=memory.training,
+            state=state.training,
         )
         return watch(
-            epochs, self.watched, self.scale.watch(), patience=recipe.patience, best=memory.best
+            epochs, self.watch_split, self.scale.watch(), patience=recipe.patience, best=state.best
         )
 
-    def _finish(
+    def _report(self, validated: Watched, evaluator: RungEvaluator) -> EpochReport:
+        """Return the report of an epoch, with a rung if one is due."""
+        epoch, seconds = validated.epoch, validated.seconds
+        metrics = {
+            **epoch.metrics,
+            "watched_natural": validated.score.natural_accuracy,
+            "watched_robust": validated.score.mean,
+        }
+        rung = None
+        if self.rungs and epoch.number in evaluator.epochs:
+            began = time.perf_counter()
+            rung = evaluator.measure(epoch)
+            seconds += time.perf_counter() - began
+        return EpochReport(epoch.number, epoch.total, seconds, metrics, rung=rung)
+
+    def _score(
         self,
         recipe: Recipe,
-        memory: _Memory,
+        state: TrialState,
         net: torch.nn.Module | None,
         folder: Path,
         seed: int,
     ) -> EpochReport:
+        """Score the best epoch; `net` is that of the last one, None if it is only in `state`."""
         began = time.perf_counter()
-        if net is None:  # all epochs were trained before this session
+        if net is None:
             net = build(recipe, len(self.data.classes), seed)
-            load_weights(net, eval_weights(memory.training) if memory.training else {})
+            load_weights(net, eval_weights(state.training) if state.training else {})
         net = on_device(net)
         split = self.data.validation.head(self.scale.images)
-        last_epoch = memory.told[-1].epoch
+        last_epoch = state.reports[-1].epoch
         last = evaluate(net, split, self.scale.battery())
         best = last
-        if memory.best.epoch != last_epoch:
+        if state.best.epoch != last_epoch:
             load_weights(net, read_checkpoint(folder / BEST)[0])
             best = evaluate(net, split, self.scale.battery())
         details = ResultDetails(
             **score_fields(best),
-            best_epoch=memory.best.epoch,
+            best_epoch=state.best.epoch,
             last=objectives_of(last),
             parameters=sum(p.numel() for p in net.parameters()),
             latency=measure_latency(net, split.images[0], best.votes),
             weights=f"{TRIALS}/{folder.name}/{BEST}",
-            masking_gap=self.gap_of(net, split, best) if self.scale.gap_images else None,
+            masking_gap=self.measure_gap(net, split, best) if self.scale.gap_images else None,
         )
         details = replace(details, evaluate_seconds=time.perf_counter() - began)
         result = TrialResult(objectives_of(best), intervals_of(best), details)
         return EpochReport(last_epoch, last_epoch, 0.0, {}, result)
 
-    def gap_of(self, net: torch.nn.Module, split: Split, score: Score) -> MaskingGap:
-        """How much of the score a stronger attack takes back; `net` is the one that was kept."""
+    def measure_gap(self, net: torch.nn.Module, split: Split, score: Score) -> MaskingGap:
+        """Attack a scored net with a stronger attack, and return how much lower its accuracy is.
+
+        Args:
+          net: that has the score.
+          split: on which it was scored.
+          score: under the battery of the scale.
+        """
         some = split.head(self.scale.gap_images)
         gap = masking_gap(net, some, self.scale.battery(), score=score)
         return MaskingGap(
@@ -179,7 +197,7 @@ class Training:
 
 
 def objectives_of(score: Score) -> dict[str, float]:
-    """Both objectives under the names of `spaces.OBJECTIVES`."""
+    """Return both objectives of a score, under the names of `spaces.OBJECTIVES`."""
     return {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score}
 
 
@@ -204,37 +222,3 @@ def score_fields(score: Score) -> dict[str, Any]:
         "random": score.votes > 1,
         "table": score.packed(),
     }
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """What a trial keeps on disk between epochs."""
-
-    told: tuple[EpochReport, ...] = ()
-    training: Mapping[str, Any] | None = None
-    best: Best = field(default_factory=Best)
-
-
-def _remember(path: Path, memory: _Memory) -> None:
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "told": [report.to_json() for report in memory.told],
-            "training": memory.training,
-            "best": asdict(memory.best),
-        },
-        buffer,
-    )
-    write_atomic(path, buffer.getvalue())
-
-
-def _recall(path: Path) -> _Memory:
-    """What is on disk; nothing where there is no state, or one that cannot be read."""
-    try:
-        plain = torch.load(path, map_location="cpu", weights_only=True)
-        told = tuple(EpochReport.from_json(report) for report in plain["told"])
-        return _Memory(told, plain["training"], Best(**plain["best"]))
-    except FileNotFoundError:
-        return _Memory()
-    except Exception:  # a file damaged from outside: begin the trial anew
-        return _Memory()

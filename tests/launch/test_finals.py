@@ -19,7 +19,7 @@ MISTAKES = {
     "none at all": (["--space", "smoke", "--finalists", "0"], "1 or more"),
     "off and some": (["--space", "smoke", "--finalists", "off", "--final-trainings", "3"], "off"),
     "two numbers": (["--space", "smoke", "--finalists", "4", "--final-trainings", "3"], "4"),
-    "two runs": (["--finalists", "runs/a", "--resume", "runs/b"], "take one of them"),
+    "two runs": (["--finalists", "runs/a", "--resume", "runs/b"], "give only one of them"),
     "another battery": (["--resume", "runs/a", "--battery-steps", "3"], "--rescore"),
 }
 

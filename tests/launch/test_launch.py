@@ -165,7 +165,7 @@ def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
         (replace(smoke, trials=501, sampler="gp"), "up to 500 trials"),
         (replace(smoke, warm_from=(tmp_path / "no",)), "it holds no search"),
     ):
-        assert session_module.session(options) == 2
+        assert session_module.run_session(options) == 2
         said = capsys.readouterr().err
         assert hint in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -174,7 +174,7 @@ def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
 def test_an_unwritable_output_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     options = Options(space="smoke", serial=True, wandb="off", out=tmp_path / "file")
-    assert session_module.session(options) == 2
+    assert session_module.run_session(options) == 2
     said = capsys.readouterr().err
     assert "file" in said and said.count("\n") == 1
 
@@ -210,16 +210,16 @@ def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
 
 def test_the_plan_of_a_grid_is_its_points(tmp_path, capsys):
     plan = Options(space="report_wrn_rse", serial=True, dry_run=True, wandb="off", out=tmp_path)
-    assert session_module.session(plan) == 0
+    assert session_module.run_session(plan) == 0
     laptop = capsys.readouterr().out
-    assert session_module.session(replace(plan, scale="full")) == 0
+    assert session_module.run_session(replace(plan, scale="full")) == 0
     full = capsys.readouterr().out
     assert "3 of 6 epochs" in laptop and "3 of 60 epochs" in full
     assert "wrn-10-1-rse" in laptop and "wrn-16-10-rse" in full
     assert "0.7 to 12.5 million" in laptop and "0.7 to 2,412.2 million" in full
     for text in (laptop, full):
         assert "each point of the grid once" in text
-    assert session_module.session(replace(plan, trials=4)) == 2
+    assert session_module.run_session(replace(plan, trials=4)) == 2
     said = capsys.readouterr().err
     assert said == "launch.py: --trials 4: this space is a grid of 3 points\n"
     assert list(tmp_path.iterdir()) == []
@@ -237,12 +237,12 @@ def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
     options = Options(
         space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off", finalists="off"
     )
-    assert session_module.session(replace(options, trials=2)) == 0
+    assert session_module.run_session(replace(options, trials=2)) == 0
     table = rows(tmp_path / "x" / "trials.csv")
     assert [row["net"] for row in table] == ["basenet", "wrn-10-1"]
     again = Options(resume=tmp_path / "x", serial=True, wandb="off")
-    assert session_module.session(replace(again, trials=4)) == 2
-    assert session_module.session(replace(again, trials=3)) == 0
+    assert session_module.run_session(replace(again, trials=4)) == 2
+    assert session_module.run_session(replace(again, trials=3)) == 0
     table = rows(tmp_path / "x" / "trials.csv")
     assert [row["net"] for row in table] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
     study = json.loads((tmp_path / "x" / "study.json").read_text())
@@ -256,7 +256,7 @@ def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(job.Training, "__call__", broken)
     options = Options(space="smoke", serial=True, out=tmp_path, name="x", wandb="off", trials=2)
-    assert session_module.session(options) == 3
+    assert session_module.run_session(options) == 3
     assert [r["state"] for r in rows(tmp_path / "x" / "trials.csv")] == ["failed", "failed"]
     assert "no luck" in capsys.readouterr().out
     assert (tmp_path / "x" / "report.html").exists()

@@ -35,7 +35,7 @@ print("FED", flush=True)
 while wait and not stopped:
     time.sleep(0.01)
 tracker.close(float(os.environ.get("PATIENCE", 20)))
-print("WHERE", tracker.where(), flush=True)
+print("WHERE", tracker.describe_location(), flush=True)
 """
 
 

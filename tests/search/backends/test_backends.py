@@ -81,7 +81,7 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
     failed = {t.number: t.reason for t in ledger.view.in_state("failed")}
     assert failed == {n: reason for n, (_, reason) in mishaps.items()}
     assert [t.number for t in ledger.view.in_state("finished")] == [6]
-    assert trained(study.folder(1)) == [1, 2]  # no epoch is spent on a net that is lost
+    assert trained(study.trial_folder(1)) == [1, 2]  # no epoch is spent on a net that is lost
 
 
 def test_a_trial_may_end_before_its_last_epoch(search, ledger):
@@ -110,7 +110,7 @@ def test_interrupted_it_goes_on_where_it_was(search, ledger):
     search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Stop())
     assert finished == [0, 1, 2, 3]
     for number in range(4):
-        assert trained(study.folder(number)) == [1, 2, 3]
+        assert trained(study.trial_folder(number)) == [1, 2, 3]
         assert list(ledger.view.trials[number].epochs) == [1, 2, 3]
 
 
@@ -139,7 +139,7 @@ def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
     study = Study(SPACE, ledger, trials=3, seed=0)
     ray_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Stop())
     assert [t.state for t in ledger.view.trials.values()] == ["finished", "failed", "finished"]
-    assert trained(study.folder(0)) == [1, 2, 3]
+    assert trained(study.trial_folder(0)) == [1, 2, 3]
     reason = ledger.view.trials[1].reason
     assert reason.startswith("its worker died 3 times: ") and len(reason) < 150
 
@@ -167,9 +167,9 @@ def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search,
 def test_places_are_counted_from_the_nodes(ray_search):
     from search.backends import ray_tune
 
-    assert ray_tune.Resources(cpus=0.1, concurrent=3).places() == 3
+    assert ray_tune.Resources(cpus=0.1, concurrent=3).capacity() == 3
     with pytest.raises(ray_tune.ClusterError, match=r"needs 1 CPUs and 1 GPUs.*0 GPUs"):
-        ray_tune.Resources(gpus=1).places()
+        ray_tune.Resources(gpus=1).capacity()
 
 
 @pytest.mark.slow

@@ -8,9 +8,11 @@ from search.backends import ray_cluster, ray_nodes, ray_tune
 
 
 def answering(patch, **answers):
-    patch.setattr(ray_nodes, "alive", lambda: [{"NodeID": name} for name in ("a", "b")])
+    patch.setattr(ray_nodes, "list_alive_nodes", lambda: [{"NodeID": name} for name in ("a", "b")])
     patch.setattr(
-        ray_nodes, "on_each_node", lambda task, *arguments: {**answers, "here": task(*arguments)}
+        ray_nodes,
+        "run_on_each_node",
+        lambda task, *arguments: {**answers, "here": task(*arguments)},
     )
 
 
@@ -19,10 +21,10 @@ def test_a_node_that_does_not_see_the_run_folder_is_named(monkeypatch, tmp_path)
     ray_nodes.check_storage(tmp_path)
     for wrong in (("No such file or directory", "x"), ("another word", "x")):
         answering(monkeypatch, b=wrong)
-        with pytest.raises(ray_tune.ClusterError, match=r"node b does not see .* share"):
+        with pytest.raises(ray_tune.ClusterError, match=r"node b cannot access .* share"):
             ray_nodes.check_storage(tmp_path)
     answering(monkeypatch, b=ray_tune.ClusterError("no answer in 60 s"))
-    with pytest.raises(ray_tune.ClusterError, match=r"node b does not see .*: no answer in 60 s"):
+    with pytest.raises(ray_tune.ClusterError, match=r"node b cannot access .*: no answer in 60 s"):
         ray_nodes.check_storage(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -30,7 +32,7 @@ def test_a_node_that_does_not_see_the_run_folder_is_named(monkeypatch, tmp_path)
 def test_a_node_with_other_versions_is_named(monkeypatch):
     answering(monkeypatch)
     ray_nodes.check_versions()
-    answering(monkeypatch, b={**ray_nodes.versions(), "torch": "1.0"})
+    answering(monkeypatch, b={**ray_nodes.read_versions(), "torch": "1.0"})
     with pytest.raises(ray_tune.ClusterError, match=r"node b has torch 1\.0 instead of 2"):
         ray_nodes.check_versions()
 
@@ -43,7 +45,7 @@ def test_a_cluster_that_does_not_come_up_is_one_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr("search.backends.ray_cluster.ray.init", init)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    said = r"^Ray does not start here: The current node timed out during startup\.$"
+    said = r"^Ray does not start on this machine: The current node timed out during startup\.$"
     with pytest.raises(ray_tune.ClusterError, match=said):
         ray_tune.connect(None, project=tmp_path)
 
@@ -70,7 +72,7 @@ def test_no_secret_reaches_the_workers_runtime_environment(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "places"),
+    ("cpus", "gpus", "capacity"),
     [
         (1, 0, 12),
         (2, 0, 6),
@@ -82,11 +84,11 @@ def test_no_secret_reaches_the_workers_runtime_environment(monkeypatch):
         (0, 2, 1),
     ],
 )
-def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus, places):
+def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus, capacity):
     found = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 4.0}}]
-    monkeypatch.setattr(ray_tune, "alive", lambda: found)
-    assert ray_tune.Resources(cpus, gpus).places() == places
-    assert ray_tune.Resources(cpus, gpus, concurrent=1).places() == 1
+    monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
+    assert ray_tune.Resources(cpus, gpus).capacity() == capacity
+    assert ray_tune.Resources(cpus, gpus, concurrent=1).capacity() == 1
 
 
 def test_the_project_is_shipped_without_what_is_large_or_private():

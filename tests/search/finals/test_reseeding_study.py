@@ -171,7 +171,7 @@ def test_interrupted_it_goes_on_and_trains_nothing_twice(ledger, tmp_path):
     assert {t.state for t in study.view.trials.values()} == {"finished"}
     assert len(study.view.trials) <= 7
     for number in study.view.trials:
-        assert trained(study.folder(number)) == [1, 2]
+        assert trained(study.trial_folder(number)) == [1, 2]
     assert read(tmp_path / "ledger.jsonl").finals == again.view.finals
     again.close()
 
@@ -313,12 +313,12 @@ def ray_search(project_root):
 def test_on_ray_it_is_the_same_race(ray_search, ledger):
     searched(ledger)
     study = contest(LINE, ledger, 7, **HEAD)
-    study.folder(0).parent.mkdir(parents=True)
+    study.trial_folder(0).parent.mkdir(parents=True)
     ray_search(study, Lottery(2))
     assert {t.state for t in study.view.trials.values()} == {"finished"}
     for number, run in study.view.trials.items():
         assert run.result.point == pytest.approx(Lottery().drawn(run.params, run.seed).point)
-        assert trained(study.folder(number)) == [1, 2]
+        assert trained(study.trial_folder(number)) == [1, 2]
 
 
 @pytest.mark.slow

@@ -4,10 +4,10 @@ import pytest
 from synthetic_studies import build
 
 from adv.auditing.gradient_masking import LIMIT
-from search.record.constraints import FLAG, Constraint, bounds, excesses, parse, screen
+from search.record.constraints import FLAG, Constraint, excesses, make_screen, parse, parse_bounds
 from search.record.study_header import StudyHeader
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
-from search.session.summary import left_out
+from search.session.summary import describe_infeasible
 from spaces import load
 
 GAP = MaskingGap(gap=0.06, interval=(0.03, 0.09), flagged=False)
@@ -31,7 +31,7 @@ def test_a_bound_is_read_as_it_is_written():
         ("params>5", "params<5e6"),
         ("param<5", "did you mean 'params'?"),
         ("speed<5", "names: params, latency, masking_gap"),
-        ("params<5e", "'5e' is no number"),
+        ("params<5e", "'5e' is not a number"),
         ("params<0", "above 0"),
         ("params<nan", "params<5e6"),
         ("masking-gap<0.03", "did you mean 'masking_gap'?"),
@@ -46,9 +46,9 @@ def test_what_is_no_bound_is_refused_in_one_line(text, hint):
 
 
 def test_a_name_has_one_bound():
-    assert bounds(("params<5e6", "latency<3")) == {"params": 5e6, "latency": 3.0}
+    assert parse_bounds(("params<5e6", "latency<3")) == {"params": 5e6, "latency": 3.0}
     with pytest.raises(ValueError, match="params has two bounds"):
-        bounds(("params<5e6", "params<4e6"))
+        parse_bounds(("params<5e6", "params<4e6"))
 
 
 def test_a_gap_without_a_bound_may_not_be_flagged():
@@ -69,22 +69,22 @@ def test_the_front_is_of_trials_that_keep_the_bounds():
     assert flagged.result.details.masking_gap.flagged and not bound.feasible(flagged)
     assert flagged not in bound.front()
     assert {t.number for t in free.front()} - {2} <= {t.number for t in bound.front()}
-    assert left_out(free) == []
-    assert left_out(bound) == [
-        "Not on the front, whatever their values: trial 2, above the bound of masking_gap."
+    assert describe_infeasible(free) == []
+    assert describe_infeasible(bound) == [
+        "Left out of the front: trial 2, above the bound of masking_gap."
     ]
 
 
 def test_where_no_trial_keeps_the_bounds_the_front_is_of_all_and_that_is_said():
     view = build(constraints={"params": 10.0})
     assert [t.number for t in view.front()] == [t.number for t in build().front()]
-    [said] = left_out(view)
+    [said] = describe_infeasible(view)
     assert said.startswith("No trial keeps the bounds (params, masking_gap)")
 
 
 def test_parameters_are_known_before_a_net_is_trained():
     space = load("architecture")
-    allowed = screen(space, {"params": 1e6}, 10)
+    allowed = make_screen(space, {"params": 1e6}, 10)
     verdicts = {allowed(point) for point in space.known}
     assert verdicts == {True, False}
-    assert screen(space, {"latency": 1.0}, 10)(space.known[0])
+    assert make_screen(space, {"latency": 1.0}, 10)(space.known[0])

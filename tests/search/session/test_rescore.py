@@ -11,9 +11,17 @@ from search.finals.standings import standing
 from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
 from search.record.trial_result import ResultDetails, TrialResult
-from search.session.plan import described
-from search.session.rescore import Item, Rescoring, items, judged, rescore, there, with_sizes
-from search.session.resume import changed
+from search.session.plan import describe_battery
+from search.session.rescore import (
+    Rescoring,
+    StoredNet,
+    find_stored_nets,
+    has_stored_nets,
+    rescore,
+    rescore_net,
+    resize,
+)
+from search.session.resume import battery_differs
 from search.trials.train_trial import BEST, Training
 
 VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}
@@ -42,7 +50,7 @@ def training():
 def ledger(tmp_path, training):
     """Four finished trials; the weights of trial 3 are gone."""
     opened = Ledger(tmp_path / "ledger.jsonl")
-    battery = json.loads(json.dumps(described(training.scale)))
+    battery = json.loads(json.dumps(describe_battery(training.scale)))
     opened.append("study", format=1, name="n", scale={"name": "laptop"}, battery=battery)
     for number, point in VALUES.items():
         finish(opened, number, point, weights=f"trials/{number:04d}/{BEST}", best_epoch=2)
@@ -113,7 +121,7 @@ def test_another_battery_is_another_collection(ledger, training):
     assert points(ledger.view) == {n: VALUES[n] for n in (0, 1, 2)}
     assert ledger.view.header.scale["battery_steps"] == 3
     battery = ledger.view.header.battery
-    assert not changed(battery, more.scale) and changed(battery, training.scale)
+    assert not battery_differs(battery, more.scale) and battery_differs(battery, training.scale)
 
 
 def test_finals_are_judged_again_too(ledger, training, tmp_path):
@@ -143,35 +151,37 @@ def test_finals_are_judged_again_too(ledger, training, tmp_path):
 
 
 def test_what_is_there_is_found(ledger, tmp_path):
-    found, missing = items(ledger.view, tmp_path)
+    found, missing = find_stored_nets(ledger.view, tmp_path)
     assert [item.number for item in found] == [0, 1, 2] and list(missing) == ["trial 3"]
-    assert there(ledger.view, tmp_path)
+    assert has_stored_nets(ledger.view, tmp_path)
     for item in found:
         item.weights.unlink()
-    assert not there(ledger.view, tmp_path)
+    assert not has_stored_nets(ledger.view, tmp_path)
 
 
 def test_a_damaged_file_is_one_line(training, tmp_path):
     weights = tmp_path / BEST
     weights.write_bytes(b"nonsense")
     point = spaces.load("smoke").known[0]
-    said = judged(Rescoring(training), Item("trial", 0, point, 0, weights, result((0.5, 5.0))))
+    said = rescore_net(
+        Rescoring(training), StoredNet("trial", 0, point, 0, weights, result((0.5, 5.0)))
+    )
     assert isinstance(said, str) and "damaged" in said and "\n" not in said
 
 
 def test_images_must_be_there(training):
-    assert with_sizes(training, 7, 30).scale.images == 30
-    assert with_sizes(training, 7, 30).scale.battery_steps == 7
+    assert resize(training, 7, 30).scale.images == 30
+    assert resize(training, 7, 30).scale.battery_steps == 7
     with pytest.raises(ValueError, match=r"--images 5000: 421 of the 437"):
-        with_sizes(training, None, 5000)
+        resize(training, None, 5000)
 
 
 def test_a_setting_that_a_run_did_not_know_changes_nothing(training):
-    battery = json.loads(json.dumps(described(training.scale)))
-    assert not changed(battery, training.scale)
+    battery = json.loads(json.dumps(describe_battery(training.scale)))
+    assert not battery_differs(battery, training.scale)
     for attack in battery:
         attack.pop("pace", None)
         attack["gone"] = 1
-    assert not changed(battery, training.scale)
+    assert not battery_differs(battery, training.scale)
     battery[0]["steps"] = 99
-    assert changed(battery, training.scale)
+    assert battery_differs(battery, training.scale)

@@ -84,7 +84,7 @@ def said_by(folder: Path) -> list[str]:
         tracker(event, view)
     tracker.close()
     tracker.close()
-    assert tracker.where() == ""
+    assert tracker.describe_location() == ""
     return said
 
 
@@ -95,5 +95,5 @@ def test_off_does_nothing(tmp_path):
         view.apply(event)
         tracker(event, view)
     tracker.close()
-    assert tracker.where() == ""
+    assert tracker.describe_location() == ""
     assert list(tmp_path.iterdir()) == []

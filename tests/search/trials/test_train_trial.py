@@ -9,7 +9,8 @@ import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, load
 from adv.checkpoints.checkpoint import read_checkpoint
 from adv.evaluation.score import unpacked
-from search.trials.train_trial import BEST, STATE, Training, _recall
+from search.trials.train_trial import BEST, Training
+from search.trials.trial_state import STATE, load_state
 
 RECIPES = {
     "patience": Recipe(
@@ -90,7 +91,7 @@ def test_a_rung_changes_nothing_in_the_training_and_is_told_again(run, monkeypat
 def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):
     monkeypatch.setattr(Training, "recipe", lambda *_: RECIPES["average"])
     *_, last = run({}, 3, tmp_path)
-    state = _recall(tmp_path / STATE).training
+    state = load_state(tmp_path / STATE).training
     kept, card = read_checkpoint(tmp_path / BEST)
     if card["epoch"] == 3:
         assert all(torch.equal(kept[k], v) for k, v in state["average"]["net"].items())
@@ -100,4 +101,6 @@ def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):
 
 def test_a_state_that_cannot_be_read_is_none(tmp_path):
     (tmp_path / STATE).write_bytes(b"nonsense")
-    assert _recall(tmp_path / STATE).told == () and _recall(tmp_path / "none").best.epoch == 0
+    assert (
+        load_state(tmp_path / STATE).reports == () and load_state(tmp_path / "none").best.epoch == 0
+    )

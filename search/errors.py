@@ -1,0 +1,31 @@
+"""Exceptions as one line, for the ledger and the terminal."""
+
+from __future__ import annotations
+
+
+def describe_error(error: BaseException, limit: int = 500) -> str:
+    """Return the type and the message of an exception in one line.
+
+    Args:
+      error: the exception; running out of memory is named as such.
+      limit: characters at most.
+    """
+    memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    kind = "out of memory" if memory else type(error).__name__
+    return to_one_line(f"{kind}: {error}", limit)
+
+
+def extract_last_line(error: BaseException, limit: int = 300) -> str:
+    """Return the last line of an exception's message, where Ray puts the cause.
+
+    Args:
+      error: the exception; one without a message is named by its type.
+      limit: characters at most.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:limit]
+
+
+def to_one_line(text: str, limit: int = 500) -> str:
+    """Return a text with all white space as single spaces, cut off at `limit` characters."""
+    return " ".join(text.split())[:limit]

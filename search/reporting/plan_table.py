@@ -1,0 +1,130 @@
+"""The plan of a search as `--dry-run` prints it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+from adv import Recipe, size_of
+from adv.data import names
+from spaces import Params, Scale, Space
+
+_TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
+
+
+class PlannedSearch(Protocol):
+    """What the table needs to know of a search, see `search.session.plan.Plan`."""
+
+    @property
+    def space_name(self) -> str: ...
+    @property
+    def space(self) -> Space: ...
+    @property
+    def scale(self) -> Scale: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def trials(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def points(self) -> Sequence[Params]: ...
+
+
+def print_plan(console: Console, plan: PlannedSearch, notes: Mapping[str, str]) -> None:
+    """Print a search that has not been started.
+
+    Args:
+      console: to print to.
+      plan: the search.
+      notes: further lines, by label.
+    """
+    console.print(f"[bold]{plan.space_name}[/]  {plan.space.question}\n")
+    console.print(_hyperparameters(plan.space))
+    grid = Table.grid(padding=(0, 2))
+    for label, text in _rows(plan, notes).items():
+        grid.add_row(f"[bold]{label}[/]", text)
+    console.print()
+    console.print(grid)
+    console.print("\nNothing was started: --dry-run.")
+
+
+def _hyperparameters(space: Space) -> Table:
+    """Return a row for each hyperparameter: its range, and its value in the known points."""
+    table = Table(box=None, title="Hyperparameters", title_justify="left", title_style="bold")
+    known = (f"known {i}" for i in range(len(space.known)))
+    for column in ("hyperparameter", "range", *known):
+        table.add_column(column)
+    for name, knob in space.knobs.items():
+        values = (str(point.get(name, "")) for point in space.known)
+        table.add_row(name, str(knob), *values)
+    return table
+
+
+def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
+    scale = plan.scale
+    images = count_train_images(scale)
+    recipes = [scale.apply(plan.space.build(**point)) for point in plan.points]
+    train, attack = count_gradient_steps(scale, recipes, images)
+    grid = ", each point of the grid once" if plan.space.grid else ""
+    return {
+        "data": f"{plan.data}: {images:,} training images; {scale.images:,} validation images "
+        f"score a trial, {scale.watch_images:,} others validate its epochs; test images are not "
+        "used",
+        "trials": f"{plan.trials} of {scale.epochs} epochs, batch {scale.batch}, seed {plan.seed}"
+        + grid,
+        "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
+        f"{scale.draws} samples per gradient, {scale.votes} votes",
+        **notes,
+        "known points": _describe_cost(recipes),
+        "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "
+        f"{scale.batch}, up to {attack:,} to validate and score it), "
+        f"{plan.trials * (train + attack):,} in all",
+    }
+
+
+def count_train_images(scale: Scale) -> int:
+    """Return how many images a trial is trained on, without loading them."""
+    if scale.data in _TRAINING_IMAGES:
+        count = _TRAINING_IMAGES[scale.data]
+    else:
+        folder = Path(scale.data)
+        found = sum(
+            1 for name in names.classes(folder) for _ in names.images(folder / "train" / name)
+        )
+        count = math.ceil(0.9 * found)
+    return min(count, scale.train_images or count)
+
+
+def _describe_cost(recipes: Sequence[Recipe]) -> str:
+    """Return the multiply-adds per image of the smallest and the largest net."""
+    costs = sorted({size_of(recipe.net).multiply_adds for recipe in recipes})
+    low, high = f"{costs[0] / 1e6:,.1f}", f"{costs[-1] / 1e6:,.1f}"
+    return f"{low if low == high else f'{low} to {high}'} million multiply-adds per image, forward"
+
+
+def count_gradient_steps(scale: Scale, recipes: Sequence[Recipe], images: int) -> tuple[int, int]:
+    """Estimate the gradient steps of a mean trial.
+
+    Args:
+      scale: of the trial.
+      recipes: over which the mean is taken.
+      images: that it is trained on.
+
+    Returns:
+      Steps to train it, and steps to validate and score it if no attack succeeds early.
+    """
+    train = sum(recipe.gradient_steps(images) for recipe in recipes) // len(recipes)
+    attack = 0
+    for battery, times, n in (
+        (scale.battery(), 1, scale.images),
+        (scale.watch(), scale.epochs, scale.watch_images),
+    ):
+        steps = sum(getattr(one, "steps", 1) for _, one in battery.attacks)
+        attack += times * steps * battery.draws * math.ceil(n / scale.batch)
+    return train, attack

@@ -1,0 +1,92 @@
+"""Keep the run folder up to date: tables, report, the front's weights, no stale state."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from search.record.run_folder import FRONT, REPORT, trial_path
+from search.record.view import Event, View
+from search.reporting.csv_tables import write_tables
+from search.reporting.html_report import write_report
+from search.session.job import Job
+from search.tracking.tracker import Tracker
+from search.trials.trial_state import STATE
+
+REPORT_EVERY = 20.0  # seconds between two reports while the search runs
+ENDS = {"finished", "failed", "stopped"}
+
+
+class ReportWriter:
+    """A reader of the ledger that updates the tables and the report while the search runs.
+
+    Args:
+      folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.last_report = folder, time.monotonic()
+
+    def __call__(self, event: Event, view: View) -> None:
+        """Write the tables, and now and then the report, if a trial has ended."""
+        if find_ended_trial(event) is None:
+            return
+        write_tables(view, self.folder)
+        if time.monotonic() - self.last_report > REPORT_EVERY:
+            write_report(view, self.folder / REPORT)
+            self.last_report = time.monotonic()
+
+
+class StateCleaner:
+    """A reader of the ledger that deletes the state of a trial, once the trial has ended.
+
+    Args:
+      folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, event: Event, view: View) -> None:
+        """Delete the state of the trial that ended with this event, if one did."""
+        if (path := find_ended_trial(event)) is not None:
+            (self.folder / path / STATE).unlink(missing_ok=True)
+
+
+def find_ended_trial(event: Event) -> Path | None:
+    """Return the folder of the trial or final training that ended with an event, or None.
+
+    The path is relative to the run folder.
+    """
+    final = event["event"] == "final"
+    inner = event["part"] if final else event
+    return trial_path(inner["trial"], final=final) if inner["event"] in ENDS else None
+
+
+def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> None:
+    """Write the last event, tables, report and front of a session, and close the tracker.
+
+    Args:
+      job: the search.
+      tracker: of the session.
+      note: why the search ended early, "" if it did not.
+      code: the exit status.
+    """
+    view, folder = job.study.view, job.folder
+    job.study.ledger.append("end", reason=note or "done", code=code)
+    copy_front(view, folder)
+    write_tables(view, folder)
+    write_report(view, folder / REPORT)
+    tracker.close()
+
+
+def copy_front(view: View, folder: Path) -> None:
+    """Copy the weights of the front's members, and of no others, to `front/`."""
+    target = folder / FRONT
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for trial in view.front():
+        weights = trial.result.details.weights if trial.result else None
+        if weights and (folder / weights).is_file():
+            shutil.copyfile(folder / weights, target / f"{trial.name}.safetensors")
