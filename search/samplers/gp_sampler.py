@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.record.view import View
-from search.samplers.initial_design import params_at
 from search.samplers.strategy import Observed, Strategy
 from search.surrogates.cost_model import COST_EXPONENT, fit_cost_model
-from search.surrogates.encoding import place
 from search.surrogates.expected_hypervolume import expected_improvement
 from search.surrogates.surrogate import MIN_RESULTS, Surrogate
 from spaces import Choice, Params, Space
@@ -53,7 +51,7 @@ class GPSampler:
         if rng.random() >= model_share(surrogate.loo_r2):
             return None
         positions, gains = search_candidates(surrogate, rng.getrandbits(63))
-        candidates = [params_at(self.space, row.tolist()) for row in positions]
+        candidates = [self.space.at(row.tolist()) for row in positions]
         cost = fit_cost_model(self.space, list(view.trials.values()))
         if cost:
             gains = gains / np.array([cost.seconds(p) for p in candidates]) ** COST_EXPONENT
@@ -80,7 +78,7 @@ def search_candidates(surrogate: Surrogate, seed: int) -> tuple[Array, Array]:
         gain = expected_improvement(mean, sd, surrogate.known_means, reference_point)
         return gain * surrogate.feasibility(positions)
 
-    front = np.array([place(space, params) for params in surrogate.pareto_params])
+    front = np.array([space.position(params) for params in surrogate.pareto_params])
     uniform = rng.random((RANDOM_CANDIDATES, len(space.knobs)))
     positions = np.concatenate([uniform, _perturb(space, front, rng, NEIGHBOURS, STEP)])
     for step in range(1, ROUNDS + 1):

@@ -1,7 +1,6 @@
 """Configurations as positions in the unit cube, and as vectors that a kernel can compare.
 
-A position has a coordinate in [0, 1) for each hyperparameter, as
-`search.samplers.initial_design.params_at` takes it.
+A position has a coordinate in [0, 1) for each hyperparameter, as `spaces.Space.position` gives it.
 """
 
 from __future__ import annotations
@@ -12,29 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces import Choice, Float, Int, Knob, Params, Space, Value
+from spaces import Choice, Float, Int, Params, Space
 
 Array = NDArray[np.float64]
-
-
-def place(space: Space, point: Params) -> list[float]:
-    """Where in the unit cube a point lies; the middle for the knobs that it does not have."""
-    return [_at(knob, point[name]) if name in point else 0.5 for name, knob in space.knobs.items()]
-
-
-def _at(knob: Knob, value: Value) -> float:
-    """The middle of all positions at which `knob.at` gives `value`."""
-    if isinstance(knob, Choice):
-        return (knob.options.index(value) + 0.5) / len(knob.options)
-    low, high, v = float(knob.low), float(knob.high), float(value)
-    if isinstance(knob, Float):
-        bounds = (low, high, v)
-    elif knob.log:
-        bounds = (low, high + 1, math.sqrt(v * (v + 1)))
-    else:
-        bounds = (low, high + 1, v + 0.5)
-    low, high, v = (math.log(b) for b in bounds) if knob.log else bounds
-    return min(1 - 1e-12, max(0.0, (v - low) / (high - low)))
 
 
 def knob_of_column(space: Space) -> list[int]:
@@ -103,5 +82,5 @@ def _middle(knob: Int, u: Array) -> Array:
 
 def encode_params(space: Space, configurations: Sequence[Params]) -> Array:
     """Encode n configurations as the [n, columns] vectors of `encode_positions`."""
-    positions = np.array([place(space, params) for params in configurations])
+    positions = np.array([space.position(params) for params in configurations])
     return encode_positions(space, positions.reshape(len(configurations), -1))

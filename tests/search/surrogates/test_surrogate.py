@@ -10,9 +10,8 @@ from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.replay.simulator import Ours, draft, simulate
 from search.samplers.gp_sampler import LOW_R2, GPSampler, model_share
-from search.samplers.initial_design import params_at
 from search.samplers.table import make_sampler
-from search.surrogates.encoding import encode_params, encode_positions, place
+from search.surrogates.encoding import encode_params, encode_positions
 from search.surrogates.expected_hypervolume import expected_improvement
 from search.surrogates.gaussian_process import (
     OFFSET,
@@ -33,8 +32,8 @@ def no_recipe(**params):
 def test_a_place_is_where_its_point_lies():
     rng = np.random.default_rng(0)
     for row in rng.random((200, len(SPACE.knobs))):
-        point = params_at(SPACE, row)
-        again = params_at(SPACE, place(SPACE, point))
+        point = SPACE.at(row)
+        again = SPACE.at(SPACE.position(point))
         assert {k: v for k, v in again.items() if isinstance(v, str | int)} == {
             k: v for k, v in point.items() if isinstance(v, str | int)
         }
@@ -55,7 +54,7 @@ def test_a_place_is_encoded_as_its_point_is():
     space = Space("?", {**SPACE.knobs, "n": Int(2, 40, log=True, when={"kind": "fancy"}),
                         "m": Float(0.0, 1.0, when={"depth": (1, 3)})}, no_recipe)  # fmt: skip
     rows = np.random.default_rng(1).random((200, len(space.knobs)))
-    points = [params_at(space, row) for row in rows]
+    points = [space.at(row) for row in rows]
     assert encode_positions(space, rows) == pytest.approx(encode_params(space, points))
     assert {len(p) for p in points} == {3, 5, 6}
 
@@ -177,7 +176,7 @@ def test_workers_are_not_sent_after_the_same_gain(searched):
     view.apply({"event": "proposed", "trial": number, "params": first, "seed": 0,
                 "origin": "kriging", "time": 0.0})  # fmt: skip
     after = Surrogate(SPACE, view)
-    here = np.array([place(SPACE, first)])
+    here = np.array([SPACE.position(first)])
     gains = [
         expected_improvement(*b.predict(here), b.known_means, b.reference_point)[0]
         for b in (before, after)
@@ -190,7 +189,7 @@ def told(value_of, origin="random"):
     view, names = View(), ("natural_accuracy", "attacked_score")
     for number in range(24):
         chance = random.Random(number)
-        params = params_at(SPACE, [chance.random() for _ in SPACE.knobs])
+        params = SPACE.at([chance.random() for _ in SPACE.knobs])
         made = TrialResult(dict(zip(names, value_of(params, chance), strict=True)))
         view.trials[number] = Trial(number, params, 0, origin, "finished", result=made)
     return view
