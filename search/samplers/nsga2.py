@@ -6,7 +6,6 @@ hundred asynchronous trials. Trials that still run are not waited for.
 
 from __future__ import annotations
 
-import math
 import random
 from functools import partial
 
@@ -68,18 +67,7 @@ def _mutate(knob: Knob, value: Value, rng: random.Random) -> Value:
         others = [option for option in knob.options if option != value]
         return rng.choice(others or list(knob.options))
     step = rng.choice((-1, 1)) * (1 - rng.random() ** (1 / (ETA + 1)))
-    return knob.at(min(1 - 1e-12, max(0.0, position(knob, float(value)) + step)))
-
-
-def position(knob: Knob, value: float) -> float:
-    """Return where in [0, 1) of its range a number lies: the inverse of `knob.at`."""
-    assert not isinstance(knob, Choice)
-    low, high = float(knob.low), float(knob.high)
-    if not isinstance(knob.low, float):
-        value, high = value + 0.5, high + 1.0
-    if knob.log:
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
+    return knob.at(min(1 - 1e-12, max(0.0, knob.position(value) + step)))
 
 
 NSGA2 = Strategy(lambda space, _: partial(propose_offspring, space))
