@@ -1,9 +1,9 @@
-"""Auto-PGD (Croce and Hein 2020, algorithm 1): projected gradient ascent without a step to choose.
+"""Auto-PGD (Croce and Hein 2020, algorithm 1): projected gradient ascent with adaptive step size.
 
-Momentum, and a step that begins at 2 eps and is halved whenever, between two checkpoints, the loss
-rose too seldom or its best value stood still; the ascent then goes on from the best point. As in
-the authors' code it begins on the rim of the ball, and a checkpoint is taken at the point just
-reached, where the paper takes one step more before it turns back.
+It uses momentum and a step that starts at 2 eps. At each checkpoint the step is halved if the loss
+rose too rarely since the last one or its best value did not improve; the ascent then continues from
+the best point. As in the authors' code it starts on the sphere, and a checkpoint is taken at the
+point just reached, where the paper takes one more step before it turns back.
 """
 
 from __future__ import annotations
@@ -14,64 +14,79 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, Slope, State, aimed, begin, slope
+from adv.attacks.attack import (
+    Iterative,
+    LossAndGrad,
+    State,
+    initial_state,
+    loss_and_grad,
+    with_loss_target,
+)
 from adv.attacks.ball import Ball, column
-from adv.attacks.losses import Loss, check_loss, suited
+from adv.attacks.losses import Loss, check_loss, loss_supports
 
-MOMENTUM = 0.75  # share of the gradient's move, the rest is the last move's
-RHO = 0.75  # of the steps between two checkpoints have to raise the loss
-FIRST, CLOSER, LEAST = 22, 3, 6  # checkpoints, in percent of the steps: 22, 41, 57, 70, 80, ...
+MOMENTUM = 0.75  # weight of the gradient step; the last move has the rest
+RHO = 0.75  # fraction of the steps between two checkpoints that must raise the loss
+# Checkpoints in percent of the steps: 22, 41, 57, 70, 80, ...
+FIRST_CHECKPOINT, GAP_DECREASE, LEAST_GAP = 22, 3, 6
 
 
 @dataclass(frozen=True)
-class Climb(State):
-    """A `State` with the books of each image; images of different `age` may share a batch.
+class APGDState(State):
+    """The state of APGD, all of it per image; images of different `age` may share a batch.
 
-    `age` [n] counts steps. `loss` and `gradient` are those at `adv`, `before` is the point one step
-    back, `size` [n] the step in pixel units. `best`, `best_loss`, `best_gradient` belong to the
-    highest loss so far; `won`, `won_loss`, `won_fools` to the highest among the points that fool
-    the model, or among all as long as none does. Of the checkpoints, `checkpoint` [n] is the next
-    one and `gap` its distance from the one before, both in percent of the steps; `since` is the age
-    at the last one, `rises` counts how often the loss rose from there on, `last_best` is the best
-    loss there, and `halved` whether it halved the step.
+    `step_size` is a tensor [n] here.
+
+    Args:
+      age: [n] steps taken.
+      previous: the point one step back.
+      loss, gradient: those at `adv`.
+      best, best_loss, best_gradient: those at the highest loss so far.
+      result, result_loss, result_fools: the point with the highest loss among those that fool the
+        model, or among all points as long as none does.
+      checkpoint: [n] the next checkpoint, in percent of the steps.
+      gap: [n] its distance from the one before, in percent of the steps.
+      checkpoint_age: [n] `age` at the last checkpoint.
+      rises: [n] how often the loss rose since the last checkpoint.
+      checkpoint_loss: [n] the best loss at the last checkpoint.
+      halved: [n] whether the last checkpoint halved the step.
     """
 
     age: Tensor
-    before: Tensor
+    previous: Tensor
     loss: Tensor
     gradient: Tensor
-    size: Tensor
     best: Tensor
     best_loss: Tensor
     best_gradient: Tensor
-    won: Tensor
-    won_loss: Tensor
-    won_fools: Tensor
+    result: Tensor
+    result_loss: Tensor
+    result_fools: Tensor
     checkpoint: Tensor
     gap: Tensor
-    since: Tensor
+    checkpoint_age: Tensor
     rises: Tensor
-    last_best: Tensor
+    checkpoint_loss: Tensor
     halved: Tensor
 
 
 @dataclass(frozen=True)
 class APGD(Iterative):
-    """Auto-PGD. Its result is the best point it met, not the last one.
+    """Auto-PGD. Its result is the best point it visited, not the last one.
 
     Args:
       ball: `Linf(eps)` or `L2(eps)`.
-      steps: gradient steps, 1 or more; one more gradient is taken at the start.
-      loss: what it ascends (`adv.attacks.losses`): "ce", "dlr" (3 classes or more), "dlr-targeted" (4
-        or more), "margin" or "kl".
-      target: of "dlr-targeted", the how many-th most likely wrong class of the clean image; None:
+      steps: gradient steps, 1 or more; one more gradient is computed at the start.
+      loss: the loss to maximise (`adv.attacks.losses`): "ce", "dlr" (3 classes or more),
+        "dlr-targeted" (4 or more), "margin" or "kl".
+      target: for "dlr-targeted": k for the k-th most likely wrong class of the clean image; None:
         the first.
 
     Raises:
       ValueError: a setting is out of its range; on a call: the model has too few classes.
     """
 
-    mixes: ClassVar[bool] = True
+    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "target"})
 
     ball: Ball
     steps: int = 100
@@ -83,113 +98,119 @@ class APGD(Iterative):
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
 
-    def suits(self, classes: int) -> bool:
-        return suited(self.loss, self.target, classes)
+    def supports(self, classes: int) -> bool:
+        return loss_supports(self.loss, self.target, classes)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
-        return begin(x, y, self.ball.rim(x, generator), generator)
+        adv, eps = self.ball.sample_sphere(x, generator), self.ball.eps
+        return initial_state(x, y, adv, generator, eps=eps, step_size=2 * eps)
 
-    def aim(self, model: nn.Module, state: State) -> Climb:
-        state = aimed(model, state, self.loss, self.target)
-        return _opened(state, slope(model, state.adv, state.against, self.loss), self.ball.eps)
+    def prepare(self, model: nn.Module, state: State) -> APGDState:
+        state = with_loss_target(model, state, self.loss, self.target)
+        here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
+        return _first_state(state, here)
 
-    def step(self, model: nn.Module, state: State) -> Climb:
-        assert isinstance(state, Climb), "an APGD has to aim before its first step"
-        adv = self._moved(state)
-        here = slope(model, adv, state.against, self.loss)
-        return _checked(_entered(state, adv, here), self.steps)
+    def step(self, model: nn.Module, state: State) -> APGDState:
+        assert isinstance(state, APGDState), "APGD must prepare before its first step"
+        adv = self._next_point(state)
+        here = loss_and_grad(model, adv, state.loss_target, self.loss)
+        return _apply_checkpoint(_record_point(state, adv, here), self.steps)
 
     def result(self, state: State) -> Tensor:
-        return state.won if isinstance(state, Climb) else state.adv
+        return state.result if isinstance(state, APGDState) else state.adv
 
-    def _moved(self, state: Climb) -> Tensor:
-        """The next point: along the gradient, and on along the last move."""
-        size = column(state.size, state.adv)
-        ahead = self.ball.ascend(state.adv, state.gradient, size)
-        ahead = self.ball.project(ahead, state.clean)
-        share = column(torch.where(state.age == 0, 1.0, MOMENTUM), state.adv)
-        drift = (state.adv - state.before).mul_(1 - share)
-        moved = ahead.sub_(state.adv).mul_(share).add_(state.adv).add_(drift)
-        return self.ball.project(moved, state.clean)
+    def _next_point(self, state: APGDState) -> Tensor:
+        """Return the next point [n, c, h, w]: a gradient step, mixed with the last move."""
+        ahead = self.ball.ascend(state.adv, state.gradient, state.step_size)
+        ahead = self.ball.project(ahead, state.clean, state.eps)
+        weight = column(torch.where(state.age == 0, 1.0, MOMENTUM), state.adv)
+        momentum = (state.adv - state.previous).mul_(1 - weight)
+        moved = ahead.sub_(state.adv).mul_(weight).add_(state.adv).add_(momentum)
+        return self.ball.project(moved, state.clean, state.eps)
 
 
-def _opened(state: State, here: Slope, eps: float) -> Climb:
-    """The books at the start: everything is the best so far."""
-    loss, fooled = _real(here.loss), here.fooled(state.labels)
+def _first_state(state: State, here: LossAndGrad) -> APGDState:
+    """Return the state at the starting point, which is the best so far."""
+    loss, fooled = _nan_to_lowest(here.loss), here.fooled(state.labels)
     zero = torch.zeros_like(fooled, dtype=torch.int32)
-    plain: dict[str, Any] = {field.name: getattr(state, field.name) for field in fields(State)}
-    return Climb(
-        **{**plain, "fooled": fooled},
+    plain: dict[str, Any] = {f.name: getattr(state, f.name) for f in fields(State)}
+    step_size = torch.zeros_like(loss) + state.step_size
+    return APGDState(
+        **{**plain, "fooled": fooled, "step_size": step_size},
         age=zero,
-        before=state.adv,
+        previous=state.adv,
         loss=loss,
         gradient=here.gradient,
-        size=torch.full_like(loss, 2 * eps),
         best=state.adv,
         best_loss=loss,
         best_gradient=here.gradient,
-        won=state.adv,
-        won_loss=loss,
-        won_fools=fooled,
-        checkpoint=zero + FIRST,
-        gap=zero + FIRST,
-        since=zero,
+        result=state.adv,
+        result_loss=loss,
+        result_fools=fooled,
+        checkpoint=zero + FIRST_CHECKPOINT,
+        gap=zero + FIRST_CHECKPOINT,
+        checkpoint_age=zero,
         rises=zero,
-        last_best=loss,
+        checkpoint_loss=loss,
         halved=torch.zeros_like(fooled),
     )
 
 
-def _entered(state: Climb, adv: Tensor, here: Slope) -> Climb:
-    """The books with the new point entered."""
-    loss, fools = _real(here.loss), here.fooled(state.labels)
+def _record_point(state: APGDState, adv: Tensor, here: LossAndGrad) -> APGDState:
+    """Return the state at the new point `adv`, with the best points updated."""
+    loss, fools = _nan_to_lowest(here.loss), here.fooled(state.labels)
     better = loss > state.best_loss
-    told = fools & (loss > -torch.inf)  # a point whose answer is no number is nobody's result
-    wins = (told > state.won_fools) | ((told == state.won_fools) & (loss > state.won_loss))
+    valid = fools & (loss > -torch.inf)  # a point whose logits are NaN is not a result
+    higher = (valid == state.result_fools) & (loss > state.result_loss)
+    wins = (valid > state.result_fools) | higher
     return replace(
         state,
         adv=adv,
-        before=state.adv,
+        previous=state.adv,
         fooled=fools,
         age=state.age + 1,
         rises=state.rises + (loss > state.loss),
         loss=loss,
         gradient=here.gradient,
-        best=_taken(better, adv, state.best),
-        best_loss=_taken(better, loss, state.best_loss),
-        best_gradient=_taken(better, here.gradient, state.best_gradient),
-        won=_taken(wins, adv, state.won),
-        won_loss=_taken(wins, loss, state.won_loss),
-        won_fools=state.won_fools | told,
+        best=_where(better, adv, state.best),
+        best_loss=_where(better, loss, state.best_loss),
+        best_gradient=_where(better, here.gradient, state.best_gradient),
+        result=_where(wins, adv, state.result),
+        result_loss=_where(wins, loss, state.result_loss),
+        result_fools=state.result_fools | valid,
     )
 
 
-def _checked(state: Climb, steps: int) -> Climb:
-    """At a checkpoint, condition 1 or 2 halves the step and turns back to the best point."""
+def _apply_checkpoint(state: APGDState, steps: int) -> APGDState:
+    """Return the state after a checkpoint, for images that have reached one.
+
+    If condition 1 or 2 of the paper holds, the step is halved and the image is put back to its best
+    point.
+    """
     due = 100 * state.age >= state.checkpoint * steps
-    seldom = state.rises < RHO * (state.age - state.since)
-    stuck = ~state.halved & (state.best_loss <= state.last_best)
-    halve = due & (seldom | stuck)
-    gap = (state.gap - CLOSER).clamp(min=LEAST)
+    rarely_rose = state.rises < RHO * (state.age - state.checkpoint_age)
+    no_better = ~state.halved & (state.best_loss <= state.checkpoint_loss)
+    halve = due & (rarely_rose | no_better)
+    gap = (state.gap - GAP_DECREASE).clamp(min=LEAST_GAP)
     return replace(
         state,
-        size=torch.where(halve, state.size / 2, state.size),
-        adv=_taken(halve, state.best, state.adv),
-        loss=_taken(halve, state.best_loss, state.loss),
-        gradient=_taken(halve, state.best_gradient, state.gradient),
+        step_size=torch.where(halve, state.step_size / 2, state.step_size),
+        adv=_where(halve, state.best, state.adv),
+        loss=_where(halve, state.best_loss, state.loss),
+        gradient=_where(halve, state.best_gradient, state.gradient),
         checkpoint=torch.where(due, state.checkpoint + gap, state.checkpoint),
         gap=torch.where(due, gap, state.gap),
-        since=torch.where(due, state.age, state.since),
+        checkpoint_age=torch.where(due, state.age, state.checkpoint_age),
         rises=torch.where(due, 0, state.rises),
-        last_best=_taken(due, state.best_loss, state.last_best),
+        checkpoint_loss=_where(due, state.best_loss, state.checkpoint_loss),
         halved=torch.where(due, halve, state.halved),
     )
 
 
-def _taken(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """The new values where the mask [n] is true; no host need look at it.
+def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Return the new values where the mask [n] is true, without waiting for the device.
 
-    On a CPU a look is free, and most masks are all of one kind.
+    On a CPU looking at the mask is free, and most masks are all true or all false.
     """
     if mask.device.type == "cpu":
         if not mask.any():
@@ -199,6 +220,6 @@ def _taken(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
     return torch.where(column(mask, new), new, old)
 
 
-def _real(loss: Tensor) -> Tensor:
-    """The loss, and where it is not a number, less than any."""
+def _nan_to_lowest(loss: Tensor) -> Tensor:
+    """Return the loss with NaN replaced by minus infinity."""
     return loss.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)

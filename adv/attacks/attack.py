@@ -1,8 +1,9 @@
-"""What an attack is. An iterative one is a start and a step; the plain loop over them is here."""
+"""The interface of an attack, and the plain loop over the steps of an iterative one."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -10,96 +11,137 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
-from adv.attacks.losses import LOSSES, Loss, against, correct, seen_clean
+from adv.attacks.losses import LOSSES, Loss, is_correct, loss_target, needs_clean_logits
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
 
-_DEFAULT = torch.Generator().manual_seed(0)
+DEFAULT_SEED = 0
+
+
+def default_generator() -> torch.Generator:
+    """Return a new CPU generator seeded with `DEFAULT_SEED`.
+
+    An attack that is called without a generator uses it, so equal calls give equal images. In a
+    loop over batches pass a generator, or every batch gets the same random numbers.
+    """
+    return torch.Generator().manual_seed(DEFAULT_SEED)
 
 
 @dataclass(frozen=True)
 class State:
-    """How far an attack on n images has come. An attack that must know more extends it.
+    """The state of an attack on n images. An attack that needs more extends it.
 
-    Every tensor has a row for each image, so that images may leave or change their batch. `clean`
-    and `adv` are [n, c, h, w] float32 in [0, 1]; `labels` are [n] classes, or [n, k] probabilities;
-    `against` is what the loss compares the logits with (`adv.attacks.losses`); `fooled` [n] says
-    which were misclassified where the model was last asked; `generator` draws what steps need.
+    Every tensor has one row per image, so that images can be taken out and batches joined.
+
+    Args:
+      clean: [n, c, h, w] the images under attack, float32 in [0, 1].
+      labels: [n] classes, or [n, k] probabilities.
+      adv: [n, c, h, w] the current adversarial images, float32 in [0, 1].
+      loss_target: what the loss compares the logits with (`adv.attacks.losses.loss_target`).
+      fooled: [n] booleans, whether the model was wrong when it was last queried.
+      generator: source of the random numbers that steps draw.
+      eps: radius of the ball; one number for all images, or [n].
+      step_size: length of a step in pixel units; one number for all images, or [n].
     """
 
     clean: Tensor
     labels: Tensor
     adv: Tensor
-    against: Tensor
+    loss_target: Tensor
     fooled: Tensor
     generator: torch.Generator
+    eps: float | Tensor
+    step_size: float | Tensor
 
-    def keep(self, mask: Tensor) -> Self:
-        """The same for the images where `mask` [n] is true (or at the given indices)."""
+    def keep(self, rows: Tensor) -> Self:
+        """Return the state of some images: a mask [n] of booleans, or indices."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        rows: dict[str, Any] = {k: v[mask] for k, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **rows)
+        kept: dict[str, Any] = {k: v[rows] for k, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **kept)
+
+    def per_example(self) -> Self:
+        """Return the same state with `eps` and `step_size` as float32 tensors [n]."""
+        return replace(
+            self, eps=self._per_example(self.eps), step_size=self._per_example(self.step_size)
+        )
+
+    def _per_example(self, value: float | Tensor) -> Tensor:
+        if isinstance(value, Tensor):
+            return value
+        return torch.full((len(self.labels),), float(value), device=self.labels.device)
 
 
 class Attack(ABC):
-    """`attack(model, x, y) -> x_adv`: settings in the constructor, the problem in the call.
+    """An attack: `attack(model, x, y) -> x_adv`, with its settings in the constructor.
 
-    `ball` is the set it searches.
+    `ball` is the set of allowed perturbations.
     """
 
     ball: Ball
 
-    def suits(self, classes: int) -> bool:
-        """Whether the attack is defined for a net that tells so many classes."""
+    def supports(self, classes: int) -> bool:
+        """Return whether the attack is defined for a net with this many classes."""
         return True
 
     @abstractmethod
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Images in the ball around `x` that the model should get wrong.
+        """Return images in the ball around `x` that the model should misclassify.
 
         Args:
-          model: maps [n, c, h, w] in [0, 1] to logits [n, k]; attacked in evaluation mode, its
-            parameters, gradients, statistics and modes come out as they went in.
+          model: maps [n, c, h, w] in [0, 1] to logits [n, k]. It is attacked in evaluation mode;
+            its parameters, gradients, statistics and modes are left as they were.
           x: [n, c, h, w] float in [0, 1].
           y: [n] true labels, or [n, k] their probabilities (mixed images).
-          generator: a CPU generator for random starts; without one, a generator of this module is
-            used (seeded at import, never the global one).
+          generator: a CPU generator for random starts and choices; None: `default_generator()`,
+            so that equal calls give equal images. The global generator is never used.
 
         Returns:
           [n, c, h, w] float32 in [0, 1], detached.
 
         Raises:
-          ValueError: images outside [0, 1] or not finite, or shapes that do not fit.
+          ValueError: images outside [0, 1] or not finite, or shapes that do not match.
         """
 
 
 class Iterative(Attack):
-    """An attack that is a start and a step. Whoever drives the loop decides when it is done.
+    """An attack made of `start`, `prepare` and repeated `step`; the caller drives the loop.
 
-    `mixes` says that a step takes a `ball`, and a `step_size` if it has one, with a value for each
-    image (`Ball.each`; [n, 1, 1, 1]), so that runs in several balls may share a batch.
+    A step reads its radius and step size from the state, never from `self`, so that images under
+    attacks of different radii can share a batch and a captured CUDA graph.
     """
 
     steps: int
-    mixes: ClassVar[bool] = False
+    unused_by_step: ClassVar[frozenset[str]] = frozenset()
+    """Settings that `step` does not read (of `ball`: its radius). See `step_key`."""
 
     @abstractmethod
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
-        """Where the attack on `x` begins; asks no model, so that all random starts are cheap."""
+        """Return the initial state for images `x`; it does not query the model."""
 
-    def aim(self, model: nn.Module, state: State) -> State:
-        """What the first step must know of the model; most attacks need nothing."""
+    def prepare(self, model: nn.Module, state: State) -> State:
+        """Return the state with what the first step needs from the model; often nothing."""
         return state
 
     @abstractmethod
     def step(self, model: nn.Module, state: State) -> State:
-        """One step further; the caller has frozen the model."""
+        """Return the state after one more step; the caller has frozen the model."""
 
     def result(self, state: State) -> Tensor:
-        """The images that the attack gives, if it ends here."""
+        """Return the adversarial images [n, c, h, w] if the attack ends in this state."""
         return state.adv
+
+    def step_key(self) -> Hashable:
+        """Return a value that is equal for attacks whose steps do the same to the same state.
+
+        It holds every setting but those in `unused_by_step`.
+        """
+        if not self.unused_by_step:
+            return self
+        names = {field.name for field in fields(self)} - self.unused_by_step  # type: ignore[arg-type]
+        settings = tuple((name, getattr(self, name)) for name in sorted(names))
+        return type(self), type(self.ball), settings
 
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
@@ -111,58 +153,77 @@ class Iterative(Attack):
         with frozen(model), fused_conv_pool(model) as form:
             if x.dim() == 4:
                 clean = clean.contiguous(memory_format=form)
-            state = self.aim(model, self.start(clean, y, generator or _DEFAULT))
+            state = self.prepare(model, self.start(clean, y, generator or default_generator()))
             for _ in range(self.steps):
                 state = self.step(model, state)
         adv = self.result(state)
         return adv.contiguous() if x.is_contiguous() else adv
 
 
-def begin(clean: Tensor, labels: Tensor, adv: Tensor, generator: torch.Generator) -> State:
-    """The state before the first step."""
+def initial_state(
+    clean: Tensor,
+    labels: Tensor,
+    adv: Tensor,
+    generator: torch.Generator,
+    *,
+    eps: float,
+    step_size: float = 0.0,
+) -> State:
+    """Return the state before the first step; the arguments are those of `State`."""
     fooled = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-    return State(clean, labels, adv, labels, fooled, generator)
+    return State(clean, labels, adv, labels, fooled, generator, eps, step_size)
 
 
 @dataclass(frozen=True)
-class Slope:
-    """What a model says at n images: the loss [n], its gradient [n, c, h, w], the logits [n, k]."""
+class LossAndGrad:
+    """The loss [n] at n images, its gradient [n, c, h, w] and the model's logits [n, k]."""
 
     loss: Tensor
     gradient: Tensor
     logits: Tensor
 
     def fooled(self, labels: Tensor) -> Tensor:
-        """[n] booleans: which images are misclassified here."""
-        return ~correct(self.logits, labels)
+        """Return [n] booleans: which images are misclassified."""
+        return ~is_correct(self.logits, labels)
 
 
-def slope(model: nn.Module, x: Tensor, against: Tensor, loss: Loss = "ce") -> Slope:
-    """A loss at the images `x` and its gradient with respect to them alone.
+def loss_and_grad(model: nn.Module, x: Tensor, target: Tensor, loss: Loss = "ce") -> LossAndGrad:
+    """Return a loss at the images `x` and its gradient with respect to the images only.
 
-    The losses are summed, not averaged, so that an image's gradient does not depend on the batch
-    around it. It may be not a number; `Ball.ascend` takes that for 0.
+    The losses are summed, not averaged, so that an image's gradient does not depend on its batch.
+    The gradient may contain NaN, which `Ball.ascend` treats as 0.
+
+    Args:
+      model: maps images to logits [n, k].
+      x: [n, c, h, w] images.
+      target: what the loss compares the logits with, see `adv.attacks.losses`.
+      loss: name of the loss.
 
     Raises:
-      ValueError: the model passes no gradient to its images.
+      ValueError: the output of the model does not depend differentiably on the images.
     """
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(x).float()
-        losses = LOSSES[loss](logits, against)
+        losses = LOSSES[loss](logits, target)
         if not losses.requires_grad:
             raise ValueError("the net passes no gradient to its images: use Square or NES")
         (gradient,) = torch.autograd.grad(losses.sum(), x)
-    return Slope(losses.detach(), gradient, logits.detach())
+    return LossAndGrad(losses.detach(), gradient, logits.detach())
 
 
-def aimed(model: nn.Module, state: State, loss: Loss, target: int | None = None) -> State:
-    """The state with what its loss compares the logits with (`adv.attacks.losses.against`)."""
-    if not seen_clean(loss):
+def with_loss_target(
+    model: nn.Module, state: State, loss: Loss, target: int | None = None
+) -> State:
+    """Return the state with the `loss_target` of this loss.
+
+    The model is queried at the clean images if the loss needs its prediction there.
+    """
+    if not needs_clean_logits(loss):
         return state
     with torch.no_grad():
         clean = model(state.clean).float()
-    return replace(state, against=against(loss, state.labels, clean, target))
+    return replace(state, loss_target=loss_target(loss, state.labels, clean, target))
 
 
 def check_images(x: Tensor, y: Tensor) -> None:

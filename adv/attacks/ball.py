@@ -1,15 +1,15 @@
-"""The set an attacker may choose from: a norm ball around an image, inside the pixel range [0, 1].
+"""Norm balls around an image, intersected with the pixel range [0, 1].
 
-The norm is a value: an attack asks its ball to project, to sample and to ascend.
+The norm is a value, not a subclass of the attack: an attack calls its ball to project, to sample
+and to take a step of steepest ascent.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -32,67 +32,63 @@ class Ball(ABC):
         if not (math.isfinite(self.eps) and self.eps >= 0):
             raise ValueError(f"eps is a radius of 0 or more, got {self.eps}")
 
-    def each(self, eps: Tensor) -> Self:
-        """A ball like this one whose radius differs from image to image: `eps` [n], 0 or more.
-
-        For the steps of a batch in which several attacks meet. It is bound to these n images, and
-        its `eps` is a tensor [n, 1, 1, 1].
-        """
-        ball = copy.copy(self)
-        object.__setattr__(ball, "eps", eps[:, None, None, None])
-        return ball
-
     @abstractmethod
-    def project(self, adv: Tensor, clean: Tensor) -> Tensor:
-        """The point of the ball around `clean` and of [0, 1] to which `adv` [n, ...] is brought."""
+    def project(self, adv: Tensor, clean: Tensor, eps: float | Tensor | None = None) -> Tensor:
+        """Project `adv` [n, ...] onto the ball around `clean` and onto [0, 1].
+
+        `eps` is one radius for all images, or [n] one for each; None: that of the ball.
+        """
 
     @abstractmethod
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Points drawn uniformly from the balls around `clean` [n, ...], clipped to [0, 1].
+        """Draw points uniformly from the balls around `clean` [n, ...], clipped to [0, 1].
 
-        The draw comes from the CPU, so that every device starts from the same points.
+        The random numbers are drawn on the CPU, so that every device starts from the same points.
         """
 
     @abstractmethod
-    def rim(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        """Points at distance eps from `clean` [n, ...], clipped to [0, 1]; APGD begins there."""
+    def sample_sphere(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw points at distance eps from `clean` [n, ...], clipped to [0, 1], as APGD does."""
 
     @abstractmethod
     def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
-        """`adv` moved by `step` (or one for each image, [n, 1, ...]) along the steepest ascent.
+        """Move `adv` [n, ...] by a length of `step` along the steepest ascent in this norm.
 
-        Where `gradient` is not a number it counts as 0: an image must stay an image.
+        `step` is one length for all images, or [n] one for each. A gradient of NaN counts as 0,
+        so that the result is still an image.
         """
 
     @abstractmethod
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
-        """The norm of each difference, [n]."""
+        """Return the norm [n] of each difference."""
 
 
 @dataclass(frozen=True)
 class Linf(Ball):
-    """Every pixel changes by at most `eps`."""
+    """The ball in which every pixel changes by at most `eps`."""
 
-    def project(self, adv: Tensor, clean: Tensor) -> Tensor:
+    def project(self, adv: Tensor, clean: Tensor, eps: float | Tensor | None = None) -> Tensor:
+        eps = self.eps if eps is None else eps
         change = adv - clean
-        if isinstance(self.eps, Tensor):
-            change = change.minimum(self.eps).maximum(-self.eps)  # clamp is slow with a column
+        if isinstance(eps, Tensor):
+            eps = column(eps, clean)
+            change = change.minimum(eps).maximum(-eps)  # clamp is slow with a column
         else:
-            change.clamp_(-self.eps, self.eps)
+            change.clamp_(-eps, eps)
         return change.add_(clean).clamp_(0, 1)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         noise = torch.rand(clean.shape, generator=generator).to(clean)
         return torch.clamp(clean + self.eps * (2 * noise - 1), 0, 1)
 
-    def rim(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_sphere(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         noise = 2 * torch.rand(clean.shape, generator=generator).to(clean) - 1
         return torch.clamp(clean + self.eps * noise / (_largest(noise) + TINY), 0, 1)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
-        sign = gradient.sign()  # of what is not a number: 0
+        sign = gradient.sign()  # the sign of NaN is 0
         if isinstance(step, Tensor):
-            return adv + sign.mul_(step)
+            return adv + sign.mul_(column(step, adv))
         return torch.add(adv, sign, alpha=step)
 
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
@@ -101,11 +97,12 @@ class Linf(Ball):
 
 @dataclass(frozen=True)
 class L2(Ball):
-    """The Euclidean length of the change is at most `eps`."""
+    """The ball in which the Euclidean length of the change is at most `eps`."""
 
-    def project(self, adv: Tensor, clean: Tensor) -> Tensor:
+    def project(self, adv: Tensor, clean: Tensor, eps: float | Tensor | None = None) -> Tensor:
+        eps = column(self.eps if eps is None else eps, clean)
         change = adv - clean
-        factor = (self.eps * (_length(change) + TINY).reciprocal()).clamp(max=1)
+        factor = ((_length(change) + TINY).reciprocal() * eps).clamp(max=1)
         return change.mul_(factor).add_(clean).clamp_(0, 1)
 
     def sample(self, clean: Tensor, generator: torch.Generator) -> Tensor:
@@ -115,30 +112,39 @@ class L2(Ball):
         radius = radius.reshape(-1, *[1] * (clean.dim() - 1))
         return torch.clamp(clean + radius * direction / (_length(direction) + TINY), 0, 1)
 
-    def rim(self, clean: Tensor, generator: torch.Generator) -> Tensor:
+    def sample_sphere(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         direction = torch.randn(clean.shape, generator=generator).to(clean)
         return torch.clamp(clean + self.eps * direction / (_length(direction) + TINY), 0, 1)
 
     def ascend(self, adv: Tensor, gradient: Tensor, step: float | Tensor) -> Tensor:
-        # To a largest element of 1 first: the square of a saturated net's gradient underflows.
+        # Divide by the largest element first: the squares of a saturated net's gradient underflow.
         gradient = gradient.nan_to_num(0.0)
         gradient = gradient / _largest(gradient).clamp(min=SMALLEST)
-        return adv + step * gradient / (_length(gradient) + TINY)
+        return adv + column(step, adv) * gradient / (_length(gradient) + TINY)
 
     def distance(self, adv: Tensor, clean: Tensor) -> Tensor:
         return _length(adv - clean).flatten()
 
 
-def column(values: Tensor, images: Tensor) -> Tensor:
-    """One value for each sample, [n], shaped to multiply it."""
-    return values.reshape(-1, *[1] * (images.dim() - 1))
+@overload
+def column(values: Tensor, images: Tensor) -> Tensor: ...
+@overload
+def column(values: float | Tensor, images: Tensor) -> float | Tensor: ...
+def column(values: float | Tensor, images: Tensor) -> float | Tensor:
+    """Reshape one value per image, [n], so that it broadcasts over the images [n, ...].
+
+    A number that holds for all images is returned as it is.
+    """
+    if isinstance(values, Tensor):
+        return values.reshape(-1, *[1] * (images.dim() - 1))
+    return values
 
 
 def _length(change: Tensor) -> Tensor:
-    """Euclidean length of each sample, shaped to divide it."""
+    """Return the Euclidean length of each sample, shaped to broadcast over it."""
     return column(change.flatten(1).norm(dim=1), change)
 
 
 def _largest(change: Tensor) -> Tensor:
-    """Largest absolute element of each sample, shaped to divide it."""
+    """Return the largest absolute element of each sample, shaped to broadcast over it."""
     return column(change.flatten(1).abs().amax(1), change)

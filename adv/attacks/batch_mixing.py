@@ -1,4 +1,4 @@
-"""A batch in parts, each under one step more than the last: CAT's batch mixing."""
+"""The batch mixing of curriculum adversarial training (CAT): PGD of 0 to k steps in one batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import _DEFAULT, Attack, check_images
+from adv.attacks.attack import Attack, check_images, default_generator
 from adv.attacks.ball import Ball
 from adv.attacks.losses import Loss, check_loss
 from adv.attacks.pgd import PGD
@@ -15,15 +15,16 @@ from adv.attacks.pgd import PGD
 
 @dataclass(frozen=True)
 class Ladder(Attack):
-    """`steps + 1` parts of a batch under PGD of 0, 1, ..., `steps` steps (Cai et al. 2018).
+    """CAT's batch mixing: `steps + 1` parts of a batch under PGD of 0, 1, ..., `steps` steps.
 
-    To train with. The parts are equal, the last takes the rest; the first stays clean. A step of
-    part k is 2 eps / k times a number drawn for the part, uniform in [1, 10 / k].
+    For training (Cai et al. 2018). The parts are equal, the last also takes the remainder; the
+    first stays clean. The step length of part k is 2 eps / k times a random number, one per part,
+    uniform in [1, 10 / k].
 
     Args:
       ball: `Linf(eps)` as published, or `L2(eps)`.
-      steps: of the last part, 0 or more.
-      loss: what the steps ascend, as in `PGD`.
+      steps: steps of the last part, 0 or more.
+      loss: the loss that the steps maximise, as in `PGD`.
 
     Raises:
       ValueError: a setting is out of its range.
@@ -45,11 +46,12 @@ class Ladder(Attack):
         adv = x.detach().float().clone()
         if self.ball.eps == 0:
             return adv
+        generator = generator or default_generator()
         size = len(x) // (self.steps + 1)
         for k in range(1, self.steps + 1):
-            part = slice(k * size, (k + 1) * size if k < self.steps else None)
-            draw = torch.rand((), generator=generator or _DEFAULT).item()
+            rows = slice(k * size, (k + 1) * size if k < self.steps else None)
+            draw = torch.rand((), generator=generator).item()
             length = 2 * self.ball.eps / k * (1 + (10 / k - 1) * draw)
             attack = PGD(self.ball, steps=k, step_size=length, loss=self.loss)
-            adv[part] = attack(model, adv[part], y[part], generator=generator)
+            adv[rows] = attack(model, adv[rows], y[rows], generator=generator)
         return adv

@@ -1,4 +1,4 @@
-"""What a black-box attacker may do: ask a model for its answers, and count how often it asked."""
+"""The access of a black-box attack: query the model for logits, and count the queries."""
 
 from __future__ import annotations
 
@@ -7,34 +7,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import State, begin
-from adv.attacks.counter_rng import seeds
+from adv.attacks.attack import State, initial_state
+from adv.attacks.counter_rng import draw_seeds
 from adv.runtime.precision import FullPrecision
 
-MOST = 512  # images in one call of a model: memory stays bounded however many are asked about
+MAX_BATCH = 512  # images in one call of a model, so that memory is bounded for any number of images
 
 
 @dataclass(frozen=True)
-class Queried(State):
+class QueryState(State):
     """The state of a black-box attack.
 
-    `seed` [n] int64 is what an image's random choices come from, whichever others share its batch;
-    `queries` [n] int64 is how often the model was asked about it.
+    Args:
+      seed: [n] int64, from which all random choices of an image come, whatever its batch.
+      queries: [n] int64, how often the model was queried about each image.
     """
 
     seed: Tensor
     queries: Tensor
 
 
-def queried(clean: Tensor, labels: Tensor, generator: torch.Generator) -> Queried:
-    """The state before the first query, at the images themselves."""
-    n, device = len(clean), clean.device
-    state = begin(clean, labels, clean, generator)
-    own = seeds(n, generator).to(device)
-    return Queried(**vars(state), seed=own, queries=torch.zeros_like(own))
+def initial_query_state(
+    clean: Tensor,
+    labels: Tensor,
+    generator: torch.Generator,
+    *,
+    eps: float,
+    step_size: float = 0.0,
+) -> QueryState:
+    """Return the state at the clean images, before the first query."""
+    state = initial_state(clean, labels, clean, generator, eps=eps, step_size=step_size)
+    seed = draw_seeds(len(clean), generator).to(clean.device)
+    return QueryState(**vars(state), seed=seed, queries=torch.zeros_like(seed))
 
 
-def ask(model: nn.Module, x: Tensor) -> Tensor:
-    """Logits [n, k] float32 at images [n, c, h, w]; computed in float32 and without gradients."""
+def query(model: nn.Module, x: Tensor) -> Tensor:
+    """Return float32 logits [n, k] at images [n, c, h, w], computed without gradients."""
     with torch.no_grad(), FullPrecision():
-        return torch.cat([model(part).float() for part in x.split(MOST)])
+        return torch.cat([model(rows).float() for rows in x.split(MAX_BATCH)])

@@ -1,4 +1,4 @@
-"""Attacks made of attacks: a cascade in which each one meets only what still stands."""
+"""Attacks composed of attacks: a best-of cascade, each on the images the others did not fool."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Attack, check_images
+from adv.attacks.attack import Attack, check_images, default_generator
 from adv.attacks.ball import Ball
-from adv.attacks.losses import correct
+from adv.attacks.losses import is_correct
 from adv.runtime.frozen import frozen
 
 
 @dataclass(frozen=True)
 class Worst(Attack):
-    """For each image the first of several attacks that fools the model, else the last one's result.
+    """A best-of cascade: for each image the first attack that fools the model, else the last.
 
-    All attacks search the same ball. A random model is judged by one call, so wrap it in `Votes`.
+    All attacks search the same ball. The model is queried once after each attack, so wrap a random
+    model in `Votes`.
 
     Raises:
       ValueError: no attack, or attacks over different balls.
@@ -37,6 +38,7 @@ class Worst(Attack):
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
         check_images(x, y)
+        generator = generator or default_generator()
         worst = x.detach().float().clone()
         standing = torch.arange(len(x), device=x.device)
         for attack in self.attacks:
@@ -45,13 +47,13 @@ class Worst(Attack):
             adv = attack(model, x[standing], y[standing], generator=generator)
             worst[standing] = adv
             with frozen(model), torch.no_grad():
-                fooled = ~correct(model(adv), y[standing])
-            standing = standing[~fooled]
+                correct = is_correct(model(adv), y[standing])
+            standing = standing[correct]
         return worst
 
 
 def restarts(attack: Attack, n: int) -> Worst:
-    """The worst of `n` runs of an attack, each from random starts of its own."""
+    """Return the best of `n` runs of an attack, each from its own random start."""
     if n < 1:
         raise ValueError(f"restarts must be 1 or more, got {n}")
     return Worst((attack,) * n)

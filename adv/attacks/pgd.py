@@ -1,7 +1,7 @@
 """Projected gradient descent (Madry et al. 2018, section 2.1), and FGSM (Goodfellow et al. 2015).
 
-x_{k+1} = project(x_k + step * steepest ascent of the cross-entropy), from a random point of the
-ball. FGSM is its first step, of full length, from the image itself.
+x_{k+1} = project(x_k + step * steepest ascent of the loss), from a random point of the ball. FGSM
+is a single step of full length from the image itself.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, State, aimed, begin, slope
+from adv.attacks.attack import Iterative, State, initial_state, loss_and_grad, with_loss_target
 from adv.attacks.ball import Ball
-from adv.attacks.losses import Loss, check_loss, suited
+from adv.attacks.losses import Loss, check_loss, loss_supports
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,19 @@ class PGD(Iterative):
       steps: gradient steps, 1 or more.
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.
-      random_start: begin at a random point of the ball, else at the image.
-      loss: what it ascends: "ce", "margin", "dlr" or "dlr-targeted" (`adv.attacks.losses`), or "kl",
-        the divergence from the model's own prediction at the clean image, which knows no label
+      random_start: start at a random point of the ball, else at the image.
+      loss: the loss to maximise: "ce", "margin", "dlr" or "dlr-targeted" (`adv.attacks.losses`), or
+        "kl", the divergence from the model's own prediction at the clean image, which uses no label
         (TRADES).
-      target: of "dlr-targeted", the how many-th most likely wrong class; None: the first.
+      target: for "dlr-targeted": k for the k-th most likely wrong class; None: the first.
 
     Raises:
       ValueError: a setting is out of its range.
     """
 
-    mixes: ClassVar[bool] = True
+    unused_by_step: ClassVar[frozenset[str]] = frozenset(
+        {"ball", "steps", "step_size", "pace", "random_start", "target"}
+    )
 
     ball: Ball
     steps: int = 20
@@ -56,23 +58,23 @@ class PGD(Iterative):
 
     @property
     def length(self) -> float:
-        """Length of a step in pixel units."""
+        """The length of a step in pixel units."""
         return self.pace * self.ball.eps if self.step_size is None else self.step_size
 
-    def suits(self, classes: int) -> bool:
-        return suited(self.loss, self.target, classes)
+    def supports(self, classes: int) -> bool:
+        return loss_supports(self.loss, self.target, classes)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
-        return begin(x, y, self.ball.sample(x, generator) if self.random_start else x, generator)
+        adv = self.ball.sample(x, generator) if self.random_start else x
+        return initial_state(x, y, adv, generator, eps=self.ball.eps, step_size=self.length)
 
-    def aim(self, model: nn.Module, state: State) -> State:
-        return aimed(model, state, self.loss, self.target)
+    def prepare(self, model: nn.Module, state: State) -> State:
+        return with_loss_target(model, state, self.loss, self.target)
 
     def step(self, model: nn.Module, state: State) -> State:
-        here = slope(model, state.adv, state.against, self.loss)
-        adv = self.ball.project(
-            self.ball.ascend(state.adv, here.gradient, self.length), state.clean
-        )
+        here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
+        moved = self.ball.ascend(state.adv, here.gradient, state.step_size)
+        adv = self.ball.project(moved, state.clean, state.eps)
         return replace(state, adv=adv, fooled=here.fooled(state.labels))
 
 

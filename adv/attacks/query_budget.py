@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import _DEFAULT, Iterative, State, check_images
-from adv.attacks.black_box import MOST, Queried, ask
-from adv.attacks.losses import correct
+from adv.attacks.attack import Iterative, State, check_images, default_generator
+from adv.attacks.black_box import MAX_BATCH, QueryState, query
+from adv.attacks.losses import is_correct
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random
@@ -18,11 +18,13 @@ from adv.runtime.random_streams import is_random
 
 @dataclass(frozen=True, eq=False)
 class Hunt:
-    """What a black-box attack found on n images, and what it cost.
+    """The result of a query-limited attack on n images: adversarial images and queries spent.
 
-    `adv` [n, c, h, w] are the images it ended with. `fooled` [n] says which the model gets wrong
-    there. `queries` [n] is how often the model was asked about each: up to success where it was
-    fooled, else all there were, and none where the model was wrong without an attack.
+    Args:
+      adv: [n, c, h, w] the final images.
+      fooled: [n] booleans, whether the model misclassifies the final image.
+      queries: [n] queries about each image: up to the first success, else the whole budget, and 0
+        where the clean image is misclassified.
     """
 
     adv: Tensor
@@ -30,20 +32,20 @@ class Hunt:
     queries: Tensor
 
     def accuracy(self, budget: float) -> float:
-        """Share of the images that `budget` queries each do not fool, in [0, 1]."""
+        """Return the fraction of images, in [0, 1], not fooled within `budget` queries each."""
         return 1 - float((self.fooled & (self.queries <= budget)).double().mean())
 
     def curve(self, budgets: Iterable[float]) -> list[tuple[float, float, float, float]]:
-        """(budget, accuracy, low, high) for each, with 95 % Wilson intervals."""
+        """Return (budget, accuracy, low, high) for each budget, with 95 % Wilson intervals."""
         n = len(self.fooled)
         shares = [(budget, self.accuracy(budget)) for budget in budgets]
         return [(budget, share, *wilson(share, n)) for budget, share in shares]
 
     @property
     def median(self) -> float:
-        """Queries to success: half of the images that were right and fell needed no more.
+        """The median number of queries to success, over images that were right and got fooled.
 
-        Not a number where none fell.
+        NaN if no attack succeeded.
         """
         needed = self.queries[self.fooled & (self.queries > 0)]
         return float(needed.median()) if len(needed) else float("nan")
@@ -57,21 +59,23 @@ def hunt(
     *,
     generator: torch.Generator | None = None,
 ) -> Hunt:
-    """Attack with queries until the model is fooled, image by image.
+    """Attack with queries until the model is fooled, and count them for each image.
 
-    Against a deterministic model an image is done at the first query that fools. A random one
-    (wrap it in `Votes`) would be fooled by the worst of many coin flips, so all queries are spent,
-    and one more call judges. Checking the clean images and judging at the end are not counted.
+    Against a deterministic model an image is done at the first query that fools it. A random model
+    (wrap it in `Votes`) would be fooled by the worst of many random answers, so the whole budget is
+    spent and one more call decides. The checks of the clean and of the final images are not
+    counted.
 
     Args:
       attack: `Square` or `NES`.
-      model: maps [n, c, h, w] in [0, 1] to logits [n, k]; asked in float32.
+      model: maps [n, c, h, w] in [0, 1] to logits [n, k]; queried in float32.
       x: [n, c, h, w] float in [0, 1].
       y: [n] true labels, or [n, k] their probabilities.
-      generator: a CPU generator; gives each image a seed of its own.
+      generator: a CPU generator, from which each image gets its own seed; None:
+        `adv.attacks.attack.default_generator()`.
 
     Raises:
-      ValueError: the attack does not count queries, or x and y are no images and labels.
+      ValueError: the attack does not count queries, or x and y are not images and labels.
     """
     check_images(x, y)
     x = x.detach().float()
@@ -80,42 +84,42 @@ def hunt(
         torch.zeros(len(x), dtype=torch.bool, device=x.device),
         torch.zeros(len(x), dtype=torch.int64, device=x.device),
     )
-    begun = attack.start(x, y, generator or _DEFAULT)
-    if not isinstance(begun, Queried):
+    state = attack.start(x, y, generator or default_generator())
+    if not isinstance(state, QueryState):
         raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
     with frozen(model):
-        for ids in torch.arange(len(x), device=x.device).split(MOST):
+        for ids in torch.arange(len(x), device=x.device).split(MAX_BATCH):
             if len(ids):
-                _hunt(attack, model, begun.keep(ids), ids, found)
+                _attack_batch(attack, model, state.keep(ids), ids, found)
     return found
 
 
-def _hunt(attack: Iterative, model: nn.Module, state: State, ids: Tensor, found: Hunt) -> None:
-    """Write what is found on the images `ids` into `found`."""
-    right = _right(model, state.clean, state.labels)
-    found.fooled[ids] = ~right
-    ids, state = ids[right], state.keep(right)
+def _attack_batch(
+    attack: Iterative, model: nn.Module, state: State, ids: Tensor, found: Hunt
+) -> None:
+    """Attack the images `ids` and write their results into `found`."""
+    correct = is_correct(query(model, state.clean), state.labels)
+    found.fooled[ids] = ~correct
+    ids, state = ids[correct], state.keep(correct)
     if not len(ids) or attack.ball.eps == 0:
         return
-    leave = not is_random(model)
-    state = attack.aim(model, state)
+    stop_at_success = not is_random(model)
+    state = attack.prepare(model, state)
     for _ in range(attack.steps):
         state = attack.step(model, state)
-        if leave and state.fooled.any():
+        if stop_at_success and state.fooled.any():
             done = state.keep(state.fooled)
-            _note(attack, done, ids[state.fooled], found, done.fooled)
+            _write(attack, done, ids[state.fooled], found, done.fooled)
             ids, state = ids[~state.fooled], state.keep(~state.fooled)
             if not len(ids):
                 return
-    _note(attack, state, ids, found, ~_right(model, attack.result(state), state.labels))
+    fooled = ~is_correct(query(model, attack.result(state)), state.labels)
+    _write(attack, state, ids, found, fooled)
 
 
-def _note(attack: Iterative, state: State, ids: Tensor, found: Hunt, fooled: Tensor) -> None:
-    assert isinstance(state, Queried)
+def _write(attack: Iterative, state: State, ids: Tensor, found: Hunt, fooled: Tensor) -> None:
+    """Write the results of the images `ids` into `found`."""
+    assert isinstance(state, QueryState)
     found.adv[ids] = attack.result(state)
     found.queries[ids] = state.queries
     found.fooled[ids] = fooled
-
-
-def _right(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    return correct(ask(model, x), y)

@@ -1,8 +1,8 @@
-"""Square Attack (Andriushchenko, Croce, Flammarion, Hein 2020): random search, no gradient.
+"""Square Attack (Andriushchenko, Croce, Flammarion, Hein 2020): random search without gradients.
 
-Each query changes one square window of the image, at a random place, and the change is kept where
-it lowers the margin. Squares shrink with the queries spent. What a net hides from gradients, this
-still finds.
+Each query changes one square window of the image, at a random place; the change is kept if it
+lowers the margin. Squares shrink with the number of queries. The attack also finds adversarial
+examples of nets that mask their gradients.
 """
 
 from __future__ import annotations
@@ -15,42 +15,52 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State
-from adv.attacks.ball import L2, Ball, Linf
-from adv.attacks.black_box import Queried, ask, queried
-from adv.attacks.losses import correct, hard
+from adv.attacks.ball import L2, Ball, Linf, column
+from adv.attacks.black_box import QueryState, initial_query_state, query
+from adv.attacks.losses import hard_labels, is_correct
 from adv.attacks.query_budget import hunt
-from adv.attacks.square_proposals import bump, grid, on, square, stripes
+from adv.attacks.square_proposals import (
+    constant_on,
+    grid_init,
+    l2_square_update,
+    linf_square_update,
+    stripe_init,
+)
 
-# Of 10,000 queries: after each of these the squares' share of the image halves.
+# The squares' share of the image halves after each of these numbers of queries, out of 10,000.
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 @dataclass(frozen=True)
-class Searched(Queried):
-    """`adv` is the best image so far, `margin` [n] its margin, `fooled` whether it fools."""
+class SquareState(QueryState):
+    """The state of Square: `adv` is the best image so far.
+
+    Args:
+      margin: [n] the margin of the best image; `fooled` is whether it fools the model.
+    """
 
     margin: Tensor
 
 
 @dataclass(frozen=True)
 class Square(Iterative):
-    """Random search for the least margin: of the right logit over the largest other.
+    """Random search for the smallest margin of the right logit over the largest other one.
 
-    A step is a query, and the first one asks about the start: vertical stripes (Linf) or a grid of
-    bumps (L2). Nothing but logits is needed of the model, which computes them in float32. An image
-    that fools is not yet done: whoever drives the loop decides that.
+    A step is a query; the first one is about the initial image: vertical stripes (Linf) or a grid
+    of bumps (L2). Only logits are needed of the model, which computes them in float32. The attack
+    goes on after an image fools the model: stopping is up to whoever drives the loop.
 
     Args:
       ball: `Linf(eps)` or `L2(eps)`.
       queries: steps, 1 or more.
-      p: share of the image that the first squares cover, in (0, 1]; halved nine times on the
+      p: fraction of the image that the first squares cover, in (0, 1]; halved nine times on the
         published schedule, rescaled from 10,000 to `queries`.
 
     Raises:
       ValueError: a setting is out of its range.
     """
 
-    mixes: ClassVar[bool] = True
+    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball"})
 
     ball: Ball
     queries: int = 5000
@@ -67,21 +77,20 @@ class Square(Iterative):
         object.__setattr__(self, "steps", self.queries)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
-        state = queried(x, y, generator)
-        begun = grid if isinstance(self.ball, L2) else stripes
-        adv = begun(state, self.ball.eps)
+        state = initial_query_state(x, y, generator, eps=self.ball.eps)
+        initialise = grid_init if isinstance(self.ball, L2) else stripe_init
         margin = torch.full_like(state.seed, math.inf, dtype=torch.float32)
-        return Searched(**{**vars(state), "adv": adv}, margin=margin)
+        return SquareState(**{**vars(state), "adv": initialise(state)}, margin=margin)
 
     def step(self, model: nn.Module, state: State) -> State:
-        assert isinstance(state, Searched)
-        tried = self._moved(state)
-        logits, labels = ask(model, tried), hard(state.labels)
-        margin, fooled = margins(logits, labels), ~correct(logits, labels)
+        assert isinstance(state, SquareState)
+        proposal = self._propose(state)
+        logits, labels = query(model, proposal), hard_labels(state.labels)
+        margin, fooled = right_margin(logits, labels), ~is_correct(logits, labels)
         better = (margin < state.margin) | (fooled & ~state.fooled)
         return replace(
             state,
-            adv=torch.where(_rows(better), tried, state.adv),
+            adv=torch.where(column(better, proposal), proposal, state.adv),
             margin=torch.where(better, margin, state.margin),
             fooled=torch.where(better, fooled, state.fooled),
             queries=state.queries + 1,
@@ -90,16 +99,16 @@ class Square(Iterative):
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """As any attack; of a deterministic model, an image that fools is asked about no more."""
+        """Attack as any attack; an image that fools a deterministic model is not queried again."""
         return hunt(self, model, x, y, generator=generator).adv
 
     def stage(self, tried: Tensor) -> Tensor:
-        """[n] int64: how often `p` was halved once so many squares [n] were tried."""
+        """Return [n] int64: how often `p` has been halved after `tried` [n] squares."""
         of_10_000 = tried * 10_000 // self.queries
-        return torch.bucketize(of_10_000, on(HALVINGS, tried.device))
+        return torch.bucketize(of_10_000, constant_on(HALVINGS, tried.device))
 
     def sides(self, height: int, width: int) -> tuple[int, ...]:
-        """The squares' side in pixels, one for each stage."""
+        """Return the side of the squares in pixels, one for each stage."""
         least = 3 if isinstance(self.ball, L2) else 1
         sides = []
         for k in range(len(HALVINGS) + 1):
@@ -108,19 +117,15 @@ class Square(Iterative):
             sides.append(min(side, height, width))
         return tuple(sides)
 
-    def _moved(self, state: Searched) -> Tensor:
-        """[n, c, h, w]: the best images so far with one square of each changed."""
-        move = bump if isinstance(self.ball, L2) else square
+    def _propose(self, state: SquareState) -> Tensor:
+        """Return [n, c, h, w]: the best images so far with one square of each changed."""
+        update = l2_square_update if isinstance(self.ball, L2) else linf_square_update
         sides = self.sides(*state.clean.shape[-2:])
-        return move(state, self.ball.eps, sides, self.stage(state.queries - 1))
+        return update(state, sides, self.stage(state.queries - 1))
 
 
-def margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """[n]: of the right class over the best wrong one; below 0 is a mistake."""
+def right_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the right logit minus the largest other one, [n]; below 0 is a mistake."""
     right = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], -math.inf)
     return right[:, 0] - others.amax(1)
-
-
-def _rows(mask: Tensor) -> Tensor:
-    return mask[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Transfer (Papernot et al. 2016): images made for one net are tried on another."""
+"""Transfer attacks (Papernot et al. 2016): images made against one net are tried on another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from adv.attacks.ball import Ball
 
 @dataclass(frozen=True)
 class Transfer(Attack):
-    """An attack on `source`, whose images are given to whatever model is attacked.
+    """An attack on `source`, whose images are used against the attacked model.
 
-    The model itself is never asked. If it is weaker against this than against the same attack on
-    its own gradients, it hides them. Against a random source wrap it in `Votes`. `source` lies on
-    the device of the images; it makes this the one attack that equals only itself and copies of
-    it that hold the same net.
+    The model itself is never queried. A model that is weaker against this than against the same
+    attack on its own gradients masks its gradients. Wrap a random source in `Votes`. `source` lies
+    on the device of the images. It compares by identity, so this is the one attack that equals only
+    itself and copies that hold the same net.
     """
 
     attack: Attack
@@ -28,8 +28,8 @@ class Transfer(Attack):
     def __post_init__(self) -> None:
         object.__setattr__(self, "ball", self.attack.ball)
 
-    def suits(self, classes: int) -> bool:
-        return self.attack.suits(classes)
+    def supports(self, classes: int) -> bool:
+        return self.attack.supports(classes)
 
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None

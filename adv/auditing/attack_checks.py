@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import FGSM, L2, PGD, Attack, Ball, Square, Worst
-from adv.attacks.attack import slope
-from adv.attacks.losses import correct
-from adv.auditing.context import Case, Together
+from adv.attacks.attack import loss_and_grad
+from adv.attacks.losses import is_correct
+from adv.auditing.context import AuditContext, JointAttack
 from adv.auditing.finding import Finding, difference, share
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
@@ -22,29 +22,29 @@ POINTS = 20
 QUERIES = 200
 
 
-def strength(case: Case) -> Iterator[Finding]:
+def strength(context: AuditContext) -> Iterator[Finding]:
     """All checks that attack, weakest attack first."""
-    yield zero_gradients(case)
-    yield from _single_step(case)
-    yield from _more_steps(case)
-    yield _more_restarts(case)
-    yield _monotone(case)
-    yield _large_radius(case)
-    yield _losses(case)
-    yield from _blind(case)
+    yield zero_gradients(context)
+    yield from _single_step(context)
+    yield from _more_steps(context)
+    yield _more_restarts(context)
+    yield _monotone(context)
+    yield _large_radius(context)
+    yield _losses(context)
+    yield from _blind(context)
 
 
-def zero_gradients(case: Case) -> Finding:
+def zero_gradients(context: AuditContext) -> Finding:
     """The share of images at which cross-entropy has no slope at all, at the attack's start."""
-    generator = torch.Generator().manual_seed(case.battery.seed)
-    flat = torch.zeros(case.n, dtype=torch.bool)
-    target = case.target(max(case.battery.draws, 1))
-    with frozen(case.model), use_seed(case.model, case.battery.seed):
-        for ids in case.batches(case.natural):
-            x, y = case.pixels(ids)
-            gradient = slope(target, case.ball.sample(x, generator), y).gradient
+    generator = torch.Generator().manual_seed(context.battery.seed)
+    flat = torch.zeros(context.n, dtype=torch.bool)
+    target = context.target(max(context.battery.draws, 1))
+    with frozen(context.model), use_seed(context.model, context.battery.seed):
+        for ids in context.batches(context.natural):
+            x, y = context.pixels(ids)
+            gradient = loss_and_grad(target, context.ball.sample(x, generator), y).gradient
             flat[ids] = (gradient.nan_to_num(0.0).flatten(1) == 0).all(1).cpu()
-    found, interval = share(flat[case.natural]) if case.natural.any() else (0.0, (0.0, 0.0))
+    found, interval = share(flat[context.natural]) if context.natural.any() else (0.0, (0.0, 0.0))
     return Finding(
         "zero gradients", found, 0.05, interval, "%",
         "an honest net has hardly any, a broken one half of them or all",
@@ -54,11 +54,11 @@ def zero_gradients(case: Case) -> Finding:
     )  # fmt: skip
 
 
-def _single_step(case: Case) -> Iterator[Finding]:
+def _single_step(context: AuditContext) -> Iterator[Finding]:
     """A single step must neither do more harm than many, nor nearly none where they do much."""
-    once = case.right(FGSM(case.ball))
-    seen = f"PGD-{case.steps} leaves {_pc(case.plain)} standing, a single step {_pc(once)}."
-    found, interval = difference(case.plain, once)
+    once = context.right(FGSM(context.ball))
+    seen = f"PGD-{context.steps} leaves {_pc(context.plain)} standing, a single step {_pc(once)}."
+    found, interval = difference(context.plain, once)
     yield Finding(
         "iterative against single step", found, 0.01, interval, "points",
         "many small steps can do what one large one does; a point for images on the edge",
@@ -66,7 +66,7 @@ def _single_step(case: Case) -> Iterator[Finding]:
         "One step does more harm than many: the slope leads the small steps astray, so the "
         "gradient is masked.",
     )  # fmt: skip
-    found, interval = difference(once, case.plain)
+    found, interval = difference(once, context.plain)
     yield Finding(
         "single step flatters", found, 0.35, interval, "points",
         "honest nets, undefended ones too, lose up to 30 points between one step and many; those "
@@ -77,44 +77,44 @@ def _single_step(case: Case) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _more_steps(case: Case) -> Iterator[Finding]:
+def _more_steps(context: AuditContext) -> Iterator[Finding]:
     """The doubted attacks, with twice their steps."""
-    longer = tuple(_twice(attack) for _, attack in case.battery.attacks)
-    known = [n for _, attack in case.battery.attacks if (n := _steps(attack))]
+    longer = tuple(_twice(attack) for _, attack in context.battery.attacks)
+    known = [n for _, attack in context.battery.attacks if (n := _steps(attack))]
     if not known:
         return
-    more = case.right(longer, None if case.random else case.standing)
-    found, interval = difference(case.standing, more)
+    more = context.right(longer, None if context.random else context.standing)
+    found, interval = difference(context.standing, more)
     yield Finding(
         "more steps", found, 0.01, interval, "points",
         "an attack has converged if twice its steps change less than a point",
-        f"With {max(known)} steps {_pc(case.standing)} stand, with twice as many {_pc(more)}.",
+        f"With {max(known)} steps {_pc(context.standing)} stand, with twice as many {_pc(more)}.",
         "The attack stops before it has arrived: give it more steps, or longer ones.",
     )  # fmt: skip
 
 
-def _more_restarts(case: Case) -> Finding:
-    attacks = tuple(attack for _, attack in case.battery.attacks)
-    if case.random:
-        more = case.right(attacks * 3)
+def _more_restarts(context: AuditContext) -> Finding:
+    attacks = tuple(attack for _, attack in context.battery.attacks)
+    if context.random:
+        more = context.right(attacks * 3)
         again = 3
     else:
-        more, again = case.standing, 5
+        more, again = context.standing, 5
         for n in range(1, again):
-            more = case.right(attacks, more, again=n)
-    found, interval = difference(case.standing, more)
+            more = context.right(attacks, more, again=n)
+    found, interval = difference(context.standing, more)
     return Finding(
         "more restarts", found, 0.03, interval, "points",
         "good starts are no matter of luck: on honest nets five of them cost up to a point or two",
-        f"From one start {_pc(case.standing)} stand, from {again} starts {_pc(more)}.",
+        f"From one start {_pc(context.standing)} stand, from {again} starts {_pc(more)}.",
         "Which image falls is a matter of luck: the loss is so rugged, or the net so random, that "
         "one start does not find what the next one does.",
     )  # fmt: skip
 
 
-def _monotone(case: Case) -> Finding:
-    rows = [case.right(_sized(case, part)) for part in (0.5, 2.0)]
-    rows = [case.natural, rows[0], case.plain, rows[1]]
+def _monotone(context: AuditContext) -> Finding:
+    rows = [context.right(_sized(context, part)) for part in (0.5, 2.0)]
+    rows = [context.natural, rows[0], context.plain, rows[1]]
     rises = [difference(more, less) for less, more in itertools.pairwise(rows)]
     found, interval = max(rises, key=lambda rise: rise[0])
     told = ", ".join(f"{100 * float(row.double().mean()):.1f}" for row in rows)
@@ -126,13 +126,13 @@ def _monotone(case: Case) -> Finding:
     )  # fmt: skip
 
 
-def _large_radius(case: Case) -> Finding:
-    x, _ = case.pixels(torch.arange(1))
-    eps = 0.5 * x[0].numel() ** 0.5 if isinstance(case.ball, L2) else 0.5
-    stands = case.right(replace(case.white, ball=replace(case.ball, eps=eps)))
+def _large_radius(context: AuditContext) -> Finding:
+    x, _ = context.pixels(torch.arange(1))
+    eps = 0.5 * x[0].numel() ** 0.5 if isinstance(context.ball, L2) else 0.5
+    stands = context.right(replace(context.white, ball=replace(context.ball, eps=eps)))
     found, interval = share(stands)
-    counts = case.split.labels.bincount()
-    chance = float(counts.max()) / case.n
+    counts = context.split.labels.bincount()
+    chance = float(counts.max()) / context.n
     return Finding(
         "a large radius reaches chance", found, chance, interval, "%",
         "at eps 0.5 every image can be made plain grey, so nobody can do better than to guess",
@@ -142,35 +142,35 @@ def _large_radius(case: Case) -> Finding:
     )  # fmt: skip
 
 
-def _losses(case: Case) -> Finding:
-    few = case.classes < 3
-    other = case.right(replace(case.white, loss="margin" if few else "dlr"))
-    found, interval = difference(case.plain, other)
+def _losses(context: AuditContext) -> Finding:
+    few = context.classes < 3
+    other = context.right(replace(context.white, loss="margin" if few else "dlr"))
+    found, interval = difference(context.plain, other)
     what = "the margin" if few else "DLR, a ratio of differences,"
     return Finding(
         "cross-entropy against DLR", found, 0.03, interval, "points",
         "on honest nets PGD by cross-entropy overstates by up to three points",
-        f"By cross-entropy {_pc(case.plain)} stand, by {what} of the logits {_pc(other)}.",
+        f"By cross-entropy {_pc(context.plain)} stand, by {what} of the logits {_pc(other)}.",
         "The scale of the logits hides the slope of the cross-entropy: a loss that no scale "
         "changes finds what it misses.",
     )  # fmt: skip
 
 
-def _blind(case: Case) -> Iterator[Finding]:
+def _blind(context: AuditContext) -> Iterator[Finding]:
     """Attacks that use no gradient, on images that stand against those that do."""
-    white = (case.white, replace(case.white, loss="margin"))
-    stands = case.right(white, case.standing)
-    again = case.right(white, stands, again=1) if case.random else stands
-    noise = Scatter(case.ball, POINTS)
-    square = Square(case.ball, queries=QUERIES // (2 if case.random else 1))
+    white = (context.white, replace(context.white, loss="margin"))
+    stands = context.right(white, context.standing)
+    again = context.right(white, stands, again=1) if context.random else stands
+    noise = RandomNoise(context.ball, POINTS)
+    square = Square(context.ball, queries=QUERIES // (2 if context.random else 1))
     tried = f", a second try with the gradient {int((stands & ~again).sum())}"
-    second = tried if case.random else ""
+    second = tried if context.random else ""
     for name, attack, what in (
         ("random noise is weaker", noise, f"the worst of {POINTS} random points of the ball"),
         ("black box is weaker", square, f"{square.queries} queries of Square"),
     ):
-        after = case.right(attack, stands)
-        found, interval = difference(again, after) if case.random else share(stands & ~after)
+        after = context.right(attack, stands)
+        found, interval = difference(again, after) if context.random else share(stands & ~after)
         yield Finding(
             name, found, 0.01, interval, "points",
             "per image, whoever sees the gradient finds at least what a blind attack finds; a "
@@ -183,7 +183,7 @@ def _blind(case: Case) -> Iterator[Finding]:
 
 
 @dataclass(frozen=True)
-class Scatter(Attack):
+class RandomNoise(Attack):
     """Random points of the ball: for each image the first of `points` that fools the model."""
 
     ball: Ball
@@ -200,23 +200,23 @@ class Scatter(Attack):
                 if not len(standing):
                     break
                 worst[standing] = self.ball.sample(x[standing].float(), generator)
-                standing = standing[correct(model(worst[standing]), y[standing])]
+                standing = standing[is_correct(model(worst[standing]), y[standing])]
         return worst
 
 
-def _sized(case: Case, part: float) -> PGD:
-    return replace(case.white, ball=replace(case.ball, eps=part * case.ball.eps))
+def _sized(context: AuditContext, part: float) -> PGD:
+    return replace(context.white, ball=replace(context.ball, eps=part * context.ball.eps))
 
 
 def _steps(attack: Attack) -> int:
-    if isinstance(attack, Worst | Together):
+    if isinstance(attack, Worst | JointAttack):
         return max(_steps(member) for member in attack.attacks)
     return int(getattr(attack, "steps", 0))
 
 
 def _twice(attack: Attack) -> Attack:
     """The attack with twice its steps; or queries; those that count none stay as they are."""
-    if isinstance(attack, Worst | Together):
+    if isinstance(attack, Worst | JointAttack):
         return Worst(tuple(_twice(member) for member in attack.attacks))
     names = {field.name for field in fields(attack) if field.init}  # type: ignore[arg-type]
     changed: dict[str, Any] = {

@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import slope
+from adv.attacks.attack import loss_and_grad
 from adv.auditing.attack_checks import strength
 from adv.auditing.consistency_checks import answers
-from adv.auditing.context import Case, case
+from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding
 from adv.auditing.gradient_masking import masking
 from adv.auditing.randomness_checks import chance
@@ -60,33 +60,33 @@ def audit(
     Raises:
       ValueError: there is no image, or the battery attacks at radius 0 only.
     """
-    asked = case(model, split, battery, eps, batch, score)
+    asked = audit_context(model, split, battery, eps, batch, score)
     with untouched(model) as before:
         return tuple(_findings(_linked(asked), model, before))
 
 
-def _findings(case: Case, model: nn.Module, before: Traces) -> Iterator[Finding]:
-    yield from answers(case)
-    _ = case.claim
+def _findings(context: AuditContext, model: nn.Module, before: Traces) -> Iterator[Finding]:
+    yield from answers(context)
+    _ = context.claim
     yield left(model, before)
-    yield from chance(case)
-    yield from strength(case)
-    yield masking(case)
+    yield from chance(context)
+    yield from strength(context)
+    yield masking(context)
 
 
-def _linked(case: Case) -> Case:
+def _linked(context: AuditContext) -> AuditContext:
     """The case with a net through which a gradient of zero comes, where none came at all.
 
     An attack raises where the images are not part of the graph. Here it is to stand still, so that
     the checks can say what that means.
     """
-    x, y = case.pixels(torch.arange(1))
-    with frozen(case.model):
+    x, y = context.pixels(torch.arange(1))
+    with frozen(context.model):
         try:
-            slope(case.model, x, y)
+            loss_and_grad(context.model, x, y)
         except (ValueError, RuntimeError):
-            return replace(case, model=_Linked(case.model))
-    return case
+            return replace(context, model=_Linked(context.model))
+    return context
 
 
 class _Linked(nn.Module):

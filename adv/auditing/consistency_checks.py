@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from adv.auditing.context import Case
+from adv.auditing.context import AuditContext
 from adv.auditing.finding import Finding, exact, share
 from adv.defences.spectral_norm import Normed
 from adv.runtime.frozen import frozen
@@ -33,21 +33,21 @@ _BY_THE_FLAG = (
 _BY_NAME = ("StochasticDepth", "DropPath")
 
 
-def answers(case: Case) -> Iterator[Finding]:
+def answers(context: AuditContext) -> Iterator[Finding]:
     """All checks that only ask the net."""
-    x, _ = case.pixels(torch.arange(min(ASKED, case.n)))
-    model, seed = case.model, case.battery.seed
+    x, _ = context.pixels(torch.arange(min(ASKED, context.n)))
+    model, seed = context.model, context.battery.seed
     with frozen(model), torch.no_grad():
         with use_seed(model, seed):
             first, second = model(x).float(), model(x).float()
         yield _logits(first)
-        yield _repeats(case, x, first, second)
-        yield _training_flag(case, x)
-        yield _gradients_asked(case, x, first)
-        if not case.random:
-            yield _alone(case, x, first)
+        yield _repeats(context, x, first, second)
+        yield _training_flag(context, x)
+        yield _gradients_asked(context, x, first)
+        if not context.random:
+            yield _alone(context, x, first)
         if any(isinstance(module, nn.ReLU) for module in model.modules()):
-            yield _dead_units(case, x)
+            yield _dead_units(context, x)
 
 
 def _logits(out: Tensor) -> Finding:
@@ -73,14 +73,14 @@ def _logits(out: Tensor) -> Finding:
     )  # fmt: skip
 
 
-def _repeats(case: Case, x: Tensor, first: Tensor, second: Tensor) -> Finding:
+def _repeats(context: AuditContext, x: Tensor, first: Tensor, second: Tensor) -> Finding:
     """A net that is not declared random answers twice alike; a declared one if its stream does."""
-    with use_seed(case.model, case.battery.seed):
-        again = case.model(x).float()
-    found = _apart(first, again if case.random else second)
-    if not case.random:
+    with use_seed(context.model, context.battery.seed):
+        again = context.model(x).float()
+    found = _apart(first, again if context.random else second)
+    if not context.random:
         found = max(found, _apart(first, again))
-    how = "declared random, asked with the same draws" if case.random else "not declared random"
+    how = "declared random, asked with the same draws" if context.random else "not declared random"
     return Finding(
         "the same answer twice", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"The net is {how}: two answers differ by {_percent(found)} of the largest output.",
@@ -91,11 +91,11 @@ def _repeats(case: Case, x: Tensor, first: Tensor, second: Tensor) -> Finding:
     )  # fmt: skip
 
 
-def _training_flag(case: Case, x: Tensor) -> Finding:
-    with use_seed(case.model, case.battery.seed), _Settled():
-        plain = case.model(x).float()
-    with use_seed(case.model, case.battery.seed), _flagged(case.model), _Settled():
-        flagged = case.model(x).float()
+def _training_flag(context: AuditContext, x: Tensor) -> Finding:
+    with use_seed(context.model, context.battery.seed), _Settled():
+        plain = context.model(x).float()
+    with use_seed(context.model, context.battery.seed), _flagged(context.model), _Settled():
+        flagged = context.model(x).float()
     found = _apart(plain, flagged)
     return Finding(
         "the same answer in training mode", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
@@ -106,9 +106,9 @@ def _training_flag(case: Case, x: Tensor) -> Finding:
     )  # fmt: skip
 
 
-def _gradients_asked(case: Case, x: Tensor, first: Tensor) -> Finding:
-    with use_seed(case.model, case.battery.seed), torch.enable_grad():
-        asked = case.model(x.clone().requires_grad_()).detach().float()
+def _gradients_asked(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
+    with use_seed(context.model, context.battery.seed), torch.enable_grad():
+        asked = context.model(x.clone().requires_grad_()).detach().float()
     found = _apart(first, asked)
     return Finding(
         "the same answer under attack", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
@@ -118,9 +118,9 @@ def _gradients_asked(case: Case, x: Tensor, first: Tensor) -> Finding:
     )  # fmt: skip
 
 
-def _alone(case: Case, x: Tensor, first: Tensor) -> Finding:
+def _alone(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
     parts = x.split(max(1, len(x) // 4))
-    found = _apart(first, torch.cat([case.model(part).float() for part in parts]))
+    found = _apart(first, torch.cat([context.model(part).float() for part in parts]))
     return Finding(
         "the same answer in another batch", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"In smaller batches the outputs change by {_percent(found)}.",
@@ -129,7 +129,7 @@ def _alone(case: Case, x: Tensor, first: Tensor) -> Finding:
     )  # fmt: skip
 
 
-def _dead_units(case: Case, x: Tensor) -> Finding:
+def _dead_units(context: AuditContext, x: Tensor) -> Finding:
     """The largest share of one layer's ReLU units (channels) that are 0 on every image.
 
     A layer of a few units, such as a squeeze-excitation's, may be dead by chance and do no harm.
@@ -141,11 +141,11 @@ def _dead_units(case: Case, x: Tensor) -> Finding:
         if lit.shape[1] >= UNITS:
             alive[module] = lit.any(0) | alive.get(module, torch.zeros_like(lit[0]))
 
-    relus = [module for module in case.model.modules() if isinstance(module, nn.ReLU)]
+    relus = [module for module in context.model.modules() if isinstance(module, nn.ReLU)]
     hooks = [module.register_forward_hook(look) for module in relus]
     try:
-        with use_seed(case.model, case.battery.seed):
-            case.model(x)
+        with use_seed(context.model, context.battery.seed):
+            context.model(x)
     finally:
         for hook in hooks:
             hook.remove()

@@ -23,7 +23,7 @@ DRAWS, VOTES = 5, 20  # of a random net, at least, in the audit's own attacks an
 
 
 @dataclass(frozen=True)
-class Together(Attack):
+class JointAttack(Attack):
     """Several attacks that are judged once: each meets what still stands against the attacked net.
 
     `evaluate` judges the members of `Worst` one by one. A random net would then be asked several
@@ -43,7 +43,7 @@ class Together(Attack):
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class AuditContext:
     """A net, the images, and the battery whose verdict is doubted, reduced to one ball.
 
     `split` lies on the net's device.
@@ -129,7 +129,7 @@ class Case:
             return right
         attacks = (attack,) if isinstance(attack, Attack) else tuple(attack)
         if self.random and len(attacks) > 1:
-            attacks = (Together(attacks),)
+            attacks = (JointAttack(attacks),)
         ids = torch.nonzero(among).flatten().to(self.split.labels.device)
         some = Split(self.split.images[ids], self.split.labels[ids])
         battery = Battery(
@@ -158,14 +158,14 @@ class Case:
         return ids.split(size) if len(ids) else ()
 
 
-def case(
+def audit_context(
     model: nn.Module,
     split: Split,
     battery: Battery | None,
     eps: float,
     batch: int | None = None,
     score: Score | None = None,
-) -> Case:
+) -> AuditContext:
     """The case of a battery at that of its radii which is nearest to `eps`.
 
     Raises:
@@ -185,7 +185,7 @@ def case(
         score = replace(score, names=tuple(names[i] for i in kept),
                         eps=tuple(score.eps[i] for i in kept), ok=rows)  # fmt: skip
     battery = replace(battery, attacks=tuple(battery.attacks[i] for i in kept))
-    return Case(model, split.to(device), battery, batch, score)
+    return AuditContext(model, split.to(device), battery, batch, score)
 
 
 def _at_one_ball(battery: Battery, eps: float) -> list[int]:

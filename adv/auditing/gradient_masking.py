@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from adv.attacks import APGD, PGD, Square, Worst
-from adv.auditing.context import Case, case
+from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding, Interval, difference, share
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
@@ -80,25 +80,25 @@ def masking_gap(
     Raises:
       ValueError: there is no image, or the battery attacks at radius 0 only.
     """
-    return gap_of(case(model, split, battery, eps, batch, score))
+    return gap_of(audit_context(model, split, battery, eps, batch, score))
 
 
-def gap_of(case: Case) -> Gap:
+def gap_of(context: AuditContext) -> Gap:
     """The gap of a case."""
-    if case.random:
-        attack = PGD(case.ball, case.steps, pace=5 / case.steps, loss="margin")
-        stands = case.right(attack, draws=2 * case.battery.draws)
-        interval = difference(case.standing, stands)[1]
+    if context.random:
+        attack = PGD(context.ball, context.steps, pace=5 / context.steps, loss="margin")
+        stands = context.right(attack, draws=2 * context.battery.draws)
+        interval = difference(context.standing, stands)[1]
     else:
-        stands = case.right(_strong(case), case.standing)
-        interval = share(case.standing & ~stands)[1]
-    claimed, strong = (float(row.double().mean()) for row in (case.standing, stands))
-    return Gap(case.ball.eps, claimed, strong, interval, case.n)
+        stands = context.right(_strong(context), context.standing)
+        interval = share(context.standing & ~stands)[1]
+    claimed, strong = (float(row.double().mean()) for row in (context.standing, stands))
+    return Gap(context.ball.eps, claimed, strong, interval, context.n)
 
 
-def masking(case: Case) -> Finding:
+def masking(context: AuditContext) -> Finding:
     """The gap as a finding."""
-    gap = gap_of(case)
+    gap = gap_of(context)
     return Finding(
         "masking gap", gap.gap, LIMIT, gap.interval, "points",
         "plain PGD overstates most honest nets by 1.5 to 3 points; beyond 4 a slope is hidden, or "
@@ -110,12 +110,12 @@ def masking(case: Case) -> Finding:
     )  # fmt: skip
 
 
-def _strong(case: Case) -> Worst:
+def _strong(context: AuditContext) -> Worst:
     """`evaluate` leaves out those that the net has too few classes for."""
-    known = [int(getattr(attack, "steps", 0)) for _, attack in case.battery.attacks]
-    steps = min(case.steps, max(10, *known))  # as short as the battery's: a search pays for it
+    known = [int(getattr(attack, "steps", 0)) for _, attack in context.battery.attacks]
+    steps = min(context.steps, max(10, *known))  # as short as the battery's: a search pays for it
     targeted = (
-        APGD(case.ball, steps, loss="dlr-targeted", target=k) for k in range(1, TARGETS + 1)
+        APGD(context.ball, steps, loss="dlr-targeted", target=k) for k in range(1, TARGETS + 1)
     )
-    margin = PGD(case.ball, steps, pace=5 / steps, loss="margin")
-    return Worst((margin, *targeted, Square(case.ball, queries=QUERIES * steps)))
+    margin = PGD(context.ball, steps, pace=5 / steps, loss="margin")
+    return Worst((margin, *targeted, Square(context.ball, queries=QUERIES * steps)))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
-from adv.attacks.losses import correct
+from adv.attacks.losses import is_correct
 from adv.cli.display import print_queries, print_score, spinner
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
@@ -83,7 +83,7 @@ def _count_queries(target: Target, attack: Square | NES, battery: Battery) -> tu
         found = hunt(attack, attacked, x, y, generator=generator)
         judge = Votes(net, battery.votes) if random else net
         logits = [torch.cat([judge(b) for b in i.split(256)]) for i in (x, found.adv)]
-    natural, attacked_ok = (correct(outputs, y) for outputs in logits)
+    natural, attacked_ok = (is_correct(outputs, y) for outputs in logits)
     score = Score(
         names=(battery.attacks[0][0],),
         eps=(attack.ball.eps,),

@@ -1,10 +1,10 @@
-"""Honest evaluation: a battery of attacks, a judge that does not flip coins, and a table to keep.
+"""Evaluate a net under a battery of attacks and keep the result of every image.
 
 A random net is attacked through `Votes` (expectation over transformation, Athalye et al. 2018) and
-judged by `Votes` with fresh draws, never by one pass: the worst of several single passes makes a
-random net look up to eleven points weaker with no attack at all, and an attack on a single draw
-makes it look stronger than it is. Every evaluation draws the same images, starts and noise seeds,
-so two nets are compared in pairs.
+classified by `Votes` with fresh draws, never by one pass: the worst of several single passes makes
+a random net look up to eleven points weaker with no attack at all, and an attack on a single draw
+makes it look stronger than it is. Every evaluation uses the same images, starts and noise seeds, so
+two nets can be compared image by image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Ball, Iterative, Worst
-from adv.attacks.losses import correct
+from adv.attacks.losses import is_correct
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
-from adv.evaluation.engine import Problem, Run, plainly, runs, through
+from adv.evaluation.engine import (
+    AttackRun,
+    EvaluationJob,
+    group_runs,
+    run_batch,
+    run_continuous,
+)
 from adv.evaluation.score import Score
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
@@ -38,23 +44,23 @@ def evaluate(
     batch: int | None = None,
     keep_images: bool = False,
 ) -> Score:
-    """Attack a net and judge it.
+    """Return the accuracies of a net under a battery of attacks.
 
     An image fooled in a ball counts as fooled in every larger ball of that norm, so later attacks
-    meet only what still stands; images the net gets wrong without an attack are not attacked.
-    A deterministic net is fooled by any iterate of an attack, a random one by the attack's result
-    alone, because judging each iterate anew would take the worst of many coin flips. Of an attack's
-    parts (`Worst`) those are left out that the net has too few classes for.
+    only get images that are still correct; images that the net misclassifies without an attack are
+    not attacked. A deterministic net is fooled by any iterate of an attack, a random one by the
+    final result alone, because classifying each iterate anew would take the worst of many random
+    answers. Members of a `Worst` are left out if the net has too few classes for them.
 
     Args:
       model: maps images in [0, 1] to logits; on the device where it shall run.
       split: the images; brought to the model's device.
-      battery: what to attack with.
+      battery: the attacks.
       batch: images at a time; None: 64 on a CPU (more is no faster), 512 on a GPU.
-      keep_images: keep the adversarial images that were judged, as `Score.adversarial`.
+      keep_images: keep the final adversarial images, as `Score.adversarial`.
 
     Raises:
-      ValueError: the split is empty, or an attack does not suit the net.
+      ValueError: the split is empty, or an attack does not support the net.
     """
     device = device_of(model)
     split = split.to(device)
@@ -62,8 +68,8 @@ def evaluate(
     if len(split) == 0:
         raise ValueError("there is no image to evaluate on")
     random = is_random(model)
-    attacked = Votes(model, battery.draws) if random else model
-    judge = Votes(model, battery.votes) if random else model
+    attack_model = Votes(model, battery.draws) if random else model
+    predictor = Votes(model, battery.votes) if random else model
     rows: dict[int, Tensor] = {}
     with (
         frozen(model),
@@ -72,10 +78,10 @@ def evaluate(
         conv_precision("tf32"),
     ):
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
-        problem = Problem(attacked, judge, split, batch, form, kept)
-        natural, classes = _correct(problem)
-        for kind in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
-            rows |= _nested(battery, kind, problem, natural, classes)
+        job = EvaluationJob(attack_model, predictor, split, batch, form, kept)
+        natural, classes = _predict_clean(job)
+        for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
+            rows |= _attack_norm(battery, norm, job, natural, classes)
     return Score(
         tuple(name for name, _ in battery.attacks),
         tuple(attack.ball.eps for _, attack in battery.attacks),
@@ -92,69 +98,74 @@ def _clean_copies(split: Split, attacks: int) -> Tensor:
     return clean.expand(attacks, *clean.shape).clone()
 
 
-def _nested(
-    battery: Battery, kind: type[Ball], problem: Problem, natural: Tensor, classes: int
+def _attack_norm(
+    battery: Battery, norm: type[Ball], job: EvaluationJob, natural: Tensor, classes: int
 ) -> dict[int, Tensor]:
-    """For each attack of one norm its index and [n] booleans: what still stands after it.
+    """Return, for each attack of one norm, its index and [n] booleans: the images still correct.
 
-    Smaller balls come first; an image that falls in one is not attacked in the larger ones.
+    Smaller balls come first; an image that is fooled in one is not attacked in the larger ones.
     """
-    chain: list[Run] = []
-    reached: dict[int, int] = {}
-    order = _inside_out(battery, kind)
+    chain: list[AttackRun] = []
+    ends: dict[int, int] = {}
+    order = _by_radius(battery, norm)
     for position, index in enumerate(order):
         serves = tuple(order[position:])
-        for restart, member in enumerate(_suiting(battery.attacks[index][1], classes)):
+        for restart, member in enumerate(_supported(battery.attacks[index][1], classes)):
             if member.ball.eps > 0:
-                chain.append(Run(member, battery.seed + 1000 * index + restart, serves))
-        reached[index] = len(chain)
-    fell = torch.where(natural, len(chain), -1)
+                chain.append(AttackRun(member, battery.seed + 1000 * index + restart, serves))
+        ends[index] = len(chain)
+    fooled_by = torch.where(natural, len(chain), -1)
     done = 0
-    for piece in runs(chain):
-        _attack(piece, problem, fell, done, len(chain))
-        done += len(piece)
-    return {index: fell >= end for index, end in reached.items()}
+    for group in group_runs(chain):
+        _attack_group(group, job, fooled_by, done, len(chain))
+        done += len(group)
+    return {index: fooled_by >= end for index, end in ends.items()}
 
 
-def _attack(piece: list[Run], problem: Problem, fell: Tensor, done: int, total: int) -> None:
-    """Attack the images that `fell` [n] says stand, and note the run at which they fall.
+def _attack_group(
+    group: list[AttackRun], job: EvaluationJob, fooled_by: Tensor, done: int, total: int
+) -> None:
+    """Attack the images that are still correct, and write to `fooled_by` which run fooled them.
 
     Args:
-      piece: runs that can share a batch.
-      problem: net and images.
-      fell: the run of the chain at which an image fell; `total` where it stands.
-      done: runs of the chain that came before the piece.
+      group: runs that can share a batch.
+      job: the net and the images.
+      fooled_by: [n] index in the chain of the run that fooled an image; `total` if none did.
+      done: runs of the chain before this group.
       total: runs of the chain.
     """
-    sure = problem.attacked is problem.judge
-    for number, block in enumerate(torch.arange(len(fell)).split(BLOCK)):
-        standing = (fell[block] == total).nonzero().flatten()
-        if len(standing) and sure and isinstance(piece[0].attack, Iterative):
-            at = through(piece, problem, block, standing, number)
-            fell[block[standing]] = torch.where(at < len(piece), done + at, total)
+    deterministic = job.attack_model is job.predictor
+    for number, block in enumerate(torch.arange(len(fooled_by)).split(BLOCK)):
+        standing = (fooled_by[block] == total).nonzero().flatten()
+        if len(standing) and deterministic and isinstance(group[0].attack, Iterative):
+            at = run_continuous(group, job, block, standing, number)
+            fooled_by[block[standing]] = torch.where(at < len(group), done + at, total)
             continue
-        for step, run in enumerate(piece):
+        for step, run in enumerate(group):
             if len(standing):
-                stands = plainly(run, problem, block, standing, derive_seed(run.seed, number))
-                fell[block[standing[~stands]]] = done + step
-                standing = standing[stands]
+                correct = run_batch(run, job, block, standing, derive_seed(run.seed, number))
+                fooled_by[block[standing[~correct]]] = done + step
+                standing = standing[correct]
 
 
-def _inside_out(battery: Battery, kind: type[Ball]) -> list[int]:
-    """The indices of the attacks in that norm, smaller balls first."""
+def _by_radius(battery: Battery, norm: type[Ball]) -> list[int]:
+    """Return the indices of the attacks in this norm, smaller balls first."""
     balls = [attack.ball for _, attack in battery.attacks]
-    ours = [i for i, ball in enumerate(balls) if type(ball) is kind]
-    return sorted(ours, key=lambda i: balls[i].eps)
+    indices = [i for i, ball in enumerate(balls) if type(ball) is norm]
+    return sorted(indices, key=lambda i: balls[i].eps)
 
 
-def _suiting(attack: Attack, classes: int) -> list[Attack]:
-    """The attacks of a cascade that suit so many classes; if none does, one that will say why."""
+def _supported(attack: Attack, classes: int) -> list[Attack]:
+    """Return the members of a cascade that support so many classes.
+
+    If none does, the first is returned: it raises an error that says why.
+    """
     members = list(_members(attack))
-    return [member for member in members if member.suits(classes)] or members[:1]
+    return [member for member in members if member.supports(classes)] or members[:1]
 
 
 def _members(attack: Attack) -> Iterator[Attack]:
-    """The attacks of a cascade, one by one."""
+    """Yield the attacks of a cascade, one by one."""
     if isinstance(attack, Worst):
         for member in attack.attacks:
             yield from _members(member)
@@ -163,12 +174,12 @@ def _members(attack: Attack) -> Iterator[Attack]:
 
 
 @torch.no_grad()
-def _correct(problem: Problem) -> tuple[Tensor, int]:
-    """[n] booleans on the CPU, right without an attack; and how many classes the net tells."""
+def _predict_clean(job: EvaluationJob) -> tuple[Tensor, int]:
+    """Return [n] booleans on the CPU, correct without an attack, and the number of classes."""
     hits, classes = [], 0
-    for ids in torch.arange(len(problem.split)).split(problem.batch):
-        x, y = problem.pixels(ids)
-        logits = problem.judge(x)
-        hits.append(correct(logits, y).cpu())
+    for ids in torch.arange(len(job.split)).split(job.batch):
+        x, y = job.pixels(ids)
+        logits = job.predictor(x)
+        hits.append(is_correct(logits, y).cpu())
         classes = logits.shape[1]
     return torch.cat(hits), classes

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from adv.attacks import NFGSM, PGD, Attack, Ladder
-from adv.attacks.losses import correct
+from adv.attacks.losses import is_correct
 from adv.data.datasets import Split
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
@@ -52,4 +52,4 @@ def _accuracy(net: nn.Module, split: Split, attack: Attack, seed: int) -> float:
     x = (split.images.float() / 255).contiguous(memory_format=torch.channels_last)
     with use_seed(net, seed), frozen(net), torch.no_grad():
         adv = attack(net, x, split.labels, generator=torch.Generator().manual_seed(seed))
-        return float(correct(net(adv), split.labels).float().mean())
+        return float(is_correct(net(adv), split.labels).float().mean())

@@ -136,9 +136,9 @@ def replay_attack(
         return attack(net, x, y, generator=generator)
     with frozen(net), fused_conv_pool(net) as form:
         clean = x.detach().float().contiguous(memory_format=form)
-        state = attack.aim(net, attack.start(clean, y, generator))
+        state = attack.prepare(net, attack.start(clean, y, generator)).per_example()
         step = replays(_kind(attack, state), lambda: _stepped(net, attack, state))
-        step.load((*_tensors(state).values(), *_numbers(attack)))
+        step.load(_tensors(state).values())
         for _ in range(attack.steps):
             after = step()
     return attack.result(after)
@@ -147,18 +147,17 @@ def replay_attack(
 def _stepped(net: nn.Module, attack: Iterative, state: State) -> CapturedStep:
     """One step of an attack like this one, from a state like this one."""
     places = {name: tensor.clone() for name, tensor in _tensors(state).items()}
-    numbers = tuple(number.to(state.adv.device) for number in _numbers(attack))
     changed: Any = places
-    live, still = _live(attack, numbers), replace(state, **changed)
+    still = replace(state, **changed)
 
     def work() -> State:
-        after = live.step(net, still)
+        after = attack.step(net, still)
         for name, place in places.items():
             if (value := getattr(after, name)) is not place:
                 place.copy_(value)
         return still
 
-    return CapturedStep((*places.values(), *numbers), work)
+    return CapturedStep(tuple(places.values()), work)
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
@@ -166,33 +165,9 @@ def _tensors(state: State) -> dict[str, Tensor]:
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
-def _settings(attack: Iterative) -> dict[str, float]:
-    """The settings of an attack that a schedule may change without changing its work."""
-    values = {f.name: getattr(attack, f.name) for f in fields(attack)}  # type: ignore[arg-type]
-    return {name: value for name, value in values.items() if isinstance(value, float)}
-
-
-def _numbers(attack: Iterative) -> tuple[Tensor, ...]:
-    """Radius and settings as float64 [], which multiply float32 images as numbers of Python do."""
-    values = (attack.ball.eps, *_settings(attack).values())
-    return tuple(torch.tensor(value, dtype=torch.float64) for value in values)
-
-
-def _live(attack: Iterative, numbers: tuple[Tensor, ...]) -> Iterative:
-    """The attack with tensors for numbers: its step reads them anew at each replay."""
-    eps, *settings = numbers
-    changed: dict[str, Any] = dict(zip(_settings(attack), settings, strict=True))
-    ball: Any = attack.ball
-    made: Any = attack
-    return replace(made, ball=replace(ball, eps=eps), **changed)
-
-
 def _kind(attack: Iterative, state: State) -> Hashable:
-    """What two attacks share that are the same work: all but their numbers."""
-    numbers = {"ball", "steps", *_settings(attack)}
-    names = (f.name for f in fields(attack) if f.name not in numbers)  # type: ignore[arg-type]
-    fixed = tuple((name, getattr(attack, name)) for name in names)
-    return (type(attack), type(attack.ball), fixed, *map(shape_of, _tensors(state).values()))
+    """A value that is equal for attacks and states that can share a captured step."""
+    return attack.step_key(), *map(shape_of, _tensors(state).values())
 
 
 def shape_of(tensor: Tensor) -> Hashable:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.attacks import Attack
-from adv.attacks.losses import divergence, hard
+from adv.attacks.losses import hard_labels, kl_divergence
 from adv.training.lesson import Lesson
 
 Drive = Callable[[Attack, Tensor, Tensor, torch.Generator], Tensor]
@@ -77,7 +77,7 @@ class Outcome:
 
     def hits(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Which clean images [m], and which attacked ones, are right."""
-        true = hard(y)
+        true = hard_labels(y)
         clean, adv = self.clean.detach().argmax(1), self.adv.detach().argmax(1)
         return clean == true[len(true) - len(clean) :], adv == true[: len(adv)]
 
@@ -195,7 +195,7 @@ class TRADES(Objective):
 
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         clean, bad = net(batch.x).float(), net(adv).float()
-        apart = divergence(bad, clean.log_softmax(1)).mean()
+        apart = kl_divergence(bad, clean.log_softmax(1)).mean()
         return Outcome(batch.surprise(clean) + self.beta * apart, clean, bad, adv)
 
 
@@ -224,10 +224,10 @@ class MART(Objective):
     def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         clean, bad = net(batch.x).float(), net(adv).float()
         share = batch.y if batch.y.dim() == 2 else F.one_hot(batch.y, clean.shape[1])
-        wrong = bad.softmax(1).scatter(1, hard(batch.y)[:, None], 0.0).amax(1)
+        wrong = bad.softmax(1).scatter(1, hard_labels(batch.y)[:, None], 0.0).amax(1)
         boosted = batch.surprise(bad) - torch.log(1.0001 - wrong).mean()
         doubt = 1 - (share * clean.softmax(1)).sum(1)
-        apart = (doubt * divergence(bad, clean.log_softmax(1))).mean()
+        apart = (doubt * kl_divergence(bad, clean.log_softmax(1))).mean()
         return Outcome(boosted + self.beta * apart, clean, bad, adv)
 
 

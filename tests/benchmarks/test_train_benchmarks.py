@@ -48,7 +48,7 @@ def test_a_fused_replica_is_trained_as_it_is_alone(benchmark):
 def test_a_fused_replica_is_trained_as_adv_trains(benchmark):
     """Its attack, gradient and AdamW are those of `adv.train`: one step on one batch."""
     from adv import PGD, Lesson, Linf, Mixed
-    from adv.attacks.attack import begin
+    from adv.attacks.attack import initial_state
     from adv.runtime.frozen import frozen
     from adv.training.objectives import Batch
 
@@ -62,7 +62,8 @@ def test_a_fused_replica_is_trained_as_adv_trains(benchmark):
     ((x, y, starts),) = batches(1)
     together.step(x, y, starts[:1])
     attack = PGD(Linf(0.05), steps=2)
-    state = begin(x[:3], y[:3], (x[:3] + 0.05 * starts[0]).clamp(0, 1), torch.Generator())
+    start = (x[:3] + 0.05 * starts[0]).clamp(0, 1)
+    state = initial_state(x[:3], y[:3], start, torch.Generator(), eps=0.05, step_size=attack.length)
     with frozen(net):
         for _ in range(2):
             state = attack.step(net, state)

@@ -1,4 +1,4 @@
-"""The plain loop: a batch begins together, takes every step together, and is judged at the end."""
+"""The plain loop: the images of a batch start together and take every step together."""
 
 from __future__ import annotations
 
@@ -8,38 +8,38 @@ import torch
 from torch import Tensor
 
 from adv.attacks import Iterative
-from adv.evaluation.engine.jobs import Problem, Run
+from adv.evaluation.engine.jobs import AttackRun, EvaluationJob
 
 
-def plainly(run: Run, problem: Problem, block: Tensor, standing: Tensor, seed: int) -> Tensor:
-    """[m] booleans: which of the images `block[standing]` are still right after the attack.
+def run_batch(
+    run: AttackRun, job: EvaluationJob, block: Tensor, standing: Tensor, seed: int
+) -> Tensor:
+    """Return [m] booleans: which of the images `block[standing]` are still correct after a run.
 
-    For random nets, where judging each iterate would take the worst of many coin flips, and for
-    attacks that are called as a whole. An image's random start is the same whichever others still
-    stand, and whatever the batch.
+    It is for random nets, where classifying each iterate would take the worst of many random
+    answers, and for attacks that are not iterative. The random start of an image depends neither on
+    which others still stand nor on the batch size.
 
     Args:
-      run: of any attack.
-      problem: net and images.
+      run: a run of any attack.
+      job: the net and the images.
       block: [n] indices into the split; the starts of all of them are drawn.
-      standing: [m] indices into the block.
-      seed: of the block's starts.
+      standing: [m] indices into the block, the images to attack.
+      seed: the seed of the block's starts.
     """
     attack = run.attack
     generator = torch.Generator().manual_seed(seed)
-    begun = (
-        attack.start(*problem.pixels(block), generator) if isinstance(attack, Iterative) else None
-    )
-    verdicts = []
-    for rows in standing.chunk(math.ceil(len(standing) / problem.batch)):
-        x, y = problem.pixels(block[rows])
-        if isinstance(attack, Iterative) and begun is not None:
-            state = attack.aim(problem.attacked, begun.keep(rows.to(y.device)))
+    starts = attack.start(*job.pixels(block), generator) if isinstance(attack, Iterative) else None
+    correct = []
+    for rows in standing.chunk(math.ceil(len(standing) / job.batch)):
+        x, y = job.pixels(block[rows])
+        if isinstance(attack, Iterative) and starts is not None:
+            state = attack.prepare(job.attack_model, starts.keep(rows.to(y.device)))
             for _ in range(attack.steps):
-                state = attack.step(problem.attacked, state)
+                state = attack.step(job.attack_model, state)
             adv = attack.result(state)
         else:
-            adv = attack(problem.attacked, x, y, generator=generator)
-        verdicts.append(problem.right(adv, y).cpu())
-        problem.store(run, block[rows], adv)
-    return torch.cat(verdicts)
+            adv = attack(job.attack_model, x, y, generator=generator)
+        correct.append(job.is_correct(adv, y).cpu())
+        job.store(run, block[rows], adv)
+    return torch.cat(correct)

@@ -1,91 +1,79 @@
-"""Batches that stay full: an image that is done leaves, and its slot takes the next one.
+"""Continuous batching: an image that is done leaves its slot, and the next pending one takes it.
 
-Continuous batching, for nets that are not random. A slot holds one image under one run of one
-attack and counts its own steps; fooled or at its end, it is given the next pending (image, run).
-Runs that differ in radius, step size, target or seed share a batch, so the batch stays full until
-the images run out, and a net's six radii are one queue. A verdict is that of the plain loop,
-because nothing that an image meets depends on its neighbours: not its start, not its steps, not
-what it draws.
+It is for nets that are not random. A slot holds one image under one run of an attack and counts
+its own steps; when the image is fooled or the run ends, the slot takes the next pending (image,
+run). Runs that differ in radius, step size, target or seed share a batch, so the batch stays full
+until the images run out, and the six radii of the report are one queue. The result is that of the
+plain loop, because an image's start, steps and random numbers do not depend on its batch.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from adv.attacks import Iterative, State
-from adv.evaluation.engine.jobs import Problem, Run, blended, joined
+from adv.evaluation.engine.jobs import AttackRun, EvaluationJob
+from adv.evaluation.engine.rows import AttackRows, StartCache, concatenate_rows
 from adv.runtime.random_streams import derive_seed
 
-LOOK = {"cpu": 1}  # steps between two looks at who is fooled, elsewhere:
-SELDOM = 3  # a look stops a GPU; images that fall do so at the second or third step
+# Steps between two checks of which images are fooled. A check makes a GPU wait, and images that
+# are fooled at all are fooled at the second or third step.
+CHECK_EVERY = {"cpu": 1}
+CHECK_EVERY_ON_GPU = 3
 
 
-def through(
-    runs: Sequence[Run], problem: Problem, block: Tensor, standing: Tensor, number: int
+def run_continuous(
+    runs: Sequence[AttackRun], job: EvaluationJob, block: Tensor, standing: Tensor, number: int
 ) -> Tensor:
-    """[m] int64 on the CPU: the run at which each image fell; len(runs) where it withstood all.
+    """Return [m] int64 on the CPU: the run that fooled each image; len(runs) where none did.
 
     Args:
-      runs: that can share a batch; each meets only what the one before it left.
-      problem: of a net that is not random.
+      runs: iterative attacks that can share a batch; each attacks what the ones before it left.
+      job: the job of a net that is not random.
       block: [n] indices into the split; the starts of all of them are drawn.
       standing: [m] indices into the block, the images to attack.
-      number: of the block; the seed of its starts hangs on it.
+      number: number of the block, from which the seed of its starts is derived.
     """
-    slots = _Slots(runs, problem, block, standing, number)
-    while slots.fill():
-        slots.step()
-    return slots.fell[standing]
+    scheduler = _Scheduler(runs, job, block, standing, number)
+    while scheduler.fill():
+        scheduler.step()
+    return scheduler.fooled_by[standing]
 
 
-@dataclass(eq=False)
-class _Part:
-    """Images under attack: a state on the device, and the books of its rows, kept by the host.
-
-    `image` [n] indexes the block, -1 where a slot idles; `run` [n] and `age` [n] count from 0.
-    """
-
-    state: State
-    image: Tensor
-    run: Tensor
-    age: Tensor
-
-    def keep(self, rows: Tensor) -> _Part:
-        state = self.state.keep(rows.to(self.state.labels.device))
-        return _Part(state, self.image[rows], self.run[rows], self.age[rows])
-
-
-class _Slots:
-    """The queue, the slots, and what is known so far."""
+class _Scheduler:
+    """The queue of pending images, the slots, and the results so far."""
 
     def __init__(
-        self, runs: Sequence[Run], problem: Problem, block: Tensor, standing: Tensor, number: int
+        self,
+        runs: Sequence[AttackRun],
+        job: EvaluationJob,
+        block: Tensor,
+        standing: Tensor,
+        number: int,
     ) -> None:
-        self.chain = runs
-        self.attacks = [run.attack for run in runs]
-        self.seeds = [derive_seed(run.seed, number) for run in runs]
-        self.problem = problem
-        self.block = block
-        self.images = problem.pixels(block)
-        self.fell = torch.full((len(block),), len(runs))
+        self.runs, self.job, self.block = runs, job, block
+        self.attacks = [run.attack for run in runs if isinstance(run.attack, Iterative)]
+        assert len(self.attacks) == len(runs), "continuous batching takes iterative attacks"
+        self.stepper = self.attacks[0]  # all of them take the same steps
+        seeds = [derive_seed(run.seed, number) for run in runs]
+        self.starts = StartCache(self.attacks, seeds, job.pixels(block))
+        self.fooled_by = torch.full((len(block),), len(runs))
         self.pending = deque((image, 0) for image in standing.tolist())
-        self.ready: _Part | None = None  # aimed, and waiting for a slot
-        self.active: _Part | None = None
-        self.ended: list[tuple[Tensor, _Part]] = []  # at their last step, to be judged
+        self.ready: AttackRows | None = None  # prepared, and waiting for a slot
+        self.active: AttackRows | None = None
+        self.ended: list[tuple[Tensor, AttackRows]] = []  # after the last step, to be classified
         self.turns = 0
-        self.look = LOOK.get(problem.device.type, SELDOM)
-        self.constant = problem.device.type != "cpu"
-        self._starts: dict[int, State] = {}
+        self.check_every = CHECK_EVERY.get(job.device.type, CHECK_EVERY_ON_GPU)
+        self.constant = job.device.type != "cpu"
 
     def fill(self) -> bool:
-        """Give free slots the next images; False where none is left anywhere."""
-        fresh: list[_Part] = []
-        free = self.problem.batch - self._busy()
+        """Give free slots the next images; return False if no image is left anywhere."""
+        fresh: list[AttackRows] = []
+        free = self.job.batch - self._busy()
         while free and self._stock():
             assert self.ready is not None
             rows = torch.arange(len(self.ready.image))
@@ -96,149 +84,131 @@ class _Slots:
         return self.active is not None
 
     def step(self) -> None:
-        """One step for every slot; the slots of those that are done fall idle."""
+        """Take one step in every slot; slots whose image is done become idle."""
         now = self.active
         assert now is not None
-        before, now.state = now.state, self.stepper.step(self.problem.attacked, now.state)
+        before, now.state = now.state, self.stepper.step(self.job.attack_model, now.state)
         now.age += 1
-        if self.problem.adversarial is not None:
+        if self.job.adversarial is not None:
             self._store_fooling(now, before)
         self.fooled |= now.state.fooled
         self.turns += 1
-        if self.turns % self.look == 0 or (now.age == self.stepper.steps).any():
-            self._settle(now)
+        if self.turns % self.check_every == 0 or (now.age == self.stepper.steps).any():
+            self._release(now)
 
-    def _store_fooling(self, now: _Part, before: State) -> None:
-        """Store the image at which the net was fooled first, for each slot where it was just now.
+    def _store_fooling(self, now: AttackRows, before: State) -> None:
+        """Store the image of each slot that has just been fooled for the first time.
 
-        An attack asks the net either where it stood before the step or where the step ended: the
-        judge says which of the two fools it.
+        An attack queries the net either where it stood before the step or where the step ended: the
+        predictor says which of the two fools it.
         """
         rows = ((now.state.fooled & ~self.fooled).cpu() & (now.image >= 0)).nonzero().flatten()
         if len(rows):
-            part, old = now.keep(rows), before.keep(rows.to(before.labels.device))
-            stood = self.problem.right(old.adv, old.labels)[:, None, None, None]
-            self._store(part, torch.where(stood, self.stepper.result(part.state), old.adv))
+            new, old = now.keep(rows), before.keep(rows.to(before.labels.device))
+            stood = self.job.is_correct(old.adv, old.labels)[:, None, None, None]
+            self._store(new, torch.where(stood, self.stepper.result(new.state), old.adv))
 
-    def _store(self, part: _Part, adv: Tensor) -> None:
-        """Store what a part's images have become, each under the run that it is at."""
-        for run in part.run.unique().tolist():
-            rows = (part.run == run).nonzero().flatten()
-            self.problem.store(
-                self.chain[run], self.block[part.image[rows]], adv[rows.to(adv.device)]
+    def _store(self, rows: AttackRows, adv: Tensor) -> None:
+        """Store the adversarial images of these rows, each under the run that it is at."""
+        for run in rows.run.unique().tolist():
+            of_run = (rows.run == run).nonzero().flatten()
+            self.job.store(
+                self.runs[run], self.block[rows.image[of_run]], adv[of_run.to(adv.device)]
             )
 
     def _busy(self) -> int:
+        """Return how many slots hold an image."""
         return 0 if self.active is None else int((self.active.image >= 0).sum())
 
-    def _settle(self, now: _Part) -> None:
-        """Write down who fell, put aside who is at the end."""
-        fooled, real = self.fooled.cpu(), now.image >= 0
-        lost = fooled & real
-        self.fell[now.image[lost]] = now.run[lost]
-        ended = (now.age == self.stepper.steps) & real & ~fooled
+    def _release(self, now: AttackRows) -> None:
+        """Record which images are fooled, set aside those at their last step, free their slots."""
+        fooled, busy = self.fooled.cpu(), now.image >= 0
+        lost = fooled & busy
+        self.fooled_by[now.image[lost]] = now.run[lost]
+        ended = (now.age == self.stepper.steps) & busy & ~fooled
         if ended.any():
             done = now.keep(ended.nonzero().flatten())
             self.ended.append((self.stepper.result(done.state), done))
         now.image[lost | ended] = -1
 
-    def _seat(self, fresh: list[_Part]) -> None:
-        """Let images take slots beside those that are in theirs; idle slots go where they can."""
+    def _seat(self, fresh: list[AttackRows]) -> None:
+        """Give slots to fresh images beside the active ones, and drop idle slots if possible."""
         parts = list(fresh)
         if self.active is not None:
-            real = self.active.image >= 0
-            if not fresh and self._width(int(real.sum())) == len(real):
+            busy = self.active.image >= 0
+            if not fresh and self._width(int(busy.sum())) == len(busy):
                 return
-            if real.any():
-                parts.insert(0, self.active.keep(real.nonzero().flatten()))
-        self.active = _together(parts) if parts else None
+            if busy.any():
+                parts.insert(0, self.active.keep(busy.nonzero().flatten()))
+        self.active = concatenate_rows(parts) if parts else None
         if self.active is not None:
             taken = len(self.active.image)
             if (width := self._width(taken)) > taken:
                 self.active = self.active.keep(torch.arange(width).clamp(max=taken - 1))
                 self.active.image[taken:] = -1
             self.fooled = self.active.state.fooled.clone()
-            self.stepper = blended(self.attacks, self.active.run, self.problem.device)
 
     def _width(self, taken: int) -> int:
-        """How many slots there are for so many images.
+        """Return the number of slots for so many images.
 
-        On a GPU the whole batch, or a half, a quarter, ... of it, so that there are few shapes.
+        On a GPU it is the whole batch, or a half, a quarter, ... of it, so that few shapes occur.
         """
         if not self.constant:
             return taken
-        width = self.problem.batch
+        width = self.job.batch
         while width // 2 >= max(taken, 1):
             width //= 2
         return width if taken else 0
 
     def _stock(self) -> bool:
-        """See that an image is ready, a whole batch aimed at a time; False where none is left."""
+        """Make sure that images are ready, a batch at a time; return False if none is left."""
         while self.ready is None:
-            enough = self.problem.batch if self.pending else 1
+            enough = self.job.batch if self.pending else 1
             if sum(len(done.image) for _, done in self.ended) >= enough:
-                self._judge()
+                self._classify_ended()
             if not self.pending:
                 return False
-            self._aim()
+            self._prepare()
         return True
 
-    def _judge(self) -> None:
-        """The last word on images at their end; who stands goes on to the next run."""
+    def _classify_ended(self) -> None:
+        """Classify images after their last step; those still correct go on to the next run."""
         images = torch.cat([done.image for _, done in self.ended])
         reached = torch.cat([done.run for _, done in self.ended])
         labels = torch.cat([done.state.labels for _, done in self.ended])
-        right = self.problem.right(torch.cat([adv for adv, _ in self.ended]), labels).cpu()
+        correct = self.job.is_correct(torch.cat([adv for adv, _ in self.ended]), labels).cpu()
         for adv, done in self.ended:
             self._store(done, adv)
         self.ended = []
-        self.fell[images[~right]] = reached[~right]
-        for image, run in zip(images[right].tolist(), (reached[right] + 1).tolist(), strict=True):
+        self.fooled_by[images[~correct]] = reached[~correct]
+        following = (reached[correct] + 1).tolist()
+        for image, run in zip(images[correct].tolist(), following, strict=True):
             if run < len(self.attacks):
                 self.pending.append((image, run))
 
-    def _aim(self) -> None:
-        """Bring the next pending images to where their runs begin."""
-        taken = [self.pending.popleft() for _ in range(min(self.problem.batch, len(self.pending)))]
+    def _prepare(self) -> None:
+        """Start and prepare the next pending images, up to a batch of them."""
+        taken = [self.pending.popleft() for _ in range(min(self.job.batch, len(self.pending)))]
         parts = []
         for run in sorted({run for _, run in taken}):
             image = torch.tensor([i for i, at in taken if at == run])
             attack = self.attacks[run]
-            assert isinstance(attack, Iterative)
-            state = self._start(run).keep(image.to(self.problem.device))
-            state = attack.aim(self.problem.attacked, state)
+            state = self.starts.state(run).keep(image.to(self.job.device))
+            state = attack.prepare(self.job.attack_model, state)
             fooled = state.fooled.cpu()
-            self.fell[image[fooled]] = run
-            begun = _Part(state, image, torch.full_like(image, run), torch.zeros_like(image))
+            self.fooled_by[image[fooled]] = run
+            rows = AttackRows(state, image, torch.full_like(image, run), torch.zeros_like(image))
             if fooled.any():
-                fell = begun.keep(fooled.nonzero().flatten())
+                fell = rows.keep(fooled.nonzero().flatten())
                 self._store(fell, attack.result(fell.state))
             if not fooled.all():
-                parts.append(begun.keep((~fooled).nonzero().flatten()))
-        self.ready = _together(parts) if parts else None
-        first = min(self._runs())
-        self._starts = {run: state for run, state in self._starts.items() if run >= first}
+                parts.append(rows.keep((~fooled).nonzero().flatten()))
+        self.ready = concatenate_rows(parts) if parts else None
+        self.starts.drop_before(self._earliest_run())
 
-    def _runs(self) -> list[int]:
-        """The runs at which images are now."""
-        parts = [part for part in (self.active, self.ready) if part is not None]
+    def _earliest_run(self) -> int:
+        """Return the earliest run that an image is at."""
+        parts = [rows for rows in (self.active, self.ready) if rows is not None]
         parts += [done for _, done in self.ended]
-        return [len(self.attacks), *(run for _, run in self.pending)] + [
-            int(part.run.min()) for part in parts
-        ]
-
-    def _start(self, run: int) -> State:
-        """Where a run begins on every image of the block, drawn once."""
-        if run not in self._starts:
-            attack = self.attacks[run]
-            assert isinstance(attack, Iterative)
-            generator = torch.Generator().manual_seed(self.seeds[run])
-            self._starts[run] = attack.start(*self.images, generator)
-        return self._starts[run]
-
-
-def _together(parts: Sequence[_Part]) -> _Part:
-    image, run, age = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("image", "run", "age")
-    )
-    return _Part(joined([part.state for part in parts]), image, run, age)
+        runs = [run for _, run in self.pending] + [int(rows.run.min()) for rows in parts]
+        return min(runs, default=len(self.attacks))

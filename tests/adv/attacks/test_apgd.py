@@ -13,8 +13,8 @@ from small_nets import self_labelled_problem
 from torch import nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
-from adv.attacks.attack import begin
-from adv.attacks.losses import LOSSES, against, dlr, dlr_targeted, margin
+from adv.attacks.attack import initial_state
+from adv.attacks.losses import LOSSES, dlr, dlr_targeted, loss_target, margin
 from adv.runtime.random_layers import Noise
 
 SHAPE = (3, 8, 8)
@@ -92,11 +92,11 @@ def test_probabilities_stand_for_their_largest(name):
 def test_targets_are_the_likeliest_wrong_classes():
     labels = torch.tensor([0, 3])
     both = LOGITS.repeat(2, 1)
-    nth = [against("dlr-targeted", labels, both, k)[:, 1].tolist() for k in (1, 2, 3, 4)]
+    nth = [loss_target("dlr-targeted", labels, both, k)[:, 1].tolist() for k in (1, 2, 3, 4)]
     assert nth == [[2, 0], [3, 2], [1, 1], [4, 4]]
-    assert torch.equal(against("dlr-targeted", labels, both, None)[:, 0], labels)
-    with pytest.raises(ValueError, match="target 5 of a net with 5 classes: 4 can be wrong"):
-        against("dlr-targeted", labels, both, 5)
+    assert torch.equal(loss_target("dlr-targeted", labels, both, None)[:, 0], labels)
+    with pytest.raises(ValueError, match="a net with 5 classes has 4 wrong ones"):
+        loss_target("dlr-targeted", labels, both, 5)
 
 
 @pytest.mark.parametrize(("loss", "needs"), [("margin", 2), ("dlr", 3), ("dlr-targeted", 4)])
@@ -105,7 +105,7 @@ def test_a_loss_says_how_many_classes_it_needs(kind, loss, needs):
     attack = kind(INF, steps=1, loss=loss)
     x = torch.rand(2, *SHAPE, generator=seeded_generator())
     for classes in (1, 2, 3, 4):
-        assert attack.suits(classes) == (classes >= needs)
+        assert attack.supports(classes) == (classes >= needs)
         y = torch.zeros(2, dtype=torch.long)
         if classes >= needs:
             assert attack(Classes(classes), x, y).shape == x.shape
@@ -113,8 +113,8 @@ def test_a_loss_says_how_many_classes_it_needs(kind, loss, needs):
             said = f"^{loss} needs {needs} classes or more, the net has {classes}$"
             with pytest.raises(ValueError, match=said):
                 attack(Classes(classes), x, y)
-    assert not kind(INF, loss="dlr-targeted", target=7).suits(7)
-    assert kind(INF, loss="dlr-targeted", target=7).suits(8)
+    assert not kind(INF, loss="dlr-targeted", target=7).supports(7)
+    assert kind(INF, loss="dlr-targeted", target=7).supports(8)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +232,12 @@ def test_it_is_the_papers_algorithm(pitch, steps, ball):
     begun = state.adv.flatten().tolist()
     assert begun == pytest.approx([0.6, 0.05, 0.9, 0.31], abs=1) and len(set(begun)) == 4
     with frozen(net):
-        state = attack.aim(net, state)
-        sizes = [state.size]
+        state = attack.prepare(net, state)
+        sizes = [state.step_size]
         recording = Recording(net)
         for _ in range(steps):
             state = attack.step(recording, state)
-            sizes.append(state.size)
+            sizes.append(state.step_size)
     ours = torch.stack(recording.seen).flatten(1)
     halvings = set()
     for i in range(4):
@@ -258,12 +258,12 @@ def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_
     attack = APGD(ball)
     halved_at = set()
     with frozen(net):
-        state = attack.aim(net, attack.start(x, y, seeded_generator()))
-        assert (state.size == 2 * ball.eps).all()
+        state = attack.prepare(net, attack.start(x, y, seeded_generator()))
+        assert (state.step_size == 2 * ball.eps).all()
         for age in range(1, 101):
             new = attack.step(net, state)
-            shrunk = new.size < state.size
-            assert torch.equal(new.size[shrunk], state.size[shrunk] / 2)
+            shrunk = new.step_size < state.step_size
+            assert torch.equal(new.step_size[shrunk], state.step_size[shrunk] / 2)
             assert torch.equal(new.adv[shrunk], new.best[shrunk])
             assert torch.equal(new.loss[shrunk], new.best_loss[shrunk])
             assert (new.best_loss >= state.best_loss).all() and (new.age == age).all()
@@ -378,14 +378,14 @@ def test_images_at_different_iterations_share_a_batch(ball, loss):
         return state
 
     with frozen(net):
-        alone = run(attack.aim(net, begun), 40)
-        early = run(attack.aim(net, begun.keep(torch.arange(20))), 15)
-        late = attack.aim(net, begun.keep(torch.arange(20, 48)))
+        alone = run(attack.prepare(net, begun), 40)
+        early = run(attack.prepare(net, begun.keep(torch.arange(20))), 15)
+        late = attack.prepare(net, begun.keep(torch.arange(20, 48)))
         both = run(joined(early, late), 25)
         first = both.keep(torch.arange(20))
         second = run(both.keep(torch.arange(20, 48)), 15)
     for state, rows in ((first, slice(0, 20)), (second, slice(20, 48))):
-        assert (state.age == 40).all() and torch.equal(state.size, alone.size[rows])
+        assert (state.age == 40).all() and torch.equal(state.step_size, alone.step_size[rows])
         assert torch.allclose(attack.result(state), attack.result(alone)[rows], atol=1e-5)
         assert torch.allclose(state.best_loss, alone.best_loss[rows], atol=1e-4)
 
@@ -393,8 +393,10 @@ def test_images_at_different_iterations_share_a_batch(ball, loss):
 def test_every_row_of_a_state_belongs_to_an_image():
     net, x, y = self_labelled_problem(7)
     attack = APGD(INF, loss="dlr-targeted")
-    state = attack.step(net, attack.aim(net, attack.start(x, y, seeded_generator())))
-    tensors = {f.name: getattr(state, f.name) for f in fields(state) if f.name != "generator"}
+    state = attack.step(net, attack.prepare(net, attack.start(x, y, seeded_generator())))
+    tensors = {
+        f.name: getattr(state, f.name) for f in fields(state) if f.name not in ("generator", "eps")
+    }
     assert {len(tensor) for tensor in tensors.values()} == {7}
     kept = state.keep(torch.tensor([True, False] * 3 + [True]))
     assert all(len(getattr(kept, name)) == 4 for name in tensors)
@@ -407,7 +409,10 @@ def test_no_step_waits_for_the_device(kind, ball, loss):
     """On the meta device there are no values: whatever asked for one would fail."""
     net, attack = Classes(5).to("meta"), kind(ball, loss=loss)
     clean, y = torch.rand(4, *SHAPE, device="meta"), torch.zeros(4, device="meta").long()
-    state = attack.aim(net, begin(clean, y, clean, seeded_generator()))
+    state = attack.prepare(
+        net,
+        initial_state(clean, y, clean, seeded_generator(), eps=ball.eps, step_size=2 * ball.eps),
+    )
     for _ in range(2):
         state = attack.step(net, state)
     assert attack.result(state).shape == clean.shape

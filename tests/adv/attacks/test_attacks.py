@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -24,10 +24,24 @@ from attack_cases import (
     judging,
 )
 from reproducibility import seeded_generator
-from small_nets import CountingNet
+from small_nets import CountingNet, self_labelled_problem
 
 import adv
-from adv import NES, PGD, RSE, BaseNet, Linf, Square, Worst, restarts
+from adv import (
+    APGD,
+    L2,
+    NES,
+    NFGSM,
+    PGD,
+    RSE,
+    BaseNet,
+    Ladder,
+    Linf,
+    Square,
+    Worst,
+    restarts,
+)  # fmt: skip
+from adv.attacks.attack import DEFAULT_SEED
 
 RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]
 RANDOM += ["square-linf", "square-l2", "nes-linf", "nes-l2", "apgd-linf", "apgd-l2"]
@@ -193,6 +207,23 @@ def test_the_default_generator_is_not_the_global_one(attack):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+@pytest.mark.parametrize("name", RANDOM)
+def test_two_equal_calls_without_a_generator_give_the_same_images(name):
+    """The seed of such a call is a constant; one generator for a whole process made them differ."""
+    attack = replace_steps({**ATTACKS, **BLACK_BOX}[name])
+    model, (x, y) = Linear(), batch()
+    first, again = attack(model, x, y), attack(model, x, y)
+    assert torch.equal(first, again)
+    seed = torch.Generator().manual_seed(DEFAULT_SEED)
+    assert torch.equal(first, attack(model, x, y, generator=seed))
+
+
+def test_batch_mixing_without_a_generator_is_repeatable():
+    model, (x, y) = Linear(), batch()
+    first, again = (Ladder(INF, steps=3)(model, x, y) for _ in range(2))
+    assert torch.equal(first, again)
+
+
 @every
 def test_an_empty_batch(attack):
     x, y = batch()
@@ -251,7 +282,43 @@ def test_restarts_draw_starts_of_their_own():
             return super().forward(x)
 
     model, (x, y) = Recording(bias=1e4), (0.5 * torch.ones(1, *SHAPE), torch.tensor([0]))
-    restarts(PGD(INF, steps=1), 3)(model, x, y, generator=seeded_generator())
-    starts = seen[::2]  # a gradient, then a verdict
-    assert len(starts) == 3
-    assert all(not torch.equal(a, b) for a, b in zip(starts, starts[1:] + starts[:1], strict=True))
+    for generator in (seeded_generator(), None):
+        seen.clear()
+        restarts(PGD(INF, steps=1), 3)(model, x, y, generator=generator)
+        starts = seen[::2]  # a gradient, then a prediction
+        pairs = zip(starts, starts[1:] + starts[:1], strict=True)
+        assert len(starts) == 3 and all(not torch.equal(a, b) for a, b in pairs)
+
+
+VARIANTS = {
+    "pgd": [PGD(INF), PGD(Linf(0.2), 7, pace=1), PGD(INF, step_size=0.3, random_start=False)],
+    "pgd dlr": [PGD(INF, loss="dlr-targeted", target=k) for k in (1, 2)],
+    "n-fgsm": [NFGSM(INF), NFGSM(Linf(0.2), noise=1, pace=2)],
+    "apgd": [APGD(TWO, loss="dlr-targeted", target=k) for k in (1, 2)],
+    "square": [Square(TWO, 9), Square(L2(0.1), 9)],
+    "nes": [NES(INF, 33, 10), NES(Linf(0.2), 33, 10, step_size=0.3)],
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equal_step_keys_mean_equal_steps(name):
+    """A step reads radius and step size from the state: each of these may step for the others."""
+    net, x, y = self_labelled_problem()
+    one, *others = VARIANTS[name]
+    state = one.prepare(net, one.start(x, y, seeded_generator()))
+    expected = one.step(net, state)
+    for other in others:
+        assert other.step_key() == one.step_key() and other != one
+        after = other.step(net, state)
+        for field in fields(expected):
+            a, b = getattr(expected, field.name), getattr(after, field.name)
+            assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_different_steps_have_different_keys():
+    attacks = [
+        *(PGD(INF), PGD(TWO), PGD(INF, loss="dlr"), NFGSM(INF), NFGSM(INF, loss="kl")),
+        *(APGD(INF), APGD(INF, steps=9), Square(INF), Square(INF, 9), Square(INF, p=0.5)),
+        *(NES(INF), NES(INF, momentum=0.5), NES(INF, sigma=0.1)),
+    ]
+    assert len({attack.step_key() for attack in attacks}) == len(attacks)

@@ -25,9 +25,10 @@ from adv import (
     evaluate,
     hunt,
 )
-from adv.attacks.black_box import MOST, ask
-from adv.attacks.counter_rng import _GOLDEN, _mixed, normal, seeds, uniform
+from adv.attacks.black_box import MAX_BATCH, query
+from adv.attacks.counter_rng import draw_seeds, normal, uniform
 from adv.intervals import wilson
+from adv.runtime import splitmix64
 from adv.runtime.precision import FullPrecision
 from adv.runtime.random_layers import Noise
 
@@ -35,7 +36,7 @@ from adv.runtime.random_layers import Noise
 
 
 def test_uniform_and_normal_draws_are_what_they_say():
-    seed, at = seeds(100, seeded_generator()), torch.arange(100)
+    seed, at = draw_seeds(100, seeded_generator()), torch.arange(100)
     flat, bell = uniform(seed, at, 1001), normal(seed, at, 1001)
     assert flat.shape == bell.shape == (100, 1001) and flat.dtype == bell.dtype == torch.float32
     assert flat.min() >= 0 and flat.max() < 1
@@ -65,17 +66,17 @@ def test_draws_of_neighbours_have_nothing_in_common(draw):
 
 def test_the_hash_is_splitmix64():
     """The first numbers of the published generator, seeded with 1234567."""
-    got = _mixed(1234567 + _GOLDEN * torch.arange(1, 4))
+    got = splitmix64.mix(1234567 + splitmix64.GOLDEN * torch.arange(1, 4))
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423 - 2**64]
     assert got.tolist() == published
 
 
 def test_seeds_are_the_generators():
-    assert torch.equal(seeds(9, seeded_generator(1)), seeds(9, seeded_generator(1)))
+    assert torch.equal(draw_seeds(9, seeded_generator(1)), draw_seeds(9, seeded_generator(1)))
     assert (
         len(
-            set(seeds(999, seeded_generator(1)).tolist())
-            | set(seeds(999, seeded_generator(2)).tolist())
+            set(draw_seeds(999, seeded_generator(1)).tolist())
+            | set(draw_seeds(999, seeded_generator(2)).tolist())
         )
         == 1998
     )
@@ -87,10 +88,10 @@ def test_seeds_are_the_generators():
 def test_a_query_asks_for_no_gradient_and_in_parts():
     net, x, _ = self_labelled_problem(1)
     recording = RecordingNet(net)
-    logits = ask(recording, x.expand(MOST + 3, *SHAPE))
+    logits = query(recording, x.expand(MAX_BATCH + 3, *SHAPE))
     assert not logits.requires_grad
-    assert [len(part) for part in recording.calls] == [MOST, 3]
-    assert torch.allclose(logits, net(x).expand(MOST + 3, 5), atol=1e-5)
+    assert [len(part) for part in recording.calls] == [MAX_BATCH, 3]
+    assert torch.allclose(logits, net(x).expand(MAX_BATCH + 3, 5), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
@@ -99,18 +100,18 @@ def test_queries_are_answered_in_float32_whatever_the_net_runs_in(how, dtype):
     net, x, _ = self_labelled_problem(4)
     low = LowPrecisionNet(net, how, dtype)
     assert low(x).dtype == dtype
-    logits = ask(low, x)
+    logits = query(low, x)
     assert logits.dtype == torch.float32
     # Weights that are kept in bfloat16 stay rounded; all else is computed in full.
     assert torch.equal(logits, net.float()(x))
-    moved = ask(low, x + 1e-5) - logits
+    moved = query(low, x + 1e-5) - logits
     assert (moved != 0).all() and moved.abs().max() < 0.1
 
 
 def test_an_autocast_around_an_attack_is_put_aside_and_comes_back():
     net, x, _ = self_labelled_problem(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = ask(net, x)
+        logits = query(net, x)
         assert net(x).dtype == torch.bfloat16
     assert net(x).dtype == torch.float32
     assert torch.equal(logits, net(x))

@@ -13,8 +13,8 @@ from reproducibility import seeded_generator
 from small_nets import LowPrecisionNet, RecordingNet, self_labelled_problem
 
 from adv import L2, NES, PGD, Linf, hunt
-from adv.attacks.counter_rng import seeds
-from adv.attacks.nes import estimate, risk
+from adv.attacks.counter_rng import draw_seeds
+from adv.attacks.nes import estimate_gradient, risk
 
 
 @pytest.mark.parametrize("kind", ["linear", "quadratic"])
@@ -37,7 +37,9 @@ def test_the_estimate_is_the_gradient_on_average(kind):
     true = slope + (curved + curved.T) @ x
     at = x.reshape(1, 1, 3, 4).expand(n, 1, 3, 4)
     counter = torch.zeros(n, dtype=torch.int64)
-    got = estimate(value, at, seeds(n, seeded_generator()), counter, 2 * m, 1e-2).flatten(1)
+    got = estimate_gradient(
+        value, at, draw_seeds(n, seeded_generator()), counter, 2 * m, 1e-2
+    ).flatten(1)
     variance = (true.square().sum() + true.square()) / m
     assert ((got.mean(0) - true).abs() < 5 * (variance / n).sqrt()).all()
     # The sample variance of such estimates is good to about 2 sqrt(2 / n), 6 %.
@@ -142,7 +144,7 @@ def test_memory_does_not_grow_with_the_images(monkeypatch):
     attack = NES(Linf(0.1), samples=50)
     state = attack.start(x, y, seeded_generator())
     whole = attack._gradient(net, state)
-    monkeypatch.setattr("adv.attacks.nes.ROOM", 3 * 8 * 192)
+    monkeypatch.setattr("adv.attacks.nes.MAX_NUMBERS", 3 * 8 * 192)
     recording = RecordingNet(net)
     assert torch.allclose(attack._gradient(recording, state), whole, atol=1e-4)
     assert max(len(part) for part in recording.calls) == 3 * 8

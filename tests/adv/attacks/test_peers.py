@@ -12,7 +12,7 @@ import torch
 from reproducibility import seeded_generator
 
 from adv import FGSM, L2, PGD, Linf, frozen
-from adv.attacks.attack import begin
+from adv.attacks.attack import initial_state
 
 N = 8
 BALLS = pytest.mark.parametrize("ball", recorded.BALLS)
@@ -33,7 +33,9 @@ def pgd(ball: str, *, random: bool) -> PGD:
 
 def from_start(attack: PGD, net, x, y, start):
     """The attack from a given point: it is a start and a step."""
-    state = begin(x, y, start, seeded_generator())
+    state = initial_state(
+        x, y, start, seeded_generator(), eps=attack.ball.eps, step_size=attack.length
+    )
     with frozen(net):
         for _ in range(attack.steps):
             state = attack.step(net, state)
@@ -66,7 +68,12 @@ def test_pgd_is_that_of_foolbox(problem, monkeypatch, ball, start):
     if random:
         begun = recorded.read_pgd_start(ball)
         assert not torch.equal(begun, x)
-        monkeypatch.setattr(PGD, "start", lambda _, x, y, draw: begin(x, y, begun, draw))
+
+        def start(attack: PGD, x, y, generator):
+            eps, length = attack.ball.eps, attack.length
+            return initial_state(x, y, begun, generator, eps=eps, step_size=length)
+
+        monkeypatch.setattr(PGD, "start", start)
     theirs = recorded.read_pgd_results(name, ball)["foolbox", start]
     agree(attack(net, x, y, generator=seeded_generator(4)), theirs, x)
 

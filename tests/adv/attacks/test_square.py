@@ -13,7 +13,7 @@ from torch import nn
 
 from adv import L2, Linf, Square, frozen, hunt
 from adv.attacks import square_proposals
-from adv.attacks.square import Searched
+from adv.attacks.square import SquareState
 
 BALLS = pytest.mark.parametrize("ball", [Linf(0.05), L2(0.5)], ids=repr)
 
@@ -150,7 +150,7 @@ def test_the_luck_of_an_image_is_its_own(ball):
     with frozen(net):
         for _ in range(20):
             alone = attack.step(net, alone)
-        ahead = Searched(**{k: _joined(v, getattr(together.keep(torch.tensor([4])), k))
+        ahead = SquareState(**{k: _joined(v, getattr(together.keep(torch.tensor([4])), k))
                             for k, v in vars(alone).items()})  # fmt: skip
         for _ in range(10):
             ahead = attack.step(net, ahead)

@@ -43,7 +43,7 @@ from adv import (
     verdict,
 )
 from adv.auditing.consistency_checks import answers
-from adv.auditing.context import case
+from adv.auditing.context import audit_context
 from adv.auditing.finding import difference
 from adv.models import Normalize
 from adv.runtime.random_layers import Dropout
@@ -258,7 +258,7 @@ def untrained(*defences) -> nn.Module:
 
 def asked(net: nn.Module, digits: Digits) -> set[str]:
     """What fails of the checks that only ask the net."""
-    subject = case(net, digits.validation.head(32), PLAIN, EPS)
+    subject = audit_context(net, digits.validation.head(32), PLAIN, EPS)
     return {finding.name for finding in answers(subject) if not finding.passed}
 
 
@@ -306,7 +306,9 @@ def test_what_a_net_answers(change, wanted, digits):
     ids=["probabilities", "not finite"],
 )
 def test_outputs_that_are_no_logits_are_told_apart(change, meaning, digits):
-    subject = case(Between(untrained(), change).eval(), digits.validation.head(8), PLAIN, EPS)
+    subject = audit_context(
+        Between(untrained(), change).eval(), digits.validation.head(8), PLAIN, EPS
+    )
     assert meaning in next(answers(subject)).sentence
 
 
@@ -317,7 +319,9 @@ def test_outputs_that_are_no_logits_are_told_apart(change, meaning, digits):
 def test_our_own_nets_answer_alike(net, defence):
     whole = load("digits").validation.head(4)
     model = build(Recipe(net, (defence,)), 10, seed=0).train()
-    assert {f.name for f in answers(case(model, whole, PLAIN, EPS)) if not f.passed} == set()
+    assert {
+        f.name for f in answers(audit_context(model, whole, PLAIN, EPS)) if not f.passed
+    } == set()
 
 
 def test_declared_noise_has_to_come_from_the_stream(digits):

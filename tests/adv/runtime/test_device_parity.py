@@ -70,7 +70,7 @@ def forgotten():
     """Constants that are kept for each device: other tests have a "meta" of their own."""
 
     def forget() -> None:
-        square_proposals.on.cache_clear()
+        square_proposals.constant_on.cache_clear()
         square_proposals._bumps.cache_clear()
 
     forget()

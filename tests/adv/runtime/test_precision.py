@@ -10,7 +10,7 @@ from small_nets import self_labelled_problem
 from torch import nn
 
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
-from adv.attacks.attack import slope
+from adv.attacks.attack import loss_and_grad
 from adv.attacks.losses import LOSSES
 from adv.runtime.precision import conv_precision
 
@@ -58,7 +58,7 @@ def test_what_an_attack_remembers_is_float32(attack, around):
     x, y = batch()
     model = Mixed() if around else Low(Mixed())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around), frozen(model):
-        state = attack.aim(model, attack.start(x, y, seeded_generator()))
+        state = attack.prepare(model, attack.start(x, y, seeded_generator()))
         for _ in range(2):
             state = attack.step(model, state)
         result = attack.result(state)
@@ -75,7 +75,7 @@ def test_a_slope_is_float32(loss):
     against = {"kl": logits.log_softmax(1), "dlr-targeted": torch.stack([y, (y + 1) % 5], 1)}
     for model, around in ((low, False), (net, True)):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
-            here = slope(model, x, against.get(loss, y), loss)
+            here = loss_and_grad(model, x, against.get(loss, y), loss)
         for value in (here.loss, here.gradient, here.logits):
             assert value.dtype == torch.float32
         # Computed in float32 from the logits that the net gave, not in bfloat16.

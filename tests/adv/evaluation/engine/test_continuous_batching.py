@@ -37,7 +37,8 @@ from adv import (
 )
 from adv.attacks import Iterative
 from adv.evaluation.engine import continuous_batching
-from adv.evaluation.engine.jobs import Run, blended, runs
+from adv.evaluation.engine.jobs import AttackRun, group_runs
+from adv.evaluation.engine.rows import concatenate
 from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.random_streams import derive_seed, use_seed
 
@@ -94,7 +95,7 @@ def plainly(net, split, battery, kind) -> dict[int, list[bool]]:
         for restart, attack in enumerate(members(battery.attacks[index][1])):
             generator = seeded_generator(derive_seed(battery.seed + 1000 * index + restart, 0))
             with frozen(net):
-                state = attack.aim(net, attack.start(x, split.labels, generator))
+                state = attack.prepare(net, attack.start(x, split.labels, generator))
                 fooled = state.fooled.clone()
                 for _ in range(attack.steps):
                     state = attack.step(net, state)
@@ -155,7 +156,7 @@ def test_verdicts_are_those_of_the_plain_loop(make, name):
 @pytest.mark.parametrize("name", BATTERIES)
 def test_kept_images_are_those_that_were_judged(name, look, monkeypatch):
     """The net's verdict on each is the score's; keeping them asks the net hardly more often."""
-    monkeypatch.setitem(continuous_batching.LOOK, "cpu", look)
+    monkeypatch.setitem(continuous_batching.CHECK_EVERY, "cpu", look)
     net, split = problem(convolutional)
     chosen, counted = BATTERIES[name], CountingNet(net)
     plain = evaluate(counted, split, chosen, batch=11)
@@ -193,17 +194,17 @@ def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
     """What a GPU is given: widths of a batch, a half, a quarter, ..., and looks now and then."""
     net, split = problem(convolutional)
     expected = evaluate(net, split, BATTERIES[name], batch=16).ok
-    begin, seen = continuous_batching._Slots.__init__, set()
+    begin, seen = continuous_batching._Scheduler.__init__, set()
 
     def as_on_a_gpu(self, *args):
         begin(self, *args)
-        self.constant, self.look = True, 3
+        self.constant, self.check_every = True, 3
 
     def forward(module, args):
         if torch.is_grad_enabled():
             seen.add(len(args[0]))
 
-    monkeypatch.setattr(continuous_batching._Slots, "__init__", as_on_a_gpu)
+    monkeypatch.setattr(continuous_batching._Scheduler, "__init__", as_on_a_gpu)
     net.register_forward_pre_hook(forward)
     found = evaluate(net, split, BATTERIES[name], batch=16)
     assert torch.equal(found.ok, expected)
@@ -307,14 +308,18 @@ def test_runs_share_a_batch_where_only_radius_step_target_or_start_differ():
         APGD(ball, loss="dlr-targeted", target=1), APGD(Linf(0.1), loss="dlr-targeted", target=2),
         NFGSM(ball), NFGSM(Linf(0.02)), NFGSM(Linf(0.02)),
     ]  # fmt: skip
-    pieces = runs([Run(attack, seed) for seed, attack in enumerate(chain)])
+    pieces = group_runs([AttackRun(attack, seed) for seed, attack in enumerate(chain)])
     assert [[run.seed for run in piece] for piece in pieces] == [
-        [0, 1], [2], [3], [4, 5], [6], [7, 8],
+        [0, 1], [2], [3], [4, 5], [6, 7, 8],
     ]  # fmt: skip
-    assert blended(chain[:2], torch.tensor([1, 1]), CPU) is chain[1]
-    mixed = blended(chain[:2], torch.tensor([1, 0, 1]), CPU)
-    assert mixed.ball.eps.flatten().tolist() == pytest.approx([0.02, 0.01, 0.02])
-    assert mixed.length.flatten().tolist() == pytest.approx([0.01, 0.0025, 0.01])
+    x, y = torch.rand(2, 3, 8, 8), torch.arange(2)
+    small, large = (attack.start(x, y, seeded_generator()) for attack in chain[:2])
+    assert (small.eps, small.step_size, large.eps, large.step_size) == (0.01, 0.0025, 0.02, 0.01)
+    alike = concatenate([large, large])
+    assert (alike.eps, alike.step_size) == (0.02, 0.01)
+    mixed = concatenate([large.keep(torch.tensor([0])), small, large.per_example()])
+    assert mixed.eps.tolist() == pytest.approx([0.02, 0.01, 0.01, 0.02, 0.02])
+    assert mixed.step_size.tolist() == pytest.approx([0.01, 0.0025, 0.0025, 0.01, 0.01])
 
 
 MIXED = {
@@ -332,18 +337,11 @@ MIXED = {
 def test_a_batch_of_several_radii_steps_like_each_alone_to_the_last_bit(name):
     net, split = problem(linear, n=6)
     x, attacks = split.images.float() / 255, MIXED[name]
-    begun = [a.aim(net, a.start(x, split.labels, seeded_generator(3))) for a in attacks]
+    begun = [a.prepare(net, a.start(x, split.labels, seeded_generator(3))) for a in attacks]
     which = torch.tensor([0, 1, 1, 0, 1, 0])
     rows = torch.arange(6)
-    values = {
-        f.name: torch.where(which.reshape(-1, *[1] * (v.dim() - 1)).bool(), w, v)
-        if isinstance(v := getattr(begun[0], f.name), torch.Tensor)
-        and isinstance(w := getattr(begun[1], f.name), torch.Tensor)
-        else v
-        for f in fields(begun[0])
-    }
-    together = replace(begun[0], **values)
-    step = blended(attacks, which, CPU)
+    together = concatenate(begun).keep(which * 6 + rows)
+    step = attacks[0]
     for _ in range(attacks[0].steps):
         together = step.step(net, together)
         begun = [a.step(net, s) for a, s in zip(attacks, begun, strict=True)]
@@ -379,7 +377,7 @@ def test_a_step_never_waits_for_the_device(name):
     )
     net = net.to("meta")
     with frozen(net):
-        state = attack.aim(net, state)
+        state = attack.prepare(net, state)
         for _ in range(2):
             state = attack.step(net, state)
     assert attack.result(state).shape == x.shape
@@ -420,6 +418,6 @@ def test_images_stay_in_float32_and_in_their_memory():
     for attack in (PGD(Linf(0.03), steps=1), APGD(Linf(0.03), steps=1), PGD(L2(0.3), steps=1)):
         state = attack.start(x, torch.arange(2), seeded_generator())
         with frozen(net), torch.autocast("cpu", torch.bfloat16):
-            state = attack.step(net, attack.aim(net, state))
+            state = attack.step(net, attack.prepare(net, state))
         assert state.adv.dtype == torch.float32
         assert state.adv.is_contiguous(memory_format=torch.channels_last)
