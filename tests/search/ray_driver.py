@@ -17,7 +17,7 @@ from search.record.ledger import Ledger
 from search.stopping.moasha import MOASHA
 from search.study import Study
 
-STOPPER = MOASHA(margin=0.0, proof=2, audit=0.2, trust=-1.0)
+STOPPER = MOASHA(margin=0.0, min_finished=2, audit=0.2, min_correlation=-1.0)
 ROOT = Path(__file__).parent.parent.parent
 
 
