@@ -69,11 +69,11 @@ def test_pgd_is_that_of_foolbox(problem, monkeypatch, ball, start):
         begun = recorded.read_pgd_start(ball)
         assert not torch.equal(begun, x)
 
-        def start(attack: PGD, x, y, generator):
+        def begin(attack: PGD, x, y, generator):
             eps, length = attack.ball.eps, attack.length
             return initial_state(x, y, begun, generator, eps=eps, step_size=length)
 
-        monkeypatch.setattr(PGD, "start", start)
+        monkeypatch.setattr(PGD, "start", begin)
     theirs = recorded.read_pgd_results(name, ball)["foolbox", start]
     agree(attack(net, x, y, generator=seeded_generator(4)), theirs, x)
 
