@@ -1,19 +1,64 @@
-"""What the documents promise: links that lead somewhere, flags and names that exist."""
+"""The documents name only links, paths, modules, commands and flags that exist."""
 
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+import rich_click as click
 
 import adv
 import launch
 import spaces
+from adv.__main__ import adv as adv_command
+from search.replay.__main__ import main as replay_command
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = "adv|benchmarks|docs|scripts|search|spaces|tests"
+PLACEHOLDERS = ("NAME", "FILE")
+OTHER_FLAGS = {"--num-samples"}  # of the course's test script
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def code_in(page: Path) -> list[str]:
+    """Return what stands in backticks, in fenced blocks and in indented blocks, in lines."""
+    text = page.read_text()
+    fenced = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    indented = re.findall(r"^(?: {4}[^\n]*\n)+", text, re.MULTILINE)
+    inline = re.findall(r"`([^`]+)`", text)
+    blocks = [re.sub(r"\\?\n {8,}", " ", block) for block in [*fenced, *indented]]
+    return [" ".join(one.split()) for one in inline] + "\n".join(blocks).splitlines()
+
+
+def flags_of(*commands: click.Command) -> set[str]:
+    """Return all flags of some commands and of their subcommands."""
+    found = {"--help", "-h"}
+    for command in commands:
+        found |= {flag for parameter in command.params for flag in parameter.opts}
+        found |= {flag for parameter in command.params for flag in parameter.secondary_opts}
+        if isinstance(command, click.Group):
+            found |= flags_of(*command.commands.values())
+    return found
+
+
+def program_of(line: str) -> tuple[str, set[str]] | None:
+    """Return the arguments and the known flags of a command line of ours; None for another."""
+    if match := re.match(r"python launch\.py(.*)", line):
+        return match[1], flags_of(launch.main)
+    if match := re.match(r"python -m search\.replay(.*)", line):
+        return match[1], flags_of(replay_command)
+    if match := re.match(r"python -m adv ([a-z]+)(.*)", line):
+        assert match[1] in adv_command.commands, line
+        return match[2], flags_of(adv_command.commands[match[1]])
+    if match := re.match(r"python (benchmarks/\w+\.py)(.*)", line):
+        return match[2], set(re.findall(r'"(--[a-z-]+)', (ROOT / match[1]).read_text()))
+    return None
+
+
+@each_page
 def test_relative_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
@@ -26,14 +71,44 @@ def test_the_readme_begins_with_the_two_commands():
     assert blocks[1] == 'python -m pip install -e ".[test]" && python -m pytest\n'
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@each_page
 def test_commands_name_flags_and_spaces_that_exist(page):
-    flags = {flag for parameter in launch.main.params for flag in parameter.opts} | {"--help"}
-    for line in re.findall(r"python launch\.py[^\n`#]*", page.read_text()):
-        for flag in re.findall(r"(?<=\s)--[a-z-]+", line):
-            assert flag in flags, line
+    for line in code_in(page):
+        found = program_of(line)
+        if found is None:
+            continue
+        arguments, known = found
+        for flag in re.findall(r"(?<=\s)--?[a-z][a-z-]*(?=[\s=]|$)", arguments.partition("#")[0]):
+            assert flag in known, line
         for name in re.findall(r"--space (\w+)", line):
-            assert name in (*spaces.names(), "NAME"), line
+            assert name in (*spaces.names(), *PLACEHOLDERS), line
+
+
+@each_page
+def test_flags_that_stand_alone_exist(page):
+    known = flags_of(launch.main, adv_command, replay_command) | OTHER_FLAGS
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'"(--[a-z-]+)', path.read_text()))
+    for code in code_in(page):
+        if code.startswith("--"):
+            assert code.split()[0].partition("=")[0] in known, code
+
+
+@each_page
+def test_paths_exist(page):
+    for code in code_in(page):
+        for path in re.findall(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./-]*", code):
+            if not any(word in path for word in PLACEHOLDERS):
+                assert (ROOT / path.rstrip(".")).exists(), path
+
+
+@each_page
+def test_modules_exist(page):
+    """A dotted name is a module, or a name in one."""
+    for code in code_in(page):
+        for name in re.findall(r"(?<![\w/.])(?:adv|search|spaces)(?:\.[A-Za-z_]\w*)+", code):
+            if not name.endswith((".py", ".pyi", ".md")):
+                pkgutil.resolve_name(name)
 
 
 def test_the_readme_lists_each_space_with_its_question():

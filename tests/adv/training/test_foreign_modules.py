@@ -1,4 +1,4 @@
-"""A module of somebody else's may have a method `fit` and an attribute `stream`: it is left alone."""
+"""A foreign module that has a method `fit` or an attribute `stream` is left alone."""
 
 from __future__ import annotations
 
