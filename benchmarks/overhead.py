@@ -237,14 +237,14 @@ def stamped(config: dict[str, float]) -> None:
 def between_trials(trials: int) -> None:
     """Measure the seconds between two trials on one worker, in our search and in Ray Tune."""
     from search.backends import ray_tune
-    from search.interrupt import Stop
+    from search.interrupt import Interrupt
 
     ray_tune.connect(None, project=PROJECT)
     try:
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.jsonl")
             study = Study(SPACE, ledger, trials=trials, seed=0)
-            ray_tune.search(study, Stamped(), Stop(), ray_tune.Resources(concurrent=1))
+            ray_tune.search(study, Stamped(), Interrupt(), ray_tune.Resources(concurrent=1))
             done = [t.result.details for t in ledger.view.in_state("finished") if t.result]
             _tell("this search, warm actors", [(d.extra["began"], d.extra["ended"]) for d in done])
             for warm in (True, False):

@@ -33,7 +33,7 @@ from quality.analytic import Analytic
 from quality.contest import Problem, Setting, contest, names
 from quality.curves import tables
 
-from search.command_line import answer, chosen
+from search.command_line import parse_names, run_command
 from search.record.ledger import read
 from search.replay.csv_records import from_csv
 from search.replay.recorded_trials import SURROGATES, TableError, from_view
@@ -100,7 +100,7 @@ def main(**given: Any) -> None:
     """Compare searches by the fronts that they find, at simulated time."""
     try:
         problems = _problems(given)
-        methods = chosen(given["methods"], names(), "no method")
+        methods = parse_names(given["methods"], names(), "no method")
     except (TableError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
     setting = Setting(given["workers"], given["budget"])
@@ -142,7 +142,7 @@ def _problems(given: dict[str, Any]) -> Sequence[Problem]:
     asked = given["problems"]
     if asked == USUAL and extra:
         asked = ",".join([asked, *(p.name for p in extra)])
-    picked = chosen(asked, [p.name for p in found], "no problem")
+    picked = parse_names(asked, [p.name for p in found], "no problem")
     return [p for name in picked for p in found if p.name == name]
 
 
@@ -190,4 +190,4 @@ def _read(path: Path | None) -> dict[str, dict[str, Any]]:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     logging.getLogger("ax").setLevel(logging.ERROR)
-    answer(main, "search_quality.py")
+    run_command(main, "search_quality.py")

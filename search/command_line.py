@@ -1,4 +1,4 @@
-"""What our command lines have in common: examples as they stand, mistakes in one line."""
+"""Shared by the command lines of the search: examples in the help, mistakes in one line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from adv.suggestions import suggest
 click.rich_click.TEXT_MARKUP = "rich"
 
 
-class Command(click.RichCommand):
-    """A command whose epilog keeps its lines."""
+class CommandWithExamples(click.RichCommand):
+    """A command whose epilog is printed as it is, line by line."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write it as it stands."""
+        """Write the epilog without wrapping it."""
         formatter.write(Text.from_markup(self.epilog or ""))
 
 
 class OneOf(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
-    """One of the known names; a mistake is answered by all of them and the nearest."""
+    """One of several names; an unknown one is answered with all of them and the nearest."""
 
     name = "name"
 
@@ -31,22 +31,22 @@ class OneOf(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
         self.known = known
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """The name; `fail` where it is not known."""
+        """Return the name; fail if it is unknown."""
         if value not in self.known:
             near = suggest(value, self.known) or ":"
             self.fail(f"{value!r}{near} There are: {', '.join(self.known)}", param, ctx)
         return str(value)
 
     def get_metavar(self, param: Any, ctx: Any = None) -> str:
-        """Of the help."""
+        """Return the names as the help shows them."""
         return "|".join(self.known)
 
 
-def chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
-    """The names in a text, separated by commas, each once.
+def parse_names(text: str, known: Sequence[str], kind: str) -> list[str]:
+    """Return the names in a text, separated by commas, without repetitions.
 
     Raises:
-      ValueError: one is not known, or there is none; it says what there is and which is nearest.
+      ValueError: one is unknown, or there is none; the message lists all and suggests the nearest.
     """
     asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in asked or [text]:
@@ -56,8 +56,8 @@ def chosen(text: str, known: Sequence[str], kind: str) -> list[str]:
     return asked
 
 
-def answer(command: click.Command, name: str) -> None:
-    """Run the command line; what the user got wrong is said in one line, with status 2."""
+def run_command(command: click.Command, name: str) -> None:
+    """Run a command line and exit; a user's mistake is printed as one line, with status 2."""
     try:
         code = command.main(standalone_mode=False)
     except click.ClickException as error:

@@ -1,4 +1,4 @@
-"""When a search ends before its last trial: Ctrl-C, SIGTERM, or a budget that is used up."""
+"""End a search before its last trial: on Ctrl-C, SIGTERM, or when its time budget is used up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+NOTICE = "\nstopping, everything is saved; press again to end at once\n"
+SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(BaseException):
-    """The search ends early, everything saved. `code` is the exit status."""
+    """The search ends early with everything saved; `code` is the exit status."""
 
     def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
@@ -19,11 +23,11 @@ class Interrupted(BaseException):
         self.code = code
 
 
-class Stop:
-    """Says when to end early; every way to run calls `check` often.
+class Interrupt:
+    """Raises `Interrupted` when a search is to end early; every backend calls `check` often.
 
     Args:
-      seconds: of wall time that may still be used, None for no limit.
+      seconds: wall time that is left, None for no limit.
     """
 
     def __init__(self, seconds: float | None = None) -> None:
@@ -32,7 +36,7 @@ class Stop:
         self.signal = 0
 
     def check(self) -> None:
-        """Raise Interrupted where the search should end."""
+        """Raise Interrupted if a signal has arrived or the time is used up."""
         if self.signal:
             name = "interrupted" if self.signal == signal.SIGINT else "terminated"
             raise Interrupted(name, 128 + self.signal)
@@ -40,23 +44,18 @@ class Stop:
             raise Interrupted("budget used up", 0)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note SIGINT and SIGTERM instead of dying of them; a second one ends the process."""
-        before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+    def handle_signals(self) -> Iterator[None]:
+        """Note SIGINT and SIGTERM for the next `check`; a second signal ends the process."""
+        before = {number: signal.signal(number, self._note) for number in _SIGNALS}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
             os.write(1, SHOW_CURSOR if os.isatty(1) else b"")
             os._exit(128 + number)
         self.signal = number
-        os.write(2, HEARD.encode())
-
-
-HEARD = "\nstopping, everything is kept; once more to end at once\n"
-SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+        os.write(2, NOTICE.encode())

@@ -15,6 +15,7 @@ from spaces._knob import Value as Value
 from spaces._knob import exists as exists
 from spaces._scale import SCALES as SCALES
 from spaces._scale import Scale as Scale
+from spaces._scale import default_text as default_text
 from spaces._scale import scale as scale
 from spaces._space import OBJECTIVES as OBJECTIVES
 from spaces._space import Space as Space

@@ -1,4 +1,4 @@
-"""How big a trial is: a scale rewrites any recipe and sizes the evaluation."""
+"""How large the trials of a search are: a scale resizes any recipe and its evaluation."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of a search.
+    """The size of a search: its data, its trials and their evaluation.
 
     Args:
-      name: what the command line calls it.
-      data: the data set, where the user names none.
-      trials: how many, where the user says none.
-      epochs: of each trial, where the user says none.
+      name: its name on the command line.
+      data: the data set, if the user names none.
+      trials: number of trials, if the user gives none.
+      epochs: of each trial, if the user gives none.
       batch: images in a training step.
-      train_images: how many of the training images are used, None for all.
-      images: validation images that score a trial.
-      watch_images: other validation images, on which each epoch is watched and the best kept.
-      train_steps: cap on the steps of the training attack, None for none.
-      watch_steps: steps of the PGD that watches each epoch.
+      train_images: number of training images used, None for all.
+      images: validation images on which a trial is scored.
+      watch_images: other validation images, on which each epoch is scored to keep the best.
+      train_steps: upper bound on the steps of the training attack, None for none.
+      watch_steps: steps of the PGD that scores each epoch.
       battery_steps: steps of each attack of the battery; the report's are 20.
-      draws: of a random net in each gradient.
-      votes: draws of a random net that judge an image.
+      draws: noise samples of a random net in each gradient.
+      votes: noise samples of a random net in each prediction.
       cpus: cores of a trial.
-      gpus: GPUs of a trial, fractions allowed.
-      gap_images: of `images`, the first so many measure a trial's masking gap; 0 for none.
-      test_images: test images on which finalists meet the strong battery.
-      strong_steps: gradient steps of each of its attacks; AutoAttack's are 100.
-      strong_queries: of its Square; AutoAttack's are 5,000.
-      strong_draws: of a random net in each of its gradients; AutoAttack's are 20.
-      small_sources: what makes generated images is what two CPU cores can train in minutes.
+      gpus: GPUs of a trial, may be a fraction.
+      gap_images: the first so many of `images` measure a trial's masking gap; 0 for none.
+      test_images: test images on which finalists are attacked strongly.
+      strong_steps: gradient steps of each attack on finalists; AutoAttack's are 100.
+      strong_queries: queries of Square on finalists; AutoAttack's are 5,000.
+      strong_draws: noise samples of a random net in each gradient, for finalists; AutoAttack's
+        are 20.
+      small_sources: use generators of images that two CPU cores can train in minutes.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Scale:
     small_sources: bool = False
 
     def apply(self, recipe: Recipe) -> Recipe:
-        """The recipe at this scale."""
+        """Return the recipe at this scale."""
         curriculum = recipe.curriculum.capped(self.train_steps)
         sized = replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
         if self.small_sources and recipe.generated is not None:
@@ -71,19 +72,19 @@ class Scale:
         return sized
 
     def battery(self) -> Battery:
-        """The report's battery at this scale."""
+        """Return the report's battery at this scale, which scores a trial."""
         from adv import report_battery
 
         return report_battery(self.battery_steps, draws=self.draws, votes=self.votes)
 
     def watch(self) -> Battery:
-        """The cheap battery that watches each epoch."""
+        """Return the cheap battery that scores each epoch."""
         from adv import quick_battery
 
         return quick_battery(self.watch_steps)
 
     def reference(self) -> Battery:
-        """The battery that measures a half-trained net: the report's radii, `watch_steps` steps."""
+        """Return the battery that scores a trial at a rung: the report's, of `watch_steps`."""
         from adv import report_battery
 
         return report_battery(self.watch_steps, draws=self.draws, votes=self.votes)
@@ -136,12 +137,19 @@ SCALES: Mapping[str, Scale] = {"laptop": LAPTOP, "full": FULL}
 
 
 def scale(name: str, **changes: Any) -> Scale:
-    """The scale called `name`, with some of its settings changed.
+    """Return the scale called `name`, with some of its settings changed.
 
     Raises:
-      ValueError: there is none; the message names the nearest one.
+      ValueError: there is none; the message suggests the nearest one.
     """
     if name not in SCALES:
         near = suggest(name, SCALES) or ":"
         raise ValueError(f"no scale {name!r}{near} There are: {', '.join(SCALES)}")
     return replace(SCALES[name], **changes)
+
+
+def default_text(setting: str) -> str:
+    """Return a setting of every scale as the help shows it: "6 on laptop, 60 on full"."""
+    values = {name: getattr(scale, setting) for name, scale in SCALES.items()}
+    texts = [f"{value} on {name}" for name, value in values.items()]
+    return ", ".join(texts) if len(set(values.values())) > 1 else str(values["laptop"])

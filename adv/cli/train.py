@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+import spaces
 from adv.cli.target_args import COUNT, DATA
 
 
@@ -24,9 +25,13 @@ from adv.cli.target_args import COUNT, DATA
     metavar="EXPRESSION",
     help="Instead of --space: the recipe in Python, made of values of adv only.",
 )
-@click.option("--data", metavar="NAME", help=f"{DATA} Default: the scale's.")
-@click.option("--scale", default="laptop", show_default=True, help="laptop or full.")
-@click.option("--epochs", type=COUNT, help="Default: the scale's, or the recipe's.")
+@click.option("--data", metavar="NAME", help=f"{DATA} Default: {spaces.default_text('data')}.")
+@click.option("--scale", default="laptop", show_default=True, metavar="|".join(spaces.SCALES))
+@click.option(
+    "--epochs",
+    type=COUNT,
+    help=f"Default: {spaces.default_text('epochs')}; with --recipe the recipe's.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--out",
@@ -52,7 +57,6 @@ def train(
     The scale sets the size of a space's recipe. An expression is trained as it is, and the scale
     only sets the data and the number of images that validate each epoch.
     """
-    import spaces
     from adv.cli.train_run import parse_configuration, parse_recipe_flag, train_recipe
 
     if out.exists():

@@ -9,7 +9,7 @@ from search.backends.ray_imports import ray
 from search.backends.ray_tune import Resources
 from search.backends.ray_worker import share_images
 from search.errors import extract_last_line
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -22,7 +22,7 @@ def map_on_cluster(
     shared: Shared,
     items: Iterable[Item],
     resources: Resources,
-    stop: Stop,
+    stop: Interrupt,
 ) -> Iterator[tuple[Item, Outcome | str]]:
     """Yield `work(shared, item)` for each item, as many at once as the cluster has room for.
 

@@ -19,7 +19,7 @@ from search.backends.ray_imports import tune
 from search.backends.ray_nodes import ClusterError, check_storage, list_alive_nodes
 from search.backends.ray_worker import share_images, train
 from search.backends.tune_adapters import StudyCallback, StudyScheduler, StudySearcher
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.trial import Run
 from search.study import Study
 
@@ -83,7 +83,7 @@ class Resources:
         return min(bounds)
 
 
-def search(study: Study, run: Run, stop: Stop, resources: Resources) -> None:
+def search(study: Study, run: Run, stop: Interrupt, resources: Resources) -> None:
     """Run every trial that `study` suggests, as many at once as the cluster has room for.
 
     Needs a cluster (`connect`). The run is put into the object store once; the workers of a node

@@ -5,12 +5,12 @@ For one seed it proposes the same trials as `search.backends.ray_tune` with one 
 
 from __future__ import annotations
 
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.trial import Run
 from search.study import Study
 
 
-def search(study: Study, run: Run, stop: Stop) -> None:
+def search(study: Study, run: Run, stop: Interrupt) -> None:
     """Run every trial that `study` suggests, one after the other.
 
     Raises:

@@ -16,7 +16,7 @@ from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError
 from search.backends.ray_worker import decode, encode_trial
 from search.errors import extract_last_line
-from search.interrupt import Interrupted, Stop
+from search.interrupt import Interrupt, Interrupted
 from search.study import Study
 
 RETRIES = 2  # how often a trial may lose its worker and resume
@@ -105,7 +105,7 @@ class StudyCallback(tune.Callback):
       error: the exception that ended Tune's loop; Tune wraps or drops it.
     """
 
-    def __init__(self, study: Study, searcher: StudySearcher, stop: Stop) -> None:
+    def __init__(self, study: Study, searcher: StudySearcher, stop: Interrupt) -> None:
         self.study = study
         self.searcher = searcher
         self.stop = stop

@@ -21,7 +21,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from search.command_line import Command, OneOf, answer, chosen
+from search.command_line import CommandWithExamples, OneOf, parse_names, run_command
 from search.record.ledger import LedgerError, read
 from search.record.run_folder import LEDGER, require_run
 from search.replay.csv_records import from_csv
@@ -56,7 +56,7 @@ class Played:
 
 
 @click.command(
-    cls=Command,
+    cls=CommandWithExamples,
     epilog=EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -85,8 +85,8 @@ def main(run: Path, samplers: str, stoppers: str, surrogate: Any, **given: Any) 
     """
     try:
         table = load(run, surrogate)
-        pairs = [(a, b) for a in chosen(samplers, tuple(SAMPLERS), "--sampler")
-                 for b in chosen(stoppers, tuple(STOPPERS), "--stopper")]  # fmt: skip
+        pairs = [(a, b) for a in parse_names(samplers, tuple(SAMPLERS), "--sampler")
+                 for b in parse_names(stoppers, tuple(STOPPERS), "--stopper")]  # fmt: skip
         for name, _ in pairs:
             make_sampler(name, table.space, seed=0, start=1)  # or it says why it cannot
         if given["record"] and not given["record"].parent.is_dir():
@@ -213,4 +213,4 @@ def _told(pair: tuple[float, float | None], digits: int) -> str:
 
 
 if __name__ == "__main__":
-    answer(main, "search.replay")
+    run_command(main, "search.replay")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from search.backends import serial
-from search.interrupt import Interrupted, Stop
+from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.record.provenance import PROJECT
 from search.record.trial import Run
@@ -87,7 +87,7 @@ def _count_cpus() -> int:
 def _search(console: Console, job: Job) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
-    stop = Stop(None if options.budget is None else options.budget - study.view.elapsed)
+    stop = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
     live = Live(console, study.trials, study.view, job.expected_trainings)
     tracker = Tracker(
         job.folder,
@@ -99,7 +99,7 @@ def _search(console: Console, job: Job) -> int:
     )
     study.ledger.readers += [live, tracker, ReportWriter(job.folder), StateCleaner(job.folder)]
     code, note = 0, ""
-    with stop.listening():
+    with stop.handle_signals():
         try:
             with live:
                 _run(console, job, stop)
@@ -117,7 +117,7 @@ def _search(console: Console, job: Job) -> int:
     return 3 if code == 0 and not study.view.in_state("finished") else code
 
 
-def _run(console: Console, job: Job, stop: Stop) -> None:
+def _run(console: Console, job: Job, stop: Interrupt) -> None:
     """Run the search and then its finals, or score stored nets again."""
     if job.options.rescore:
         _rescore(console, job, stop)
@@ -129,7 +129,7 @@ def _run(console: Console, job: Job, stop: Stop) -> None:
             run(*finals)
 
 
-def _rescore(console: Console, job: Job, stop: Stop) -> None:
+def _rescore(console: Console, job: Job, stop: Interrupt) -> None:
     before = [trial.number for trial in job.study.view.front()]
     console.print(f"Re-scoring with {_describe_battery(job)}. Nothing is trained.", markup=False)
     assert isinstance(job.study.ledger, Ledger)
@@ -155,7 +155,7 @@ def _describe_battery(job: Job) -> str:
 
 
 def _map_nets(
-    job: Job, stop: Stop, run: Rescoring, nets: Iterable[StoredNet]
+    job: Job, stop: Interrupt, run: Rescoring, nets: Iterable[StoredNet]
 ) -> Iterator[tuple[StoredNet, TrialResult | str]]:
     """Score each net again, in this process or on the cluster."""
     if job.options.serial:
@@ -171,7 +171,7 @@ def _map_nets(
 
 
 @contextmanager
-def _open_backend(job: Job, stop: Stop) -> Iterator[Callable[[Study, Run], None]]:
+def _open_backend(job: Job, stop: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
     """Give a function that runs a study: in this process, or on the cluster, left at the end."""
     if job.options.serial:
         yield lambda study, run: serial.search(study, run, stop)

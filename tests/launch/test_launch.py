@@ -94,6 +94,19 @@ def test_help_shows_groups_and_examples(tmp_path):
         assert text in done.stdout
 
 
+def test_help_renders_the_defaults_of_the_scales():
+    import launch as module
+    import spaces
+
+    helps = {p.opts[0]: getattr(p, "help", "") for p in module.main.params}
+    for flag, setting in (
+        *(("--data", "data"), ("--trials", "trials"), ("--epochs", "epochs")),
+        *(("--images", "images"), ("--battery-steps", "battery_steps")),
+        *(("--cpus-per-trial", "cpus"), ("--gpus-per-trial", "gpus")),
+    ):
+        assert f"Default: {spaces.default_text(setting)}." in helps[flag]
+
+
 def test_list_names_each_space_with_its_knobs(tmp_path):
     import spaces
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from formula_runs import SPACE, Formula
 
 from search.backends import ray_tune
-from search.interrupt import Interrupted, Stop
+from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.stopping.moasha import MOASHA
 from search.study import Study
@@ -36,9 +36,9 @@ def main(folder: Path, settings: dict) -> int:
     mishaps = {int(seed): kind for seed, kind in settings.get("mishaps", {}).items()}
     gate = folder / "gate" if settings.get("gate") else None
     run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate, rung=rung)
-    stop = Stop()
+    stop = Interrupt()
     code = 0
-    with stop.listening():  # to the very end: a second signal ends what does not end by itself
+    with stop.handle_signals():  # to the very end: a second signal ends what does not end by itself
         try:
             found = ray_tune.connect(settings.get("address"), project=ROOT)
             resources = ray_tune.Resources(

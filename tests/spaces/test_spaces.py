@@ -360,3 +360,10 @@ def test_names_that_are_not_known(ask, said):
     with pytest.raises(ValueError, match=re.escape(said)) as error:
         ask()
     assert "\n" not in str(error.value)
+
+
+def test_defaults_of_the_scales_as_text():
+    laptop, full = spaces.SCALES["laptop"], spaces.SCALES["full"]
+    said = spaces.default_text("epochs")
+    assert said == f"{laptop.epochs} on laptop, {full.epochs} on full"
+    assert spaces.default_text("cpus") == "1"

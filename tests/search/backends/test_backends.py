@@ -7,7 +7,7 @@ import pytest
 from formula_runs import GRID, SPACE, Formula, Lingering, Looks, trained
 
 from search.backends import serial
-from search.interrupt import Interrupted, Stop
+from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.study import Study
 
@@ -46,7 +46,7 @@ def events(ledger, kind):
 
 
 def test_it_finds_the_front_of_a_grid(search, ledger):
-    search(Study(GRID, ledger, trials=6, seed=0), Formula(2), Stop())
+    search(Study(GRID, ledger, trials=6, seed=0), Formula(2), Interrupt())
     assert {t.state for t in ledger.view.trials.values()} == {"finished"}
     assert [t.params["x"] for t in ledger.view.front()] == [1.0, 0.5, 0.0]
     assert {t.params["waste"] for t in ledger.view.front()} == {0.01}
@@ -60,7 +60,7 @@ def test_with_one_worker_it_proposes_what_the_serial_search_does(search, ledger,
     twin = Ledger(tmp_path / "twin" / "ledger.jsonl")
     for way, book in ((serial.search, twin), (search, ledger)):
         study = Study(SPACE, book, trials=12, seed=3)
-        way(study, Formula(2, mishaps={5: "raise", 9: "nan"}), Stop())
+        way(study, Formula(2, mishaps={5: "raise", 9: "nan"}), Interrupt())
     ours, theirs = ledger.view.trials, twin.view.trials
     assert {n: t.params for n, t in ours.items()} == {n: t.params for n, t in theirs.items()}
     assert {n: t.reason for n, t in ours.items()} == {n: t.reason for n, t in theirs.items()}
@@ -77,7 +77,7 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
         5: ("silent", "the run ended without a result"),
     }
     study = Study(SPACE, ledger, trials=7, seed=0)
-    search(study, Formula(3, mishaps={n: kind for n, (kind, _) in mishaps.items()}), Stop())
+    search(study, Formula(3, mishaps={n: kind for n, (kind, _) in mishaps.items()}), Interrupt())
     failed = {t.number: t.reason for t in ledger.view.in_state("failed")}
     assert failed == {n: reason for n, (_, reason) in mishaps.items()}
     assert [t.number for t in ledger.view.in_state("finished")] == [6]
@@ -86,7 +86,7 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
 
 def test_a_trial_may_end_before_its_last_epoch(search, ledger):
     study = Study(SPACE, ledger, trials=3, seed=0)
-    search(study, Formula(5, ends={0: 2, 2: 1}), Stop())
+    search(study, Formula(5, ends={0: 2, 2: 1}), Interrupt())
     trials = ledger.view.trials
     assert {t.state for t in trials.values()} == {"finished"}
     assert [list(trials[n].epochs) for n in range(3)] == [[1, 2], [1, 2, 3, 4, 5], [1]]
@@ -98,7 +98,7 @@ def test_a_trial_may_end_before_its_last_epoch(search, ledger):
 def test_interrupted_it_goes_on_where_it_was(search, ledger):
     finished = events(ledger, "finished")
     told = events(ledger, "epoch")
-    stop = Stop()
+    stop = Interrupt()
     ledger.readers.append(
         lambda e, view: setattr(stop, "signal", signal.SIGINT) if len(told) == 5 else None
     )
@@ -107,7 +107,7 @@ def test_interrupted_it_goes_on_where_it_was(search, ledger):
         search(study, Formula(3), stop)
     assert info.value.code == 130 and finished == [0]
     assert [t.number for t in ledger.view.in_state("running")] == [1]
-    search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Stop())
+    search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Interrupt())
     assert finished == [0, 1, 2, 3]
     for number in range(4):
         assert trained(study.trial_folder(number)) == [1, 2, 3]
@@ -117,19 +117,19 @@ def test_interrupted_it_goes_on_where_it_was(search, ledger):
 def test_a_budget_ends_it_within_an_epoch(search, ledger):
     study = Study(SPACE, ledger, trials=4, seed=0)
     with pytest.raises(Interrupted, match="budget") as info:
-        search(study, Formula(1000, pause=0.02), Stop(seconds=1.0))
+        search(study, Formula(1000, pause=0.02), Interrupt(seconds=1.0))
     assert info.value.code == 0 and ledger.view.in_state("running")
 
 
 def test_nothing_to_do_is_done_at_once(search, ledger):
-    search(Study(SPACE, ledger, trials=0, seed=0), Formula(), Stop())
+    search(Study(SPACE, ledger, trials=0, seed=0), Formula(), Interrupt())
     assert not ledger.view.trials
 
 
 def test_it_leaves_signal_handlers_and_threads_as_they_were(search, ledger):
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     before = [signal.getsignal(n) for n in numbers]
-    search(Study(SPACE, ledger, trials=1, seed=0), Formula(1), Stop())
+    search(Study(SPACE, ledger, trials=1, seed=0), Formula(1), Interrupt())
     assert [signal.getsignal(n) for n in numbers] == before
     assert threading.current_thread() is threading.main_thread()
 
@@ -137,7 +137,7 @@ def test_it_leaves_signal_handlers_and_threads_as_they_were(search, ledger):
 @pytest.mark.slow
 def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
     study = Study(SPACE, ledger, trials=3, seed=0)
-    ray_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Stop())
+    ray_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Interrupt())
     assert [t.state for t in ledger.view.trials.values()] == ["finished", "failed", "finished"]
     assert trained(study.trial_folder(0)) == [1, 2, 3]
     reason = ledger.view.trials[1].reason
@@ -148,7 +148,7 @@ def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
 def test_a_worker_that_is_slow_to_end_a_trial_loses_no_other(ray_search, ledger):
     """Tune gives up a worker that does not end in time, and the next trial with it, in silence."""
     study = Study(SPACE, ledger, trials=3, seed=0)
-    ray_search(study, Lingering(3, mishaps={0: "nan"}), Stop(60))
+    ray_search(study, Lingering(3, mishaps={0: "nan"}), Interrupt(60))
     assert [t.state for t in ledger.view.trials.values()] == ["failed", "finished", "finished"]
 
 
@@ -156,7 +156,7 @@ def test_a_worker_that_is_slow_to_end_a_trial_loses_no_other(ray_search, ledger)
 def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search, ledger):
     torch = pytest.importorskip("torch")
     run = Looks(torch.arange(20_000_000, dtype=torch.int32).view(torch.uint8), torch.ones(3))
-    ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Stop())
+    ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Interrupt())
     [trial] = ledger.view.in_state("finished")
     assert trial.result.details.to_json() == {
         "threads": "1", "sum": 3.0, "shared": True, "last_value": 19_999_999, "gpus": "",

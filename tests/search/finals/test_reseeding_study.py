@@ -17,7 +17,7 @@ from rich.console import Console
 from search.backends import serial
 from search.finals.reseeding_study import _noise, chosen, contest, default_trainings
 from search.finals.standings import standing
-from search.interrupt import Interrupted, Stop
+from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger, read
 from search.record.trial import Trial
 from search.record.trial_result import ResultDetails, TrialResult
@@ -71,12 +71,12 @@ def ledger(tmp_path):
 
 
 def searched(ledger, run=None, seed=0):
-    serial.search(Study(LINE, ledger, trials=9, seed=seed), run or Lottery(2), Stop())
+    serial.search(Study(LINE, ledger, trials=9, seed=seed), run or Lottery(2), Interrupt())
 
 
 def finals(ledger, trainings, run=None, stop=None, **head):
     study = contest(LINE, ledger, trainings, **{**HEAD, **head})
-    serial.search(study, run or Lottery(2), stop or Stop())
+    serial.search(study, run or Lottery(2), stop or Interrupt())
     return study
 
 
@@ -157,7 +157,7 @@ def test_the_front_of_the_finals_is_the_true_one(ledger):
 
 def test_interrupted_it_goes_on_and_trains_nothing_twice(ledger, tmp_path):
     searched(ledger)
-    stop, told = Stop(), []
+    stop, told = Interrupt(), []
     ledger.readers.append(
         lambda e, view: told.append(1) if e["event"] == "final" and len(told) < 6 else None
     )
@@ -219,9 +219,9 @@ def test_seeds_go_where_the_front_is_in_doubt(ledger):
         {"x": 1.0, "waste": 0.001, "kind": "plain"},
     )
     space = Space("twins", KNOBS, no_recipe, points)
-    serial.search(Study(space, ledger, trials=4, seed=0), Lottery(1), Stop())
+    serial.search(Study(space, ledger, trials=4, seed=0), Lottery(1), Interrupt())
     study = contest(space, ledger, 24, **HEAD)
-    serial.search(study, Lottery(1), Stop())
+    serial.search(study, Lottery(1), Interrupt())
     spent = Counter(int(t.origin) for t in study.view.trials.values())
     assert spent[0] == spent[3] == 2  # the least that each gets
     assert spent[1] + spent[2] >= 8
@@ -305,7 +305,7 @@ def ray_search(project_root):
     from search.backends import ray_tune
 
     ray_tune.connect(None, project=project_root)
-    yield lambda study, run: ray_tune.search(study, run, Stop(), ray_tune.Resources(concurrent=2))
+    yield lambda study, run: ray_tune.search(study, run, Interrupt(), ray_tune.Resources(concurrent=2))
     ray_tune.disconnect()
 
 
@@ -329,7 +329,7 @@ def test_pieces_of_work_are_spread_over_the_cluster(ray_search):
     def power(base, n):
         return base**n
 
-    found = dict(spread(power, 2, range(5), ray_tune.Resources(), Stop()))
+    found = dict(spread(power, 2, range(5), ray_tune.Resources(), Interrupt()))
     assert found == {n: 2**n for n in range(5)}
     with pytest.raises(Interrupted):
-        list(spread(power, 2, range(5), ray_tune.Resources(), Stop(seconds=-1)))
+        list(spread(power, 2, range(5), ray_tune.Resources(), Interrupt(seconds=-1)))

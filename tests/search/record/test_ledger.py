@@ -6,7 +6,7 @@ import pytest
 from formula_runs import SPACE, Formula
 
 from search.backends import serial
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.ledger import Ledger, LedgerError, read
 from search.study import Study
 
@@ -19,7 +19,7 @@ def written(tmp_path_factory):
     ledger.append("study", format=1, space="formula")
     ledger.append("session", pid=1)
     study = Study(SPACE, ledger, trials=3, seed=0)
-    serial.search(study, Formula(2, mishaps={1: "raise"}), Stop())
+    serial.search(study, Formula(2, mishaps={1: "raise"}), Interrupt())
     ledger.append("proposed", trial=3, params={"x": 0.5}, seed=3, origin="tpe")
     assert plain(read(path)) == plain(ledger.view)  # replay equals the live view
     ledger.close()

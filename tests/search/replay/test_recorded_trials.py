@@ -6,7 +6,7 @@ import pytest
 from formula_runs import SPACE, Formula
 
 from search.backends import serial
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.view import View
 from search.replay.csv_records import from_csv
@@ -34,7 +34,7 @@ def view(tmp_path_factory):
                   sampler=make_sampler("qmc", SPACE, seed=0, start=20))  # fmt: skip
     study.ledger.path = folder / "ledger.jsonl"
     study.ledger.append("study", format=1, knobs=SPACE.describe())
-    serial.search(study, Formula(3), Stop())
+    serial.search(study, Formula(3), Interrupt())
     return study.view
 
 

@@ -6,7 +6,7 @@ import pytest
 from formula_runs import SPACE, Formula
 
 from search.backends import serial
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.trial import EpochReport, Rung, Trial
 from search.record.trial_result import TrialResult
@@ -81,7 +81,7 @@ def test_with_one_worker_it_proposes_what_a_serial_search_does(tmp_path):
         sampler=make_sampler("tpe", SPACE, seed=3, start=6),
     )
     real.ledger.path = tmp_path / "ledger.jsonl"
-    serial.search(real, run, Stop())
+    serial.search(real, run, Interrupt())
     simulated = draft(SPACE, trials=12, seed=3, sampler=make_sampler("tpe", SPACE, seed=3, start=6))
 
     def rerun(params, seed, folder):

@@ -6,7 +6,7 @@ import pytest
 from formula_runs import KNOWN, SPACE, Formula, no_recipe, score
 
 from search.backends import serial
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.ledger import Ledger, read
 from search.record.pareto import hypervolume
 from search.record.study_header import StudyHeader
@@ -34,7 +34,7 @@ def play(folder, trials, *, mishaps=None, seed=0, start=None):
     ledger = Ledger(folder / "ledger.jsonl")
     ask = make_sampler("tpe", SPACE, seed=seed, start=start) if start else None
     study = Study(SPACE, ledger, trials=trials, seed=seed, sampler=ask)
-    serial.search(study, Formula(1, mishaps=mishaps or {}), Stop())
+    serial.search(study, Formula(1, mishaps=mishaps or {}), Interrupt())
     ledger.close()
     return ledger.view
 
@@ -166,7 +166,7 @@ def test_each_sampler_proposes_points_of_the_space_and_goes_on_as_if_never_inter
             folder.mkdir(exist_ok=True)
             ledger = Ledger(folder / "ledger.jsonl")
             study = Study(SPACE, ledger, trials=trials, seed=2, sampler=ask)
-            serial.search(study, Formula(1, mishaps={2 + 9: "silent"}), Stop())
+            serial.search(study, Formula(1, mishaps={2 + 9: "silent"}), Interrupt())
             ledger.close()
         return ledger.view
 

@@ -9,7 +9,7 @@ import pytest
 from formula_runs import SPACE, Formula
 
 from search.backends import serial
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.ledger import Ledger, read
 from search.record.trial import EpochReport, Rung
@@ -257,7 +257,7 @@ def searched(path, trials=24, run=RUN):
     ledger = Ledger(path / "ledger.jsonl")
     study = Study(SPACE, ledger, trials=trials, seed=0, stopper=rule(margin=0.0, audit=0.2))
     try:
-        serial.search(study, run, Stop())
+        serial.search(study, run, Interrupt())
     finally:
         ledger.close()
     return ledger.view
