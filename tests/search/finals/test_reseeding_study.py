@@ -305,7 +305,9 @@ def ray_search(project_root):
     from search.backends import ray_tune
 
     ray_tune.connect(None, project=project_root)
-    yield lambda study, run: ray_tune.search(study, run, Interrupt(), ray_tune.Resources(concurrent=2))
+    yield lambda study, run: ray_tune.search(
+        study, run, Interrupt(), ray_tune.Resources(concurrent=2)
+    )
     ray_tune.disconnect()
 
 

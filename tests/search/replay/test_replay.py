@@ -4,14 +4,14 @@ import sys
 import pytest
 from test_recorded_trials import CSV
 
-from search.command_line import answer
+from search.command_line import run_command
 from search.replay import __main__ as replay
 
 
 def play(monkeypatch, *words):
     monkeypatch.setattr(sys, "argv", ["search.replay", *map(str, words)])
     with pytest.raises(SystemExit) as end:
-        answer(replay.main, "search.replay")
+        run_command(replay.main, "search.replay")
     return end.value.code or 0
 
 
