@@ -223,7 +223,7 @@ from pathlib import Path
 sys.path.insert(0, "tests/search")
 from formula_runs import SPACE, Formula
 from search.backends import serial
-from search.interrupt import Stop
+from search.interrupt import Interrupt
 from search.record.ledger import Ledger
 from search.reporting.html_report import write_report
 from search.samplers.table import make_sampler
@@ -231,7 +231,7 @@ from search.study import Study
 folder = Path(sys.argv[1])
 ledger = Ledger(folder / "ledger.jsonl")
 toy = make_sampler("toy", SPACE, seed=0, start=5)
-serial.search(Study(SPACE, ledger, trials=7, seed=0, sampler=toy), Formula(1), Stop())
+serial.search(Study(SPACE, ledger, trials=7, seed=0, sampler=toy), Formula(1), Interrupt())
 print(*(trial.origin for trial in ledger.view.trials.values()))
 write_report(ledger.view, folder / "report.html")
 ledger.close()

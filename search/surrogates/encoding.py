@@ -71,13 +71,8 @@ def _option(knob: Choice, u: Array) -> NDArray[np.intp]:
 
 
 def _middle(knob: Int, u: Array) -> Array:
-    """The middle of all positions that give the same whole number."""
-    if not knob.log:
-        many = knob.high - knob.low + 1
-        return np.asarray((np.minimum(np.floor(many * u), many - 1) + 0.5) / many)
-    low, high = math.log(knob.low), math.log(knob.high + 1)
-    value = np.minimum(np.floor(np.exp(low + (high - low) * u)), knob.high)
-    return np.asarray((0.5 * np.log(value * (value + 1)) - low) / (high - low))
+    """Return the middle of all positions that give the same whole number."""
+    return np.array([knob.position(knob.at(v)) for v in u.tolist()])
 
 
 def encode_params(space: Space, configurations: Sequence[Params]) -> Array:
