@@ -1,4 +1,4 @@
-"""`python -m adv synthesize`: images that nobody took, and how good they are."""
+"""`python -m adv synthesize`: train image generators, sample sets of images, and score them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rich_click as click
 from adv.cli.target_args import COUNT, DATA
 
 if TYPE_CHECKING:
-    from adv.cli.synthesis.labeller import Judge
+    from adv.cli.synthesis.labeller import Labeller
 
 _FILE = click.Path(path_type=Path)
 _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -18,7 +18,7 @@ _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_defau
 
 @click.group(no_args_is_help=True)
 def synthesize() -> None:
-    """Train a generator of images, draw sets from it, score them.
+    """Train an image generator, sample sets of images from it, and score them.
 
     \b
     python -m adv synthesize train --data digits --out gan.safetensors
@@ -32,29 +32,37 @@ def synthesize() -> None:
 
 @synthesize.command()
 @click.option("--data", default="digits", show_default=True, metavar="NAME", help=DATA)
-@click.option("--out", type=_FILE, required=True, help="The generator, NAME.safetensors.")
+@click.option("--out", type=_FILE, required=True, help="The file to write, NAME.safetensors.")
 @click.option(
     "--scale",
     type=click.Choice(["laptop", "full"]),
     default="laptop",
     show_default=True,
-    help="laptop: a minute for digits. full: BigGAN's setting for CIFAR-10, hours on a GPU.",
+    help="laptop: a minute on digits. full: BigGAN's settings for CIFAR-10, hours on a GPU.",
 )
-@click.option("--recipe", metavar="EXPRESSION", help='Instead of --scale: "GAN(width=32, ...)".')
 @click.option(
-    "--width", type=COUNT, help="Blocks have 4 times as many channels. Full 64, laptop 8."
+    "--recipe", metavar="EXPRESSION", help='The recipe, instead of --scale: "GAN(width=32, ...)".'
 )
-@click.option("--latent", type=COUNT, help="Numbers in z. Full 128, laptop 32.")
-@click.option("--steps", type=COUNT, help="Updates of the generator. Full 100,000, laptop 1,000.")
-@click.option("--batch", type=COUNT, help="Images in an update. Full 50, laptop 32.")
+@click.option(
+    "--width", type=COUNT, help="A quarter of the channels of a block. full: 64, laptop: 8."
+)
+@click.option("--latent", type=COUNT, help="Dimension of z. full: 128, laptop: 32.")
+@click.option("--steps", type=COUNT, help="Updates of the generator. full: 100,000, laptop: 1,000.")
+@click.option("--batch", type=COUNT, help="Images per update. full: 50, laptop: 32.")
 @click.option(
     "--d-steps",
     type=COUNT,
-    help="The discriminator's updates for each of these. Full 4, laptop 2.",
+    help="Discriminator updates per generator update. full: 4, laptop: 2.",
 )
-@click.option("--images", type=COUNT, help="How many real ones. Default: all for training.")
 @click.option(
-    "--every", type=COUNT, default=100, show_default=True, help="Steps between saved states."
+    "--images", type=COUNT, help="Number of real images to train on. Default: all training images."
+)
+@click.option(
+    "--every",
+    type=COUNT,
+    default=100,
+    show_default=True,
+    help="Steps between saved states and printed lines.",
 )
 @_SEED
 def train(
@@ -74,63 +82,74 @@ def train(
     python -m adv synthesize train --data cifar10 --scale full --out gan.safetensors
     python -m adv synthesize train --data ~/images --steps 20000 --width 32 --out gan.safetensors
 
-    Killed, it goes on where it was: give the same command again (its state lies beside --out). A
-    tenth of the images is held out to calibrate the discriminator, which DDLS needs.
+    To resume a training that was killed, give the same command again (its state lies beside
+    --out). A tenth of the images is held out to calibrate the discriminator, which DDLS needs.
 
-    Beside the five sizes below, --recipe takes lr, d_lr, ema and ema_start (of the average of the
-    weights), flip, translate and cutout (augmentation of all that the discriminator sees) and init
-    ("normal" or "orthogonal"); what it leaves out is as on the full scale. The five flags change
-    it further.
+    Besides the five sizes below, --recipe accepts lr, d_lr, ema and ema_start (weight averaging),
+    flip, translate and cutout (augmentation in front of the discriminator) and init ("normal" or
+    "orthogonal"); defaults are those of the full scale. The five flags override the recipe.
     """
     from dataclasses import replace
 
     from adv.checkpoints.expressions import parse
-    from adv.cli.synthesis.run import train_one
+    from adv.cli.synthesis.run import train_generator
     from adv.data.datasets import load
     from adv.generative.gan import GAN
 
     if out.exists():
         raise ValueError(f"{out} exists: name another file")
     if out.suffix != ".safetensors":
-        raise ValueError(f"{out}: a generator is called NAME.safetensors")
+        raise ValueError(f"{out}: the name of a generator must end in .safetensors")
     gan = GAN() if scale == "full" else GAN().small()
     if recipe is not None:
         gan = parse(recipe)
         if not isinstance(gan, GAN):
-            raise ValueError(f"--recipe is a GAN(...), not a {type(gan).__name__}")
+            raise ValueError(f"--recipe must be a GAN(...), not a {type(gan).__name__}")
     changes: dict[str, Any] = {key: value for key, value in sizes.items() if value is not None}
-    train_one(replace(gan, **changes), load(data), images, seed, out, every)
+    train_generator(replace(gan, **changes), load(data), images, seed, out, every)
 
 
 @synthesize.command()
 @click.argument("generator", type=_FILE, required=False)
-@click.option("--out", type=_FILE, required=True, help="The set, NAME.npz; never overwritten.")
-@click.option("--count", type=COUNT, required=True, help="How many images.")
+@click.option(
+    "--out", type=_FILE, required=True, help="The file to write, NAME.npz; never overwritten."
+)
+@click.option("--count", type=COUNT, required=True, help="Number of images.")
 @click.option(
     "--source",
     type=click.Choice(["gaussian", "mixup"]),
-    help="Instead of a GENERATOR: what one has to beat, fitted to --data.",
+    help="A baseline fitted to --data, instead of a GENERATOR.",
 )
-@click.option("--data", metavar="NAME", help=f"Of --source. {DATA}")
-@click.option("--images", type=COUNT, help="Of --source: how many real ones. Default: all.")
-@click.option("--rank", type=COUNT, help="Of gaussian: of the covariance. Default: full.")
-@click.option("--alpha", type=click.FloatRange(0, min_open=True), help="Of mixup. Default: 1.")
-@click.option("--plain", is_flag=True, help="The last weights, not their moving average.")
-@click.option("--ddls", is_flag=True, help="Walk z to where the discriminator sees real images.")
-@click.option("--ddls-steps", type=COUNT, help="Of each walk. Default: 100.")
+@click.option("--data", metavar="NAME", help=f"The data that --source is fitted to. {DATA}")
 @click.option(
-    "--step-size", type=click.FloatRange(0, min_open=True), help="Of the walk. Default: 0.1."
+    "--images", type=COUNT, help="Number of real images that --source is fitted to. Default: all."
 )
-@click.option("--ula", is_flag=True, help="Take every step of the walk, without Metropolis.")
+@click.option("--rank", type=COUNT, help="gaussian: rank of the covariance. Default: full.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, min_open=True),
+    help="mixup: alpha of the Beta distribution. Default: 1.",
+)
+@click.option("--plain", is_flag=True, help="Use the last weights, not their moving average.")
+@click.option(
+    "--ddls", is_flag=True, help="Sample z by Langevin dynamics, guided by the discriminator."
+)
+@click.option("--ddls-steps", type=COUNT, help="Langevin steps. Default: 100.")
+@click.option(
+    "--step-size",
+    type=click.FloatRange(0, min_open=True),
+    help="Size of a Langevin step. Default: 0.1.",
+)
+@click.option("--ula", is_flag=True, help="Accept every Langevin step, without Metropolis.")
 @click.option(
     "--relabel",
     type=_FILE,
     metavar="CHECKPOINT",
-    help="Label the images by this net, not by the class that they were drawn for.",
+    help="Label the images by this net, not by the class that they were sampled for.",
 )
 @_SEED
 def sample(generator: Path | None, source: str | None, **given: Any) -> None:
-    """Draw a set of images into an .npz with its recipe and its hash.
+    """Sample a set of images into an .npz with its recipe and its hash.
 
     \b
     python -m adv synthesize sample gan.safetensors --count 5000 --out ema.npz
@@ -139,100 +158,109 @@ def sample(generator: Path | None, source: str | None, **given: Any) -> None:
         --relabel net.safetensors
     python -m adv synthesize sample --source gaussian --data digits --count 5000 --out g.npz
 
-    Killed, it goes on where it was: give the same command again (what is drawn lies in OUT.state).
-    Equal flags give equal images. The classes are as frequent as among the real images. A
-    recipe takes the set by Generated('made.npz', FRACTION), and score says how good it is.
+    To resume a sampling that was killed, give the same command again (the images so far lie in
+    OUT.state). Equal flags give equal images. The classes are as frequent as among the real images.
+    A recipe trains on the set by Generated('made.npz', FRACTION); `score` scores it.
     """
-    from adv.cli.synthesis.run import Wish, sample_baseline, sample_gan
+    from adv.cli.synthesis.run import SetRequest, sample_baseline, sample_gan
     from adv.data.datasets import load
 
     if (generator is None) == (source is None):
-        raise ValueError("name a GENERATOR or a --source, one of them")
-    _belong(given, source)
-    names = _judge(given["relabel"])
-    wish = Wish(given["count"], given["seed"], given["out"], names)
+        raise ValueError("name either a GENERATOR or a --source")
+    _check_flags(given, source)
+    relabel = _labeller(given["relabel"])
+    request = SetRequest(given["count"], given["seed"], given["out"], relabel)
     if generator is not None:
-        sample_gan(generator, not given["plain"], _walk(given), wish)
+        sample_gan(generator, not given["plain"], _ddls(given), request)
     else:
-        made = _baseline(source, given)
-        sample_baseline(made, load(given["data"]), given["images"], wish)
+        baseline = _baseline(source, given)
+        sample_baseline(baseline, load(given["data"]), given["images"], request)
 
 
 @synthesize.command()
 @click.argument("made", type=_FILE, metavar="SET")
-@click.option("--data", required=True, metavar="NAME", help=f"What it imitates. {DATA}")
+@click.option("--data", required=True, metavar="NAME", help=f"The real images. {DATA}")
 @click.option(
     "--net",
     type=_FILE,
     metavar="CHECKPOINT",
-    help="Whose features are compared. Default: a BigNet, trained once on the real images.",
+    help="The net whose features are compared. Default: a BigNet, trained once on real images.",
 )
 @click.option(
-    "--images", type=COUNT, default=2000, show_default=True, help="At most so many, of each."
+    "--images",
+    type=COUNT,
+    default=2000,
+    show_default=True,
+    help="At most this many generated and real images.",
 )
 @click.option(
     "--fid/--no-fid",
     default=True,
     show_default=True,
-    help="The standard FID, of all images, where its weights are: long without a GPU.",
+    help="Compute the standard FID of all images, if its weights are here: slow without a GPU.",
 )
-@click.option("--grid", type=_FILE, help="Write a picture, NAME.png: a row for each class.")
-def score(made: Path, data: str, net: Path | None, **wanted: Any) -> None:
+@click.option("--grid", type=_FILE, help="Write a picture, NAME.png, with one row per class.")
+def score(made: Path, data: str, net: Path | None, **options: Any) -> None:
     """Score a set: Frechet distance, precision, recall, coverage, memorisation.
 
     \b
     python -m adv synthesize score made.npz --data digits --grid made.png
     python -m adv synthesize score 1m.npz --data cifar10 --net net.safetensors
 
-    The features are those of our own classifier, so that no figure can be compared with published
-    ones; a row of held-out real images shows what is possible. The standard FID is taken too where
-    torch-fidelity and its weights are there.
+    The features are those of our own classifier, so the scores cannot be compared with published
+    ones; a row of held-out real images shows what is attainable. The standard FID is computed too
+    if torch-fidelity and its weights are installed.
     """
-    from adv.cli.synthesis.run import score_one
+    from adv.cli.synthesis.run import score_images
     from adv.data.datasets import load
 
-    score_one(made, load(data), _judge(net), **wanted)
+    score_images(made, load(data), _labeller(net), **options)
 
 
-def _judge(path: Path | None) -> Judge | None:
+def _labeller(path: Path | None) -> Labeller | None:
+    """Load the classifier of a checkpoint; None if no path is given."""
     if path is None:
         return None
-    from adv.cli.synthesis.labeller import Judge
+    from adv.cli.synthesis.labeller import Labeller
     from adv.cli.target import load_checkpoint
     from adv.generative.cache import cache_key
     from adv.runtime.devices import on_device
 
-    kept = load_checkpoint(path)
-    return Judge(str(path), on_device(kept.net).eval(), kept.classes, cache_key(path.read_bytes()))
+    found = load_checkpoint(path)
+    return Labeller(
+        str(path), on_device(found.net).eval(), found.classes, cache_key(path.read_bytes())
+    )
 
 
-def _belong(given: dict[str, Any], source: str | None) -> None:
-    """Raise ValueError where a flag is given that means nothing beside the others."""
-    walk = {"ddls_steps": "--ddls", "step_size": "--ddls", "ula": "--ddls"}
-    needs = {"data": "--source", "images": "--source", "rank": "--source gaussian"}
+def _check_flags(given: dict[str, Any], source: str | None) -> None:
+    """Raise ValueError if a flag is given that has no meaning beside the others."""
+    needs = {"ddls_steps": "--ddls", "step_size": "--ddls", "ula": "--ddls"}
+    needs |= {"data": "--source", "images": "--source", "rank": "--source gaussian"}
     needs |= {"alpha": "--source mixup"}
-    here = {"--source"} | {f"--source {source}"} if source else set()
-    here |= {"--ddls"} if given["ddls"] else set()
-    for name, needed in {**walk, **needs}.items():
-        if given[name] not in (None, False) and needed not in here:
-            raise ValueError(f"--{name.replace('_', '-')} belongs to {needed}")
+    present = {"--source"} | {f"--source {source}"} if source else set()
+    present |= {"--ddls"} if given["ddls"] else set()
+    for name, needed in needs.items():
+        if given[name] not in (None, False) and needed not in present:
+            raise ValueError(f"--{name.replace('_', '-')} needs {needed}")
     if source and (given["ddls"] or given["plain"]):
-        raise ValueError("--ddls and --plain belong to a GENERATOR")
+        raise ValueError("--ddls and --plain need a GENERATOR")
     if source and given["data"] is None:
         raise ValueError("--source needs --data: digits, cifar10, cifar100 or a folder")
 
 
-def _walk(given: dict[str, Any]) -> Any:
+def _ddls(given: dict[str, Any]) -> Any:
+    """Return the settings of DDLS, None without --ddls."""
     from adv.generative.ddls import DDLS
 
     if not given["ddls"]:
         return None
     sizes = {"steps": given["ddls_steps"], "step_size": given["step_size"]}
-    chosen = {name: value for name, value in sizes.items() if value is not None}
-    return DDLS(**chosen, metropolis=not given["ula"])
+    settings = {name: value for name, value in sizes.items() if value is not None}
+    return DDLS(**settings, metropolis=not given["ula"])
 
 
 def _baseline(source: str | None, given: dict[str, Any]) -> Any:
+    """Return the baseline that --source names."""
     from adv.generative.baselines import Gaussian, Mixup
 
     if source == "gaussian":

@@ -1,4 +1,4 @@
-"""What `python -m adv synthesize` prints."""
+"""The terminal output of `python -m adv synthesize`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,12 @@ _LINES = 20
 
 
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Prints about twenty of the lines that it is told, on a terminal above a bar."""
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show a progress bar on a terminal, and yield the function that advances it.
+
+    The function takes the number of steps done and a line of text. About twenty of the lines are
+    printed, above the bar on a terminal, else to stdout.
+    """
     terminal = Console(stderr=True)
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
@@ -36,24 +40,24 @@ def bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         transient=True,
         disable=not terminal.is_terminal,
     ) as progress:
-        task, said = progress.add_task("", total=total), 0
+        task, printed = progress.add_task("", total=total), 0
 
-        def tell(done: int, line: str) -> None:
-            nonlocal said
+        def advance(done: int, line: str) -> None:
+            nonlocal printed
             progress.update(task, completed=done)
-            if done * _LINES // total <= said and done != total:
+            if done * _LINES // total <= printed and done != total:
                 return
-            said = done * _LINES // total
+            printed = done * _LINES // total
             if terminal.is_terminal and sys.stdout.isatty():
                 terminal.print(line, highlight=False, markup=False, soft_wrap=True)
             else:
                 click.echo(line)
 
-        yield tell
+        yield advance
 
 
 def print_trace(trace: Trace, before: int) -> None:
-    """Print how the chains of DDLS went; `before` images were drawn by an earlier run."""
+    """Print how the chains of DDLS went; `before` images were sampled by an earlier run."""
     steps = len(trace.accepted)
     shown = sorted({0, steps // 4, steps // 2, 3 * steps // 4, steps})
     energies = ", ".join(f"{trace.energy[step]:.2f} ({step})" for step in shown)
@@ -63,9 +67,9 @@ def print_trace(trace: Trace, before: int) -> None:
 
 
 def print_scores(rows: list[SetScores], net: str, images: int) -> None:
-    """Print the scores, the row of held-out real images first: what nobody can surpass."""
+    """Print the scores of sets, held-out real images in the first row as the upper limit."""
     console = Console(highlight=False, soft_wrap=True, width=140)
-    console.print(f"{images} images against as many training images; features of {net}")
+    console.print(f"{images} images compared with as many training images; features of {net}")
     table = Table(box=None)
     columns = ("", "own-Frechet", "precision", "recall", "density", "coverage", "as labelled")
     for column in columns:
@@ -79,10 +83,11 @@ def print_scores(rows: list[SetScores], net: str, images: int) -> None:
         table.add_row(row.title, f"{row.distance:.2f}", *parts, *rest, right)
     console.print(table)
     for row in rows[1:]:
-        memory = row.memorisation
-        low, high = wilson(memory.close, memory.images)
+        copies = row.memorisation
+        low, high = wilson(copies.close, copies.images)
         console.print(
-            f"\n{row.title}: {memory.copies} copies of training images; nearest one at "
-            f"{memory.nearest:.2f} times a held-out image's distance; closer than the nearest "
-            f"percent of these: {100 * memory.close:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
+            f"\n{row.title}: {copies.copies} copies of training images; median distance to the "
+            f"nearest one {copies.nearest:.2f} times that of held-out images; closer than the "
+            f"closest percent of these: {100 * copies.close:.1f} % "
+            f"({100 * low:.1f} to {100 * high:.1f})"
         )

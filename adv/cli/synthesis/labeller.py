@@ -1,4 +1,4 @@
-"""A classifier that names or measures generated images: the user's, or our own, trained once."""
+"""The classifier that labels or scores generated images: the user's, or our own, trained once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
-from adv.cli.synthesis.display import bar
+from adv.cli.synthesis.display import progress_bar
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Data, fingerprint
 from adv.generative.cache import cache_key, make_once
@@ -20,37 +20,41 @@ from adv.training.recipe import build
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
-    """A classifier that names or measures images: where it is from, its classes by label, a mark.
+class Labeller:
+    """A classifier that labels or scores images, with the names of its classes by label.
 
-    The mark is a hash of its file.
+    `title` says where it is from; `digest` is a hash of its file.
     """
 
     title: str
     net: nn.Module
     classes: tuple[str, ...]
-    mark: str
+    digest: str
 
     def check(self, classes: Sequence[str], whose: str) -> None:
-        """Raise ValueError unless its classes are these."""
+        """Raise ValueError unless its classes are these; `whose` names who has them."""
         if self.classes != tuple(classes):
-            raise ValueError(f"{self.title} knows {len(self.classes)} classes, {whose} has others")
+            raise ValueError(
+                f"{self.title} has {len(self.classes)} classes, and {whose} has others"
+            )
 
 
-def own_judge(data: Data) -> Judge:
-    """A BigNet on the real images, trained once and kept in the cache."""
+def default_labeller(data: Data) -> Labeller:
+    """Return a BigNet trained on the real images; trained once and kept in the cache."""
     recipe = laptop_recipe(natural_recipe())
-    mark = cache_key(recipe, fingerprint(data.train), len(data.classes))
+    digest = cache_key(recipe, fingerprint(data.train), len(data.classes))
 
     def make(path: Path) -> None:
         count, device = len(data.classes), default_device()
-        with bar("training our own classifier, once", recipe.epochs) as tell:
+        with progress_bar("training our own classifier, once", recipe.epochs) as advance:
             for epoch in train(recipe, data.train, classes=count, seed=0, device=device):
-                tell(epoch.number, f"our own classifier, once: epoch {epoch.number}/{epoch.total}")
+                advance(
+                    epoch.number, f"our own classifier, once: epoch {epoch.number}/{epoch.total}"
+                )
                 net = epoch.net
         save_checkpoint(path, net, {"recipe": repr(recipe), "classes": list(data.classes)})
 
-    path = make_once(generated_folder() / f"classifier-{mark}.safetensors", make)
+    path = make_once(generated_folder() / f"classifier-{digest}.safetensors", make)
     net = build(recipe, len(data.classes), 0)
-    held = on_device(load_weights(net, read_checkpoint(path)[0]))
-    return Judge("our own BigNet", held, data.classes, mark)
+    trained = on_device(load_weights(net, read_checkpoint(path)[0]))
+    return Labeller("our own BigNet", trained, data.classes, digest)

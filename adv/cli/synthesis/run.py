@@ -1,4 +1,4 @@
-"""What `python -m adv synthesize` does once it knows what is wanted."""
+"""The three jobs of `python -m adv synthesize`: train a generator, sample a set, score a set."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import rich_click as click
 import torch
 from torch import nn
 
-from adv.cli.synthesis.display import bar, print_scores, print_trace
-from adv.cli.synthesis.labeller import Judge, own_judge
+from adv.cli.synthesis.display import print_scores, print_trace, progress_bar
+from adv.cli.synthesis.labeller import Labeller, default_labeller
 from adv.data.datasets import Data, Split, fingerprint
 from adv.files import remove_partials
 from adv.generative.baselines import Draw, Gaussian, Mixup
@@ -35,46 +35,49 @@ from adv.runtime.devices import default_device
 _BATCH = 100
 
 
-def train_one(gan: GAN, data: Data, images: int | None, seed: int, out: Path, every: int) -> None:
-    """Train a GAN on the training images of a data set, or go on with one that was killed."""
+def train_generator(
+    gan: GAN, data: Data, images: int | None, seed: int, out: Path, every: int
+) -> None:
+    """Train a GAN on the training images of a data set, or resume a training that was killed."""
     real = data.train.head(images or len(data.train))
-    if (kept := state_path(out)).exists():
-        click.echo(f"going on from {kept}")
-    work = GANData(real, data.classes, data.name, seed)
-    with bar("training", gan.steps) as tell:
+    if (state := state_path(out)).exists():
+        click.echo(f"resuming from {state}")
+    gan_data = GANData(real, data.classes, data.name, seed)
+    with progress_bar("training", gan.steps) as advance:
 
-        def told(segment: TrainingSegment) -> None:
+        def show(segment: TrainingSegment) -> None:
             figures = "  ".join(f"{k} {v:.3f}" for k, v in segment.metrics.items())
             line = f"step {segment.number}/{segment.total}  {figures}  {segment.seconds:.1f} s"
-            tell(segment.number, line)
+            advance(segment.number, line)
 
-        trained = make_gan(gan, work, out, told, every=every)
+        trained = make_gan(gan, gan_data, out, show, every=every)
     for name, odds in trained.odds.items():
-        surprise = trained.metadata["surprise"][name]
+        entropy = trained.metadata["surprise"][name]
         click.echo(
-            f"{name}: log-odds = {odds.slope:.3g} D {odds.shift:+.3g}; real or made? "
-            f"{surprise['calibrated']:.3f} nats, uncalibrated {surprise['as it is']:.3f}"
+            f"{name}: log-odds = {odds.slope:.3g} D {odds.shift:+.3g}; cross-entropy of telling "
+            f"real from generated: {entropy['calibrated']:.3f} nats, uncalibrated "
+            f"{entropy['as it is']:.3f}"
         )
     click.echo(f"{out}\nsample it: python -m adv synthesize sample {out} --count 5000 --out X.npz")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """A set of images that is wanted: how many, of which seed, where, named by which net."""
+class SetRequest:
+    """The set of images to write: its size, seed and file, and who labels it, if anyone."""
 
     count: int
     seed: int
     out: Path
-    relabel: Judge | None = None
+    relabel: Labeller | None = None
 
 
-def sample_gan(path: Path, ema: bool, ddls: DDLS | None, wish: Wish) -> None:
-    """Draw a set from a GAN."""
-    check_new_set(wish.out, wish.count)
+def sample_gan(path: Path, ema: bool, ddls: DDLS | None, request: SetRequest) -> None:
+    """Write a set sampled from a GAN."""
+    check_new_set(request.out, request.count)
     trained = restore_gan(path, default_device())
-    if wish.relabel is not None:
-        wish.relabel.check(trained.metadata["classes"], str(path))
-    chains = GANSampler(trained, ema, ddls)
+    if request.relabel is not None:
+        request.relabel.check(trained.metadata["classes"], str(path))
+    sampler = GANSampler(trained, ema, ddls)
     recipe = {
         "source": "gan",
         "gan": trained.metadata["gan"],
@@ -84,84 +87,92 @@ def sample_gan(path: Path, ema: bool, ddls: DDLS | None, wish: Wish) -> None:
         "ema": ema,
         "ddls": None if ddls is None else repr(ddls),
     }
-    before = _write(chains.draw, trained.class_counts, recipe, wish)
-    if chains.trace is not None:
-        print_trace(chains.trace, before)
+    before = _write(sampler.draw, trained.class_counts, recipe, request)
+    if sampler.trace is not None:
+        print_trace(sampler.trace, before)
 
 
-def sample_baseline(source: Gaussian | Mixup, data: Data, images: int | None, wish: Wish) -> None:
-    """Draw a set from what a generator has to beat."""
-    check_new_set(wish.out, wish.count)
-    if wish.relabel is not None:
-        wish.relabel.check(data.classes, data.name)
+def sample_baseline(
+    source: Gaussian | Mixup, data: Data, images: int | None, request: SetRequest
+) -> None:
+    """Write a set sampled from a baseline that is fitted to real images."""
+    check_new_set(request.out, request.count)
+    if request.relabel is not None:
+        request.relabel.check(data.classes, data.name)
     real = data.train.head(images or len(data.train))
     class_counts = tuple(real.labels.bincount(minlength=len(data.classes)).tolist())
     recipe = {"source": repr(source), "data": data.name, "real": fingerprint(real)}
-    _write(source.fit(real), class_counts, recipe, wish)
+    _write(source.fit(real), class_counts, recipe, request)
 
 
-def _write(draw: Draw, class_counts: tuple[int, ...], recipe: Mapping[str, Any], wish: Wish) -> int:
-    """Draw what is not drawn yet, and write the set; says how many images were drawn before."""
-    labels = stratified_labels(class_counts, wish.count, torch.Generator().manual_seed(wish.seed))
-    notes = {**recipe, "count": wish.count, "seed": wish.seed, "batch": _BATCH}
-    judge, state = wish.relabel, state_path(wish.out)
-    if judge is not None:
-        notes |= {"relabel": judge.title, "relabel_weights": judge.mark}
-    remove_partials(wish.out)
-    first = open_journal(state, cache_key(notes))
-    if before := min(first * _BATCH, wish.count):
-        click.echo(f"going on from {state}: {before} images")
+def _write(
+    draw: Draw, class_counts: tuple[int, ...], recipe: Mapping[str, Any], request: SetRequest
+) -> int:
+    """Sample the images that are still missing, and write the set; return how many were there."""
+    labels = stratified_labels(
+        class_counts, request.count, torch.Generator().manual_seed(request.seed)
+    )
+    description = {**recipe, "count": request.count, "seed": request.seed, "batch": _BATCH}
+    labeller, state = request.relabel, state_path(request.out)
+    if labeller is not None:
+        description |= {"relabel": labeller.title, "relabel_weights": labeller.digest}
+    remove_partials(request.out)
+    first = open_journal(state, cache_key(description))
+    if before := min(first * _BATCH, request.count):
+        click.echo(f"resuming from {state}: {before} images")
     try:
-        with bar("sampling", wish.count) as tell:
-            todo = sample_batches(draw, labels, wish.seed, _BATCH, first)
-            for number, (images, y) in enumerate(todo, first):
-                given = y if judge is None else predict(judge.net, images)
+        with progress_bar("sampling", request.count) as advance:
+            missing = sample_batches(draw, labels, request.seed, _BATCH, first)
+            for number, (images, y) in enumerate(missing, first):
+                given = y if labeller is None else predict(labeller.net, images)
                 append_batch(state, number, (images, given))
                 done = number * _BATCH + len(y)
-                tell(done, f"image {done}/{wish.count}")
-        digest = write_samples(wish.out, read_batches(state), wish.count, notes)
+                advance(done, f"image {done}/{request.count}")
+        digest = write_samples(request.out, read_batches(state), request.count, description)
         given = torch.cat([y for _, y in read_batches(state)])
-    except ValueError:  # a full disk, which gets all back; a walk that would run away again
+    except ValueError:  # a full disk; a chain that would diverge again
         state.unlink(missing_ok=True)
         raise
     state.unlink()
-    click.echo(f"{wish.out}  {wish.count} images, hash {digest[:16]}")
-    if judge is not None:
+    click.echo(f"{request.out}  {request.count} images, hash {digest[:16]}")
+    if labeller is not None:
         agreed = float((given == labels).double().mean())
-        click.echo(f"the net names {100 * agreed:.1f} % as they were drawn for")
+        click.echo(
+            f"the net agrees with {100 * agreed:.1f} % of the labels that images were sampled for"
+        )
     return before
 
 
-def score_one(
-    path: Path, data: Data, net: Judge | None, *, images: int, fid: bool, grid: Path | None
+def score_images(
+    path: Path, data: Data, net: Labeller | None, *, images: int, fid: bool, grid: Path | None
 ) -> None:
-    """Print how good a set is, beside real images that no generator has seen."""
+    """Print the scores of a set beside those of real images that no generator has seen."""
     if grid is not None:
         check_grid(grid)
     if net is not None:
         net.check(data.classes, data.name)
-    held = read_samples(path, data.train, len(data.classes))
-    if held.recipe:
-        click.echo(f"recipe   {json.dumps(dict(held.recipe))}")
-    click.echo(f"hash     {held.digest or 'none: written elsewhere'}")
-    judge = net or own_judge(data)
-    n = min(images, len(held.split), len(data.train), len(data.validation))
-    with bar("scoring", 2) as tell:
+    sample_set = read_samples(path, data.train, len(data.classes))
+    if sample_set.recipe:
+        click.echo(f"recipe   {json.dumps(dict(sample_set.recipe))}")
+    click.echo(f"hash     {sample_set.digest or 'none: written by another program'}")
+    labeller = net or default_labeller(data)
+    n = min(images, len(sample_set.split), len(data.train), len(data.validation))
+    with progress_bar("scoring", 2) as advance:
         rows = []
-        pairs = [("real, held out", data.validation), (path.name, held.split)]
+        pairs = [("real, held out", data.validation), (path.name, sample_set.split)]
         for number, (title, split) in enumerate(pairs):
-            rows.append(_row(title, judge.net, data, split.head(n)))
-            tell(number + 1, f"{title}: {n} images")
-    print_scores(rows, judge.title, n)
+            rows.append(_score(title, labeller.net, data, split.head(n)))
+            advance(number + 1, f"{title}: {n} images")
+    print_scores(rows, labeller.title, n)
     if fid:
-        click.echo(standard_fid(data.train, held.split))
+        click.echo(standard_fid(data.train, sample_set.split))
     if grid is not None:
-        save_grid(grid, held.split, len(data.classes))
+        save_grid(grid, sample_set.split, len(data.classes))
         click.echo(f"grid     {grid}")
 
 
-def _row(title: str, judge: nn.Module, data: Data, made: Split) -> SetScores:
-    real = data.train.head(len(made))
-    told = features(judge, real.images), features(judge, made.images)
-    right = float((predict(judge, made.images) == made.labels).double().mean())
-    return score_set(title, told, right, (data.train, data.validation, made))
+def _score(title: str, net: nn.Module, data: Data, generated: Split) -> SetScores:
+    real = data.train.head(len(generated))
+    both = features(net, real.images), features(net, generated.images)
+    agreement = float((predict(net, generated.images) == generated.labels).double().mean())
+    return score_set(title, both, agreement, (data.train, data.validation, generated))

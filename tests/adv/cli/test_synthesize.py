@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from adv import GAN, BaseNet, Recipe, build, load, save
-from adv.cli.synthesis.display import bar
+from adv.cli.synthesis.display import progress_bar
 from adv.generative.sample_journal import append_batch
 
 TRAIN = ("--steps", 4, "--every", 2, "--width", 2, "--batch", 10, "--d-steps", 1, "--images", 60)
@@ -75,7 +75,12 @@ def test_a_set_is_drawn_labelled_and_scored(adv, files, tmp_path):
         *("--relabel", net),
     )
     assert code == 0, err
-    for text in ("150 images, hash ", "mean energy (after steps): ", "accepted ", "the net names "):
+    for text in (
+        "150 images, hash ",
+        "mean energy (after steps): ",
+        "accepted ",
+        "the net agrees with ",
+    ):
         assert text in out
     code, out, err = adv(
         *("score", "a.npz", "--data", "digits", "--net", net, "--images", 80),
@@ -100,7 +105,7 @@ def test_a_terminal_shows_the_figures_too(monkeypatch, capfd, terminal):
     monkeypatch.setenv("TERM", "xterm")
     for stream in (sys.stdout, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
-    with bar("training", 60) as tell:
+    with progress_bar("training", 60) as tell:
         for step in range(1, 61):
             tell(step, f"step {step}/60  d_loss 1.234")
     out, err = capfd.readouterr()
@@ -152,7 +157,7 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     half.write_bytes(bytes(1000))
     code, out, err = adv(*flags, "--out", "a.npz")
     assert code == 0, err
-    assert "going on from a.npz.state: 250 images" in out
+    assert "resuming from a.npz.state: 250 images" in out
     assert Path("a.npz").read_bytes() == Path("whole.npz").read_bytes()
     assert not state.exists() and not half.exists()
 
@@ -171,13 +176,16 @@ def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
     ("arguments", "said"),
     [
         (["sample", "--count", 0, "--out", "a.npz"], "0 is not in the range x>=1"),
-        (["sample", "--count", 5, "--out", "a.npz"], "name a GENERATOR or a --source, one of them"),
-        (["sample", "GAN", "--source", "mixup", "--count", 5, "--out", "a.npz"], "one of them"),
+        (["sample", "--count", 5, "--out", "a.npz"], "name either a GENERATOR or a --source"),
+        (
+            ["sample", "GAN", "--source", "mixup", "--count", 5, "--out", "a.npz"],
+            "either a GENERATOR or a --source",
+        ),
         (
             ["sample", "GAN", "--rank", 3, "--count", 5, "--out", "a.npz"],
-            "--rank belongs to --sour",
+            "--rank needs --sour",
         ),
-        (["sample", "GAN", "--ula", "--count", 5, "--out", "a.npz"], "--ula belongs to --ddls"),
+        (["sample", "GAN", "--ula", "--count", 5, "--out", "a.npz"], "--ula needs --ddls"),
         (
             ["sample", "GAN", "--count", 5, "--out", "a.zip"],
             "the name of a set of images must end in .npz",
@@ -186,17 +194,17 @@ def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
         (["sample", "no.safetensors", "--count", 5, "--out", "a.npz"], "no checkpoint at no.safe"),
         (["sample", "--source", "gaussian", "--count", 5, "--out", "a.npz"], "needs --data"),
         (["sample", "--source", "gauss", "--count", 5, "--out", "a.npz"], "'gauss' is not one of"),
-        (["train", "--out", "a.pt"], "a generator is called NAME.safetensors"),
+        (["train", "--out", "a.pt"], "the name of a generator must end in .safetensors"),
         (
             ["train", "--recipe", "Recipe()", "--out", "a.safetensors"],
-            "--recipe is a GAN(...), not",
+            "--recipe must be a GAN(...), not",
         ),
         (["train", "--data", "digit", "--out", "a.safetensors"], "did you mean 'digits'?"),
         (
             ["sample", "GAN", "--relabel", "OTHER", "--count", 5, "--out", "a.npz"],
-            "other.safetensors knows 3 classes, ",
+            "other.safetensors has 3 classes, and ",
         ),
-        (["score", "BAD", "--data", "digits", "--net", "OTHER"], "knows 3 classes, digits has"),
+        (["score", "BAD", "--data", "digits", "--net", "OTHER"], "has 3 classes, and digits has"),
         (
             ["score", "BAD", "--data", "digits", "--grid", "a.jpg"],
             "the name of a grid must end in .png",
