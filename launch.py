@@ -13,7 +13,7 @@ from typing import Any
 import rich_click as click
 
 import spaces
-from adv.data.names import check as check_data
+from adv.data.names import check_name as check_data_name
 from adv.suggestions import suggest
 from search.command_line import CommandWithExamples, OneOf, run_command
 from search.record.constraints import parse_bounds
@@ -280,7 +280,7 @@ def _check(options: Options) -> None:
         near = suggest(options.scale, scales) or ":"
         raise ValueError(f"no scale {options.scale!r}{near} There are: {', '.join(scales)}")
     if options.data is not None:
-        check_data(options.data)
+        check_data_name(options.data)
     if options.serial and options.address:
         raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
     choose_run_folder(options)

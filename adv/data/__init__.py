@@ -1,1 +1,1 @@
-"""Data sets as uint8 tensors: digits, CIFAR, image folders, and images made before training."""
+"""Data sets as uint8 tensors: digits, CIFAR, image folders, and images generated in advance."""

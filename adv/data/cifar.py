@@ -1,8 +1,9 @@
-"""Fetches CIFAR-10 and CIFAR-100 through torchvision, and says plainly why it could not.
+"""Read CIFAR-10 and CIFAR-100 through torchvision, downloading them if necessary.
 
 Krizhevsky, "Learning multiple layers of features from tiny images", 2009,
-https://www.cs.toronto.edu/~kriz/cifar.html. torchvision compares the checksum of the archive and
-of every file in it before it reads a byte, so a copy in `root` is either sound or fetched again.
+https://www.cs.toronto.edu/~kriz/cifar.html. torchvision verifies the checksums of the archive and
+of every file in it before it reads a byte, so a copy in `root` is either intact or downloaded
+again.
 """
 
 from __future__ import annotations
@@ -22,58 +23,58 @@ if TYPE_CHECKING:
 
     Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
-_STALLED = 60.0  # Seconds without a byte after which a download is given up.
+_TIMEOUT = 60.0  # Seconds without a byte after which a download fails.
 
 
-def read(name: str, root: Path) -> tuple[tuple[str, ...], list[Labelled]]:
-    """The class names, then (pixels uint8 [n, 3, 32, 32], labels int64 [n]) of train and of test.
+def load_cifar(name: str, root: Path) -> tuple[tuple[str, ...], list[Labelled]]:
+    """Return the class names, and for train and test (uint8 [n, 3, 32, 32], int64 [n]).
 
-    Downloads into `root` unless a sound copy, or the published archive, lies there already.
+    Downloads into `root` unless an intact copy, or the published archive, is there already.
 
     Raises:
         DataError: no connection, a damaged download, or a folder that cannot be written.
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
-    parts = _fetched({"cifar10": CIFAR10, "cifar100": CIFAR100}[name], root)
-    return tuple(parts[0].classes), [
-        (np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)), np.array(part.targets, np.int64))
-        for part in parts
+    splits = _read_or_download({"cifar10": CIFAR10, "cifar100": CIFAR100}[name], root)
+    return tuple(splits[0].classes), [
+        (np.ascontiguousarray(split.data.transpose(0, 3, 1, 2)), np.array(split.targets, np.int64))
+        for split in splits
     ]
 
 
-def _fetched(kind: Any, root: Path) -> list[Any]:
+def _read_or_download(kind: Any, root: Path) -> list[Any]:
     from filelock import FileLock  # torch itself depends on it
 
-    # Any failure means absent or damaged; which of them only the download can tell.
+    # Any failure means that files are absent or damaged; only the download tells which.
     with contextlib.suppress(Exception):
-        return _opened(kind, root, download=False)
+        return _read_splits(kind, root, download=False)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        # Trials start together: without the lock each would write the same archive.
-        with FileLock(root / f"{kind.filename}.lock"), _impatient():
-            return _opened(kind, root, download=True)
+        # Trials start together: without the lock they would all write the same archive.
+        with FileLock(root / f"{kind.filename}.lock"), _download_timeout():
+            return _read_splits(kind, root, download=True)
     except Exception as error:  # urllib, http, tarfile, zlib and pickle each raise their own.
-        raise DataError(_advice(kind, root, error)) from error
+        raise DataError(_explain(kind, root, error)) from error
 
 
-def _opened(kind: Any, root: Path, *, download: bool) -> list[Any]:
+def _read_splits(kind: Any, root: Path, *, download: bool) -> list[Any]:
     return [kind(str(root), train=train, download=download) for train in (True, False)]
 
 
 @contextlib.contextmanager
-def _impatient() -> Iterator[None]:
-    """Give up a silent connection: torchvision sets no timeout and would wait for good."""
+def _download_timeout() -> Iterator[None]:
+    """Give up a connection that sends nothing: torchvision sets no timeout of its own."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(before or _STALLED)
+    socket.setdefaulttimeout(before or _TIMEOUT)
     try:
         yield
     finally:
         socket.setdefaulttimeout(before)
 
 
-def _advice(kind: Any, root: Path, error: Exception) -> str:
-    """What went wrong and what to do, in one line; deletes an archive that is not the published."""
+def _explain(kind: Any, root: Path, error: Exception) -> str:
+    """Return what went wrong and what to do, in one line; delete an archive that is damaged."""
     from torchvision.datasets.utils import check_integrity
 
     archive, unpacked = root / kind.filename, root / kind.base_folder
@@ -88,12 +89,12 @@ def _advice(kind: Any, root: Path, error: Exception) -> str:
         archive.unlink()
     except FileNotFoundError:
         return (
-            f"{kind.url}: cannot be fetched ({why}): try again, put the file into {root} "
+            f"{kind.url}: cannot be downloaded ({why}): try again, put the file into {root} "
             f"by hand, {instead}"
         )
     except OSError:
         return f"{archive}: damaged or unreadable ({why}): delete it, then try again, {instead}"
     return (
-        f"{kind.url}: the download broke off or is damaged ({why}) and was deleted: "
+        f"{kind.url}: the download is incomplete or damaged ({why}) and was deleted: "
         f"try again, {instead}"
     )

@@ -1,7 +1,7 @@
-"""Data sets as uint8 tensors that fit on the device whole: digits, CIFAR and image folders.
+"""Data sets as uint8 tensors that fit on the device as a whole: digits, CIFAR and image folders.
 
-Which images are held out for validation is part of the data set: it depends on no seed of the
-user and on no global generator, so every trial of every search is scored on the same images.
+The validation images are part of the data set: they depend on no seed of the user and on no global
+generator, so all trials of all searches are scored on the same images.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adv.data import cifar, image_folder
 from adv.data.cache_dir import data_folder
-from adv.data.names import NAMES, DataError, check
+from adv.data.cifar import load_cifar
+from adv.data.image_folder import load_image_folder
+from adv.data.names import NAMES, DataError, check_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["NAMES", "Data", "DataError", "Split", "check", "stratified_order", "load"]
+__all__ = ["NAMES", "Data", "DataError", "Split", "load", "stratified_order"]
 
-_SPLIT_SEED = 20_240_613  # Any constant. A new one moves every score: never change it.
+_SPLIT_SEED = 20_240_613  # Any constant; a new one would change every score, so never change it.
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [n, 3, 32, 32] with labels int64 [n], classes taking turns (`stratified_order`)."""
+    """Images uint8 [n, 3, 32, 32] with labels int64 [n], in `stratified_order`."""
 
     images: Tensor
     labels: Tensor
@@ -40,7 +41,7 @@ class Split:
             raise ValueError(f"{len(self.images)} images but {len(self.labels)} labels")
         if self.images.dtype != torch.uint8 or self.labels.dtype != torch.int64:
             raise ValueError(
-                f"wanted uint8 images and int64 labels, got {self.images.dtype} "
+                f"a split has uint8 images and int64 labels, got {self.images.dtype} "
                 f"and {self.labels.dtype}"
             )
 
@@ -48,15 +49,15 @@ class Split:
         return len(self.labels)
 
     def head(self, n: int) -> Split:
-        """The first n images (all, if there are fewer): nearly as balanced as the whole."""
-        return self._cut(0, _count(n))
+        """Return the first n images, or all if there are fewer: nearly as balanced as the whole."""
+        return self._cut(0, _check_count(n))
 
     def tail(self, n: int) -> Split:
-        """The last n images (all, if there are fewer): shares none with `head(len - n)`."""
-        return self._cut(max(0, len(self) - _count(n)), len(self))
+        """Return the last n images, or all if there are fewer: disjoint from `head(len - n)`."""
+        return self._cut(max(0, len(self) - _check_count(n)), len(self))
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split on `device`."""
+        """Return the same split on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
 
     def _cut(self, start: int, stop: int) -> Split:
@@ -65,7 +66,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A named data set in three disjoint splits, and the names of its classes by label."""
+    """A named data set in three disjoint splits, with the names of its classes by label."""
 
     name: str
     train: Split
@@ -74,7 +75,7 @@ class Data:
     classes: tuple[str, ...]
 
     def to(self, device: torch.device | str) -> Data:
-        """The same data on `device`."""
+        """Return the same data on `device`."""
         return replace(
             self,
             train=self.train.to(device),
@@ -101,50 +102,51 @@ def fingerprint(*splits: Split) -> str:
 def load(name: str, root: Path | None = None) -> Data:
     """Read a data set onto the CPU.
 
+    Sizes (train, validation, test): digits 1000, 437, 360; CIFAR 45,000, 5000, 10,000 (Krizhevsky,
+    "Learning multiple layers of features from tiny images", 2009). Of an image folder, a tenth of
+    the training images, and at least one of each class, are held out for validation.
+
     Args:
         name: one of `NAMES`, or a folder with train/<class>/* and test/<class>/*.
-        root: where downloads and decoded pixels are kept; by default the folder named by the
-            environment variable ROBUSTUNE_DATA, else `data` in the user's cache folder.
-
-    Sizes (train, validation, test): digits 1000, 437, 360; CIFAR 45,000, 5000, 10,000 (Krizhevsky,
-    "Learning multiple layers of features from tiny images", 2009); a folder gives a tenth of its
-    training images, and one of each class at least, to validation.
+        root: where downloads and decoded pixels are kept; by default the folder that the
+            environment variable ROBUSTUNE_DATA names, else `data` in the user's cache folder.
 
     Raises:
-        DataError: an unknown name, a download that failed, a folder that is not as it should be.
+        DataError: an unknown name, a failed download, or a folder of another structure.
     """
-    check(name)
+    check_name(name)
     root = root or data_folder()
     if name == "digits":
         return _digits()
     if name in NAMES:
-        classes, (train, test) = cifar.read(name, root)
+        classes, (train, test) = load_cifar(name, root)
     else:
-        classes, (train, test) = image_folder.read(Path(name).expanduser(), root / "folders")
+        classes, (train, test) = load_image_folder(Path(name).expanduser(), root / "folders")
     return _with_validation(name, classes, train, test)
 
 
 def stratified_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A fixed random order of the images in which classes take turns.
+    """Return a fixed random order of images in which all classes are spread evenly.
 
-    The k-th image (from 0) of a class of n falls at a random place in [k/n, (k+1)/n) of the order,
-    so any run of it holds each class nearly in its share; classes of one size take exact turns.
-    The first images of all classes lead, so that even a short head holds every class.
+    The k-th image (from 0) of a class of n images falls at a random position in [k/n, (k+1)/n) of
+    the order, so every section of it holds each class in nearly its overall proportion; classes of
+    equal size alternate exactly. The first images of all classes come first, so that even a short
+    head holds every class.
 
     Args:
-        labels: [n] class of each image.
+        labels: the class of each image, [n].
 
     Returns:
-        The n indices, in order. The same for the same labels, always.
+        The n indices in order, always the same for the same labels.
     """
     generator = np.random.default_rng(_SPLIT_SEED)
-    place = np.empty(len(labels))
+    position = np.empty(len(labels))
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         turns = np.arange(len(members)) + generator.random(len(members))
-        place[members] = turns / len(members)
-        place[members[0]] -= 1
-    return np.argsort(place, kind="stable")
+        position[members] = turns / len(members)
+        position[members[0]] -= 1
+    return np.argsort(position, kind="stable")
 
 
 Labelled = tuple["NDArray[np.uint8]", "NDArray[np.int64]"]
@@ -153,11 +155,11 @@ Labelled = tuple["NDArray[np.uint8]", "NDArray[np.int64]"]
 def _with_validation(name: str, classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
     """Hold out a tenth of `train` for validation, and at least one image of each class."""
     order = stratified_order(train[1])
-    held = max(len(classes), round(len(order) / 10))
+    count = max(len(classes), round(len(order) / 10))
     return Data(
         name,
-        train=_split(train, order[held:]),
-        validation=_split(train, order[:held]),
+        train=_split(train, order[count:]),
+        validation=_split(train, order[:count]),
         test=_split(test, stratified_order(test[1])),
         classes=classes,
     )
@@ -169,29 +171,29 @@ def _split(labelled: Labelled, rows: NDArray[np.int64]) -> Split:
 
 
 def _digits() -> Data:
-    """1797 handwritten digits, 8 x 8 pixels in 17 greys (UCI; Alpaydin and Kaynak 1998).
+    """Return 1797 handwritten digits of 8 x 8 pixels in 17 greys (UCI; Alpaydin, Kaynak 1998).
 
-    They stand at their own size in the middle of a black image. Made larger, a pixel would be
-    sixteen copies of itself, over which noise averages out: the trade-off to search is gone.
+    They are centred at their own size in a black image. Enlarged, a pixel would be repeated sixteen
+    times, and noise would average out over the copies: there would be no trade-off left to search.
     """
     from sklearn.datasets import load_digits
 
     grey, labels = load_digits(return_X_y=True)
     small = torch.from_numpy(grey).float().reshape(-1, 1, 8, 8) * (255 / 16)
-    framed = torch.nn.functional.pad(small, (12, 12, 12, 12))
-    images = framed.round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
+    padded = torch.nn.functional.pad(small, (12, 12, 12, 12))
+    images = padded.round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
     order = stratified_order(labels)
-    everything = images, labels.astype(np.int64)
+    labelled = images, labels.astype(np.int64)
     return Data(
         "digits",
-        train=_split(everything, order[797:]),
-        validation=_split(everything, order[:437]),
-        test=_split(everything, order[437:797]),
+        train=_split(labelled, order[797:]),
+        validation=_split(labelled, order[:437]),
+        test=_split(labelled, order[437:797]),
         classes=tuple("0123456789"),
     )
 
 
-def _count(n: int) -> int:
+def _check_count(n: int) -> int:
     if n < 0:
-        raise ValueError(f"a number of images is 0 or more, not {n}")
+        raise ValueError(f"the number of images must be 0 or more, not {n}")
     return n

@@ -1,7 +1,8 @@
-"""Generated images among the real ones: what lifts robust accuracy most, where there is enough.
+"""Mix generated images into the training batches.
 
-Gowal et al. 2021 (arXiv:2110.09468); Wang et al. 2023 (arXiv:2302.04638, "DM" below), whose public
-sets from the EDM diffusion model can be used as they are.
+Given enough images, this improves robust accuracy more than anything else: Gowal et al. 2021
+(arXiv:2110.09468); Wang et al. 2023 (arXiv:2302.04638, "DM" below), whose published sets from the
+EDM diffusion model can be used as they are.
 """
 
 from __future__ import annotations
@@ -27,36 +28,35 @@ if TYPE_CHECKING:
 
 
 class ImageSource(Protocol):
-    """Generated images that a recipe may ask for, whether they lie in a file or are made first."""
+    """Generated images for a recipe, read from a file or generated on first use."""
 
     def small(self) -> ImageSource:
         """Return the same source at a cost that two CPU cores can bear."""
         ...
 
     def pool(self, real: Split, classes: int) -> ImagePool:
-        """Return the images for a training on `real`, of which there are `classes` classes."""
+        """Return the images for a training on `real` with `classes` classes."""
         ...
 
 
 @dataclass(frozen=True)
 class Generated:
-    """An .npz of generated images, and how many of each batch come from it.
+    """An .npz file of generated images, and their share of each batch.
 
-    A batch of b images holds `round(fraction * b)` generated ones, in random places, drawn with
-    replacement; they stand where real ones would be. So an epoch is as many batches of the same
-    sizes as without them, and meets only the remaining share of the real images, another one each
-    time, as in DM. Validation and test images, and what a net takes from its data before the
-    training (mean and deviation), stay real.
+    A batch of b images holds `round(fraction * b)` generated ones, drawn with replacement, which
+    replace real images at random positions. So an epoch has as many batches of the same sizes as
+    without them, and sees only the remaining share of the real images, another one each time, as
+    in DM. Validation and test images stay real, and so do the images from which a net takes mean
+    and standard deviation before the training.
 
     Args:
-        path: the file. `image`: bytes [n, h, w, 3] or [n, 3, h, w], of the real images' size;
-            `label`: whole numbers [n]. Saved by `np.savez` it is mapped, not read, and 1,000,000
-            images take no memory of their own; from `np.savez_compressed` they are unpacked
-            into it (3 GB).
-        fraction: in [0, 1]; DM's is 0.7.
+        path: the file. `image`: bytes [n, h, w, 3] or [n, 3, h, w], of the size of the real images;
+            `label`: integers [n]. A file written by `np.savez` is memory-mapped, so 1,000,000
+            images need no memory; one by `np.savez_compressed` is unpacked into memory (3 GB).
+        fraction: in [0, 1]; 0.7 in DM.
 
     Raises:
-        ValueError: the fraction is outside its range. The file is not looked at before training.
+        ValueError: the fraction is outside its range. The file is not opened before training.
     """
 
     path: str | Path
@@ -65,10 +65,12 @@ class Generated:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", os.fspath(self.path))  # one repr for both kinds
         if not 0 <= self.fraction <= 1:  # false for NaN too
-            raise ValueError(f"the generated fraction is in [0, 1], not {self.fraction}")
+            raise ValueError(
+                f"the fraction of generated images must be in [0, 1], not {self.fraction}"
+            )
 
     def small(self) -> Generated:
-        """Return the same source: a file is as large as it is."""
+        """Return the same source: the cost of a file does not depend on the scale."""
         return self
 
     def pool(self, real: Split, classes: int) -> ImagePool:
@@ -78,57 +80,57 @@ class Generated:
 
 @dataclass(frozen=True, eq=False)
 class ImagePool:
-    """The images of such a file, on the disk where possible, and their labels in memory.
+    """The images of such a file, memory-mapped where possible, and their labels in memory.
 
-    `fingerprint` is 16 hex digits of the arrays' CRC-32, which the file keeps: it costs nothing,
-    and tells another file, though not one that was forged.
+    `fingerprint` is 16 hex digits of the arrays' CRC-32, which the file stores: it costs nothing
+    and identifies the file, but does not protect against forgery.
     """
 
     images: NDArray[np.uint8]
     labels: Tensor
-    setting: Generated
+    source: Generated
     fingerprint: str
 
     def check(self, fingerprint: str | None) -> None:
-        """Raise DataError unless a training began with these images."""
+        """Raise DataError if a training began with other images, by their fingerprint."""
         if fingerprint != self.fingerprint:
             raise DataError(
-                f"{self.setting.path}: holds other images than this training began with "
+                f"{self.source.path}: these are not the images that this training began with "
                 f"(fingerprint {self.fingerprint}, then {fingerprint})"
             )
 
     def draw_batch(self, real: Split, rows: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
-        """The batch `rows` of the real images, its share of generated ones put into it.
+        """Return the batch `rows` of the real images, a share of it replaced by generated ones.
 
         Returns:
             Bytes [n, 3, h, w] and labels [n], on the device of `real`.
         """
         images, labels = real.images[rows], real.labels[rows]
-        count = round(self.setting.fraction * len(rows))
+        count = round(self.source.fraction * len(rows))
         if count:
-            drawn = torch.randint(len(self.labels), (count,), generator=generator)
-            # Anywhere in the batch, since a lesson may attack its first part only.
-            places = torch.randperm(len(rows), generator=generator)[:count].to(images.device)
-            images[places] = self.at(drawn, images.shape[1:]).to(images.device)
-            labels[places] = self.labels[drawn].to(labels.device)
+            sampled = torch.randint(len(self.labels), (count,), generator=generator)
+            # Anywhere in the batch, since the attack may be applied to its first images only.
+            positions = torch.randperm(len(rows), generator=generator)[:count].to(images.device)
+            images[positions] = self.images_at(sampled, images.shape[1:]).to(images.device)
+            labels[positions] = self.labels[sampled].to(labels.device)
         return images, labels
 
-    def at(self, rows: Tensor, shape: torch.Size) -> Tensor:
-        """Images `rows` of the file, bytes [n, 3, h, w]; `shape` is that of a real one."""
+    def images_at(self, rows: Tensor, shape: torch.Size) -> Tensor:
+        """Return images `rows` of the file, bytes [n, 3, h, w]; `shape` is that of a real image."""
         pixels = torch.from_numpy(np.array(self.images[rows.numpy()]))
         return pixels if pixels.shape[1:] == shape else pixels.permute(0, 3, 1, 2)
 
 
 def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
-    """Open a file of generated images that fits the real images and their number of classes.
+    """Open a file of generated images and check that it fits the real images and the classes.
 
     Raises:
-        DataError: no such file, no .npz, a damaged one, an array that is missing or of another
-            size or type, other than one label for each image, a label that is no class.
+        DataError: no such file, not an .npz or a damaged one, an array that is missing or of
+            another size or type, unequal numbers of images and labels, or a label outside the classes.
     """
     path = Path(generated.path).expanduser().absolute()
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file of generated images")
+        raise DataError(f"{path}: no such file of generated images")
     try:
         with zipfile.ZipFile(path) as archive:
             image, label = (_member(archive, path, key) for key in ("image", "label"))
@@ -146,11 +148,11 @@ def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise DataError(
-            f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is no class: the data has "
+            f"{path}: label {labels[wrong[0]]} of image {wrong[0]} is not a class: the data has "
             f"{classes}, 0 to {classes - 1}"
         )
-    known = torch.from_numpy(labels.astype(np.int64))
-    return ImagePool(images, known, generated, f"{image.CRC:08x}{label.CRC:08x}")
+    int_labels = torch.from_numpy(labels.astype(np.int64))
+    return ImagePool(images, int_labels, generated, f"{image.CRC:08x}{label.CRC:08x}")
 
 
 def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
@@ -159,7 +161,7 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
         return archive.getinfo(f"{key}.npy")
     near = suggest(key, names).removeprefix(":")
     raise DataError(
-        f"{path}: no array {key!r} in it.{near} It holds {', '.join(names) or 'nothing'}; wanted "
+        f"{path}: no array {key!r} in it.{near} It holds {', '.join(names) or 'nothing'}; expected "
         "are image and label"
     )
 
@@ -171,27 +173,27 @@ def _check_images(
         shape, dtype, _ = _header(file)
     if dtype != np.uint8:
         raise DataError(
-            f"{path}: image is {dtype}, wanted are bytes (uint8) from 0 to 255. If yours are "
+            f"{path}: image is {dtype}, expected bytes (uint8) from 0 to 255. If yours are "
             "floats from 0 to 1, save (255 * image).round().astype('uint8')"
         )
     if shape[1:] not in ((*size, 3), (3, *size)):
-        wanted = " or ".join(f"(n, {a}, {b}, {c})" for a, b, c in ((*size, 3), (3, *size)))
-        raise DataError(f"{path}: image has shape {shape}, wanted is {wanted}")
+        expected = " or ".join(f"(n, {a}, {b}, {c})" for a, b, c in ((*size, 3), (3, *size)))
+        raise DataError(f"{path}: image has shape {shape}, expected {expected}")
     if shape[0] == 0:
-        raise DataError(f"{path}: there is no image in it")
+        raise DataError(f"{path}: contains no images")
 
 
 def _check_labels(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     with archive.open(info) as file:
         shape, dtype, _ = _header(file)
     if dtype.kind not in "iu":
-        raise DataError(f"{path}: label is {dtype}, wanted are whole numbers, such as int64")
+        raise DataError(f"{path}: label is {dtype}, expected integers, such as int64")
     if len(shape) != 1:
-        raise DataError(f"{path}: label has shape {shape}, wanted is (n,): one for each image")
+        raise DataError(f"{path}: label has shape {shape}, expected (n,): one for each image")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-    """Shape, type and order of an array, nothing of it read; the file then stands at its data."""
+    """Read shape, type and order of an array; the file is then positioned at its data."""
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -201,17 +203,19 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
 
 
 def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """An array of the file: mapped where it is stored as it is, else read."""
+    """Return an array of the file, memory-mapped if it is stored uncompressed."""
     if info.compress_type != zipfile.ZIP_STORED:
         with archive.open(info) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
     with path.open("rb") as file:
-        # numpy maps .npy alone. Before the data: 30 bytes, a name, and a field of the zip's own.
+        # numpy maps .npy only. A zip entry begins with 30 bytes, the name and an extra field.
         file.seek(info.header_offset)
         name, extra = struct.unpack("<HH", file.read(30)[26:])
         file.seek(info.header_offset + 30 + name + extra)
         start = file.tell()
         shape, dtype, fortran = _header(file)
         if file.tell() - start + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise DataError(f"{path}: {info.filename} is damaged: not as long as it says")
+            raise DataError(
+                f"{path}: {info.filename} is damaged: its length is not that in its header"
+            )
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")

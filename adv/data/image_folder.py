@@ -1,6 +1,6 @@
-"""Reads an image-folder tree (train/<class>/*, test/<class>/*) and keeps the decoded pixels.
+"""Read an image folder (train/<class>/*, test/<class>/*) and cache the decoded pixels.
 
-Decoding is slow and is paid once: the pixels go into one .npz under the cache folder and are
+Decoding is slow and is done once: the pixels are stored as one .npz in the cache folder, and are
 decoded again when a file was added, removed, resized or touched.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adv.data.names import PARTS, DataError, classes, images
+from adv.data.names import SPLITS, DataError, class_names, image_files
 from adv.files import partial_file
 
 if TYPE_CHECKING:
@@ -26,99 +26,104 @@ if TYPE_CHECKING:
     Labels = NDArray[np.int64]
 
 SIDE = 32
-_FORMAT = "32 px, 1"  # Part of the cache's key: change it when the decoding changes.
-_MANY = 2000  # Images from which a progress bar is worth its line: half a second at least.
+_VERSION = "32 px, 1"  # Part of the cache's key: change it whenever the decoding changes.
+_PROGRESS_FROM = (
+    2000  # Number of images, half a second or more, from which a progress bar is shown.
+)
 
 
-def read(folder: Path, cache: Path) -> tuple[tuple[str, ...], list[tuple[Pixels, Labels]]]:
-    """The class names, then (pixels uint8 [n, 3, 32, 32], labels int64 [n]) of train and of test.
+def load_image_folder(
+    folder: Path, cache: Path
+) -> tuple[tuple[str, ...], list[tuple[Pixels, Labels]]]:
+    """Return the class names, and for train and test (uint8 [n, 3, 32, 32], int64 [n]).
 
-    Every image is brought to RGB, turned as its EXIF tag says, its shorter side resized to 32
-    (bilinear with antialiasing) and cropped to the centre; a 32 x 32 image stays as it is.
-    `cache` is the folder for decoded pixels; where it cannot be written a warning is given.
+    Every image is converted to RGB, rotated as its EXIF tag says, resized so that its shorter side
+    is 32 (bilinear with antialiasing), and cropped to the centre; a 32 x 32 image is unchanged.
+    `cache` is the folder for decoded pixels; a warning is given if it cannot be written.
 
     Raises:
-        DataError: the tree is not as `adv.data.names.check` wants it, a class has fewer than two
-            training images, or an image cannot be read.
+        DataError: the folder is not as `adv.data.names.check_name` expects it, a class has fewer
+            than two training images, or an image cannot be read.
     """
-    names = classes(folder)
-    listed = [_listed(folder / part, names) for part in PARTS]
-    labels = [np.array([label for _, label in part], dtype=np.int64) for part in listed]
+    names = class_names(folder)
+    entries = [_list_files(folder / split, names) for split in SPLITS]
+    labels = [np.array([label for _, label in split], dtype=np.int64) for split in entries]
     for name, count in zip(names, np.bincount(labels[0], minlength=len(names)), strict=True):
         if count < 2:
             raise DataError(
                 f"{folder / 'train' / name}: {count} image, at least 2 are needed "
                 "(one to train on, one to validate on)"
             )
-    files = [entry for part in listed for entry, _ in part]
+    files = [entry for split in entries for entry, _ in split]
     pixels = _pixels(folder.resolve(), files, cache)
-    halves = pixels[: len(listed[0])], pixels[len(listed[0]) :]
-    return names, list(zip(halves, labels, strict=True))
+    per_split = pixels[: len(entries[0])], pixels[len(entries[0]) :]
+    return names, list(zip(per_split, labels, strict=True))
 
 
-def _listed(part: Path, names: tuple[str, ...]) -> list[tuple[os.DirEntry[str], int]]:
+def _list_files(split: Path, names: tuple[str, ...]) -> list[tuple[os.DirEntry[str], int]]:
     return [
         (entry, label)
         for label, name in enumerate(names)
-        for entry in sorted(images(part / name), key=lambda entry: entry.name)
+        for entry in sorted(image_files(split / name), key=lambda entry: entry.name)
     ]
 
 
 def _pixels(folder: Path, files: list[os.DirEntry[str]], cache: Path) -> Pixels:
-    """Decoded pixels of `files`, from the cache where it holds just these files."""
-    # One file for each folder, named by its place: a changed folder replaces its old pixels.
-    place = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-    kept = cache / f"{folder.name}-{place}.npz"
+    """Return the decoded pixels of `files`, from the cache if it holds exactly these files."""
+    # One file for each folder, named by a hash of its path: a changed folder replaces its old
+    # pixels.
+    path_hash = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    cached = cache / f"{folder.name}-{path_hash}.npz"
     key = _key(files)
-    pixels = _kept(kept, key, len(files))
+    pixels = _load_cached(cached, key, len(files))
     if pixels is None:
-        pixels = _decoded([entry.path for entry in files], folder.name)
-        _keep(kept, key, pixels)
+        pixels = _decode_all([entry.path for entry in files], folder.name)
+        _save_cached(cached, key, pixels)
     return pixels
 
 
 def _key(files: list[os.DirEntry[str]]) -> str:
-    digest = hashlib.sha256(_FORMAT.encode())
+    digest = hashlib.sha256(_VERSION.encode())
     for entry in files:
-        part, label, name = entry.path.split(os.sep)[-3:]
+        split, label, name = entry.path.split(os.sep)[-3:]
         stat = entry.stat()
-        line = f"{part}/{label}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+        line = f"{split}/{label}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         digest.update(os.fsencode(line))
     return digest.hexdigest()
 
 
-def _kept(path: Path, key: str, count: int) -> Pixels | None:
+def _load_cached(path: Path, key: str, count: int) -> Pixels | None:
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            pixels: Pixels | None = kept["pixels"] if str(kept["key"]) == key else None
-    except Exception:  # zipfile and numpy raise a dozen types; whatever it is, decode again.
+        with np.load(path, allow_pickle=False) as cached:
+            pixels: Pixels | None = cached["pixels"] if str(cached["key"]) == key else None
+    except Exception:  # zipfile and numpy raise a dozen types; decode again in any case.
         return None
     if pixels is None or pixels.shape != (count, 3, SIDE, SIDE) or pixels.dtype != np.uint8:
         return None
     return pixels
 
 
-def _keep(path: Path, key: str, pixels: Pixels) -> None:
+def _save_cached(path: Path, key: str, pixels: Pixels) -> None:
     try:
         with partial_file(path) as partial, partial.open("wb") as file:
             np.savez(file, key=np.array(key), pixels=pixels)
     except OSError as error:
         warnings.warn(
-            f"decoded images cannot be kept in {path.parent} ({error.strerror or error}): "
-            "they are decoded again next time",
+            f"decoded images cannot be cached in {path.parent} ({error.strerror or error}): "
+            "they will be decoded again next time",
             stacklevel=2,
         )
 
 
-def _decoded(paths: list[str], title: str) -> Pixels:
+def _decode_all(paths: list[str], title: str) -> Pixels:
     pixels = np.empty((len(paths), 3, SIDE, SIDE), dtype=np.uint8)
-    for row, path in zip(pixels, _watched(paths, f"decoding {title}"), strict=True):
+    for row, path in zip(pixels, _with_progress(paths, f"decoding {title}"), strict=True):
         row[:] = decode(path)
     return pixels
 
 
-def _watched(paths: list[str], title: str) -> Iterable[str]:
-    if len(paths) < _MANY or not sys.stderr.isatty():
+def _with_progress(paths: list[str], title: str) -> Iterable[str]:
+    if len(paths) < _PROGRESS_FROM or not sys.stderr.isatty():
         return paths
     from rich.console import Console
     from rich.progress import track
@@ -127,10 +132,10 @@ def _watched(paths: list[str], title: str) -> Iterable[str]:
 
 
 def decode(path: str) -> Pixels:
-    """One image file as uint8 [3, 32, 32].
+    """Decode one image file to uint8 [3, 32, 32].
 
     Raises:
-        DataError: no image, a damaged one, or one of more than 8 bits per channel.
+        DataError: not an image, a damaged one, or one of more than 8 bits per channel.
     """
     from PIL import Image, ImageOps
 
@@ -139,8 +144,8 @@ def decode(path: str) -> Pixels:
             if image.mode.startswith(("I", "F")):  # PIL would clip these at 255, not scale them.
                 raise DataError(f"{path}: more than 8 bits per channel; convert it to 8 bits")
             upright = ImageOps.exif_transpose(image).convert("RGB")
-            fitted = ImageOps.fit(upright, (SIDE, SIDE), method=Image.Resampling.BILINEAR)
-            return np.asarray(fitted).transpose(2, 0, 1)
+            cropped = ImageOps.fit(upright, (SIDE, SIDE), method=Image.Resampling.BILINEAR)
+            return np.asarray(cropped).transpose(2, 0, 1)
     except DataError:
         raise
     except Exception as error:  # PIL's readers raise OSError, SyntaxError, struct.error, ...

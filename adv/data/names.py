@@ -1,6 +1,6 @@
-"""Which data sets there are, and whether a name means one: cheap, without torch.
+"""Check the name of a data set without importing torch.
 
-The command line asks this before it loads anything heavy; `adv/data/datasets.py` then reads the pixels.
+The command line checks it before it loads anything slow; `adv.data.datasets` reads the pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from adv.suggestions import suggest
 
 NAMES = ("digits", "cifar10", "cifar100")
-PARTS = ("train", "test")
+SPLITS = ("train", "test")
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -20,21 +20,22 @@ class DataError(ValueError):
     """What is wrong with a data set, in one line."""
 
 
-def check(name: str) -> None:
-    """Make sure that `name` is one of `NAMES` or an image folder: reads folder listings, no pixels.
+def check_name(name: str) -> None:
+    """Raise DataError unless `name` is one of `NAMES` or an image folder.
 
-    A known name goes before a folder of the same name; write `./digits` for the folder.
+    Only folder listings are read, no pixels. A known name takes precedence over a folder of the
+    same name; write `./digits` for the folder.
 
     Raises:
-        DataError: neither; or a folder without train/<class>/<image> and test/<class>/<image>,
-            with fewer than two classes, with other classes in test than in train, or with a class
-            that has no image.
+        DataError: neither; or a folder without train/<class>/<image> and test/<class>/<image>, with
+            fewer than two classes, with different classes in train and test, or with a class that
+            has no image.
     """
     if name in NAMES:
         return
     folder = Path(name).expanduser()
     if name and folder.is_dir():
-        classes(folder)
+        class_names(folder)
         return
     raise DataError(
         f"unknown data {name!r}{suggest(name.lower(), NAMES) or '.'} "
@@ -42,29 +43,31 @@ def check(name: str) -> None:
     )
 
 
-def classes(folder: Path) -> tuple[str, ...]:
-    """The class names of an image-folder tree, sorted.
+def class_names(folder: Path) -> tuple[str, ...]:
+    """Return the sorted class names of an image folder.
 
     Raises:
-        DataError: as in `check`.
+        DataError: as in `check_name`.
     """
-    train, test = (_subfolders(folder, part) for part in PARTS)
+    train, test = (_subfolders(folder, split) for split in SPLITS)
     if train != test:
-        lonely = [f"{name!r} is only in train" for name in sorted(train - test)]
-        lonely += [f"{name!r} is only in test" for name in sorted(test - train)]
-        raise DataError(f"{folder}: train and test have different classes: {_some(lonely)}")
+        unmatched = [f"{name!r} is only in train" for name in sorted(train - test)]
+        unmatched += [f"{name!r} is only in test" for name in sorted(test - train)]
+        raise DataError(
+            f"{folder}: train and test have different classes: {_abbreviate(unmatched)}"
+        )
     if len(train) < 2:
         raise DataError(f"{folder / 'train'}: {len(train)} class folders, at least 2 are needed")
-    for part in PARTS:
+    for split in SPLITS:
         for name in sorted(train):
-            if next(images(folder / part / name), None) is None:
-                wanted = ", ".join(SUFFIXES)
-                raise DataError(f"{folder / part / name}: no image in this class ({wanted})")
+            if next(image_files(folder / split / name), None) is None:
+                suffixes = ", ".join(SUFFIXES)
+                raise DataError(f"{folder / split / name}: no image in this class ({suffixes})")
     return tuple(sorted(train))
 
 
-def images(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The image files right in `folder`, by suffix, in no particular order; hidden ones are none.
+def image_files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield the image files directly in `folder`, by suffix, unordered; hidden files are skipped.
 
     Raises:
         DataError: the folder cannot be read.
@@ -74,24 +77,24 @@ def images(folder: Path) -> Iterator[os.DirEntry[str]]:
             yield entry
 
 
-def _subfolders(folder: Path, part: str) -> set[str]:
-    if not (folder / part).is_dir():
+def _subfolders(folder: Path, split: str) -> set[str]:
+    if not (folder / split).is_dir():
         raise DataError(
-            f"{folder}: no folder {part}/ in it; wanted train/<class>/* and test/<class>/*"
+            f"{folder}: no folder {split}/ in it; expected train/<class>/* and test/<class>/*"
         )
-    return {entry.name for entry in _entries(folder / part) if entry.is_dir()}
+    return {entry.name for entry in _entries(folder / split) if entry.is_dir()}
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            # Hidden entries are left behind by desktops and notebooks (`._0001.jpg`), never data.
+            # Desktops and notebooks leave hidden files behind (`._0001.jpg`), which are not data.
             yield from (entry for entry in entries if not entry.name.startswith("."))
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
 
 
-def _some(parts: list[str], most: int = 4) -> str:
-    """At most `most` of the parts, so that the message stays one line."""
-    rest = len(parts) - most
-    return ", ".join(parts[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _abbreviate(items: list[str], most: int = 4) -> str:
+    """Join at most `most` of the items, so that a message stays one line."""
+    rest = len(items) - most
+    return ", ".join(items[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -120,8 +120,8 @@ class Synthetic:
           DataError: the cache cannot be written, or a file does not fit.
         """
         data = _RealData(real.to("cpu"), classes)
-        setting = Generated(self._file(data), self.fraction)
-        pool = setting.pool(data.real, classes)
+        source = Generated(self._file(data), self.fraction)
+        pool = source.pool(data.real, classes)
         return pool if self.relabel is None else self._relabelled(pool, self.relabel, data)
 
     def _file(self, data: _RealData) -> Path:
@@ -144,7 +144,7 @@ class Synthetic:
             net = train_classifier(recipe, data.real, data.classes, self.seed, default_device())
             rows = torch.arange(len(pool.labels)).split(_BATCH)
             shape = data.real.images.shape[1:]
-            found = torch.cat([predict(net, pool.at(few, shape)) for few in rows])
+            found = torch.cat([predict(net, pool.images_at(few, shape)) for few in rows])
             buffer = io.BytesIO()
             np.save(buffer, found.numpy())
             write_atomic(path, buffer.getvalue())

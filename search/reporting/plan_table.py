@@ -94,9 +94,8 @@ def count_train_images(scale: Scale) -> int:
         count = _TRAINING_IMAGES[scale.data]
     else:
         folder = Path(scale.data)
-        found = sum(
-            1 for name in names.classes(folder) for _ in names.images(folder / "train" / name)
-        )
+        classes = [folder / "train" / name for name in names.class_names(folder)]
+        found = sum(1 for path in classes for _ in names.image_files(path))
         count = math.ceil(0.9 * found)
     return min(count, scale.train_images or count)
 

@@ -209,8 +209,8 @@ def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
             ["score", "BAD", "--data", "digits", "--grid", "a.jpg"],
             "the name of a grid must end in .png",
         ),
-        (["score", "no.npz", "--data", "digits"], "there is no such file of generated images"),
-        (["score", "BAD", "--data", "digits"], "image is float64, wanted are bytes"),
+        (["score", "no.npz", "--data", "digits"], "no such file of generated images"),
+        (["score", "BAD", "--data", "digits"], "image is float64, expected bytes"),
     ],
     ids=str,
 )

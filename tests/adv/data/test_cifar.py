@@ -125,7 +125,7 @@ def test_a_damaged_download_is_said_and_does_not_stay(cifar, server, tmp_path, h
         server.cut = len(whole) // 2
     else:
         server.content = {"other bytes": b"x" * 999, "half": whole[: len(whole) // 2]}.get(how, b"")
-    with pytest.raises(DataError, match=r"broke off or is damaged .* try again, or") as e:
+    with pytest.raises(DataError, match=r"is incomplete or damaged .* try again, or") as e:
         load("cifar10", tmp_path)
     assert server.url in str(e.value) and "'digits'" in str(e.value) and "\n" not in str(e.value)
     assert not (tmp_path / CIFAR10.filename).exists()
@@ -148,7 +148,7 @@ def test_damage_without_an_archive_to_mend_it(cifar, server, tmp_path):
     batch = tmp_path / CIFAR10.base_folder / "test_batch"
     batch.write_bytes(batch.read_bytes()[:1000])
     server.stop()
-    with pytest.raises(DataError, match="cannot be fetched"):
+    with pytest.raises(DataError, match="cannot be downloaded"):
         load("cifar10", tmp_path)
 
 
@@ -164,7 +164,7 @@ def test_an_archive_with_the_wrong_files(cifar, server, tmp_path, monkeypatch):
 
 def test_no_server(cifar, server, tmp_path):
     server.stop()
-    with pytest.raises(DataError, match=r"cannot be fetched .*put the file into") as error:
+    with pytest.raises(DataError, match=r"cannot be downloaded .*put the file into") as error:
         load("cifar10", tmp_path)
     assert str(tmp_path) in str(error.value) and "a folder of images" in str(error.value)
 

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from split_contents import counts, hashes
 
-from adv.data.datasets import Data, DataError, Split, check, load, stratified_order
+from adv.data.datasets import Data, DataError, Split, load, stratified_order
+from adv.data.names import check_name
 
 # --- the order of a split ---
 
@@ -165,7 +166,7 @@ def test_digits_do_not_depend_on_global_generators_nor_touch_them(digits):
 
 @pytest.mark.parametrize("name", ["digits", "cifar10", "cifar100"])
 def test_check_takes_known_names(name):
-    check(name)
+    check_name(name)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +180,7 @@ def test_check_takes_known_names(name):
     ],
 )
 def test_unknown_names(name, said):
-    for ask in (check, load):
+    for ask in (check_name, load):
         with pytest.raises(DataError, match=re.escape(said)) as error:
             ask(name)
         assert "a folder with train/<class>/* and test/<class>/*" in str(error.value)
@@ -188,7 +189,7 @@ def test_unknown_names(name, said):
 
 def test_names_and_settings_need_no_torch():
     code = (
-        "import sys; from adv.data.names import check; check('digits')\n"
+        "import sys; from adv.data.names import check_name; check_name('digits')\n"
         "from adv.augment import Augment; Augment(flip=0.5)\n"
         "assert not {'torch', 'torchvision', 'numpy', 'sklearn', 'kornia'} & set(sys.modules)"
     )

@@ -196,14 +196,18 @@ def test_going_on_with_other_images_is_refused(made):
     image, label = arrays()
     image[3, 5, 5, 0] ^= 1
     np.savez(made, image=image, label=label)
-    with pytest.raises(DataError, match=r"made\.npz: holds other images than this training began"):
+    with pytest.raises(
+        DataError, match=r"made\.npz: these are not the images that this training began"
+    ):
         trained(recipe(made), state)
     with pytest.raises(ValueError, match="belongs to another recipe"):
         trained(recipe(made, generated=None), state)
 
 
 def test_a_file_that_cannot_be_used_ends_a_training_before_it_begins(made):
-    with pytest.raises(DataError, match="label 5 of image 5 is no class: the data has 5, 0 to 4"):
+    with pytest.raises(
+        DataError, match="label 5 of image 5 is not a class: the data has 5, 0 to 4"
+    ):
         next(train(recipe(made), real(), classes=5, seed=0))
 
 
@@ -229,7 +233,9 @@ def test_a_setting_is_a_plain_value():
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_a_fraction_outside_its_range(fraction):
-    with pytest.raises(ValueError, match=r"^the generated fraction is in \[0, 1\], not"):
+    with pytest.raises(
+        ValueError, match=r"^the fraction of generated images must be in \[0, 1\], not"
+    ):
         Generated("1m.npz", fraction)
 
 
@@ -255,16 +261,19 @@ def test_the_fingerprint_tells_another_file_from_the_same_one(tmp_path):
 
 IMAGE, LABEL = arrays(6)
 RENAMED = {"image": None, "images": IMAGE}
-BYTES = "wanted are bytes (uint8) from 0 to 255. If yours are floats from 0 to 1, save (255 *"
-SHAPES = "wanted is (n, 32, 32, 3) or (n, 3, 32, 32)"
-WHOLE = "wanted are whole numbers, such as int64"
+BYTES = "expected bytes (uint8) from 0 to 255. If yours are floats from 0 to 1, save (255 *"
+SHAPES = "expected (n, 32, 32, 3) or (n, 3, 32, 32)"
+WHOLE = "expected integers, such as int64"
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (RENAMED, "no array 'image' in it. did you mean 'images'? It holds label, images; wanted"),
-        ({"label": None}, "no array 'label' in it. It holds image; wanted are image and label"),
+        (
+            RENAMED,
+            "no array 'image' in it. did you mean 'images'? It holds label, images; expected",
+        ),
+        ({"label": None}, "no array 'label' in it. It holds image; expected are image and label"),
         ({"image": None, "label": None}, "It holds nothing"),
         ({"image": IMAGE / np.float32(255)}, f"image is float32, {BYTES}"),
         ({"image": np.full((6, 32, 32, 3), np.nan)}, f"image is float64, {BYTES}"),
@@ -274,14 +283,14 @@ WHOLE = "wanted are whole numbers, such as int64"
         ({"image": IMAGE[..., :1]}, f"image has shape (6, 32, 32, 1), {SHAPES}"),
         ({"image": IMAGE[0]}, f"image has shape (32, 32, 3), {SHAPES}"),
         ({"image": np.uint8(3)}, f"image has shape (), {SHAPES}"),
-        ({"image": IMAGE[:0], "label": LABEL[:0]}, "there is no image in it"),
+        ({"image": IMAGE[:0], "label": LABEL[:0]}, "contains no images"),
         ({"label": LABEL[:5]}, "6 images but 5 labels"),
-        ({"label": LABEL + 5}, "label 10 of image 5 is no class: the data has 10, 0 to 9"),
-        ({"label": LABEL - 1}, "label -1 of image 0 is no class"),
+        ({"label": LABEL + 5}, "label 10 of image 5 is not a class: the data has 10, 0 to 9"),
+        ({"label": LABEL - 1}, "label -1 of image 0 is not a class"),
         ({"label": LABEL * np.nan}, f"label is float64, {WHOLE}"),
         ({"label": np.array(list("abcdef"))}, f"label is <U1, {WHOLE}"),
         ({"label": np.array([1, None] * 3)}, f"label is object, {WHOLE}"),
-        ({"label": LABEL[:, None]}, "label has shape (6, 1), wanted is (n,)"),
+        ({"label": LABEL[:, None]}, "label has shape (6, 1), expected (n,)"),
     ],
 )
 def test_arrays_that_do_not_fit(path, changed, said):
@@ -303,8 +312,8 @@ def damaged(content: bytes) -> bytes:
 
 
 def test_files_that_are_none(path, tmp_path):
-    refused(path, "there is no such file of generated images")
-    refused(tmp_path, "there is no such file")
+    refused(path, "no such file of generated images")
+    refused(tmp_path, "no such file")
     for content in (b"", b"image and label", b"\x93NUMPY\x01\x00"):
         path.write_bytes(content)
         refused(path, "not an .npz file, or a damaged one (File is not a zip file)")

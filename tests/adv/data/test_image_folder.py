@@ -17,7 +17,8 @@ from PIL import Image
 from split_contents import counts, hashes
 
 from adv.data import image_folder
-from adv.data.datasets import DataError, check, load, stratified_order
+from adv.data.datasets import DataError, load, stratified_order
+from adv.data.names import check_name
 
 
 def write_image(path: Path, rng: np.random.Generator, size=(32, 32), mode="RGB") -> None:
@@ -139,7 +140,7 @@ def test_an_unwritable_cache_only_warns(tree, tmp_path, decoded):
     blocked = tmp_path / "root"
     blocked.write_text("a file where a folder should be")  # holds for root as well, unlike chmod
     for _ in range(2):
-        with pytest.warns(UserWarning, match="decoded images cannot be kept in"):
+        with pytest.warns(UserWarning, match="decoded images cannot be cached in"):
             assert len(load(str(tree), blocked).train) == 23
     assert len(decoded) == 64
 
@@ -162,7 +163,7 @@ def test_a_broken_off_write_leaves_nothing(tree, tmp_path, monkeypatch, decoded)
 def test_progress_is_shown_on_terminals_only_and_never_on_stdout(
     tree, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(image_folder, "_MANY", 1)
+    monkeypatch.setattr(image_folder, "_PROGRESS_FROM", 1)
     load(str(tree), tmp_path / "a")
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -247,7 +248,7 @@ def no_classes(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (no_part, "no folder test/ in it; wanted train/<class>/*"),
+        (no_part, "no folder test/ in it; expected train/<class>/*"),
         (one_class, "train: 1 class folders, at least 2 are needed"),
         (no_classes, "train: 0 class folders"),
         (empty_class, "test/dog: no image in this class"),
@@ -256,7 +257,7 @@ def no_classes(tree: Path) -> None:
 )
 def test_a_bad_tree(tree, tmp_path, spoil, said):
     spoil(tree)
-    for ask in (check, load):
+    for ask in (check_name, load):
         with pytest.raises(DataError) as error:
             ask(str(tree))
         assert said in str(error.value) and str(tree) in str(error.value)
@@ -267,13 +268,13 @@ def test_a_long_list_of_differing_classes_stays_one_line(tree):
     for i in range(30):
         (tree / "train" / f"extra{i:02}").mkdir()
     with pytest.raises(DataError, match=r"'extra03' is only in train and 26 more$"):
-        check(str(tree))
+        check_name(str(tree))
 
 
 def test_one_training_image_is_too_few(tree, tmp_path):
     for path in sorted((tree / "train" / "dog").iterdir())[1:]:
         path.unlink()
-    check(str(tree))
+    check_name(str(tree))
     with pytest.raises(DataError, match="train/dog: 1 image, at least 2 are needed"):
         load(str(tree), tmp_path / "root")
 

@@ -63,9 +63,9 @@ def test_few_images_have_few_directions():
 
 
 def test_images_that_do_not_differ():
-    with pytest.raises(ValueError, match="the images do not differ"):
+    with pytest.raises(ValueError, match="all images are equal"):
         effective_rank(torch.full((10, 3, 2, 2), 77, dtype=torch.uint8))
-    with pytest.raises(ValueError, match="two images or more have directions, got 1"):
+    with pytest.raises(ValueError, match="at least two images are needed, got 1"):
         effective_rank(torch.zeros(1, 3, 2, 2))
 
 

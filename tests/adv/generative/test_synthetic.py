@@ -519,8 +519,8 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     ("settings", "said"),
     [
         ({"source": "gan"}, r"source must be Gaussian\(\), Mixup\(\), FromGAN"),
-        ({"fraction": 1.5}, r"the generated fraction is in \[0, 1\], not 1.5"),
-        ({"fraction": math.nan}, "the generated fraction"),
+        ({"fraction": 1.5}, r"the fraction of generated images must be in \[0, 1\], not 1.5"),
+        ({"fraction": math.nan}, "the fraction of generated images"),
         ({"count": 0}, "count must be 1 or more, got 0"),
     ],
 )
