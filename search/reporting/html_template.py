@@ -78,6 +78,7 @@ before <code>python -m adv audit</code> has looked at it.</p>
 attacked through the mean gradient of several draws (expectation over transformation).{votes}
 Without that, randomness hides the gradient and the score flatters the net.</p>
 {publish}
+<p>The glossary of the project explains the words of this page: <code>docs/glossary.md</code>.</p>
 </section>"""
 
 PUBLISH = """<p><b>The figures to publish</b> come from the test split, once, for the trial that you

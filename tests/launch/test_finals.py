@@ -50,7 +50,8 @@ def killed(tmp_path_factory):
 
 
 def _ended(ledger):
-    return any('"final"' in line and '"finished"' in line for line in ledger.open())
+    lines = ledger.read_text().splitlines()
+    return any('"final"' in line and '"finished"' in line for line in lines)
 
 
 @pytest.mark.slow

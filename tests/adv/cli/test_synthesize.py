@@ -122,9 +122,9 @@ def test_equal_flags_give_equal_images(adv):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         code, _, err = adv(*flags, "--seed", seed, "--out", f"{name}.npz")
         assert code == 0, err
-    a, b, c = (np.load(f"{name}.npz") for name in "abc")
-    assert str(a["hash"]) == str(b["hash"]) != str(c["hash"])
-    assert np.bincount(a["label"]).tolist() == [3] * 10
+    with np.load("a.npz") as a, np.load("b.npz") as b, np.load("c.npz") as c:
+        assert str(a["hash"]) == str(b["hash"]) != str(c["hash"])
+        assert np.bincount(a["label"]).tolist() == [3] * 10
 
 
 def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):

@@ -212,7 +212,7 @@ TOGETHER = (
 
 
 @pytest.mark.parametrize("net", ["Foreign"])
-@pytest.mark.parametrize(("a", "b"), permutations(range(len(TOGETHER)), 2))
+@pytest.mark.parametrize(("a", "b"), list(permutations(range(len(TOGETHER)), 2)))
 def test_two_defences_compose_in_both_orders(net, a, b):
     module = made(net, TOGETHER[a], TOGETHER[b])
     assert drawn(module).shape == (2, 10) and torch.isfinite(drawn(module)).all()

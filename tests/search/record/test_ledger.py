@@ -1,4 +1,5 @@
 import json
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -85,18 +86,18 @@ def test_one_writer_at_a_time(tmp_path):
 
 
 def test_an_event_that_json_cannot_hold_leaves_no_trace(tmp_path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
-    with pytest.raises(ValueError, match="JSON"):
-        ledger.append("epoch", trial=0, metrics={"loss": float("nan")})
-    ledger.append("session", folder=Path("a"))
-    assert len(ledger.path.read_text().splitlines()) == 1
+    with closing(Ledger(tmp_path / "ledger.jsonl")) as ledger:
+        with pytest.raises(ValueError, match="JSON"):
+            ledger.append("epoch", trial=0, metrics={"loss": float("nan")})
+        ledger.append("session", folder=Path("a"))
+        assert len(ledger.path.read_text().splitlines()) == 1
 
 
 def test_readers_hear_of_an_event_once_it_is_on_disk(tmp_path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
     heard = []
-    ledger.readers.append(lambda event, view: heard.append((event["event"], read(ledger.path))))
-    ledger.append("proposed", trial=0, params={}, seed=0, origin="known")
+    with closing(Ledger(tmp_path / "ledger.jsonl")) as ledger:
+        ledger.readers.append(lambda event, view: heard.append((event["event"], read(ledger.path))))
+        ledger.append("proposed", trial=0, params={}, seed=0, origin="known")
     [(kind, view)] = heard
     assert kind == "proposed" and list(view.trials) == [0]
 

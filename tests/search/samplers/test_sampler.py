@@ -1,4 +1,5 @@
 import random
+from contextlib import closing
 
 import numpy as np
 import optuna
@@ -118,10 +119,10 @@ def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path)
 
 def test_points_that_still_run_are_not_proposed_again(tmp_path):
     play(tmp_path / "run", 12)
-    ledger = Ledger(tmp_path / "run" / "ledger.jsonl")
-    study = Study(SPACE, ledger, trials=20, seed=0)
-    waiting = [study.suggest() for _ in range(8)]
-    assert len({tuple(t.params.items()) for t in waiting}) == 8 and study.suggest() is None
+    with closing(Ledger(tmp_path / "run" / "ledger.jsonl")) as ledger:
+        study = Study(SPACE, ledger, trials=20, seed=0)
+        waiting = [study.suggest() for _ in range(8)]
+        assert len({tuple(t.params.items()) for t in waiting}) == 8 and study.suggest() is None
 
 
 def test_proposals_go_on_when_everything_has_failed(tmp_path):
