@@ -94,15 +94,9 @@ def _key(files: list[os.DirEntry[str]]) -> str:
 
 def _load_cached(path: Path, key: str, count: int) -> Pixels | None:
     try:
-<<<<<<< HEAD
-        with np.load(path, allow_pickle=False) as cached:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as cached:
             pixels: Pixels | None = cached["pixels"] if str(cached["key"]) == key else None
     except Exception:  # zipfile and numpy raise a dozen types; decode again in any case.
-=======
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            pixels: Pixels | None = kept["pixels"] if str(kept["key"]) == key else None
-    except Exception:  # zipfile and numpy raise a dozen types; whatever it is, decode again.
->>>>>>> 99e26eb (Let tests fail on every warning but one)
         return None
     if pixels is None or pixels.shape != (count, 3, SIDE, SIDE) or pixels.dtype != np.uint8:
         return None
