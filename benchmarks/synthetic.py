@@ -46,7 +46,6 @@ from adv import (
 )
 from adv.checkpoints.expressions import parse
 from adv.data.datasets import Split
-from adv.evaluation.score import unpacked
 from adv.files import write_atomic
 from adv.generative.classifier import (
     features,
@@ -227,7 +226,7 @@ class Trial:
             last.net, self.data.test.head(self.settings["images"]), Battery(tuple(attacks))
         )
         seconds = time.process_time() - began
-        self._keep(kept, {"score": score.packed(), "seconds": seconds})
+        self._keep(kept, {"score": score.to_dict(), "seconds": seconds})
         click.echo(
             f"{kept} natural {score.natural_accuracy:.3f} robust {score.worst:.3f}", err=True
         )
@@ -294,7 +293,7 @@ class Trial:
 
     def _score_of(self, name: str, fraction: float, seed: int) -> Score | None:
         found = self._found(f"net-{name}-{fraction}-{seed}.json")
-        return None if found is None else unpacked(found["score"])
+        return None if found is None else Score.from_dict(found["score"])
 
 
 def _right(score: Score, which: int) -> np.ndarray:

@@ -26,10 +26,9 @@ from technique_recipes import EPS, SAME_WEIGHTS, tables
 from torch import nn
 
 import adv
-from adv import PGD, Battery, Linf, Recipe, Split
+from adv import PGD, Battery, Linf, Recipe, Score, Split
 from adv.auditing.finding import difference
 from adv.checkpoints.checkpoint import load_weights
-from adv.evaluation.score import unpacked
 from adv.files import write_atomic
 from adv.runtime.devices import default_device
 
@@ -156,7 +155,7 @@ def _under(battery: Battery) -> Judge:
         score = adv.evaluate(net, test, battery)
         low, high = adv.intervals.wilson(score.worst, len(test))
         cell = f"{100 * score.worst:.1f} ({100 * low:.1f} to {100 * high:.1f})"
-        return {"cell": cell, "score": score.packed()}
+        return {"cell": cell, "score": score.to_dict()}
 
     return judge
 
@@ -205,7 +204,7 @@ def table(out: Path, names: tuple[str, ...], columns: tuple[str, ...], images: i
 def _gain(row: dict[str, Any], first: dict[str, Any]) -> str:
     if row is first or "AutoAttack-rand" not in row or "AutoAttack-rand" not in first:
         return ""
-    mine, other = (unpacked(it["AutoAttack-rand"]["score"]).ok.all(0) for it in (row, first))
+    mine, other = (Score.from_dict(it["AutoAttack-rand"]["score"]).ok.all(0) for it in (row, first))
     gain, (low, high) = difference(mine, other)
     return f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 

@@ -16,8 +16,8 @@ from adv.auditing.finding import Finding, Interval, difference, share
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.score import Score
+from adv.intervals import MASKING_GAP_LIMIT
 
-LIMIT = 0.04  # plain PGD overstates honest nets by 1.5 to 3 points
 TARGETS = 3
 QUERIES = 5  # for each step
 
@@ -48,7 +48,7 @@ class Gap:
     @property
     def flagged(self) -> bool:
         """Whether the whole interval lies above the limit of 4 points."""
-        return self.interval[0] > LIMIT
+        return self.interval[0] > MASKING_GAP_LIMIT
 
 
 def masking_gap(
@@ -100,7 +100,7 @@ def masking(context: AuditContext) -> Finding:
     """The gap as a finding."""
     gap = gap_of(context)
     return Finding(
-        "masking gap", gap.gap, LIMIT, gap.interval, "points",
+        "masking gap", gap.gap, MASKING_GAP_LIMIT, gap.interval, "points",
         "plain PGD overstates most honest nets by 1.5 to 3 points; beyond 4 a slope is hidden, or "
         "its loss is the wrong one for this net, as where all logits lie close together",
         f"The score says that {100 * gap.claimed:.1f} % stand at eps {gap.eps:.3g}; a stronger "

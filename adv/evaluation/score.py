@@ -1,8 +1,8 @@
-"""What an evaluation found: a table of images against attacks, and everything derived from it."""
+"""The result of an evaluation: a table of images and attacks, and the figures derived from it."""
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adv.evaluation.image_table import pack, unpack
 from adv.intervals import wilson
 
 Interval = tuple[float, float]
@@ -19,11 +20,18 @@ Interval = tuple[float, float]
 class Score:
     """Accuracies of one net under a battery, with 95 % Wilson intervals.
 
-    `ok` [1 + attacks, n] says which image is right: row 0 without an attack, then one row for each
-    attack in the order of `names`. Accuracies lie in [0, 1]; larger is better everywhere.
-    `adversarial` [attacks, n, c, h, w], float32 in [0, 1] on the CPU, are the images that these
-    verdicts are about, if `evaluate` was asked to keep them: an image that is wrong without an
-    attack stands there unchanged, one fooled in a smaller ball as it was fooled there.
+    Accuracies lie in [0, 1]; larger is better everywhere.
+
+    Args:
+      names: the attacks of the battery.
+      eps: the radius of each.
+      ok: [1 + attacks, n] booleans, which images are correct: row 0 without an attack, then one row
+        for each attack in the order of `names`.
+      votes: draws of a random net that classify an image; 1 for a deterministic net.
+      draws: draws of a random net in each gradient; 1 for a deterministic net.
+      adversarial: [attacks, n, c, h, w] float32 in [0, 1] on the CPU, the images that `ok` is
+        about, if `evaluate` was asked to keep them. An image that is wrong without an attack is
+        unchanged; one fooled in a smaller ball is the one that fooled there.
     """
 
     names: tuple[str, ...]
@@ -35,50 +43,50 @@ class Score:
 
     @property
     def images(self) -> int:
-        """How many images were judged."""
+        """The number of images."""
         return int(self.ok.shape[1])
 
     @property
     def natural_accuracy(self) -> float:
-        """Accuracy without an attack."""
+        """The accuracy without an attack."""
         return float(self.ok[0].double().mean())
 
     @property
     def attacked_accuracies(self) -> tuple[float, ...]:
-        """Accuracy after each attack of the battery."""
+        """The accuracy after each attack of the battery."""
         return tuple(self.ok[1:].double().mean(1).tolist())
 
     @property
     def attacked_score(self) -> float:
-        """The aggregated attacked score: the sum of the attacked accuracies, in percent points."""
+        """The aggregated attacked score: the sum of the attacked accuracies, in percent."""
         return 100 * sum(self.attacked_accuracies)
 
     @property
     def mean(self) -> float:
-        """Mean accuracy over the attacks, comparable between batteries."""
+        """The mean accuracy over the attacks, comparable between batteries."""
         return sum(self.attacked_accuracies) / len(self.names)
 
     @property
     def rank(self) -> tuple[float, float]:
-        """What the best epoch of a training is chosen by: robust first, then natural accuracy."""
+        """The key by which the best epoch is chosen: robust accuracy, then natural accuracy."""
         return self.mean, self.natural_accuracy
 
     @property
     def worst(self) -> float:
-        """Share of the images that stand against every attack (Carlini et al. 2019)."""
+        """The accuracy under the worst case over all attacks (Carlini et al. 2019)."""
         return float(self.ok.all(0).double().mean())
 
     @property
     def order(self) -> list[int]:
-        """The attacks' indices, smaller balls first, of equal ones in the order of the battery."""
+        """The indices of the attacks by radius, smallest first; ties in the battery's order."""
         return sorted(range(len(self.eps)), key=self.eps.__getitem__)
 
     @property
     def area(self) -> float:
-        """Area under the robustness curve from eps 0 to the largest, divided by the largest.
+        """The area under the robustness curve from eps 0 to the largest eps, divided by the latter.
 
-        An image counts up to the first radius at which it is fooled; trapezoids between radii.
-        For a battery over one norm.
+        An image counts up to the first radius at which it is fooled; trapezoidal rule between
+        radii. For a battery over one norm.
         """
         radii = np.array([0.0, *(self.eps[i] for i in self.order)])
         rows = [0, *(1 + i for i in self.order)]
@@ -90,39 +98,35 @@ class Score:
 
     @property
     def natural_interval(self) -> Interval:
-        """Of `natural_accuracy`."""
+        """The 95 % interval of `natural_accuracy`."""
         return wilson(self.natural_accuracy, self.images)
 
     @property
     def attacked_interval(self) -> Interval:
-        """Of `attacked_score`: Wilson on each image's mean over the battery, on the safe side."""
+        """The 95 % interval of `attacked_score`: Wilson on the mean per image, conservative."""
         low, high = wilson(self.mean, self.images)
         return 100 * len(self.names) * low, 100 * len(self.names) * high
 
     @property
     def curve(self) -> list[tuple[float, float, float, float]]:
-        """(eps, accuracy, low, high) from eps 0 on in `order`, for a battery over one norm."""
+        """(eps, accuracy, low, high) from eps 0 on, in `order`; for a battery over one norm."""
         shares = self.attacked_accuracies
         rows = [(0.0, self.natural_accuracy), *((self.eps[i], shares[i]) for i in self.order)]
         return [(eps, share, *wilson(share, self.images)) for eps, share in rows]
 
-    def packed(self) -> dict[str, Any]:
-        """The table as plain data; `unpacked` reads it back."""
-        bits = np.packbits(self.ok.numpy())
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as plain data for JSON, without the images; see `from_dict`."""
         return {
             "names": list(self.names),
             "eps": list(self.eps),
             "images": self.images,
             "votes": self.votes,
             "draws": self.draws,
-            "ok": base64.b64encode(bits.tobytes()).decode(),
+            "ok": pack(self.ok.numpy()),
         }
 
-
-def unpacked(plain: dict[str, Any]) -> Score:
-    """The score that `Score.packed` wrote."""
-    names, eps = tuple(plain["names"]), tuple(plain["eps"])
-    shape = (1 + len(names), int(plain["images"]))
-    bits = np.frombuffer(base64.b64decode(plain["ok"]), dtype=np.uint8)
-    ok = np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape).astype(bool)
-    return Score(names, eps, torch.from_numpy(ok), plain["votes"], plain["draws"])
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any]) -> Score:
+        """Return the score that `to_dict` has written."""
+        names, eps = tuple(table["names"]), tuple(table["eps"])
+        return cls(names, eps, torch.from_numpy(unpack(table)), table["votes"], table["draws"])

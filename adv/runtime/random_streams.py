@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from adv.runtime.splitmix64 import GOLDEN, mix
+
 
 def derive_seed(seed: int, n: int) -> int:
     """Return the n-th of the seeds that one seed stands for; the 0th is the seed itself.
@@ -22,11 +24,9 @@ def derive_seed(seed: int, n: int) -> int:
     """
     if n == 0:
         return seed
-    mixed = seed + n * 0x9E3779B97F4A7C15
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
-        mixed &= 2**64 - 1
-        mixed = (mixed ^ mixed >> shift) * factor
-    return mixed & 2**63 - 1
+    state = (seed + n * GOLDEN) % 2**64
+    signed = state - 2**64 if state >= 2**63 else state
+    return int(mix(torch.tensor(signed))) & 2**63 - 1
 
 
 class RngStream:

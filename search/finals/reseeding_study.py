@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from search.finals.standings import per_image, standing
+from adv.evaluation.image_table import per_image_objectives
+from adv.intervals import error_of_interval
+from search.finals.standings import standing
 from search.finals.statistics import Floats, candidates, next_training
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
@@ -69,7 +71,7 @@ def _noise(done: Sequence[Trial]) -> Floats:
     tables = [trial.result.details.table for trial in done if trial.result]
     images = {table["images"] for table in tables if table}
     if len(images) == 1 and all(tables):
-        each = np.stack([per_image(table) for table in tables if table], axis=1)
+        each = np.stack([per_image_objectives(table) for table in tables if table], axis=1)
         each -= each.mean(axis=2, keepdims=True)
         both = each @ each.transpose(0, 2, 1)  # [2, n, n]: no array of all pairs and images
         own = np.diagonal(both, axis1=1, axis2=2)
@@ -86,7 +88,7 @@ def _errors(done: Sequence[Trial]) -> Floats:
     for i, trial in enumerate(done):
         known = trial.result.intervals if trial.result else {}
         pairs = [known.get(name, (0.0, 0.0)) for name in OBJECTIVES]
-        sds[i] = [(high - low) / 3.92 for low, high in pairs]
+        sds[i] = [error_of_interval(low, high) for low, high in pairs]
     return sds
 
 

@@ -6,14 +6,13 @@ winner's curse can be seen, and enters nothing.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
+from adv.evaluation.image_table import per_image_objectives
+from adv.intervals import MASKING_GAP_LIMIT, error_of_interval
 from search.finals.statistics import (
     DRAWS,
     Floats,
@@ -29,7 +28,6 @@ from search.record.trial_result import Interval
 from search.record.view import View
 
 Pair = tuple[float, float]
-FLAG = 0.04  # of a masking gap, as for trials
 FAR = 6.0  # standard errors of a value behind another's in both: never on the front
 
 
@@ -98,7 +96,7 @@ class Finalist:
     @property
     def flagged(self) -> bool:
         """Whether the whole interval of the gap lies above four points."""
-        return self.gap is not None and self.gap[1][0] > FLAG
+        return self.gap is not None and self.gap[1][0] > MASKING_GAP_LIMIT
 
 
 def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
@@ -150,7 +148,7 @@ def standing(view: View, draws: int = DRAWS) -> list[Finalist]:
 def _guess(judged: Sequence[Finalist]) -> Floats:
     """The noise of one evaluation on the test images, [2]: what seeds may differ by."""
     errors = [
-        [(high - low) / 3.92 for low, high in run.result.intervals.values()]
+        [error_of_interval(low, high) for low, high in run.result.intervals.values()]
         for f in judged
         for run in f.runs
         if run.result and len(run.result.intervals) == 2
@@ -200,19 +198,7 @@ def _images(finalist: Finalist) -> Floats | None:
     tables = [run.result.details.table for run in finalist.runs if run.result]
     if not all(tables):
         return None
-    return np.mean([per_image(table) for table in tables if table], axis=0)
-
-
-def per_image(table: Mapping[str, Any]) -> Floats:
-    """What each image adds to both objectives, [2, images], of an `adv.Score.packed`."""
-    return _unpacked(table["ok"], len(table["names"]), int(table["images"]))
-
-
-@lru_cache(maxsize=4096)
-def _unpacked(bits: str, attacks: int, images: int) -> Floats:
-    packed = np.frombuffer(base64.b64decode(bits), dtype=np.uint8)
-    ok = np.unpackbits(packed, count=(1 + attacks) * images).reshape(1 + attacks, images)
-    return np.stack([ok[0].astype(float), 100.0 * ok[1:].sum(axis=0)])
+    return np.mean([per_image_objectives(table) for table in tables if table], axis=0)
 
 
 def _judged_by(run: Trial, battery: str) -> bool:

@@ -12,8 +12,8 @@ from torch import nn
 
 from adv import Score, build, evaluate, is_random
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint
+from adv.intervals import MASKING_GAP_LIMIT
 from adv.runtime.devices import on_device
-from search.finals.standings import FLAG
 from search.finals.strong_battery import Strong
 from search.record.run_folder import FINALS, TRIALS
 from search.record.trial import EpochReport
@@ -89,7 +89,7 @@ def _gap(claimed: Score, strong: Score) -> MaskingGap:
     return MaskingGap(
         gap=gap,
         interval=(gap - half, gap + half),
-        flagged=gap - half > FLAG,
+        flagged=gap - half > MASKING_GAP_LIMIT,
         claimed=claimed.mean,
         strong=strong.mean,
         images=len(lost),

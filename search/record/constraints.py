@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from adv.intervals import MASKING_GAP_LIMIT
 from adv.suggestions import suggest
 from search.record.study_header import StudyHeader
 from search.record.trial_result import ResultDetails, TrialResult
@@ -21,7 +22,6 @@ MEASURES: Mapping[str, Callable[[ResultDetails], float | None]] = {
     "latency": lambda details: details.latency,  # milliseconds per image, all votes included
     "masking_gap": _gap,  # by how much a stronger attack lowers the accuracy, in [0, 1]
 }
-FLAG = 0.04  # `adv.auditing.gradient_masking.LIMIT`; a test holds them equal
 _WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
 
 
@@ -115,7 +115,7 @@ def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
     bounds, gap = header.constraints, result.details.masking_gap
     found = {name: Constraint(name, bound).excess(result) for name, bound in bounds.items()}
     if "masking_gap" not in bounds and gap:
-        found["masking_gap"] = gap.interval[0] - FLAG
+        found["masking_gap"] = gap.interval[0] - MASKING_GAP_LIMIT
     return {name: excess for name, excess in found.items() if excess is not None}
 
 

@@ -22,8 +22,8 @@ class Rung:
     `strength` is the share of the full strength of its own training attack that it has met so far,
     in [0, 1]. `objectives` are those of `spaces.OBJECTIVES` under the reference battery, the same
     for all trials, on images that no trial is scored by. `sds` holds the standard error of each
-    (over images). `table`, where there is one, is `adv.Score.packed`, which makes the comparison of
-    two trials one of pairs.
+    (over images). `table`, where there is one, is `adv.Score.to_dict`, which allows comparing two
+    trials in pairs.
     """
 
     epoch: int

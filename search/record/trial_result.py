@@ -58,7 +58,7 @@ class ResultDetails:
       votes: draws of a random net that vote on an image; 1 for other nets.
       draws: samples per gradient of the attack on a random net; 1 for other nets.
       random: whether the net is random.
-      table: which image stands up to which attack, `adv.Score.packed`.
+      table: which image stands up to which attack, `adv.Score.to_dict`.
       best_epoch: that was kept and scored, counted from 1.
       last: objectives of the last epoch.
       parameters: of the net.

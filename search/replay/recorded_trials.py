@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from adv.intervals import error_of_interval
 from search.record.pareto import front, hypervolume
 from search.record.trial import EpochReport, Rung, Trial
 from search.record.trial_result import TrialResult
@@ -186,7 +187,7 @@ def _record(trial: Trial, epochs: int) -> Record:
     for rung in trial.rungs.values():
         curve[rung.epoch - 1] = rung.point
     bounds = [trial.result.intervals.get(name, (0.0, 0.0)) for name in OBJECTIVES]
-    noise = tuple((high - low) / 3.92 for low, high in bounds)
+    noise = tuple(error_of_interval(low, high) for low, high in bounds)
     rungs = tuple(sorted(rung.epoch for rung in trial.rungs.values()))
     final = trial.result.point
     return Record(trial.params, filled(curve, final), final, (noise[0], noise[1]),

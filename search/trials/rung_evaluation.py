@@ -62,5 +62,5 @@ def make_rung(epoch: int, strength: float, score: Score) -> Rung:
         strength,
         {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score},
         {"natural_accuracy": float(errors[0]), "attacked_score": float(errors[1])},
-        score.packed(),
+        score.to_dict(),
     )

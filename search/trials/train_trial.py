@@ -220,5 +220,5 @@ def score_fields(score: Score) -> dict[str, Any]:
         "votes": score.votes,
         "draws": score.draws,
         "random": score.votes > 1,
-        "table": score.packed(),
+        "table": score.to_dict(),
     }

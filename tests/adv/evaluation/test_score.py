@@ -10,7 +10,7 @@ import torch
 from reproducibility import seeded_generator
 
 from adv import FGSM, Battery, Linf, Score, quick_battery, report_battery
-from adv.evaluation.score import unpacked
+from adv.evaluation.image_table import per_image_objectives, unpack
 from adv.intervals import wilson
 
 
@@ -112,7 +112,7 @@ def test_intervals_hold_their_numbers():
 def test_a_packed_table_comes_back(n):
     ok = torch.rand(4, n, generator=seeded_generator()) < 0.5
     whole = Score(("a", "b", "c"), (0.1, 0.2, 0.3), ok, votes=20, draws=5)
-    again = unpacked(json.loads(json.dumps(whole.packed())))
+    again = Score.from_dict(json.loads(json.dumps(whole.to_dict())))
     assert torch.equal(again.ok, ok) and again.ok.dtype == torch.bool
     assert (again.names, again.eps, again.votes, again.draws) == (
         whole.names,
@@ -157,3 +157,11 @@ def test_the_reports_battery():
 def test_settings_that_make_no_battery(settings, said):
     with pytest.raises(ValueError, match=said):
         Battery(**{"attacks": (("a", FGSM(Linf(0.1))),), **settings})
+
+
+def test_the_table_says_what_each_image_adds_to_both_objectives():
+    table = HAND.to_dict()
+    assert unpack(table).tolist() == HAND.ok.tolist()
+    natural, attacked = per_image_objectives(table).mean(axis=1)
+    assert natural == pytest.approx(HAND.natural_accuracy)
+    assert attacked == pytest.approx(HAND.attacked_score)

@@ -90,7 +90,7 @@ def test_the_candidates_are_those_that_nothing_clearly_beats(ledger):
 
 
 def packed(ok):
-    """A table as `adv.Score.packed` writes it; `ok` is [1 + attacks, images]."""
+    """A table as `adv.Score.to_dict` writes it; `ok` is [1 + attacks, images]."""
     bits = base64.b64encode(np.packbits(ok).tobytes()).decode()
     return {"names": ["a"] * (len(ok) - 1), "images": ok.shape[1], "ok": bits}
 

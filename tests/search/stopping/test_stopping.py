@@ -133,7 +133,7 @@ def packed(ok):
     from adv import Score
 
     names = tuple(f"a{i}" for i in range(len(ok) - 1))
-    return Score(names, (0.1,) * len(names), torch.from_numpy(ok)).packed()
+    return Score(names, (0.1,) * len(names), torch.from_numpy(ok)).to_dict()
 
 
 def test_the_first_rung_is_at_half_the_strength_and_a_third_of_the_epochs():

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 import spaces
-from adv import CAT, SGD, BaseNet, Curriculum, Recipe, load
+from adv import CAT, SGD, BaseNet, Curriculum, Recipe, Score, load
 from adv.checkpoints.checkpoint import read_checkpoint
-from adv.evaluation.score import unpacked
 from search.trials.train_trial import BEST, Training
 from search.trials.trial_state import STATE, load_state
 
@@ -80,7 +79,7 @@ def test_a_rung_changes_nothing_in_the_training_and_is_told_again(run, monkeypat
     assert [v.epoch for v in told if v.rung] == [1, 2] and not any(v.rung for v in plain)
     rung = told[0].rung
     assert rung.key == (1, 10)  # the attack is at its full strength from the first epoch on
-    score = unpacked(rung.table)
+    score = Score.from_dict(rung.table)
     assert score.images == 16 and len(score.names) == 6
     assert rung.point == (score.natural_accuracy, score.attacked_score)
     each = 100 * score.ok[1:].double().sum(0)
