@@ -2,15 +2,16 @@
 
     python launch.py --space architecture
 
-The report's nets and the one of the published tables, all under the report's curriculum and
-optimiser, so that the net is all that differs: BaseNet, BigNet, WRN-16-10 and ResNet-18 come first,
-then a ViT with the report's two numbers, depth and dim. Knobs exist only for their own net. Large
-nets may be undertrained that way, as the report says of its own; `everything` varies both.
+The report's nets and the net of the published tables, all with the report's curriculum and
+optimiser, so that they differ in the net alone: BaseNet, BigNet, WRN-16-10 and ResNet-18 come
+first, then a ViT with the report's two numbers, depth and dim. The other hyperparameters are
+conditional: each exists only for its own net. Large nets may be undertrained this way, as the
+report says of its own; `everything` varies both.
 
-An image costs BaseNet 0.7 million multiply-adds and WRN-28-10 5,243 million
-(`python -m adv models`), so the laptop scale leaves out ResNet-18 and keeps to small WRN and ViT:
-there a trial takes a quarter of a minute (BigNet) to two minutes (WRN-16-2) of one core. What is
-found there says how the search works, not which large net is best.
+An image costs BaseNet 0.7 million multiply-adds and WRN-28-10 5,243 million (`python -m adv
+models`), so the laptop scale leaves out ResNet-18 and has small WRN and ViT only. A trial takes 15
+seconds (BigNet) to two minutes (WRN-16-2) of one core there. Such a search shows how the method
+works, not which large net is best.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from spaces import Choice, Float, Int, Space
 
 
 def build(model: str, activation: str, dropout: float, **size: Any) -> adv.Recipe:
-    """A net of any kind under the report's curriculum; `size` are the knobs of that kind."""
+    """Return a net with the report's curriculum; `size` are the hyperparameters of its kind."""
     common: dict[str, Any] = {"activation": activation, "dropout": dropout}
     net: adv.Net
     if model == "bignet":

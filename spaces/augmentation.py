@@ -2,14 +2,14 @@
 
     python launch.py --space augmentation
 
-BigNet under the report's curriculum. The report's table 1 found horizontal flips alone best (169
-against 136 without and 159 with crop and jitter too); its three settings come first. Beside them:
-cutout, random erasing, CutMix, IDBH (Li and Spratling 2023: flip, crop, one change of colour or
-shape and erasing in one, so these knobs do not exist beside it) and the smoothing of labels. A
-net of this size has little room for more variety; a search should show where that ends.
+BigNet with the report's curriculum. In table 1 of the report, horizontal flips alone are best (169,
+against 136 without augmentation and 159 with crop and jitter too); its three settings come first.
+The space adds cutout, random erasing, CutMix, label smoothing and IDBH (Li and Spratling 2023),
+which combines flip, crop, one change of colour or shape, and erasing, so that those
+hyperparameters do not exist beside it. More variety may be too much for a net of this size.
 
-On digits a flip changes the class, so the laptop scale answers for the other kinds only. About
-three minutes on two cores.
+On digits a flip changes the class, so the laptop scale is informative for the other kinds only. A
+search takes about three minutes on two cores there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spaces import Choice, Float, Int, Space
 
 
 def build(smoothing: float, **settings: Any) -> adv.Recipe:
-    """BigNet under the report's curriculum on augmented images; `settings` are `Augment`'s."""
+    """Return BigNet with the report's curriculum; `settings` are those of `Augment`."""
     return adv.Recipe(net=adv.BigNet(), augment=adv.Augment(**settings), smoothing=smoothing)
 
 

@@ -2,15 +2,16 @@
 
     python launch.py --space curriculum
 
-BigNet against an attack whose radius is constant, rises with every epoch (linear or along a cosine)
-or warms up from nothing over the first epochs. The attack is PGD of rising steps, one of the two
-single steps (FGSM with a random start, Wong et al. 2020; N-FGSM, de Jorge et al. 2022), or
-curriculum adversarial training as published (`cat`: Cai et al. 2018), whose lessons are the numbers
-of steps. The report's curriculum comes first, then the constant 8/255 of the published tables, CAT
-and N-FGSM. A single step may overfit: the log says so, and the battery sees it.
+BigNet, trained with an attack whose radius is constant, rises over the epochs (linearly or along a
+cosine) or warms up from zero over the first epochs. The attack is PGD with a rising number of
+steps, one of two single-step attacks (FGSM with a random start, Wong et al. 2020; N-FGSM, de Jorge
+et al. 2022), or curriculum adversarial training as published (`cat`, Cai et al. 2018), whose
+lessons are numbers of steps. The report's curriculum comes first, then the constant 8/255 of the
+published tables, CAT and N-FGSM. Single-step training may overfit catastrophically: the log reports
+it, and the battery measures it.
 
-The full scale caps no attack: the report's setting costs 28 forward passes an image, N-FGSM 5. On
-the laptop scale PGD has 2 to 8 steps; a search takes about five minutes on two cores.
+The full scale does not limit the steps: the report's setting costs 28 forward passes an image,
+N-FGSM 5. On the laptop scale PGD has 2 to 8 steps; a search takes about five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ Attack = Literal["pgd", "fgsm-rs", "n-fgsm", "cat"]
 
 
 def build(attack: Attack, eps: float, fraction: float = 1.0, **settings: Any) -> adv.Recipe:
-    """BigNet under a curriculum; `settings` are the knobs of its attack and shape."""
+    """Return BigNet with a curriculum; `settings` belong to its attack and shape."""
     if attack == "cat":
         lessons = adv.CAT(eps, most=settings["cat_most"], patience=settings["cat_patience"])
         return adv.Recipe(net=adv.BigNet(), curriculum=lessons)

@@ -2,12 +2,12 @@
 
     python launch.py --space defences
 
-BigNet under the report's curriculum, plain or with one of the four random defences: RSE (noise
-before each convolution), PNI (learned noise on the weights), dropout kept on when it is judged, and
-noise on the images when it is judged (`noise_in_training`: when it is trained, too). The plain net
-and the published settings come first. All are attacked through several draws of each gradient and
-judged by votes, because without that any of them looks more robust than it is. About three minutes
-on two cores at the laptop scale.
+BigNet with the report's curriculum, plain or with one of four random defences: RSE (noise before
+each convolution), PNI (learned noise on the weights), dropout that stays on at test time, and noise
+on the images at test time (with `noise_in_training` in training too). The plain net and the
+published settings come first. Random nets are attacked through gradients averaged over several
+noise samples and scored by votes; otherwise each of them would look more robust than it is. A
+search takes about three minutes on two cores at the laptop scale.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spaces import Choice, Float, Space
 
 
 def build(defence: str, **settings: Any) -> adv.Recipe:
-    """BigNet with one random defence or none; `settings` are the knobs of that one."""
+    """Return BigNet with at most one random defence; `settings` are those of the defence."""
     defences: tuple[adv.Defence, ...] = ()
     if defence == "rse":
         defences = (adv.RSE(**settings),)

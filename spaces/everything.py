@@ -2,15 +2,15 @@
 
     python launch.py --space everything
 
-All knobs of `architecture`, `augmentation`, `curriculum`, `objective`, `optimizer` and `defences`
-at once, each only where it means something. The report's setting comes first (BigNet, AdamW, its
-curriculum, flips), then that of the published tables (ResNet-18 and SGD, every image attacked at
-8/255), that with TRADES, AWP and averaged weights for BigNet, and the report's WRN-RSE.
+All hyperparameters of `architecture`, `augmentation`, `curriculum`, `objective`, `optimizer` and
+`defences` at once, each only where it has a meaning. The report's setting comes first (BigNet,
+AdamW, its curriculum, flips), then that of the published tables (ResNet-18 and SGD, every image
+attacked at 8/255), BigNet with TRADES, AWP and averaged weights, and the report's WRN-RSE.
 
-So many knobs need hundreds of trials; ask the narrower spaces first. At full scale a trial takes
-minutes to days: --budget ends a search, and what was found stays. On the laptop scale nets and
-attacks are small, as in those spaces; 16 trials take about ten minutes on two cores and show no
-more than that everything works together.
+So many hyperparameters need hundreds of trials; search the narrower spaces first. At full scale a
+trial takes minutes to days; --budget ends a search, and its results are saved. On the laptop scale
+nets and attacks are as small as in those spaces: 16 trials take about ten minutes on two cores and
+only show that everything works together.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from spaces import (
 _SPACES = (architecture, optimizer, objective, curriculum, augmentation, defences)
 
 
-def build(**point: Any) -> adv.Recipe:
-    """The recipe whose every part is that of its own space."""
+def build(**params: Any) -> adv.Recipe:
+    """Return the recipe that takes each part from the space that searches it."""
 
-    def part(space: Space) -> adv.Recipe:
-        return space.build(**{name: point[name] for name in space.knobs if name in point})
+    def build_part(space: Space) -> adv.Recipe:
+        return space.build(**{name: params[name] for name in space.knobs if name in params})
 
-    optimized, varied = part(optimizer.space), part(augmentation.space)
+    optimized, augmented = build_part(optimizer.space), build_part(augmentation.space)
     return adv.Recipe(
-        net=part(architecture.space).net,
-        defences=part(defences.space).defences,
+        net=build_part(architecture.space).net,
+        defences=build_part(defences.space).defences,
         optimizer=optimized.optimizer,
-        curriculum=part(curriculum.space).curriculum,
-        objective=part(objective.space).objective,
-        augment=varied.augment,
-        smoothing=varied.smoothing,
+        curriculum=build_part(curriculum.space).curriculum,
+        objective=build_part(objective.space).objective,
+        augment=augmented.augment,
+        smoothing=augmented.smoothing,
         ema=optimized.ema,
         clip=optimized.clip,
     )
 
 
 def _knobs() -> dict[str, Knob]:
-    """All of them; the attacked share is last, since it depends on the objective and the attack."""
+    """Return all hyperparameters; `fraction` is last, as it depends on objective and attack."""
     knobs = {name: knob for module in _SPACES for name, knob in module.space.knobs.items()}
     shares = [module.space.knobs["fraction"] for module in (objective, curriculum)]
     del knobs["fraction"]
@@ -70,9 +70,9 @@ _KNOBS = _knobs()
 
 
 def _known(**numbers: int) -> dict[str, Any]:
-    """The known points of the six spaces, the first ones but for these, as one."""
-    points = (module.space.known[numbers.get(_name(module), 0)] for module in _SPACES)
-    merged = {name: value for point in points for name, value in point.items()}
+    """Merge a known configuration of each space: by default its first, else of these numbers."""
+    chosen = (module.space.known[numbers.get(_name(module), 0)] for module in _SPACES)
+    merged = {name: value for params in chosen for name, value in params.items()}
     params: dict[str, Any] = {}
     for name, knob in _KNOBS.items():
         if exists(knob, params):

@@ -2,12 +2,13 @@
 
     python launch.py --space objective
 
-BigNet against PGD-10 of eps 8/255, the radius of the published tables, with the five objectives:
-a share of each batch attacked (`mixed`, as in the report), all of it (Madry et al. 2018), each
-image clean and attacked (`paired`), TRADES (Zhang et al. 2019) and MART (Wang et al. 2020). `awp`
-adds adversarial weight perturbation (Wu et al. 2020), half as dear again. The report's and the
-published settings come first. Objectives that attack every image take about twice the time of
-`mixed`. At the laptop scale the attack has one step, and a search takes about three minutes.
+BigNet, trained against PGD-10 of eps 8/255, the radius of the published tables, with five
+objectives: a share of each batch attacked (`mixed`, as in the report), all of it (Madry et al.
+2018), each image clean and attacked (`paired`), TRADES (Zhang et al. 2019) and MART (Wang et al.
+2020). `awp` adds adversarial weight perturbation (Wu et al. 2020), which costs half as much again.
+The report's and the published settings come first. Objectives that attack every image take about
+twice the time of `mixed`. At the laptop scale the attack has one step, and a search takes about
+three minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from spaces import Choice, Float, Space
 
 
 def build(objective: str, awp: bool, **settings: Any) -> adv.Recipe:
-    """BigNet at eps 8/255; `settings` are the knobs of the objective and of AWP."""
+    """Return BigNet at eps 8/255; `settings` belong to the objective and to AWP."""
     chosen: adv.Objective
     if objective == "paired":
         chosen = adv.Paired(settings["clean_weight"])

@@ -2,12 +2,13 @@
 
     python launch.py --space optimizer
 
-BigNet under the report's curriculum. The report's AdamW at a constant rate comes first, then what
-most published tables use: SGD with Nesterov momentum at 0.1, weight decay 5e-4 and two drops of the
-rate (Pang et al. 2021 find the decay of the weights decisive). AdamW decays weights by itself, so
-its sensible range lies higher. `ema` averages the weights; `clip` limits a gradient's norm to 1.
-The size of the batch is the scale's. A rate that is too high ends in a trial that failed, and the
-record says so. About three minutes on two cores at the laptop scale.
+BigNet with the report's curriculum. The report's AdamW with a constant learning rate comes first,
+then the setting of most published tables: SGD with Nesterov momentum at 0.1, weight decay 5e-4 and
+two drops of the rate (Pang et al. 2021 find the weight decay decisive). AdamW's weight decay is
+decoupled from the gradient, so its useful range is higher. `ema` averages the weights; `clip`
+limits the norm of the gradient to 1. The batch size is the scale's. A trial whose learning rate is
+too high fails, and the ledger says so. A search takes about three minutes on two cores at the
+laptop scale.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def build(optimizer: str, schedule: str, ema: float, clip: bool, **rates: float) -> adv.Recipe:
-    """BigNet under the report's curriculum; `rates` are those of the optimiser that is chosen."""
+    """Return BigNet with the report's curriculum; `rates` are those of the chosen optimiser."""
     decays: dict[str, Schedule] = {
         "constant": 1.0,
         "piecewise": adv.Piecewise((0.0, 0.5, 0.75), (1.0, 0.1, 0.01)),

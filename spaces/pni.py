@@ -2,16 +2,16 @@
 
     python launch.py --space pni
 
-PNI (He et al. 2019) adds noise to the weights of BigNet's layers and learns how much of it to keep,
-as alpha. `noise=False` is the plain net; `alpha` is where alpha starts, `granularity` how many
-there are, `where` "inner" leaves out the first and the last layer. Each image is seen clean and
-attacked, as published, with weight `clean_weight` on the first; the attack is the report's
-curriculum. Published: 0.25, a layer, all, 0.5; that comes first, then the plain net. Two things of
-the published training are no knobs here: it leaves the first five epochs unattacked, where this
-curriculum begins at a small radius, and it attacks the labels that the net itself gives.
+PNI (He et al. 2019) adds noise to the weights of BigNet's layers, scaled by a learned alpha.
+`noise=False` is the plain net; `alpha` is its initial value, `granularity` says how many alphas
+there are, and `where` "inner" leaves out the first and the last layer. Each image is seen clean and
+attacked, as published, with weight `clean_weight` on the clean loss; the attack is the report's
+curriculum. The published setting (0.25, layer, all, 0.5) comes first, then the plain net. Two parts
+of the published training are left out: its first five epochs without an attack, where this
+curriculum begins with a small radius, and its attack on the labels that the net predicts.
 
-Alpha often falls to nearly nothing within a few epochs, and then PNI is no defence. Each epoch logs
-`pni_alpha`. The laptop scale takes a few minutes on two cores.
+Alpha often falls to almost zero within a few epochs, and then PNI is no defence; each epoch logs
+`pni_alpha`. A search takes a few minutes on two cores at the laptop scale.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spaces import Choice, Float, Space
 
 
 def build(noise: bool, clean_weight: float, **settings: Any) -> adv.Recipe:
-    """BigNet-PNI, or BigNet, under the report's curriculum; `settings` are PNI's own."""
+    """Return BigNet with or without PNI; `settings` are those of PNI."""
     return adv.Recipe(
         net=adv.BigNet(),
         defences=(adv.PNI(**settings),) if noise else (),

@@ -4,10 +4,10 @@
 
 BigNet for 60 epochs of the report's curriculum, half of each batch attacked: without augmentation,
 with horizontal flips, and with the "full pipeline" of flips, crops and colour jitter. The report
-found aggregated attacked scores of 136, 169 and 159. How far it cropped and jittered it does not
-say: here by 4 pixels and by a factor of 0.8 to 1.2. Its battery is not known either, so orders can
-be compared with it, not figures. On digits a flip changes the class, so on the laptop scale the
-table only shows that it can be made (a minute on two cores).
+found aggregated attacked scores of 136, 169 and 159. It does not say how far it cropped and
+jittered; here by 4 pixels and by factors of 0.8 to 1.2. Its battery is not known either, so only
+the order can be compared with the report. On digits a flip changes the class, so on the laptop
+scale the table only shows that it can be reproduced (a minute on two cores).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PIPELINES: dict[str, dict[str, Any]] = {
 
 
 def build(pipeline: str) -> adv.Recipe:
-    """BigNet under the report's curriculum on augmented images."""
+    """Return BigNet with the report's curriculum and one of its augmentations."""
     return adv.Recipe(net=adv.BigNet(), augment=adv.Augment(**_PIPELINES[pipeline]))
 
 

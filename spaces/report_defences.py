@@ -3,16 +3,17 @@
     python launch.py --space report_defences
 
 BigNet, BigNet-PNI and BigNet-RSE after 10 epochs against PGD of eps 0.03 and step 0.008, each image
-clean and attacked with the same weight. The report found, natural and attacked: 53.3 and 31.2 %
-plain, 51.7 and 31.1 % with PNI, 49.4 and 32.5 % with RSE. It says neither how many steps the attack
-took (here 7, as PNI is published) nor the settings of PNI and RSE (here the published ones).
+clean and attacked with the same weight. The report found natural and attacked accuracies of 53.3
+and 31.2 % plain, 51.7 and 31.1 % with PNI, 49.4 and 32.5 % with RSE. It does not say how many steps
+the attack took (here 7, as PNI is published) or the settings of PNI and RSE (here the published
+ones).
 
-The battery's PGD of eps 0.03 is the report's attack with more steps, and its gradients are means
-of several draws of a random net (expectation over transformation). Without that noise looks like
-robustness: reproductions have seen the whole lead of RSE disappear. `pni_alpha` in the log says
-whether PNI's noise survived its training. Both scales train with all 7 steps. On digits, a few
-minutes on two cores: 98.0, 98.0 and 95.0 % of 100 images, aggregated scores 415, 418 and 427, and
-no difference beyond the intervals of either.
+The battery's PGD of eps 0.03 is the report's attack with more steps. Its gradients of a random net
+are averaged over several noise samples (expectation over transformation), without which noise looks
+like robustness: reproductions have seen the whole advantage of RSE disappear. `pni_alpha` in the
+log shows whether PNI's noise survived its training. Both scales train with all 7 steps. On digits
+the table takes a few minutes on two cores: natural accuracies of 98.0, 98.0 and 95.0 % on 100
+images, aggregated scores of 415, 418 and 427, and no difference outside the intervals.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from spaces import Choice, Space
 
 
 def build(defence: str) -> adv.Recipe:
-    """BigNet with one of the defences, trained as for the report's table."""
+    """Return BigNet with one of the defences, trained as in the report's table."""
     defences: dict[str, tuple[adv.Defence, ...]] = {
         "none": (),
         "pni": (adv.PNI(),),

@@ -3,14 +3,14 @@
     python launch.py --space report_sizes
 
 BaseNet, BigNet, WRN-16-10 (the "13 convolution layers and a width factor of 10") and ViTs named by
-depth and embedding size, all under the report's curriculum and optimiser. The sizes of its ViTs
-stand in the figure alone; these are the published ones of CCT (Hassani et al. 2021), with two
-convolutions for the tokens. The report saw robustness grow with size where attacks are weak, and
-thought its largest nets undertrained.
+depth and embedding size, all with the report's curriculum and optimiser. The report gives the sizes
+of its ViTs in the figure only; these are the published ones of CCT (Hassani et al. 2021), with two
+convolutions for the tokens. In the report robustness grows with size under weak attacks, and the
+largest nets may be undertrained.
 
-Two cores would take days for WRN-16-10, 2,412 million multiply-adds an image. The laptop scale
-tries nets of the same kinds that it can train, WRN-10-1 and ViTs of 64 channels, in a few minutes;
-their order says little about the large ones.
+WRN-16-10 costs 2,412 million multiply-adds an image and would take two cores days. The laptop scale
+has small nets of the same kinds, WRN-10-1 and ViTs of 64 channels, which take a few minutes; their
+order says little about the large ones.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from spaces import Choice, Space
 
 
 def build(net: str) -> adv.Recipe:
-    """The net of that name: basenet, bignet, wrn-DEPTH-WIDTH or vit-DEPTH-DIM."""
+    """Return the net called basenet, bignet, wrn-DEPTH-WIDTH or vit-DEPTH-DIM."""
     if net in ("basenet", "bignet"):
         return adv.Recipe(net=adv.BaseNet() if net == "basenet" else adv.BigNet())
     kind, depth, size = net.split("-")

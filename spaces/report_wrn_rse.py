@@ -2,14 +2,14 @@
 
     python launch.py --space report_wrn_rse
 
-BaseNet, WRN-16-10 and WRN-16-10 with RSE, without augmentation, under the report's curriculum; the
-report submitted the last. It saw about the same natural accuracy and less of a loss under attack,
-up to a certain radius. Its sigmas are not known; these are RSE's published 0.2 and 0.1. The report
-does not speak of several draws in the gradient of a random net. Here they are taken (expectation
-over transformation), without which noise looks like robustness.
+BaseNet, WRN-16-10 and WRN-16-10 with RSE, without augmentation, with the report's curriculum; the
+report submitted the last one, which had about the same natural accuracy and lost less under attack,
+up to a certain radius. The report does not give its sigmas; here RSE's published 0.2 and 0.1. Nor
+does it mention several noise samples in the gradient of a random net. Here they are averaged
+(expectation over transformation), without which noise looks like robustness.
 
-Two cores would take days for WRN-16-10; the laptop scale puts WRN-10-1 in its place and takes a
-few minutes.
+WRN-16-10 would take two cores days; the laptop scale replaces it by WRN-10-1 and takes a few
+minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from spaces import Choice, Space
 
 
 def build(net: str) -> adv.Recipe:
-    """The net of that name: basenet, wrn-DEPTH-WIDTH or wrn-DEPTH-WIDTH-rse."""
+    """Return the net called basenet, wrn-DEPTH-WIDTH or wrn-DEPTH-WIDTH-rse."""
     if net == "basenet":
         return adv.Recipe(net=adv.BaseNet())
     depth, width, *rse = net.split("-")[1:]

@@ -2,11 +2,12 @@
 
     python launch.py --space rse_sigmas
 
-RSE (Liu et al. 2018) puts Gaussian noise before every convolution: `sigma_init` before the
-first, in pixel units, `sigma_inner` before the others. BigNet is trained with the report's
-curriculum, half of each batch attacked. Random nets are attacked through several draws and judged
-by votes, because without that any noise looks like robustness. How many draws vote is the scale's
-and no knob: a net does not choose its judge. The published 0.2 / 0.1 and "no noise" come first.
+RSE (Liu et al. 2018) adds Gaussian noise before every convolution: `sigma_init` before the first,
+in pixel units, and `sigma_inner` before the others. BigNet is trained with the report's curriculum,
+half of each batch attacked. Random nets are attacked through gradients averaged over several noise
+samples and scored by votes, because otherwise any noise looks like robustness. The number of votes
+belongs to the scale and is not searched: a net must not choose how it is scored. The published
+setting, 0.2 and 0.1, and "no noise" come first.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from spaces import Float, Space
 
 
 def build(sigma_init: float, sigma_inner: float) -> adv.Recipe:
-    """BigNet-RSE under the report's curriculum."""
+    """Return BigNet with RSE and the report's curriculum."""
     return adv.Recipe(net=adv.BigNet(), defences=(adv.RSE(sigma_init, sigma_inner),))
 
 

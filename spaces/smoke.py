@@ -2,7 +2,7 @@
 
     python launch.py --space smoke
 
-BaseNet with a little noise on a handful of digits, two epochs, a battery of one step each.
+BaseNet with a little noise on a few hundred digits, two epochs, and a battery of single-step PGD.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from spaces import Float, Space
 
 
 def build(sigma: float, lr: float) -> adv.Recipe:
-    """BaseNet with noise before each convolution."""
+    """Return BaseNet with noise before each convolution."""
     return adv.Recipe(
         net=adv.BaseNet(), defences=(adv.RSE(sigma, sigma),), optimizer=adv.AdamW(lr=lr)
     )

@@ -2,13 +2,13 @@
 
     python launch.py --space speedrun
 
-Nets of ResNet-18's size and smaller, in bfloat16, with crops, flips and one learning-rate cycle, at
-8/255. The first known point is for `benchmarks/speedrun.py`: single-step training as short as Fast
-AT's 15 epochs (Wong et al. 2020, 45 % under PGD-50-10 in 6 minutes), with N-FGSM, which does not
-overfit (de Jorge et al. 2022). The second is for its ten minutes: TRADES and AWP with averaged
-weights, the best of the published ResNet-18 rows (AutoAttack 51.6 % after far longer). Neither has
-been timed on a GPU yet. The third is the first one small enough for two cores; there a search takes
-some minutes.
+Nets up to the size of ResNet-18, in bfloat16, with crops, flips and one learning-rate cycle, at
+8/255. The first known configuration is for `benchmarks/speedrun.py`: single-step training as short
+as Fast AT's 15 epochs (Wong et al. 2020: 45 % under PGD-50-10 in 6 minutes), but with N-FGSM, which
+does not overfit catastrophically (de Jorge et al. 2022). The second is for its ten-minute run:
+TRADES and AWP with averaged weights, the best of the published ResNet-18 rows (AutoAttack 51.6 %
+after much longer training). Neither has been timed on a GPU yet. The third is the first one, small
+enough for two cores, where a search takes some minutes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NETS = ("resnet18", "wrn-16-4", "wrn-10-1")
 def build(
     net: str, attack: str, lr: float, objective: str, ema: float, pgd_steps: int = 1
 ) -> adv.Recipe:
-    """A net of `NETS` at 8/255 on one cycle."""
+    """Return a net of `NETS`, trained at 8/255 with one learning-rate cycle."""
     loss: adv.Objective = adv.AWP(adv.TRADES(), 0.005) if objective == "trades-awp" else adv.Madry()
     depth, _, width = net.removeprefix("wrn-").partition("-")
     return adv.Recipe(
