@@ -1,1 +1,1 @@
-"""A net as stand-alone source code for the course template."""
+"""Write a net as stand-alone source code for the course template."""
