@@ -1,1 +1,1 @@
-"""What happened: trials, the ledger that records them, constraints, Pareto arithmetic."""
+"""The record of a search: trials, the ledger, its view, constraints and Pareto fronts."""

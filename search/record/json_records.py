@@ -16,6 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
 EXTRA = "extra"
+OBJECT = Mapping[str, Any]
 
 
 class FieldError(ValueError):
@@ -77,7 +78,11 @@ def read_key(plain: Mapping[str, Any], key: str, kind: Any) -> Any:
     """
     if key not in plain:
         raise FieldError(f"key {key!r} is missing")
-    return _convert(kind, plain[key], key)
+    value = plain[key]
+    exact = type(value)
+    if exact is kind or (exact is dict and kind is OBJECT):  # fast: a ledger may have a million
+        return value
+    return _convert(kind, value, key)
 
 
 @lru_cache
@@ -86,8 +91,12 @@ def _field_types(record: Any) -> dict[str, Any]:
     return {one.name: hints[one.name] for one in fields(record) if one.name != EXTRA}
 
 
-_NUMBERS: Mapping[Any, Any] = {int: Integral, float: Real}
-_CONTAINERS: Mapping[Any, Any] = {Mapping: Mapping, Sequence: (list, tuple)}
+_ACCEPTED: Mapping[Any, Any] = {
+    int: (int, Integral),
+    float: (float, int, Real),
+    Mapping: (dict, Mapping),
+    Sequence: (list, tuple),
+}
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -103,17 +112,17 @@ def _convert(kind: Any, value: Any, key: str) -> Any:
     """Return `value` as a `kind`, or raise FieldError."""
     if kind is Any:
         return value
-    if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
+    origin = get_origin(kind)
+    if origin in (types.UnionType, Union):
         options = [option for option in get_args(kind) if option is not types.NoneType]
         if value is None and len(options) < len(get_args(kind)):
             return None
         return _convert(options[0], value, key)
-    if is_dataclass(kind):
-        return _nested(kind, value, key)
-    origin = get_origin(kind)
     if origin is tuple:
         return _tuple(kind, value, key)
-    expected = _CONTAINERS.get(origin, _NUMBERS.get(kind, kind))
+    if origin is None and is_dataclass(kind):
+        return _nested(kind, value, key)
+    expected = _ACCEPTED.get(origin or kind, kind)
     if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
         raise _wrong(origin or kind, value, key)
     return value

@@ -1,4 +1,4 @@
-"""Dominance, fronts and hypervolume: pure functions on arrays, larger is better everywhere."""
+"""Pareto dominance, fronts and hypervolume of arrays of points; larger is better."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def dominates(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which point dominates which.
+    """Return which point dominates which.
 
     Args:
       points: [n, m] values, larger is better.
 
     Returns:
-      [n, n] booleans; `[i, j]` says that point i is nowhere worse than j and somewhere better.
+      [n, n] booleans; `[i, j]` is true if point i is nowhere worse than j and somewhere better.
     """
     p = _points(points)
     at_least = (p[:, None, :] >= p[None, :, :]).all(axis=2)
@@ -22,7 +22,10 @@ def dominates(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def front(points: ArrayLike) -> NDArray[np.bool_]:
-    """Which of the [n, m] points no other point dominates; equal points are all kept."""
+    """Return which of the [n, m] points no other point dominates: [n] booleans.
+
+    Equal points are all on the front.
+    """
     p = _points(points)
     if len(p) == 0:
         return np.zeros(0, dtype=bool)
@@ -32,12 +35,14 @@ def front(points: ArrayLike) -> NDArray[np.bool_]:
 
 
 def _front_of_pairs(p: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """`front` in n log n: of 10,000 points n by n tables would take 300 MB."""
-    by = np.lexsort((-p[:, 1], -p[:, 0]))  # the first objective falls, of equals the second
+    """Return the front of [n, 2] points in n log n; `dominates` would take 300 MB for 10,000."""
+    by = np.lexsort((-p[:, 1], -p[:, 0]))  # by the first objective, falling, then by the second
     x, y = p[by].T
     best = np.maximum.accumulate(y)
-    first = np.flatnonzero(np.r_[True, x[1:] < x[:-1]])  # of those with the same first objective
-    before = np.r_[-np.inf, best[first[1:] - 1]]  # the best second one among larger first ones
+    first = np.flatnonzero(
+        np.r_[True, x[1:] < x[:-1]]
+    )  # of each group with the same first objective
+    before = np.r_[-np.inf, best[first[1:] - 1]]  # the best second value among larger first values
     group = np.cumsum(np.r_[0, x[1:] < x[:-1]])
     on = np.zeros(len(p), dtype=bool)
     on[by] = (y == y[first][group]) & (y > before[group])
@@ -45,9 +50,12 @@ def _front_of_pairs(p: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
-    """The area that [n, 2] points dominate above the reference point (2 values).
+    """Return the area that [n, 2] points dominate above a reference point of 2 values.
 
     Points that do not exceed the reference in both values add nothing.
+
+    Raises:
+      ValueError: the points have more than two values, or one is not finite.
     """
     ref = np.asarray(reference, dtype=float)
     p = _points(points)

@@ -120,6 +120,27 @@ class StudyHeader:
         return StudyHeader.from_json({**self.to_json(), **changes})
 
 
+@dataclass
+class Session:
+    """A `session` event of a ledger: one start of the driver.
+
+    Args:
+      time: of the event, in seconds since 1970.
+      trials: planned in all; 0: not recorded.
+      budget: seconds that the search may take, over all sessions; None: no limit.
+      finalists: "off" if no finals were wanted.
+      last: time of the latest event in this session; None: there is none yet.
+      extra: keys that this version does not know.
+    """
+
+    time: float
+    trials: int = 0
+    budget: float | None = None
+    finalists: str = ""
+    last: float | None = None
+    extra: Plain = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class FinalsHeader:
     """The `finals` event of a ledger: which trials are trained again, and how they are attacked.

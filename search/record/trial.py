@@ -1,4 +1,4 @@
-"""What a trial is, and the seam `Run` behind which all training lies."""
+"""A trial and its reports, and `Run`: the interface between the search and training."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from search.record.run_folder import trial_name
 from search.record.trial_result import TrialResult
 from spaces import OBJECTIVES, Params
 
@@ -17,13 +18,15 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class Rung:
-    """How good a half-trained net is, so that it can be compared with others as far trained.
+    """An evaluation of a half-trained net, to compare it with others that are as far trained.
 
-    `strength` is the share of the full strength of its own training attack that it has met so far,
-    in [0, 1]. `objectives` are those of `spaces.OBJECTIVES` under the reference battery, the same
-    for all trials, on images that no trial is scored by. `sds` holds the standard error of each
-    (over images). `table`, where there is one, is `adv.Score.to_dict`, which allows comparing two
-    trials in pairs.
+    Args:
+      epoch: after which it was evaluated, counted from 1.
+      strength: of the training attack in that epoch, as a fraction of its full strength, in [0, 1].
+      objectives: those of `spaces.OBJECTIVES` under the reference battery, which is the same for
+        all trials, on images that no trial is scored on.
+      sds: standard error of each objective, over images.
+      table: `adv.Score.to_dict`, by which two trials are compared image by image; None: not known.
     """
 
     epoch: int
@@ -34,7 +37,7 @@ class Rung:
 
     @property
     def key(self) -> Key:
-        """What two rungs must share to be compared: the epoch, and the strength in tenths."""
+        """The epoch, and the strength in tenths; only rungs of equal key are compared."""
         return self.epoch, round(10 * self.strength)
 
     @property
@@ -44,15 +47,18 @@ class Rung:
 
     @property
     def sd(self) -> tuple[float, float]:
-        """Both standard errors, 0 where one is not known."""
+        """Both standard errors; 0 if one is not known."""
         return self.sds.get(OBJECTIVES[0], 0.0), self.sds.get(OBJECTIVES[1], 0.0)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of a trial at a rung, and why, in words.
+    """Whether a trial continues after a rung.
 
-    "audit" is a trial that would be stopped, but runs on to show whether stopping is right.
+    Args:
+      action: "go on", "stop", or "audit": the trial would be stopped, but runs to completion as a
+        check of the stopping rule.
+      reason: in words.
     """
 
     action: Literal["go on", "stop", "audit"]
@@ -61,9 +67,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a run says after an epoch, counted from 1; the last one carries the `result`.
+    """What a run reports after an epoch.
 
-    Some epochs carry a `rung` too.
+    Args:
+      epoch: counted from 1.
+      epochs: how many are planned.
+      seconds: that the epoch took, validation included.
+      metrics: by name.
+      result: of the trial, in its last report.
+      rung: if the net was evaluated at a rung after this epoch.
     """
 
     epoch: int
@@ -75,13 +87,13 @@ class EpochReport:
 
     @property
     def nonfinite(self) -> str:
-        """The metrics that are not finite, "" where all are."""
-        said = {**self.metrics, **(self.rung.objectives if self.rung else {})}
-        return ", ".join(f"{k} is {v}" for k, v in said.items() if not math.isfinite(v))
+        """The metrics that are not finite, in words; "" if all are."""
+        values = {**self.metrics, **(self.rung.objectives if self.rung else {})}
+        return ", ".join(f"{k} is {v}" for k, v in values.items() if not math.isfinite(v))
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> EpochReport:
-        """Return the report that `to_json` made plain."""
+        """Return the report that `to_json` has written."""
         result, rung = plain.get("result"), plain.get("rung")
         return cls(
             plain["epoch"],
@@ -105,13 +117,32 @@ class EpochReport:
 
 
 Run = Callable[[Params, int, Path], Iterator[EpochReport]]
-"""`run(params, seed, folder)`: train one net. It keeps its state in `folder` and goes on from the
-state that it finds there: the epochs told before may be told again, none is trained again."""
+"""`run(params, seed, folder)` trains one net and yields a report after each epoch.
+
+It keeps its state in `folder` and resumes from the state that it finds there: reports of earlier
+epochs may be yielded again, but no epoch is trained again.
+"""
 
 
 @dataclass
 class Trial:
-    """A trial as the ledger's events make it."""
+    """A trial, as far as the ledger has recorded it.
+
+    Args:
+      number: counted from 0.
+      params: its hyperparameters.
+      seed: that it is trained with.
+      origin: "known", "sobol", "random" or the sampler that proposed it; in the finals the number
+        of the trial that is trained again.
+      state: running, finished, stopped early, or failed.
+      epochs: its reports, by epoch.
+      rungs: its evaluations at rungs, by key.
+      decisions: whether it continued, by key of the rung.
+      result: if it has finished.
+      reason: why it failed or was stopped.
+      started: when it was proposed, in seconds since 1970.
+      ended: when it ended; 0: not yet.
+    """
 
     number: int
     params: Params
@@ -128,43 +159,45 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training and attacking that this trial has taken, resumed parts included."""
+        """The seconds that training and scoring have taken, over all sessions."""
         extra = (self.result.details.evaluate_seconds or 0.0) if self.result else 0.0
-        return sum(values.seconds for values in self.epochs.values()) + extra
+        return sum(report.seconds for report in self.epochs.values()) + extra
 
     @property
     def audited(self) -> bool:
-        """Whether it runs, or ran, although a rung would have stopped it."""
+        """Whether it runs to completion although a rung would have stopped it."""
         return any(decision.action == "audit" for decision in self.decisions.values())
 
     @property
     def name(self) -> str:
-        """The trial's name in folders and in Weights & Biases."""
-        return f"{self.number:04d}"
+        """The name of the trial in folders and in Weights & Biases."""
+        return trial_name(self.number)
 
     @property
     def overfitted(self) -> tuple[int, ...]:
-        """The epochs after which training on one-step attacks had overfitted catastrophically."""
+        """The epochs with catastrophic overfitting to a one-step training attack."""
         flag = "catastrophic_overfitting"
-        return tuple(n for n, values in sorted(self.epochs.items()) if values.metrics.get(flag))
+        return tuple(n for n, report in sorted(self.epochs.items()) if report.metrics.get(flag))
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a reader should know of how its training went."""
-        said = []
+        """What is unusual about its training, in words."""
+        found = []
         last = self.epochs[max(self.epochs)] if self.epochs else None
         if self.state == "finished" and last and last.epoch < last.epochs:
-            said.append(f"ended after {last.epoch} of {last.epochs} epochs")
+            found.append(f"ended after {last.epoch} of {last.epochs} epochs")
         if self.overfitted:
             plural = "s" * (len(self.overfitted) > 1)
-            said.append(f"overfitted to its attack in epoch{plural} {_spans(self.overfitted)}")
+            found.append(
+                f"overfitted to its attack in epoch{plural} {_format_ranges(self.overfitted)}"
+            )
         if self.audited:
-            said.append("audited: a rung would have stopped it")
-        return tuple(said)
+            found.append("audited: a rung would have stopped it")
+        return tuple(found)
 
 
-def _spans(numbers: Sequence[int]) -> str:
-    """Rising numbers in short: 1, 3 to 5."""
+def _format_ranges(numbers: Sequence[int]) -> str:
+    """Return rising numbers in short: 1, 3 to 5."""
     spans: list[list[int]] = []
     for n in numbers:
         if spans and n == spans[-1][-1] + 1:

@@ -8,14 +8,13 @@ from sys import intern
 from typing import Any
 
 from search.record.constraints import feasible
-from search.record.json_records import FieldError, read_key
+from search.record.json_records import OBJECT, FieldError, from_json, read_key
 from search.record.pareto import front
-from search.record.study_header import FinalsHeader, StudyHeader
+from search.record.study_header import FinalsHeader, Session, StudyHeader
 from search.record.trial import Decision, EpochReport, Key, Rung, Trial
 from search.record.trial_result import TrialResult
 
 Event = Mapping[str, Any]
-Metrics = Mapping[str, float]
 
 
 @dataclass
@@ -25,7 +24,7 @@ class View:
     Args:
       header: the `study` event.
       trials: by number.
-      sessions: the `session` events; `last` in each is the time of the latest event in it.
+      sessions: the `session` events.
       elapsed: seconds from the first to the last event, without the time between sessions.
       rungs: for each rung, the trials that have reached it, in that order.
       relaxed: the events that made early stopping gentler.
@@ -37,7 +36,7 @@ class View:
 
     header: StudyHeader = field(default_factory=StudyHeader)
     trials: dict[int, Trial] = field(default_factory=dict)
-    sessions: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[Session] = field(default_factory=list)
     elapsed: float = 0.0
     rungs: dict[Key, list[int]] = field(default_factory=dict)
     relaxed: list[Event] = field(default_factory=list)
@@ -60,14 +59,15 @@ class View:
             _APPLY[kind](self, event)
         if self.sessions and kind != "session":
             session = self.sessions[-1]
-            self.elapsed += time - session.get("last", session["time"])
-            session["last"] = time
+            self.elapsed += time - (session.time if session.last is None else session.last)
+            session.last = time
 
     def _set_header(self, event: Event) -> None:
         self.header = StudyHeader.from_json(event)
 
     def _add_session(self, event: Event) -> None:
-        self.sessions.append(dict(event))
+        plain = {key: value for key, value in event.items() if key != "event"}
+        self.sessions.append(from_json(Session, plain))
 
     def _relax(self, event: Event) -> None:
         self.relaxed.append(event)
@@ -82,14 +82,14 @@ class View:
         number = read_key(event, "trial", int)
         self.trials[number] = Trial(
             number,
-            read_key(event, "params", Mapping[str, Any]),
+            read_key(event, "params", OBJECT),
             read_key(event, "seed", int),
             read_key(event, "origin", str),
             started=event["time"],
         )
 
     def _add_epoch(self, event: Event) -> None:
-        metrics = read_key(event, "metrics", Metrics)
+        metrics = read_key(event, "metrics", OBJECT)
         report = EpochReport(
             read_key(event, "epoch", int),
             read_key(event, "epochs", int),
@@ -102,9 +102,9 @@ class View:
         rung = Rung(
             read_key(event, "epoch", int),
             read_key(event, "strength", float),
-            read_key(event, "objectives", Metrics),
-            read_key(event, "sds", Metrics),
-            read_key(event, "table", Mapping[str, Any] | None),
+            read_key(event, "objectives", OBJECT),
+            read_key(event, "sds", OBJECT),
+            read_key(event, "table", OBJECT | None),
         )
         action, reason = read_key(event, "action", Any), read_key(event, "reason", str)
         trial = self._trial(event)
@@ -120,9 +120,9 @@ class View:
     def _apply_to_finals(self, event: Event) -> None:
         if self.finals is None:
             return
-        inner = {**read_key(event, "part", Event), "time": event["time"]}
+        inner = {**read_key(event, "part", OBJECT), "time": event["time"]}
         if inner.get("event") == "rebuilt":
-            self.finals_header = self.finals_header.updated(read_key(inner, "header", Event))
+            self.finals_header = self.finals_header.updated(read_key(inner, "header", OBJECT))
             self.finals._replace_results(inner)
         else:
             self.finals.apply(inner)
@@ -132,13 +132,13 @@ class View:
         known[read_key(event, "trial", int)] = TrialResult.from_json(event)
 
     def _rebuild(self, event: Event) -> None:
-        self.header = self.header.updated(read_key(event, "header", Event))
+        self.header = self.header.updated(read_key(event, "header", OBJECT))
         self._replace_results(event)
 
     def _replace_results(self, event: Event) -> None:
         """Give each finished trial its result under another battery, or fail it without one."""
         known = self.rescored.get(read_key(event, "battery", str), {})
-        missing = read_key(event, "missing", Mapping[str, Any])
+        missing = read_key(event, "missing", OBJECT)
         for trial in self.in_state("finished"):
             trial.result = known.get(trial.number)
             if trial.result is None:

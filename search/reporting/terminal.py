@@ -136,8 +136,8 @@ class Live:
         return Group(counts, self._body)
 
     def _since(self, view: View) -> float:
-        last = view.sessions[-1].get("last", time.time()) if view.sessions else time.time()
-        return max(0.0, time.time() - last)
+        last = view.sessions[-1].last if view.sessions else None
+        return 0.0 if last is None else max(0.0, time.time() - last)
 
 
 def _work(view: View) -> float:

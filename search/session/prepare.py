@@ -156,7 +156,7 @@ def skips_finals(options: Options, view: View) -> bool:
     """Return whether there are no finals: the user says so, or said so in the last session."""
     if options.finalists != "auto" or options.final_trainings:
         return options.finalists == "off"
-    return bool(view.sessions) and view.sessions[-1].get("finalists") == "off"
+    return bool(view.sessions) and view.sessions[-1].finalists == "off"
 
 
 def _print_warm_start(console: Console, known: WarmStart) -> None:

@@ -107,7 +107,8 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     header, folder = fill_in_defaults(view.header), options.resume
     scale = _restore_scale(header)
     _check_flags(options, header, scale)
-    trials = options.trials or max((s["trials"] for s in view.sessions), default=header.trials)
+    planned = max((session.trials for session in view.sessions), default=0) or header.trials
+    trials = options.trials or planned
     if trials < len(view.trials):
         raise ValueError(f"--trials {trials}: {folder} has begun {len(view.trials)} trials already")
     if options.budget is not None and options.budget <= view.elapsed:

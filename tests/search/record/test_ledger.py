@@ -29,7 +29,11 @@ def written(tmp_path_factory):
 
 def plain(view):
     trials = {number: asdict(trial) for number, trial in view.trials.items()}
-    return json.loads(json.dumps([view.header.to_json(), trials, view.sessions, view.elapsed]))
+    return json.loads(
+        json.dumps(
+            [view.header.to_json(), trials, [asdict(s) for s in view.sessions], view.elapsed]
+        )
+    )
 
 
 def put(folder, content):
