@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from quality.peers import PEERS, peer
-from search.finals.statistics import candidates, membership, next_training, plausible
-from search.finals.statistics import reported as believed
+from search.finals.selection import choose_next, front_probability, select_candidates
+from search.finals.selection import select_front as believed
+from search.finals.true_values import sample_true_values
 from search.record.trial import EpochReport
 from search.replay.search_quality import Verdict, Yardstick, judge, precision
 from search.replay.simulator import History, Method, Ours, draft, simulate
@@ -111,15 +112,15 @@ def finals(history: History, problem: Problem, yardstick: Yardstick, trainings: 
         return 0.0
     true = np.array([yardstick.truth(finish.params) for finish in history.finished])
     sd = np.maximum((seen - true).std(axis=0), 1e-9)  # as repeats would show
-    chosen = candidates(seen, sd, max(1, trainings // 2), seed=seed)
+    chosen = select_candidates(seen, sd, max(1, trainings // 2), seed=seed)
     values: dict[int, list[tuple[float, float]]] = {i: [] for i in chosen}
 
     def chances() -> Any:
         fresh = {i: v for i, v in values.items() if v}
-        return membership(plausible(seen, fresh, sd, draws=1000, seed=seed))[chosen]
+        return front_probability(sample_true_values(seen, fresh, sd, draws=1000, seed=seed))[chosen]
 
     for number in range(trainings):
-        which = next_training(chances(), [len(v) for v in values.values()])
+        which = choose_next(chances(), [len(v) for v in values.values()])
         if which is None:
             break
         again = 10**6 + 1000 * seed + number

@@ -1,6 +1,7 @@
-"""The finals as a study of their own: its sampler proposes candidates again instead of new points.
+"""The finals as a study of their own, whose sampler proposes finalists again with fresh seeds.
 
-So they run wherever a search runs, and what ends a search ends them: Ctrl-C, a crash, a budget.
+So finals run on every backend on which a search runs, and end in the same ways: Ctrl-C, a crash, a
+time budget.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
-from search.finals.standings import standing
-from search.finals.statistics import Floats, candidates, next_training
+from search.finals.selection import choose_next, select_candidates
+from search.finals.standings import compute_standings
+from search.finals.true_values import Floats
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.pareto import front
@@ -23,50 +25,48 @@ from search.record.view import View
 from search.study import Study
 from spaces import OBJECTIVES, Params, Space
 
-SHARE = 4  # for so many trials of a search the finals take one training by default
-CLEAR = 1.96  # a trial is out where one is better in both values by more than 95 % of the noise
-MANY = 500
-APART = 1_000_003  # from the seeds of the search, which begin at its own
-DRAWS = 1000
+TRIALS_PER_TRAINING = 4  # by default the finals take one training for so many trials
+Z95 = 1.96  # a trial is left out if another is better in both objectives by the 95 % noise level
+MAX_PAIRWISE = 500  # with more trials, those far behind are left out before comparing all pairs
+SEED_OFFSET = 1_000_003  # from the seeds of the search, which start at its own
+DRAWS = 1000  # of the posterior behind each proposal
 
 
 def default_trainings(trials: int) -> int:
-    """How many trainings the finals of a search take where the user says nothing: a quarter."""
-    return max(2, round(trials / SHARE))
+    """Return how many trainings the finals have by default: a quarter of the trials."""
+    return max(2, round(trials / TRIALS_PER_TRAINING))
 
 
-def chosen(view: View, trainings: int) -> list[int]:
-    """The trials that are worth training again, the likeliest members of the front first.
+def choose_finalists(view: View, trainings: int) -> list[int]:
+    """Return the numbers of the trials to train again, the likeliest members of the front first.
 
-    A third of the trainings is kept for those whose membership will be in doubt.
+    A third of the trainings is kept for those whose membership stays in doubt.
     """
     every = [trial for trial in view.in_state("finished") if trial.result]
-    done = _near([trial for trial in every if view.feasible(trial)] or every)
+    done = _leave_out_far([trial for trial in every if view.feasible(trial)] or every)
     points = [trial.result.point for trial in done if trial.result]
-    most = max(1, trainings - trainings // 3)
-    order = candidates(points, _noise(done), most, clear=CLEAR) if done else []
+    limit = max(1, trainings - trainings // 3)
+    order = select_candidates(points, _difference_sd(done), limit, z=Z95) if done else []
     return [done[i].number for i in order]
 
 
-def _near(done: list[Trial]) -> list[Trial]:
-    """Of very many trials those that no member of the front beats by far; else all.
-
-    What is left is compared in pairs, each with each.
-    """
-    if len(done) <= MANY:
+def _leave_out_far(done: list[Trial]) -> list[Trial]:
+    """Return all trials; of very many, those that no member of the front exceeds beyond noise."""
+    if len(done) <= MAX_PAIRWISE:
         return done
     points = np.array([trial.result.point for trial in done if trial.result])
-    sds = _errors(done)
+    sds = _value_sd(done)
     out = np.zeros(len(done), dtype=bool)
     for i in np.flatnonzero(front(points)):
-        out |= (points[i] - points > CLEAR * np.hypot(sds[i], sds)).all(axis=1)
+        out |= (points[i] - points > Z95 * np.hypot(sds[i], sds)).all(axis=1)
     return [trial for trial, gone in zip(done, out, strict=True) if not gone]
 
 
-def _noise(done: Sequence[Trial]) -> Floats:
-    """The standard error of the difference of two trials, [n, n, 2]: in pairs where images allow.
+def _difference_sd(done: Sequence[Trial]) -> Floats:
+    """Return the standard error of the difference of two trials, [n, n, 2].
 
-    Where no image tells two trials apart, one more would have: nothing is known without error.
+    It is paired if all trials were scored on the same images. Two trials that no image tells apart
+    count as if one more image did, so that no difference is known without error.
     """
     tables = [trial.result.details.table for trial in done if trial.result]
     images = {table["images"] for table in tables if table}
@@ -76,14 +76,14 @@ def _noise(done: Sequence[Trial]) -> Floats:
         both = each @ each.transpose(0, 2, 1)  # [2, n, n]: no array of all pairs and images
         own = np.diagonal(both, axis1=1, axis2=2)
         squares = np.maximum(own[:, :, None] + own[:, None] - 2 * both, 0.0)
-        least = np.array([1.0, 100.0])[:, None, None] ** 2
-        return np.moveaxis(np.sqrt(squares + least) / each.shape[2], 0, 2)
-    sds = _errors(done)
+        one_image = np.array([1.0, 100.0])[:, None, None] ** 2
+        return np.moveaxis(np.sqrt(squares + one_image) / each.shape[2], 0, 2)
+    sds = _value_sd(done)
     return np.asarray(np.sqrt(sds[:, None] ** 2 + sds[None] ** 2))
 
 
-def _errors(done: Sequence[Trial]) -> Floats:
-    """The standard error of each trial's values over images, [n, 2]; 0 where it is not known."""
+def _value_sd(done: Sequence[Trial]) -> Floats:
+    """Return the standard error of each trial's values over images, [n, 2]; 0 if unknown."""
     sds = np.zeros((len(done), 2))
     for i, trial in enumerate(done):
         known = trial.result.intervals if trial.result else {}
@@ -93,46 +93,51 @@ def _errors(done: Sequence[Trial]) -> Floats:
 
 
 @dataclass(frozen=True)
-class Race:
-    """Proposes whose training with a fresh seed tells most about the front."""
+class ReseedingSampler:
+    """Proposes the finalist whose next fresh seed tells most about the front.
+
+    Args:
+      search: the ledger of the search.
+    """
 
     search: Ledger | MemoryLedger
 
     def propose(self, view: View) -> tuple[Params, str] | None:
-        """A candidate's parameters, and its number as the origin; None where enough is known.
+        """Return a finalist's configuration, and its number as the origin; None if all is clear.
 
-        It may be asked again: a training that ends can bring doubt back.
+        It may be asked again after a None: a training that ends can bring back doubt.
         """
         header = self.search.view.finals_header
-        known = {f.trial.number: f for f in standing(self.search.view, DRAWS)}
-        field = [known[n] for n in header.trials]
-        if not field:
+        by_number = {f.trial.number: f for f in compute_standings(self.search.view, DRAWS)}
+        finalists = [by_number[n] for n in header.trials]
+        if not finalists:
             return None
-        chances = [0.5 if np.isnan(f.chance) else f.chance for f in field]
-        costs = np.maximum(1e-3, [f.trial.seconds for f in field])
-        least = 2 if 2 * len(field) <= header.trainings else 1
-        i = next_training(chances, [f.begun for f in field], costs, least=least)
+        probabilities = [0.5 if np.isnan(f.p_front) else f.p_front for f in finalists]
+        costs = np.maximum(1e-3, [f.trial.seconds for f in finalists])
+        min_seeds = 2 if 2 * len(finalists) <= header.trainings else 1
+        seeds = [f.started for f in finalists]
+        i = choose_next(probabilities, seeds, costs, min_seeds=min_seeds)
         if i is None:
             return None
-        return field[i].trial.params, str(field[i].trial.number)
+        return finalists[i].trial.params, str(finalists[i].trial.number)
 
 
-def contest(
+def make_reseeding_study(
     space: Space, ledger: Ledger | MemoryLedger, trainings: int, **header: Any
 ) -> Study | None:
-    """The finals of the search in `ledger`, as a study; None where there is nothing to train.
+    """Return the finals of the search in `ledger` as a study; None if there is nothing to train.
 
     Args:
       space: of the search.
-      ledger: open.
+      ledger: of the search, open.
       trainings: how many in all, those of earlier sessions included.
-      header: what else the `finals` event says, `battery` (its id) above all.
+      header: what else the `finals` event holds, above all `battery` (its id).
 
     Raises:
       ValueError: the trainings of an earlier session were attacked with another battery.
     """
     view = ledger.view
-    numbers = chosen(view, trainings)
+    numbers = choose_finalists(view, trainings)
     if not numbers:
         return None
     earlier = view.finals.in_state("finished") if view.finals else []
@@ -142,6 +147,6 @@ def contest(
             f"python launch.py --rescore {ledger.path.parent}"
         )
     ledger.append("finals", trials=numbers, trainings=trainings, **header)
-    seed = (view.header.seed or 0) + APART
-    part = FinalsLedger(ledger)
-    return Study(space, part, trials=trainings, seed=seed, sampler=Race(ledger))
+    seed = (view.header.seed or 0) + SEED_OFFSET
+    finals = FinalsLedger(ledger)
+    return Study(space, finals, trials=trainings, seed=seed, sampler=ReseedingSampler(ledger))

@@ -1,4 +1,4 @@
-"""The run behind a final: train with a fresh seed, then attack strongly on the test split."""
+"""The training of a finalist: with a fresh seed, then attacked by the final battery."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adv import Score, build, evaluate, is_random
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint
 from adv.intervals import MASKING_GAP_LIMIT
 from adv.runtime.devices import on_device
-from search.finals.strong_battery import Strong
+from search.finals.final_battery import FinalBattery
 from search.record.run_folder import FINALS, TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
@@ -23,36 +23,46 @@ from spaces import Params
 
 
 @dataclass(frozen=True)
-class Final:
-    """A `Run`: what `training` makes of a seed, judged by the strong battery on test images."""
+class FinalTraining:
+    """A `Run` that trains as the search does, and scores the net on test images.
+
+    Args:
+      training: the run of the search.
+    """
 
     training: Training
 
     @property
-    def strong(self) -> Strong:
-        """How it is judged."""
-        return Strong(self.training.scale, len(self.training.data.classes))
+    def final_battery(self) -> FinalBattery:
+        """The battery that scores the net."""
+        return FinalBattery(self.training.scale, len(self.training.data.classes))
 
     @property
-    def plain(self) -> Training:
-        """The training without what only a search needs: rungs, and its own masking gap."""
+    def without_search_scores(self) -> Training:
+        """The training without the rungs and the masking gap, which only a search needs."""
         scale = replace(self.training.scale, gap_images=0)
         return replace(self.training, scale=scale, rungs=False)
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
-        """Train as the search does, then attack the epoch that was kept."""
-        for values in self.plain(params, seed, folder):
-            if values.result is None:
-                yield values
+        """Train as the search does, then attack the best epoch with the final battery."""
+        for report in self.without_search_scores(params, seed, folder):
+            if report.result is None:
+                yield report
                 continue
-            net = stored(self.training, params, seed, folder / BEST)
-            yield replace(values, result=self.judged(net, values.result, folder.name))
+            net = load_trained_net(self.training, params, seed, folder / BEST)
+            yield replace(report, result=self.score(net, report.result, folder.name))
 
-    def judged(self, net: nn.Module, trained: TrialResult, name: str) -> TrialResult:
-        """The result on the test split; what the validation images said stands in its details."""
+    def score(self, net: nn.Module, trained: TrialResult, name: str) -> TrialResult:
+        """Score a net on the test split; its validation scores are kept in the details.
+
+        Args:
+          net: on its device.
+          trained: its result as in a search, on validation images.
+          name: of the training's folder.
+        """
         began = time.perf_counter()
         split = self.training.data.test.head(self.training.scale.test_images)
-        strong = evaluate(net, split, self.strong.battery(is_random(net)))
+        strong = evaluate(net, split, self.final_battery.battery(is_random(net)))
         claimed = evaluate(net, split, self.training.scale.battery())
         known = trained.details
         details = ResultDetails(
@@ -61,19 +71,19 @@ class Final:
             parameters=known.parameters,
             validation=dict(trained.objectives) if known.validation is None else known.validation,
             claimed=objectives_of(claimed),
-            masking_gap=_gap(claimed, strong),
-            battery=self.strong.id,
+            masking_gap=_masking_gap(claimed, strong),
+            battery=self.final_battery.id,
             weights=f"{FINALS}/{TRIALS}/{name}/{BEST}",
             evaluate_seconds=(known.evaluate_seconds or 0.0) + time.perf_counter() - began,
         )
         return TrialResult(objectives_of(strong), intervals_of(strong), details)
 
 
-def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.Module:
-    """The net whose weights lie at that path, on the best device.
+def load_trained_net(training: Training, params: Params, seed: int, weights: Path) -> nn.Module:
+    """Build the net of a configuration, load its stored weights, and move it to the best device.
 
     Raises:
-      CheckpointError: there are none, or they are another net's.
+      CheckpointError: there are no weights, or they belong to another net.
     """
     torch.set_num_threads(max(1, int(training.scale.cpus)))
     net = build(training.recipe(params), len(training.data.classes), seed)
@@ -81,8 +91,8 @@ def stored(training: Training, params: Params, seed: int, weights: Path) -> nn.M
     return on_device(net)
 
 
-def _gap(claimed: Score, strong: Score) -> MaskingGap:
-    """What the strong battery takes from the mean attacked accuracy, in pairs of images."""
+def _masking_gap(claimed: Score, strong: Score) -> MaskingGap:
+    """Return by how much the final battery lowers the mean attacked accuracy, paired by image."""
     lost = claimed.ok[1:].double().mean(0) - strong.ok[1:].double().mean(0)
     half = 1.96 * float(lost.std()) / len(lost) ** 0.5 if len(lost) > 1 else 1.0
     gap = float(lost.mean())

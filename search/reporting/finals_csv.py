@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from search.finals.standings import Finalist, standing
+from search.finals.finalist import Finalist
+from search.finals.standings import compute_standings
 from search.record.trial import Trial
 from search.record.view import View
 from spaces import OBJECTIVES
@@ -33,7 +34,7 @@ def finalist_rows(view: View) -> list[Row]:
     `worst` is the seed with the lowest attacked score, `search` what chose the trial, `again` the
     mean of fresh seeds where the search measured, `claimed` under its battery on the test images.
     """
-    return [_finalist(f) for f in standing(view)]
+    return [_finalist(f) for f in compute_standings(view)]
 
 
 def final_rows(view: View) -> list[Row]:
@@ -49,14 +50,14 @@ def _finalist(f: Finalist) -> Row:
     pairs = {
         "worst": worst.result.point if worst and worst.result else None,
         "search": f.trial.result.point if f.trial.result else None,
-        "again": f.again,
-        "claimed": f.claimed,
+        "again": f.validation_mean,
+        "claimed": f.claimed_mean,
     }
     for kind, pair in pairs.items():
         if pair is not None:
             row |= {f"{kind}_{name}": v for name, v in zip(OBJECTIVES, pair, strict=True)}
-    if not math.isnan(f.chance):
-        row |= {"on_front": f.on_front, "p_on_front": round(f.chance, 4)}
+    if not math.isnan(f.p_front):
+        row |= {"on_front": f.on_front, "p_on_front": round(f.p_front, 4)}
         for name, mean, (low, high) in zip(OBJECTIVES, f.mean, f.intervals, strict=True):
             row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     if f.gap:

@@ -6,7 +6,8 @@ from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from search.finals.standings import Finalist, Pair, standing
+from search.finals.finalist import Finalist, Pair
+from search.finals.standings import compute_standings
 from search.record.view import View
 from search.reporting.finals_plots import curse, finals_front
 from search.reporting.finals_remarks import flattery, remarks
@@ -19,7 +20,7 @@ HEADS = ("Trial", "P(on the front)", "Seeds", "Natural accuracy (%)", "Attacked 
 
 def finals(view: View) -> list[str]:
     """The sections on the finalists; none where there are no finals."""
-    field = [f for f in standing(view) if f.runs]
+    field = [f for f in compute_standings(view) if f.runs]
     if view.finals is None:
         return []
     if not field:
@@ -51,7 +52,7 @@ def _row(f: Finalist) -> list[str]:
         f"<b>{scale * mean:.1f}</b> <span class='pm'>[{scale * low:.1f}, {scale * high:.1f}]</span>"
         for scale, mean, (low, high) in zip((100, 1), f.mean, f.intervals, strict=True)
     )
-    chance = f"{f.chance:.2f}"
+    chance = f"{f.p_front:.2f}"
     return [
         str(f.trial.number),
         f"<b>{chance}, reported</b>" if f.on_front else chance,
@@ -60,8 +61,8 @@ def _row(f: Finalist) -> list[str]:
         attacked,
         _pair(f.worst.result.point if f.worst and f.worst.result else None),
         _pair(f.trial.result.point if f.trial.result else None),
-        _pair(f.again),
-        _pair(f.claimed),
+        _pair(f.validation_mean),
+        _pair(f.claimed_mean),
         _gap(f),
         _weights(f),
     ]

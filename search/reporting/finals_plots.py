@@ -6,7 +6,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from search.finals.standings import Finalist, standing
+from search.finals.finalist import Finalist
+from search.finals.standings import compute_standings
 from search.record.view import View
 from search.reporting.plots import GREY, INK, hover, plain
 
@@ -15,7 +16,7 @@ _BLUE, _ORANGE = "#0072B2", "#D55E00"
 
 def finals_front(view: View) -> go.Figure:
     """Means of fresh seeds on the test split under the strong battery, with 95 % intervals."""
-    field = [f for f in standing(view) if f.runs]
+    field = [f for f in compute_standings(view) if f.runs]
     top = 100 * len(view.header.battery) or 100
     figure = plain(
         "Natural accuracy on test images (%)", f"Strong attacked score (percent points, of {top})"
@@ -39,16 +40,16 @@ def finals_front(view: View) -> go.Figure:
 
 def curse(view: View) -> go.Figure:
     """For each finalist the score that chose it, beside what fresh seeds score."""
-    field = [f for f in standing(view) if f.runs]
+    field = [f for f in compute_standings(view) if f.runs]
     figure = plain("", "Attacked score (percent points)")
     names = [f"trial {f.trial.number}" for f in field]
     marks = (
         ("search score, which chose it", _ORANGE, "diamond",
          [f.trial.result.point[1] if f.trial.result else None for f in field]),
         ("fresh seeds, same images and battery", _BLUE, "circle",
-         [f.again[1] if f.again else None for f in field]),
+         [f.validation_mean[1] if f.validation_mean else None for f in field]),
         ("fresh seeds, test images", "#56B4E9", "square",
-         [f.claimed[1] if f.claimed else None for f in field]),
+         [f.claimed_mean[1] if f.claimed_mean else None for f in field]),
         ("fresh seeds, test images, strong battery", INK, "x",
          [f.mean[1] for f in field]),
     )  # fmt: skip
@@ -81,6 +82,6 @@ def _means(some: list[Finalist], name: str, colour: str, line: str) -> go.Scatte
 
 def _said(f: Finalist) -> str:
     return (
-        f"P(on the front) {f.chance:.2f}<br>{len(f.runs)} fresh seed{'s' * (len(f.runs) > 1)}: "
+        f"P(on the front) {f.p_front:.2f}<br>{len(f.runs)} fresh seed{'s' * (len(f.runs) > 1)}: "
         f"{100 * f.mean[0]:.1f} %, {f.mean[1]:.1f}<br>chosen by:<br>{hover(f.trial)}"
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.finals.standings import Finalist
-from search.finals.statistics import SHARE
+from search.finals.finalist import Finalist
+from search.finals.selection import MIN_SHARE
 from search.record.view import View
 
 
@@ -42,20 +42,24 @@ def _reported(field: Sequence[Finalist]) -> str:
     """Who is reported, and how far that is to be believed."""
     front = [f for f in field if f.on_front]
     names = ", ".join(str(f.trial.number) for f in front)
-    if len(front) == 1 and front[0].chance < SHARE:
+    if len(front) == 1 and front[0].p_front < MIN_SHARE:
         return (
             f"The reported front (*) is trial {names}, the likeliest, though it is on the front of "
-            f"all trials with probability {front[0].chance:.2f} only: more trainings would tell."
+            f"all trials with probability {front[0].p_front:.2f} only: more trainings would tell."
         )
     return (
         f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: as many as can be while "
-        f"{SHARE:.0%} of them are expected to be on the front of all trials."
+        f"{MIN_SHARE:.0%} of them are expected to be on the front of all trials."
     )
 
 
 def flattery(field: Sequence[Finalist]) -> str:
     """The winner's curse in a sentence: search score less that of fresh seeds, same images."""
-    pairs = [(f.trial.result.point[1], f.again[1]) for f in field if f.trial.result and f.again]
+    pairs = [
+        (f.trial.result.point[1], f.validation_mean[1])
+        for f in field
+        if f.trial.result and f.validation_mean
+    ]
     if not pairs:
         return ""
     drop = float(np.mean([before - after for before, after in pairs]))

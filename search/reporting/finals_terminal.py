@@ -7,7 +7,8 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from search.finals.standings import Finalist, standing
+from search.finals.finalist import Finalist
+from search.finals.standings import compute_standings
 from search.record.view import Event, View
 from search.reporting.terminal import clock, say, shown, title
 from spaces import OBJECTIVES
@@ -33,14 +34,14 @@ class Again:
         elif part["event"] == "finished" and run.result:
             values = zip(OBJECTIVES, run.result.point, strict=True)
             text += "finished  " + "  ".join(f"{title(n)} {shown(n, v)}" for n, v in values)
-            text += f"  | P(on the front) {_chances(standing(view))}"
+            text += f"  | P(on the front) {_chances(compute_standings(view))}"
         else:
             return
         say(self.console, f"[{clock(view.elapsed)}] {text}")
 
 
 def _chances(field: list[Finalist]) -> str:
-    known = (f"{f.trial.number}: {f.chance:.2f}" for f in field if not math.isnan(f.chance))
+    known = (f"{f.trial.number}: {f.p_front:.2f}" for f in field if not math.isnan(f.p_front))
     return ", ".join(known)
 
 
@@ -60,7 +61,7 @@ def finals_table(field: list[Finalist]) -> Table:
     for f in field:
         if f.runs:
             mark = " *" if f.on_front else "  "
-            table.add_row(str(f.trial.number), f"{f.chance:.2f}{mark}", *_cells(f))
+            table.add_row(str(f.trial.number), f"{f.p_front:.2f}{mark}", *_cells(f))
     return table
 
 
@@ -69,7 +70,7 @@ def _cells(f: Finalist) -> list[str]:
     worst = f.worst.result.point[1] if f.worst and f.worst.result else math.nan
     means = [_with(name, f.mean[m], f.intervals[m]) for m, name in enumerate(OBJECTIVES)]
     chose = f.trial.result.point[1] if f.trial.result else math.nan
-    again = shown(score, f.again[1]) if f.again else "–"
+    again = shown(score, f.validation_mean[1]) if f.validation_mean else "–"
     gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else "–"
     return [str(len(f.runs)), *means, shown(score, worst), shown(score, chose), again, gap]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from adv import evaluate
 from search.errors import describe_error
-from search.finals.train_finalist import Final, stored
+from search.finals.train_finalist import FinalTraining, load_trained_net
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
 from search.record.run_folder import trial_path
@@ -60,15 +60,15 @@ class Rescoring:
     def id(self) -> str:
         """12 hex digits that change whenever an attack, the votes or the images do.
 
-        The id of the battery of the finals is `Rescoring.final.strong.id`.
+        The id of the battery of the finals is `Rescoring.final.final_battery.id`.
         """
         scale = self.training.scale
         return hashlib.sha256(repr((scale.battery(), scale.images)).encode()).hexdigest()[:12]
 
     @property
-    def final(self) -> Final:
+    def final(self) -> FinalTraining:
         """Scores finalists, on the test split."""
-        return Final(self.training)
+        return FinalTraining(self.training)
 
     def __call__(self, net: StoredNet) -> TrialResult:
         """Return the result of a net under today's battery.
@@ -77,7 +77,7 @@ class Rescoring:
           CheckpointError: its weights are missing, or are those of another net.
         """
         began = time.perf_counter()
-        model = stored(self.training, net.params, net.seed, net.weights)
+        model = load_trained_net(self.training, net.params, net.seed, net.weights)
         split = self.training.data.validation.head(self.training.scale.images)
         score = evaluate(model, split, self.training.scale.battery())
         gap = None
@@ -90,7 +90,7 @@ class Rescoring:
             return TrialResult(objectives, intervals_of(score), details)
         details = replace(details, validation=objectives)
         result = TrialResult(objectives, intervals_of(score), details)
-        return self.final.judged(model, result, net.weights.parent.name)
+        return self.final.score(model, result, net.weights.parent.name)
 
 
 MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]
@@ -178,7 +178,7 @@ def rescore(
 def _name_batteries(run: Rescoring) -> dict[str, str]:
     """Return an id for the battery of each kind of net, the commit of the program included."""
     commit = read_commit()[:9]  # another commit may attack differently with the same settings
-    return {TRIAL: f"{run.id} {commit}", FINAL: f"{run.final.strong.id} {commit}"}
+    return {TRIAL: f"{run.id} {commit}", FINAL: f"{run.final.final_battery.id} {commit}"}
 
 
 def _find_scored(view: View, batteries: Mapping[str, str]) -> dict[str, Mapping[int, TrialResult]]:
@@ -204,7 +204,7 @@ def _rebuild(
     """Append the events that make the new results the run's own, that of the trials last."""
     lost = {kind: _reasons(kind, missing) for kind in (TRIAL, FINAL)}
     if ledger.view.finals:
-        strong = {**ledger.view.finals_header.to_json(), **run.final.strong.describe()}
+        strong = {**ledger.view.finals_header.to_json(), **run.final.final_battery.describe()}
         part = {"battery": batteries[FINAL], "header": strong, "missing": lost[FINAL]}
         ledger.append("final", part={"event": "rebuilt", **part})
     scale = run.training.scale

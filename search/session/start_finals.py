@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from search.finals.reseeding_study import contest, default_trainings
-from search.finals.train_finalist import Final
+from search.finals.reseeding_study import default_trainings, make_reseeding_study
+from search.finals.train_finalist import FinalTraining
 from search.record.derived_ledgers import FinalsLedger
 from search.record.view import View
 from search.reporting.finals_terminal import Again
@@ -16,7 +16,7 @@ from search.trials.train_trial import Training
 
 def start_finals(
     console: Console, study: Study, run: Training, trainings: int | None
-) -> tuple[Study, Final] | None:
+) -> tuple[Study, FinalTraining] | None:
     """Return the finals as a study and its run; None if there is nothing to train.
 
     Args:
@@ -29,12 +29,12 @@ def start_finals(
       ValueError: the trainings of an earlier session were scored by another battery.
     """
     assert not isinstance(study.ledger, FinalsLedger), "finals of finals"
-    view, final = study.view, Final(run)
+    view, final = study.view, FinalTraining(run)
     done = len(view.in_state("finished"))
     if trainings is None:
         trainings = _choose_trainings(view, done)
-    strong = final.strong.describe()
-    finals = contest(study.space, study.ledger, trainings, of=done, **strong)
+    strong = final.final_battery.describe()
+    finals = make_reseeding_study(study.space, study.ledger, trainings, of=done, **strong)
     if finals is None:
         return None
     finals.trial_folder(0).parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.finals.standings import Finalist, standing
+from search.finals.finalist import Finalist
+from search.finals.standings import compute_standings
 from search.record.constraints import excesses
 from search.record.run_folder import FRONT, REPORT
 from search.record.trial import Trial
@@ -31,7 +32,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     view, folder = job.study.view, job.folder
     _print_counts(console, view, note)
     members = view.front()
-    field = [finalist for finalist in standing(view) if finalist.runs]
+    field = [finalist for finalist in compute_standings(view) if finalist.runs]
     if members:
         _print_front(console, members, folder, finals=bool(field))
     if field:

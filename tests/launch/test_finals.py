@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from test_launch import command, launch, rows, until
 
-from search.finals.standings import standing
+from search.finals.standings import compute_standings
 from search.record.ledger import Ledger, read
 
 MISTAKES = {
@@ -74,7 +74,7 @@ def test_finals_that_were_killed_go_on_and_lose_nothing(killed):
     ends = [e["part"]["trial"] for e in events if e["event"] == "final"
             and e["part"]["event"] == "finished"]  # fmt: skip
     assert len(ends) == len(set(ends))
-    field = [f for f in standing(after) if f.runs]
+    field = [f for f in compute_standings(after) if f.runs]
     assert [int(row["trial"]) for row in rows(folder / "finalists.csv") if row["p_on_front"]] == [
         f.trial.number for f in field
     ]

@@ -15,8 +15,13 @@ from formula_runs import KNOBS, Formula, no_recipe, score, trained
 from rich.console import Console
 
 from search.backends import serial
-from search.finals.reseeding_study import _noise, chosen, contest, default_trainings
-from search.finals.standings import standing
+from search.finals.reseeding_study import (
+    _difference_sd,
+    choose_finalists,
+    default_trainings,
+    make_reseeding_study,
+)
+from search.finals.standings import compute_standings
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger, read
 from search.record.trial import Trial
@@ -75,18 +80,20 @@ def searched(ledger, run=None, seed=0):
 
 
 def finals(ledger, trainings, run=None, stop=None, **head):
-    study = contest(LINE, ledger, trainings, **{**HEAD, **head})
+    study = make_reseeding_study(LINE, ledger, trainings, **{**HEAD, **head})
     serial.search(study, run or Lottery(2), stop or Interrupt())
     return study
 
 
 def test_the_candidates_are_those_that_nothing_clearly_beats(ledger):
     searched(ledger)
-    numbers = chosen(ledger.view, 9)
+    numbers = choose_finalists(ledger.view, 9)
     wasteful = {t.number for t in ledger.view.trials.values() if t.params["waste"] == 0.3}
     assert wasteful and not wasteful & set(numbers)
     assert set(numbers) >= {t.number for t in ledger.view.front()}
-    assert len(chosen(ledger.view, 3)) == 2  # a third of the trainings is left for the race
+    assert (
+        len(choose_finalists(ledger.view, 3)) == 2
+    )  # a third of the trainings is left for the race
 
 
 def packed(ok):
@@ -105,7 +112,7 @@ def test_noise_is_that_of_pairs_of_images():
         point = {"natural_accuracy": ok[0].mean(), "attacked_score": 100 * ok[1:].mean(1).sum()}
         made = TrialResult(point, {}, ResultDetails(table=packed(ok)))
         done.append(Trial(number, {}, number, "known", "finished", result=made))
-    found = _noise(done)
+    found = _difference_sd(done)
     each = np.stack([tables[:, 0], 100.0 * tables[:, 1:].sum(1)], 1)
     for i in range(5):
         for j in range(5):
@@ -123,23 +130,23 @@ def test_very_many_trials_are_thinned_out_first(monkeypatch):
         ends = {"natural_accuracy": 0.02, "attacked_score": 2.0}
         made = TrialResult(point, {n: (v - ends[n], v + ends[n]) for n, v in point.items()})
         view.trials[number] = Trial(number, {}, number, "known", "finished", result=made)
-    thinned = chosen(view, 10_000)
-    monkeypatch.setattr("search.finals.reseeding_study.MANY", 10_000)
-    assert sorted(thinned) == sorted(chosen(view, 10_000)) and len(thinned) < 300
+    thinned = choose_finalists(view, 10_000)
+    monkeypatch.setattr("search.finals.reseeding_study.MAX_PAIRWISE", 10_000)
+    assert sorted(thinned) == sorted(choose_finalists(view, 10_000)) and len(thinned) < 300
 
 
 def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
     searched(ledger)
     study = finals(ledger, 12)
     assert min(t.seed for t in study.view.trials.values()) > 1_000_000
-    field = [f for f in standing(ledger.view) if f.runs]
+    field = [f for f in compute_standings(ledger.view) if f.runs]
     assert len(field) >= 3
     for f in field:
         own = [Lottery().drawn(f.trial.params, run.seed).point for run in f.runs]
         assert f.mean == pytest.approx(tuple(np.mean(own, axis=0)))
         assert f.trial.result.point not in own
         assert f.worst.result.point[1] == min(p[1] for p in own)
-        assert f.again == pytest.approx(f.mean)
+        assert f.validation_mean == pytest.approx(f.mean)
         for value, (low, high) in zip(f.mean, f.intervals, strict=True):
             assert low < value < high
     assert sum(len(f.runs) for f in field) == len(study.view.trials) <= 12
@@ -151,7 +158,7 @@ def test_the_front_of_the_finals_is_the_true_one(ledger):
     calm = Lottery(1, noise=(0.002, 0.2))
     searched(ledger, Lottery(1))
     finals(ledger, 24, calm)
-    front = {f.trial.number for f in standing(ledger.view) if f.on_front}
+    front = {f.trial.number for f in compute_standings(ledger.view) if f.on_front}
     assert {ledger.view.trials[n].params["waste"] for n in front} == {0.001}
 
 
@@ -190,9 +197,9 @@ def test_what_fails_is_recorded_and_the_race_ends(ledger):
 def test_more_trainings_later_add_to_the_same_means(ledger):
     searched(ledger)
     finals(ledger, 4)
-    before = {f.trial.number: f.points for f in standing(ledger.view) if f.runs}
+    before = {f.trial.number: f.points for f in compute_standings(ledger.view) if f.runs}
     finals(ledger, 10)
-    after = {f.trial.number: f.points for f in standing(ledger.view)}
+    after = {f.trial.number: f.points for f in compute_standings(ledger.view)}
     assert all(after[n][: len(points)] == points for n, points in before.items())
     assert sum(map(len, after.values())) > sum(map(len, before.values()))
 
@@ -205,8 +212,8 @@ def test_two_strong_batteries_do_not_mix(ledger):
 
 
 def test_without_a_finished_trial_there_are_no_finals(ledger):
-    assert contest(LINE, ledger, 4, **HEAD) is None
-    assert standing(ledger.view) == [] and ledger.view.finals is None
+    assert make_reseeding_study(LINE, ledger, 4, **HEAD) is None
+    assert compute_standings(ledger.view) == [] and ledger.view.finals is None
     assert [default_trainings(n) for n in (1, 4, 16, 48)] == [2, 2, 4, 12]
 
 
@@ -220,7 +227,7 @@ def test_seeds_go_where_the_front_is_in_doubt(ledger):
     )
     space = Space("twins", KNOBS, no_recipe, points)
     serial.search(Study(space, ledger, trials=4, seed=0), Lottery(1), Interrupt())
-    study = contest(space, ledger, 24, **HEAD)
+    study = make_reseeding_study(space, ledger, 24, **HEAD)
     serial.search(study, Lottery(1), Interrupt())
     spent = Counter(int(t.origin) for t in study.view.trials.values())
     assert spent[0] == spent[3] == 2  # the least that each gets
@@ -232,7 +239,7 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     console = Console(width=200, file=io.StringIO(), record=True)
     ledger.readers.append(Again(console))
     finals(ledger, 8)
-    field = [f for f in standing(ledger.view) if f.runs]
+    field = [f for f in compute_standings(ledger.view) if f.runs]
     console.print(finals_table(field))
     for line in remarks(ledger.view, field):
         console.print(line)
@@ -246,7 +253,7 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     for f in field:
         row = rows[f.trial.number]
         assert float(row["natural_accuracy"]) == f.mean[0]
-        assert float(row["p_on_front"]) == pytest.approx(f.chance, abs=1e-4)
+        assert float(row["p_on_front"]) == pytest.approx(f.p_front, abs=1e-4)
         assert float(row["search_attacked_score"]) == f.trial.result.point[1]
         assert row["on_front"] == str(f.on_front) and int(row["seeds"]) == len(f.runs)
     with (tmp_path / "finals.csv").open() as file:
@@ -264,17 +271,17 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
 def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
     searched(ledger)
     finals(ledger, 8)
-    first, *rest = [f for f in standing(ledger.view) if f.runs]
+    first, *rest = [f for f in compute_standings(ledger.view) if f.runs]
     rest = [replace(f, on_front=False) for f in rest]
-    unsure = [replace(first, chance=0.62, on_front=True), *rest]
+    unsure = [replace(first, p_front=0.62, on_front=True), *rest]
     assert "with probability 0.62 only" in remarks(ledger.view, unsure)[0]
-    sure = [replace(first, chance=0.9, on_front=True), *rest]
+    sure = [replace(first, p_front=0.9, on_front=True), *rest]
     assert "80% of them are expected" in remarks(ledger.view, sure)[0]
 
 
 def test_the_screen_shows_the_trainings_that_run(ledger):
     searched(ledger)
-    contest(LINE, ledger, 8, **HEAD).suggest()
+    make_reseeding_study(LINE, ledger, 8, **HEAD).suggest()
     console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
     live = Live(console, 9, ledger.view)
     live({"event": "final"}, ledger.view)
@@ -293,11 +300,11 @@ def test_a_sentence_is_folded_on_a_screen_only():
 
 def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
     searched(ledger)
-    contest(LINE, ledger, 4, **HEAD)
+    make_reseeding_study(LINE, ledger, 4, **HEAD)
     write_report(ledger.view, tmp_path / "report.html")
     assert "Nobody has been trained again yet." in (tmp_path / "report.html").read_text()
     write_tables(ledger.view, tmp_path)
-    assert all(math.isnan(f.chance) for f in standing(ledger.view))
+    assert all(math.isnan(f.p_front) for f in compute_standings(ledger.view))
 
 
 @pytest.fixture(scope="module")
@@ -314,7 +321,7 @@ def ray_search(project_root):
 @pytest.mark.slow
 def test_on_ray_it_is_the_same_race(ray_search, ledger):
     searched(ledger)
-    study = contest(LINE, ledger, 7, **HEAD)
+    study = make_reseeding_study(LINE, ledger, 7, **HEAD)
     study.trial_folder(0).parent.mkdir(parents=True)
     ray_search(study, Lottery(2))
     assert {t.state for t in study.view.trials.values()} == {"finished"}

@@ -7,7 +7,7 @@ import pytest
 
 import spaces
 from adv import load
-from search.finals.standings import standing
+from search.finals.standings import compute_standings
 from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
 from search.record.trial_result import ResultDetails, TrialResult
@@ -136,7 +136,7 @@ def test_finals_are_judged_again_too(ledger, training, tmp_path):
     weights = tmp_path / "finals" / "trials" / "0000" / BEST
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"")
-    strong = Rescoring(training).final.strong.id
+    strong = Rescoring(training).final.final_battery.id
 
     def go(run, nets):
         for item in nets:
@@ -144,7 +144,7 @@ def test_finals_are_judged_again_too(ledger, training, tmp_path):
 
     missing = rescore(ledger, Rescoring(training), go, print)
     assert sorted(missing) == ["final 1", "trial 3"]
-    (field,) = [f for f in standing(ledger.view) if f.runs]
+    (field,) = [f for f in compute_standings(ledger.view) if f.runs]
     assert field.trial.number == 0 and field.mean == (0.6, 60.0)
     assert ledger.view.finals_header.battery == strong
     assert ledger.view.finals.trials[1].state == "failed"

@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from search.finals.statistics import (
-    BELIEF,
-    candidates,
-    clearly_dominated,
-    membership,
-    next_training,
-    plausible,
-    posterior,
-    reported,
-    resampled,
+from search.finals.selection import (
+    choose_next,
+    front_probability,
+    is_clearly_dominated,
+    select_candidates,
+    select_front,
 )
+from search.finals.true_values import PRIOR_DOF, bootstrap_images, sample_means, sample_true_values
 from search.record.pareto import front
 
 
@@ -31,30 +28,34 @@ def test_clearly_dominated_is_what_brute_force_says():
             )
             for i in range(n)
         ]
-        assert clearly_dominated(p, sd, z).tolist() == want
+        assert is_clearly_dominated(p, sd, z).tolist() == want
         pairs = np.hypot(sd[:, None], sd[None])
-        assert clearly_dominated(p, pairs, z).tolist() == want
-        kept = candidates(p, sd, clear=z)
+        assert is_clearly_dominated(p, pairs, z).tolist() == want
+        kept = select_candidates(p, sd, z=z)
         assert sorted(kept) == [i for i in range(n) if not want[i]]
-        assert candidates(p, sd, 2, clear=z) == kept[:2]
+        assert select_candidates(p, sd, 2, z=z) == kept[:2]
 
 
 def test_without_noise_the_candidates_are_the_front():
     p = np.random.default_rng(1).random((60, 2))
-    assert sorted(candidates(p, [0.0, 0.0])) == np.flatnonzero(front(p)).tolist()
-    assert candidates(np.empty((0, 2)), [0.1, 0.1]) == []
+    assert sorted(select_candidates(p, [0.0, 0.0])) == np.flatnonzero(front(p)).tolist()
+    assert select_candidates(np.empty((0, 2)), [0.1, 0.1]) == []
 
 
 def test_the_likeliest_candidate_comes_first():
     p = [[0.5, 0.5], [0.51, 0.51], [0.1, 0.9], [0.0, 0.0]]
-    assert candidates(p, [0.02, 0.02]) == [2, 1, 0]
+    assert select_candidates(p, [0.02, 0.02]) == [2, 1, 0]
 
 
 def test_membership_is_what_brute_force_says():
     draws = np.random.default_rng(2).integers(0, 6, (400, 7, 2))
     want = np.mean([front(draw) for draw in draws], axis=0)
-    assert membership(draws) == pytest.approx(want)
-    assert membership(np.zeros((10, 3, 2))).tolist() == [1.0, 1.0, 1.0]  # equal ones all stay
+    assert front_probability(draws) == pytest.approx(want)
+    assert front_probability(np.zeros((10, 3, 2))).tolist() == [
+        1.0,
+        1.0,
+        1.0,
+    ]  # equal ones all stay
 
 
 def test_p_on_the_front_of_two_gaussians_is_the_closed_form():
@@ -64,16 +65,18 @@ def test_p_on_the_front_of_two_gaussians_is_the_closed_form():
     a, b = (mean + sd * rng.standard_normal((200_000, 2)) for mean in (gap, np.zeros(2)))
     ahead = norm.cdf(gap / (sd * np.sqrt(2)))
     want = [1 - np.prod(1 - ahead), 1 - np.prod(ahead)]
-    assert membership(np.stack([a, b], 1)) == pytest.approx(want, abs=4 * 0.5 / np.sqrt(200_000))
+    assert front_probability(np.stack([a, b], 1)) == pytest.approx(
+        want, abs=4 * 0.5 / np.sqrt(200_000)
+    )
 
 
 def test_the_posterior_of_equal_seeds_is_a_t_around_their_mean():
     """With one value and none pooled, the guess is the scale; checked by its quantiles."""
     values, sd = [[[0.5, 60.0]]], [0.02, 5.0]
-    draws = posterior(values, sd, draws=100_000)[:, 0]
+    draws = sample_means(values, sd, draws=100_000)[:, 0]
     for m, (centre, spread) in enumerate(zip([0.5, 60.0], sd, strict=True)):
         low, high = np.quantile(draws[:, m], [0.025, 0.975])
-        want = t.ppf(0.975, BELIEF) * spread
+        want = t.ppf(0.975, PRIOR_DOF) * spread
         assert (low, high) == pytest.approx((centre - want, centre + want), rel=0.02)
 
 
@@ -81,18 +84,18 @@ def test_the_posterior_narrows_with_seeds_and_knows_correlation():
     rng = np.random.default_rng(4)
     many = rng.multivariate_normal([0, 0], [[1, -0.8], [-0.8, 1]], 400)
     few, lots = many[:4], many
-    draws = posterior([few, lots], [1.0, 1.0])
+    draws = sample_means([few, lots], [1.0, 1.0])
     assert draws.std(axis=0)[1] == pytest.approx([1 / 20, 1 / 20], rel=0.15)
     assert np.corrcoef(draws[:, 1].T)[0, 1] == pytest.approx(-0.8, abs=0.08)
     assert (draws.std(axis=0)[0] > 0.3).all()
     with pytest.raises(ValueError, match="without a fresh value"):
-        posterior([few, np.empty((0, 2))], [1, 1])
+        sample_means([few, np.empty((0, 2))], [1, 1])
 
 
 def test_one_wild_finalist_does_not_widen_the_others():
     calm = [np.random.default_rng(s).normal(0, 0.01, (4, 2)) for s in range(5)]
     wild = np.array([[0.0, 0.0], [0.5, 0.5], [-0.5, -0.5], [0.1, -0.1]])
-    draws = posterior([*calm, wild], [0.01, 0.01])
+    draws = sample_means([*calm, wild], [0.01, 0.01])
     spread = draws.std(axis=0)
     assert (spread[-1] > 3 * spread[:-1].max()).all()
 
@@ -103,7 +106,7 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
     for study in range(200):
         truth = rng.random((5, 2))
         values = truth[:, None] + 0.02 * rng.standard_normal((5, 3, 2))
-        draws = posterior(list(values), [0.015, 0.03], draws=500, seed=study)
+        draws = sample_means(list(values), [0.015, 0.03], draws=500, seed=study)
         low, high = np.quantile(draws, [0.025, 0.975], axis=0)
         hits += ((low <= truth) & (truth <= high)).ravel().tolist()
     assert 0.93 < np.mean(hits) < 0.99
@@ -112,23 +115,23 @@ def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
 def test_the_images_bootstrap_has_the_binomial_spread_and_keeps_pairs():
     rng = np.random.default_rng(6)
     one = (rng.random(400) < 0.8).astype(float)
-    deviations = resampled([[one, one], [one, 1 - one]], draws=4000)
+    deviations = bootstrap_images([[one, one], [one, 1 - one]], draws=4000)
     want = np.sqrt(one.mean() * (1 - one.mean()) / 400)
     assert deviations.std(axis=0) == pytest.approx(np.full((2, 2), want), rel=0.05)
     assert deviations[:, 0] == pytest.approx(deviations[:, 0, [0]].repeat(2, 1))
     assert deviations[:, 1, 0] == pytest.approx(-deviations[:, 1, 1])
-    shifted = posterior([[[0.8, 0.8]], [[0.8, 0.2]]], [1e-9, 1e-9], images=deviations)
+    shifted = sample_means([[[0.8, 0.8]], [[0.8, 0.2]]], [1e-9, 1e-9], images=deviations)
     assert shifted.std(axis=0) == pytest.approx(np.full((2, 2), want), rel=0.05)
 
 
 def test_the_next_seed_goes_where_membership_is_least_certain():
-    assert next_training([1.0, 0.5, 0.9], [2, 2, 2]) == 1
-    assert next_training([1.0, 0.5, 0.9], [2, 0, 2]) == 1
-    assert next_training([0.5, 0.5], [2, 0]) == 1
-    assert next_training([0.5, 0.4], [3, 1]) == 1  # a fourth seed tells less than a second
-    assert next_training([0.5, 0.5], [2, 2], [3.0, 1.0]) == 1
-    assert next_training([0.99, 0.02, 1.0], [1, 1, 1]) is None
-    assert next_training([0.99, 0.02, 1.0], [2, 1, 1], least=2) == 1
+    assert choose_next([1.0, 0.5, 0.9], [2, 2, 2]) == 1
+    assert choose_next([1.0, 0.5, 0.9], [2, 0, 2]) == 1
+    assert choose_next([0.5, 0.5], [2, 0]) == 1
+    assert choose_next([0.5, 0.4], [3, 1]) == 1  # a fourth seed tells less than a second
+    assert choose_next([0.5, 0.5], [2, 2], [3.0, 1.0]) == 1
+    assert choose_next([0.99, 0.02, 1.0], [1, 1, 1]) is None
+    assert choose_next([0.99, 0.02, 1.0], [2, 1, 1], min_seeds=2) == 1
 
 
 def test_racing_spends_on_the_uncertain_pair():
@@ -138,8 +141,8 @@ def test_racing_spends_on_the_uncertain_pair():
     rng = np.random.default_rng(7)
     values = [[point + 0.005 * rng.standard_normal(2)] for point in truth]
     for step in range(25):
-        chances = membership(posterior(values, [0.005, 0.005], draws=500, seed=step))
-        i = next_training(chances, [len(v) for v in values])
+        chances = front_probability(sample_means(values, [0.005, 0.005], draws=500, seed=step))
+        i = choose_next(chances, [len(v) for v in values])
         if i is None:
             break
         values[i].append(truth[i] + 0.005 * rng.standard_normal(2))
@@ -152,7 +155,7 @@ def test_the_reported_front_is_the_largest_of_its_expected_share():
     rng = np.random.default_rng(8)
     for _ in range(200):
         p, share = rng.random(7), float(rng.uniform(0.3, 1.0))
-        kept = reported(p, share)
+        kept = select_front(p, share)
         count = int(kept.sum())
         assert count >= 1 and p[kept].min() >= np.sort(p)[::-1][count - 1]
         if count > 1:
@@ -170,16 +173,16 @@ def simulated(seed: int, trials: int = 60, budget: int = 18):
     x, waste = rng.random(trials), rng.exponential(0.03, trials)
     truth = np.stack([0.9 - 0.4 * x**2 - waste, 0.2 + 0.4 * x - waste], 1)
     seen = truth + sd * rng.standard_normal(truth.shape)
-    chosen = candidates(seen, sd, budget - budget // 3)
+    chosen = select_candidates(seen, sd, budget - budget // 3)
     values = [[] for _ in chosen]
     chances = np.full(len(chosen), 0.5)
     for step in range(budget):
-        i = next_training(chances, [len(v) for v in values])
+        i = choose_next(chances, [len(v) for v in values])
         if i is None:
             break
         values[i].append(truth[chosen[i]] + sd * rng.standard_normal(2))
         if all(values):
-            chances = membership(posterior(values, sd, draws=200, seed=step))
+            chances = front_probability(sample_means(values, sd, draws=200, seed=step))
     return truth, seen, chosen, values, chances
 
 
@@ -198,7 +201,7 @@ def test_finals_undo_the_winners_curse_and_clean_the_front(studies):
             np.mean([np.mean(v, 0) - truth[i] for i, v in zip(chosen, values, strict=True)])
         )
         before.append(really[naive].mean())
-        after.append(really[np.array(chosen)[reported(chances)]].mean())
+        after.append(really[np.array(chosen)[select_front(chances)]].mean())
     for errors, biased in ((flattery, True), (fresh, False)):
         half = 2.66 * np.std(errors, ddof=1) / np.sqrt(60)  # 99 % interval, t with 59 degrees
         assert (abs(np.mean(errors)) > half) == biased
@@ -211,8 +214,10 @@ def test_p_on_the_front_is_as_often_true_as_it_says(studies):
     said, alone, true = [], [], []
     for seed, (truth, seen, chosen, values, _) in enumerate(studies):
         fresh = dict(zip(chosen, values, strict=True))
-        said += membership(plausible(seen, fresh, SD, draws=500, seed=seed))[chosen].tolist()
-        alone += membership(posterior(values, SD, draws=500, seed=seed)).tolist()
+        said += front_probability(sample_true_values(seen, fresh, SD, draws=500, seed=seed))[
+            chosen
+        ].tolist()
+        alone += front_probability(sample_means(values, SD, draws=500, seed=seed)).tolist()
         true += front(truth)[chosen].tolist()
     said, alone, true = map(np.array, (said, alone, true))
     assert len(true) == 1080
@@ -232,7 +237,7 @@ def test_p_on_the_front_is_as_often_true_as_it_says(studies):
 def test_what_is_plausible_is_the_mean_of_all_values_where_none_lies_near():
     """Alone, a trial's values are one normal sample; the kernel around its own mean adds one."""
     fresh, far = np.array([[0.3, 0.4], [0.5, 0.2]]), [5.0, -5.0]
-    draws = plausible([[0.4, 0.6], far], {0: fresh}, [0.1, 0.1], draws=20_000)
+    draws = sample_true_values([[0.4, 0.6], far], {0: fresh}, [0.1, 0.1], draws=20_000)
     low, high = fresh.mean(axis=0), np.array([0.4, 0.6])
     middle = draws[:, 0].mean(axis=0)
     assert (
@@ -245,7 +250,7 @@ def test_what_is_plausible_is_the_mean_of_all_values_where_none_lies_near():
 def test_a_lucky_value_is_drawn_back_to_where_others_lie():
     crowd = np.random.default_rng(9).normal(0.5, 0.02, (40, 2))
     lucky = crowd.mean(axis=0) + 0.06
-    draws = plausible([*crowd, lucky], {}, [0.03, 0.03], draws=2000)[:, -1]
+    draws = sample_true_values([*crowd, lucky], {}, [0.03, 0.03], draws=2000)[:, -1]
     assert (draws.mean(axis=0) < lucky - 0.01).all()
 
 
@@ -255,5 +260,5 @@ def test_a_search_on_few_images_says_less_than_fresh_seeds():
     truth = np.stack([np.linspace(0, 1, 8), np.linspace(1, 0, 8)], 1)
     fresh = {i: t + 0.001 * rng.standard_normal((2, 2)) for i, t in enumerate(truth)}
     seen = truth + 0.02 * rng.standard_normal(truth.shape)
-    middle = plausible(seen, fresh, [0.001, 0.001]).mean(axis=0)
+    middle = sample_true_values(seen, fresh, [0.001, 0.001]).mean(axis=0)
     assert np.abs(middle - truth).max() < 0.004 < np.abs(seen - truth).max()

@@ -1,0 +1,73 @@
+"""The final battery: AutoAttack's attacks at each radius of the battery of the search.
+
+Its score has the unit of the search's score: a sum of attacked accuracies in percent points.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from adv import APGD, Attack, Battery, Square, Worst, autoattack, autoattack_rand
+from spaces import Scale
+
+
+@dataclass(frozen=True)
+class FinalBattery:
+    """The attacks that score finalists.
+
+    Args:
+      scale: sizes of the attacks and how many images there are.
+      classes: of the data.
+    """
+
+    scale: Scale
+    classes: int
+
+    def battery(self, random: bool) -> Battery:
+        """Return AutoAttack's `rand` version for a random net, else its `standard` version.
+
+        For a deterministic net, every image that the search's own battery fools counts as fooled. A
+        random net is attacked once only: the worst of many random verdicts would be biased.
+        """
+        own = self.scale.battery()
+        attacks = []
+        for _, attack in own.attacks:
+            ensemble = (autoattack_rand if random else autoattack)(attack.ball, self.classes)
+            members = [_resize(member, self.scale) for _, member in ensemble.attacks]
+            label = "rand" if random else "autoattack"
+            whole = Worst((*(() if random else (attack,)), *members))
+            attacks.append((f"{label}-{attack.ball.eps:g}", whole))
+        return Battery(
+            tuple(attacks), draws=self.scale.strong_draws, votes=own.votes, seed=own.seed
+        )
+
+    @property
+    def id(self) -> str:
+        """12 hex digits that change if an attack, a vote or the images do."""
+        parts = (self.battery(False), self.battery(True), self.scale.test_images)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the battery as plain data and words, for the ledger's `finals` event."""
+        steps, queries = self.scale.strong_steps, self.scale.strong_queries
+        return {
+            "battery": self.id,
+            "images": self.scale.test_images,
+            "steps": steps,
+            "attacks": "AutoAttack's attacks at the radii of the battery: APGD on cross-entropy "
+            f"and on targeted DLR, {steps} steps each, and Square, {queries:,} queries; random "
+            f"nets: APGD on cross-entropy and on DLR, {steps} steps, "
+            f"{self.scale.strong_draws} samples per gradient",
+        }
+
+
+def _resize(attack: Attack, scale: Scale) -> Attack:
+    if isinstance(attack, Worst):
+        return Worst(tuple(_resize(member, scale) for member in attack.attacks))
+    if isinstance(attack, APGD):
+        return replace(attack, steps=scale.strong_steps)
+    if isinstance(attack, Square):
+        return replace(attack, queries=scale.strong_queries)
+    return attack

@@ -1,0 +1,90 @@
+"""A finalist: a trial that is trained again with fresh seeds, and what those trainings score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adv.intervals import MASKING_GAP_LIMIT
+from search.record.trial import Trial
+from search.record.trial_result import Interval
+
+Pair = tuple[float, float]
+UNKNOWN: Pair = (math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A trial that is trained again with fresh seeds.
+
+    Args:
+      trial: of the search; its result selected it.
+      runs: its finished trainings with fresh seeds, whose results are on the test split under the
+        final battery, the same for all.
+      started: how many trainings were started, failed and running ones included.
+      mean: of both objectives over `runs`, in the units of `TrialResult`; NaN without a run.
+      intervals: 95 % interval of each mean, over seeds and test images.
+      p_front: probability of being on the front of all trials of the search; NaN without a run.
+      on_front: True if it is reported as a member of the front.
+    """
+
+    trial: Trial
+    runs: tuple[Trial, ...] = ()
+    started: int = 0
+    mean: Pair = UNKNOWN
+    intervals: tuple[Interval, Interval] = (UNKNOWN, UNKNOWN)
+    p_front: float = math.nan
+    on_front: bool = False
+
+    @property
+    def points(self) -> list[Pair]:
+        """Both objectives of each fresh seed."""
+        return [run.result.point for run in self.runs if run.result]
+
+    @property
+    def worst(self) -> Trial | None:
+        """The training with the lowest attacked score."""
+        return min(
+            self.runs, key=lambda run: run.result.point[1] if run.result else 0, default=None
+        )
+
+    @property
+    def validation_mean(self) -> Pair | None:
+        """Mean over the fresh seeds on the search's own images, under the search's battery."""
+        known = [run.result.details.validation for run in self.runs if run.result]
+        rows = [tuple(values.values()) for values in known if values]
+        return mean_pair(rows) if rows else None
+
+    @property
+    def claimed_mean(self) -> Pair | None:
+        """Mean over the fresh seeds on the test split, under the search's battery."""
+        known = [run.result.details.claimed for run in self.runs if run.result]
+        rows = [tuple(values.values()) for values in known if values]
+        return mean_pair(rows) if rows else None
+
+    @property
+    def gap(self) -> tuple[float, Interval] | None:
+        """By how much the final battery lowers the mean attacked accuracy, in [0, 1].
+
+        With its interval, the mean one of the seeds, because they are attacked on the same images.
+        """
+        known = [run.result.details.masking_gap for run in self.runs if run.result]
+        gaps = [gap for gap in known if gap]
+        if not gaps:
+            return None
+        low, high = mean_pair([gap.interval for gap in gaps])
+        return float(np.mean([gap.gap for gap in gaps])), (low, high)
+
+    @property
+    def flagged(self) -> bool:
+        """True if the whole interval of the gap is above four points: masked gradients."""
+        return self.gap is not None and self.gap[1][0] > MASKING_GAP_LIMIT
+
+
+def mean_pair(rows: Sequence[Sequence[float]]) -> Pair:
+    """Return the mean of [n, 2] values."""
+    first, second = np.mean(rows, axis=0)
+    return float(first), float(second)
