@@ -78,13 +78,13 @@ from .training.early_stopping import watch as watch
 from .training.lesson import Lesson as Lesson
 from .training.loop import Epoch as Epoch
 from .training.loop import train as train
+from .training.objective import Batch as Batch
+from .training.objective import Objective as Objective
+from .training.objective import Outcome as Outcome
 from .training.objectives import MART as MART
 from .training.objectives import TRADES as TRADES
-from .training.objectives import Batch as Batch
 from .training.objectives import Madry as Madry
 from .training.objectives import Mixed as Mixed
-from .training.objectives import Objective as Objective
-from .training.objectives import Outcome as Outcome
 from .training.objectives import Paired as Paired
 from .training.optimizers import SGD as SGD
 from .training.optimizers import AdamW as AdamW

@@ -65,7 +65,7 @@ class Scale:
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe at this scale."""
-        curriculum = recipe.curriculum.capped(self.train_steps)
+        curriculum = recipe.curriculum.cap_steps(self.train_steps)
         sized = replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
         if self.small_sources and recipe.generated is not None:
             return replace(sized, generated=recipe.generated.small())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.generative.networks import Generator
-from adv.training.weight_averaging import _norms
+from adv.training.weight_averaging import batch_norms
 
 _BATCHES = 64
 
@@ -37,7 +37,7 @@ def recalibrate_bn(generator: Generator, draw: Callable[[], tuple[Tensor, Tensor
     generator.train()
     for _ in range(_BATCHES // 4):
         generator(*draw())
-    norms = _norms(generator)
+    norms = batch_norms(generator)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

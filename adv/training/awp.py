@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation (Wu et al., NeurIPS 2020): learn where the weights are worst."""
+"""Adversarial weight perturbation (Wu et al., NeurIPS 2020): train where the weights are worst."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.training.lesson import Lesson
-from adv.training.objectives import Batch, Objective, Outcome
+from adv.training.objective import Batch, Objective, Outcome
 from adv.training.optimizers import undecayed
 
 _TINY = 1e-20
@@ -18,12 +18,12 @@ _TINY = 1e-20
 
 @dataclass(frozen=True)
 class AWP(Objective):
-    """The gradient of an objective where one step of ascent has taken the weights.
+    """Take the gradient of an objective at weights that one step of ascent has perturbed.
 
-    At the attacked images, each weight w with gradient g goes to w + gamma ||w|| g / ||g||, layer
-    by layer; there the gradient is taken, and the weights are put back as they were. Only tensors
-    of two dimensions or more move: no bias, no scale of a norm, and nothing that a module calls
-    `undecayed`. The ascent leaves no trace in BatchNorm's statistics; the pass that learns does.
+    On the attacked images, each weight w with gradient g moves to w + gamma ||w|| g / ||g||, layer
+    by layer; the gradient of the objective is taken there, and the weights are restored. Only
+    tensors of two dimensions or more move: no bias, no scale of a norm, and nothing that a module
+    lists in `undecayed`. The ascent leaves the BatchNorm statistics alone; the descent does not.
 
     Args:
       objective: what to minimise, `Madry()` or `TRADES()` as published.
@@ -44,63 +44,63 @@ class AWP(Objective):
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"the warm-up is a share of the training in [0, 1], got {self.warmup}")
 
-    def attacked(self, net: nn.Module, batch: Batch) -> Tensor:
-        return self.objective.attacked(net, batch)
+    def attack(self, net: nn.Module, batch: Batch) -> Tensor:
+        return self.objective.attack(net, batch)
 
-    def outcome(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
-        return self.objective.outcome(net, batch, adv)
+    def forward(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
+        return self.objective.forward(net, batch, adv)
 
     def phase(self, elapsed: float) -> int:
         return int(elapsed >= self.warmup)
 
-    def learn(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
+    def backward(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         if not self.phase(batch.elapsed):
-            return self.objective.learn(net, batch, adv)
-        weights = _moved(net)
-        with _buffers_kept(net):
-            ascent = self.outcome(net, batch, adv).loss
-            slopes = torch.autograd.grad(ascent, weights, allow_unused=True)
-        with _lifted(weights, slopes, self.gamma):
-            outcome = self.outcome(net, batch, adv)
+            return self.objective.backward(net, batch, adv)
+        weights = _perturbable_weights(net)
+        with _restoring_buffers(net):
+            loss = self.forward(net, batch, adv).loss
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        with _perturbed(weights, gradients, self.gamma):
+            outcome = self.forward(net, batch, adv)
             outcome.loss.backward()
         return outcome
 
-    def share(self, lesson: Lesson) -> float:
-        return self.objective.share(lesson)
+    def attacked_share(self, lesson: Lesson) -> float:
+        return self.objective.attacked_share(lesson)
 
     def passes(self, lesson: Lesson) -> float:
-        again = 1 + self.objective.extra
-        return self.objective.passes(lesson) + (1 - self.warmup) * again
+        ascent = 1 + self.objective.extra_passes
+        return self.objective.passes(lesson) + (1 - self.warmup) * ascent
 
 
-def _moved(net: nn.Module) -> list[nn.Parameter]:
-    spared = undecayed(net)
-    return [w for w in net.parameters() if w.requires_grad and w.dim() > 1 and id(w) not in spared]
+def _perturbable_weights(net: nn.Module) -> list[nn.Parameter]:
+    fixed = undecayed(net)
+    return [w for w in net.parameters() if w.requires_grad and w.dim() > 1 and id(w) not in fixed]
 
 
 @contextmanager
-def _buffers_kept(net: nn.Module) -> Iterator[None]:
-    kept = [(buffer, buffer.clone()) for buffer in net.buffers()]
+def _restoring_buffers(net: nn.Module) -> Iterator[None]:
+    copies = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
         yield
     finally:
-        for buffer, before in kept:
+        for buffer, before in copies:
             buffer.copy_(before)
 
 
 @contextmanager
-def _lifted(
-    weights: Sequence[nn.Parameter], slopes: Sequence[Tensor | None], gamma: float
+def _perturbed(
+    weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], gamma: float
 ) -> Iterator[None]:
-    """Each weight moved along its slope by gamma times its length; put back bit for bit."""
-    kept = [weight.detach().clone() for weight in weights]
+    """Move each weight along its gradient by gamma times its norm; restore it bit for bit."""
+    copies = [weight.detach().clone() for weight in weights]
     try:
         with torch.no_grad():
-            for weight, slope in zip(weights, slopes, strict=True):
-                if slope is not None:
-                    weight.add_(slope * (gamma * weight.norm() / (slope.norm() + _TINY)))
+            for weight, gradient in zip(weights, gradients, strict=True):
+                if gradient is not None:
+                    weight.add_(gradient * (gamma * weight.norm() / (gradient.norm() + _TINY)))
         yield
     finally:
         with torch.no_grad():
-            for weight, before in zip(weights, kept, strict=True):
+            for weight, before in zip(weights, copies, strict=True):
                 weight.copy_(before)

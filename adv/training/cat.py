@@ -12,20 +12,21 @@ from adv.attacks import PGD, Ladder, Linf
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
-from adv.training.curriculum_state import Course, Pupil
+from adv.training.curriculum_state import CurriculumRun, TrainingHandle
 from adv.training.lesson import Lesson
 
 
 @dataclass(frozen=True)
 class CAT:
-    """Lessons k = 0, 1, ..., `most`: each batch in k + 1 parts, under PGD of 0 to k steps.
+    """Lessons k = 0, 1, ..., `most`: each batch in k + 1 parts, attacked by PGD of 0 to k steps.
 
-    A lesson ends when the accuracy on its own batches exceeds `threshold`, and training goes on
-    from there; or after `patience` epochs without a better worst case on held-out images (right
-    after each of PGD-0 to PGD-k), and training goes back to the best epoch of the lesson, weights
-    and optimizer. The last lesson ends the training, after as many epochs. The learning rate is a
-    schedule over the recipe's epochs, and does not know of lessons; the authors keep 1e-4, of Adam.
-    Not taken over: inputs of 16 levels when it is judged, which hide gradients and defend nothing.
+    A lesson ends when the accuracy on its own batches exceeds `threshold`, and the next begins from
+    there. It also ends after `patience` epochs without a better worst case on held-out images
+    (correct after each of PGD-0 to PGD-k); then training returns to the best epoch of the lesson,
+    weights and optimizer. The last lesson ends only by patience, and the training with it. The
+    learning rate is a schedule over the recipe's epochs and ignores lessons; the authors use Adam
+    at a constant 1e-4. Not adopted: their quantisation of inputs to 16 levels in evaluation, which
+    masks gradients and defends nothing.
 
     Args:
       eps: radius of the Linf ball.
@@ -56,24 +57,28 @@ class CAT:
             raise ValueError(f"the share held out lies in (0, 0.5], got {self.held}")
 
     def lesson(self, k: int) -> Lesson:
-        """Lesson k."""
+        """Return lesson k."""
         return Lesson(Ladder(Linf(self.eps), k))
 
     def lessons(self, epochs: int) -> tuple[Lesson, ...]:
-        """As if each of so many epochs were of the last lesson, the dearest."""
+        """Return a lesson for each of so many epochs: always the last, the most expensive one."""
         return (self.lesson(self.most),) * epochs
 
-    def capped(self, steps: int | None) -> CAT:
-        """The same with at most so many PGD steps, None for no cap."""
+    def cap_steps(self, steps: int | None) -> CAT:
+        """Return the same curriculum with at most `steps` PGD steps, None for no cap."""
         return self if steps is None else replace(self, most=min(self.most, steps))
 
-    def course(self, split: Split) -> Course:
-        """The lessons of a training on most of `split`; raises ValueError if that is too small."""
-        return _Climb(self, split)
+    def start(self, split: Split) -> CurriculumRun:
+        """Return this curriculum as it runs in one training, which holds out some of `split`.
+
+        Raises:
+          ValueError: the split is too small to hold out any image.
+        """
+        return CATRun(self, split)
 
 
-class _Climb(Course):
-    """Which lesson it is, and how long it has brought nothing."""
+class CATRun(CurriculumRun):
+    """The lesson that a training is in, and the number of epochs without progress."""
 
     def __init__(self, cat: CAT, split: Split) -> None:
         held = max(1, round(cat.held * len(split)))
@@ -85,34 +90,35 @@ class _Climb(Course):
         self.weights: Mapping[str, Any] = {}
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         return self.k == self.cat.most and self.idle >= self.cat.patience
 
     def lesson(self, t: float) -> Lesson:
         return self.cat.lesson(self.k)
 
-    def begin(self, pupil: Pupil) -> None:
-        stuck = self.idle >= self.cat.patience
-        if self.k == self.cat.most or not (self.learned or stuck):
+    def begin_epoch(self, training: TrainingHandle) -> None:
+        out_of_patience = self.idle >= self.cat.patience
+        if self.k == self.cat.most or not (self.learned or out_of_patience):
             return
         if not self.learned:
-            pupil.take(self.weights)
+            training.restore_weights(self.weights)
         self.k += 1
-        self._best(pupil, self._worst_case(pupil.shown))
+        self._keep_best(training, self._worst_case(training.eval_net))
 
-    def end(self, pupil: Pupil, accuracy: float) -> dict[str, float]:
-        worst = self._worst_case(pupil.shown)
+    def end_epoch(self, training: TrainingHandle, accuracy: float) -> dict[str, float]:
+        worst = self._worst_case(training.eval_net)
         self.learned = accuracy > self.cat.threshold
         if worst > self.best:
-            self._best(pupil, worst)
+            self._keep_best(training, worst)
         else:
             self.idle += 1
         return {"lesson": float(self.k), "worst_case_accuracy": worst}
 
-    def _best(self, pupil: Pupil, worst: float) -> None:
-        self.best, self.idle, self.weights = worst, 0, pupil.weights()
+    def _keep_best(self, training: TrainingHandle, worst: float) -> None:
+        self.best, self.idle, self.weights = worst, 0, training.weights()
 
     def _worst_case(self, net: nn.Module) -> float:
+        """Return the share of held-out images that stay correct under PGD of 0 to k steps."""
         ball = Linf(self.cat.eps)
         attacks = [(f"pgd{k}", PGD(ball, steps=k, pace=2 / k)) for k in range(1, self.k + 1)]
         none = ("none", PGD(Linf(0.0)))

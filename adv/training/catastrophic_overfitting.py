@@ -1,7 +1,7 @@
-"""Catastrophic overfitting: training on one-step attacks may teach to fool the step, and no more.
+"""Catastrophic overfitting: the net resists the one-step attack it trains on, and no other.
 
-Accuracy under the training attack stays, or rises, while PGD wins (Wong et al. 2020). So after each
-epoch of such a training a few training images meet both attacks.
+Accuracy under the training attack stays, or rises, while accuracy under PGD collapses (Wong et al.
+2020). So after each epoch of one-step training both attacks are run on a few training images.
 """
 
 from __future__ import annotations
@@ -17,34 +17,42 @@ from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
 from adv.training.lesson import Lesson
 
-MOST, STEPS = 128, 10
+MAX_IMAGES, PGD_STEPS = 128, 10
 
 
-def one_step(lesson: Lesson) -> PGD | NFGSM | None:
-    """The attack of a lesson that needs this look: one step, and a ball to take it in."""
+def one_step_attack(lesson: Lesson) -> PGD | NFGSM | None:
+    """Return the lesson's attack if it takes one step in a ball of positive radius, else None."""
     attack = lesson.attack
     cheap = isinstance(attack, PGD | NFGSM) and attack.steps == 1 and attack.ball.eps > 0
     return attack if cheap and not isinstance(attack, Ladder) else None
 
 
-def looked_at(split: Split) -> Split:
-    """The images for it: 128 at most, else a thirty-second of the split, and 16 at least."""
-    return split.head(min(MOST, max(16, len(split) // 32)))
+def probe_images(split: Split) -> Split:
+    """Return the first images of a split for the check: 1/32 of them, but 16 to 128."""
+    return split.head(min(MAX_IMAGES, max(16, len(split) // 32)))
 
 
-def figures(net: nn.Module, split: Split, attack: PGD | NFGSM, seed: int) -> dict[str, float]:
-    """What both attacks leave of the accuracy on `split`, the same starts and noise at each call.
+def measure(net: nn.Module, split: Split, attack: PGD | NFGSM, seed: int) -> dict[str, float]:
+    """Measure the accuracy on `split` under a one-step attack and under PGD.
 
-    `catastrophic_overfitting` is 1 where PGD-10 leaves less than half of what the training attack
-    leaves, and the two 95 % intervals do not meet; else 0.
+    Args:
+      net: evaluated in evaluation mode.
+      split: the images.
+      attack: the one-step attack that the net trains on.
+      seed: of both attacks' starts and of the net's noise; the same at each call.
+
+    Returns:
+      `one_step_accuracy` and `pgd_accuracy` in [0, 1], and `catastrophic_overfitting`: 1 if PGD-10
+      leaves less than half of the accuracy that the training attack leaves, and the two 95 %
+      intervals do not overlap; else 0.
     """
-    stronger = PGD(attack.ball, steps=STEPS)
-    step, pgd = (_accuracy(net, split, one, seed) for one in (attack, stronger))
-    apart = wilson(pgd, len(split))[1] < wilson(step, len(split))[0]
+    stronger = PGD(attack.ball, steps=PGD_STEPS)
+    one_step, pgd = (_accuracy(net, split, each, seed) for each in (attack, stronger))
+    significant = wilson(pgd, len(split))[1] < wilson(one_step, len(split))[0]
     return {
-        "one_step_accuracy": step,
+        "one_step_accuracy": one_step,
         "pgd_accuracy": pgd,
-        "catastrophic_overfitting": float(apart and pgd < step / 2),
+        "catastrophic_overfitting": float(significant and pgd < one_step / 2),
     }
 
 

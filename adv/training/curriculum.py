@@ -1,19 +1,40 @@
-"""The training attack over time: what each epoch's lesson is."""
+"""Curricula whose attack depends on the elapsed share of the training only."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import NamedTuple
 
 from adv.attacks import FGSMRS, NFGSM, PGD, Linf
 from adv.data.datasets import Split
 from adv.suggestions import suggest
-from adv.training.curriculum_state import Course, Planned
+from adv.training.curriculum_state import CurriculumRun, FixedSchedule
 from adv.training.lesson import Lesson
-from adv.training.schedules import Ramp, Schedule, at
+from adv.training.schedules import Ramp, Schedule, value_at
 
-Kind = Literal["pgd", "fgsm", "fgsm-rs", "n-fgsm"]
-_PACE = {"pgd": 0.25, "fgsm": 1.0, "fgsm-rs": 1.25, "n-fgsm": 1.0}
+
+class AttackKind(NamedTuple):
+    """How a `Curriculum` makes its attack.
+
+    Args:
+      pace: the usual length of a step, relative to eps.
+      attack: makes the attack of a ball, a pace and a number of steps.
+    """
+
+    pace: float
+    attack: Callable[[Linf, float, int], PGD | NFGSM]
+
+
+ATTACK_KINDS = {
+    "pgd": AttackKind(0.25, lambda ball, pace, steps: PGD(ball, steps=steps, pace=pace)),
+    "fgsm": AttackKind(
+        1.0, lambda ball, pace, _: PGD(ball, steps=1, pace=pace, random_start=False)
+    ),
+    "fgsm-rs": AttackKind(1.25, lambda ball, pace, _: FGSMRS(ball, pace)),
+    "n-fgsm": AttackKind(1.0, lambda ball, pace, _: NFGSM(ball, pace=pace)),
+}
+"""The attacks that a `Curriculum` may train on, by the name in `kind`."""
 
 
 @dataclass(frozen=True)
@@ -21,19 +42,19 @@ class Curriculum:
     """Schedules over the training attack. The defaults are the report's curriculum.
 
     At t = elapsed / total epochs: eps = 0.01 (1 - t) + 0.1 t, steps = int(10 (1 - t) + 40 t), half
-    of each batch attacked. Cai et al. 2018 is the idea (`CAT` is what they did); here the strength
-    rises with every epoch.
+    of each batch attacked. The idea is Cai et al. 2018 (`CAT` is their algorithm); here the attack
+    grows stronger with every epoch.
 
     Args:
       eps: radius of the Linf ball.
       steps: PGD steps, rounded down.
-      pace: step length relative to eps; None: what is usual for the `kind` (PGD 0.25, FGSM and
+      pace: step length relative to eps; None: the usual one of the `kind` (PGD 0.25, FGSM and
         N-FGSM 1, FGSM with a random start 1.25).
       fraction: share of each batch that is attacked, in [0, 1].
       most_steps: a cap on `steps`, None for no cap. With fewer steps the pace grows, up to 1, so
         that `steps * pace` stays what it was, or 2.5, whichever is less.
-      kind: "pgd", or an attack of one step, for which `steps` and `most_steps` mean nothing:
-        "fgsm" (from the image itself, which overfits catastrophically), "fgsm-rs", "n-fgsm".
+      kind: "pgd", or a one-step attack, for which `steps` and `most_steps` mean nothing: "fgsm"
+        (without a random start, so that it overfits catastrophically), "fgsm-rs" or "n-fgsm".
 
     Raises:
       ValueError: there is no such kind.
@@ -44,45 +65,43 @@ class Curriculum:
     pace: Schedule | None = None
     fraction: Schedule = 0.5
     most_steps: int | None = None
-    kind: Kind = "pgd"
+    kind: str = "pgd"
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            near = suggest(str(self.kind), get_args(Kind))
-            raise ValueError(
-                f"a kind is one of {', '.join(get_args(Kind))}, got {self.kind!r}{near}"
-            )
+        if self.kind not in ATTACK_KINDS:
+            near = suggest(str(self.kind), ATTACK_KINDS)
+            raise ValueError(f"a kind is one of {', '.join(ATTACK_KINDS)}, got {self.kind!r}{near}")
 
     def __call__(self, t: float) -> Lesson:
-        """The lesson at t in [0, 1)."""
-        fraction = at(self.fraction, t)
+        """Return the lesson at t in [0, 1).
+
+        Raises:
+          ValueError: the fraction at t is not in [0, 1].
+        """
+        fraction = value_at(self.fraction, t)
         if not 0 <= fraction <= 1:
             raise ValueError(f"the attacked fraction lies in [0, 1], got {fraction}")
         return Lesson(self._attack(t), fraction)
 
-    def capped(self, steps: int | None) -> Curriculum:
-        """The same with at most so many PGD steps, None for no cap."""
+    def cap_steps(self, steps: int | None) -> Curriculum:
+        """Return the same curriculum with at most `steps` PGD steps, None for no cap."""
         return replace(self, most_steps=steps)
 
     def lessons(self, epochs: int) -> tuple[Lesson, ...]:
-        """One for each of so many epochs."""
+        """Return the lesson of each epoch of a training of so many epochs."""
         return tuple(self(epoch / epochs) for epoch in range(epochs))
 
-    def course(self, split: Split) -> Course:
-        """The lessons of a training on `split`."""
-        return Planned(self, split)
+    def start(self, split: Split) -> CurriculumRun:
+        """Return this curriculum as it runs in one training on `split`."""
+        return FixedSchedule(self, split)
 
     def _attack(self, t: float) -> PGD | NFGSM:
-        ball = Linf(at(self.eps, t))
-        pace = at(_PACE[self.kind] if self.pace is None else self.pace, t)
-        if self.kind == "fgsm":
-            return PGD(ball, steps=1, pace=pace, random_start=False)
-        if self.kind == "fgsm-rs":
-            return FGSMRS(ball, pace)
-        if self.kind == "n-fgsm":
-            return NFGSM(ball, pace=pace)
-        steps = max(1, int(at(self.steps, t) + 1e-9))  # a cosine's 5 may be 4.999999999999999
-        capped = min(steps, self.most_steps or steps)
-        if capped < steps:
-            pace = max(pace, min(1.0, pace * steps / capped, 2.5 / capped))
-        return PGD(ball, steps=capped, pace=pace)
+        kind, ball = ATTACK_KINDS[self.kind], Linf(value_at(self.eps, t))
+        pace = value_at(kind.pace if self.pace is None else self.pace, t)
+        if self.kind != "pgd":
+            return kind.attack(ball, pace, 1)
+        steps = max(1, int(value_at(self.steps, t) + 1e-9))  # a cosine's 5 may be 4.999999999999999
+        allowed = min(steps, self.most_steps or steps)
+        if allowed < steps:
+            pace = max(pace, min(1.0, pace * steps / allowed, 2.5 / allowed))
+        return kind.attack(ball, pace, allowed)

@@ -1,4 +1,4 @@
-"""What a curriculum is while a net trains: it gives lessons, and may listen to how they went."""
+"""A curriculum while a net trains: it chooses each epoch's lesson, and may react to the results."""
 
 from __future__ import annotations
 
@@ -12,66 +12,74 @@ from adv.data.datasets import Split
 from adv.training.lesson import Lesson
 
 
-class Pupil(Protocol):
-    """What a course may ask of a training."""
+class TrainingHandle(Protocol):
+    """What a curriculum may use of the training that it belongs to."""
 
     @property
-    def shown(self) -> nn.Module:
-        """The net that is trained, or its average."""
+    def eval_net(self) -> nn.Module:
+        """The net to evaluate: the average of the weights if there is one, else the net itself."""
 
     def weights(self) -> dict[str, Any]:
-        """A copy of the net, its average and its optimizer."""
+        """Return a copy of the state of the net, of its average and of its optimizer."""
 
-    def take(self, weights: Mapping[str, Any]) -> None:
+    def restore_weights(self, weights: Mapping[str, Any]) -> None:
         """Go back to such a copy."""
 
 
-class Course(ABC):
-    """The lessons of one training. `split` is what it trains on."""
+class CurriculumRun(ABC):
+    """The lessons of one training.
+
+    Attributes:
+      split: the images to train on, of those that were given.
+    """
 
     split: Split
 
     @property
     @abstractmethod
-    def over(self) -> bool:
-        """Whether nothing is left to learn before the epochs are."""
+    def finished(self) -> bool:
+        """True if training ends now, although epochs are left."""
 
     @abstractmethod
     def lesson(self, t: float) -> Lesson:
-        """That of the epoch which begins at t = elapsed / total epochs."""
+        """Return the lesson of the epoch that begins at t = elapsed / total epochs."""
 
     @abstractmethod
-    def begin(self, pupil: Pupil) -> None:
-        """Called before an epoch."""
+    def begin_epoch(self, training: TrainingHandle) -> None:
+        """Prepare the next epoch; called before its lesson is asked for."""
 
     @abstractmethod
-    def end(self, pupil: Pupil, accuracy: float) -> dict[str, float]:
-        """Called after it with the accuracy under its attack; returns figures for the record."""
+    def end_epoch(self, training: TrainingHandle, accuracy: float) -> dict[str, float]:
+        """Take note of an epoch's training accuracy under attack, in [0, 1].
+
+        Returns:
+          Metrics to log with the epoch.
+        """
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on; plain data and tensors, not copied."""
+        """Return all that is needed to resume: plain data and tensors, not copied."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`."""
+        """Resume from a `state()`."""
 
 
-class Planned(Course):
-    """Every lesson is known before the training begins: `plan(t)`."""
+class FixedSchedule(CurriculumRun):
+    """Lessons that depend on the elapsed share of the training only: `schedule(t)`."""
 
-    over = False
+    finished = False
 
-    def __init__(self, plan: Callable[[float], Lesson], split: Split) -> None:
-        self.plan, self.split = plan, split
+    def __init__(self, schedule: Callable[[float], Lesson], split: Split) -> None:
+        self.schedule, self.split = schedule, split
 
     def lesson(self, t: float) -> Lesson:
-        return self.plan(t)
+        return self.schedule(t)
 
-    def begin(self, pupil: Pupil) -> None:
+    def begin_epoch(self, training: TrainingHandle) -> None:
         pass
 
-    def end(self, pupil: Pupil, accuracy: float) -> dict[str, float]:
+    def end_epoch(self, training: TrainingHandle, accuracy: float) -> dict[str, float]:
         return {}
 
     def state(self) -> dict[str, Any]:

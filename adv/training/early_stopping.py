@@ -1,7 +1,7 @@
-"""Watch a training: attack held-out images after each epoch, know the best one, stop in time.
+"""Early stopping: evaluate each epoch on held-out images, keep the best one, and stop in time.
 
 Adversarial training overfits late: the last epoch is worse than the best by eight points (Rice et
-al. 2020). So a training is kept, and judged, at its best epoch by watched robust accuracy.
+al. 2020). So a training is kept, and scored, at its best epoch by robust validation accuracy.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from adv.training.loop import Epoch
 
 @dataclass(frozen=True)
 class Best:
-    """What a watcher remembers between epochs; plain numbers.
+    """The best epoch so far, and what patience is counted from; plain numbers.
 
     Args:
-      rank: of the best epoch so far, `Score.rank`; of equal ones the last is the best.
+      rank: `Score.rank` of the best epoch so far; of equal ones the last is the best.
       epoch: its number, 0 for none.
-      rose: the last epoch with a better robust accuracy than all before.
-      seen: the last epoch that was watched.
+      rose: the last epoch whose robust accuracy was better than all before.
+      seen: the last epoch that was evaluated.
     """
 
     rank: tuple[float, float] = (-1.0, -1.0)
@@ -34,22 +34,22 @@ class Best:
     seen: int = 0
 
     def after(self, number: int, score: Score) -> Best:
-        """The same when one more epoch has been watched."""
+        """Return the best epoch once epoch `number` has this score."""
         rose = number if score.rank[0] > self.rank[0] else self.rose
         if score.rank >= self.rank:
             return Best(score.rank, number, rose, number)
         return Best(self.rank, self.epoch, rose, number)
 
-    def tired(self, patience: int | None) -> bool:
-        """Whether `patience` epochs have gone by since it last rose."""
+    def out_of_patience(self, patience: int | None) -> bool:
+        """Return whether robust accuracy has not improved for `patience` epochs; None: never."""
         return patience is not None and self.seen - self.rose >= patience
 
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """An epoch, its score on the watched images, and the best so far, this epoch included.
+    """A validated epoch: the epoch, its validation score, and the best so far, this one included.
 
-    `seconds` are what training and watching took.
+    `seconds` is the time of training and validation together.
     """
 
     epoch: Epoch
@@ -59,7 +59,7 @@ class Watched:
 
     @property
     def is_best(self) -> bool:
-        """Whether this is the epoch to keep."""
+        """True if this is the epoch to keep."""
         return self.best.epoch == self.epoch.number
 
 
@@ -71,20 +71,20 @@ def watch(
     patience: int | None = None,
     best: Best | None = None,
 ) -> Iterator[Watched]:
-    """Watch each epoch of `train(...)`.
+    """Validate each epoch of `train(...)` under attack, and stop when patience runs out.
 
     Args:
-      epochs: what `train` gives; asked for no more than is yielded here.
-      split: validation images, which no score of the end uses.
+      epochs: the epochs of `train`; no more are taken than are yielded here.
+      split: validation images, which must not be used for the final score.
       battery: a cheap one.
       patience: stop after so many epochs without a better robust accuracy (`Recipe.patience`).
-      best: of the last epoch that was watched, where `epochs` goes on from its state.
+      best: of the last validated epoch, if `epochs` resumes from its state.
 
     Yields:
       A `Watched` after each epoch; its net is live, as the epoch's is.
     """
     best = best or Best()
-    while not best.tired(patience) and (epoch := next(epochs, None)) is not None:
+    while not best.out_of_patience(patience) and (epoch := next(epochs, None)) is not None:
         began = time.perf_counter()
         score = evaluate(epoch.net, split, battery)
         best = best.after(epoch.number, score)

@@ -1,4 +1,4 @@
-"""One lesson of a training: what attacks, and whom."""
+"""One lesson of a training: the attack of an epoch, and the share of the images it attacks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from adv.attacks import NFGSM, PGD, Ladder
 
 @dataclass(frozen=True)
 class Lesson:
-    """What the attack of one epoch is, and which share of each batch meets it.
+    """The attack of one epoch, and the share of each batch that is attacked.
 
-    An objective that attacks every image (all but `Mixed`) has no use for `fraction`.
+    An objective that attacks every image (all but `Mixed`) ignores `fraction`.
     """
 
     attack: PGD | NFGSM | Ladder
@@ -19,5 +19,5 @@ class Lesson:
 
     @property
     def passes(self) -> float:
-        """Gradient steps that an attacked image takes, in the mean."""
+        """Mean number of gradient steps that an attacked image takes."""
         return self.attack.steps / (2 if isinstance(self.attack, Ladder) else 1)

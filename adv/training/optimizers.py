@@ -1,7 +1,7 @@
-"""Optimizers as values; called with a net they make torch's own.
+"""Optimizers as values: settings that, called with a net, make torch's optimizer.
 
-Every weight decays, but for those that a module names in its class attribute `undecayed`: what a
-layer learns about its own noise, for example, is no weight that should shrink.
+Every weight decays except those that a module lists in its class attribute `undecayed`: what a
+layer learns about its own noise, for example, must not shrink.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from adv.training.schedules import Schedule
 
 @dataclass(frozen=True)
 class AdamW:
-    """AdamW (Loshchilov and Hutter 2019); `decay` scales `lr` over the training."""
+    """AdamW (Loshchilov and Hutter 2019).
+
+    Args:
+      lr: the learning rate, which `decay` scales over the training.
+      weight_decay: decoupled weight decay, 0 or more.
+      decay: a factor, or a schedule of factors over t in [0, 1].
+    """
 
     lr: float = 1e-3
     weight_decay: float = 1e-2
@@ -26,13 +32,20 @@ class AdamW:
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            grouped(net), lr=self.lr, weight_decay=self.weight_decay, fused=_fused(net)
+            parameter_groups(net), lr=self.lr, weight_decay=self.weight_decay, fused=_fused(net)
         )
 
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with Nesterov momentum; `decay` scales `lr` over the training."""
+    """Stochastic gradient descent with Nesterov momentum.
+
+    Args:
+      lr: the learning rate, which `decay` scales over the training.
+      weight_decay: L2 penalty, 0 or more.
+      momentum: in [0, 1); 0 for plain SGD.
+      decay: a factor, or a schedule of factors over t in [0, 1].
+    """
 
     lr: float = 0.1
     weight_decay: float = 5e-4
@@ -41,7 +54,7 @@ class SGD:
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.SGD(
-            grouped(net),
+            parameter_groups(net),
             lr=self.lr,
             weight_decay=self.weight_decay,
             momentum=self.momentum,
@@ -51,24 +64,24 @@ class SGD:
 
 
 def _fused(net: nn.Module) -> bool | None:
-    """One kernel for all weights, on CUDA only; elsewhere torch's own choice."""
+    """One kernel for all weights on CUDA; elsewhere torch chooses."""
     return device_of(net).type == "cuda" or None
 
 
-def grouped(net: nn.Module) -> list[dict[str, Any]]:
-    """The weights of a net, and in a group without decay those that its modules call so."""
-    spared = undecayed(net)
+def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
+    """Return the parameter groups of a net for an optimizer: decayed and undecayed weights."""
+    exempt = undecayed(net)
     groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in net.parameters() if id(weight) not in spared]}
+        {"params": [weight for weight in net.parameters() if id(weight) not in exempt]}
     ]
-    if spared:
-        rest = [weight for weight in net.parameters() if id(weight) in spared]
+    if exempt:
+        rest = [weight for weight in net.parameters() if id(weight) in exempt]
         groups.append({"params": rest, "weight_decay": 0.0})
     return groups
 
 
 def undecayed(net: nn.Module) -> set[int]:
-    """The ids of the parameters that a module's `undecayed` names."""
+    """Return the ids of the parameters that modules list in `undecayed`."""
     return {
         id(module.get_parameter(name))
         for module in net.modules()

@@ -1,10 +1,12 @@
-"""Everything that decides how one net is trained. Equal recipe, equal seed, equal net."""
+"""A recipe: everything that decides how one net is trained, except its data and its seed.
+
+On a CPU an equal recipe, seed and data give an equal net.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -17,10 +19,12 @@ from adv.runtime.random_streams import RngStream, attach, derive_seed
 from adv.suggestions import suggest
 from adv.training.cat import CAT
 from adv.training.curriculum import Curriculum
-from adv.training.objectives import Mixed, Objective
+from adv.training.objective import Objective
+from adv.training.objectives import Mixed
 from adv.training.optimizers import SGD, AdamW
 
-Precision = Literal["float32", "bfloat16"]
+AUTOCAST_DTYPES: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+"""What a net is cast to while it trains, by the name of the precision; None: nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,19 @@ class Recipe:
       defences: transforms of the net, applied in this order.
       optimizer: `AdamW(...)` or `SGD(...)`.
       curriculum: the training attack over time, `Curriculum(...)` or `CAT(...)`.
-      objective: what an update minimises, given that attack.
-      augment: of the training images.
+      objective: the loss to minimise, given that attack.
+      augment: the augmentation of the training images.
       epochs: passes over the training split, 1 or more.
-      batch: images in a step.
-      smoothing: of the labels (Szegedy et al. 2016), in [0, 1); Pang et al. 2021 advise up to 0.2.
-      ema: decay of the average of the weights that is shown, kept and judged, in [0, 1); 0: none.
-      clip: the longest gradient that is followed as it is (its 2-norm), None for no limit.
-      generated: images that take the place of a share of each batch, of a file (`Generated`) or
-        made as a recipe of their own says (`Synthetic`).
-      patience: epochs without a better watched robust accuracy after which whoever watches stops
-        (`adv.watch`), None for never.
+      batch: images in an update, 1 or more.
+      smoothing: label smoothing (Szegedy et al. 2016), in [0, 1); Pang et al. 2021 advise up to
+        0.2.
+      ema: decay of the moving average of the weights, in [0, 1); 0 for none. If there is one, it is
+        the net that is yielded, saved and evaluated.
+      clip: largest 2-norm of the gradient, above which it is scaled down; None for no limit.
+      generated: images that replace a share of each batch, from a file (`Generated`) or generated
+        by a recipe of their own (`Synthetic`).
+      patience: `adv.watch` stops after so many epochs without a better robust validation accuracy;
+        None for never.
       precision: of the net while it trains; "bfloat16" by autocast. Images, perturbations, losses
         and weights are float32 in either case, and so is every evaluation.
 
@@ -63,7 +69,7 @@ class Recipe:
     clip: float | None = None
     generated: ImageSource | None = None
     patience: int | None = None
-    precision: Precision = "float32"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch"):
@@ -72,9 +78,9 @@ class Recipe:
         for name in ("smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} lies in [0, 1), got {getattr(self, name)}")
-        if self.precision not in get_args(Precision):
-            allowed = ", ".join(get_args(Precision))
-            near = suggest(str(self.precision), get_args(Precision))
+        if self.precision not in AUTOCAST_DTYPES:
+            allowed = ", ".join(AUTOCAST_DTYPES)
+            near = suggest(str(self.precision), AUTOCAST_DTYPES)
             raise ValueError(f"a precision is one of {allowed}, got {self.precision!r}{near}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"a gradient is clipped to a length above 0, got {self.clip}")
@@ -82,9 +88,10 @@ class Recipe:
             raise ValueError(f"patience is 1 epoch or more, got {self.patience}")
 
     def gradient_steps(self, images: int) -> int:
-        """Passes forward and backward over a batch that training on so many images takes, at most.
+        """Return the largest number of passes over a batch that training on `images` images takes.
 
-        Fewer where patience or `CAT` end it early, or `CAT` stays in its first lessons.
+        A pass is forward and backward. It takes fewer if patience or `CAT` end it early, or if
+        `CAT` stays in its first lessons.
         """
         lessons = self.curriculum.lessons(self.epochs)
         steps = sum(self.objective.passes(lesson) for lesson in lessons)
@@ -92,7 +99,13 @@ class Recipe:
 
 
 def build(recipe: Recipe, classes: int, seed: int) -> nn.Module:
-    """The untrained net of a recipe, defended; torch's global generator comes out untouched."""
+    """Return the untrained net of a recipe, with its defences; the global generator is unchanged.
+
+    Args:
+      recipe: of the net; only `net` and `defences` are used.
+      classes: number of classes.
+      seed: of the weights, and of what random layers draw.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` reseeds the GPUs' too
         net = recipe.net(classes)

@@ -1,4 +1,4 @@
-"""How settings change while a net trains: numbers, or functions of t, the share of epochs done."""
+"""Schedules: settings as functions of t in [0, 1], the share of the training that is over."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Ramp:
-    """From `start` at t = 0 to `end` at t = `until`, then constant.
+    """A rise or fall from `start` at t = 0 to `end` at t = `until`, then constant.
 
-    `shape` is "linear" or "cosine" (slow at both ends).
+    Args:
+      start: the value at t = 0.
+      end: the value from t = `until` on.
+      shape: "linear" or "cosine" (slow at both ends).
+      until: share of the epochs, in (0, 1].
+
+    Raises:
+      ValueError: there is no such shape, or `until` is out of range.
     """
 
     start: float
@@ -34,7 +41,12 @@ class Ramp:
 
 @dataclass(frozen=True)
 class Piecewise:
-    """`values[i]` from t = `starts[i]` on; the first start is 0."""
+    """A piecewise constant schedule: `values[i]` from t = `starts[i]` on.
+
+    Raises:
+      ValueError: the starts do not begin at 0 or do not increase, or there is not one for each
+        value.
+    """
 
     starts: tuple[float, ...]
     values: tuple[float, ...]
@@ -51,7 +63,11 @@ class Piecewise:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Linear from 0 to 1 at t = `peak`, then to 0 again (Smith and Topin 2017): a learning rate."""
+    """Linear from 0 to 1 at t = `peak`, then back to 0 (Smith and Topin 2017): a learning rate.
+
+    Raises:
+      ValueError: `peak` is not in (0, 1).
+    """
 
     peak: float = 0.25
 
@@ -66,6 +82,6 @@ class OneCycle:
 Schedule = float | Ramp | Piecewise | OneCycle
 
 
-def at(schedule: Schedule, t: float) -> float:
-    """The value of a schedule at t in [0, 1]."""
+def value_at(schedule: Schedule, t: float) -> float:
+    """Return the value of a schedule at t in [0, 1]."""
     return float(schedule) if isinstance(schedule, int | float) else schedule(t)

@@ -31,8 +31,8 @@ class RungEvaluator:
     def strengths(self) -> list[float]:
         """The planned attack of each epoch: its radius times the fraction of images attacked."""
         lessons = self.recipe.curriculum.lessons(self.recipe.epochs)
-        share = self.recipe.objective.share
-        return [lesson.attack.ball.eps * share(lesson) for lesson in lessons]
+        attacked_share = self.recipe.objective.attacked_share
+        return [lesson.attack.ball.eps * attacked_share(lesson) for lesson in lessons]
 
     @property
     def epochs(self) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ from adv import (
 )
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.runtime.devices import default_device, on_device
-from adv.training.loop import eval_weights
+from adv.training.training_state import eval_weights
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import Interval, MaskingGap, ResultDetails, TrialResult

@@ -50,7 +50,7 @@ def test_a_fused_replica_is_trained_as_adv_trains(benchmark):
     from adv import PGD, Lesson, Linf, Mixed
     from adv.attacks.attack import initial_state
     from adv.runtime.frozen import frozen
-    from adv.training.objectives import Batch
+    from adv.training.objective import Batch
 
     stacked = benchmark("stacked_training")
     together = stacked.StackedTraining([stacked.Replica(0, 0, lr=1e-3, eps=0.05)], 2, "cpu")
@@ -67,7 +67,7 @@ def test_a_fused_replica_is_trained_as_adv_trains(benchmark):
     with frozen(net):
         for _ in range(2):
             state = attack.step(net, state)
-    Mixed().learn(net, Batch(x, y, Lesson(attack, 0.5)), state.adv)
+    Mixed().backward(net, Batch(x, y, Lesson(attack, 0.5)), state.adv)
     torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.01).step()
     for name, weight in net.named_parameters():
         close = torch.isclose(together.weights[f"net.{name}"][0], weight, atol=1e-5)

@@ -132,9 +132,9 @@ SEEN: list[tuple[torch.Tensor, torch.Tensor]] = []
 class Watched(Mixed):
     """Writes down the images and labels of every batch."""
 
-    def attacked(self, net, batch):
+    def attack(self, net, batch):
         SEEN.append((batch.x.clone(), batch.y.clone()))
-        return super().attacked(net, batch)
+        return super().attack(net, batch)
 
 
 def recipe(path: Path, **settings) -> Recipe:

@@ -11,7 +11,7 @@ from reproducibility import bit_equal, save_and_load, seeded_generator
 from small_nets import BatchNormNet
 
 from adv import CAT, PGD, RSE, SGD, TRADES, Ladder, Linf, Recipe, build, load, train
-from adv.training.cat import _Climb
+from adv.training.cat import CATRun
 
 BALL = Linf(0.032)
 
@@ -67,34 +67,34 @@ def test_ladders_are_values_that_leave_no_trace(digits):
 # --- lessons ---
 
 
-class Pupil:
-    """What a course sees of a training, with a worst case that is told beforehand."""
+class Training:
+    """What a run sees of a training, with a worst case that is told beforehand."""
 
-    def __init__(self, course: _Climb, worst: list[float]) -> None:
-        self.log, self.shown, self.here = [], None, 0
+    def __init__(self, run: CATRun, worst: list[float]) -> None:
+        self.log, self.eval_net, self.here = [], None, 0
         told = iter(worst)
-        course._worst_case = lambda net: next(told)
+        run._worst_case = lambda net: next(told)
 
     def weights(self):
         return {"epoch": self.here}
 
-    def take(self, weights):
+    def restore_weights(self, weights):
         self.log.append(weights["epoch"])
         self.here = weights["epoch"]
 
 
 def lessons(cat: CAT, accuracies, worst, split):
     """The lesson of each epoch, and where training went back to."""
-    course = cat.course(split)
-    pupil, seen = Pupil(course, worst), []
+    run = cat.start(split)
+    training, seen = Training(run, worst), []
     for n, accuracy in enumerate(accuracies, 1):
-        if course.over:
+        if run.finished:
             break
-        course.begin(pupil)
-        seen.append(course.k)
-        pupil.here = n
-        course.end(pupil, accuracy)
-    return seen, pupil.log
+        run.begin_epoch(training)
+        seen.append(run.k)
+        training.here = n
+        run.end_epoch(training, accuracy)
+    return seen, training.log
 
 
 def test_a_lesson_that_is_learned_is_followed_by_the_next(digits):
@@ -126,15 +126,15 @@ def test_what_the_training_makes_of_it(digits):
 def test_it_goes_back_to_the_best_weights(digits, monkeypatch, ema):
     """Weights, average and optimizer are those of the best epoch when the next lesson begins."""
     told = iter([0.5, 0.4, 0.3, 0.3, 0.3])
-    monkeypatch.setattr(_Climb, "_worst_case", lambda *_: next(told))
+    monkeypatch.setattr(CATRun, "_worst_case", lambda *_: next(told))
     taken = []
-    begin = _Climb.begin
+    begin = CATRun.begin_epoch
 
-    def spied(self, pupil):
-        begin(self, pupil)
-        taken.append(pupil.weights())
+    def spied(self, training):
+        begin(self, training)
+        taken.append(training.weights())
 
-    monkeypatch.setattr(_Climb, "begin", spied)
+    monkeypatch.setattr(CATRun, "begin_epoch", spied)
     learning = recipe(CAT(most=1, patience=2), epochs=4, ema=ema)
     states = [e.state() for e in train(learning, digits.train.head(50), classes=10, seed=0)]
     kept = {name: states[0][name] for name in ("net", "optimizer", "average")}
@@ -144,13 +144,13 @@ def test_it_goes_back_to_the_best_weights(digits, monkeypatch, ema):
 
 def test_the_held_out_images_are_the_last_and_not_trained_on(digits):
     split = digits.train.head(200)
-    course = CAT(held=0.1).course(split)
-    assert bit_equal(course.split.images, split.images[:180]) and bit_equal(
-        course.held.images, split.images[180:]
+    run = CAT(held=0.1).start(split)
+    assert bit_equal(run.split.images, split.images[:180]) and bit_equal(
+        run.held.images, split.images[180:]
     )
-    assert len(CAT().course(split).held) == 4 and len(CAT().course(split.head(5)).held) == 1
+    assert len(CAT().start(split).held) == 4 and len(CAT().start(split.head(5)).held) == 1
     with pytest.raises(ValueError, match="1 images are too few to hold some out"):
-        CAT().course(split.head(1))
+        CAT().start(split.head(1))
     (epoch,) = train(recipe(CAT(held=0.1), epochs=1), split, classes=10, seed=0)
     pixels = split.images[:180].float() / 255
     assert torch.allclose(epoch.net[0].mean, pixels.mean((0, 2, 3)).reshape(3, 1, 1), atol=1e-5)
@@ -159,12 +159,12 @@ def test_the_held_out_images_are_the_last_and_not_trained_on(digits):
 def test_the_worst_case_is_over_all_steps_up_to_the_lessons(digits):
     """Right after no attack and after each PGD; the same at each call, a random net's too."""
     *_, epoch = train(recipe(CAT()), digits.train.head(300), classes=10, seed=0)
-    course = CAT().course(digits.train)
+    run = CAT().start(digits.train)
     found = []
-    for course.k in (0, 2, 5):
-        found.append(course._worst_case(epoch.net))
-        assert course._worst_case(epoch.net) == found[-1]
-    x, y = course.held.images.float() / 255, course.held.labels
+    for run.k in (0, 2, 5):
+        found.append(run._worst_case(epoch.net))
+        assert run._worst_case(epoch.net) == found[-1]
+    x, y = run.held.images.float() / 255, run.held.labels
     assert found[0] == pytest.approx((epoch.net.eval()(x).argmax(1) == y).float().mean().item())
     assert found[0] >= found[1] >= found[2]
 
@@ -194,8 +194,8 @@ def test_going_on_is_never_having_stopped(digits, monkeypatch, done):
 def test_what_it_costs_at_most():
     """As if every epoch were of the last lesson: k / 2 steps an image, and one to learn."""
     assert recipe(CAT(most=6), epochs=4, batch=100).gradient_steps(1000) == 4 * 10 * (1 + 3)
-    assert CAT().capped(3) == CAT(most=3) and CAT(most=2).capped(3) == CAT(most=2)
-    assert CAT().capped(None) == CAT()
+    assert CAT().cap_steps(3) == CAT(most=3) and CAT(most=2).cap_steps(3) == CAT(most=2)
+    assert CAT().cap_steps(None) == CAT()
     assert CAT(most=0).lessons(2)[-1].attack == Ladder(BALL, 0)
 
 

@@ -28,7 +28,7 @@ from adv import (
     load,
     train,
 )
-from adv.training.catastrophic_overfitting import figures, looked_at, one_step
+from adv.training.catastrophic_overfitting import measure, one_step_attack, probe_images
 
 BALL = Linf(0.1)
 
@@ -56,22 +56,22 @@ def grey(n: int) -> Split:
 
 
 def test_a_net_that_one_step_misses_and_ten_find():
-    found = figures(Valley(True), grey(20), FGSM(BALL), seed=0)
+    found = measure(Valley(True), grey(20), FGSM(BALL), seed=0)
     overfitted = {"one_step_accuracy": 1.0, "pgd_accuracy": 0.0, "catastrophic_overfitting": 1.0}
     assert found == overfitted
-    assert figures(Valley(True), grey(20), FGSM(BALL), seed=0) == found
+    assert measure(Valley(True), grey(20), FGSM(BALL), seed=0) == found
     sound = {"one_step_accuracy": 1.0, "pgd_accuracy": 1.0, "catastrophic_overfitting": 0.0}
-    assert figures(Valley(False), grey(20), FGSM(BALL), seed=0) == sound
+    assert measure(Valley(False), grey(20), FGSM(BALL), seed=0) == sound
     # Of two images nobody can tell.
-    assert figures(Valley(True), grey(2), FGSM(BALL), seed=0)["catastrophic_overfitting"] == 0
+    assert measure(Valley(True), grey(2), FGSM(BALL), seed=0)["catastrophic_overfitting"] == 0
 
 
 def test_which_lessons_and_which_images_it_is_for(digits):
     cheap = [FGSM(BALL), PGD(BALL, steps=1), NFGSM(BALL)]
-    assert [one_step(Lesson(attack)) for attack in cheap] == cheap
+    assert [one_step_attack(Lesson(attack)) for attack in cheap] == cheap
     for attack in (PGD(BALL, steps=2), FGSM(Linf(0.0)), Ladder(BALL, 1)):
-        assert one_step(Lesson(attack)) is None
-    sizes = {n: len(looked_at(grey(n))) for n in (10, 100, 1000, 9000)}
+        assert one_step_attack(Lesson(attack)) is None
+    sizes = {n: len(probe_images(grey(n))) for n in (10, 100, 1000, 9000)}
     assert sizes == {10: 10, 100: 16, 1000: 31, 9000: 128}
 
 
@@ -107,7 +107,7 @@ def test_looking_changes_nothing(digits, monkeypatch):
     states = []
     for looks in (True, False):
         if not looks:
-            monkeypatch.setattr("adv.training.catastrophic_overfitting.figures", lambda *_: {})
+            monkeypatch.setattr("adv.training.catastrophic_overfitting.measure", lambda *_: {})
         split = digits.train.head(64)
         states.append([e.state() for e in train(recipe, split, classes=10, seed=0)])
     assert bit_equal(*states)
@@ -130,7 +130,7 @@ def test_fgsm_overfits_on_digits_and_n_fgsm_and_pgd_do_not(digits, kind, overfit
     battery = Battery((("pgd", PGD(BALL, steps=20)),))
     score = evaluate(epochs[-1].net, digits.validation.head(200), battery)
     # Asked the same question, all three kinds answer it, PGD's as well, which training never asks.
-    found = figures(epochs[-1].net, digits.train.head(100), FGSM(BALL), seed=0)
+    found = measure(epochs[-1].net, digits.train.head(100), FGSM(BALL), seed=0)
     assert found["catastrophic_overfitting"] == overfits
     if overfits:
         assert flags[-4:] == [1.0] * 4 and score.mean < 0.1 and score.natural_accuracy > 0.8

@@ -30,8 +30,8 @@ def test_the_best_is_robust_first_and_the_last_of_equals():
     assert seen == [(1, 1, 1), (2, 2, 2), (3, 2, 3), (3, 2, 4), (5, 2, 5)]
     assert best.rank == pytest.approx((0.4, 0.6))
     tired = {None: False, 5: False, 4: False, 3: True, 1: True}
-    assert {patience: best.tired(patience) for patience in tired} == tired
-    assert not Best().tired(1)
+    assert {patience: best.out_of_patience(patience) for patience in tired} == tired
+    assert not Best().out_of_patience(1)
 
 
 def recipe(**changes) -> Recipe:

@@ -35,7 +35,8 @@ from adv import (
 )
 from adv.models import Normalize
 from adv.runtime.random_streams import derive_seed
-from adv.training.schedules import at
+from adv.training.curriculum import ATTACK_KINDS, AttackKind
+from adv.training.schedules import value_at
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_one_cycle():
 
 
 def test_a_number_is_a_schedule():
-    assert at(0.3, 0.7) == 0.3 and at(2, 0) == 2 and at(Ramp(0, 1), 0.5) == 0.5
+    assert value_at(0.3, 0.7) == 0.3 and value_at(2, 0) == 2 and value_at(Ramp(0, 1), 0.5) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,15 @@ def test_kinds_of_one_step():
     assert {attack.steps for attack in made.values()} == {1}
     assert [made[kind].pace for kind in made] == [1.0, 1.25, 1.0]
     assert Curriculum(pace=Ramp(1, 2), kind="n-fgsm")(0.5).attack.pace == 1.5
-    assert Curriculum(kind="fgsm").capped(1)(0) == Curriculum(kind="fgsm")(0)
+    assert Curriculum(kind="fgsm").cap_steps(1)(0) == Curriculum(kind="fgsm")(0)
+
+
+def test_a_kind_of_attack_is_added_by_one_row(monkeypatch):
+    row = AttackKind(0.5, lambda ball, pace, _: FGSMRS(ball, pace))
+    monkeypatch.setitem(ATTACK_KINDS, "half-step", row)
+    assert Curriculum(eps=0.1, kind="half-step")(0).attack == FGSMRS(Linf(0.1), 0.5)
+    with pytest.raises(ValueError, match="pgd, fgsm, fgsm-rs, n-fgsm, half-step, got 'halfstep'"):
+        Curriculum(kind="halfstep")
 
 
 @pytest.mark.parametrize(

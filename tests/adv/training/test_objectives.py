@@ -41,8 +41,8 @@ from adv import (
 )
 from adv.models import Normalize
 from adv.runtime.random_streams import derive_seed
-from adv.training.objectives import Objective
-from adv.training.optimizers import grouped
+from adv.training.objective import Objective
+from adv.training.optimizers import parameter_groups
 
 OBJECTIVES = {
     "mixed": Mixed(),
@@ -109,8 +109,8 @@ def test_leaves_a_gradient_and_nothing_else(objective, problem):
 def test_says_what_it_saw(objective, problem):
     net, batch = problem
     outcome = objective(net, batch)
-    clean, adv = outcome.hits(batch.y)
-    assert len(adv) == objective.share(batch.lesson) * 24
+    clean, adv = outcome.correct(batch.y)
+    assert len(adv) == objective.attacked_share(batch.lesson) * 24
     assert len(clean) in (0, 24 - len(adv), 24) and clean.dtype == adv.dtype == torch.bool
     right = outcome.adv.argmax(1) == batch.y[: len(adv)]
     assert torch.equal(right, adv)
@@ -140,10 +140,10 @@ def test_smoothing_is_that_of_the_labels(objective, problem):
     seen = []
     for smoothing in (0.0, 0.0, 0.2):
         twin = copy.deepcopy(net)
-        adv = objective.attacked(
+        adv = objective.attack(
             twin, replace(batch, smoothing=smoothing, generator=seeded_generator(8))
         )
-        outcome = objective.outcome(copy.deepcopy(net), replace(batch, smoothing=smoothing), adv)
+        outcome = objective.forward(copy.deepcopy(net), replace(batch, smoothing=smoothing), adv)
         seen.append((adv, outcome.loss))
     assert bit_equal(seen[0], seen[1]) and torch.equal(seen[0][0], seen[2][0])
     assert seen[2][1] != seen[0][1]
@@ -163,10 +163,10 @@ def test_statistics_are_learned_where_the_net_learns(objective, problem):
     net, batch = problem
     norm = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
     start = norm.running_mean.clone()
-    objective.attacked(net, batch)
+    objective.attack(net, batch)
     assert norm.num_batches_tracked == 0 and torch.equal(norm.running_mean, start)
     objective(net, replace(batch, elapsed=1.0))
-    assert norm.num_batches_tracked == 1 + objective_of(objective).extra
+    assert norm.num_batches_tracked == 1 + objective_of(objective).extra_passes
     assert not torch.equal(norm.running_mean, start)
 
 
@@ -337,10 +337,10 @@ def test_trades_attacks_what_its_beta_weighs(problem):
     for module in net.modules():
         if hasattr(module, "sigma"):
             module.sigma = 0.0
-    ours = TRADES().attacked(net, replace(batch, generator=seeded_generator(1)))
+    ours = TRADES().attack(net, replace(batch, generator=seeded_generator(1)))
     other = replace(batch, y=batch.y.roll(1), generator=seeded_generator(1))
-    assert torch.equal(ours, TRADES().attacked(net, other))
-    theirs = Madry().attacked(net, replace(batch, generator=seeded_generator(1)))
+    assert torch.equal(ours, TRADES().attack(net, other))
+    theirs = Madry().attack(net, replace(batch, generator=seeded_generator(1)))
     clean = net(batch.x)
     assert kl(clean, net(ours)).mean() > kl(clean, net(theirs)).mean()
 
@@ -382,11 +382,11 @@ def test_awp_puts_everything_back(problem, spectral):
     seen = []
 
     class Broken(Madry):
-        def outcome(self, net, batch, adv):
+        def forward(self, net, batch, adv):
             seen.append(copy.deepcopy(list(net.parameters())))
             if len(seen) == 2:
                 raise RuntimeError("stop")
-            return super().outcome(net, batch, adv)
+            return super().forward(net, batch, adv)
 
     with pytest.raises(RuntimeError, match="stop"):
         AWP(Broken(), gamma=0.05)(net, batch)
@@ -430,8 +430,8 @@ class Spared(nn.Module):
 @pytest.mark.parametrize("optimizer", [SGD(lr=0.1, weight_decay=0.5), AdamW(0.1, 0.5)], ids=repr)
 def test_what_a_module_spares_does_not_decay(optimizer):
     net = nn.Sequential(nn.Linear(2, 2), Spared())
-    assert [len(g["params"]) for g in grouped(net)] == [3, 1]
-    assert len(grouped(net[0])) == 1
+    assert [len(g["params"]) for g in parameter_groups(net)] == [3, 1]
+    assert len(parameter_groups(net[0])) == 1
     before = copy.deepcopy(list(net.parameters()))
     for weight in net.parameters():
         weight.grad = torch.zeros_like(weight)
@@ -445,9 +445,9 @@ def test_awp_leaves_alone_what_is_spared():
     seen = []
 
     class Spy(Madry):
-        def outcome(self, net, batch, adv):
+        def forward(self, net, batch, adv):
             seen.append(copy.deepcopy(dict(net.named_parameters())))
-            return super().outcome(net, batch, adv)
+            return super().forward(net, batch, adv)
 
     x, lesson = (
         torch.rand(4, 3, 2, 2, generator=seeded_generator(0)),
@@ -551,14 +551,14 @@ def test_awp_moves_no_noise_scale_of_pni(problem):
     _, batch = problem
     net = build(Recipe(net=BatchNormNet(), defences=(PNI(granularity="element"),)), 10, 0)
     alphas = {name for name, _ in net.named_parameters() if name.endswith("alpha")}
-    spared = {id(weight) for weight in grouped(net)[1]["params"]}
+    spared = {id(weight) for weight in parameter_groups(net)[1]["params"]}
     assert alphas and spared == {id(dict(net.named_parameters())[name]) for name in alphas}
     seen = []
 
     class Spy(Madry):
-        def outcome(self, net, batch, adv):
+        def forward(self, net, batch, adv):
             seen.append(copy.deepcopy(dict(net.named_parameters())))
-            return super().outcome(net, batch, adv)
+            return super().forward(net, batch, adv)
 
     AWP(Spy())(net, batch)
     moved = {name for name in seen[0] if not torch.equal(seen[0][name], seen[1][name])}

@@ -67,10 +67,10 @@ def test_statistics_are_the_mean_over_what_it_saw():
     net = build(recipe(net=BatchNormNet(dropout=0.5)), 10, 0)
     average = Average(net, 0.9, seed=1)
     twin = copy.deepcopy(average.net)
-    average.look(lambda net: net(torch.ones(4, 3, 32, 32)), 0)  # an epoch long ago
+    average.update_bn(lambda net: net(torch.ones(4, 3, 32, 32)), 0)  # an epoch long ago
     batches = torch.rand(3, 4, 3, 32, 32, generator=seeded_generator(1))
     for n, batch in enumerate(batches):
-        average.look(lambda net, batch=batch: net(batch), n)
+        average.update_bn(lambda net, batch=batch: net(batch), n)
     for module in twin.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train().momentum = None
@@ -86,7 +86,7 @@ def test_statistics_are_the_mean_over_what_it_saw():
 def test_it_sees_what_the_net_saw(digits, monkeypatch):
     """Attacked images and clean ones, of the last batches of an epoch: here two of five."""
     monkeypatch.setattr("adv.training.loop.WINDOW", 2)
-    seen, look = [], Average.look
+    seen, look = [], Average.update_bn
 
     def spied(self, at, n):
         sizes = []
@@ -95,7 +95,7 @@ def test_it_sees_what_the_net_saw(digits, monkeypatch):
         handle.remove()
         seen.append((n, [len(x) for x in sizes]))
 
-    monkeypatch.setattr(Average, "look", spied)
+    monkeypatch.setattr(Average, "update_bn", spied)
     list(train(recipe(objective=TRADES(), epochs=2), digits.train.head(100), classes=10, seed=2))
     assert seen == [(0, [20, 20]), (1, [20, 20])] * 2
 

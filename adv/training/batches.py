@@ -1,0 +1,38 @@
+"""The batches of an epoch: images in random order, generated ones among them, and augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from adv.augment import augmented, mixed
+from adv.training.training_state import TrainingState
+
+
+def shuffle(training: TrainingState) -> Sequence[Tensor]:
+    """Return the indices of the images of each batch of an epoch, in a new random order."""
+    order = torch.randperm(len(training.data), generator=training.order)
+    return order.to(training.device).split(training.recipe.batch)
+
+
+def load_batch(training: TrainingState, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Load images and labels of the training split, and augment them.
+
+    Args:
+      training: whose images, augmentation and generators are used.
+      indices: of the images, [n]; generated images replace some of them if the recipe says so.
+
+    Returns:
+      Images [n, c, h, w] in [0, 1], and labels: [n], or [n, classes] probabilities after CutMix.
+    """
+    recipe = training.recipe
+    if training.pool is None:
+        images, y = training.data.images[indices], training.data.labels[indices]
+    else:
+        images, y = training.pool.draw_batch(training.data, indices, training.choice)
+    x = augmented(recipe.augment, images.float() / 255, training.augmentation)
+    if recipe.augment.cutmix:
+        x, y = mixed(recipe.augment, x, y, training.classes, training.augmentation)
+    return x.contiguous(memory_format=torch.channels_last), y
