@@ -169,7 +169,7 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
         },
         "tests/adv/attack_cases.py": {
             "from adv.runtime": "from adv import ToyAttack\n",
-            '    "apgd-linf": APGD(INF),': '    "toy-linf": ToyAttack(INF),\n',
+            '    "apgd-linf": APGD(LINF),': '    "toy-linf": ToyAttack(LINF),\n',
         },
     },
     "a net": {

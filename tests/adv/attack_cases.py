@@ -13,57 +13,59 @@ from adv.runtime.random_layers import Dropout, Noise
 SHAPE = (3, 8, 8)
 
 
-INF, TWO = Linf(0.05), L2(0.5)
+LINF, L2_BALL = Linf(0.05), L2(0.5)
 
 
 ATTACKS = {
-    "fgsm-linf": FGSM(INF),
-    "fgsm-l2": FGSM(TWO),
-    "pgd-linf": PGD(INF),
-    "pgd-linf-absolute": PGD(INF, steps=20, step_size=0.01),
-    "pgd-linf-from-the-image": PGD(INF, random_start=False),
-    "pgd-l2": PGD(TWO, steps=30),
-    "pgd-l2-absolute": PGD(TWO, steps=100, step_size=0.025),
-    "pgd-margin": PGD(INF, loss="margin"),
-    "apgd-linf": APGD(INF),
-    "apgd-l2": APGD(TWO),
-    "apgd-margin-linf": APGD(INF, loss="margin"),
-    "apgd-margin-l2": APGD(TWO, loss="margin"),
-    "worst": Worst((FGSM(INF), PGD(INF))),
-    "restarts-linf": restarts(PGD(INF), 3),
-    "restarts-l2": restarts(PGD(TWO, steps=100, pace=0.05), 2),
+    "fgsm-linf": FGSM(LINF),
+    "fgsm-l2": FGSM(L2_BALL),
+    "pgd-linf": PGD(LINF),
+    "pgd-linf-absolute": PGD(LINF, steps=20, step_size=0.01),
+    "pgd-linf-from-the-image": PGD(LINF, random_start=False),
+    "pgd-l2": PGD(L2_BALL, steps=30),
+    "pgd-l2-absolute": PGD(L2_BALL, steps=100, step_size=0.025),
+    "pgd-margin": PGD(LINF, loss="margin"),
+    "apgd-linf": APGD(LINF),
+    "apgd-l2": APGD(L2_BALL),
+    "apgd-margin-linf": APGD(LINF, loss="margin"),
+    "apgd-margin-l2": APGD(L2_BALL, loss="margin"),
+    "worst": Worst((FGSM(LINF), PGD(LINF))),
+    "restarts-linf": restarts(PGD(LINF), 3),
+    "restarts-l2": restarts(PGD(L2_BALL, steps=100, pace=0.05), 2),
 }
 
 
-# These come near an optimum, with luck: what they reach is in test_square.py and test_nes.py.
+# Random search only approaches an optimum: test_square.py and test_nes.py test how near.
 BLACK_BOX = {
-    "square-linf": Square(INF, queries=20),
-    "square-l2": Square(TWO, queries=20),
-    "nes-linf": NES(INF, queries=42, samples=20),
-    "nes-l2": NES(TWO, queries=40, samples=20, momentum=0.5, loss="ce", early_stop=False),
+    "square-linf": Square(LINF, queries=20),
+    "square-l2": Square(L2_BALL, queries=20),
+    "nes-linf": NES(LINF, queries=42, samples=20),
+    "nes-l2": NES(L2_BALL, queries=40, samples=20, momentum=0.5, loss="ce", early_stop=False),
 }
 
 
-# Made to train with: they need not find the worst point, nor stay in the ball.
-CHEAP = {"fgsm-rs": FGSMRS(INF), "n-fgsm": NFGSM(INF), "n-fgsm-l2": NFGSM(TWO)}
+# They need neither reach the optimum nor stay in the ball.
+TRAINING_ONLY = {"fgsm-rs": FGSMRS(LINF), "n-fgsm": NFGSM(LINF), "n-fgsm-l2": NFGSM(L2_BALL)}
 
 
-def rows(*tables):
-    """A test for each attack of these tables."""
+def parametrize_attacks(*tables):
+    """Return a decorator that runs a test for each attack of these tables."""
     table = {name: attack for part in tables for name, attack in part.items()}
     return pytest.mark.parametrize("attack", table.values(), ids=table)
 
 
-each, judging, every = rows(ATTACKS), rows(ATTACKS, BLACK_BOX), rows(ATTACKS, BLACK_BOX, CHEAP)
+each_optimal_attack = parametrize_attacks(ATTACKS)
+each_evaluation_attack = parametrize_attacks(ATTACKS, BLACK_BOX)
+each_attack = parametrize_attacks(ATTACKS, BLACK_BOX, TRAINING_ONLY)
 
 
-def batch(n: int = 8, classes: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+def random_batch(n: int = 8, classes: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     x = torch.rand(n, *SHAPE, generator=seeded_generator(n))
     return x, torch.arange(n) % classes
 
 
-class Linear(nn.Module):
-    """Two classes apart by w.x + b: the worst point of a ball is known in closed form."""
+class LinearModel(nn.Module):
+    """A linear model of two classes: the optimal perturbation is known in closed form."""
 
     def __init__(self, bias: float = 0.0) -> None:
         super().__init__()
@@ -79,8 +81,8 @@ class Linear(nn.Module):
         return torch.stack([half, -half], 1)
 
 
-class Mixed(nn.Module):
-    """Everything that an attack could disturb."""
+class StatefulNet(nn.Module):
+    """A net with every kind of state that an attack could disturb."""
 
     def __init__(self) -> None:
         super().__init__()

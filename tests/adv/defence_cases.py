@@ -13,7 +13,7 @@ from adv.runtime.random_streams import use_seed
 
 
 class Foreign(nn.Module):
-    """A net that is not ours: attributes, BatchNorm, torch's own dropout, no normalisation."""
+    """A plain torch module: attributes, BatchNorm, torch's own dropout, no normalisation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ def images(n: int = 2) -> torch.Tensor:
     return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(n))
 
 
-def made(net: str, *defences: adv.Defence, seed: int = 0) -> nn.Module:
+def build_defended(net: str, *defences: adv.Defence, seed: int = 0) -> nn.Module:
     return build(Recipe(net=NETS[net], defences=defences), 10, seed).eval()
 
 
-def drawn(net: nn.Module, seed: int = 1, x: torch.Tensor | None = None) -> torch.Tensor:
-    """What a twin of the net says with a stream of that seed."""
+def outputs_with_seed(net: nn.Module, seed: int = 1, x: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the outputs of the net when its random stream has that seed."""
     twin = copy.deepcopy(net) if net.training else net
     with torch.no_grad(), use_seed(twin, seed):
         return twin(images() if x is None else x)

@@ -8,7 +8,7 @@ import spaces
 from spaces import Space
 
 
-def points(space: Space, n: int = 20) -> list[dict]:
+def random_configurations(space: Space, n: int = 20) -> list[dict]:
     """Draw n configurations, one hyperparameter after another."""
     draw = random.Random(7)
     made = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from random_configurations import points
+from random_configurations import random_configurations
 
 import adv
 import spaces
@@ -36,9 +36,9 @@ def test_width_is_a_knob_of_bignet_only():
     missing = "hyperparameter 'width' is missing: 1 to 8, when model = bignet"
     with pytest.raises(ValueError, match=missing):
         space.check({k: v for k, v in bignet.items() if k != "width"})
-    assert {len(point) for point in points(space)} == {3, 4, 6}
+    assert {len(point) for point in random_configurations(space)} == {3, 4, 6}
     nets = {adv.BaseNet, adv.BigNet, adv.WRN, adv.ViT, adv.ResNet18}
-    assert {type(space.build(**point).net) for point in points(space)} == nets
+    assert {type(space.build(**point).net) for point in random_configurations(space)} == nets
     small = space.for_scale("laptop")
     assert {type(space.build(**point).net) for point in points(small)} == nets - {adv.ResNet18}
     assert max(cost(small, point) for point in points(small)) < 110e6
@@ -105,7 +105,7 @@ def test_augmentation_begins_with_table_1_and_idbh_stands_alone():
         *(adv.Augment(), adv.Augment(flip=0.5), adv.Augment(flip=0.5, crop=4, jitter=0.2)),
         adv.Augment(idbh="weak"),
     ]
-    for point in points(space):
+    for point in random_configurations(space):
         assert ("flip" in point) == ("erasing" in point) == (point["idbh"] == "off")
         recipe = space.build(**point)
         assert (recipe.smoothing, recipe.augment.cutmix) == (point["smoothing"], point["cutmix"])
@@ -138,7 +138,7 @@ def test_the_curriculum_begins_with_the_reports_and_the_published():
     assert [lesson.attack for lesson in found[0].lessons(60)] == [
         lesson.attack for lesson in adv.Curriculum().lessons(60)
     ]
-    for point in points(space):
+    for point in random_configurations(space):
         eps = [lesson.attack.ball.eps for lesson in space.build(**point).curriculum.lessons(10)]
         assert max(eps) <= point["eps"] + 1e-9
         if point.get("shape") == "constant" or point["attack"] == "cat":
@@ -156,7 +156,7 @@ def test_the_optimizer_begins_with_the_reports_and_the_usual():
     assert (usual.optimizer.lr, usual.optimizer.weight_decay) == (0.1, 5e-4)
     assert isinstance(usual.optimizer, adv.SGD)
     assert [usual.optimizer.decay(t) for t in (0, 0.49, 0.5, 0.8)] == [1, 1, 0.1, 0.01]
-    for point in points(space):
+    for point in random_configurations(space):
         recipe = space.build(**point)
         assert recipe.ema == point["ema"] and recipe.clip == (1.0 if point["clip"] else None)
 
@@ -176,6 +176,6 @@ def test_everything_is_the_sum_of_its_parts():
     assert published.curriculum == adv.Curriculum(8 / 255, 10, 0.25, 1.0)
     assert (tricks.objective, tricks.ema) == (adv.AWP(adv.TRADES(6.0), 0.005), 0.995)
     assert (rse.net, rse.defences) == (adv.WRN(16, 10, "gelu"), (adv.RSE(0.2, 0.1),))
-    for point in points(space):
+    for point in random_configurations(space):
         shared = point["objective"] == "mixed" and point["attack"] != "cat"
         assert ("fraction" in point) == shared

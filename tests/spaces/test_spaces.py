@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from random_configurations import points
+from random_configurations import random_configurations
 
 import adv
 import spaces
@@ -55,7 +55,7 @@ def test_points_become_nets_that_run(name, size):
     space = spaces.load(name).for_scale(size)
     scale = spaces.scale(size, **space.scale)
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    for point in [*space.known, *([] if space.grid else points(space))]:
+    for point in [*space.known, *([] if space.grid else random_configurations(space))]:
         space.check(point)
         recipe = scale.apply(space.build(**point))
         assert (recipe.epochs, recipe.batch) == (scale.epochs, scale.batch)
@@ -82,7 +82,7 @@ def test_points_can_be_trained(name, tmp_path, monkeypatch):
         split, short = adv.load("digits").train.head(40), adv.GAN().small()
         monkeypatch.setattr(adv.GAN, "small", lambda _: replace(short, steps=20, ema_start=5))
     count = {"everything": 20, "smoke": 2}.get(name, 5)
-    for point in [*space.known, *([] if space.grid else points(space, count))]:
+    for point in [*space.known, *([] if space.grid else random_configurations(space, count))]:
         (epoch,) = adv.train(scale.apply(space.build(**point)), split, classes=10, seed=0)
         assert math.isfinite(epoch.metrics["loss"]), point
 
@@ -90,11 +90,11 @@ def test_points_can_be_trained(name, tmp_path, monkeypatch):
 @each
 def test_equal_points_are_equal_recipes(name):
     space = spaces.load(name)
-    recipes = [space.build(**point) for point in points(space)]
-    again = [space.build(**copy.deepcopy(point)) for point in points(space)]
+    recipes = [space.build(**point) for point in random_configurations(space)]
+    again = [space.build(**copy.deepcopy(point)) for point in random_configurations(space)]
     assert recipes == again and [*map(repr, recipes)] == [*map(repr, again)]
     assert pickle.loads(pickle.dumps(recipes)) == recipes
-    different = {repr(sorted(point.items())) for point in points(space)}
+    different = {repr(sorted(point.items())) for point in random_configurations(space)}
     assert len(set(recipes)) == len(set(map(repr, recipes))) == len(different)
     assert len(different) == len(space.known) if space.grid else len(different) > 10
 
@@ -126,7 +126,7 @@ def test_fingerprints_do_not_move():
 @each
 def test_bad_points_are_refused_in_one_line(name):
     space = spaces.load(name)
-    for good in points(space, 5):
+    for good in random_configurations(space, 5):
         bad = [({**good, "sigma_innner": 0.1}, "no hyperparameter 'sigma_innner' here: ")]
         for key, knob in space.active(good):
             bad += [({**good, key: value}, f"{key}=") for value in outside(knob)]
@@ -235,7 +235,7 @@ def test_positions_fill_a_knob_and_nothing_else(knob):
 def test_a_position_leads_back_to_its_configuration(name, size):
     """`position` is the inverse of `at`, of each hyperparameter and of the whole space."""
     space = spaces.load(name).for_scale(size)
-    for params in [*space.known, *points(space, 50)]:
+    for params in [*space.known, *random_configurations(space, 50)]:
         again = space.at(space.position(params))
         assert again.keys() == params.keys() and all(0 <= u < 1 for u in space.position(params))
         for key, value in params.items():

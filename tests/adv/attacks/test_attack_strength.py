@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from attack_cases import INF, SHAPE, TWO, Linear, Mixed, batch, judging
+from attack_cases import (
+    L2_BALL,
+    LINF,
+    SHAPE,
+    LinearModel,
+    StatefulNet,
+    each_evaluation_attack,
+    random_batch,
+)
 from reproducibility import seeded_generator
 from small_nets import CountingNet, self_labelled_problem
 from torch import nn
@@ -19,7 +27,7 @@ from adv.runtime.random_layers import Noise
 # --- how attacks compare ---
 
 
-@pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
+@pytest.mark.parametrize("ball", [LINF, L2_BALL], ids=repr)
 def test_pgd_finds_what_fgsm_steps_over(ball):
     """A valley inside the ball: mistakes are at its bottom, a step of eps lands beyond."""
     reach = ball.eps / (1 if isinstance(ball, Linf) else math.sqrt(math.prod(SHAPE)))
@@ -70,7 +78,7 @@ def test_worst_does_not_attack_the_fallen():
 def test_votes_make_an_attack_ascend_the_expected_loss():
     """Against noise on the logits one draw sees mostly noise; the mean of many does not."""
 
-    class Noisy(Linear):
+    class Noisy(LinearModel):
         def __init__(self) -> None:
             super().__init__()
             self.noise = Noise(1.0)
@@ -79,7 +87,7 @@ def test_votes_make_an_attack_ascend_the_expected_loss():
             return torch.stack([(self.w * self.noise(self.w * x)).sum((1, 2, 3)) for _ in "ab"], 1)
 
     counting = CountingNet(Noisy())
-    FGSM(INF)(Votes(counting, 5), *batch(), generator=seeded_generator())
+    FGSM(LINF)(Votes(counting, 5), *random_batch(), generator=seeded_generator())
     assert counting.seen == 5 * 8
 
     class Gated(nn.Module):
@@ -93,12 +101,12 @@ def test_votes_make_an_attack_ascend_the_expected_loss():
             half = (model.w * (1 + self.drop(torch.zeros_like(x))) * x).sum((1, 2, 3)) / 50
             return torch.stack([half, -half], 1)
 
-    model, (x, y) = Linear(), batch()
+    model, (x, y) = LinearModel(), random_batch()
     falls = [
-        (model.margin(x, y) - model.margin(FGSM(INF)(Votes(Gated(), n), x, y), y)).mean().item()
+        (model.margin(x, y) - model.margin(FGSM(LINF)(Votes(Gated(), n), x, y), y)).mean().item()
         for n in (1, 100)
     ]
-    most = INF.eps * model.w.abs().sum().item()
+    most = LINF.eps * model.w.abs().sum().item()
     assert falls[0] < 0.6 * most < 0.85 * most < falls[1]
 
 
@@ -122,21 +130,21 @@ def test_radii_that_are_none(ball, eps):
 )
 def test_settings_that_make_no_attack(settings, said):
     with pytest.raises(ValueError, match=said):
-        PGD(INF, **settings)
+        PGD(LINF, **settings)
 
 
 def test_cascades_that_make_no_attack():
     with pytest.raises(ValueError, match="at least one"):
         Worst(())
     with pytest.raises(ValueError, match="one ball"):
-        Worst((FGSM(INF), FGSM(TWO)))
+        Worst((FGSM(LINF), FGSM(L2_BALL)))
     with pytest.raises(ValueError, match="restarts must be 1 or more, got 0"):
-        restarts(FGSM(INF), 0)
+        restarts(FGSM(LINF), 0)
 
 
 def test_a_relative_and_an_absolute_step_agree():
-    model, (x, y) = self_labelled_problem()[0], batch(classes=5)
-    relative, absolute = PGD(INF, pace=0.2, steps=3), PGD(INF, step_size=0.2 * INF.eps, steps=3)
+    model, (x, y) = self_labelled_problem()[0], random_batch(classes=5)
+    relative, absolute = PGD(LINF, pace=0.2, steps=3), PGD(LINF, step_size=0.2 * LINF.eps, steps=3)
     assert relative.length == absolute.length
     made = [attack(model, x, y, generator=seeded_generator()) for attack in (relative, absolute)]
     assert torch.equal(*made)
@@ -145,7 +153,7 @@ def test_a_relative_and_an_absolute_step_agree():
 # --- balls ---
 
 
-@pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
+@pytest.mark.parametrize("ball", [LINF, L2_BALL], ids=repr)
 def test_samples_fill_the_ball(ball):
     clean = torch.full((2000, 1, 1, 2), 0.5)
     drawn = ball.sample(clean, seeded_generator())
@@ -156,7 +164,7 @@ def test_samples_fill_the_ball(ball):
     assert torch.allclose((drawn - clean).mean((0, 1, 2)), torch.zeros(2), atol=0.03)
 
 
-@pytest.mark.parametrize("ball", [INF, TWO], ids=repr)
+@pytest.mark.parametrize("ball", [LINF, L2_BALL], ids=repr)
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e30])
 def test_a_step_is_as_long_however_small_the_gradient(ball, scale):
     """Saturated nets have tiny gradients, whose direction still counts."""
@@ -169,15 +177,15 @@ def test_a_step_is_as_long_however_small_the_gradient(ball, scale):
     assert torch.equal(ball.ascend(clean, 0 * gradient, 0.01), clean)
 
 
-@judging
+@each_evaluation_attack
 def test_gradients_that_are_not_numbers_leave_images(attack):
-    class Root(Linear):
+    class Root(LinearModel):
         """The gradient of a square root at 0 is infinite, and times 0 not a number."""
 
         def forward(self, x):
             return super().forward(x) + (0 * x[:, :1, :1, :1].sqrt().flatten(1))
 
-    x, y = batch()
+    x, y = random_batch()
     x[:, :, 0, 0] = 0
     adv = attack(Root(), x, y, generator=seeded_generator())
     assert torch.isfinite(adv).all() and adv.min() >= 0 and adv.max() <= 1
@@ -185,7 +193,7 @@ def test_gradients_that_are_not_numbers_leave_images(attack):
 
 
 def test_frozen_is_put_back_layer_by_layer_when_nested():
-    model = Mixed().train()
+    model = StatefulNet().train()
     model.norm.eval()
     with frozen(model):
         with frozen(model):

@@ -13,15 +13,15 @@ import torch.nn.functional as F
 from attack_cases import (
     ATTACKS,
     BLACK_BOX,
-    INF,
+    L2_BALL,
+    LINF,
     SHAPE,
-    TWO,
-    Linear,
-    Mixed,
-    batch,
-    each,
-    every,
-    judging,
+    LinearModel,
+    StatefulNet,
+    each_attack,
+    each_evaluation_attack,
+    each_optimal_attack,
+    random_batch,
 )
 from reproducibility import seeded_generator
 from small_nets import CountingNet, self_labelled_problem
@@ -47,7 +47,7 @@ RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restart
 RANDOM += ["square-linf", "square-l2", "nes-linf", "nes-l2", "apgd-linf", "apgd-l2"]
 
 
-def optimum(model: Linear, ball, x, y):
+def optimum(model: LinearModel, ball, x, y):
     """The least margin in the ball and in [0, 1], for eps below the room of each free pixel."""
     down = -torch.where(y == 0, 1, -1).reshape(-1, 1, 1, 1) * model.w.detach()
     room = torch.where(down > 0, 1 - x, x)
@@ -61,13 +61,13 @@ def optimum(model: Linear, ball, x, y):
 # --- closed form ---
 
 
-@each
+@each_optimal_attack
 def test_reaches_the_optimum_of_a_linear_model(attack):
-    model, (x, y) = Linear(), batch()
+    model, (x, y) = LinearModel(), random_batch()
     x = 0.3 + 0.4 * x  # away from the pixel limits
     model.b.data -= model.margin(x, y * 0).mean()
     best = optimum(model, attack.ball, x, y)
-    norm = model.w.abs().sum() if attack.ball is INF else model.w.norm()
+    norm = model.w.abs().sum() if attack.ball is LINF else model.w.norm()
     assert torch.allclose(best, model.margin(x, y) - attack.ball.eps * norm, atol=1e-5)
     fell = model.margin(x, y) - model.margin(attack(model, x, y, generator=seeded_generator()), y)
     # A cascade stops at the first attack that fools, whose loss need not be the largest.
@@ -78,7 +78,7 @@ def test_reaches_the_optimum_of_a_linear_model(attack):
 @pytest.mark.parametrize("share", [0.5, 1.0], ids=["half the pixels", "every pixel"])
 def test_reaches_the_optimum_at_the_pixel_limits(name, share):
     """Pixels of exactly 0 and 1 can move one way only."""
-    attack, model, (x, y) = ATTACKS[name], Linear(), batch()
+    attack, model, (x, y) = ATTACKS[name], LinearModel(), random_batch()
     x = torch.where(
         torch.rand(x.shape, generator=seeded_generator(1)) < share, x.round(), 0.3 + 0.4 * x
     )
@@ -86,15 +86,15 @@ def test_reaches_the_optimum_at_the_pixel_limits(name, share):
     reached = model.margin(attack(model, x, y, generator=seeded_generator()), y)
     most = model.margin(x, y) - best
     # An L2 step wastes the part that [0, 1] cuts off: a quarter of eps costs about a hundredth.
-    coarse = attack.ball is TWO and name == "pgd-l2"
+    coarse = attack.ball is L2_BALL and name == "pgd-l2"
     assert (reached - best <= (0.03 if coarse else 2e-3) * most).all()
     assert (reached >= best - 1e-5).all()
 
 
-@each
+@each_optimal_attack
 @pytest.mark.parametrize("side", [0.98, 1.02], ids=["just within", "just beyond"])
 def test_fools_beyond_the_known_distance_and_not_within(attack, side):
-    model, (x, _) = Linear(), batch()
+    model, (x, _) = LinearModel(), random_batch()
     x, y = 0.3 + 0.4 * x[:1], torch.zeros(1, dtype=torch.long)
     norm = (model.w.abs().sum() if isinstance(attack.ball, Linf) else model.w.norm()).item()
     model.b.data += attack.ball.eps * norm / side - model.margin(x, y).item()
@@ -117,12 +117,12 @@ UNFIT = {
 }
 
 
-@every
+@each_attack
 @pytest.mark.parametrize("how", UNFIT)
 def test_refuses_what_are_no_images(attack, how):
-    model = CountingNet(Linear())
+    model = CountingNet(LinearModel())
     with pytest.raises(ValueError, match=r"labels" if "labels" in how else r"\[0, 1\]") as error:
-        attack(model, *UNFIT[how](*batch()))
+        attack(model, *UNFIT[how](*random_batch()))
     assert "\n" not in str(error.value) and model.seen == 0
 
 
@@ -132,17 +132,17 @@ def at_eps(attack, eps):
     return replace(attack, ball=replace(attack.ball, eps=eps))
 
 
-@every
+@each_attack
 def test_eps_0_is_the_identity(attack):
-    x, y = batch()
-    adv = at_eps(attack, 0.0)(Linear(), x, y)
+    x, y = random_batch()
+    adv = at_eps(attack, 0.0)(LinearModel(), x, y)
     assert torch.equal(adv, x) and adv.data_ptr() != x.data_ptr()
 
 
-@judging
+@each_evaluation_attack
 @pytest.mark.parametrize("eps", [1e-4, 0.05, 0.5, 3.0])
 def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
-    attack, model, (x, y) = at_eps(attack, eps), Mixed(), batch()
+    attack, model, (x, y) = at_eps(attack, eps), StatefulNet(), random_batch()
     x = torch.where(x < 0.3, torch.zeros(()), torch.where(x > 0.7, torch.ones(()), x))
     adv = attack(model, x, y, generator=seeded_generator())
     assert adv.shape == x.shape and adv.dtype == torch.float32 and not adv.requires_grad
@@ -151,19 +151,19 @@ def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
     assert not torch.equal(adv, x)
 
 
-@every
+@each_attack
 def test_the_model_comes_out_as_it_went_in(attack):
-    model = Mixed().train()
+    model = StatefulNet().train()
     model.norm.eval()
     model.noise.eval()
     modes = {name: module.training for name, module in model.named_modules()}
     assert set(modes.values()) == {True, False}
     wanted = {name: weight.requires_grad for name, weight in model.named_parameters()}
     weights = copy.deepcopy(model.state_dict())
-    random, x = torch.get_rng_state(), batch()[0]
+    random, x = torch.get_rng_state(), random_batch()[0]
     before = x.clone()
     with torch.no_grad():
-        attack(model, x, batch()[1], generator=seeded_generator())
+        attack(model, x, random_batch()[1], generator=seeded_generator())
     assert torch.equal(x, before)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert {name: weight.requires_grad for name, weight in model.named_parameters()} == wanted
@@ -172,33 +172,33 @@ def test_the_model_comes_out_as_it_went_in(attack):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-@every
+@each_attack
 def test_gradients_of_weights_are_not_even_computed(attack):
     """`.grad` of before stays, and backward reaches no weight: their hooks stay silent."""
-    model, called = Mixed(), []
+    model, called = StatefulNet(), []
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     model.first.weight.register_hook(called.append)
-    attack(model, *batch(), generator=seeded_generator())
+    attack(model, *random_batch(), generator=seeded_generator())
     assert called == []
     assert all((weight.grad == 1).all() for weight in model.parameters())
 
 
-@every
+@each_attack
 def test_modes_come_back_after_an_error(attack):
-    class Failing(Mixed):
+    class Failing(StatefulNet):
         def forward(self, x):
             raise RuntimeError("no memory")
 
     model = Failing().train()
     model.norm.eval()
     with pytest.raises(RuntimeError, match="no memory"):
-        attack(model, *batch())
+        attack(model, *random_batch())
     assert model.training and model.drop.training and not model.norm.training
     assert model.first.weight.requires_grad and not model.last.bias.requires_grad
 
 
-@every
+@each_attack
 def test_the_default_generator_is_not_the_global_one(attack):
     net = RSE(0.1, 0.1)(BaseNet(dropout=0.5)(10)).train()
     x, y = torch.rand(2, 3, 32, 32, generator=seeded_generator()), torch.tensor([1, 2])
@@ -211,7 +211,7 @@ def test_the_default_generator_is_not_the_global_one(attack):
 def test_two_equal_calls_without_a_generator_give_the_same_images(name):
     """The seed of such a call is a constant; one generator for a whole process made them differ."""
     attack = replace_steps({**ATTACKS, **BLACK_BOX}[name])
-    model, (x, y) = Linear(), batch()
+    model, (x, y) = LinearModel(), random_batch()
     first, again = attack(model, x, y), attack(model, x, y)
     assert torch.equal(first, again)
     seed = torch.Generator().manual_seed(DEFAULT_SEED)
@@ -219,18 +219,18 @@ def test_two_equal_calls_without_a_generator_give_the_same_images(name):
 
 
 def test_batch_mixing_without_a_generator_is_repeatable():
-    model, (x, y) = Linear(), batch()
-    first, again = (Ladder(INF, steps=3)(model, x, y) for _ in range(2))
+    model, (x, y) = LinearModel(), random_batch()
+    first, again = (Ladder(LINF, steps=3)(model, x, y) for _ in range(2))
     assert torch.equal(first, again)
 
 
-@every
+@each_attack
 def test_an_empty_batch(attack):
-    x, y = batch()
-    assert attack(Linear(), x[:0], y[:0]).shape == (0, *SHAPE)
+    x, y = random_batch()
+    assert attack(LinearModel(), x[:0], y[:0]).shape == (0, *SHAPE)
 
 
-@every
+@each_attack
 def test_an_attack_is_a_value(attack):
     twin = pickle.loads(pickle.dumps(attack))
     assert twin == attack and hash(twin) == hash(attack) and repr(twin) == repr(attack)
@@ -238,13 +238,13 @@ def test_an_attack_is_a_value(attack):
     other = at_eps(attack, 0.01)
     assert other != attack and repr(other) != repr(attack)
     with pytest.raises(AttributeError):
-        attack.ball = INF
+        attack.ball = LINF
 
 
-@each
+@each_optimal_attack
 def test_an_image_that_is_not_fooled_does_not_matter_to_the_others(attack):
     """Gradients are summed, so the same start gives the same result in any batch."""
-    model, (x, y) = Linear(), batch()
+    model, (x, y) = LinearModel(), random_batch()
     alone = attack(model, x[:1], y[:1], generator=seeded_generator())
     together = attack(model, x, y, generator=seeded_generator())[:1]
     if not getattr(attack, "random_start", isinstance(attack, Worst)):
@@ -255,7 +255,7 @@ def test_an_image_that_is_not_fooled_does_not_matter_to_the_others(attack):
 @pytest.mark.parametrize("name", RANDOM)
 def test_starts_are_the_generators(name):
     attack = replace_steps({**ATTACKS, **BLACK_BOX}[name])
-    model, (x, y) = Linear(), batch()
+    model, (x, y) = LinearModel(), random_batch()
     first, again, other = (attack(model, x, y, generator=seeded_generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -276,7 +276,7 @@ def replace_steps(attack):
 def test_restarts_draw_starts_of_their_own():
     seen = []
 
-    class Recording(Linear):
+    class Recording(LinearModel):
         def forward(self, x):
             seen.append(x.detach().clone())
             return super().forward(x)
@@ -284,19 +284,19 @@ def test_restarts_draw_starts_of_their_own():
     model, (x, y) = Recording(bias=1e4), (0.5 * torch.ones(1, *SHAPE), torch.tensor([0]))
     for generator in (seeded_generator(), None):
         seen.clear()
-        restarts(PGD(INF, steps=1), 3)(model, x, y, generator=generator)
+        restarts(PGD(LINF, steps=1), 3)(model, x, y, generator=generator)
         starts = seen[::2]  # a gradient, then a prediction
         pairs = zip(starts, starts[1:] + starts[:1], strict=True)
         assert len(starts) == 3 and all(not torch.equal(a, b) for a, b in pairs)
 
 
 VARIANTS = {
-    "pgd": [PGD(INF), PGD(Linf(0.2), 7, pace=1), PGD(INF, step_size=0.3, random_start=False)],
-    "pgd dlr": [PGD(INF, loss="dlr-targeted", target=k) for k in (1, 2)],
-    "n-fgsm": [NFGSM(INF), NFGSM(Linf(0.2), noise=1, pace=2)],
-    "apgd": [APGD(TWO, loss="dlr-targeted", target=k) for k in (1, 2)],
-    "square": [Square(TWO, 9), Square(L2(0.1), 9)],
-    "nes": [NES(INF, 33, 10), NES(Linf(0.2), 33, 10, step_size=0.3)],
+    "pgd": [PGD(LINF), PGD(Linf(0.2), 7, pace=1), PGD(LINF, step_size=0.3, random_start=False)],
+    "pgd dlr": [PGD(LINF, loss="dlr-targeted", target=k) for k in (1, 2)],
+    "n-fgsm": [NFGSM(LINF), NFGSM(Linf(0.2), noise=1, pace=2)],
+    "apgd": [APGD(L2_BALL, loss="dlr-targeted", target=k) for k in (1, 2)],
+    "square": [Square(L2_BALL, 9), Square(L2(0.1), 9)],
+    "nes": [NES(LINF, 33, 10), NES(Linf(0.2), 33, 10, step_size=0.3)],
 }
 
 
@@ -317,8 +317,8 @@ def test_equal_step_keys_mean_equal_steps(name):
 
 def test_different_steps_have_different_keys():
     attacks = [
-        *(PGD(INF), PGD(TWO), PGD(INF, loss="dlr"), NFGSM(INF), NFGSM(INF, loss="kl")),
-        *(APGD(INF), APGD(INF, steps=9), Square(INF), Square(INF, 9), Square(INF, p=0.5)),
-        *(NES(INF), NES(INF, momentum=0.5), NES(INF, sigma=0.1)),
+        *(PGD(LINF), PGD(L2_BALL), PGD(LINF, loss="dlr"), NFGSM(LINF), NFGSM(LINF, loss="kl")),
+        *(APGD(LINF), APGD(LINF, steps=9), Square(LINF), Square(LINF, 9), Square(LINF, p=0.5)),
+        *(NES(LINF), NES(LINF, momentum=0.5), NES(LINF, sigma=0.1)),
     ]
     assert len({attack.step_key() for attack in attacks}) == len(attacks)

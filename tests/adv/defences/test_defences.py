@@ -13,7 +13,7 @@ from itertools import permutations
 
 import pytest
 import torch
-from defence_cases import NETS, drawn, images, made
+from defence_cases import NETS, build_defended, images, outputs_with_seed
 from torch import nn
 
 import adv
@@ -81,41 +81,45 @@ def test_a_defence_is_a_value(name):
 def test_a_defence_says_when_it_draws(net, name):
     """The random ones do not hang on the mode: those that do are random in evaluation."""
     defence, in_evaluation, in_training = DEFENCES[name]
-    plain = made(net)
+    plain = build_defended(net)
     module = NETS[net](10)
     assert defence(module) is module
-    module = made(net, defence)
+    module = build_defended(net, defence)
     assert is_random(module) == in_evaluation and not is_random(plain)
     for mode, random in ((False, in_evaluation), (True, in_training)):
         module.train(mode)
-        assert torch.equal(drawn(module), drawn(module))
-        assert torch.equal(drawn(module), drawn(module, 2)) != random
-    assert drawn(module.eval()).shape == (2, 10)
+        assert torch.equal(outputs_with_seed(module), outputs_with_seed(module))
+        assert torch.equal(outputs_with_seed(module), outputs_with_seed(module, 2)) != random
+    assert outputs_with_seed(module.eval()).shape == (2, 10)
     with frozen(module):
-        assert torch.equal(drawn(module), drawn(module, 2)) != in_evaluation
+        assert torch.equal(outputs_with_seed(module), outputs_with_seed(module, 2)) != in_evaluation
 
 
 @each_net
 @each_defence
 def test_a_defended_net_is_saved_copied_and_pickled(net, name, tmp_path):
     defence = DEFENCES[name][0]
-    module = made(net, defence).train()
+    module = build_defended(net, defence).train()
     module(images())  # what a forward pass changes is saved too
     module.eval()
     save_checkpoint(tmp_path / "a.safetensors", module, {})
-    saved = load_weights(made(net, defence, seed=5), read_checkpoint(tmp_path / "a.safetensors")[0])
+    saved = load_weights(
+        build_defended(net, defence, seed=5), read_checkpoint(tmp_path / "a.safetensors")[0]
+    )
     for twin in (saved, copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert torch.equal(drawn(twin.eval()), drawn(module))
+        assert torch.equal(outputs_with_seed(twin.eval()), outputs_with_seed(module))
         assert list(twin.state_dict()) == list(module.state_dict())
         for weight, other in zip(twin.parameters(), module.parameters(), strict=True):
             assert weight.data_ptr() != other.data_ptr()
-    assert not torch.equal(drawn(made(net, defence, seed=5)), drawn(module))
+    assert not torch.equal(
+        outputs_with_seed(build_defended(net, defence, seed=5)), outputs_with_seed(module)
+    )
 
 
 @two_nets
 @each_defence
 def test_evaluation_changes_nothing(net, name):
-    module = made(net, DEFENCES[name][0])
+    module = build_defended(net, DEFENCES[name][0])
     before = copy.deepcopy(module.state_dict())
     around = torch.get_rng_state()
     x = images().requires_grad_()
@@ -132,7 +136,7 @@ def test_evaluation_changes_nothing(net, name):
 @two_nets
 @each_defence
 def test_gradients_are_finite_and_reach_every_weight(net, name):
-    module = made(net, DEFENCES[name][0]).train()
+    module = build_defended(net, DEFENCES[name][0]).train()
     nn.functional.cross_entropy(module(images(8)), torch.arange(8)).backward()
     for key, weight in module.named_parameters():
         assert torch.isfinite(weight.grad).all(), key
@@ -144,22 +148,22 @@ def test_gradients_are_finite_and_reach_every_weight(net, name):
 @each_defence
 def test_a_defended_net_runs_in_channels_last_and_bfloat16(net, name):
     defence, random, _ = DEFENCES[name]
-    module = made(net, defence)
-    wanted = drawn(module)
+    module = build_defended(net, defence)
+    wanted = outputs_with_seed(module)
     last = copy.deepcopy(module).to(memory_format=torch.channels_last)
     laid = images().contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        half = drawn(last, x=laid).float()
+        half = outputs_with_seed(last, x=laid).float()
     if random:  # which element gets which draw may hang on the layout
         assert torch.isfinite(half).all() and half.std() < 10 * wanted.std()
     else:
-        assert torch.allclose(drawn(last, x=laid), wanted, atol=1e-4, rtol=1e-3)
+        assert torch.allclose(outputs_with_seed(last, x=laid), wanted, atol=1e-4, rtol=1e-3)
         assert torch.allclose(half, wanted, atol=0.1 * float(wanted.abs().max()))
 
 
 @each_defence
 def test_only_what_a_defence_learns_is_not_decayed(name):
-    module = made("BigNet", DEFENCES[name][0])
+    module = build_defended("BigNet", DEFENCES[name][0])
     spared = undecayed(module)
     learned = [
         k for k, v in module.named_parameters() if k.rpartition(".")[2] in ("alpha", "basis")
@@ -214,8 +218,11 @@ TOGETHER = (
 @pytest.mark.parametrize("net", ["Foreign"])
 @pytest.mark.parametrize(("a", "b"), list(permutations(range(len(TOGETHER)), 2)))
 def test_two_defences_compose_in_both_orders(net, a, b):
-    module = made(net, TOGETHER[a], TOGETHER[b])
-    assert drawn(module).shape == (2, 10) and torch.isfinite(drawn(module)).all()
+    module = build_defended(net, TOGETHER[a], TOGETHER[b])
+    assert (
+        outputs_with_seed(module).shape == (2, 10)
+        and torch.isfinite(outputs_with_seed(module)).all()
+    )
     assert is_random(module) == bool({0, 1, 2, 3} & {a, b})
     kinds = {
         RSE: Noise,
@@ -227,7 +234,7 @@ def test_two_defences_compose_in_both_orders(net, a, b):
     }
     for one in (TOGETHER[a], TOGETHER[b]):
         assert any(isinstance(m, kinds[type(one)]) for m in module.modules())
-    clean = len(weighted(made(net), ""))
+    clean = len(weighted(build_defended(net), ""))
     if PNI in (type(TOGETHER[a]), type(TOGETHER[b])):
         assert sum(isinstance(m, WeightNoise) for m in module.modules()) == clean
 
@@ -235,7 +242,7 @@ def test_two_defences_compose_in_both_orders(net, a, b):
 def test_all_at_once_in_reverse_too_and_on_the_big_one():
     for order in (TOGETHER, TOGETHER[::-1]):
         for net in NETS:
-            assert torch.isfinite(drawn(made(net, *order))).all()
+            assert torch.isfinite(outputs_with_seed(build_defended(net, *order))).all()
     module = build(Recipe(net=ResNet18(dropout=0.1), defences=TOGETHER), 10, seed=0).eval()
     assert torch.isfinite(module(images(1))).all()
 
@@ -243,7 +250,7 @@ def test_all_at_once_in_reverse_too_and_on_the_big_one():
 def test_an_image_meets_first_what_was_applied_first():
     def path(*defences):
         met: list[str] = []
-        module = made("BigNet", *defences)
+        module = build_defended("BigNet", *defences)
         for part in module.modules():
             if not [*part.children()]:
                 part.register_forward_hook(lambda m, *_: met.append(type(m).__name__))

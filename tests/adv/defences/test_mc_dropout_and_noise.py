@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from defence_cases import drawn, images, made
+from defence_cases import build_defended, images, outputs_with_seed
 from torch import nn
 
 from adv import (
@@ -31,7 +31,7 @@ from adv.runtime.random_layers import Dropout
 def test_dropout_kept_on_drops_as_in_training():
     module = build(Recipe(net=BigNet(dropout=0.4), defences=(MCDropout(),)), 10, seed=0)
     twin = copy.deepcopy(module)
-    assert torch.equal(drawn(module.train()), drawn(twin.eval()))
+    assert torch.equal(outputs_with_seed(module.train()), outputs_with_seed(twin.eval()))
     assert [m.p for m in module.modules() if isinstance(m, Dropout)] == [0.4, 0.4]
     layer = next(m for m in twin.modules() if isinstance(m, Dropout))
     kept = layer(torch.ones(200, 500))
@@ -40,13 +40,13 @@ def test_dropout_kept_on_drops_as_in_training():
 
 
 def test_dropout_of_a_foreign_net_comes_to_draw_from_the_stream():
-    module = made("Foreign", MCDropout(0.5))
+    module = build_defended("Foreign", MCDropout(0.5))
     assert isinstance(module.drop, Dropout) and not isinstance(module.drop, nn.Dropout)
 
 
 def test_test_noise_is_on_the_pixels():
     """200,704 values; sigma is in pixel units although the net normalises behind it."""
-    module = made("BigNet", TestNoise(0.1))
+    module = build_defended("BigNet", TestNoise(0.1))
     x, seen = images(64), []
     module[0][1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     module(x)

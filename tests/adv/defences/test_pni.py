@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from defence_cases import drawn, images, made
+from defence_cases import build_defended, images, outputs_with_seed
 from torch import nn
 
 from adv import PNI
@@ -52,34 +52,34 @@ def test_pni_gradient_in_closed_form():
     ],
 )
 def test_pni_has_one_alpha_for_each_layer_channel_or_element(granularity, shapes):
-    module = made("BigNet", PNI(0.1, granularity))
+    module = build_defended("BigNet", PNI(0.1, granularity))
     alphas = {k: v for k, v in module.named_parameters() if k.endswith("alpha")}
     assert [tuple(alpha.shape) for alpha in alphas.values()] == shapes
     assert all((alpha == 0.1).all() for alpha in alphas.values())
-    inner = made("BigNet", PNI(0.1, granularity, where="inner"))
+    inner = build_defended("BigNet", PNI(0.1, granularity, where="inner"))
     left = [k for k, _ in inner.named_parameters() if k.endswith("alpha")]
     assert left == [*alphas][1:-1]
-    plain = made("BigNet").state_dict()
+    plain = build_defended("BigNet").state_dict()
     assert all(torch.equal(plain[k], module.state_dict()[k]) for k in plain)  # nothing is renamed
 
 
 def test_pni_noises_weights_not_biases_and_draws_once_for_a_batch():
-    module = made("BigNet", PNI())
+    module = build_defended("BigNet", PNI())
     alike = images(1).expand(6, -1, -1, -1)
-    out = drawn(module, x=alike)
+    out = outputs_with_seed(module, x=alike)
     assert torch.allclose(out, out[:1].expand(6, -1), atol=1e-5)
     biases = [m.bias.clone() for m in weighted(module, "").values()]
     with torch.no_grad():
         for layer in weighted(module, "").values():
             layer.weight.zero_()  # no weight, no deviation, no noise
-    assert torch.equal(drawn(module), drawn(module, 2))
+    assert torch.equal(outputs_with_seed(module), outputs_with_seed(module, 2))
     assert all(
         torch.equal(a, m.bias) for a, m in zip(biases, weighted(module, "").values(), strict=True)
     )
 
 
 def test_pni_never_asks_the_device_for_a_number(monkeypatch):
-    module = made("BigNet", PNI())
+    module = build_defended("BigNet", PNI())
     for name in ("item", "tolist", "__float__", "__bool__", "cpu"):
 
         def refuse(*_, name=name):
@@ -92,7 +92,7 @@ def test_pni_never_asks_the_device_for_a_number(monkeypatch):
 
 
 def test_pni_reports_its_alphas():
-    module = made("BigNet", PNI())
+    module = build_defended("BigNet", PNI())
     assert PNI().figures(module) == {"pni_alpha": 0.25}
     alphas = [m.alpha for m in module.modules() if isinstance(m, WeightNoise)]
     with torch.no_grad():

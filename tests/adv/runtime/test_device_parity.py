@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from fake_device import DEVICE, Elsewhere
 from reproducibility import seeded_generator
+from simulated_device import DEVICE, SimulatedDevice
 from small_nets import BatchNormNet
 
 import adv
@@ -99,7 +99,7 @@ def battery(attack, **settings):
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_verdicts_are_those_of_the_processor(attack, net, split):
     here = evaluate(net, split, battery(attack), batch=8)
-    with Elsewhere():
+    with SimulatedDevice():
         there = evaluate(copy.deepcopy(net).to(DEVICE), split, battery(attack), batch=8)
     assert torch.equal(here.ok, there.ok)
     if attack.startswith("pgd"):  # the others are held back more than these few steps can move
@@ -109,7 +109,7 @@ def test_verdicts_are_those_of_the_processor(attack, net, split):
 def test_a_random_net_too(split):
     net = adv.build(Recipe(net=BaseNet(), defences=(RSE(0.05, 0.05),)), 10, 0).eval()
     two = battery("pgd", draws=2, votes=3)
-    with Elsewhere():
+    with SimulatedDevice():
         score = evaluate(copy.deepcopy(net).to(DEVICE), split, two, batch=8)
     assert score.ok.shape == (1 + len(EPS), len(split))
 
@@ -119,14 +119,14 @@ def test_a_random_net_too(split):
 def test_a_training_gives_the_net_that_the_processor_trains(name, replay):
     data = adv.load("digits").train.head(24)
     *_, here = train(RECIPES[name], data, classes=10, seed=3)
-    with Elsewhere():
+    with SimulatedDevice():
         *_, there = train(RECIPES[name], data, classes=10, seed=3, device=DEVICE, replay=replay)
     for key, value in here.net.state_dict().items():
         assert torch.allclose(value.float(), there.net.state_dict()[key].cpu().float(), atol=1e-4)
 
 
 def test_the_device_refuses_what_a_gpu_refuses():
-    with Elsewhere():
+    with SimulatedDevice():
         here, there = torch.arange(3), torch.arange(3, device=DEVICE)
         assert (there + 1).cpu().tolist() == (there + torch.tensor(1)).tolist() == [1, 2, 3]
         assert there[here].tolist() == [0, 1, 2]

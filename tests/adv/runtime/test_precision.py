@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attack_cases import ATTACKS, BLACK_BOX, Mixed, batch, judging, rows
+from attack_cases import (
+    ATTACKS,
+    BLACK_BOX,
+    StatefulNet,
+    each_evaluation_attack,
+    parametrize_attacks,
+    random_batch,
+)
 from reproducibility import seeded_generator
 from small_nets import self_labelled_problem
 from torch import nn
@@ -30,12 +37,12 @@ class Low(nn.Module):
         return logits
 
 
-@judging
+@each_evaluation_attack
 @pytest.mark.parametrize("around", [False, True], ids=["within the net", "around the attack"])
 def test_a_net_in_bfloat16_leaves_images_in_float32(attack, around):
     """Rounded to bfloat16, x + 8/255 leaves the ball by up to 6 % of it."""
-    x, y = batch()
-    model = Mixed() if around else Low(Mixed())
+    x, y = random_batch()
+    model = StatefulNet() if around else Low(StatefulNet())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
         adv = attack(model, x, y, generator=seeded_generator())
     assert adv.dtype == torch.float32 and not torch.equal(adv, x)
@@ -51,12 +58,12 @@ def test_a_net_in_bfloat16_leaves_images_in_float32(attack, around):
 STEPPING = {k: v for k, v in {**ATTACKS, **BLACK_BOX}.items() if isinstance(v, Iterative)}
 
 
-@rows(STEPPING)
+@parametrize_attacks(STEPPING)
 @pytest.mark.parametrize("around", [False, True], ids=["within the net", "around the attack"])
 def test_what_an_attack_remembers_is_float32(attack, around):
     """Losses, directions and best points too: differences of losses decide what is kept."""
-    x, y = batch()
-    model = Mixed() if around else Low(Mixed())
+    x, y = random_batch()
+    model = StatefulNet() if around else Low(StatefulNet())
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around), frozen(model):
         state = attack.prepare(model, attack.start(x, y, seeded_generator()))
         for _ in range(2):

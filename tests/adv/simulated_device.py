@@ -1,8 +1,8 @@
-"""A device that is not there: tensors that lie "elsewhere", and refuse to meet the processor's.
+"""A simulated device, whose tensors refuse operations with tensors of the CPU.
 
 What a GPU would refuse is refused here too: an operation between a tensor of the device and one of
 the processor (but for single numbers, copies, and indices that come from the processor). Values are
-computed by the processor. The device goes by the name "meta", which autograd takes anywhere.
+compute by the processor. The device goes by the name "meta", which autograd takes anywhere.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ MOVES = (aten.copy_.default, aten._to_copy.default)
 INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default)
 
 
-GENERATOR, AUTOCAST = torch.Generator, torch.autocast
-_there: list[torch.Generator] = []
+_REAL_GENERATOR, _REAL_AUTOCAST = torch.Generator, torch.autocast
+_device_generators: list[torch.Generator] = []
 
 
 class _Generator:
-    """Makes generators; what is made for the device is written down."""
+    """Make generators, and remember those of the device."""
 
     def __new__(cls, device: torch.device | str = "cpu") -> torch.Generator:  # type: ignore[misc]
-        made = GENERATOR("cpu")
+        made = _REAL_GENERATOR("cpu")
         if torch.device(device) == DEVICE:
-            _there.append(made)
+            _device_generators.append(made)
         return made
 
 
 def _autocast(device_type: str, *args: Any, **kwargs: Any) -> torch.autocast:
-    return AUTOCAST("cpu" if device_type == DEVICE.type else device_type, *args, **kwargs)
+    return _REAL_AUTOCAST("cpu" if device_type == DEVICE.type else device_type, *args, **kwargs)
 
 
-class There(torch.Tensor):
+class DeviceTensor(torch.Tensor):
     """A tensor of the device; `held` has its values."""
 
     held: torch.Tensor
 
     @staticmethod
-    def __new__(cls, held: torch.Tensor) -> There:
+    def __new__(cls, held: torch.Tensor) -> DeviceTensor:
         made = torch.Tensor._make_wrapper_subclass(
             cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(),
             dtype=held.dtype, device=DEVICE, requires_grad=False,
@@ -54,14 +54,14 @@ class There(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return computed(func, args, kwargs or {})
+        return compute(func, args, kwargs or {})
 
     def __repr__(self, **_: Any) -> str:
-        return f"There({self.held!r})"
+        return f"DeviceTensor({self.held!r})"
 
 
-class _Constants(TorchFunctionMode):
-    """What torch answers without asking a tensor's class."""
+class _GlobalFunctions(TorchFunctionMode):
+    """Handle the functions for which torch does not ask a tensor's class."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -69,19 +69,21 @@ class _Constants(TorchFunctionMode):
             return func(*args, **{**kwargs, "device": "cpu"}).to(DEVICE)
         drawn = kwargs.get("generator")
         if drawn is not None:
-            here = kwargs.get("device") == DEVICE or any(isinstance(arg, There) for arg in args)
-            if here != any(drawn is one for one in _there):
+            here = kwargs.get("device") == DEVICE or any(
+                isinstance(arg, DeviceTensor) for arg in args
+            )
+            if here != any(drawn is one for one in _device_generators):
                 raise RuntimeError(f"{func} draws from the generator of another device")
-        if func is torch.Tensor.tolist and isinstance(args[0], There):
+        if func is torch.Tensor.tolist and isinstance(args[0], DeviceTensor):
             return args[0].held.tolist()
         return func(*args, **kwargs)
 
 
-class Elsewhere(TorchDispatchMode):
-    """Within it, `device="meta"` is the device, and has generators."""
+class SimulatedDevice(TorchDispatchMode):
+    """Within it, `device="meta"` is the simulated device, and has generators."""
 
-    def __enter__(self) -> Elsewhere:
-        self._constants = _Constants()
+    def __enter__(self) -> SimulatedDevice:
+        self._constants = _GlobalFunctions()
         self._constants.__enter__()
         torch.Generator, torch.autocast = _Generator, _autocast  # type: ignore[misc,assignment]
         super().__enter__()
@@ -89,21 +91,21 @@ class Elsewhere(TorchDispatchMode):
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
-        torch.Generator, torch.autocast = GENERATOR, AUTOCAST  # type: ignore[misc]
+        torch.Generator, torch.autocast = _REAL_GENERATOR, _REAL_AUTOCAST  # type: ignore[misc]
         self._constants.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return computed(func, args, kwargs or {})
+        return compute(func, args, kwargs or {})
 
 
-def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """The processor's answer, where the device would give one."""
+def compute(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Compute on the CPU what the device would accept; raise RuntimeError for the rest."""
     leaves = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, torch.Tensor)]
-    there = any(isinstance(leaf, There) for leaf in leaves)
+    there = any(isinstance(leaf, DeviceTensor) for leaf in leaves)
     to = kwargs.get("device")
     if there and func not in MOVES:
-        strangers = [x for x in leaves if not isinstance(x, There) and x.dim() > 0]
-        if func in INDEXED and isinstance(args[0], There):
+        strangers = [x for x in leaves if not isinstance(x, DeviceTensor) and x.dim() > 0]
+        if func in INDEXED and isinstance(args[0], DeviceTensor):
             strangers = [x for x in strangers if all(x is not i for i in args[1])]
         if strangers:
             raise RuntimeError(f"{func} of tensors on two devices")
@@ -111,10 +113,10 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         there = torch.device(to) == DEVICE
         kwargs = {**kwargs, "device": "cpu"}
     elif func is aten.copy_.default:
-        there = isinstance(args[0], There)
-    inner = tree_map(lambda x: x.held if isinstance(x, There) else x, (args, kwargs))
+        there = isinstance(args[0], DeviceTensor)
+    inner = tree_map(lambda x: x.held if isinstance(x, DeviceTensor) else x, (args, kwargs))
     out = func(*inner[0], **inner[1])
     if there:
-        out = tree_map(lambda x: There(x) if isinstance(x, torch.Tensor) else x, out)
+        out = tree_map(lambda x: DeviceTensor(x) if isinstance(x, torch.Tensor) else x, out)
         return return_and_correct_aliasing(func, args, kwargs, out)
     return out
