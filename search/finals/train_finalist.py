@@ -18,7 +18,8 @@ from search.finals.final_battery import FinalBattery
 from search.record.run_folder import FINALS, TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
-from search.trials.train_trial import BEST, Training, intervals_of, objectives_of, score_fields
+from search.trials.score_fields import intervals_of, objectives_of, score_fields
+from search.trials.train_trial import BEST, Training
 from spaces import Params
 
 

@@ -14,7 +14,7 @@ Plain = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a search takes over from earlier ones.
+    """Configurations and results that a search takes over from earlier ones.
 
     Args:
       runs: folders of the earlier searches.

@@ -53,7 +53,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a trial continues after a rung.
+    """The decision at a rung: whether a trial continues.
 
     Args:
       action: "go on", "stop", or "audit": the trial would be stopped, but runs to completion as a
@@ -67,7 +67,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a run reports after an epoch.
+    """The report of a run after an epoch.
 
     Args:
       epoch: counted from 1.
@@ -165,7 +165,7 @@ class Trial:
 
     @property
     def audited(self) -> bool:
-        """Whether it runs to completion although a rung would have stopped it."""
+        """True if the trial runs to completion although a rung would have stopped it."""
         return any(decision.action == "audit" for decision in self.decisions.values())
 
     @property
@@ -181,7 +181,7 @@ class Trial:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is unusual about its training, in words."""
+        """Remarks on anything unusual in its training."""
         found = []
         last = self.epochs[max(self.epochs)] if self.epochs else None
         if self.state == "finished" and last and last.epoch < last.epochs:

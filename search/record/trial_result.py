@@ -16,7 +16,7 @@ Plain = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class MaskingGap:
-    """How much a stronger attack lowers the accuracy of a net: a sign of masked gradients.
+    """The drop of a net's accuracy under a stronger attack: a sign of masked gradients.
 
     Args:
       gap: `claimed - strong`, in [0, 1].
@@ -47,7 +47,7 @@ class MaskingGap:
 
 @dataclass(frozen=True)
 class ResultDetails:
-    """What is recorded of a finished trial beside its objectives; None: not recorded.
+    """All that is recorded of a finished trial beside its objectives; None: not recorded.
 
     Args:
       curve: a row for each radius: eps, accuracy in [0, 1], and the ends of its 95 % interval.

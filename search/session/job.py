@@ -12,8 +12,9 @@ from adv import load
 from search.finals.reseeding_study import default_trainings
 from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
+from search.session.header import configure_sampler
 from search.session.options import Options
-from search.session.plan import Machine, Plan, configure_sampler
+from search.session.plan import Machine, Plan
 from search.stopping.table import make_stopper
 from search.study import Study
 from search.trials.train_trial import Training
@@ -47,19 +48,19 @@ class Job:
 
     @property
     def trainings(self) -> int | None:
-        """How many trainings the finals take; None if the user left it open."""
+        """The number of trainings of the finals; None if the user left it open."""
         return self.options.final_trainings
 
     @property
     def expected_trainings(self) -> int:
-        """How many trainings the finals will take at most, as far as is known before them."""
+        """The largest number of trainings that the finals may take, estimated before they begin."""
         if not self.finals or self.options.rescore:
             return 0
         return self.trainings or default_trainings(self.study.trials)
 
     @property
     def scale(self) -> Scale:
-        """How big a trial is."""
+        """The scale of the trials."""
         return self.run.scale
 
 

@@ -46,7 +46,7 @@ class Options:
 
     @property
     def only_finals(self) -> bool:
-        """Whether to run only the finals of an existing run, whose folder `finalists` names."""
+        """True if only the finals of an existing run are wanted, whose folder `finalists` names."""
         return self.finalists not in ("auto", "off") and not self.finalists.isdigit()
 
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import spaces
 from adv.data import names
-from search.record.constraints import make_screen, parse_bounds
-from search.record.ledger import FORMAT
-from search.record.provenance import read_commit, read_hardware, read_versions
-from search.record.study_header import StudyHeader
+from search.record.constraints import parse_bounds
 from search.reporting.terminal import clock
-from search.samplers.sampler import Sampler
 from search.samplers.table import (
     default_sampler_name,
-    initial_design_size,
     load_strategy,
-    make_sampler,
 )
 from search.session.options import Options
 from search.stopping.table import AUDIT_SHARE
@@ -29,7 +23,7 @@ from spaces import Params, Scale, Space
 
 @dataclass(frozen=True)
 class Machine:
-    """What trials can run on.
+    """The machine or cluster that trials run on.
 
     Args:
       where: its name in messages.
@@ -146,66 +140,6 @@ def check_trials(asked: int | None, space: Space) -> None:
 def check_sampler(name: str, space: Space, trials: int) -> None:
     """Raise ValueError if a sampler is not for this space, or not for so many trials."""
     load_strategy(name).check(space, trials)
-
-
-def configure_sampler(space: Space, header: StudyHeader) -> Sampler:
-    """Return the sampler that a header names, with its first points and its constraints."""
-    return make_sampler(
-        header.sampler or "tpe",
-        space,
-        seed=header.seed or 0,
-        start=header.start or 0,
-        header=header,
-        allowed=make_screen(space, header.constraints or {}, header.classes),
-    )
-
-
-def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> StudyHeader:
-    """Return the header of a ledger: all that is needed to repeat or resume the search.
-
-    Args:
-      plan: of the search.
-      classes: of the data.
-      data_fingerprint: of its images and labels.
-      study: a new id.
-    """
-    return StudyHeader(
-        format=FORMAT,
-        id=study,
-        name=plan.name,
-        space=plan.space_name,
-        question=plan.space.question,
-        knobs=plan.space.describe(),
-        fingerprint=plan.space.fingerprint,
-        scale=asdict(plan.scale),
-        scale_reason=plan.reason,
-        data=plan.data,
-        data_fingerprint=data_fingerprint,
-        classes=classes,
-        battery=describe_battery(plan.scale),
-        trials=plan.trials,
-        seed=plan.seed,
-        start=initial_design_size(plan.space, plan.trials),
-        sampler=plan.sampler,
-        stopper=plan.stopper,
-        audit=plan.audit,
-        constraints=dict(plan.constraints),
-        versions=read_versions(),
-        commit=read_commit(),
-        hardware=read_hardware(),
-    )
-
-
-def describe_battery(scale: Scale) -> list[dict[str, Any]]:
-    """Return the attacks that score a trial, as plain data."""
-    return [
-        {"name": name, "eps": attack.ball.eps, **_settings(attack)}
-        for name, attack in scale.battery().attacks
-    ]
-
-
-def _settings(attack: Any) -> dict[str, Any]:
-    return {key: value for key, value in asdict(attack).items() if key != "ball"}
 
 
 def resolve_data_name(name: str) -> str:

@@ -23,6 +23,7 @@ from search.record.view import View
 from search.reporting.plan_table import print_plan
 from search.reporting.terminal import longer
 from search.samplers.warm_start import warm_start
+from search.session.header import configure_sampler, make_header
 from search.session.job import (
     Job,
     describe_concurrency,
@@ -34,10 +35,8 @@ from search.session.options import Options, choose_run_folder
 from search.session.plan import (
     Machine,
     Plan,
-    configure_sampler,
     describe_stopper,
     format_budget,
-    make_header,
     make_plan,
 )
 from search.session.resume import resume_run

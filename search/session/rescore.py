@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from adv import evaluate
@@ -19,35 +18,12 @@ from search.errors import describe_error
 from search.finals.train_finalist import FinalTraining, load_trained_net
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
-from search.record.run_folder import trial_path
-from search.record.trial import Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.session.plan import describe_battery
-from search.trials.train_trial import BEST, Training, intervals_of, objectives_of, score_fields
-
-TRIAL, FINAL = "trial", "final"
-
-
-@dataclass(frozen=True)
-class StoredNet:
-    """A net whose weights are on disk.
-
-    Args:
-      kind: `TRIAL`, or `FINAL` for a training of the finals.
-      number: of the trial or training.
-      params: of its trial.
-      seed: that it was trained with.
-      weights: absolute path of its checkpoint.
-      result: so far.
-    """
-
-    kind: str
-    number: int
-    params: Mapping[str, Any]
-    seed: int
-    weights: Path
-    result: TrialResult
+from search.session.header import describe_battery
+from search.session.stored_nets import FINAL, TRIAL, StoredNet, find_stored_nets
+from search.trials.score_fields import intervals_of, objectives_of, score_fields
+from search.trials.train_trial import Training
 
 
 @dataclass(frozen=True)
@@ -95,45 +71,6 @@ class Rescoring:
 
 MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]
 """Maps a rescoring over nets, in this process or on a cluster: a result, or why there is none."""
-
-
-def find_stored_nets(view: View, folder: Path) -> tuple[list[StoredNet], dict[str, str]]:
-    """Return the nets of a run that can be scored again, and why others cannot.
-
-    Args:
-      view: of the run.
-      folder: of the run.
-
-    Returns:
-      The nets, and a reason for each net without weights, by name: `trial 3` or `final 3`.
-    """
-    found: list[StoredNet] = []
-    missing: dict[str, str] = {}
-    runs = view.finals.in_state("finished") if view.finals else []
-    for kind, trials in ((TRIAL, view.in_state("finished")), (FINAL, runs)):
-        for trial in trials:
-            net = _stored_net(kind, trial, folder)
-            if net is None:
-                continue
-            if net.weights.is_file():
-                found.append(net)
-            else:
-                missing[f"{kind} {trial.number}"] = f"no weights at {net.weights}"
-    return found, missing
-
-
-def has_stored_nets(view: View, folder: Path) -> bool:
-    """Return whether a finished trial has weights that can be scored again."""
-    return any(net.kind == TRIAL for net in find_stored_nets(view, folder)[0])
-
-
-def _stored_net(kind: str, trial: Trial, folder: Path) -> StoredNet | None:
-    if trial.result is None:
-        return None
-    recorded = trial.result.details.weights
-    path = recorded or trial_path(trial.number, final=kind == FINAL) / BEST
-    weights = (folder / path).absolute()
-    return StoredNet(kind, trial.number, trial.params, trial.seed, weights, trial.result)
 
 
 def rescore(

@@ -17,6 +17,7 @@ from search.record.run_folder import LEDGER
 from search.record.study_header import StudyHeader
 from search.record.view import View
 from search.reporting.terminal import clock
+from search.session.header import describe_battery
 from search.session.job import (
     Job,
     describe_concurrency,
@@ -30,10 +31,10 @@ from search.session.plan import (
     Plan,
     check_sampler,
     check_trials,
-    describe_battery,
     resolve_data_name,
 )
-from search.session.rescore import has_stored_nets, resize
+from search.session.rescore import resize
+from search.session.stored_nets import has_stored_nets
 from search.trials.train_trial import Training
 from spaces import Scale
 

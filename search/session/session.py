@@ -22,8 +22,9 @@ from search.session.options import Options
 from search.session.outputs import ReportWriter, StateCleaner, write_outputs
 from search.session.plan import Machine
 from search.session.prepare import dry_run, prepare
-from search.session.rescore import Rescoring, StoredNet, rescore, rescore_net
+from search.session.rescore import Rescoring, rescore, rescore_net
 from search.session.start_finals import start_finals
+from search.session.stored_nets import StoredNet
 from search.session.summary import print_summary
 from search.study import Study
 from search.tracking.tracker import Tracker

@@ -33,9 +33,10 @@ from adv.runtime.devices import default_device, on_device
 from adv.training.training_state import eval_weights
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
-from search.record.trial_result import Interval, MaskingGap, ResultDetails, TrialResult
+from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.latency import measure_latency
 from search.trials.rung_evaluation import RungEvaluator
+from search.trials.score_fields import intervals_of, objectives_of, score_fields
 from search.trials.trial_state import STATE, TrialState, load_state, save_state
 from spaces import Params, Scale
 
@@ -194,31 +195,3 @@ class Training:
             strong=gap.strong,
             images=gap.images,
         )
-
-
-def objectives_of(score: Score) -> dict[str, float]:
-    """Return both objectives of a score, under the names of `spaces.OBJECTIVES`."""
-    return {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score}
-
-
-def intervals_of(score: Score) -> dict[str, Interval]:
-    """Return the 95 % intervals of both objectives, under the names of `spaces.OBJECTIVES`."""
-    return {
-        "natural_accuracy": score.natural_interval,
-        "attacked_score": score.attacked_interval,
-    }
-
-
-def score_fields(score: Score) -> dict[str, Any]:
-    """Return the fields of `ResultDetails` that a score determines."""
-    return {
-        "curve": [list(row) for row in score.curve],
-        "mean": score.mean,
-        "worst": score.worst,
-        "aurc": score.area,
-        "images": score.images,
-        "votes": score.votes,
-        "draws": score.draws,
-        "random": score.votes > 1,
-        "table": score.to_dict(),
-    }

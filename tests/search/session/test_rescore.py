@@ -11,17 +11,10 @@ from search.finals.standings import compute_standings
 from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
 from search.record.trial_result import ResultDetails, TrialResult
-from search.session.plan import describe_battery
-from search.session.rescore import (
-    Rescoring,
-    StoredNet,
-    find_stored_nets,
-    has_stored_nets,
-    rescore,
-    rescore_net,
-    resize,
-)
+from search.session.header import describe_battery
+from search.session.rescore import Rescoring, rescore, rescore_net, resize
 from search.session.resume import battery_differs
+from search.session.stored_nets import StoredNet, find_stored_nets, has_stored_nets
 from search.trials.train_trial import BEST, Training
 
 VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}

@@ -1,0 +1,75 @@
+"""The header of a new ledger, made from a plan, and the sampler that a header describes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from search.record.constraints import make_screen
+from search.record.ledger import FORMAT
+from search.record.provenance import read_commit, read_hardware, read_versions
+from search.record.study_header import StudyHeader
+from search.samplers.sampler import Sampler
+from search.samplers.table import initial_design_size, make_sampler
+from search.session.plan import Plan
+from spaces import Scale, Space
+
+
+def configure_sampler(space: Space, header: StudyHeader) -> Sampler:
+    """Return the sampler that a header names, with its first points and its constraints."""
+    return make_sampler(
+        header.sampler or "tpe",
+        space,
+        seed=header.seed or 0,
+        start=header.start or 0,
+        header=header,
+        allowed=make_screen(space, header.constraints or {}, header.classes),
+    )
+
+
+def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> StudyHeader:
+    """Return the header of a ledger: all that is needed to repeat or resume the search.
+
+    Args:
+      plan: of the search.
+      classes: of the data.
+      data_fingerprint: of its images and labels.
+      study: a new id.
+    """
+    return StudyHeader(
+        format=FORMAT,
+        id=study,
+        name=plan.name,
+        space=plan.space_name,
+        question=plan.space.question,
+        knobs=plan.space.describe(),
+        fingerprint=plan.space.fingerprint,
+        scale=asdict(plan.scale),
+        scale_reason=plan.reason,
+        data=plan.data,
+        data_fingerprint=data_fingerprint,
+        classes=classes,
+        battery=describe_battery(plan.scale),
+        trials=plan.trials,
+        seed=plan.seed,
+        start=initial_design_size(plan.space, plan.trials),
+        sampler=plan.sampler,
+        stopper=plan.stopper,
+        audit=plan.audit,
+        constraints=dict(plan.constraints),
+        versions=read_versions(),
+        commit=read_commit(),
+        hardware=read_hardware(),
+    )
+
+
+def describe_battery(scale: Scale) -> list[dict[str, Any]]:
+    """Return the attacks that score a trial, as plain data."""
+    return [
+        {"name": name, "eps": attack.ball.eps, **_settings(attack)}
+        for name, attack in scale.battery().attacks
+    ]
+
+
+def _settings(attack: Any) -> dict[str, Any]:
+    return {key: value for key, value in asdict(attack).items() if key != "ball"}
