@@ -1,8 +1,8 @@
 """A simulated device, whose tensors refuse operations with tensors of the CPU.
 
 What a GPU would refuse is refused here too: an operation between a tensor of the device and one of
-the processor (but for single numbers, copies, and indices that come from the processor). Values are
-compute by the processor. The device goes by the name "meta", which autograd takes anywhere.
+the CPU (but for single numbers, copies, and indices that come from the CPU). Values are
+computed by the CPU. The device goes by the name "meta", which autograd takes anywhere.
 """
 
 from __future__ import annotations
