@@ -36,7 +36,8 @@ EXAMPLES = """
       [dim]continue where it stopped, with more trials[/]
   python launch.py --finalists runs/NAME --final-trainings 20
       [dim]error bars for its front from more fresh seeds[/]
-  python launch.py --space rse_sigmas --address 10.0.0.1:6379 --gpus-per-trial 0.25
+  python launch.py --space rse_sigmas --address 10.0.0.1:6379 \\
+      --gpus-per-trial 0.25
       [dim]on a Ray cluster, four trials per GPU[/]
 
 [bold]Exit status[/]
@@ -92,40 +93,46 @@ WHERE, RECORD = "Where it runs", "What is saved"
 @click.option(
     "--scale",
     default="auto",
-    metavar="|".join(("auto", *spaces.SCALES)),
+    metavar="NAME",
     panel=SIZE,
-    help="How large the trials are. auto: full if the cluster has a GPU, else laptop.",
+    help=f"How large the trials are: {', '.join(spaces.SCALES)}, or auto (default): full if the "
+    "cluster has a GPU, else laptop.",
 )
 @click.option(
     "--trials",
     type=COUNT,
+    metavar="N",
     panel=SIZE,
     help=f"Number of trials. Default: {spaces.default_text('trials')}.",
 )
 @click.option(
     "--epochs",
     type=COUNT,
+    metavar="N",
     panel=SIZE,
     help=f"Epochs of each trial. Default: {spaces.default_text('epochs')}.",
 )
 @click.option(
     "--finalists",
     default="auto",
-    metavar="auto|off|N|runs/NAME",
+    metavar="N|runs/NAME",
     panel=SIZE,
     help="Train the likely members of the front again with fresh seeds and attack them strongly "
-    "on test images, for unbiased error bars. N: number of trainings. auto: one for every four "
-    "trials, which adds about half of the search's time. A run folder: the finals of that run.",
+    "on test images, for unbiased error bars. N: number of trainings; auto (default): one for "
+    "every four trials, which adds about half of the search's time; off: none. A run folder: the "
+    "finals of that run.",
 )
 @click.option(
     "--final-trainings",
     type=COUNT,
+    metavar="N",
     panel=SIZE,
     help="Number of final trainings, if --finalists names a run.",
 )
 @click.option(
     "--battery-steps",
     type=COUNT,
+    metavar="N",
     panel=SIZE,
     help="Steps of each attack that scores a trial. "
     f"Default: {spaces.default_text('battery_steps')}.",
@@ -133,6 +140,7 @@ WHERE, RECORD = "Where it runs", "What is saved"
 @click.option(
     "--images",
     type=COUNT,
+    metavar="N",
     panel=SIZE,
     help=f"Validation images on which a trial is scored. Default: {spaces.default_text('images')}.",
 )
@@ -146,12 +154,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
 @click.option(
     "--seed",
     type=click.IntRange(min=0, max=2**31),
+    metavar="N",
     panel=SIZE,
     help="Seed of the whole search. Default: 0.",
 )
 @click.option(
     "--sampler",
     type=OneOf(*SAMPLERS),
+    metavar="NAME",
     panel=HOW,
     help="Proposes configurations after the known ones and an initial Sobol design (a third of the "
     f"trials, 4 to 16). {SAMPLER_HELP}",
@@ -159,12 +169,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
 @click.option(
     "--stopper",
     type=OneOf(*STOPPERS),
+    metavar="NAME",
     panel=HOW,
     help=f"Stops trials early. {STOPPER_HELP}",
 )
 @click.option(
     "--audit",
     type=click.FloatRange(min=0, max=1),
+    metavar="SHARE",
     panel=HOW,
     help="Fraction of the would-be-stopped trials that run to completion as a check. "
     f"Default: {AUDIT_SHARE:g}.",
@@ -191,17 +203,23 @@ WHERE, RECORD = "Where it runs", "What is saved"
 )
 @click.option("--serial", is_flag=True, panel=WHERE, help="Run in this process, without Ray.")
 @click.option(
-    "--concurrent", type=COUNT, panel=WHERE, help="Trials at a time. Default: as many as fit."
+    "--concurrent",
+    type=COUNT,
+    metavar="N",
+    panel=WHERE,
+    help="Trials at a time. Default: as many as fit.",
 )
 @click.option(
     "--cpus-per-trial",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
     panel=WHERE,
     help=f"Cores of a trial. Default: {spaces.default_text('cpus')}.",
 )
 @click.option(
     "--gpus-per-trial",
     type=click.FloatRange(min=0),
+    metavar="N",
     panel=WHERE,
     help=f"GPUs of a trial, may be a fraction. Default: {spaces.default_text('gpus')}.",
 )
@@ -233,8 +251,10 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "--wandb",
     default="auto",
     type=OneOf("auto", "online", "offline", "off"),
+    metavar="MODE",
     panel=RECORD,
-    help="Weights & Biases. auto: online if an API key is configured, else offline.",
+    help="Weights & Biases: online, offline, off, or auto (default): online if an API key is "
+    "configured, else offline.",
 )
 @click.option(
     "--wandb-project",

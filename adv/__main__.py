@@ -17,6 +17,7 @@ from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
 
 click.rich_click.TEXT_MARKUP = "rich"
+click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 
 
 @click.group(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,6 +12,7 @@ from rich.text import Text
 from adv.suggestions import suggest
 
 click.rich_click.TEXT_MARKUP = "rich"
+click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
 
 
 class CommandWithExamples(click.RichCommand):

@@ -15,25 +15,48 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.command()
 @with_target
 @click.option(
-    "--attack", "kind", default="pgd", show_default=True, metavar="pgd|fgsm|apgd|square|nes"
+    "--attack",
+    "kind",
+    default="pgd",
+    show_default=True,
+    metavar="NAME",
+    help="pgd, fgsm, apgd, square or nes.",
 )
-@click.option("--norm", default="linf", show_default=True, metavar=NORM)
-@click.option("--eps", type=click.FloatRange(min=0), help=EPS)
-@click.option("--steps", type=COUNT, help="Iterations. Default: pgd 20, apgd 100.")
-@click.option("--step", type=_POSITIVE, help="Step size. Default: pgd eps/4, nes eps/5.")
+@click.option("--norm", default="linf", show_default=True, metavar=NORM, help="Norm of the ball.")
+@click.option("--eps", type=click.FloatRange(min=0), metavar="R", help=EPS)
+@click.option("--steps", type=COUNT, metavar="N", help="Iterations. Default: pgd 20, apgd 100.")
+@click.option(
+    "--step", type=_POSITIVE, metavar="SIZE", help="Step size. Default: pgd eps/4, nes eps/5."
+)
 @click.option(
     "--loss",
     metavar="NAME",
     help="pgd, apgd: ce, dlr, dlr-targeted, margin or kl. nes: probability or ce.",
 )
 @click.option(
-    "--target", "rank", type=COUNT, help="dlr-targeted: target the n-th most likely wrong class."
+    "--target",
+    "rank",
+    type=COUNT,
+    metavar="N",
+    help="dlr-targeted: target the n-th most likely wrong class.",
 )
 @click.option(
-    "--queries", type=COUNT, help="Query budget per image. Default: square 5000, nes 10000."
+    "--queries",
+    type=COUNT,
+    metavar="N",
+    help="Query budget per image. Default: square 5000, nes 10000.",
 )
-@click.option("--samples", type=COUNT, help="nes: queries per gradient estimate. Default: 100.")
-@click.option("--restarts", type=COUNT, default=1, show_default=True)
+@click.option(
+    "--samples", type=COUNT, metavar="N", help="nes: queries per gradient estimate. Default: 100."
+)
+@click.option(
+    "--restarts",
+    type=COUNT,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="pgd, apgd: runs from different random starts.",
+)
 @click.option(
     "--source",
     "surrogate",
@@ -44,6 +67,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--draws",
     type=COUNT,
+    metavar="N",
     default=20,
     show_default=True,
     help="Random nets: noise samples averaged in each gradient.",
@@ -51,6 +75,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--votes",
     type=COUNT,
+    metavar="N",
     default=20,
     show_default=True,
     help="Random nets: noise samples averaged in each prediction.",

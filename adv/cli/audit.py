@@ -18,21 +18,23 @@ from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
     "kind",
     default="pgd",
     show_default=True,
-    metavar="pgd|report|quick|autoattack|rand",
-    help="The evaluation to check. pgd: at one radius. The others are those of `evaluate`; "
-    "autoattack and rand take many times as long.",
+    metavar="NAME",
+    help="The evaluation to check. pgd: at one radius. report, quick, autoattack, rand: as in "
+    "`evaluate`; the last two take many times as long.",
 )
 @click.option("--norm", metavar=NORM, help="pgd, autoattack and rand only. Default: linf.")
-@click.option("--eps", type=click.FloatRange(min=0, min_open=True), help=EPS)
-@click.option("--steps", type=COUNT, help="Steps of each PGD. Default: 20, quick 10.")
+@click.option("--eps", type=click.FloatRange(min=0, min_open=True), metavar="R", help=EPS)
+@click.option("--steps", type=COUNT, metavar="N", help="Steps of each PGD. Default: 20, quick 10.")
 @click.option(
     "--draws",
     type=COUNT,
+    metavar="N",
     help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.",
 )
 @click.option(
     "--votes",
     type=COUNT,
+    metavar="N",
     help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",
 )
 @click.option("--explain", is_flag=True, help="Explain each check, also those that passed.")

@@ -22,9 +22,13 @@ from adv.cli.target_args import COUNT
     metavar="NAME,...",
     help="Any of pgd, pgd-l2, apgd, square, nes.",
 )
-@click.option("--batch", type=COUNT, default=128, show_default=True, help="Images in a batch.")
-@click.option("--steps", type=COUNT, default=5, show_default=True, help="Steps of each attack.")
-@click.option("--threads", type=COUNT, help="CPU threads. Default: torch's choice.")
+@click.option(
+    "--batch", type=COUNT, metavar="N", default=128, show_default=True, help="Images in a batch."
+)
+@click.option(
+    "--steps", type=COUNT, metavar="N", default=5, show_default=True, help="Steps of each attack."
+)
+@click.option("--threads", type=COUNT, metavar="N", help="CPU threads. Default: torch's choice.")
 @click.option("--device", metavar="cpu|cuda", help="Default: cuda if there is a GPU.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON with the seconds of every repetition."

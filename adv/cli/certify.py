@@ -12,19 +12,33 @@ from adv.cli.target_args import COUNT, TargetArgs, with_target
 @click.option(
     "--sigma",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="SIGMA",
     help="Standard deviation of the noise, in pixel units. Default: the net's own TestNoise.",
 )
 @click.option(
-    "--draws", type=COUNT, default=10_000, show_default=True, help="Noise samples per image."
+    "--draws",
+    type=COUNT,
+    metavar="N",
+    default=10_000,
+    show_default=True,
+    help="Noise samples per image.",
 )
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="ALPHA",
     default=0.001,
     show_default=True,
     help="Probability that an image's radius is too large.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of the noise.",
+)
 def certify(target: TargetArgs, sigma: float | None, draws: int, alpha: float, seed: int) -> None:
     """Certify l2 radii by randomized smoothing.
 

@@ -19,21 +19,27 @@ if TYPE_CHECKING:
     "kind",
     default="report",
     show_default=True,
-    metavar="report|quick|autoattack|rand",
+    metavar="NAME",
     help="report: PGD at six radii from eps 0.01 to 0.1. quick: PGD at two radii. autoattack: the "
     "standard AutoAttack at one radius. rand: AutoAttack for random nets.",
 )
 @click.option("--norm", metavar=NORM, help="autoattack and rand only. Default: linf.")
-@click.option("--eps", type=click.FloatRange(min=0), help=f"autoattack and rand only. {EPS}")
-@click.option("--steps", type=COUNT, help="Steps of each PGD. Default: report 20, quick 10.")
+@click.option(
+    "--eps", type=click.FloatRange(min=0), metavar="R", help=f"autoattack and rand only. {EPS}"
+)
+@click.option(
+    "--steps", type=COUNT, metavar="N", help="Steps of each PGD. Default: report 20, quick 10."
+)
 @click.option(
     "--draws",
     type=COUNT,
+    metavar="N",
     help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.",
 )
 @click.option(
     "--votes",
     type=COUNT,
+    metavar="N",
     help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",
 )
 def evaluate(

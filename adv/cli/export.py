@@ -15,6 +15,7 @@ from adv.cli.target_args import COUNT
 @click.option(
     "--votes",
     type=COUNT,
+    metavar="N",
     default=1,
     show_default=True,
     help="Noise samples averaged in each call of a random net.",

@@ -53,11 +53,14 @@ _FLAGS = (
     click.option(
         "--split",
         type=click.Choice(["validation", "test"]),
+        metavar="NAME",
         default="validation",
         show_default=True,
-        help="Use the test split for final figures only.",
+        help="validation, or test, which is for final figures only.",
     ),
-    click.option("--images", type=COUNT, help="Number of images. Default: the whole split."),
+    click.option(
+        "--images", type=COUNT, metavar="N", help="Number of images. Default: the whole split."
+    ),
 )
 
 

@@ -26,13 +26,27 @@ from adv.cli.target_args import COUNT, DATA
     help="Instead of --space: the recipe in Python, made of values of adv only.",
 )
 @click.option("--data", metavar="NAME", help=f"{DATA} Default: {spaces.default_text('data')}.")
-@click.option("--scale", default="laptop", show_default=True, metavar="|".join(spaces.SCALES))
+@click.option(
+    "--scale",
+    default="laptop",
+    show_default=True,
+    metavar="|".join(spaces.SCALES),
+    help="How large the training is.",
+)
 @click.option(
     "--epochs",
     type=COUNT,
+    metavar="N",
     help=f"Default: {spaces.default_text('epochs')}; with --recipe the recipe's.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Random seed.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
