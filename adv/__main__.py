@@ -18,20 +18,21 @@ from adv.cli.train import train
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
+click.rich_click.PADDING_HELPTEXT_FIRST_LINE = (0, 0, 1, 0)
 
 
 @click.group(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 def adv() -> None:
     """Train a robust net, attack it, evaluate it and export it.
 
+    --module FILE.py:NAME in place of the checkpoint evaluates any torch.nn.Module. Each verb has a
+    --help with examples.
+
     \b
     python -m adv train --space rse_sigmas --out rse.safetensors
     python -m adv evaluate rse.safetensors --split test
     python -m adv attack rse.safetensors --attack apgd --images 256
     python -m adv export rse.safetensors my_project
-
-    --module FILE.py:NAME in place of the checkpoint evaluates any torch.nn.Module. Each verb has a
-    --help with examples.
     """
 
 

@@ -13,6 +13,7 @@ from adv.suggestions import suggest
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
+click.rich_click.PADDING_HELPTEXT_FIRST_LINE = (0, 0, 1, 0)
 
 
 class CommandWithExamples(click.RichCommand):

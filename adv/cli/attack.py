@@ -96,6 +96,9 @@ def attack(
 ) -> None:
     """Attack a net with one attack.
 
+    Gradients of a random net are averaged over --draws noise samples, and its predictions over
+    --votes fresh ones. Smaller numbers make it look more robust than it is.
+
     \b
     python -m adv attack net.safetensors
     python -m adv attack net.safetensors --norm l2 --eps 0.5 --restarts 5
@@ -103,9 +106,6 @@ def attack(
     python -m adv attack net.safetensors --attack square --queries 2000
     python -m adv attack net.safetensors --source sibling.safetensors
     python -m adv attack --module a.py:Net --weights a.pth --data cifar10
-
-    Gradients of a random net are averaged over --draws noise samples, and its predictions over
-    --votes fresh ones. Smaller numbers make it look more robust than it is.
     """
     from adv.cli.attack_run import attack_target
     from adv.cli.flags import build_attack

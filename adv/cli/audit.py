@@ -49,13 +49,13 @@ def audit(
 ) -> None:
     """Check a net's score: is the net robust, or was the attack weak?
 
+    Uses 256 images unless --images is given, which takes about a minute for a small net on a CPU.
+    The exit status is 0 if every check passes, 1 if one fails.
+
     \b
     python -m adv audit net.safetensors
     python -m adv audit net.safetensors --battery report --eps 0.06 --explain
     python -m adv audit --module a.py:Net --weights a.pth --data cifar10
-
-    Uses 256 images unless --images is given, which takes about a minute for a small net on a CPU.
-    The exit status is 0 if every check passes, 1 if one fails.
     """
     from adv.cli.audit_run import audit_target
     from adv.cli.flags import build_audited_battery, with_repeats

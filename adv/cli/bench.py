@@ -44,16 +44,16 @@ def bench(
 ) -> None:
     """Measure attacks on untrained nets: steps per second, efficiency, peak memory.
 
-    \b
-    python -m adv bench
-    python -m adv bench --nets bignet --attacks pgd,square --batch 64 --threads 1
-    python -m adv bench --nets "BigNet(4)" --device cuda --json
-
     The efficiency is the time of a bare forward pass and its gradient with respect to the images
     (for attacks without gradients: of the forward pass), computed in the fastest way known here,
     divided by the time of a step. At 100 % the attack costs nothing beside its net. A step of
     square is one query, a step of nes 20. Peak memory is that of the GPU, or on a CPU of the whole
     process. Measurements of the two alternate; each figure is the median of three.
+
+    \b
+    python -m adv bench
+    python -m adv bench --nets bignet --attacks pgd,square --batch 64 --threads 1
+    python -m adv bench --nets "BigNet(4)" --device cuda --json
     """
     from adv.cli.bench_run import bench_all
 

@@ -42,14 +42,14 @@ from adv.cli.target_args import COUNT, TargetArgs, with_target
 def certify(target: TargetArgs, sigma: float | None, draws: int, alpha: float, seed: int) -> None:
     """Certify l2 radii by randomized smoothing.
 
+    The certificate is for the smoothed net, the majority vote over noisy copies of an image, not
+    for the net itself. A net that was not trained with this noise has small radii or none. Each
+    image takes --draws forward passes.
+
     \b
     python -m adv train --out a.safetensors \\
         --recipe "Recipe(defences=(TestNoise(0.25, training=True),))"
     python -m adv certify a.safetensors --images 200 --draws 1000
-
-    The certificate is for the smoothed net, the majority vote over noisy copies of an image, not
-    for the net itself. A net that was not trained with this noise has small radii or none. Each
-    image takes --draws forward passes.
     """
     from adv.cli.display import print_certificates
     from adv.cli.target import load_target

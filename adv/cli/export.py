@@ -23,9 +23,10 @@ from adv.cli.target_args import COUNT
 def export(checkpoint: Path, out_dir: Path, votes: int) -> None:
     """Write a folder that the course's test script loads: model.py, its weights, a README.
 
-    python -m adv export runs/NAME/front/0003.safetensors my_project
-
     The folder needs only torch; its net returns log-probabilities, also without a call of eval().
+
+    \b
+    python -m adv export runs/NAME/front/0003.safetensors my_project
     """
     from adv.cli.target import load_checkpoint
     from adv.exporting.course_template import export as write_folder

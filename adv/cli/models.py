@@ -9,6 +9,7 @@ import rich_click as click
 def models() -> None:
     """List the nets with their parameters and their cost per image.
 
+    \b
     python -m adv models
     """
     from adv.cli.display import print_models

@@ -64,12 +64,14 @@ def train(
 ) -> None:
     """Train a net adversarially and keep its best epoch.
 
-    \b
-    python -m adv train --space rse_sigmas --set sigma_init=0.2 --out a.safetensors
-    python -m adv train --recipe "Recipe(BigNet(2), (PNI(),))" --out b.safetensors
-
     The scale sets the size of a space's recipe. An expression is trained as it is, and the scale
     only sets the data and the number of images that validate each epoch.
+
+    \b
+    python -m adv train --space rse_sigmas --set sigma_init=0.2 \\
+        --out a.safetensors
+    python -m adv train --recipe "Recipe(BigNet(2), (PNI(),))" \\
+        --out b.safetensors
     """
     from adv.cli.train_run import parse_configuration, parse_recipe_flag, train_recipe
 

@@ -1,4 +1,4 @@
-"""What `--list` shows: each space, its question, its knobs."""
+"""List the search spaces with their questions and hyperparameters: `launch.py --list`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ def print_spaces() -> None:
     for name in spaces.names():
         space = spaces.load(name)
         console.print(f"[bold]{name}[/]  {space.question}")
-        columns = ("  knob", "range", *(["on the laptop scale"] if space.laptop else []))
+        columns = ("  hyperparameter", "range", *(["on the laptop scale"] if space.laptop else []))
         table = Table(*columns, box=None, padding=(0, 2), header_style="dim")
         for knob, values in space.knobs.items():
             table.add_row(f"  {knob}", str(values), str(space.laptop.get(knob, "")))
         console.print(table)
         if space.grid:
             count = len(space.known)
-            console.print(f"    a grid of {count} points: each is tried once, and nothing else")
+            console.print(f"    a grid of {count} configurations, each tried once")
         console.print(f"    [dim]python launch.py --space {name}[/]\n")

@@ -22,8 +22,10 @@ def synthesize() -> None:
 
     \b
     python -m adv synthesize train --data digits --out gan.safetensors
-    python -m adv synthesize sample gan.safetensors --ddls --count 5000 --out made.npz
-    python -m adv synthesize sample --source gaussian --data digits --count 5000 --out g.npz
+    python -m adv synthesize sample gan.safetensors --ddls --count 5000 \\
+        --out made.npz
+    python -m adv synthesize sample --source gaussian --data digits \\
+        --count 5000 --out g.npz
     python -m adv synthesize score made.npz --data digits --grid made.png
     python -m adv train --out net.safetensors \\
         --recipe "Recipe(generated=Generated('made.npz', 0.5))"
@@ -77,17 +79,19 @@ def train(
 ) -> None:
     """Train a conditional GAN on the training images of a data set.
 
-    \b
-    python -m adv synthesize train --data digits --out gan.safetensors
-    python -m adv synthesize train --data cifar10 --scale full --out gan.safetensors
-    python -m adv synthesize train --data ~/images --steps 20000 --width 32 --out gan.safetensors
-
     To resume a training that was killed, give the same command again (its state lies beside
     --out). A tenth of the images is held out to calibrate the discriminator, which DDLS needs.
 
     Besides the five sizes below, --recipe accepts lr, d_lr, ema and ema_start (weight averaging),
     flip, translate and cutout (augmentation in front of the discriminator) and init ("normal" or
     "orthogonal"); defaults are those of the full scale. The five flags override the recipe.
+
+    \b
+    python -m adv synthesize train --data digits --out gan.safetensors
+    python -m adv synthesize train --data cifar10 --scale full \\
+        --out gan.safetensors
+    python -m adv synthesize train --data ~/images --steps 20000 --width 32 \\
+        --out gan.safetensors
     """
     from dataclasses import replace
 
@@ -151,16 +155,18 @@ def train(
 def sample(generator: Path | None, source: str | None, **given: Any) -> None:
     """Sample a set of images into an .npz with its recipe and its hash.
 
-    \b
-    python -m adv synthesize sample gan.safetensors --count 5000 --out ema.npz
-    python -m adv synthesize sample gan.safetensors --ddls --count 5000 --out ddls.npz
-    python -m adv synthesize sample gan.safetensors --count 5000 --out named.npz \\
-        --relabel net.safetensors
-    python -m adv synthesize sample --source gaussian --data digits --count 5000 --out g.npz
-
     To resume a sampling that was killed, give the same command again (the images so far lie in
     OUT.state). Equal flags give equal images. The classes are as frequent as among the real images.
     A recipe trains on the set by Generated('made.npz', FRACTION); `score` scores it.
+
+    \b
+    python -m adv synthesize sample gan.safetensors --count 5000 --out ema.npz
+    python -m adv synthesize sample gan.safetensors --ddls --count 5000 \\
+        --out ddls.npz
+    python -m adv synthesize sample gan.safetensors --count 5000 --out named.npz \\
+        --relabel net.safetensors
+    python -m adv synthesize sample --source gaussian --data digits \\
+        --count 5000 --out g.npz
     """
     from adv.cli.synthesis.run import SetRequest, sample_baseline, sample_gan
     from adv.data.datasets import load
@@ -203,13 +209,13 @@ def sample(generator: Path | None, source: str | None, **given: Any) -> None:
 def score(made: Path, data: str, net: Path | None, **options: Any) -> None:
     """Score a set: Frechet distance, precision, recall, coverage, memorisation.
 
-    \b
-    python -m adv synthesize score made.npz --data digits --grid made.png
-    python -m adv synthesize score 1m.npz --data cifar10 --net net.safetensors
-
     The features are those of our own classifier, so the scores cannot be compared with published
     ones; a row of held-out real images shows what is attainable. The standard FID is computed too
     if torch-fidelity and its weights are installed.
+
+    \b
+    python -m adv synthesize score made.npz --data digits --grid made.png
+    python -m adv synthesize score 1m.npz --data cifar10 --net net.safetensors
     """
     from adv.cli.synthesis.run import score_images
     from adv.data.datasets import load

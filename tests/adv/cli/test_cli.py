@@ -20,6 +20,7 @@ from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build,
 from adv.__main__ import adv as group
 from adv.__main__ import run
 from adv.cli.display import print_score
+from adv.cli.flags import _ATTACKS, _BATTERIES
 from adv.cli.target import Target
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,6 +57,17 @@ def test_each_verb_explains_itself_with_an_example(adv, verb):
     code, out, _ = adv(verb, "--help")
     assert code == 0
     assert out.count(f"python -m adv {verb}") >= 2  # the usage is one
+
+
+def test_help_names_each_attack_and_battery(adv):
+    """The flags name them without importing torch; the tables that build them must agree."""
+    for verb, flag, names in (
+        ("attack", "--attack", _ATTACKS),
+        ("evaluate", "--battery", _BATTERIES),
+        ("audit", "--battery", ("pgd", *_BATTERIES)),
+    ):
+        (said,) = (p.help for p in group.commands[verb].params if flag in p.opts)
+        assert all(re.search(rf"\b{name}\b", said) for name in names)
 
 
 def test_help_names_each_verb(adv):
