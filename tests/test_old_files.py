@@ -1,6 +1,6 @@
-"""Checkpoints and run folders that an earlier program wrote are read, and gone on with.
+"""Checkpoints, GANs and run folders of an earlier program can be read and resumed.
 
-How the files were made is told in `recorded/v0/README.md`.
+`recorded/v0/README.md` says how the files were made.
 """
 
 import csv
@@ -18,6 +18,9 @@ from safetensors.torch import load_file
 
 import adv
 from adv.checkpoints.checkpoint import read_checkpoint
+from adv.generative.gan_checkpoint import restore_gan
+from adv.generative.npz_files import read_samples
+from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.runtime.random_streams import use_seed
 from search.record.ledger import read
 from search.reporting.csv_tables import write_tables
@@ -100,6 +103,18 @@ def test_a_search_wrote_the_space_and_the_parameters():
     assert metadata["space"] == "smoke" and metadata["params"].keys() == {"sigma", "lr"}
     params = read(OLD / "finished" / "ledger.jsonl").trials[1].params
     assert metadata["params"] == params
+
+
+def test_a_gan_gives_the_same_images():
+    """Its set is read too: the recipe, and a hash that still fits the images."""
+    digits = adv.load("digits").train
+    recorded = read_samples(OLD / "generated.npz", digits, 10)
+    assert recorded.recipe["count"] == 20 and recorded.digest
+    gan = restore_gan(OLD / "gan.safetensors")
+    labels = stratified_labels(gan.class_counts, 20, torch.Generator().manual_seed(0))
+    assert torch.equal(labels, recorded.split.labels)
+    images = torch.cat([x for x, _ in sample_batches(GANSampler(gan).draw, labels, 0)])
+    assert (images.int() - recorded.split.images.int()).abs().max() <= 1  # a rounding
 
 
 def test_a_ledger_holds_every_kind_of_event():

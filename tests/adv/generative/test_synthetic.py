@@ -459,7 +459,7 @@ def test_other_images_are_another_set(digits, cache):
 
 def test_a_file_of_another_generator(digits, cache):
     made = Synthetic(Npz("theirs.npz"), 1.0)
-    with pytest.raises(DataError, match=r"synthetic/theirs\.npz: there is no such file"):
+    with pytest.raises(DataError, match=r"synthetic/theirs\.npz: no such file"):
         made.pool(digits.train, 10)
     cache.mkdir()
     image = np.full((3, 32, 32, 3), 9, dtype=np.uint8)
