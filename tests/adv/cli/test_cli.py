@@ -96,7 +96,8 @@ def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
         *("--draws", 2, "--images", 10, "--save", tmp_path / "images.npz"),
     )
     assert code == 0, err
-    saved = np.load(tmp_path / "images.npz")
+    with np.load(tmp_path / "images.npz") as file:
+        saved = dict(file)
     change = (saved["adversarial"] - saved["clean"]).reshape(10, -1)
     lengths = np.linalg.norm(change, axis=1)
     (_, natural), _ = accuracies(out)
@@ -133,7 +134,8 @@ def test_saved_images_are_the_ones_that_were_scored(
     again, out, err = adv(*call, "--save", tmp_path / "images.npz")
     assert (code, again, err) == (0, 0, "") and out.startswith(plain.rstrip("\n"))
     assert sum(passed) <= before + 60, "at most one look more at each image"
-    saved = np.load(tmp_path / "images.npz")
+    with np.load(tmp_path / "images.npz") as file:
+        saved = dict(file)
     net, label = runpy.run_path(theirs)["Fixed"](), torch.from_numpy(saved["label"])
     for key, (_, share) in zip(("clean", "adversarial"), accuracies(out), strict=True):
         right = net(torch.from_numpy(saved[key])).argmax(1) == label
