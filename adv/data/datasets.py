@@ -56,6 +56,10 @@ class Split:
         """Return the last n images, or all if there are fewer: disjoint from `head(len - n)`."""
         return self._cut(max(0, len(self) - _check_count(n)), len(self))
 
+    def class_counts(self, classes: int) -> tuple[int, ...]:
+        """Return the number of images of each class."""
+        return tuple(self.labels.bincount(minlength=classes).tolist())
+
     def to(self, device: torch.device | str) -> Split:
         """Return the same split on `device`."""
         return Split(self.images.to(device), self.labels.to(device))

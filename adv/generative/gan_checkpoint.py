@@ -61,13 +61,13 @@ def calibrate_gan(
     pixel_format = segment.pixel_format
     generators = {"plain": segment.generator(ema=False), "ema": segment.generator(ema=True)}
     discriminator = segment.discriminator
-    odds, surprise = {}, {}
+    odds, entropies = {}, {}
     for name, generator in generators.items():
         outputs = _outputs(generator, discriminator, pixel_format, held_out, derive_seed(seed, 5))
         odds[name] = fit_calibration(*outputs)
         losses = [round(which.cross_entropy(*outputs), 4) for which in (Calibration(), odds[name])]
-        surprise[name] = {"as it is": losses[0], "calibrated": losses[1]}
-    metadata = {"surprise": surprise, "held": len(held_out), "steps": segment.number}
+        entropies[name] = {"as it is": losses[0], "calibrated": losses[1]}
+    metadata = {"surprise": entropies, "held": len(held_out), "steps": segment.number}
     return TrainedGAN(gan, pixel_format, generators, discriminator, odds, class_counts, metadata)
 
 
@@ -126,8 +126,8 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
 
 def _weights_of(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the net `name`, without that prefix."""
-    start = f"{name}."
-    return {key.removeprefix(start): v for key, v in weights.items() if key.startswith(start)}
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): v for key, v in weights.items() if key.startswith(prefix)}
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ OnSegment = Callable[[TrainingSegment], None]
 
 @dataclass(frozen=True, eq=False)
 class GANData:
-    """What a GAN is trained on: real images, the names of their classes, the data set's name."""
+    """The training data of a GAN: real images, the names of their classes, the data set's name."""
 
     real: Split
     classes: Sequence[str]
@@ -51,7 +51,7 @@ class GANData:
     @property
     def class_counts(self) -> tuple[int, ...]:
         """The number of images of each class, held-out ones included."""
-        return tuple(self.real.labels.bincount(minlength=len(self.classes)).tolist())
+        return self.real.class_counts(len(self.classes))
 
 
 def state_path(path: Path) -> Path:

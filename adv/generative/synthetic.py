@@ -106,8 +106,8 @@ class Synthetic:
             if ddls is not None:
                 ddls = replace(ddls, steps=min(ddls.steps, _STEPS_SMALL))
             source = replace(source, gan=source.gan.small(), ddls=ddls)
-        names = None if self.relabel is None else laptop_recipe(self.relabel)
-        return replace(self, source=source, count=min(self.count, _MOST_SMALL), relabel=names)
+        relabel = None if self.relabel is None else laptop_recipe(self.relabel)
+        return replace(self, source=source, count=min(self.count, _MOST_SMALL), relabel=relabel)
 
     def pool(self, real: Split, classes: int) -> ImagePool:
         """Return the images; make them if they are not in the cache.
@@ -120,11 +120,11 @@ class Synthetic:
           DataError: the cache cannot be written, or a file does not fit.
         """
         data = _RealData(real.to("cpu"), classes)
-        source = Generated(self._file(data), self.fraction)
+        source = Generated(self._path(data), self.fraction)
         pool = source.pool(data.real, classes)
-        return pool if self.relabel is None else self._relabelled(pool, self.relabel, data)
+        return pool if self.relabel is None else self._relabel(pool, self.relabel, data)
 
-    def _file(self, data: _RealData) -> Path:
+    def _path(self, data: _RealData) -> Path:
         source = self.source
         if isinstance(source, Npz):
             return generated_folder() / Path(source.name).expanduser()
@@ -133,29 +133,28 @@ class Synthetic:
             draws = torch.Generator().manual_seed(derive_seed(self.seed, 0))
             labels = stratified_labels(data.class_counts, self.count, draws)
             recipe = {"source": repr(source), "seed": self.seed, "real": data.fingerprint}
-            chunks = sample_batches(_draw(source, self.seed, data), labels, self.seed)
+            chunks = sample_batches(_sampler(source, self.seed, data), labels, self.seed)
             write_samples(path, chunks, self.count, recipe)
 
-        mine = cache_key(source, self.count, self.seed, data.fingerprint, data.classes)
-        return make_once(generated_folder() / f"{type(source).__name__.lower()}-{mine}.npz", make)
+        key = cache_key(source, self.count, self.seed, data.fingerprint, data.classes)
+        return make_once(generated_folder() / f"{type(source).__name__.lower()}-{key}.npz", make)
 
-    def _relabelled(self, pool: ImagePool, recipe: Recipe, data: _RealData) -> ImagePool:
+    def _relabel(self, pool: ImagePool, recipe: Recipe, data: _RealData) -> ImagePool:
         def make(path: Path) -> None:
             net = train_classifier(recipe, data.real, data.classes, self.seed, default_device())
-            rows = torch.arange(len(pool.labels)).split(_BATCH)
+            batches = torch.arange(len(pool.labels)).split(_BATCH)
             shape = data.real.images.shape[1:]
-            found = torch.cat([predict(net, pool.images_at(few, shape)) for few in rows])
+            labels = torch.cat([predict(net, pool.images_at(rows, shape)) for rows in batches])
             buffer = io.BytesIO()
-            np.save(buffer, found.numpy())
+            np.save(buffer, labels.numpy())
             write_atomic(path, buffer.getvalue())
 
-        mine = cache_key(recipe, data.fingerprint, data.classes, pool.fingerprint)
-        path = make_once(
-            generated_folder() / f"labels-{mine}.npy", make
-        )  # labelling a million images takes a while
+        key = cache_key(recipe, data.fingerprint, data.classes, pool.fingerprint)
+        # Cached, since labelling a million images takes a while.
+        path = make_once(generated_folder() / f"labels-{key}.npy", make)
         labels = torch.from_numpy(np.load(path, allow_pickle=False))
-        crc = cache_key(labels.numpy().tobytes())
-        return replace(pool, labels=labels, fingerprint=f"{pool.fingerprint}-{crc}")
+        digest = cache_key(labels.numpy().tobytes())
+        return replace(pool, labels=labels, fingerprint=f"{pool.fingerprint}-{digest}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,14 +171,15 @@ class _RealData:
     @property
     def class_counts(self) -> tuple[int, ...]:
         """The number of images of each class."""
-        return tuple(self.real.labels.bincount(minlength=self.classes).tolist())
+        return self.real.class_counts(self.classes)
 
 
-def _draw(source: Gaussian | Mixup | FromGAN, seed: int, data: _RealData) -> Draw:
+def _sampler(source: Gaussian | Mixup | FromGAN, seed: int, data: _RealData) -> Draw:
     if not isinstance(source, FromGAN):
         return source.fit(data.real)
-    gan, fingerprint, classes = source.gan, data.fingerprint, data.classes
-    work = GANData(data.real, [str(c) for c in range(classes)], fingerprint, seed)
-    path = generated_folder() / f"gan-{cache_key(gan, seed, fingerprint, classes)}.safetensors"
-    make_once(path, lambda path: make_gan(gan, work, path, lambda _: None))
+    gan, classes = source.gan, [str(label) for label in range(data.classes)]
+    gan_data = GANData(data.real, classes, data.fingerprint, seed)
+    key = cache_key(gan, seed, data.fingerprint, data.classes)
+    path = generated_folder() / f"gan-{key}.safetensors"
+    make_once(path, lambda path: make_gan(gan, gan_data, path, lambda _: None))
     return GANSampler(restore_gan(path, default_device()), source.ema, source.ddls).draw

@@ -100,7 +100,7 @@ def sample_baseline(
     if request.relabel is not None:
         request.relabel.check(data.classes, data.name)
     real = data.train.head(images or len(data.train))
-    class_counts = tuple(real.labels.bincount(minlength=len(data.classes)).tolist())
+    class_counts = real.class_counts(len(data.classes))
     recipe = {"source": repr(source), "data": data.name, "real": fingerprint(real)}
     _write(source.fit(real), class_counts, recipe, request)
 
