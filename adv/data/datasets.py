@@ -18,6 +18,7 @@ from torch import Tensor
 
 from adv.data.cache_dir import data_folder
 from adv.data.cifar import load_cifar
+from adv.data.digits import load_digits
 from adv.data.image_folder import load_image_folder
 from adv.data.names import NAMES, DataError, check_name
 
@@ -175,19 +176,8 @@ def _split(labelled: Labelled, rows: NDArray[np.int64]) -> Split:
 
 
 def _digits() -> Data:
-    """Return 1797 handwritten digits of 8 x 8 pixels in 17 greys (UCI; Alpaydin, Kaynak 1998).
-
-    They are centred at their own size in a black image. Enlarged, a pixel would be repeated sixteen
-    times, and noise would average out over the copies: there would be no trade-off left to search.
-    """
-    from sklearn.datasets import load_digits
-
-    grey, labels = load_digits(return_X_y=True)
-    small = torch.from_numpy(grey).float().reshape(-1, 1, 8, 8) * (255 / 16)
-    padded = torch.nn.functional.pad(small, (12, 12, 12, 12))
-    images = padded.round().to(torch.uint8).expand(-1, 3, -1, -1).numpy()
-    order = stratified_order(labels)
-    labelled = images, labels.astype(np.int64)
+    labelled = load_digits()
+    order = stratified_order(labelled[1])
     return Data(
         "digits",
         train=_split(labelled, order[797:]),

@@ -7,13 +7,11 @@ EDM diffusion model can be used as they are.
 
 from __future__ import annotations
 
-import math
 import os
-import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from torch import Generator, Tensor
 
 from adv.data.datasets import Split
 from adv.data.names import DataError
+from adv.data.npz_arrays import read_array, read_header
 from adv.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -126,7 +125,7 @@ def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
 
     Raises:
         DataError: no such file, not an .npz or a damaged one, an array that is missing or of
-            another size or type, unequal numbers of images and labels, or a label outside the classes.
+            another size or type, unequal numbers of images and labels, or a label of no class.
     """
     path = Path(generated.path).expanduser().absolute()
     if not path.is_file():
@@ -137,7 +136,7 @@ def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
             _, height, width = real.images.shape[1:]
             _check_images(path, archive, image, (height, width))
             _check_labels(path, archive, label)
-            images, labels = (_array(path, archive, info) for info in (image, label))
+            images, labels = (read_array(path, archive, info) for info in (image, label))
     except DataError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types
@@ -170,7 +169,7 @@ def _check_images(
     path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: tuple[int, int]
 ) -> None:
     with archive.open(info) as file:
-        shape, dtype, _ = _header(file)
+        shape, dtype, _ = read_header(file)
     if dtype != np.uint8:
         raise DataError(
             f"{path}: image is {dtype}, expected bytes (uint8) from 0 to 255. If yours are "
@@ -185,37 +184,8 @@ def _check_images(
 
 def _check_labels(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
     with archive.open(info) as file:
-        shape, dtype, _ = _header(file)
+        shape, dtype, _ = read_header(file)
     if dtype.kind not in "iu":
         raise DataError(f"{path}: label is {dtype}, expected integers, such as int64")
     if len(shape) != 1:
         raise DataError(f"{path}: label has shape {shape}, expected (n,): one for each image")
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-    """Read shape, type and order of an array; the file is then positioned at its data."""
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    else:
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    return shape, dtype, fortran
-
-
-def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    """Return an array of the file, memory-mapped if it is stored uncompressed."""
-    if info.compress_type != zipfile.ZIP_STORED:
-        with archive.open(info) as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    with path.open("rb") as file:
-        # numpy maps .npy only. A zip entry begins with 30 bytes, the name and an extra field.
-        file.seek(info.header_offset)
-        name, extra = struct.unpack("<HH", file.read(30)[26:])
-        file.seek(info.header_offset + 30 + name + extra)
-        start = file.tell()
-        shape, dtype, fortran = _header(file)
-        if file.tell() - start + math.prod(shape) * dtype.itemsize != info.file_size:
-            raise DataError(
-                f"{path}: {info.filename} is damaged: its length is not that in its header"
-            )
-        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")

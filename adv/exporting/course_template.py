@@ -20,6 +20,7 @@ from torch import nn
 from adv.checkpoints.checkpoint import Checkpoint
 from adv.checkpoints.expressions import to_expression
 from adv.exporting.source_bundler import bundle
+from adv.exporting.templates import MEAN_OF_DRAWS, MODEL, README, SINGLE_DRAW
 from adv.files import partial_folder
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random, use_seed
@@ -27,82 +28,6 @@ from adv.runtime.votes import Votes
 from adv.training.recipe import Recipe
 
 _MODEL_IMPORTS = {"os": ("os", ""), "torch": ("torch", ""), "nn": ("torch", "nn")}
-_MODEL = '''"""{title}
-
-Written by `python -m adv export`; needs torch only. The test script of the course template loads
-`Net`, at the end of the file.{use}"""
-
-{bundle}
-
-
-class Net(nn.Module):
-    """Maps images [n, 3, 32, 32] in [0, 1] to log-probabilities [n, {classes}].
-
-    Always in evaluation mode: the test script does not call eval(), and train() changes nothing.
-    """
-
-    model_file = "models/default_model.pth"
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):  # initial weights, which load() replaces
-            net = {net}({classes}){defences}
-        # The noise is seeded by the last call of torch.seed() or torch.manual_seed().
-        attach(net, RngStream(torch.initial_seed())){votes}
-        self.net = net
-        self.eval()
-
-    def train(self, mode=True):
-        return super().train(False)
-
-    def forward(self, x):
-        return self.net(x).float().log_softmax(1)
-
-    def save(self, model_file):
-        torch.save(self.state_dict(), model_file)
-
-    def load(self, model_file):
-        device = next(self.parameters()).device
-        self.load_state_dict(torch.load(model_file, map_location=device, weights_only=True))
-
-    def load_for_testing(self, project_dir="./"):
-        self.load(os.path.join(project_dir, self.model_file))
-
-
-if __name__ == "__main__":
-    net = Net()
-    net.load_for_testing(os.path.dirname(os.path.abspath(__file__)))
-    print(net, sum(p.numel() for p in net.parameters()), "parameters", sep="\\n")
-'''
-
-_README = """{title}
-
-    model.py                    class Net and all that it needs; imports torch only
-    {weights}    the weights, a state dict
-
-The folder follows the template of the course: Net() takes no arguments, and
-load_for_testing(project_dir) loads the weights. Images are in [0, 1] (ToTensor and no other
-transform); the outputs are the log-probabilities of
-
-    {classes}
-
-eval() need not be called, and train() has no effect.{use}
-
-How the net was made
-
-    {recipe}
-
-{notes}
-Needs Python 3.10 and torch 2.5 or later. `python model.py` prints the net.
-"""
-
-_SINGLE_DRAW = """
-The net is random, and each call draws new noise, so test it with several samples:
-python test_project.py . --num-samples 20
-"""
-_MEAN_OF_DRAWS = """
-The net is random; each call returns the mean probabilities of {votes} draws.
-"""
 
 
 def export(checkpoint: Checkpoint, folder: Path | str, *, votes: int = 1) -> None:
@@ -139,7 +64,7 @@ def _render(checkpoint: Checkpoint, votes: int) -> dict[str, bytes]:
     recipe, defences = checkpoint.recipe, checkpoint.recipe.defences
     title = textwrap.fill(f"A net by Robustune: {' '.join(map(repr, (recipe.net, *defences)))}", 96)
     use = _usage(checkpoint.net, votes)
-    model = _MODEL.format(
+    model = MODEL.format(
         title=title,
         use=use,
         bundle=_sources(recipe, votes),
@@ -149,7 +74,7 @@ def _render(checkpoint: Checkpoint, votes: int) -> dict[str, bytes]:
         votes=f"\n        net = Votes(net, {votes})" if votes > 1 else "",
     )
     weights = "models/default_model.pth"
-    readme = _README.format(
+    readme = README.format(
         title=title,
         weights=weights,
         classes=", ".join(checkpoint.classes),
@@ -172,7 +97,7 @@ def _usage(net: nn.Module, votes: int) -> str:
     """Return how to test a random net; "" for a net that is not random."""
     if not is_random(net):
         return ""
-    return _SINGLE_DRAW if votes == 1 else _MEAN_OF_DRAWS.format(votes=votes)
+    return SINGLE_DRAW if votes == 1 else MEAN_OF_DRAWS.format(votes=votes)
 
 
 def _sources(recipe: Recipe, votes: int) -> str:

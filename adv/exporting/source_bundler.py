@@ -9,20 +9,22 @@ as text.
 from __future__ import annotations
 
 import ast
-import importlib
-import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
-Symbol = tuple[str, str]  # a module and a name in it
-_TRAINING_ONLY = ("fit", "figures")
+from adv.exporting.dependencies import (
+    Node,
+    Symbol,
+    closure,
+    is_ours,
+    parse_module,
+    resolve,
+    sort_modules,
+    walk,
+)
+
 _FOR_TOOLS = re.compile(r"  # (type: ignore|noqa).*")
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-_Node = _Function | ast.ClassDef | ast.Assign | ast.AnnAssign
 
 
 def bundle(symbols: Iterable[Symbol], renamed: dict[str, str], imports: dict[str, Symbol]) -> str:
@@ -36,131 +38,15 @@ def bundle(symbols: Iterable[Symbol], renamed: dict[str, str], imports: dict[str
     Raises:
       ValueError: a definition needs another package than torch.
     """
-    needs = _closure([_resolve(*symbol) for symbol in symbols])
+    needs = closure([resolve(*symbol) for symbol in symbols])
     names = _new_names(needs, renamed)
     external = {*imports.items(), *(use for uses in needs.values() for use in uses.items())}
-    sections = [_imports({use for use in external if not _is_ours(use[1][0])})]
-    for module in _sort_modules(needs):
-        own = [name for name in _parse_module(module).definitions if (module, name) in needs]
+    sections = [_imports({use for use in external if not is_ours(use[1][0])})]
+    for module in sort_modules(needs):
+        own = [name for name in parse_module(module).definitions if (module, name) in needs]
         sections.append(_title(module))
         sections += [_source_of(module, name, needs, names) for name in own]
     return "\n\n\n".join(sections) + "\n"
-
-
-@dataclass(frozen=True)
-class _Module:
-    """A parsed module: its text, its definitions, and where its imported names are from."""
-
-    text: bytes
-    tree: ast.Module
-    definitions: dict[str, _Node]
-    imports: dict[str, Symbol]
-
-
-@cache
-def _parse_module(name: str) -> _Module:
-    module = importlib.import_module(name)
-    text = Path(inspect.getfile(module)).read_bytes()
-    tree = ast.parse(text)
-    definitions: dict[str, _Node] = {}
-    for node in tree.body:
-        if isinstance(node, _Function | ast.ClassDef):
-            definitions[node.name] = node
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            definitions |= {t.id: node for t in targets if isinstance(t, ast.Name)}
-    return _Module(text, tree, definitions, dict(_imported_names(tree)))
-
-
-def _imported_names(tree: ast.AST) -> Iterator[tuple[str, Symbol]]:
-    """Yield each imported name with its module and its name there, "" for a module itself."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((a.asname or a.name, (node.module, a.name)) for a in node.names)
-        elif isinstance(node, ast.Import):
-            yield from ((a.asname or a.name, (a.name, "")) for a in node.names)
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "adv"
-
-
-def _resolve(module: str, name: str) -> Symbol:
-    """Return where a name of ours is defined, following re-exports."""
-    found = _parse_module(module)
-    if name in found.definitions:
-        return module, name
-    if name not in found.imports:
-        raise ValueError(f"{module} defines no {name!r} that can be copied")
-    return _resolve(*found.imports[name])
-
-
-# --- which definitions are needed ---
-
-
-def _closure(symbols: list[Symbol]) -> dict[Symbol, dict[str, Symbol]]:
-    """Return all symbols that are needed; for each, the names it uses and their symbols."""
-    needs: dict[Symbol, dict[str, Symbol]] = {}
-    while symbols:
-        symbol = symbols.pop()
-        if symbol not in needs:
-            needs[symbol] = _uses(*symbol)
-            symbols += [used for used in needs[symbol].values() if _is_ours(used[0])]
-    return needs
-
-
-def _uses(module: str, name: str) -> dict[str, Symbol]:
-    found = _parse_module(module)
-    uses: dict[str, Symbol] = {}
-    for node, copied in _walk(found.definitions[name]):
-        if copied and isinstance(node, ast.Name) and node.id != name:
-            if node.id in found.definitions:
-                uses[node.id] = module, node.id
-            elif node.id in found.imports:
-                symbol = found.imports[node.id]
-                uses[node.id] = _resolve(*symbol) if _is_ours(symbol[0]) else symbol
-    return uses
-
-
-def _walk(node: ast.AST, parent: ast.AST | None = None) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield the nodes of a definition and whether they are copied; nodes below a no are skipped."""
-    yield node, True
-    for child in ast.iter_child_nodes(node):
-        if _is_dropped(child, node, parent):
-            yield child, False
-        else:
-            yield from _walk(child, node)
-
-
-def _is_dropped(node: ast.AST, parent: ast.AST, grandparent: ast.AST | None) -> bool:
-    """Return whether a node, a child of `parent`, which is one of `grandparent`, is left out."""
-    if isinstance(node, ast.ImportFrom):
-        return _is_ours(node.module or "")
-    if isinstance(node, _Function):
-        return isinstance(parent, ast.ClassDef) and node.name in _TRAINING_ONLY
-    if isinstance(parent, ast.AnnAssign) and parent.value is not None:
-        return node is parent.annotation and not isinstance(grandparent, ast.ClassDef)
-    return node is getattr(parent, "returns", None) or (
-        isinstance(parent, ast.arg) and node is parent.annotation
-    )
-
-
-def _sort_modules(needs: dict[Symbol, dict[str, Symbol]]) -> list[str]:
-    """Return the modules, each after those that it uses."""
-    order: list[str] = []
-
-    def visit(module: str, path: tuple[str, ...]) -> None:
-        if module in order or module in path:
-            return
-        for (user, _), uses in needs.items():
-            if user == module:
-                for used in sorted({symbol for symbol, _ in uses.values() if _is_ours(symbol)}):
-                    visit(used, (*path, module))
-        order.append(module)
-
-    for module in sorted({module for module, _ in needs}):
-        visit(module, ())
-    return order
 
 
 def _new_names(needs: Iterable[Symbol], renamed: dict[str, str]) -> dict[Symbol, str]:
@@ -172,9 +58,6 @@ def _new_names(needs: Iterable[Symbol], renamed: dict[str, str]) -> dict[Symbol,
             chosen = f"{chosen}_{module.rpartition('.')[2]}"
         names[module, name] = chosen
     return names
-
-
-# --- writing them as source ---
 
 
 def _imports(external: set[tuple[str, Symbol]]) -> str:
@@ -193,7 +76,7 @@ def _imports(external: set[tuple[str, Symbol]]) -> str:
 
 
 def _title(module: str) -> str:
-    first = (ast.get_docstring(_parse_module(module).tree) or "").partition("\n")[0]
+    first = (ast.get_docstring(parse_module(module).tree) or "").partition("\n")[0]
     return f"# --- {module}: {first}"
 
 
@@ -201,7 +84,7 @@ def _source_of(
     module: str, name: str, needs: Mapping[Symbol, dict[str, Symbol]], names: dict[Symbol, str]
 ) -> str:
     """Return the text of a definition, edited from the end so that positions stay valid."""
-    found = _parse_module(module)
+    found = parse_module(module)
     node = found.definitions[name]
     begin, end = _line_span(found.text, node)
     text = found.text
@@ -217,8 +100,8 @@ def _source_of(
 Edit = tuple[int, int, bytes]  # start, stop, replacement
 
 
-def _deletions(text: bytes, definition: _Node) -> Iterator[Edit]:
-    for node, copied in _walk(definition):
+def _deletions(text: bytes, definition: Node) -> Iterator[Edit]:
+    for node, copied in walk(definition):
         if copied:
             continue
         if isinstance(node, ast.stmt):  # whole lines, and the blank lines before
@@ -231,8 +114,8 @@ def _deletions(text: bytes, definition: _Node) -> Iterator[Edit]:
             yield start, stop, b""
 
 
-def _renames(text: bytes, definition: _Node, names: Mapping[str, str]) -> Iterator[Edit]:
-    for node, copied in _walk(definition):
+def _renames(text: bytes, definition: Node, names: Mapping[str, str]) -> Iterator[Edit]:
+    for node, copied in walk(definition):
         old = getattr(node, "id", None) if node is not definition else getattr(node, "name", None)
         if copied and old is not None and names.get(old, old) != old:
             at = text.index(old.encode(), _span(text, node)[0])  # type: ignore[arg-type]

@@ -270,7 +270,7 @@ def test_nothing_half_written(kept, tmp_path, monkeypatch, how):
     """A copy that is not the net is not handed out; nor is anything after an error."""
     if how == "wrong":
         monkeypatch.setattr(
-            course_template, "_MODEL", course_template._MODEL.replace("log_softmax", "softmax")
+            course_template, "MODEL", course_template.MODEL.replace("log_softmax", "softmax")
         )
     else:
         failing = OSError("disk full") if how == "broken" else KeyboardInterrupt()
