@@ -152,11 +152,18 @@ def test_verdicts_are_those_of_the_plain_loop(make, name):
         assert 0 < int(found.ok[-1].sum()) < int(found.ok[0].sum()) == 53
 
 
-@pytest.mark.parametrize("look", [1, 3])
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
 @pytest.mark.parametrize("name", BATTERIES)
-def test_kept_images_are_those_that_were_judged(name, look, monkeypatch):
+def test_kept_images_are_those_that_were_judged(name, as_on_a_gpu, monkeypatch):
     """The net's verdict on each is the score's; keeping them asks the net hardly more often."""
-    monkeypatch.setitem(continuous_batching.CHECK_EVERY, "cpu", look)
+    if as_on_a_gpu:
+        begin = continuous_batching._Scheduler.__init__
+
+        def begin_as_on_a_gpu(self, *args):
+            begin(self, *args)
+            self.constant, self.check_every = True, 3
+
+        monkeypatch.setattr(continuous_batching._Scheduler, "__init__", begin_as_on_a_gpu)
     net, split = problem(convolutional)
     chosen, counted = BATTERIES[name], CountingNet(net)
     plain = evaluate(counted, split, chosen, batch=11)
