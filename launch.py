@@ -6,6 +6,7 @@ answered at once.
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
         return float(seconds)
 
 
-COUNT = click.IntRange(min=1)
+count = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
 WHAT, SIZE, HOW = "What to search", "How much", "How it searches"
 WHERE, RECORD = "Where it runs", "What is saved"
 
@@ -98,17 +99,9 @@ WHERE, RECORD = "Where it runs", "What is saved"
     help=f"How large the trials are: {', '.join(spaces.SCALES)}, or auto (default): full if the "
     "cluster has a GPU, else laptop.",
 )
-@click.option(
-    "--trials",
-    type=COUNT,
-    metavar="N",
-    panel=SIZE,
-    help=f"Number of trials. Default: {spaces.default_text('trials')}.",
-)
-@click.option(
+@count("--trials", panel=SIZE, help=f"Number of trials. Default: {spaces.default_text('trials')}.")
+@count(
     "--epochs",
-    type=COUNT,
-    metavar="N",
     panel=SIZE,
     help=f"Epochs of each trial. Default: {spaces.default_text('epochs')}.",
 )
@@ -122,25 +115,19 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "every four trials, which adds about half of the search's time; off: none. A run folder: the "
     "finals of that run.",
 )
-@click.option(
+@count(
     "--final-trainings",
-    type=COUNT,
-    metavar="N",
     panel=SIZE,
     help="Number of final trainings, if --finalists names a run.",
 )
-@click.option(
+@count(
     "--battery-steps",
-    type=COUNT,
-    metavar="N",
     panel=SIZE,
     help="Steps of each attack that scores a trial. "
     f"Default: {spaces.default_text('battery_steps')}.",
 )
-@click.option(
+@count(
     "--images",
-    type=COUNT,
-    metavar="N",
     panel=SIZE,
     help=f"Validation images on which a trial is scored. Default: {spaces.default_text('images')}.",
 )
@@ -202,13 +189,7 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "--address", panel=WHERE, help="An existing Ray cluster, host:port. RAY_ADDRESS is honoured."
 )
 @click.option("--serial", is_flag=True, panel=WHERE, help="Run in this process, without Ray.")
-@click.option(
-    "--concurrent",
-    type=COUNT,
-    metavar="N",
-    panel=WHERE,
-    help="Trials at a time. Default: as many as fit.",
-)
+@count("--concurrent", panel=WHERE, help="Trials at a time. Default: as many as fit.")
 @click.option(
     "--cpus-per-trial",
     type=click.FloatRange(min=0, min_open=True),

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
+from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -24,7 +24,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--norm", default="linf", show_default=True, metavar=NORM, help="Norm of the ball.")
 @click.option("--eps", type=click.FloatRange(min=0), metavar="R", help=EPS)
-@click.option("--steps", type=COUNT, metavar="N", help="Iterations. Default: pgd 20, apgd 100.")
+@count("--steps", help="Iterations. Default: pgd 20, apgd 100.")
 @click.option(
     "--step", type=_POSITIVE, metavar="SIZE", help="Step size. Default: pgd eps/4, nes eps/5."
 )
@@ -33,26 +33,11 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     metavar="NAME",
     help="pgd, apgd: ce, dlr, dlr-targeted, margin or kl. nes: probability or ce.",
 )
-@click.option(
-    "--target",
-    "rank",
-    type=COUNT,
-    metavar="N",
-    help="dlr-targeted: target the n-th most likely wrong class.",
-)
-@click.option(
-    "--queries",
-    type=COUNT,
-    metavar="N",
-    help="Query budget per image. Default: square 5000, nes 10000.",
-)
-@click.option(
-    "--samples", type=COUNT, metavar="N", help="nes: queries per gradient estimate. Default: 100."
-)
-@click.option(
+@count("--target", "rank", help="dlr-targeted: target the n-th most likely wrong class.")
+@count("--queries", help="Query budget per image. Default: square 5000, nes 10000.")
+@count("--samples", help="nes: queries per gradient estimate. Default: 100.")
+@count(
     "--restarts",
-    type=COUNT,
-    metavar="N",
     default=1,
     show_default=True,
     help="pgd, apgd: runs from different random starts.",
@@ -64,18 +49,14 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     metavar="CHECKPOINT",
     help="Transfer attack: make the images on this net and try them on the other.",
 )
-@click.option(
+@count(
     "--draws",
-    type=COUNT,
-    metavar="N",
     default=20,
     show_default=True,
     help="Random nets: noise samples averaged in each gradient.",
 )
-@click.option(
+@count(
     "--votes",
-    type=COUNT,
-    metavar="N",
     default=20,
     show_default=True,
     help="Random nets: noise samples averaged in each prediction.",

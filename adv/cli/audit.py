@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 from click.exceptions import Exit
 
-from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
+from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
 
 
 @click.command()
@@ -24,17 +24,10 @@ from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
 )
 @click.option("--norm", metavar=NORM, help="pgd, autoattack and rand only. Default: linf.")
 @click.option("--eps", type=click.FloatRange(min=0, min_open=True), metavar="R", help=EPS)
-@click.option("--steps", type=COUNT, metavar="N", help="Steps of each PGD. Default: 20, quick 10.")
-@click.option(
-    "--draws",
-    type=COUNT,
-    metavar="N",
-    help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.",
-)
-@click.option(
+@count("--steps", help="Steps of each PGD. Default: 20, quick 10.")
+@count("--draws", help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.")
+@count(
     "--votes",
-    type=COUNT,
-    metavar="N",
     help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",
 )
 @click.option("--explain", is_flag=True, help="Explain each check, also those that passed.")

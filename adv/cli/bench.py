@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from adv.cli.target_args import COUNT
+from adv.cli.target_args import count
 
 
 @click.command()
@@ -22,13 +22,9 @@ from adv.cli.target_args import COUNT
     metavar="NAME,...",
     help="Any of pgd, pgd-l2, apgd, square, nes.",
 )
-@click.option(
-    "--batch", type=COUNT, metavar="N", default=128, show_default=True, help="Images in a batch."
-)
-@click.option(
-    "--steps", type=COUNT, metavar="N", default=5, show_default=True, help="Steps of each attack."
-)
-@click.option("--threads", type=COUNT, metavar="N", help="CPU threads. Default: torch's choice.")
+@count("--batch", default=128, show_default=True, help="Images in a batch.")
+@count("--steps", default=5, show_default=True, help="Steps of each attack.")
+@count("--threads", help="CPU threads. Default: torch's choice.")
 @click.option("--device", metavar="cpu|cuda", help="Default: cuda if there is a GPU.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print JSON with the seconds of every repetition."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
-from adv.cli.target_args import COUNT, TargetArgs, with_target
+from adv.cli.target_args import TargetArgs, count, with_target
 
 
 @click.command()
@@ -15,14 +15,7 @@ from adv.cli.target_args import COUNT, TargetArgs, with_target
     metavar="SIGMA",
     help="Standard deviation of the noise, in pixel units. Default: the net's own TestNoise.",
 )
-@click.option(
-    "--draws",
-    type=COUNT,
-    metavar="N",
-    default=10_000,
-    show_default=True,
-    help="Noise samples per image.",
-)
+@count("--draws", default=10_000, show_default=True, help="Noise samples per image.")
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

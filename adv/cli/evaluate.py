@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from adv.cli.target_args import COUNT, EPS, NORM, TargetArgs, with_target
+from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
 
 if TYPE_CHECKING:
     from adv.evaluation.battery import Battery
@@ -27,19 +27,10 @@ if TYPE_CHECKING:
 @click.option(
     "--eps", type=click.FloatRange(min=0), metavar="R", help=f"autoattack and rand only. {EPS}"
 )
-@click.option(
-    "--steps", type=COUNT, metavar="N", help="Steps of each PGD. Default: report 20, quick 10."
-)
-@click.option(
-    "--draws",
-    type=COUNT,
-    metavar="N",
-    help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.",
-)
-@click.option(
+@count("--steps", help="Steps of each PGD. Default: report 20, quick 10.")
+@count("--draws", help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.")
+@count(
     "--votes",
-    type=COUNT,
-    metavar="N",
     help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",
 )
 def evaluate(

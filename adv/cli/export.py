@@ -6,16 +6,14 @@ from pathlib import Path
 
 import rich_click as click
 
-from adv.cli.target_args import COUNT
+from adv.cli.target_args import count
 
 
 @click.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("out_dir", type=click.Path(path_type=Path))
-@click.option(
+@count(
     "--votes",
-    type=COUNT,
-    metavar="N",
     default=1,
     show_default=True,
     help="Noise samples averaged in each call of a random net.",

@@ -1,4 +1,4 @@
-"""The arguments that name a net and the images to evaluate it on, shared by several verbs."""
+"""The arguments that several verbs share: the net, the images to evaluate it on, the radius."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import rich_click as click
 
 COUNT = click.IntRange(min=1)
+count = functools.partial(click.option, type=COUNT, metavar="N")  # a flag that takes COUNT
 NORM, EPS = "linf|l2", "Radius of the ball. Default: 8/255, in l2 0.5."
 DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*."
 

@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 import spaces
-from adv.cli.target_args import COUNT, DATA
+from adv.cli.target_args import DATA, count
 
 
 @click.command()
@@ -33,12 +33,7 @@ from adv.cli.target_args import COUNT, DATA
     metavar="|".join(spaces.SCALES),
     help="How large the training is.",
 )
-@click.option(
-    "--epochs",
-    type=COUNT,
-    metavar="N",
-    help=f"Default: {spaces.default_text('epochs')}; with --recipe the recipe's.",
-)
+@count("--epochs", help=f"Default: {spaces.default_text('epochs')}; with --recipe the recipe's.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
