@@ -78,6 +78,8 @@ class Attack(ABC):
     """
 
     ball: Ball
+    budget_setting: ClassVar[str | None] = None
+    """Name of the setting that makes the attack longer, such as "steps"; None if there is none."""
 
     def supports(self, classes: int) -> bool:
         """Return whether the attack is defined for a net with this many classes."""
@@ -113,6 +115,7 @@ class Iterative(Attack):
     """
 
     steps: int
+    budget_setting: ClassVar[str | None] = "steps"
     unused_by_step: ClassVar[frozenset[str]] = frozenset()
     """Settings that `step` does not read (of `ball`: its radius). See `step_key`."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Ladder(Attack):
     Raises:
       ValueError: a setting is out of its range.
     """
+
+    budget_setting: ClassVar[str | None] = "steps"
 
     ball: Ball
     steps: int = 7

@@ -67,6 +67,7 @@ class NES(Iterative):
       ValueError: a setting is out of its range, or the queries do not suffice for one step.
     """
 
+    budget_setting: ClassVar[str | None] = "queries"
     unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "step_size"})
 
     ball: Ball

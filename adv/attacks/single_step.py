@@ -37,6 +37,7 @@ class NFGSM(Iterative):
       ValueError: a setting is negative or not finite, or the step has no length.
     """
 
+    budget_setting: ClassVar[str | None] = None
     unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "noise", "pace", "steps"})
 
     ball: Ball

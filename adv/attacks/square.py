@@ -60,6 +60,7 @@ class Square(Iterative):
       ValueError: a setting is out of its range.
     """
 
+    budget_setting: ClassVar[str | None] = "queries"
     unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball"})
 
     ball: Ball

@@ -1,4 +1,4 @@
-"""Doubts about an evaluation, and what they found."""
+"""Checks of an evaluation: can its score be trusted?"""
 
 from adv.auditing.auditor import audit as audit
 from adv.auditing.finding import Finding as Finding

@@ -1,9 +1,9 @@
-"""`audit`: an evaluation that doubts itself.
+"""`audit`: check whether the score of an evaluation can be trusted.
 
-A score says how often one attack failed. Whether the net is robust or the attack was weak shows
-only when one asks again in other ways (Carlini et al. 2019, "On evaluating adversarial robustness";
-Athalye et al. 2018, "Obfuscated gradients"). All checks here use the same `evaluate` that made the
-score, and know nothing of how the net was made.
+A score says how often certain attacks failed. Whether the net is robust or the attacks were weak
+shows only when the net is evaluated in other ways (Carlini et al. 2019, "On evaluating adversarial
+robustness"; Athalye et al. 2018, "Obfuscated gradients"). All checks use the same `evaluate` that
+made the score, and know nothing about how the net was made.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import loss_and_grad
-from adv.auditing.attack_checks import strength
-from adv.auditing.consistency_checks import answers
+from adv.auditing.attack_checks import check_attacks
+from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding
-from adv.auditing.gradient_masking import masking
-from adv.auditing.randomness_checks import chance
-from adv.auditing.side_effect_checks import Traces, left, untouched
+from adv.auditing.gradient_masking import check_masking_gap
+from adv.auditing.randomness_checks import check_randomness
+from adv.auditing.side_effect_checks import Snapshot, check_side_effects, restore_afterwards
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.score import Score
@@ -37,60 +37,62 @@ def audit(
     score: Score | None = None,
     batch: int | None = None,
 ) -> tuple[Finding, ...]:
-    """Doubt an evaluation: is the net as robust as it says, or was the attack weak?
+    """Check an evaluation: is the net as robust as its score says, or were the attacks weak?
 
-    Checks the net (does it answer the same whoever asks), the attacks (does what must be stronger
-    do more harm), and of a random net the number of draws and votes. A check passes unless the
-    interval of its figure lies above its limit as a whole. The net and all global generators come
-    out as they went in, whatever the net does.
+    The checks ask whether the net gives the same outputs in all circumstances, whether attacks that
+    must be stronger do more harm, and whether a random net has enough draws and votes. A check
+    passes unless the interval of its figure lies above its limit as a whole. The net and all global
+    generators are restored afterwards, whatever the net does.
 
     Args:
       model: maps images in [0, 1] to logits; on the device where it shall run.
-      split: the images; 256 tell apart what differs by a few points, and take about a minute for a
-        small net on a CPU.
-      battery: the evaluation that is doubted: its attacks, its draws and votes. None: PGD-20 at
-        `eps`, with `Battery`'s own draws and votes.
-      eps: of the battery's radii the nearest to this one is audited.
-      score: what `evaluate` said of this net, these images and this battery, if it is known.
+      split: the images; 256 suffice to detect differences of a few points, and take about a minute
+        for a small net on a CPU.
+      battery: the evaluation to check: its attacks, its draws and votes. None: PGD-20 at `eps`,
+        with `Battery`'s default draws and votes.
+      eps: the battery's radius closest to this one is audited.
+      score: the result of `evaluate` for this net, these images and this battery, if it is known.
       batch: images at a time, as for `evaluate`.
 
     Returns:
-      A finding for each check, what explains most first; `verdict` puts them in words.
+      A finding for each check, in the order in which they explain each other; `verdict` sums them
+      up in words.
 
     Raises:
       ValueError: there is no image, or the battery attacks at radius 0 only.
     """
-    asked = audit_context(model, split, battery, eps, batch, score)
-    with untouched(model) as before:
-        return tuple(_findings(_linked(asked), model, before))
+    context = audit_context(model, split, battery, eps, batch, score)
+    with restore_afterwards(model) as before:
+        return tuple(_run_checks(_with_gradient(context), model, before))
 
 
-def _findings(context: AuditContext, model: nn.Module, before: Traces) -> Iterator[Finding]:
-    yield from answers(context)
-    _ = context.claim
-    yield left(model, before)
-    yield from chance(context)
-    yield from strength(context)
-    yield masking(context)
+def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> Iterator[Finding]:
+    """Yield the findings of all checks."""
+    yield from check_consistency(context)
+    _ = context.claim  # evaluate before looking for side effects
+    yield check_side_effects(model, before)
+    yield from check_randomness(context)
+    yield from check_attacks(context)
+    yield check_masking_gap(context)
 
 
-def _linked(context: AuditContext) -> AuditContext:
-    """The case with a net through which a gradient of zero comes, where none came at all.
+def _with_gradient(context: AuditContext) -> AuditContext:
+    """Return the context with a net that passes a zero gradient, if its own passes none at all.
 
-    An attack raises where the images are not part of the graph. Here it is to stand still, so that
-    the checks can say what that means.
+    An attack raises an error if the images are not part of the graph. Here it shall stand still
+    instead, so that the checks can report what that means.
     """
     x, y = context.pixels(torch.arange(1))
     with frozen(context.model):
         try:
             loss_and_grad(context.model, x, y)
         except (ValueError, RuntimeError):
-            return replace(context, model=_Linked(context.model))
+            return replace(context, model=_ZeroGradient(context.model))
     return context
 
 
-class _Linked(nn.Module):
-    """A net whose outputs hang on its images by a thread that carries nothing."""
+class _ZeroGradient(nn.Module):
+    """A net whose outputs depend on its images with a gradient of zero."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Checks of what a net answers: the same net must stand before the attack, the judge and the user.
+"""Checks of consistency: a net must give the same outputs to an attack, an evaluation and a user.
 
-No attack is needed for them; they are first, because what they find explains what attacks find.
+They need no attack and come first, because what they find explains what the attacks find.
 """
 
 from __future__ import annotations
@@ -20,37 +20,39 @@ from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout
 from adv.runtime.random_streams import is_declared_random, use_seed
 
-ASKED = 64  # images that these checks ask about
-UNITS = 16  # of a layer, from which on dead ones are counted
+IMAGES = 64  # images that these checks use
+MIN_UNITS = 16  # dead units are counted in layers with at least so many
 ROUNDING = 1e-3
 _ROUNDING_REASON = (
-    "sums in another order differ by a hundredth of this, even in half precision by about as much"
+    "sums in another order differ by a hundredth of this, in half precision by about this much"
 )
-_BY_THE_FLAG = (
+# Layers that are expected to depend on the training flag.
+_FLAG_DEPENDENT = (
     *(nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, Dropout),
     *(Normed, nn.utils.parametrizations._SpectralNorm),  # both take a step of power iteration
 )
-_BY_NAME = ("StochasticDepth", "DropPath")
+_FLAG_DEPENDENT_NAMES = ("StochasticDepth", "DropPath")
 
 
-def answers(context: AuditContext) -> Iterator[Finding]:
-    """All checks that only ask the net."""
-    x, _ = context.pixels(torch.arange(min(ASKED, context.n)))
+def check_consistency(context: AuditContext) -> Iterator[Finding]:
+    """Yield the findings of all checks that need no attack."""
+    x, _ = context.pixels(torch.arange(min(IMAGES, context.n)))
     model, seed = context.model, context.battery.seed
     with frozen(model), torch.no_grad():
         with use_seed(model, seed):
             first, second = model(x).float(), model(x).float()
-        yield _logits(first)
-        yield _repeats(context, x, first, second)
-        yield _training_flag(context, x)
-        yield _gradients_asked(context, x, first)
+        yield _check_logits(first)
+        yield _check_repeatable(context, x, first, second)
+        yield _check_training_flag(context, x)
+        yield _check_grad_mode(context, x, first)
         if not context.random:
-            yield _alone(context, x, first)
+            yield _check_batching(context, x, first)
         if any(isinstance(module, nn.ReLU) for module in model.modules()):
-            yield _dead_units(context, x)
+            yield _check_dead_units(context, x)
 
 
-def _logits(out: Tensor) -> Finding:
+def _check_logits(out: Tensor) -> Finding:
+    """Check that the outputs are finite, and logits rather than probabilities."""
     bad = ~out.isfinite().all(1)
     likely = (out >= -1e-6).all(1) & ((out.sum(1) - 1).abs() < 1e-3)
     found, _ = share(bad | likely)
@@ -58,109 +60,115 @@ def _logits(out: Tensor) -> Finding:
     kind = "log-probabilities, as good as logits" if logs else "logits"
     wrong = "not finite" if bad.any() else "probabilities"
     flat = (
-        "Cross-entropy takes logits: of probabilities it is nearly flat, so that the attack "
-        "hardly knows where to go. Return logits or their log-softmax."
+        "Cross-entropy takes logits: on probabilities it is nearly flat, so the attack has hardly "
+        "any gradient to follow. Return logits or their log-softmax."
     )
     lost = (
-        "Where outputs are not finite there is no class to judge and no slope to follow: the "
-        "weights have diverged, or a number became too large on the way."
+        "Where outputs are not finite there is no predicted class and no gradient to follow: the "
+        "weights have diverged, or an intermediate value has overflowed."
     )
     return Finding(
         "outputs are logits", found, 0.0, exact(found), "%",
-        "no image's logits add up to one by chance",
+        "the logits of an image do not add up to one by chance",
         f"The outputs are {wrong if found else kind}.",
         lost if bad.any() else flat,
     )  # fmt: skip
 
 
-def _repeats(context: AuditContext, x: Tensor, first: Tensor, second: Tensor) -> Finding:
-    """A net that is not declared random answers twice alike; a declared one if its stream does."""
+def _check_repeatable(context: AuditContext, x: Tensor, first: Tensor, second: Tensor) -> Finding:
+    """Check that outputs repeat: always, or for a random net with the same draws."""
     with use_seed(context.model, context.battery.seed):
         again = context.model(x).float()
-    found = _apart(first, again if context.random else second)
+    found = _relative_difference(first, again if context.random else second)
     if not context.random:
-        found = max(found, _apart(first, again))
-    how = "declared random, asked with the same draws" if context.random else "not declared random"
+        found = max(found, _relative_difference(first, again))
+    how = (
+        "declared random, and used with the same draws" if context.random else "not declared random"
+    )
     return Finding(
         "the same answer twice", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
-        f"The net is {how}: two answers differ by {_percent(found)} of the largest output.",
-        "The net draws numbers that nobody knows of: each gradient fits another net than the one "
-        "that is judged, and each evaluation gives another score. Make the layer "
+        f"The net is {how}: two outputs differ by {_percent(found)} of the largest output.",
+        "The net draws random numbers without declaring it: each gradient belongs to another net "
+        "than the prediction, and each evaluation gives another score. Make the layer "
         "an `adv.runtime.random_streams.RandomModule` and draw from its `stream`; then the attack "
         "averages over draws.",
     )  # fmt: skip
 
 
-def _training_flag(context: AuditContext, x: Tensor) -> Finding:
-    with use_seed(context.model, context.battery.seed), _Settled():
-        plain = context.model(x).float()
-    with use_seed(context.model, context.battery.seed), _flagged(context.model), _Settled():
-        flagged = context.model(x).float()
-    found = _apart(plain, flagged)
+def _check_training_flag(context: AuditContext, x: Tensor) -> Finding:
+    """Check that the outputs do not depend on the training flag, dropout and the like aside."""
+    model, seed = context.model, context.battery.seed
+    with use_seed(model, seed), _WithoutDropout():
+        plain = model(x).float()
+    with use_seed(model, seed), _in_training_mode(model), _WithoutDropout():
+        flagged = model(x).float()
+    found = _relative_difference(plain, flagged)
     return Finding(
         "the same answer in training mode", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"Apart from dropout, batch normalisation and declared noise, the training flag changes "
         f"the outputs by {_percent(found)}.",
-        "The net looks at its training flag: in evaluation it is another net than the one that "
-        "was trained, or that runs where nobody calls eval(). A defence must not hang on the flag.",
+        "The net depends on its training flag: in evaluation it is another net than the one that "
+        "was trained, or that runs where nobody calls eval(). A defence must not depend on it.",
     )  # fmt: skip
 
 
-def _gradients_asked(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
+def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
+    """Check that the outputs do not change when a gradient is computed."""
     with use_seed(context.model, context.battery.seed), torch.enable_grad():
         asked = context.model(x.clone().requires_grad_()).detach().float()
-    found = _apart(first, asked)
+    found = _relative_difference(first, asked)
     return Finding(
         "the same answer under attack", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
-        f"Asked for a gradient, the net's outputs change by {_percent(found)}.",
-        "The net knows when it is attacked and answers differently: the attack meets another net "
-        "than the judge.",
+        f"When a gradient is computed, the net's outputs change by {_percent(found)}.",
+        "The net detects that it is attacked and gives other outputs: the attack sees another net "
+        "than the evaluation.",
     )  # fmt: skip
 
 
-def _alone(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
+def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
+    """Check that the output for an image does not depend on its batch."""
     parts = x.split(max(1, len(x) // 4))
-    found = _apart(first, torch.cat([context.model(part).float() for part in parts]))
+    found = _relative_difference(first, torch.cat([context.model(part).float() for part in parts]))
     return Finding(
         "the same answer in another batch", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"In smaller batches the outputs change by {_percent(found)}.",
         "An image's class depends on the images beside it, as with batch normalisation that is "
-        "left in training mode: the score depends on how the images are dealt into batches.",
+        "left in training mode: the score depends on how the images are split into batches.",
     )  # fmt: skip
 
 
-def _dead_units(context: AuditContext, x: Tensor) -> Finding:
-    """The largest share of one layer's ReLU units (channels) that are 0 on every image.
+def _check_dead_units(context: AuditContext, x: Tensor) -> Finding:
+    """Measure the largest share, over layers, of ReLU units (channels) that are 0 on every image.
 
-    A layer of a few units, such as a squeeze-excitation's, may be dead by chance and do no harm.
+    A layer of few units, such as that of a squeeze-excitation, may be dead by chance without harm.
     """
     alive: dict[nn.Module, Tensor] = {}
 
-    def look(module: nn.Module, _: Any, out: Tensor) -> None:
-        lit = (out > 0).flatten(2).any(2) if out.dim() > 2 else out > 0
-        if lit.shape[1] >= UNITS:
-            alive[module] = lit.any(0) | alive.get(module, torch.zeros_like(lit[0]))
+    def record(module: nn.Module, _: Any, out: Tensor) -> None:
+        active = (out > 0).flatten(2).any(2) if out.dim() > 2 else out > 0
+        if active.shape[1] >= MIN_UNITS:
+            alive[module] = active.any(0) | alive.get(module, torch.zeros_like(active[0]))
 
     relus = [module for module in context.model.modules() if isinstance(module, nn.ReLU)]
-    hooks = [module.register_forward_hook(look) for module in relus]
+    hooks = [module.register_forward_hook(record) for module in relus]
     try:
         with use_seed(context.model, context.battery.seed):
             context.model(x)
     finally:
         for hook in hooks:
             hook.remove()
-    found = max((float((~lit).double().mean()) for lit in alive.values()), default=0.0)
+    found = max((float((~units).double().mean()) for units in alive.values()), default=0.0)
     return Finding(
         "dead units", found, 0.9, exact(found), "%",
-        "honest layers were seen with two thirds of them; with a tenth left hardly a path remains",
+        "layers of sound nets have had up to two thirds; with a tenth left hardly any path remains",
         f"In the worst layer {_percent(found)} of the ReLU units give 0 on every image.",
-        "Nearly all units of a layer are dead: they pass neither an image nor a slope, so the "
-        "attack gets nothing through, and the net hardly sees its input.",
+        "Nearly all units of a layer are dead: they pass neither the image nor a gradient, so the "
+        "attack is blocked, and the net hardly sees its input.",
     )  # fmt: skip
 
 
-class _Settled(TorchFunctionMode):
-    """Functional dropout is off, whatever the flag says."""
+class _WithoutDropout(TorchFunctionMode):
+    """Switches functional dropout off, whatever the training flag says."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
@@ -174,28 +182,33 @@ class _Settled(TorchFunctionMode):
 
 
 @contextmanager
-def _flagged(model: nn.Module) -> Iterator[None]:
-    """The training flag is up, but not for layers of which everybody knows that they heed it."""
+def _in_training_mode(model: nn.Module) -> Iterator[None]:
+    """Set the training flag of all layers except those that are expected to depend on it."""
     before = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in before:
-            module.training = not _may_heed(module)
+            module.training = not _may_depend_on_flag(module)
         yield
     finally:
         for module, training in before:
             module.training = training
 
 
-def _may_heed(module: nn.Module) -> bool:
-    known = isinstance(module, _BY_THE_FLAG) or type(module).__name__ in _BY_NAME
+def _may_depend_on_flag(module: nn.Module) -> bool:
+    """Return whether a layer is expected to depend on the training flag."""
+    known = isinstance(module, _FLAG_DEPENDENT) or type(module).__name__ in _FLAG_DEPENDENT_NAMES
     return known or is_declared_random(module)
 
 
-def _apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two outputs, relative to the largest one; NaN only as in both."""
+def _relative_difference(one: Tensor, other: Tensor) -> float:
+    """Return the largest difference of two outputs relative to the largest output.
+
+    Equal outputs differ by 0; a NaN in only one of them gives NaN.
+    """
     same = torch.equal(one, other)
     return 0.0 if same else float((one - other).abs().max() / one.abs().max().clamp(min=1e-12))
 
 
 def _percent(value: float) -> str:
+    """Return a share as text."""
     return f"{100 * value:.3g} %"

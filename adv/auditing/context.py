@@ -1,4 +1,4 @@
-"""A net under audit, with the evaluation that is doubted, and how it is asked again."""
+"""A net under audit and the evaluation that is checked, and ways to evaluate it again."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random
 from adv.runtime.votes import Votes
 
-DRAWS, VOTES = 5, 20  # of a random net, at least, in the audit's own attacks and verdicts
+DRAWS, VOTES = 5, 20  # the fewest draws and votes of a random net in the audit's own evaluations
 
 
 @dataclass(frozen=True)
 class JointAttack(Attack):
-    """Several attacks that are judged once: each meets what still stands against the attacked net.
+    """Several attacks with one prediction at the end: each gets the images not fooled before.
 
-    `evaluate` judges the members of `Worst` one by one. A random net would then be asked several
-    times, and an image that is a matter of luck counts as fooled if it loses one of them.
+    `evaluate` classifies the result of each member of a `Worst`. A random net would then be asked
+    several times, and an image that it classifies at random would count as fooled after one miss.
     """
 
     attacks: tuple[Attack, ...]
@@ -44,9 +44,14 @@ class JointAttack(Attack):
 
 @dataclass(frozen=True, eq=False)
 class AuditContext:
-    """A net, the images, and the battery whose verdict is doubted, reduced to one ball.
+    """A net, its images, and the battery whose score is checked, reduced to one ball.
 
-    `split` lies on the net's device.
+    Args:
+      model: the net.
+      split: the images, on the net's device.
+      battery: the attacks over that ball.
+      batch: images at a time; None: as for `evaluate`.
+      score: the score of the battery on these images, if it is known.
     """
 
     model: nn.Module
@@ -57,12 +62,12 @@ class AuditContext:
 
     @property
     def n(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         return len(self.split)
 
     @property
     def ball(self) -> Ball:
-        """The ball of every attack of the battery."""
+        """The ball that every attack of the battery searches."""
         return self.battery.attacks[0][1].ball
 
     @cached_property
@@ -72,43 +77,43 @@ class AuditContext:
 
     @cached_property
     def classes(self) -> int:
-        """How many the net tells apart."""
+        """The number of classes of the net."""
         with frozen(self.model), torch.no_grad():
             return int(self.model(self.pixels(torch.arange(1))[0]).shape[1])
 
     @cached_property
     def claim(self) -> Score:
-        """What the doubted evaluation says."""
+        """The score that is checked."""
         if self.score is not None:
             return self.score
         return evaluate(self.model, self.split, self.battery, batch=self.batch)
 
     @cached_property
     def natural(self) -> Tensor:
-        """[n]: right without an attack."""
+        """[n] booleans: correct without an attack."""
         return self.claim.ok[0]
 
     @cached_property
     def standing(self) -> Tensor:
-        """[n]: right under every attack of the battery."""
+        """[n] booleans: correct under every attack of the battery."""
         return self.claim.ok.all(0)
 
     @property
     def steps(self) -> int:
-        """Of the audit's own attacks; a random net's gradients cost several draws."""
+        """Steps of the audit's own attacks: fewer for a random net, whose gradients cost more."""
         return 10 if self.random else 20
 
     @cached_property
-    def white(self) -> PGD:
-        """The audit's own plain attack."""
+    def pgd(self) -> PGD:
+        """The audit's own white-box attack: PGD on the cross-entropy."""
         return PGD(self.ball, self.steps, pace=5 / self.steps)
 
     @cached_property
-    def plain(self) -> Tensor:
-        """[n]: right under `white`."""
-        return self.right(self.white)
+    def standing_pgd(self) -> Tensor:
+        """[n] booleans: correct under `pgd`."""
+        return self.evaluate_under(self.pgd)
 
-    def right(
+    def evaluate_under(
         self,
         attack: Attack | Sequence[Attack],
         among: Tensor | None = None,
@@ -116,17 +121,21 @@ class AuditContext:
         again: int = 0,
         draws: int = 0,
     ) -> Tensor:
-        """[n] booleans: which images are right under an attack, of those in `among` [n].
+        """Return [n] booleans: which images are still correct under one or more attacks.
 
-        By default all images that are right without one. Of several attacks a deterministic net
-        must stand all; a random net is judged once, at the strongest point. `again` counts
-        repetitions, each from starts and draws of its own; `draws` is
-        how many a gradient takes, if more than the battery's and `DRAWS`.
+        A deterministic net must withstand each of several attacks; a random net is evaluated once,
+        at the strongest point.
+
+        Args:
+          attack: the attack or attacks.
+          among: [n] booleans, the images to attack; None: those correct without an attack.
+          again: number of the repetition; each has its own starts and draws.
+          draws: draws in each gradient of a random net, if more than the battery's and `DRAWS`.
         """
         among = self.natural if among is None else among
-        right = torch.zeros(self.n, dtype=torch.bool)
+        correct = torch.zeros(self.n, dtype=torch.bool)
         if not among.any():
-            return right
+            return correct
         attacks = (attack,) if isinstance(attack, Attack) else tuple(attack)
         if self.random and len(attacks) > 1:
             attacks = (JointAttack(attacks),)
@@ -138,21 +147,21 @@ class AuditContext:
             votes=max(self.battery.votes, VOTES),
             seed=self.battery.seed + 7919 * again,
         )
-        right[among] = evaluate(self.model, some, battery, batch=self.batch).ok.all(0)
-        return right
+        correct[among] = evaluate(self.model, some, battery, batch=self.batch).ok.all(0)
+        return correct
 
-    def target(self, draws: int) -> nn.Module:
-        """What an attack meets: a random net through so many draws."""
+    def attack_model(self, draws: int) -> nn.Module:
+        """Return the model that an attack queries: `draws` draws of a random net."""
         return Votes(self.model, draws) if self.random else self.model
 
     def pixels(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Images in [0, 1] and labels of the given indices."""
+        """Return images in [0, 1] and labels of the given indices."""
         ids = ids.to(self.split.labels.device)
         x = self.split.images[ids].float() / 255
         return x.contiguous(memory_format=torch.channels_last), self.split.labels[ids]
 
     def batches(self, among: Tensor) -> Sequence[Tensor]:
-        """The indices of the images in `among` [n], by batches."""
+        """Return the indices of the images in `among` [n], split into batches."""
         size = self.batch or (64 if self.split.labels.device.type == "cpu" else 512)
         ids = torch.nonzero(among).flatten()
         return ids.split(size) if len(ids) else ()
@@ -166,11 +175,11 @@ def audit_context(
     batch: int | None = None,
     score: Score | None = None,
 ) -> AuditContext:
-    """The case of a battery at that of its radii which is nearest to `eps`.
+    """Return the context of an audit at the battery's radius that is closest to `eps`.
 
     Raises:
-      ValueError: there is no image, the battery attacks at radius 0 only, or the score is not
-        its own.
+      ValueError: there is no image, the battery attacks at radius 0 only, or the score is of
+        another battery.
     """
     device = device_of(model)
     if len(split) == 0:
@@ -189,7 +198,7 @@ def audit_context(
 
 
 def _at_one_ball(battery: Battery, eps: float) -> list[int]:
-    """The indices of a battery's attacks over the ball whose radius is nearest to `eps`."""
+    """Return the indices of the attacks over the ball with the radius closest to `eps`."""
     balls = [attack.ball for _, attack in battery.attacks if attack.ball.eps > 0]
     if not balls:
         raise ValueError("the battery attacks at radius 0 only: there is nothing to audit")

@@ -1,4 +1,4 @@
-"""What a check found: a figure with its interval, a limit with its reason, a plain sentence."""
+"""The result of one check: a figure with its interval, a limit, and plain sentences."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ Unit = Literal["%", "points", ""]
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check of an audit.
+    """The result of one check of an audit.
 
-    Larger is worse: a check passes unless the whole interval of its figure lies above the limit,
-    so that images which happened to be drawn do not fail a net.
+    Larger figures are worse. A check passes unless the whole interval of its figure lies above the
+    limit, so that chance in the choice of images does not fail a net.
 
     Args:
       name: what was checked.
-      figure: what was found; shares and differences of shares in [-1, 1].
-      limit: the most that passes.
-      interval: at 95 % where the figure is a statistic, else the figure twice.
-      unit: "%" a share, "points" a difference of shares, "" a number of things.
+      figure: the measured figure; shares and differences of shares lie in [-1, 1].
+      limit: the largest figure that passes.
+      interval: the 95 % interval if the figure is a statistic, else the figure twice.
+      unit: "%" for a share, "points" for a difference of shares, "" for a count.
       reason: why the limit is where it is.
-      seen: a sentence that says what was measured.
+      observation: a sentence that says what was measured.
       meaning: a sentence that says what it means if the check fails.
     """
 
@@ -39,32 +39,32 @@ class Finding:
     interval: Interval
     unit: Unit
     reason: str
-    seen: str
+    observation: str
     meaning: str
 
     @property
     def passed(self) -> bool:
-        """Whether the interval reaches down to the limit; a figure that is no number fails."""
+        """Whether the check passed: the interval reaches down to the limit. NaN fails."""
         return self.interval[0] <= self.limit
 
     @property
     def sentence(self) -> str:
-        """What was measured, and where the check failed what that means."""
-        return self.seen if self.passed else f"{self.seen} {self.meaning}"
+        """What was measured and, if the check failed, what that means."""
+        return self.observation if self.passed else f"{self.observation} {self.meaning}"
 
-    def shown(self, value: float) -> str:
-        """A value in the unit of this finding."""
+    def format_value(self, value: float) -> str:
+        """Return a value as text, in the unit of this finding."""
         if not self.unit:
             return f"{value:g}"
         return f"{100 * value:.{1 if abs(value) >= 0.001 or not value else 2}f} {self.unit}"
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """One paragraph on all findings: names each check that failed, explains the first of them."""
+    """Return a paragraph on all findings: the failed checks, and what the first one means."""
     failed = [finding for finding in findings if not finding.passed]
     if not failed:
-        return f"Nothing speaks against this score: all {len(findings)} checks passed."
-    named = ", ".join(f"{f.name} ({f.shown(f.figure)})" for f in failed)
+        return f"No check speaks against this score: all {len(findings)} passed."
+    named = ", ".join(f"{f.name} ({f.format_value(f.figure)})" for f in failed)
     return (
         f"Do not trust this score: {len(failed)} of {len(findings)} checks failed: {named}. "
         f"{failed[0].meaning}"
@@ -72,22 +72,25 @@ def verdict(findings: Sequence[Finding]) -> str:
 
 
 def exact(figure: float) -> Interval:
-    """The interval of a figure that no draw of images decides."""
+    """Return the interval of a figure without sampling error."""
     return figure, figure
 
 
 def share(hits: Tensor, n: int | None = None) -> tuple[float, Interval]:
-    """The share of true ones in `hits`, of `n` images (all of them), with Wilson's interval."""
+    """Return the share of true elements of `hits` among `n` images, with its Wilson interval.
+
+    `n` is the length of `hits` by default.
+    """
     n = len(hits) if n is None else n
     found = int(hits.sum()) / n
     return found, wilson(found, n)
 
 
 def difference(more: Tensor, less: Tensor) -> tuple[float, Interval]:
-    """Share of `more` minus share of `less`, [n] booleans on the same images, with its interval.
+    """Return the share of `more` minus the share of `less`, [n] booleans on the same images.
 
-    The interval counts the images on which the two disagree, and one more of each kind, so that
-    it has a width even where they agree everywhere (Bonett and Price 2012).
+    The interval counts the images on which the two disagree, plus one in each direction, so that it
+    has a width even if they always agree (Bonett and Price 2012).
     """
     n = len(more)
     up, down = int((more & ~less).sum()), int((less & ~more).sum())
@@ -99,7 +102,7 @@ def difference(more: Tensor, less: Tensor) -> tuple[float, Interval]:
 
 
 def mean(values: Tensor) -> tuple[float, Interval]:
-    """The mean of [n] values with the normal interval."""
+    """Return the mean of values [n] with its normal 95 % interval."""
     centre = float(values.double().mean())
     half = Z95 * float(values.double().std(correction=0)) / math.sqrt(len(values))
     return centre, (centre - half, centre + half)

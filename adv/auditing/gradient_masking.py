@@ -1,7 +1,7 @@
-"""The masking gap: what a score says, less what a stronger attack with another loss leaves of it.
+"""The masking gap: the accuracy that a score claims minus the accuracy under a stronger attack.
 
-A search rewards whatever weakens its own attack: logits that saturate the cross-entropy, gradients
-that vanish, noise. The gap is cheap enough to be taken of each trial, and shows such a net.
+A search rewards whatever weakens its own attack: logits that saturate the cross-entropy, vanishing
+gradients, noise. The gap is cheap enough to be measured for each trial, and reveals such a net.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.attacks import APGD, PGD, Square, Worst
+from adv.attacks import APGD, PGD, Iterative, Ladder, Square, Worst
 from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding, Interval, difference, share
 from adv.data.datasets import Split
@@ -19,19 +19,19 @@ from adv.evaluation.score import Score
 from adv.intervals import MASKING_GAP_LIMIT
 
 TARGETS = 3
-QUERIES = 5  # for each step
+QUERIES = 5  # queries of Square for each gradient step
 
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a score falls under a stronger attack at the same radius.
+    """A masking gap: how far the accuracy falls under a stronger attack at the same radius.
 
     Args:
       eps: the radius.
       claimed: accuracy under the battery's attacks at this radius, in [0, 1].
-      strong: accuracy under the strong ones.
-      interval: of the difference, at 95 %.
-      images: on which all of it was measured.
+      strong: accuracy under the stronger attacks.
+      interval: the 95 % interval of the difference.
+      images: the number of images.
     """
 
     eps: float
@@ -42,7 +42,7 @@ class Gap:
 
     @property
     def gap(self) -> float:
-        """The difference, a share of the images; what is honest lies between 0 and 0.03."""
+        """The difference, a share of the images; between 0 and 0.03 for nets without masking."""
         return self.claimed - self.strong
 
     @property
@@ -60,60 +60,64 @@ def masking_gap(
     score: Score | None = None,
     batch: int | None = None,
 ) -> Gap:
-    """Attack what a battery leaves standing, by margins of logits and by queries alone.
+    """Attack the images that withstand a battery, with margin losses and with queries alone.
 
-    The strong attacks are PGD by the margin, APGD by the targeted DLR for the nearest classes, and
-    a few queries of Square, which needs no gradient; 10 to 20 steps each, as the battery has. Of a
-    deterministic net they meet the images that stand, so the gap is never below 0. A random net is
-    attacked anew with twice the draws, by the margin alone, and judged once: images that were lucky
-    before are not counted as a gap.
+    The stronger attacks are PGD on the margin, APGD on the targeted DLR for the most likely
+    classes, and a few queries of Square, which needs no gradient; 10 to 20 steps each, as many as
+    the battery has. For a deterministic net they attack the images that are still correct, so the
+    gap is never below 0. A random net is attacked anew with twice the draws, on the margin alone,
+    and evaluated once: images that were correct by chance before do not count as a gap.
 
     Args:
       model: as for `evaluate`.
       split: the images.
-      battery: the evaluation that is doubted; None: PGD-20 at `eps`.
-      eps: of the battery's radii the nearest to this one is taken.
-      score: what `evaluate` said of this net under this battery, where it is known already; its
-        first images must be those of `split`.
+      battery: the evaluation to check; None: PGD-20 at `eps`.
+      eps: the battery's radius closest to this one is used.
+      score: the result of `evaluate` for this net and battery, if it is known; its first images
+        must be those of `split`.
       batch: as for `evaluate`.
 
     Raises:
       ValueError: there is no image, or the battery attacks at radius 0 only.
     """
-    return gap_of(audit_context(model, split, battery, eps, batch, score))
+    return measure_gap(audit_context(model, split, battery, eps, batch, score))
 
 
-def gap_of(context: AuditContext) -> Gap:
-    """The gap of a case."""
+def measure_gap(context: AuditContext) -> Gap:
+    """Return the masking gap of an evaluation."""
     if context.random:
         attack = PGD(context.ball, context.steps, pace=5 / context.steps, loss="margin")
-        stands = context.right(attack, draws=2 * context.battery.draws)
-        interval = difference(context.standing, stands)[1]
+        standing = context.evaluate_under(attack, draws=2 * context.battery.draws)
+        interval = difference(context.standing, standing)[1]
     else:
-        stands = context.right(_strong(context), context.standing)
-        interval = share(context.standing & ~stands)[1]
-    claimed, strong = (float(row.double().mean()) for row in (context.standing, stands))
+        standing = context.evaluate_under(_strong_attack(context), context.standing)
+        interval = share(context.standing & ~standing)[1]
+    claimed, strong = (float(row.double().mean()) for row in (context.standing, standing))
     return Gap(context.ball.eps, claimed, strong, interval, context.n)
 
 
-def masking(context: AuditContext) -> Finding:
-    """The gap as a finding."""
-    gap = gap_of(context)
+def check_masking_gap(context: AuditContext) -> Finding:
+    """Return the masking gap as a finding."""
+    gap = measure_gap(context)
     return Finding(
         "masking gap", gap.gap, MASKING_GAP_LIMIT, gap.interval, "points",
-        "plain PGD overstates most honest nets by 1.5 to 3 points; beyond 4 a slope is hidden, or "
-        "its loss is the wrong one for this net, as where all logits lie close together",
-        f"The score says that {100 * gap.claimed:.1f} % stand at eps {gap.eps:.3g}; a stronger "
-        f"attack leaves {100 * gap.strong:.1f} %.",
-        "The score is too good: its attack is too weak for this net, by its loss, its steps or "
+        "plain PGD overstates most sound nets by 1.5 to 3 points; beyond 4 a gradient is masked, "
+        "or the loss does not suit this net, as where all logits lie close together",
+        f"The score claims that {100 * gap.claimed:.1f} % stay correct at eps {gap.eps:.3g}; a "
+        f"stronger attack leaves {100 * gap.strong:.1f} %.",
+        "The score is too high: its attack is too weak for this net, by its loss, its steps or "
         "its start.",
     )  # fmt: skip
 
 
-def _strong(context: AuditContext) -> Worst:
-    """`evaluate` leaves out those that the net has too few classes for."""
-    known = [int(getattr(attack, "steps", 0)) for _, attack in context.battery.attacks]
-    steps = min(context.steps, max(10, *known))  # as short as the battery's: a search pays for it
+def _strong_attack(context: AuditContext) -> Worst:
+    """Return the stronger attacks; `evaluate` leaves out those that do not support the net."""
+    counts = [
+        attack.steps
+        for _, attack in context.battery.attacks
+        if isinstance(attack, Iterative | Ladder)
+    ]
+    steps = min(context.steps, max(10, *counts, 0))  # no longer than the battery's: trials pay
     targeted = (
         APGD(context.ball, steps, loss="dlr-targeted", target=k) for k in range(1, TARGETS + 1)
     )

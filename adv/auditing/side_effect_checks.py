@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: it must be nothing."""
+"""Check that an evaluation has no side effects on the net and on global random generators."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ from adv.auditing.finding import Finding, exact
 
 
 @dataclass(frozen=True, eq=False)
-class Traces:
-    """A net as it was, and the global generators of random numbers."""
+class Snapshot:
+    """The state of a net and of the global random generators at one moment.
+
+    Args:
+      tensors: copies of all parameters and buffers.
+      flags: modes of all modules; gradient settings of all parameters.
+      generators: states of the global generators.
+    """
 
     tensors: dict[str, Tensor]
     flags: dict[str, tuple[Any, ...]]
     generators: dict[str, Any]
 
 
-def traces(model: nn.Module) -> Traces:
-    """A copy of all that an evaluation could change."""
+def take_snapshot(model: nn.Module) -> Snapshot:
+    """Return a copy of everything that an evaluation could change."""
     named = itertools.chain(model.named_parameters(), model.named_buffers())
     flags: dict[str, tuple[Any, ...]] = {k: (m.training,) for k, m in model.named_modules()}
     for name, weight in model.named_parameters():
-        slope = None if weight.grad is None else float(weight.grad.double().abs().sum())
-        flags[f"{name}, gradients"] = (weight.requires_grad, slope)
-    return Traces(
+        gradient = None if weight.grad is None else float(weight.grad.double().abs().sum())
+        flags[f"{name}, gradients"] = (weight.requires_grad, gradient)
+    return Snapshot(
         {name: tensor.detach().clone() for name, tensor in named},
         flags,
         {
@@ -44,9 +50,9 @@ def traces(model: nn.Module) -> Traces:
     )
 
 
-def left(model: nn.Module, before: Traces) -> Finding:
-    """Whether the net and the generators are as they were before an evaluation."""
-    after = traces(model)
+def check_side_effects(model: nn.Module, before: Snapshot) -> Finding:
+    """Check that the net and the generators are as they were before an evaluation."""
+    after = take_snapshot(model)
     changed = [k for k, v in before.tensors.items() if not _equal(v, after.tensors.get(k))]
     changed += [k or "the net's mode" for k, v in before.flags.items() if v != after.flags.get(k)]
     changed += [k for k, v in before.generators.items() if not _same(v, after.generators[k])]
@@ -54,18 +60,17 @@ def left(model: nn.Module, before: Traces) -> Finding:
     found = float(len(changed))
     return Finding(
         "the net is left as it was", found, 0.0, exact(found), "",
-        "an evaluation only looks",
-        f"After an evaluation {'nothing has' if not changed else 'this has'} changed"
-        f"{f': {some}' if changed else ''}.",
+        "an evaluation must not change anything",
+        f"An evaluation has changed {some or 'nothing'}.",
         "Evaluating the net changes it, or the random numbers of the whole program: the second "
-        "evaluation meets another net than the first.",
+        "evaluation sees another net than the first.",
     )  # fmt: skip
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[Traces]:
-    """Put back, at the end, whatever a net has changed about itself or the global generators."""
-    before = traces(model)
+def restore_afterwards(model: nn.Module) -> Iterator[Snapshot]:
+    """Restore, at the end, the net and the global generators, whatever the net has changed."""
+    before = take_snapshot(model)
     try:
         yield before
     finally:
@@ -85,24 +90,26 @@ def untouched(model: nn.Module) -> Iterator[Traces]:
 
 
 def _equal(one: Tensor, other: Tensor | None) -> bool:
+    """Return whether two tensors are equal, NaN where NaN is."""
     if other is None or one.shape != other.shape:
         return False
     return torch.equal(one, other) or bool((one == other).logical_or(one.isnan()).all())
 
 
 def _same(one: Any, other: Any) -> bool:
+    """Return whether two generator states are equal."""
     if isinstance(one, tuple) and one and isinstance(one[0], Tensor):
         return all(map(torch.equal, one, other))
     return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
 
 
 def _gpu_states() -> tuple[Tensor, ...]:
-    """Of all GPUs, if this process uses any."""
+    """Return the generator states of all GPUs, if this process uses any."""
     return tuple(torch.cuda.get_rng_state_all()) if torch.cuda.is_initialized() else ()
 
 
 def _numpy_state() -> tuple[Any, ...]:
-    """Numpy's state in a form that compares."""
+    """Return numpy's generator state in a form that can be compared."""
     state: Any = np.random.get_state()
     kind, keys, *rest = state
     return (kind, tuple(keys.tolist()), *rest)

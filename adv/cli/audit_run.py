@@ -59,7 +59,9 @@ def print_findings(
         if explain or not finding.passed:
             console.print(f"\n[bold]{finding.name}[/]")
             console.print(finding.sentence, markup=False)
-            console.print(f"At most {finding.shown(finding.limit)}: {finding.reason}.", style="dim")
+            console.print(
+                f"At most {finding.format_value(finding.limit)}: {finding.reason}.", style="dim"
+            )
     console.print(f"\n{verdict(findings)}", markup=False)
     if len(target.split) < _FEW:
         warning = f"{len(target.split)} images reveal gross faults only; 256 are the default."
@@ -75,9 +77,9 @@ def _table(findings: Sequence[Finding]) -> Table:
     for finding in findings:
         table.add_row(
             finding.name,
-            finding.shown(finding.figure),
+            finding.format_value(finding.figure),
             _format_interval(finding),
-            finding.shown(finding.limit),
+            finding.format_value(finding.limit),
             "passed" if finding.passed else "FAILED",
             style=None if finding.passed else "bold red",
         )

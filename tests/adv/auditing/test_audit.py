@@ -42,7 +42,7 @@ from adv import (
     train,
     verdict,
 )
-from adv.auditing.consistency_checks import answers
+from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import audit_context
 from adv.auditing.finding import difference
 from adv.models import Normalize
@@ -218,7 +218,7 @@ def test_a_broken_net_is_caught(name, hardened, digits):
 @pytest.mark.slow
 def test_training_that_overfits_to_a_single_step_is_caught(overfitted, digits):
     battery = Battery((("fgsm", FGSM(Linf(0.3))),))
-    wanted = {"single step flatters", "more steps", "masking gap"}
+    wanted = {"single step overstates", "more steps", "masking gap"}
     assert doubts(overfitted, digits, battery) >= wanted
 
 
@@ -240,7 +240,7 @@ def test_an_l2_ball_two_classes_and_queries_pass(halves):
     findings = audit(Linear(1.0), halves.head(64), battery, eps=0.1)
     assert [f.name for f in findings if not f.passed] == []
     (steps,) = (f for f in findings if f.name == "more steps")
-    assert "With 20 steps" in steps.seen and "by the margin" in str(findings)
+    assert "With 20 steps" in steps.observation and "with the margin" in str(findings)
 
 
 @pytest.mark.slow
@@ -259,7 +259,7 @@ def untrained(*defences) -> nn.Module:
 def asked(net: nn.Module, digits: Digits) -> set[str]:
     """What fails of the checks that only ask the net."""
     subject = audit_context(net, digits.validation.head(32), PLAIN, EPS)
-    return {finding.name for finding in answers(subject) if not finding.passed}
+    return {finding.name for finding in check_consistency(subject) if not finding.passed}
 
 
 class Between(nn.Module):
@@ -309,7 +309,7 @@ def test_outputs_that_are_no_logits_are_told_apart(change, meaning, digits):
     subject = audit_context(
         Between(untrained(), change).eval(), digits.validation.head(8), PLAIN, EPS
     )
-    assert meaning in next(answers(subject)).sentence
+    assert meaning in next(check_consistency(subject)).sentence
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_our_own_nets_answer_alike(net, defence):
     whole = load("digits").validation.head(4)
     model = build(Recipe(net, (defence,)), 10, seed=0).train()
     assert {
-        f.name for f in answers(audit_context(model, whole, PLAIN, EPS)) if not f.passed
+        f.name for f in check_consistency(audit_context(model, whole, PLAIN, EPS)) if not f.passed
     } == set()
 
 
@@ -362,7 +362,11 @@ def test_the_net_and_the_generators_come_out_as_they_went_in(digits):
     seen = torch.get_rng_state()
     findings = audit(net, digits.validation.head(8), Battery((("one", PGD(Linf(EPS), 1)),)))
     (left,) = (finding for finding in findings if finding.name == "the net is left as it was")
-    assert left.figure == 2 and "net.asked" in left.seen and "global generator" in left.seen
+    assert (
+        left.figure == 2
+        and "net.asked" in left.observation
+        and "global generator" in left.observation
+    )
     assert net.net.asked == 0 and net.training and torch.equal(torch.get_rng_state(), seen)
     assert not left.passed and left.meaning in left.sentence
 
@@ -471,6 +475,6 @@ def test_a_check_fails_only_where_the_whole_interval_lies_above_its_limit():
     good, bad = finding(0.04, 0.1, 0.05), finding(0.06, 0.1, 0.05)
     assert good.passed and not bad.passed and not finding(math.nan, 0.1, 0.05).passed
     assert (good.sentence, bad.sentence) == ("Seen.", "Seen. Meaning.")
-    assert verdict([good]) == "Nothing speaks against this score: all 1 checks passed."
+    assert verdict([good]) == "No check speaks against this score: all 1 passed."
     assert "1 of 2 checks failed: zero gradients (10.0 %). Meaning." in verdict([good, bad])
     assert pickle.loads(pickle.dumps(bad)) == bad and len({good, bad}) == 2
