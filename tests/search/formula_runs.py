@@ -1,4 +1,4 @@
-"""Runs that are formulas: what the search should find is known, and so is what may go wrong."""
+"""Runs that compute their objectives by a formula, with a known front and failures on demand."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def no_recipe(**params):
     raise NotImplementedError("a formula trains nothing")
 
 
-# The more of x, the better on clean images and the worse under attack; waste is bad for both.
+# More x: better on clean images, worse under attack; waste is bad for both.
 KNOBS = {
     "x": Float(0.0, 1.0),
     "waste": Float(0.001, 1.0, log=True),
@@ -34,7 +34,7 @@ GRID = Space(
 
 
 def score(params: Params) -> TrialResult:
-    """On the front waste is at its least, and nothing fancy."""
+    """Return the result of a configuration; on the front waste is smallest, and kind is plain."""
     lost = float(params["waste"]) + 0.1 * int(params.get("depth", 0))
     x = float(params["x"])
     return TrialResult(
@@ -45,17 +45,21 @@ def score(params: Params) -> TrialResult:
 
 
 def half(params: Params) -> dict[str, float]:
-    """What the trial is worth half-trained."""
+    """Return the objectives of a half-trained net."""
     return {name: 0.9 * value for name, value in score(params).objectives.items()}
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A run that trains by writing a line per epoch; what stands there is not trained again.
+    """A run that trains by writing a line per epoch to a file, and resumes after the last line.
 
-    `mishaps` says what goes wrong in the second epoch of the trial with that seed. Where `gate`
-    is set, an epoch from the second on waits until that file exists. `ends` says after which epoch
-    the trial with that seed has had enough. `rung` is the epoch at which it is measured.
+    Args:
+      epochs: of each trial.
+      pause: seconds per epoch.
+      mishaps: by seed, what goes wrong in the second epoch of that trial.
+      gate: a file for which each epoch from the second on waits.
+      ends: by seed, the epoch after which that trial finishes early.
+      rung: the epoch after which the net is evaluated; 0: none.
     """
 
     epochs: int = 3
@@ -67,13 +71,13 @@ class Formula:
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         folder.mkdir(parents=True, exist_ok=True)
-        done = len(trained(folder))
+        done = len(trained_epochs(folder))
         end = self.ends.get(seed, self.epochs)
         for epoch in range(1, end + 1):
             metrics = {"loss": 1 / epoch}
             if epoch > done:
                 if epoch == 2:
-                    metrics |= mishap(self.mishaps.get(seed, ""), folder)
+                    metrics |= trigger_mishap(self.mishaps.get(seed, ""), folder)
                 self._train(epoch, folder)
             if epoch == end and self.mishaps.get(seed) == "silent":
                 return
@@ -93,8 +97,8 @@ class Formula:
 
 
 @dataclass(frozen=True)
-class Lingering(Formula):
-    """A formula whose trials take `parting` seconds to end where something goes wrong."""
+class SlowToEnd(Formula):
+    """A formula whose failing trials take `parting` seconds to end."""
 
     parting: float = 3.0
 
@@ -106,13 +110,13 @@ class Lingering(Formula):
                 time.sleep(self.parting)
 
 
-def trained(folder: Path) -> list[int]:
-    """The epochs that were trained in a trial's folder, in order."""
+def trained_epochs(folder: Path) -> list[int]:
+    """Return the epochs that were trained in a trial's folder, in order."""
     log = folder / "trained"
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
 
-def mishap(kind: str, folder: Path) -> dict[str, float]:
+def trigger_mishap(kind: str, folder: Path) -> dict[str, float]:
     if kind == "raise":
         raise RuntimeError("the net\nexploded")
     if kind == "memory":
@@ -130,8 +134,8 @@ def mishap(kind: str, folder: Path) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """A run that reports how its tensors reached it, and what it may use."""
+class TensorProbe:
+    """A run that reports how its tensors reached the worker, and the resources it has."""
 
     images: object
     weights: object

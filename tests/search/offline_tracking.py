@@ -1,4 +1,4 @@
-"""A search in a process of its own that tracks offline, and what it wrote, read back."""
+"""Track a synthetic search offline in a process of its own, and read back the files of W&B."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 STUDY = "rse_sigmas-1-5f2c9a"
 
-# Feeds events [first, last) of a study to a tracker, as a search would, in a process of its own.
+# Feeds the events [first, last) of a search to a tracker.
 DRIVER = """
 import os, signal, sys, time
 from pathlib import Path
@@ -46,7 +46,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "PYTHONPATH": path, **more}
 
 
-def drive(folder: Path, mode: str, first: int, last: int, *, trials: int = 4, **env: str) -> str:
+def track_study(
+    folder: Path, mode: str, first: int, last: int, *, trials: int = 4, **env: str
+) -> str:
     arguments = [str(folder), mode, str(first), str(last), str(trials), "0"]
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, timeout=120,
@@ -57,7 +59,7 @@ def drive(folder: Path, mode: str, first: int, last: int, *, trials: int = 4, **
 
 
 def records(path: Path) -> Iterator:
-    """The records of a .wandb file: LevelDB log framing around protocol buffers."""
+    """Yield the records of a .wandb file: protocol buffers in LevelDB log framing."""
     from wandb.proto import wandb_internal_pb2 as pb
 
     data, pos, buffer = path.read_bytes(), 7, b""
@@ -76,8 +78,8 @@ def records(path: Path) -> Iterator:
             yield record
 
 
-class Part:
-    """One stretch of one run: what a single process wrote of it."""
+class OfflineRun:
+    """What one process has written of one W&B run."""
 
     def __init__(self, folder: Path) -> None:
         (file,) = folder.glob("*.wandb")
@@ -109,5 +111,5 @@ def _items(items) -> dict:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def parts(folder: Path) -> list[Part]:
-    return [Part(found) for found in sorted(folder.glob("wandb/offline-run-*"))]
+def read_offline_runs(folder: Path) -> list[OfflineRun]:
+    return [OfflineRun(found) for found in sorted(folder.glob("wandb/offline-run-*"))]

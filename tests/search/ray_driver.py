@@ -1,4 +1,4 @@
-"""A search on Ray as its own process: what launch.py does around one, and not a line more.
+"""Run a search on Ray in a process of its own, with no more than launch.py does for it.
 
 python ray_driver.py FOLDER '{"trials": 6, "epochs": 4, ...}'
 exits with status 0, or with that of Interrupted.

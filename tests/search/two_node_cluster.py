@@ -1,4 +1,7 @@
-"""A cluster of two nodes on this machine: prints its address, drops a node when told to."""
+"""Start a Ray cluster of two nodes on this machine, and print its address.
+
+Each line on standard input removes the second node.
+"""
 
 import sys
 

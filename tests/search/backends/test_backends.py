@@ -1,10 +1,10 @@
-"""What every way to run a search must do; the serial one and Ray are held to the same words."""
+"""The contract of all backends: the serial one and Ray pass the same tests."""
 
 import signal
 import threading
 
 import pytest
-from formula_runs import GRID, SPACE, Formula, Lingering, Looks, trained
+from formula_runs import GRID, SPACE, Formula, SlowToEnd, TensorProbe, trained_epochs
 
 from search.backends import serial
 from search.interrupt import Interrupt, Interrupted
@@ -82,7 +82,10 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
     failed = {t.number: t.reason for t in ledger.view.in_state("failed")}
     assert failed == {n: reason for n, (_, reason) in mishaps.items()}
     assert [t.number for t in ledger.view.in_state("finished")] == [6]
-    assert trained(study.trial_folder(1)) == [1, 2]  # no epoch is spent on a net that is lost
+    assert trained_epochs(study.trial_folder(1)) == [
+        1,
+        2,
+    ]  # no epoch is spent on a net that is lost
 
 
 def test_a_trial_may_end_before_its_last_epoch(search, ledger):
@@ -111,7 +114,7 @@ def test_interrupted_it_goes_on_where_it_was(search, ledger):
     search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Interrupt())
     assert finished == [0, 1, 2, 3]
     for number in range(4):
-        assert trained(study.trial_folder(number)) == [1, 2, 3]
+        assert trained_epochs(study.trial_folder(number)) == [1, 2, 3]
         assert list(ledger.view.trials[number].epochs) == [1, 2, 3]
 
 
@@ -140,23 +143,23 @@ def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
     study = Study(SPACE, ledger, trials=3, seed=0)
     ray_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Interrupt())
     assert [t.state for t in ledger.view.trials.values()] == ["finished", "failed", "finished"]
-    assert trained(study.trial_folder(0)) == [1, 2, 3]
+    assert trained_epochs(study.trial_folder(0)) == [1, 2, 3]
     reason = ledger.view.trials[1].reason
     assert reason.startswith("its worker died 3 times: ") and len(reason) < 150
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_slow_to_end_a_trial_loses_no_other(ray_search, ledger):
-    """Tune gives up a worker that does not end in time, and the next trial with it, in silence."""
+    """Tune silently drops a worker that does not end in time, and the next trial with it."""
     study = Study(SPACE, ledger, trials=3, seed=0)
-    ray_search(study, Lingering(3, mishaps={0: "nan"}), Interrupt(60))
+    ray_search(study, SlowToEnd(3, mishaps={0: "nan"}), Interrupt(60))
     assert [t.state for t in ledger.view.trials.values()] == ["failed", "finished", "finished"]
 
 
 @pytest.mark.slow
 def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search, ledger):
     torch = pytest.importorskip("torch")
-    run = Looks(torch.arange(20_000_000, dtype=torch.int32).view(torch.uint8), torch.ones(3))
+    run = TensorProbe(torch.arange(20_000_000, dtype=torch.int32).view(torch.uint8), torch.ones(3))
     ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Interrupt())
     [trial] = ledger.view.in_state("finished")
     assert trial.result.details.to_json() == {

@@ -1,4 +1,4 @@
-"""What is asked of a cluster's nodes, with answers that no real cluster would give here."""
+"""Checks of a cluster's nodes, with simulated answers."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from search.backends import ray_cluster, ray_nodes, ray_tune
 
 
-def answering(patch, **answers):
+def patch_answers(patch, **answers):
     patch.setattr(ray_nodes, "list_alive_nodes", lambda: [{"NodeID": name} for name in ("a", "b")])
     patch.setattr(
         ray_nodes,
@@ -17,22 +17,22 @@ def answering(patch, **answers):
 
 
 def test_a_node_that_does_not_see_the_run_folder_is_named(monkeypatch, tmp_path):
-    answering(monkeypatch)
+    patch_answers(monkeypatch)
     ray_nodes.check_storage(tmp_path)
     for wrong in (("No such file or directory", "x"), ("another word", "x")):
-        answering(monkeypatch, b=wrong)
+        patch_answers(monkeypatch, b=wrong)
         with pytest.raises(ray_tune.ClusterError, match=r"node b cannot access .* share"):
             ray_nodes.check_storage(tmp_path)
-    answering(monkeypatch, b=ray_tune.ClusterError("no answer in 60 s"))
+    patch_answers(monkeypatch, b=ray_tune.ClusterError("no answer in 60 s"))
     with pytest.raises(ray_tune.ClusterError, match=r"node b cannot access .*: no answer in 60 s"):
         ray_nodes.check_storage(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_node_with_other_versions_is_named(monkeypatch):
-    answering(monkeypatch)
+    patch_answers(monkeypatch)
     ray_nodes.check_versions()
-    answering(monkeypatch, b={**ray_nodes.read_versions(), "torch": "1.0"})
+    patch_answers(monkeypatch, b={**ray_nodes.read_versions(), "torch": "1.0"})
     with pytest.raises(ray_tune.ClusterError, match=r"node b has torch 1\.0 instead of 2"):
         ray_nodes.check_versions()
 

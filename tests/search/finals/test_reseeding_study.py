@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from formula_runs import KNOBS, Formula, no_recipe, score, trained
+from formula_runs import KNOBS, Formula, no_recipe, score, trained_epochs
 from rich.console import Console
 
 from search.backends import serial
@@ -178,7 +178,7 @@ def test_interrupted_it_goes_on_and_trains_nothing_twice(ledger, tmp_path):
     assert {t.state for t in study.view.trials.values()} == {"finished"}
     assert len(study.view.trials) <= 7
     for number in study.view.trials:
-        assert trained(study.trial_folder(number)) == [1, 2]
+        assert trained_epochs(study.trial_folder(number)) == [1, 2]
     assert read(tmp_path / "ledger.jsonl").finals == again.view.finals
     again.close()
 
@@ -327,7 +327,7 @@ def test_on_ray_it_is_the_same_race(ray_search, ledger):
     assert {t.state for t in study.view.trials.values()} == {"finished"}
     for number, run in study.view.trials.items():
         assert run.result.point == pytest.approx(Lottery().drawn(run.params, run.seed).point)
-        assert trained(study.trial_folder(number)) == [1, 2]
+        assert trained_epochs(study.trial_folder(number)) == [1, 2]
 
 
 @pytest.mark.slow

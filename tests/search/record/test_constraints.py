@@ -1,4 +1,4 @@
-"""Bounds as they are written, and what they do to a front."""
+"""Constraints: how they are written, and how they restrict a front."""
 
 import pytest
 from synthetic_studies import build

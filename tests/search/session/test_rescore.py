@@ -1,4 +1,4 @@
-"""Stored nets under another battery: new values at once or not at all, never two kinds mixed."""
+"""Re-scoring: new results replace the old ones all at once or not at all."""
 
 import json
 from dataclasses import replace
@@ -56,7 +56,7 @@ def ledger(tmp_path, training):
 
 
 def way(values, stop_after=99):
-    """Judges by a table; the driver dies after so many."""
+    """Return a rescoring that looks results up, and is interrupted after `stop_after` nets."""
 
     def go(run, nets):
         for n, item in enumerate(nets):

@@ -1,11 +1,11 @@
-"""W&B can be missing, broken or refuse us: it costs a line, never a search."""
+"""If W&B is missing, broken or refuses us, one line is printed and the search continues."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from offline_tracking import drive, parts
+from offline_tracking import read_offline_runs, track_study
 from synthetic_studies import events, header
 
 from search.record.study_header import StudyHeader
@@ -16,7 +16,7 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Refuses(BaseHTTPRequestHandler):
-    """A server that knows no key."""
+    """A server that accepts no key."""
 
     def log_message(self, *_):
         pass
@@ -41,12 +41,12 @@ def test_a_server_that_does_not_let_us_in_costs_one_line(tmp_path, server):
         listening.server_close()
     else:
         threading.Thread(target=listening.serve_forever, daemon=True).start()
-    printed = drive(folder, "online", 0, 999, WANDB_API_KEY=KEY, WANDB_BASE_URL=address)
+    printed = track_study(folder, "online", 0, 999, WANDB_API_KEY=KEY, WANDB_BASE_URL=address)
     said = [line for line in printed.splitlines() if line.startswith("SAY")]
     assert len(said) == 1
     assert said[0].startswith("SAY W&B is offline: ")
     assert said[0].endswith(f"upload later: wandb sync {folder}/wandb/offline-run-*")
-    assert len({part.id for part in parts(folder)}) == 5
+    assert len({part.id for part in read_offline_runs(folder)}) == 5
     written = [path for path in folder.rglob("*") if path.is_file()]
     assert written
     assert not [path for path in written if KEY.encode() in path.read_bytes()]
@@ -65,17 +65,17 @@ def test_a_broken_wandb_costs_one_line(tmp_path, monkeypatch):
         raise RuntimeError("no\nluck")
 
     monkeypatch.setattr(wandb, "init", broken)
-    assert said_by(tmp_path) == ["W&B tracking is off: RuntimeError: no luck"]
+    assert collect_messages(tmp_path) == ["W&B tracking is off: RuntimeError: no luck"]
 
 
 def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path):
     (tmp_path / "wandb").write_text("in the way")
-    (line,) = said_by(tmp_path)
+    (line,) = collect_messages(tmp_path)
     assert line.startswith("W&B tracking is off: FileExistsError")
 
 
-def said_by(folder: Path) -> list[str]:
-    """What a tracker in this process says while it is fed a study."""
+def collect_messages(folder: Path) -> list[str]:
+    """Return the lines that a tracker prints while it logs a synthetic search."""
     said, view, told = [], View(), list(events(2, 0))
     view.apply(told[0])
     tracker = Tracker(folder, view.header, "offline", "robustune", say=said.append)

@@ -1,4 +1,4 @@
-"""Online, offline or off: what decides, without loading W&B."""
+"""How the mode (online, offline, off) is chosen, without importing W&B."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What lands in W&B, read back from the offline files."""
+"""What is logged to W&B, read back from its offline files."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from offline_tracking import DRIVER, STUDY, Part, drive, environment, parts
+from offline_tracking import DRIVER, STUDY, OfflineRun, environment, read_offline_runs, track_study
 from synthetic_studies import events, header
 
 from search.record.study_header import StudyHeader
@@ -19,11 +19,11 @@ from search.tracking.tracker import study_id
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The parts of a whole offline search of 6 trials, and what its process printed."""
+    """The W&B runs of an offline search of 6 trials, and what its process printed."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     folder.mkdir()
-    printed = drive(folder, "offline", 0, 999, trials=6)
-    return folder, printed, parts(folder)
+    printed = track_study(folder, "offline", 0, 999, trials=6)
+    return folder, printed, read_offline_runs(folder)
 
 
 @pytest.mark.slow
@@ -94,10 +94,10 @@ def test_nothing_is_written_outside_the_run_folder(whole):
 def test_a_resumed_search_goes_on_in_the_same_runs(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    drive(folder, "offline", 0, 22, trials=16)  # trial 1 is at epoch 5 of 12
-    drive(folder, "offline", 22, 999, trials=16)
-    found: dict[str, list[Part]] = {}
-    for part in parts(folder):
+    track_study(folder, "offline", 0, 22, trials=16)  # trial 1 is at epoch 5 of 12
+    track_study(folder, "offline", 22, 999, trials=16)
+    found: dict[str, list[OfflineRun]] = {}
+    for part in read_offline_runs(folder):
         found.setdefault(part.id, []).append(part)
     assert [len(part.column("hypervolume")) for part in found[STUDY]] == [1, 12]
     first, second = found[f"{STUDY}-0001"]
@@ -112,8 +112,8 @@ def test_a_resumed_search_goes_on_in_the_same_runs(tmp_path):
 def test_finalists_are_runs_of_their_own_kind(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    drive(folder, "offline", 0, 999, trials=2, FINALS="1", PATIENCE="100")
-    found = {part.id: part for part in parts(folder)}
+    track_study(folder, "offline", 0, 999, trials=2, FINALS="1", PATIENCE="100")
+    found = {part.id: part for part in read_offline_runs(folder)}
     for number, of in ((0, 0), (1, 1), (2, 0)):
         part = found[f"{STUDY}-final-{number:04d}"]
         assert (part.run.job_type, part.run.run_group) == ("finalist", STUDY)
@@ -151,7 +151,7 @@ def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     assert "SAY" not in out
-    found = {part.id: part for part in parts(folder)}
+    found = {part.id: part for part in read_offline_runs(folder)}
     assert [found[f"{STUDY}{end}"].exit for end in ("", "-0000", "-0001")] == [0, 0, 0]
     assert found[f"{STUDY}-0001"].column("epoch") == [1, 2, 3, 4, 5]
 

@@ -1,4 +1,4 @@
-"""The run behind a real search: patience, averages and lessons, also when it is cut off."""
+"""Training of a trial with patience, weight averaging and CAT, also when it is interrupted."""
 
 from dataclasses import replace
 
