@@ -1,1 +1,1 @@
-"""Nets on disk: checkpoints of ours, expressions for recipes, modules of other projects."""
+"""Nets on disk: our own checkpoints, recipes as expressions, and modules of other projects."""

@@ -23,7 +23,7 @@ from adv.training.recipe import Recipe, build
 
 
 class CheckpointError(ValueError):
-    """Why a checkpoint cannot be used, in one line."""
+    """A checkpoint cannot be used; the message says why in one line."""
 
 
 @dataclass(frozen=True, eq=False)

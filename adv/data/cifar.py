@@ -27,9 +27,10 @@ _TIMEOUT = 60.0  # Seconds without a byte after which a download fails.
 
 
 def load_cifar(name: str, root: Path) -> tuple[tuple[str, ...], list[Labelled]]:
-    """Return the class names, and for train and test (uint8 [n, 3, 32, 32], int64 [n]).
+    """Return the class names, and the (images, labels) of train and of test.
 
-    Downloads into `root` unless an intact copy, or the published archive, is there already.
+    Images are uint8 [n, 3, 32, 32], labels int64 [n]. Downloads into `root` unless an intact copy,
+    or the published archive, is there already.
 
     Raises:
         DataError: no connection, a damaged download, or a folder that cannot be written.

@@ -35,11 +35,15 @@ _PROGRESS_FROM = (
 def load_image_folder(
     folder: Path, cache: Path
 ) -> tuple[tuple[str, ...], list[tuple[Pixels, Labels]]]:
-    """Return the class names, and for train and test (uint8 [n, 3, 32, 32], int64 [n]).
+    """Return the class names, and the (images, labels) of train and of test.
 
-    Every image is converted to RGB, rotated as its EXIF tag says, resized so that its shorter side
-    is 32 (bilinear with antialiasing), and cropped to the centre; a 32 x 32 image is unchanged.
-    `cache` is the folder for decoded pixels; a warning is given if it cannot be written.
+    Images are uint8 [n, 3, 32, 32], labels int64 [n]. Every image is converted to RGB, rotated as
+    its EXIF tag says, resized so that its shorter side is 32 (bilinear with antialiasing), and
+    cropped to the centre; a 32 x 32 image is unchanged.
+
+    Args:
+        folder: the root of the image folder.
+        cache: the folder for decoded pixels; a warning is given if it cannot be written.
 
     Raises:
         DataError: the folder is not as `adv.data.names.check_name` expects it, a class has fewer

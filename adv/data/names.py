@@ -17,7 +17,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".
 
 
 class DataError(ValueError):
-    """What is wrong with a data set, in one line."""
+    """A data set cannot be used; the message says why in one line."""
 
 
 def check_name(name: str) -> None:

@@ -65,7 +65,7 @@ def resolve(module: str, name: str) -> Symbol:
 
 
 def closure(symbols: list[Symbol]) -> dict[Symbol, dict[str, Symbol]]:
-    """Return all symbols that are needed; for each, the names it uses and their symbols."""
+    """Return every symbol that is needed, each with the names that it uses and their symbols."""
     needs: dict[Symbol, dict[str, Symbol]] = {}
     while symbols:
         symbol = symbols.pop()
@@ -89,7 +89,7 @@ def _uses(module: str, name: str) -> dict[str, Symbol]:
 
 
 def walk(node: ast.AST, parent: ast.AST | None = None) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield the nodes of a definition and whether they are copied; nodes below a no are skipped."""
+    """Yield the nodes of a definition and whether each is copied; skip what is below a no."""
     yield node, True
     for child in ast.iter_child_nodes(node):
         if _is_dropped(child, node, parent):
@@ -99,7 +99,7 @@ def walk(node: ast.AST, parent: ast.AST | None = None) -> Iterator[tuple[ast.AST
 
 
 def _is_dropped(node: ast.AST, parent: ast.AST, grandparent: ast.AST | None) -> bool:
-    """Return whether a node, a child of `parent`, which is one of `grandparent`, is left out."""
+    """Return whether a node is left out of the copy; `grandparent` is the parent of its parent."""
     if isinstance(node, ast.ImportFrom):
         return is_ours(node.module or "")
     if isinstance(node, Function):

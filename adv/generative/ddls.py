@@ -56,7 +56,7 @@ class Trace:
 
     @property
     def acceptance(self) -> float:
-        """Over all steps."""
+        """The mean acceptance rate over all steps."""
         return sum(self.accepted) / len(self.accepted)
 
 

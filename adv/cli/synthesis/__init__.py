@@ -1,1 +1,1 @@
-"""`python -m adv synthesize`: train a GAN, sample images, measure them."""
+"""`python -m adv synthesize`: train image generators, sample sets of images, and score them."""

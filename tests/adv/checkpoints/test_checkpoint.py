@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, and says in one line why it cannot be used."""
+"""A checkpoint is complete or absent, and errors say in one line why it cannot be used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from adv.checkpoints.checkpoint import (
 from adv.files import write_atomic
 from adv.runtime.random_streams import use_seed
 
-CARD = {"space": "rse_sigmas", "params": {"sigma_init": 0.1 + 0.2, "on": True}, "seed": 3}
+METADATA = {"space": "rse_sigmas", "params": {"sigma_init": 0.1 + 0.2, "on": True}, "seed": 3}
 RECIPE = Recipe(net=BaseNet(), defences=(RSE(),))
 
 
@@ -40,18 +40,18 @@ def files(path: Path) -> list[str]:
 
 
 def test_a_checkpoint_comes_back(net, path):
-    save_checkpoint(path, net, CARD)
+    save_checkpoint(path, net, METADATA)
     weights, card = read_checkpoint(path)
-    assert card == CARD
+    assert card == METADATA
     again = load_weights(build(RECIPE, 10, seed=2), weights)
     assert list(again.state_dict()) == list(net.state_dict())
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in net.state_dict().items())
     assert files(path) == ["best.safetensors"]
 
 
-def test_a_newer_checkpoint_takes_the_place_of_the_old(net, path):
+def test_a_newer_checkpoint_replaces_the_old(net, path):
     for epoch in (1, 2):
-        save_checkpoint(path, net, {**CARD, "epoch": epoch})
+        save_checkpoint(path, net, {**METADATA, "epoch": epoch})
     assert read_checkpoint(path)[1]["epoch"] == 2
     assert files(path) == ["best.safetensors"]
 
@@ -67,7 +67,7 @@ def foreign(path: Path) -> None:
     save_file({"a": torch.zeros(2)}, path)
 
 
-def other_card(path: Path) -> None:
+def other_metadata(path: Path) -> None:
     save_file({"a": torch.zeros(2)}, path, metadata={"card": "{not json"})
 
 
@@ -91,14 +91,14 @@ SPOILT = {
     "text": lambda path: path.write_text("a,b\n1,2\n"),
     "a header too long": bad_length,
     "weights of another program": foreign,
-    "a damaged card": other_card,
+    "damaged metadata": other_metadata,
     "a pickle": pickled,
 }
 
 
 @pytest.mark.parametrize("how", SPOILT)
 def test_damaged_and_foreign_files(net, path, how):
-    save_checkpoint(path, net, CARD)
+    save_checkpoint(path, net, METADATA)
     SPOILT[how](path)
     with pytest.raises(CheckpointError) as error:
         read_checkpoint(path)
@@ -130,10 +130,8 @@ def full(*args):
 
 
 @pytest.mark.parametrize("where", ["write", "fsync", "replace"])
-def test_a_full_disk_leaves_the_old_file_and_no_part(
-    net, path, monkeypatch, where, file_size_limit
-):
-    save_checkpoint(path, net, CARD)
+def test_a_full_disk_leaves_the_old_file_only(net, path, monkeypatch, where, file_size_limit):
+    save_checkpoint(path, net, METADATA)
     old = path.read_bytes()
     with monkeypatch.context() as patch:
         if where == "fsync":
@@ -142,11 +140,11 @@ def test_a_full_disk_leaves_the_old_file_and_no_part(
             patch.setattr(Path, "replace", full)
         limit = 10_000 if where == "write" else len(old) + 10_000
         with file_size_limit(limit), pytest.raises(OSError, match=r"too large|No space") as error:
-            save_checkpoint(path, net, {**CARD, "seed": 4})
+            save_checkpoint(path, net, {**METADATA, "seed": 4})
     assert error.value.errno in (errno.EFBIG, errno.ENOSPC)
     assert path.read_bytes() == old
     assert files(path) == ["best.safetensors"]
-    assert read_checkpoint(path)[1] == CARD
+    assert read_checkpoint(path)[1] == METADATA
 
 
 def test_a_first_write_that_fails_leaves_nothing(path, file_size_limit):
@@ -155,8 +153,8 @@ def test_a_first_write_that_fails_leaves_nothing(path, file_size_limit):
     assert files(path) == []
 
 
-def test_a_reader_meets_the_old_or_the_new(path, monkeypatch):
-    """What lies at the path at the moment before the exchange is the old file, whole."""
+def test_a_reader_sees_the_old_file_or_the_new(path, monkeypatch):
+    """Until the rename, the old file is complete at its path."""
     write_atomic(path, b"old")
     seen = []
     original = os.fsync
@@ -171,11 +169,11 @@ def test_a_reader_meets_the_old_or_the_new(path, monkeypatch):
     assert path.read_bytes() == b"newer"
 
 
-def test_a_card_is_plain_data(net, path):
+def test_metadata_is_plain_data(net, path):
     with pytest.raises(TypeError):
         save_checkpoint(path, net, {"recipe": RECIPE})
     assert not path.exists()
-    assert json.loads(json.dumps(CARD)) == CARD
+    assert json.loads(json.dumps(METADATA)) == METADATA
 
 
 # --- a net with its recipe ---
@@ -192,7 +190,7 @@ def test_a_net_of_a_recipe_comes_back(net, path):
         assert torch.equal(again(x), net(x))
 
 
-def test_a_net_that_is_not_what_the_recipe_makes_is_not_saved(net, path):
+def test_a_net_of_another_recipe_is_not_saved(net, path):
     with pytest.raises(CheckpointError, match="belong to another net"):
         save(path, net, Recipe(net=BaseNet()), classes=range(10))
     with pytest.raises(CheckpointError, match="belong to another net"):
@@ -218,7 +216,7 @@ def test_a_net_that_is_not_what_the_recipe_makes_is_not_saved(net, path):
     ],
     ids=str,
 )
-def test_cards_that_are_not_right(net, path, changes, hint):
+def test_invalid_metadata(net, path, changes, hint):
     card = {"recipe": repr(RECIPE), "classes": list("abcdefghij"), "seed": 0}
     save_checkpoint(path, net, {**card, **changes})
     with pytest.raises(ValueError, match=hint) as error:
@@ -228,7 +226,7 @@ def test_cards_that_are_not_right(net, path, changes, hint):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite(net, path, value):
-    """A net of them would pass for one that is right by chance."""
+    """Its predictions would look like those of a net that is right by chance."""
     with torch.no_grad():
         net[1].weight[0, 0, 0, 0] = value
     save(path, net, RECIPE, classes="abcdefghij")
@@ -237,7 +235,7 @@ def test_weights_that_are_not_finite(net, path, value):
     assert str(path) in str(error.value) and "weight" in str(error.value)
 
 
-def test_a_card_without_a_recipe(net, path):
-    save_checkpoint(path, net, CARD)
+def test_metadata_without_a_recipe(net, path):
+    save_checkpoint(path, net, METADATA)
     with pytest.raises(CheckpointError, match="holds no recipe"):
         restore(path)

@@ -1,4 +1,4 @@
-"""Recipes as text: what is written is read again, and nothing else is."""
+"""Recipes as expressions: what is written can be parsed again, and nothing else can."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RECIPES = [
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=range(len(RECIPES)))
-def test_a_recipe_is_read_again(recipe):
+def test_a_recipe_is_parsed_again(recipe):
     text = to_expression(recipe)
     assert "\n" not in text
     assert parse(text) == recipe
@@ -96,7 +96,7 @@ def test_values_and_literals(text, value):
         ("'\\ud800' + 1", "neither"),
     ],
 )
-def test_nothing_else_is_read(text, hint):
+def test_nothing_else_is_parsed(text, hint):
     with pytest.raises(ValueError, match=hint) as error:
         parse(text)
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
@@ -113,13 +113,13 @@ class Mine(Net):
 @pytest.mark.parametrize(
     "recipe", [Recipe(net=Mine()), Recipe(optimizer=AdamW(lr=1 + 0j))], ids=["class", "number"]
 )
-def test_what_could_not_be_read_is_not_written(recipe):
+def test_what_cannot_be_parsed_is_not_written(recipe):
     with pytest.raises(ValueError, match=r"'Mine'|neither"):
         to_expression(recipe)
 
 
-def test_every_value_that_needs_no_setting_is_read_again():
-    """Whatever joins the library travels in a recipe without a word here."""
+def test_every_value_with_defaults_is_parsed_again():
+    """New values of the library can be part of a recipe without any change here."""
     read_again = []
     for name in adv.__all__:
         found = getattr(adv, name)

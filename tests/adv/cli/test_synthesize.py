@@ -1,4 +1,4 @@
-"""`python -m adv synthesize` as a user meets it."""
+"""`python -m adv synthesize` as a user runs it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def adv(monkeypatch, run_adv, tmp_path):
 
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory):
-    """What the command gives with the flags of TRAIN, made without it."""
+    """Return the GAN that the command writes with the flags of TRAIN, made without the command."""
     from adv.generative.gan_file import GANData, make_gan
 
     path = tmp_path_factory.mktemp("gan") / "gan.safetensors"
@@ -39,7 +39,7 @@ def gan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(gan, tmp_path_factory):
-    """What is named in capitals below: a GAN, nets of ten and of three classes, a set of floats."""
+    """Return the files named in capitals below: a GAN, two nets, a set of floats."""
     folder = tmp_path_factory.mktemp("files")
     recipe = Recipe(net=BaseNet())
     held = {"GAN": gan, "BAD": folder / "bad.npz"}
@@ -57,7 +57,7 @@ def test_each_verb_explains_itself_with_an_example(adv, verb):
     assert code == 0 and out.count(f"python -m adv synthesize {verb}") >= 2
 
 
-def test_training_says_where_it_is_and_gives_the_gan(adv, gan):
+def test_training_reports_progress_and_writes_the_gan(adv, gan):
     code, out, err = adv("train", "--data", "digits", *TRAIN, "--out", "a.safetensors")
     assert code == 0, err
     for text in ("step 2/4", "step 4/4", "d_loss", "log-odds = ", "uncalibrated", "a.safetensors"):
@@ -68,7 +68,7 @@ def test_training_says_where_it_is_and_gives_the_gan(adv, gan):
     assert mine.odds == theirs.odds
 
 
-def test_a_set_is_drawn_labelled_and_scored(adv, files, tmp_path):
+def test_a_set_is_sampled_labelled_and_scored(adv, files, tmp_path):
     gan, net = files["GAN"], files["NET"]
     code, out, err = adv(
         *("sample", gan, "--count", 150, "--ddls", "--ddls-steps", 2, "--out", "a.npz"),
@@ -101,7 +101,7 @@ def test_a_set_is_drawn_labelled_and_scored(adv, files, tmp_path):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_terminal_shows_the_figures_too(monkeypatch, capfd, terminal):
-    """Above a bar that goes away; a log has the same lines, on stdout."""
+    """On a terminal above a bar that disappears; else the same lines on stdout."""
     monkeypatch.setenv("TERM", "xterm")
     for stream in (sys.stdout, sys.stderr):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)
@@ -127,8 +127,8 @@ def test_equal_flags_give_equal_images(adv):
         assert np.bincount(a["label"]).tolist() == [3] * 10
 
 
-def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
-    """Killed in the middle of a batch and before the end is written, it gives the same set."""
+def test_a_killed_sampling_resumes(adv, gan, tmp_path, monkeypatch):
+    """Killed in a batch and before the set is written, it gives the same set."""
     from adv.cli.synthesis import run
 
     flags = ("sample", gan, "--count", 250, "--ddls", "--ddls-steps", 1)
@@ -162,8 +162,8 @@ def test_a_killed_sampling_goes_on(adv, gan, tmp_path, monkeypatch):
     assert not state.exists() and not half.exists()
 
 
-def test_a_walk_that_runs_away_leaves_nothing(adv, gan, tmp_path):
-    """So that the same command may be given again with smaller steps."""
+def test_a_chain_that_diverges_leaves_nothing(adv, gan, tmp_path):
+    """So that the same command can be given again with smaller steps."""
     flags = ("sample", gan, "--count", 5, "--ddls", "--ula", "--ddls-steps", 2, "--out", "a.npz")
     code, _, err = adv(*flags, "--step-size", 1e30)
     assert (code, err) == (2, "adv: a chain diverged: use a step size below 1e+30\n")

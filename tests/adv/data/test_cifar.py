@@ -1,4 +1,4 @@
-"""CIFAR from a server of our own: whole, damaged, absent, and asked for by many at once."""
+"""CIFAR downloads from a local server: intact, damaged, missing, and many at once."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_an_archive_put_there_by_hand_needs_no_network(cifar, server, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["other bytes", "half", "broken off", "empty"])
-def test_a_damaged_download_is_said_and_does_not_stay(cifar, server, tmp_path, how):
+def test_a_damaged_download_is_reported_and_removed(cifar, server, tmp_path, how):
     whole = server.content
     if how == "broken off":
         server.cut = len(whole) // 2
@@ -142,7 +142,7 @@ def test_a_damaged_unpacked_file_is_unpacked_again(cifar, server, tmp_path):
     assert server.requests == asked
 
 
-def test_damage_without_an_archive_to_mend_it(cifar, server, tmp_path):
+def test_a_damaged_copy_without_its_archive(cifar, server, tmp_path):
     load("cifar10", tmp_path)
     (tmp_path / CIFAR10.filename).unlink()
     batch = tmp_path / CIFAR10.base_folder / "test_batch"
@@ -153,7 +153,7 @@ def test_damage_without_an_archive_to_mend_it(cifar, server, tmp_path):
 
 
 def test_an_archive_with_the_wrong_files(cifar, server, tmp_path, monkeypatch):
-    """The archive is as published but what it unpacks to is not: only a person can mend that."""
+    """The archive is the published one but its content is not: only a person can fix that."""
     server.content = tar(CIFAR10.base_folder, {**cifar, "test_batch": cifar["test_batch"][:1000]})
     monkeypatch.setattr(CIFAR10, "tgz_md5", digest(server.content))
     with pytest.raises(DataError, match=r"damaged or unreadable .*: delete this") as error:

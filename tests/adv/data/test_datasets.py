@@ -1,4 +1,4 @@
-"""Splits, the order of their images, digits, and the names that data has."""
+"""Splits, the order of their images, digits, and the names of data sets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adv.data.names import check_name
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=200), st.data())
-def test_interleave_is_a_permutation_and_every_prefix_is_in_proportion(labels, data):
+def test_the_stratified_order_is_a_permutation_and_every_prefix_is_in_proportion(labels, data):
     labels = np.array(labels, dtype=np.int64)
     order = stratified_order(labels)
     assert sorted(order) == list(range(len(labels)))
@@ -35,13 +35,13 @@ def test_interleave_is_a_permutation_and_every_prefix_is_in_proportion(labels, d
 
 
 @given(st.integers(2, 10), st.integers(1, 20))
-def test_classes_of_one_size_take_exact_turns(classes, size):
+def test_classes_of_equal_size_alternate(classes, size):
     labels = np.repeat(np.arange(classes), size)
     turns = labels[stratified_order(labels)].reshape(size, classes)
     assert (np.sort(turns, axis=1) == np.arange(classes)).all()
 
 
-def test_interleave_shuffles_and_is_fixed():
+def test_the_stratified_order_shuffles_and_is_fixed():
     labels = np.repeat(np.arange(10), 50)
     order = stratified_order(labels)
     assert (order == stratified_order(labels.copy())).all()
@@ -70,7 +70,7 @@ def test_head_and_tail(ten):
             cut(-1)
 
 
-def test_split_refuses_what_it_cannot_hold(ten):
+def test_a_split_rejects_other_types_and_lengths(ten):
     with pytest.raises(ValueError, match="10 images but 9 labels"):
         Split(ten.images, ten.labels[:9])
     with pytest.raises(ValueError, match="uint8 images and int64 labels, got"):
@@ -136,7 +136,7 @@ def test_digits_splits_are_disjoint_and_complete(digits):
 
 
 def test_digits_are_the_originals_in_a_black_frame(digits):
-    """Each image's middle is an original of its class, in bytes; all around it is black."""
+    """The middle of each image is an original of its class in bytes; the rest is black."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -165,7 +165,7 @@ def test_digits_do_not_depend_on_global_generators_nor_touch_them(digits):
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10", "cifar100"])
-def test_check_takes_known_names(name):
+def test_known_names_are_accepted(name):
     check_name(name)
 
 

@@ -1,4 +1,4 @@
-"""Generated images: their exact share of every batch, the files that are refused, going on."""
+"""Generated images: their exact share of every batch, invalid files, resuming a training."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from adv.data.names import DataError
 
 
 def real(n: int = 100) -> Split:
-    """Real images are even, generated ones odd; each says which one it is."""
+    """Return real images with even pixels; generated ones are odd, and each is recognisable."""
     levels = (2 * torch.arange(n) % 256).to(torch.uint8)
     images = levels[:, None, None, None].expand(n, 3, 32, 32).contiguous()
     return Split(images, torch.arange(n) % 10)
 
 
 def arrays(n: int = 50) -> tuple[np.ndarray, np.ndarray]:
-    """The i-th is [2 i + 1] in its first corner of the first channel, and of class i % 10."""
+    """Return images with [2 i + 1] in the first corner of the i-th, which is of class i % 10."""
     images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 3), dtype=np.uint8)
     images[:, 0, 0, 0] = 2 * np.arange(n) + 1
     return images, np.arange(n, dtype=np.int64) % 10
@@ -84,8 +84,8 @@ def test_labels_may_be_any_whole_numbers(path, kind):
     assert torch.equal(Generated(path).pool(real(), 10).labels, torch.from_numpy(label))
 
 
-def test_they_stand_anywhere_and_come_from_everywhere(made):
-    """1,000 batches of 8: chi-squared over the places, and over the 50 images."""
+def test_positions_and_images_are_uniform(made):
+    """1,000 batches of 8: chi-squared over the positions, and over the 50 images."""
     data = real()
     pool, generator = Generated(made, 0.5).pool(data, 10), seeded_generator(0)
     places, numbers = torch.zeros(8), torch.zeros(50)
@@ -99,7 +99,7 @@ def test_they_stand_anywhere_and_come_from_everywhere(made):
     assert stats.chisquare(numbers).pvalue > 1e-3
 
 
-def test_the_generator_alone_decides_and_the_real_images_stay(made):
+def test_only_the_generator_decides_and_real_images_are_unchanged(made):
     data = real()
     kept, before = data.images.clone(), torch.get_rng_state()
     pool = Generated(made).pool(data, 10)
@@ -110,14 +110,14 @@ def test_the_generator_alone_decides_and_the_real_images_stay(made):
     assert torch.equal(data.images, kept) and torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_fraction_of_nothing_draws_nothing(made):
+def test_a_fraction_of_zero_samples_nothing(made):
     generator = seeded_generator(0)
     before = generator.get_state()
     Generated(made, 0).pool(real(), 10).draw_batch(real(), torch.arange(9), generator)
     assert torch.equal(generator.get_state(), before)
 
 
-def test_a_stored_file_is_mapped_not_read(made):
+def test_an_uncompressed_file_is_memory_mapped(made):
     pool = Generated(made).pool(real(), 10)
     assert isinstance(pool.images, np.memmap) and not pool.images.flags.writeable
 
@@ -129,8 +129,8 @@ SEEN: list[tuple[torch.Tensor, torch.Tensor]] = []
 
 
 @dataclass(frozen=True)
-class Watched(Mixed):
-    """Writes down the images and labels of every batch."""
+class Recorded(Mixed):
+    """An objective that records the images and labels of every batch."""
 
     def attack(self, net, batch):
         SEEN.append((batch.x.clone(), batch.y.clone()))
@@ -140,11 +140,11 @@ class Watched(Mixed):
 def recipe(path: Path, **settings) -> Recipe:
     lesson = Curriculum(eps=0.03, steps=1, pace=1.0)
     settings = {"epochs": 2, "batch": 24, "generated": Generated(path, 0.7), **settings}
-    return Recipe(net=BaseNet(), curriculum=lesson, objective=Watched(), **settings)
+    return Recipe(net=BaseNet(), curriculum=lesson, objective=Recorded(), **settings)
 
 
 def trained(chosen: Recipe, state=None, seed=0, n=48):
-    """The last epoch, the states after each, and the batches, on `n` real images."""
+    """Return the last epoch, the states after each, and the batches, on `n` real images."""
     SEEN.clear()
     states = []
     for epoch in train(chosen, real(n), classes=10, seed=seed, state=state):
@@ -171,7 +171,7 @@ def test_the_net_takes_its_statistics_from_real_images(made):
     assert torch.equal(net[0].mean, alone[0].mean) and torch.equal(net[0].std, alone[0].std)
 
 
-def test_a_fraction_of_nothing_trains_the_net_that_real_images_train(made):
+def test_a_fraction_of_zero_trains_the_net_of_real_images(made):
     _, (*_, none), _ = trained(recipe(made, generated=None))
     _, (*_, zero), _ = trained(recipe(made, generated=Generated(made, 0)))
     _, (*_, some), _ = trained(recipe(made, generated=Generated(made, 0.1)))
@@ -180,7 +180,7 @@ def test_a_fraction_of_nothing_trains_the_net_that_real_images_train(made):
 
 
 @pytest.mark.parametrize("cutmix", [0.0, 0.5])
-def test_going_on_is_never_having_stopped(made, cutmix):
+def test_a_resumed_training_equals_an_uninterrupted_one(made, cutmix):
     chosen = recipe(made, augment=Augment(flip=0.5, cutout=8, cutmix=cutmix, idbh="weak"))
     _, states, _ = trained(chosen)
     _, (again,), _ = trained(chosen, save_and_load(states[0]))
@@ -191,7 +191,7 @@ def test_going_on_is_never_having_stopped(made, cutmix):
     assert not bit_equal(other["net"], states[1]["net"])
 
 
-def test_going_on_with_other_images_is_refused(made):
+def test_resuming_with_other_images_is_refused(made):
     _, (state, _), _ = trained(recipe(made))
     image, label = arrays()
     image[3, 5, 5, 0] ^= 1
@@ -204,7 +204,7 @@ def test_going_on_with_other_images_is_refused(made):
         trained(recipe(made, generated=None), state)
 
 
-def test_a_file_that_cannot_be_used_ends_a_training_before_it_begins(made):
+def test_an_invalid_file_fails_before_the_training(made):
     with pytest.raises(
         DataError, match="label 5 of image 5 is not a class: the data has 5, 0 to 4"
     ):
@@ -311,7 +311,7 @@ def damaged(content: bytes) -> bytes:
     return content[:middle] + bytes(64) + content[middle + 64 :]
 
 
-def test_files_that_are_none(path, tmp_path):
+def test_files_that_are_no_npz(path, tmp_path):
     refused(path, "no such file of generated images")
     refused(tmp_path, "no such file")
     for content in (b"", b"image and label", b"\x93NUMPY\x01\x00"):
@@ -331,7 +331,7 @@ def test_files_that_are_damaged(path):
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.parametrize("cut", ["no array", "shorter than it says"])
-def test_members_that_are_not_whole(path, compression, cut):
+def test_incomplete_members(path, compression, cut):
     members = {}
     for name, array in (("image.npy", IMAGE), ("label.npy", LABEL)):
         np.save(path.with_name(name), array)

@@ -1,4 +1,4 @@
-"""Image folders: what they become, what is kept of them, and trees that are none."""
+"""Image folders: the images read, the cache of decoded pixels, and invalid folders."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_an_unwritable_cache_only_warns(tree, tmp_path, decoded):
     assert len(decoded) == 64
 
 
-def test_a_broken_off_write_leaves_nothing(tree, tmp_path, monkeypatch, decoded):
+def test_a_failed_write_leaves_nothing(tree, tmp_path, monkeypatch, decoded):
     def full_disk(*args, **arrays):
         args[0].write(b"half")
         raise OSError(28, "No space left on device")
@@ -197,7 +197,7 @@ def test_other_sizes_and_modes(tmp_path):
     assert (image_folder.decode(str(tmp_path / "strip.png")) == 255).all()
 
 
-def test_images_are_turned_upright(tmp_path):
+def test_images_are_rotated_upright(tmp_path):
     left = np.zeros((32, 32, 3), dtype=np.uint8)
     left[:, :16] = 255
     exif = Image.Exif()
@@ -255,7 +255,7 @@ def no_classes(tree: Path) -> None:
         (other_classes, "different classes: 'dog' is only in train, 'wolf' is only in test"),
     ],
 )
-def test_a_bad_tree(tree, tmp_path, spoil, said):
+def test_invalid_folders(tree, tmp_path, spoil, said):
     spoil(tree)
     for ask in (check_name, load):
         with pytest.raises(DataError) as error:
@@ -297,7 +297,7 @@ def test_deep_grey_is_refused_rather_than_clipped(tmp_path):
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(2, 40), min_size=2, max_size=6))
 def test_small_and_uneven_classes_are_in_train_and_validation(sizes):
-    """What `load` does with a folder, for any class sizes: the rule, without the files."""
+    """How `load` splits classes of any size, without files."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     held = max(len(sizes), round(len(labels) / 10))
     order = stratified_order(labels)

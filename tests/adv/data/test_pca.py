@@ -14,7 +14,7 @@ from adv.data.pca import mean_image, principal_components
 
 
 def crossed(*sizes: float) -> torch.Tensor:
-    """Points at plus and minus each size along an axis of its own: these are singular values."""
+    """Return points at plus and minus each size on its own axis; sizes are singular values."""
     axes = torch.diag(torch.tensor(sizes, dtype=torch.float64))
     return torch.cat([axes, -axes])
 
@@ -39,7 +39,7 @@ def test_unequal_directions_count_by_the_entropy_of_their_singular_values():
 
 @pytest.mark.parametrize("shape", [(30, 3, 4, 4), (2500, 2, 3, 3)], ids=str)
 def test_it_is_what_a_plain_svd_gives(shape):
-    """Fewer images than pixels, and more than one chunk of them; bytes and floats alike."""
+    """With fewer images than pixels, and in more than one chunk; bytes and floats."""
     images = torch.randint(0, 256, shape, generator=seeded_generator(), dtype=torch.uint8)
     pixels = images.flatten(1).double() / 255
     centred = pixels - pixels.mean(0)

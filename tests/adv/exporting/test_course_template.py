@@ -1,4 +1,4 @@
-"""An exported folder, met as the course's test script meets it: elsewhere, with torch alone."""
+"""An exported folder as the course's test script uses it: elsewhere, with torch only."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ torch.save(found, out)
 
 
 def moved(net, defences) -> tuple[torch.nn.Module, Recipe]:
-    """A net whose buffers are not those of a fresh one."""
+    """Return a net whose buffers differ from those of a new one, and its recipe."""
     recipe = Recipe(net=net, defences=defences, epochs=3)
     made = build(recipe, 10, seed=1)
     images = torch.randint(0, 200, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0))
@@ -147,8 +147,8 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def met(tmp_path_factory, images):
-    """Every net as it is here, and what the script found in its folder; one process for all."""
+def outputs(tmp_path_factory, images):
+    """Return the outputs of every net here, and of its exported folder in one other process."""
     root = tmp_path_factory.mktemp("exported")
     nets = {}
     for name, (net, defences) in NETS.items():
@@ -173,14 +173,14 @@ def met(tmp_path_factory, images):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    met = torch.load(found, weights_only=True)
-    return nets, {Path(folder).name: value for folder, value in met.items()}
+    values = torch.load(found, weights_only=True)
+    return nets, {Path(folder).name: value for folder, value in values.items()}
 
 
 @pytest.mark.parametrize("name", NETS)
-def test_the_script_meets_the_very_net(met, images, name):
-    """The same log-probabilities: of random nets too, whose noise follows the script's seed."""
-    net, found = met[0][name], met[1][name]
+def test_the_script_loads_the_same_net(outputs, images, name):
+    """Equal log-probabilities; the noise of random nets follows the seed of the script."""
+    net, found = outputs[0][name], outputs[1][name]
     attach(net, RngStream(SEED))
     judge = Votes(net, VOTES[name]) if name in VOTES else net
     with torch.no_grad(), frozen(net):
@@ -196,7 +196,7 @@ def test_the_script_meets_the_very_net(met, images, name):
 
 @pytest.mark.slow
 def test_a_large_net_is_the_same_again(tmp_path, images):
-    """`export` itself compares; this asks that it wrote."""
+    """`export` compares the nets itself, so it is enough that it writes."""
     net, recipe = moved(ResNet18("gelu"), (PNI(), Projection(50)))
     save(tmp_path / "net.safetensors", net, recipe, classes=CLASSES)
     export(restore(tmp_path / "net.safetensors"), tmp_path / "out")
@@ -249,7 +249,7 @@ def test_model_py_imports_torch_and_nothing_else(kept, tmp_path):
 
 
 @pytest.mark.parametrize("there", ["a folder", "an empty folder", "a file", "a dangling link"])
-def test_what_is_there_is_left_alone(kept, tmp_path, there):
+def test_existing_folders_are_left_alone(kept, tmp_path, there):
     out = tmp_path / "out"
     if there == "a file":
         out.write_text("mine")
@@ -267,7 +267,7 @@ def test_what_is_there_is_left_alone(kept, tmp_path, there):
 
 @pytest.mark.parametrize("how", ["wrong", "broken", "interrupted"])
 def test_nothing_half_written(kept, tmp_path, monkeypatch, how):
-    """A copy that is not the net is not handed out; nor is anything after an error."""
+    """Nothing is written if the copy differs from the net, or after an error."""
     if how == "wrong":
         monkeypatch.setattr(
             course_template, "MODEL", course_template.MODEL.replace("log_softmax", "softmax")
@@ -318,7 +318,7 @@ def test_what_needs_more_than_torch_is_refused():
         bundle([("adv.evaluation.score", "Score")], {}, {})
 
 
-def test_other_class_counts_and_settings_of_the_card(tmp_path):
+def test_other_class_counts_and_metadata(tmp_path):
     recipe = Recipe(net=BaseNet(), epochs=1)
     names = ("one", "two", 'th"""ree')
     save(tmp_path / "n.safetensors", build(recipe, 3, 0), recipe, classes=names, data='"""')

@@ -1,4 +1,4 @@
-"""DDLS where the right density is known, and the calibration that makes it right."""
+"""DDLS on a known density, and the calibration that it needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def log_made(x):
 
 
 class Squeezed(nn.Module):
-    """What a hinge discriminator is at best: in the right order, of the wrong size and place."""
+    """The best case of a hinge discriminator: the right order, on another scale."""
 
     slope, shift = 0.35, 0.8
 
@@ -61,7 +61,7 @@ COVARIANCE = DEVIATION**2 * torch.eye(2) + torch.einsum(
 
 
 def errors(calibration, ddls, n=4000):
-    """How far mean, covariance and the first mode's weight are from the mixture's; the trace."""
+    """Return the errors of mean, covariance and the weight of the first mode; and the trace."""
     y = torch.zeros(n, dtype=torch.int64)
     energy = latent_energy(Identity(), Squeezed(), y, calibration)
     z, trace = langevin(
@@ -85,13 +85,13 @@ def test_calibrated_chains_have_the_real_density(ddls):
     assert trace.energy[-1] < trace.energy[0]
 
 
-def test_uncalibrated_chains_have_not():
+def test_uncalibrated_chains_have_another_density():
     mean, covariance, weight, _ = errors(Calibration(), DDLS(200, 0.2))
     assert mean > 0.2 and covariance > 0.2 and weight > 0.05
 
 
 def test_no_step_size_is_too_large_for_metropolis():
-    """Steps at which ULA's stationary variance is far off (1 / (1 - eps / 4) of a normal)."""
+    """Step sizes for which ULA's stationary variance is far off (1 / (1 - eps / 4) of a normal)."""
     n, y = 20_000, None
     flat = latent_energy(Identity(), lambda x, y: 0 * x[:, 0], y, Calibration())
     start = torch.randn(n, 1, generator=seeded_generator(0))
@@ -124,7 +124,7 @@ def test_no_graph_is_kept_and_the_generator_alone_decides():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_chain_that_runs_away():
+def test_a_chain_that_diverges():
     def steep(z):
         return z.square().square().sum(1)
 
@@ -145,7 +145,7 @@ def test_the_calibration_undoes_what_the_discriminator_did():
     assert found.shift == pytest.approx(-Squeezed.shift / Squeezed.slope, abs=0.15)
 
 
-def test_it_is_the_logistic_regression():
+def test_the_calibration_is_a_logistic_regression():
     """Against scikit-learn's without a penalty, on as many of each kind."""
     from sklearn.linear_model import LogisticRegression
 
@@ -164,7 +164,7 @@ def test_it_is_the_logistic_regression():
     assert few.shift == pytest.approx(found.shift, abs=0.3)
 
 
-def test_a_discriminator_that_tells_nothing_is_not_followed():
+def test_an_uninformative_discriminator_is_ignored():
     draws = seeded_generator(0)
     assert fit_calibration(
         torch.randn(50, generator=draws) - 1, torch.randn(50, generator=draws)
@@ -186,6 +186,6 @@ def test_a_discriminator_that_tells_nothing_is_not_followed():
         ({"step_size": math.inf}, "the step size must be above 0"),
     ],
 )
-def test_settings_that_are_none(settings, said):
+def test_invalid_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         replace(DDLS(), **settings)

@@ -1,4 +1,4 @@
-"""The parts of the GAN against their formulas; its training, its average, going on."""
+"""The parts of the GAN against their formulas; training, averaging, resuming."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_the_conditional_norm():
 @pytest.mark.parametrize(
     "layer", [nn.Conv2d(4, 6, 3), nn.Linear(7, 5), nn.Embedding(10, 8)], ids=repr
 )
-def test_a_normed_weight_has_norm_one_by_svd(layer):
-    """One power iteration a pass: as the weight stands still it settles on the true norm."""
+def test_a_weight_has_spectral_norm_one_by_svd(layer):
+    """By one power iteration per pass, the estimate converges for a constant weight."""
     layer = with_spectral_norm(layer)
     with torch.no_grad():
         for _ in range(200):
@@ -81,7 +81,7 @@ def test_a_normed_weight_has_norm_one_by_svd(layer):
     assert torch.equal(layer.weight, layer.weight)  # no iteration moves it
 
 
-def test_every_weight_of_both_nets_is_normed_but_the_tables_of_the_generator():
+def test_every_weight_but_the_tables_of_the_generator_has_spectral_norm():
     for net, free in zip(TINY.nets(PixelFormat(), 10, 0), ("gain", "shift"), strict=True):
         for name, layer in net.named_modules():
             if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
@@ -110,7 +110,7 @@ def test_the_hinge_loss():
 
 
 def test_blocks_are_those_of_biggan():
-    """The skip is a 1x1 convolution of the doubled (or averaged) input, as published."""
+    """The skip connection is a 1x1 convolution of the upsampled (or averaged) input."""
     up = UpBlock(4, 6, 3).eval()
     x, y = noise(2, 4, 5, 5), torch.tensor([0, 2])
     wide = F.interpolate(x, scale_factor=2)
@@ -136,14 +136,14 @@ def test_the_nets_of_each_size(side, channels):
 
 
 def test_the_published_size():
-    """Both nets of the CIFAR-10 script have somewhat over 4 million weights."""
+    """Both nets of the CIFAR-10 script have a little over 4 million weights."""
     generator, discriminator = GAN().nets(PixelFormat(), 10, 0)
     count = [sum(p.numel() for p in net.parameters()) for net in (generator, discriminator)]
     assert count[0] == pytest.approx(4.3e6, rel=0.02) and count[1] == pytest.approx(4.2e6, rel=0.03)
 
 
 @pytest.mark.parametrize("init", ["normal", "orthogonal"])
-def test_first_weights(init):
+def test_initial_weights(init):
     generator, _ = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)
     weight = raw_weight(generator.blocks[0].a).detach().flatten(1)
     if init == "normal":
@@ -159,14 +159,14 @@ def test_first_weights(init):
 # --- what is drawn ---
 
 
-def test_the_canvas_of_digits_is_their_middle(digits):
+def test_the_pixel_format_of_digits_is_their_middle(digits):
     pixel_format = find_pixel_format(digits.train.images)
     assert pixel_format == PixelFormat(8, 1)
     kept = pixel_format.to_bytes(pixel_format.to_floats(digits.train.images))
     assert torch.equal(kept, digits.train.images)
 
 
-def test_the_canvas_is_the_smallest_that_loses_nothing():
+def test_the_pixel_format_is_the_smallest_that_loses_nothing():
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     images[0, :, 8, 23] = 7
     assert find_pixel_format(images) == PixelFormat(16, 1)
@@ -188,7 +188,7 @@ def trained(gan: GAN, data: Split, state=None, seed: int = 0, every: int = 2):
     return segment, states
 
 
-def test_going_on_is_never_having_stopped(digits):
+def test_a_resumed_training_equals_an_uninterrupted_one(digits):
     gan = replace(TINY, flip=0.5, translate=1, cutout=2)
     before = torch.get_rng_state()
     segment, states = trained(gan, digits.train)
@@ -214,7 +214,7 @@ def test_a_state_of_another_gan_is_refused(digits):
         trained(TINY, digits.train.head(0))
 
 
-def test_a_state_that_is_gone(digits):
+def test_a_state_that_was_overwritten(digits):
     segments = train_gan(TINY, digits.train, classes=10, seed=0, every=2)
     first = next(segments)
     next(segments)
@@ -222,7 +222,7 @@ def test_a_state_that_is_gone(digits):
         first.state()
 
 
-def test_the_average_follows_from_its_start(digits):
+def test_the_average_starts_at_ema_start(digits):
     """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
     gan = replace(TINY, ema=0.75, ema_start=2, steps=4)
     expected = None
@@ -239,14 +239,14 @@ def test_the_average_follows_from_its_start(digits):
         assert rest and all(torch.equal(state["mean"][n], state["net"][n]) for n in rest)
 
 
-def test_a_decay_of_nothing_is_a_copy():
+def test_a_decay_of_zero_is_a_copy():
     net, other = nn.Linear(2, 2), nn.Linear(2, 2)
     update_ema(other, net, 0.0)
     assert bit_equal(net.state_dict(), other.state_dict())
 
 
-def test_statistics_are_estimated_anew():
-    """Those of the weights as they are: the mean over many batches, not what was copied."""
+def test_batchnorm_is_recalibrated():
+    """The mean over many batches of the present weights, not the copied statistics."""
     generator, _ = TINY.nets(PixelFormat(8, 1), 10, 0)
     norm = generator.blocks[0].first.norm
     norm.running_mean.fill_(100)
@@ -273,8 +273,8 @@ def test_discriminator_steps_and_who_is_updated(digits):
     assert counts == [{6}, {18}]
 
 
-def test_labels_are_drawn_as_the_real_images_have_them(digits):
-    """A class that no real image has is never drawn."""
+def test_labels_are_drawn_from_the_real_ones(digits):
+    """A class without real images is never drawn."""
     known = digits.train.labels < 3
     few = Split(digits.train.images[known], digits.train.labels[known])
     segment, _ = trained(replace(TINY, batch=200, steps=2), few)
@@ -288,7 +288,7 @@ def pixels(images: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.slow
 def test_a_tiny_gan_learns_the_classes(digits):
-    """A classifier of real digits recognises far more of its images than the tenth of chance."""
+    """A classifier of real digits recognises far more of its images than chance, 10 %."""
     gan = replace(GAN().small(), width=4, latent=8, steps=150, batch=100, d_steps=1)
     gan = replace(gan, lr=4e-3, d_lr=4e-3, ema=0.9, ema_start=20, init="orthogonal")
     *_, segment = train_gan(gan, digits.train, classes=10, seed=0, every=gan.steps)
@@ -313,7 +313,7 @@ def made(digits, tmp_path_factory):
     return path
 
 
-def test_a_gan_comes_back_as_it_was(digits, made):
+def test_a_gan_is_restored(digits, made):
     work = GANData(digits.train.head(60), digits.classes, "digits")
     assert len(work.train) == 54 and len(work.calibration) == 6
     segment, _ = trained(TINY, work.train)
@@ -340,7 +340,7 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("after", [2, 6], ids=["in the middle", "before the end is written"])
-def test_a_killed_training_goes_on(digits, made, tmp_path, after):
+def test_a_killed_training_resumes(digits, made, tmp_path, after):
     work = GANData(digits.train.head(60), digits.classes, "digits")
     path = tmp_path / "gan.safetensors"
 
@@ -430,12 +430,12 @@ def test_files_that_are_no_gan(digits, made, tmp_path):
         ({"init": "xavier"}, "init must be one of normal, orthogonal, got 'xavier'"),
     ],
 )
-def test_settings_that_are_none(settings, said):
+def test_invalid_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         GAN(**settings)
 
 
-def test_a_canvas_of_another_size():
+def test_a_pixel_format_of_another_size():
     with pytest.raises(ValueError, match="an image must be drawn with 8, 16 or 32 pixels a side"):
         PixelFormat(12, 3)
 

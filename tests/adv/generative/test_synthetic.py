@@ -1,4 +1,4 @@
-"""Sets of generated images: what they hold, how they are kept, how they reach a training."""
+"""Sets of generated images: their content, their cache, and their way into a training."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def part_of(split: Split, n: int = 100) -> Split:
 
 
 def greys(n=3000, seed=0):
-    """Correlated pixels far from black and white, of two classes."""
+    """Return correlated pixels of two classes, far from black and white."""
     draws = seeded_generator(seed)
     flat = torch.randn(n, 4, generator=draws) @ torch.tensor(
         [[9.0, 5, 0, 2], [0, 7, 3, 0], [0, 0, 6, 1], [0, 0, 0, 4]]
@@ -95,7 +95,7 @@ def test_gaussians_have_the_moments_of_their_class(rank):
 
 @pytest.mark.parametrize("rank", [1, 3, 7])
 def test_low_rank_is_exact_with_few_images_too(rank):
-    """Fewer images than pixels: the same principal directions, found the other way round."""
+    """With fewer images than pixels the principal directions come from the other matrix."""
     from adv.generative.baselines import _gaussian
 
     few = torch.randn(8, 30, generator=seeded_generator(0))
@@ -129,7 +129,7 @@ def test_mixed_images_lie_between_two_of_their_class():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_labels_are_dealt_to_the_image():
+def test_labels_are_stratified_to_the_image():
     labels = stratified_labels((10, 0, 20, 3), 100, seeded_generator(0))
     assert labels.bincount(minlength=4).tolist() == [30, 0, 61, 9]
     assert not torch.equal(labels, labels.sort()[0])
@@ -176,7 +176,7 @@ def test_images_that_are_not_those_of_the_hash(digits, tmp_path):
         read_samples(path, digits.train, 10)
 
 
-def test_sets_of_others_are_read(digits, tmp_path):
+def test_sets_of_other_programs_are_read(digits, tmp_path):
     path = tmp_path / "theirs.npz"
     image = np.zeros((4, 3, 32, 32), dtype=np.uint8)
     np.savez(path, image=image, label=np.arange(4), recipe="stir")
@@ -208,7 +208,7 @@ def test_a_set_is_never_overwritten(tmp_path):
         (11, "a.npz", "expected 11 images, got 10"),
     ],
 )
-def test_wishes_that_cannot_be(tmp_path, count, name, said):
+def test_invalid_requests(tmp_path, count, name, said):
     with pytest.raises(ValueError, match=said):
         write_samples(tmp_path / name, chunks(), count, {})
     assert list(tmp_path.iterdir()) == []
@@ -224,12 +224,12 @@ def test_a_disk_that_fills_leaves_nothing(tmp_path, size, file_size_limit):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_folder_that_takes_nothing(tmp_path):
+def test_a_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(DataError, match="cannot be written: "):
         write_samples(Path("/proc/made.npz"), chunks(), 10, {})
 
 
-def test_batches_are_the_same_whichever_are_drawn():
+def test_batches_do_not_depend_on_each_other():
     y = torch.arange(25) % 10
     draw = lambda labels, generator: torch.rand(len(labels), generator=generator)  # noqa: E731
     whole = [x for x, _ in sample_batches(draw, y, 3, 10)]
@@ -260,7 +260,7 @@ def test_the_frechet_distance_of_normal_distributions():
         frechet_distance(a, a[:1])
 
 
-def test_overlap_by_hand():
+def test_prdc_by_hand():
     """On a line, k = 1: real at 0, 1, 10, 11; each ball has radius 1."""
     real = torch.tensor([[0.0], [1], [10], [11]])
     made = torch.tensor([[0.5], [0.9], [5.0], [30.0]])
@@ -298,7 +298,7 @@ def test_copies_are_found(digits):
     assert memorisation(known, held, known[:50]).nearest == 0
 
 
-def test_features_are_what_the_last_linear_layer_takes():
+def test_features_are_the_inputs_of_the_last_linear_layer():
     net = adv.build(Recipe(net=BaseNet()), 10, 0).eval()
     images = torch.randint(0, 256, (7, 3, 32, 32), generator=seeded_generator(0), dtype=torch.uint8)
     found = features(net, images)
@@ -325,7 +325,7 @@ def test_the_standard_fid_says_why_it_is_missing(digits, tmp_path, monkeypatch):
 
 
 def test_the_standard_fid_goes_through_torch_fidelity(digits, tmp_path, monkeypatch):
-    """A linear net in place of Inception: the distance is that of its features, by our own code."""
+    """With a linear net in place of Inception, the distance is that of our own code."""
     pytest.importorskip("torch_fidelity")
     from torch_fidelity import registry
     from torch_fidelity.feature_extractor_base import FeatureExtractorBase
@@ -426,7 +426,7 @@ def test_a_recipe_makes_its_images_once_and_trains_on_them(digits, cache, alone,
     assert not bit_equal(first["net"], alone)
 
 
-def test_a_killed_training_goes_on_with_made_images(digits, cache):
+def test_a_killed_training_resumes_with_generated_images(digits, cache):
     split = part_of(digits.train, 50)
     chosen = recipe(Synthetic(Gaussian(), 0.5, count=40, relabel=LABELS), epochs=2)
     states = [epoch.state() for epoch in train(chosen, split, classes=10, seed=0)]
@@ -436,7 +436,7 @@ def test_a_killed_training_goes_on_with_made_images(digits, cache):
 LABELS = replace(laptop_recipe(natural_recipe()), net=BaseNet(), epochs=1)
 
 
-def test_images_are_named_by_a_classifier_of_real_ones(digits, cache):
+def test_images_are_labelled_by_a_classifier_of_real_ones(digits, cache):
     split = part_of(digits.train, 300)
     made = Synthetic(Gaussian(), 0.5, count=50, relabel=replace(LABELS, epochs=8))
     pool, plain = made.pool(split, 10), replace(made, relabel=None).pool(split, 10)
@@ -488,8 +488,8 @@ def make_slowly(path: str, log: str, ready) -> None:
     make_once(Path(path), make)
 
 
-def test_of_processes_that_come_together_one_makes_it(tmp_path):
-    """The one with the lock waits until the others stand before it."""
+def test_one_of_many_processes_makes_the_set(tmp_path):
+    """The process with the lock waits until the others wait for it."""
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     path, log = tmp_path / "set", tmp_path / "log"
@@ -505,7 +505,7 @@ def test_of_processes_that_come_together_one_makes_it(tmp_path):
     assert log.read_text() == "made\n" and path.read_text() == "whole"
 
 
-def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+def test_partial_files_of_killed_processes_are_removed(tmp_path):
     path = tmp_path / "set[1].npz"
     (tmp_path / ".set[1].npz.4321").write_bytes(b"half")
     (tmp_path / ".set1.npz.4321").write_bytes(b"another's")
@@ -524,7 +524,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
         ({"count": 0}, "count must be 1 or more, got 0"),
     ],
 )
-def test_settings_that_are_none(settings, said):
+def test_invalid_settings(settings, said):
     with pytest.raises(ValueError, match=said):
         Synthetic(**{"source": Gaussian(), **settings})
 
@@ -537,7 +537,7 @@ def test_settings_that_are_none(settings, said):
         (lambda: Mixup(math.inf), "alpha must be above 0"),
     ],
 )
-def test_baselines_that_are_none(make, said):
+def test_invalid_baselines(make, said):
     with pytest.raises(ValueError, match=said):
         make()
 
