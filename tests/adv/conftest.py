@@ -1,4 +1,4 @@
-"""Fixtures of the tests of adv: the command line in this process, and a disk that fills up."""
+"""Fixtures of the tests of adv: digits, the command line in this process, a disk that fills up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import pytest
+
+from adv import Data, load
+
+
+@pytest.fixture(scope="session")
+def digits() -> Data:
+    """Return the digits; do not change their tensors."""
+    return load("digits")
 
 
 @pytest.fixture

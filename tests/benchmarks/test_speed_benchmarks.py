@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -12,15 +11,6 @@ import pytest
 import stand_ins
 import torch
 from torch import nn
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """A benchmark's module by its name."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return __import__
 
 
 def test_a_section_takes_the_place_of_its_own_kind(benchmark, tmp_path):

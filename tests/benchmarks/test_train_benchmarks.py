@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def benchmark(monkeypatch):
-    """A benchmark's module by its name."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return __import__
 
 
 def batches(count: int):

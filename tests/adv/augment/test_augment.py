@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_images import random_images
 from reproducibility import seeded_generator
 from torchvision.transforms.v2 import functional as tv
 
@@ -31,12 +30,6 @@ from adv import (
 from adv.augment import Augment, augmented, mixed
 from adv.data.datasets import Split
 from adv.runtime.random_streams import derive_seed
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return random_images()
-
 
 ALL = Augment(flip=0.5, crop=4, jitter=0.4, cutout=8, erasing=0.5, idbh="weak")
 

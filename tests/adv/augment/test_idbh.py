@@ -7,17 +7,11 @@ from collections import Counter
 
 import pytest
 import torch
-from random_images import random_images
 from reproducibility import seeded_generator
 from scipy import stats
 from torchvision.transforms.v2 import functional as tv
 
 from adv.augment import Augment, augmented, colour, flip_crop, idbh
-
-
-@pytest.fixture
-def images() -> torch.Tensor:
-    return random_images()
 
 
 def test_cropshift_loses_a_border_and_puts_the_rest_down_anywhere():

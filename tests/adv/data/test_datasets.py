@@ -103,11 +103,6 @@ def test_to_moves_every_split(ten):
 # --- digits ---
 
 
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return load("digits")
-
-
 def test_digits_sizes_types_and_range(digits):
     assert [len(s) for s in (digits.train, digits.validation, digits.test)] == [1000, 437, 360]
     assert digits.classes == tuple("0123456789")

@@ -34,11 +34,6 @@ from adv.generative.training import d_loss, g_loss
 TINY = replace(GAN().small(), width=2, latent=6, steps=6, batch=10, d_steps=1, ema=0.5, ema_start=2)
 
 
-@pytest.fixture(scope="module")
-def digits() -> adv.Data:
-    return adv.load("digits")
-
-
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=seeded_generator(seed))
 

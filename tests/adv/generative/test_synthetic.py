@@ -45,11 +45,6 @@ from adv.generative.sampler import sample_batches, stratified_labels
 TINY = replace(GAN().small(), width=2, latent=6, steps=4, batch=10, d_steps=1)
 
 
-@pytest.fixture(scope="module")
-def digits() -> adv.Data:
-    return adv.load("digits")
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path))

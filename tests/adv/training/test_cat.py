@@ -10,15 +10,10 @@ import torch
 from reproducibility import bit_equal, save_and_load, seeded_generator
 from small_nets import BatchNormNet
 
-from adv import CAT, PGD, RSE, SGD, TRADES, Ladder, Linf, Recipe, build, load, train
+from adv import CAT, PGD, RSE, SGD, TRADES, Ladder, Linf, Recipe, build, train
 from adv.training.cat import CATRun
 
 BALL = Linf(0.032)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 def recipe(cat: CAT, **changes) -> Recipe:

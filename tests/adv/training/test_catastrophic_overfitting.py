@@ -25,17 +25,11 @@ from adv import (
     Recipe,
     Split,
     evaluate,
-    load,
     train,
 )
 from adv.training.catastrophic_overfitting import measure, one_step_attack, probe_images
 
 BALL = Linf(0.1)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 class Valley(nn.Module):

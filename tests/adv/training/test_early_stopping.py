@@ -7,14 +7,9 @@ import torch
 from reproducibility import bit_equal, save_and_load
 from small_nets import BatchNormNet
 
-from adv import PGD, SGD, Battery, Best, Curriculum, Linf, Recipe, Score, load, train, watch
+from adv import PGD, SGD, Battery, Best, Curriculum, Linf, Recipe, Score, train, watch
 
 BATTERY = Battery((("pgd", PGD(Linf(0.05), steps=2)),))
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 def score(robust: float, natural: float) -> Score:

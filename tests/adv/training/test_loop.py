@@ -30,19 +30,12 @@ from adv import (
     Ramp,
     Recipe,
     build,
-    load,
     train,
 )
 from adv.models import Normalize
 from adv.runtime.random_streams import derive_seed
 from adv.training.curriculum import ATTACK_KINDS, AttackKind
 from adv.training.schedules import value_at
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
-
 
 # --- schedules ---
 

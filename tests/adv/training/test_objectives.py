@@ -36,7 +36,6 @@ from adv import (
     SpectralNorm,
     TestNoise,
     build,
-    load,
     train,
 )
 from adv.models import Normalize
@@ -56,11 +55,6 @@ OBJECTIVES = {
 }
 each = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 EPS, STEP, STEPS = 0.03, 0.01, 2
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 @pytest.fixture

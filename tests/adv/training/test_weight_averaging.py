@@ -10,14 +10,9 @@ from reproducibility import bit_equal, save_and_load, seeded_generator
 from small_nets import BatchNormNet
 from torch import nn
 
-from adv import RSE, SGD, TRADES, WRN, Curriculum, Recipe, build, evaluate, load, train
+from adv import RSE, SGD, TRADES, WRN, Curriculum, Recipe, build, evaluate, train
 from adv.evaluation.battery import quick_battery
 from adv.training.weight_averaging import Average
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load("digits")
 
 
 def recipe(**changes) -> Recipe:
