@@ -149,13 +149,16 @@ PANEL = '''"""A panel with the number of trials."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from search.finals.finalist import Finalist
 from search.record.view import View
 from search.reporting.html_template import section
 
 
-def toy_panel(view: View) -> str:
+def toy_panel(view: View, finalists: Sequence[Finalist]) -> list[str]:
     """Return the number of trials as HTML."""
-    return section("The toy panel", "", f"<p>{len(view.trials)} trials</p>")
+    return [section("The toy panel", "", f"<p>{len(view.trials)} trials</p>")]
 '''
 # Kind: {file: the text of a new file, or {line: text to insert before it}}
 TOYS: dict[str, dict[str, str | dict[str, str]]] = {
@@ -212,8 +215,8 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
     "a panel of the report": {
         "search/reporting/toy.py": PANEL,
         "search/reporting/html_report.py": {
-            "from search.stopping": "from search.reporting.toy import toy_panel\n",
-            "        _care(view),": "        toy_panel(view),\n",
+            "from search.reporting.trials_html": "from search.reporting.toy import toy_panel\n",
+            "    reading_guide,": "    toy_panel,\n",
         },
     },
 }
@@ -225,7 +228,7 @@ from formula_runs import SPACE, Formula
 from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.ledger import Ledger
-from search.reporting.html_report import write_report
+from search.reporting.html_report import write_html_report
 from search.samplers.table import make_sampler
 from search.study import Study
 folder = Path(sys.argv[1])
@@ -233,7 +236,7 @@ ledger = Ledger(folder / "ledger.jsonl")
 toy = make_sampler("toy", SPACE, seed=0, start=5)
 serial.search(Study(SPACE, ledger, trials=7, seed=0, sampler=toy), Formula(1), Interrupt())
 print(*(trial.origin for trial in ledger.view.trials.values()))
-write_report(ledger.view, folder / "report.html")
+write_html_report(ledger.view, folder / "report.html")
 ledger.close()
 """
 

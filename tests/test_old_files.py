@@ -24,7 +24,7 @@ from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.runtime.random_streams import use_seed
 from search.record.ledger import read
 from search.reporting.csv_tables import write_tables
-from search.reporting.html_report import write_report
+from search.reporting.html_report import write_html_report
 
 ROOT = Path(__file__).parent.parent
 OLD = ROOT / "tests" / "recorded" / "v0"
@@ -143,7 +143,7 @@ def test_tables_are_the_same(run, tmp_path):
 
 
 def test_the_report_is_written(run):
-    write_report(read(run / "ledger.jsonl"), run / "report.html")
+    write_html_report(read(run / "ledger.jsonl"), run / "report.html")
     text = (run / "report.html").read_text()
     assert "finished" in text and len(text) > 10_000
 

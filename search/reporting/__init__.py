@@ -1,1 +1,1 @@
-"""What a reader of the ledger sees: terminal, HTML report, plots, CSV tables."""
+"""Show the ledger: terminal, HTML report, plots, CSV tables."""

@@ -1,18 +1,20 @@
-"""The study as rows and numbers: `trials.csv`, `front.csv` and the hypervolume, for any reader."""
+"""The search as CSV tables, `trials.csv` and `front.csv`, and its hypervolume."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adv.files import write_atomic
+from search.finals.finalist import Finalist
+from search.finals.standings import compute_standings
 from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
 from search.record.view import View
-from search.reporting.finals_csv import FINALISTS, FINALS, final_rows, finalist_rows
+from search.reporting.finals_csv import FINALISTS, FINALS, finalist_rows, training_rows
 from spaces import OBJECTIVES
 
 Row = dict[str, Any]
@@ -22,24 +24,30 @@ _GAP = ("masking_gap", "masking_gap_low", "masking_gap_high", "flagged")
 _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
 
 
-def write_tables(view: View, folder: Path) -> None:
+def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None = None) -> None:
     """Write `trials.csv` (a row for each trial) and `front.csv` (those on the front) to `folder`.
 
-    Where there are finals, `finalists.csv` and `finals.csv` too (`search.reporting.finals_csv`). Each is
-    replaced in one step: a reader sees the old file or the new one, never a part.
+    If there are finals, also `finalists.csv` and `finals.csv` (`search.reporting.finals_csv`). Each
+    file is replaced in one step, so that a reader never sees part of one.
+
+    Args:
+      view: of the search.
+      folder: of the run.
+      finalists: from `compute_standings`; None computes them.
     """
-    names = columns(view)
-    write_atomic(folder / "trials.csv", _csv(names, rows(view)))
-    write_atomic(folder / "front.csv", _csv(names, (row(view, trial) for trial in view.front())))
+    names = column_names(view)
+    write_atomic(folder / "trials.csv", _csv(names, trial_rows(view)))
+    write_atomic(folder / "front.csv", _csv(names, (_row(view, trial) for trial in view.front())))
     if view.finals:
-        write_atomic(folder / "finalists.csv", _csv(list(FINALISTS), finalist_rows(view)))
-        write_atomic(folder / "finals.csv", _csv(list(FINALS), final_rows(view)))
+        rows = finalist_rows(compute_standings(view) if finalists is None else finalists)
+        write_atomic(folder / "finalists.csv", _csv(list(FINALISTS), rows))
+        write_atomic(folder / "finals.csv", _csv(list(FINALS), training_rows(view)))
 
 
-def columns(view: View) -> list[str]:
-    """The columns of both tables: the trial, its knobs, its objectives with intervals, its run.
+def column_names(view: View) -> list[str]:
+    """Return the columns: trial, hyperparameters, objectives with intervals, training.
 
-    A knob whose name is taken, such as `epochs`, is called `knob_epochs`.
+    A hyperparameter whose name is taken, such as `epochs`, is called `knob_epochs`.
     """
     return [
         *_BEFORE,
@@ -50,29 +58,31 @@ def columns(view: View) -> list[str]:
     ]
 
 
-def rows(view: View) -> list[Row]:
-    """A row for each trial, by number."""
-    return [row(view, trial) for _, trial in sorted(view.trials.items())]
+def trial_rows(view: View) -> list[Row]:
+    """Return a row for each trial, by number, under the names of `column_names`.
+
+    What a trial does not have is None.
+    """
+    return [_row(view, trial) for _, trial in sorted(view.trials.items())]
 
 
-def row(view: View, trial: Trial) -> Row:
-    """The trial under the names of `columns`; what it does not have is None."""
-    made: Row = dict.fromkeys(columns(view))
-    made |= {"trial": trial.number, "state": trial.state, "seed": trial.seed}
-    made |= {_column(name): value for name, value in trial.params.items()}
-    made |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
-    made |= {"overfitted": len(trial.overfitted), "reason": trial.reason}
+def _row(view: View, trial: Trial) -> Row:
+    row: Row = dict.fromkeys(column_names(view))
+    row |= {"trial": trial.number, "state": trial.state, "seed": trial.seed}
+    row |= {_column(name): value for name, value in trial.params.items()}
+    row |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
+    row |= {"overfitted": len(trial.overfitted), "reason": trial.reason}
     if trial.result:
         for name in OBJECTIVES:
             low, high = trial.result.intervals.get(name, (None, None))
-            made |= {name: trial.result.objectives[name], f"{name}_low": low, f"{name}_high": high}
-        made |= gap_of(trial)
-        made["best_epoch"] = trial.result.details.best_epoch
-    return made
+            row |= {name: trial.result.objectives[name], f"{name}_low": low, f"{name}_high": high}
+        row |= gap_columns(trial)
+        row["best_epoch"] = trial.result.details.best_epoch
+    return row
 
 
-def gap_of(trial: Trial) -> Row:
-    """The masking gap with its interval, and whether it is flagged; {} where it is not known."""
+def gap_columns(trial: Trial) -> Row:
+    """Return the masking gap with its interval and flag, {} if it is unknown."""
     gap = trial.result.details.masking_gap if trial.result else None
     if gap is None:
         return {}
@@ -80,13 +90,14 @@ def gap_of(trial: Trial) -> Row:
 
 
 def hypervolumes(view: View) -> list[float]:
-    """The share of the unit square under the front, after each finished trial in order of ending.
+    """Return the hypervolume of the front after each finished trial, in order of ending.
 
-    One is a perfect net: all images right, natural and under each attack of the battery.
+    It is in [0, 1]: the share of the unit square of natural accuracy and mean attacked accuracy. 1
+    is a net that classifies all images correctly, natural and under each attack of the battery.
     """
     every = view.in_state("finished")
-    kept = [trial for trial in every if view.feasible(trial)] or every
-    done = sorted(kept, key=lambda trial: trial.ended)
+    feasible = [trial for trial in every if view.feasible(trial)] or every
+    done = sorted(feasible, key=lambda trial: trial.ended)
     full = 100.0 * max(1, len(view.header.battery))
     best: list[tuple[float, float]] = []
     area: list[float] = []

@@ -1,12 +1,12 @@
-"""The finals as rows: `finalists.csv`, a row a trial, and `finals.csv`, a row a training."""
+"""The finals as CSV rows: `finalists.csv`, one a finalist, and `finals.csv`, one a training."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from search.finals.finalist import Finalist
-from search.finals.standings import compute_standings
 from search.record.trial import Trial
 from search.record.view import View
 from spaces import OBJECTIVES
@@ -28,22 +28,24 @@ FINALS = ("final", "trial", "state", "seed", *OBJECTIVES, "best_epoch", "seconds
           "reason")  # fmt: skip
 
 
-def finalist_rows(view: View) -> list[Row]:
-    """A row for each finalist under the names of `FINALISTS`; what is not known is None.
+def finalist_rows(finalists: Sequence[Finalist]) -> list[Row]:
+    """Return a row for each finalist under the names of `FINALISTS`; what is unknown is None.
 
-    `worst` is the seed with the lowest attacked score, `search` what chose the trial, `again` the
-    mean of fresh seeds where the search measured, `claimed` under its battery on the test images.
+    Besides the means, each objective has columns `worst_*` (of the seed with the lowest attacked
+    score), `search_*` (of the training that selected the trial), `again_*` (mean of fresh seeds on
+    the search's images) and `claimed_*` (mean of fresh seeds on test images under the search's
+    battery).
     """
-    return [_finalist(f) for f in compute_standings(view)]
+    return [_finalist_row(f) for f in finalists]
 
 
-def final_rows(view: View) -> list[Row]:
-    """A row for each training of the finals, under the names of `FINALS`."""
+def training_rows(view: View) -> list[Row]:
+    """Return a row for each training of the finals, under the names of `FINALS`."""
     runs = view.finals.trials if view.finals else {}
-    return [_final(run) for _, run in sorted(runs.items())]
+    return [_training_row(run) for _, run in sorted(runs.items())]
 
 
-def _finalist(f: Finalist) -> Row:
+def _finalist_row(f: Finalist) -> Row:
     row: Row = dict.fromkeys(FINALISTS)
     row |= {"trial": f.trial.number, "seeds": len(f.runs)}
     worst = f.worst
@@ -67,7 +69,7 @@ def _finalist(f: Finalist) -> Row:
     return row
 
 
-def _final(run: Trial) -> Row:
+def _training_row(run: Trial) -> Row:
     row: Row = dict.fromkeys(FINALS)
     row |= {"final": run.number, "trial": int(run.origin), "state": run.state, "seed": run.seed}
     row |= {"seconds": round(run.seconds, 3), "reason": run.reason}

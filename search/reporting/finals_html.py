@@ -1,48 +1,49 @@
-"""The finals' part of the report's page."""
+"""The sections of the HTML report on the finals."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from search.finals.finalist import Finalist, Pair
-from search.finals.standings import compute_standings
 from search.record.view import View
-from search.reporting.finals_plots import curse, finals_front
-from search.reporting.finals_remarks import flattery, remarks
+from search.reporting.finals_plots import finals_front, selection_bias
+from search.reporting.finals_remarks import describe_finals, describe_selection_bias
 from search.reporting.html_template import figure, section, table
 
+TITLE = "The front, with unbiased error bars from fresh training runs"
 HEADS = ("Trial", "P(on the front)", "Seeds", "Natural accuracy (%)", "Attacked score",
-         "Worst seed", "Search score", "Again, same images", "Test, same battery",
+         "Worst seed", "Search score", "Fresh seeds, search images", "Fresh seeds, test images",
          "Masking gap (points)", "Weights")  # fmt: skip
 
 
-def finals(view: View) -> list[str]:
-    """The sections on the finalists; none where there are no finals."""
-    field = [f for f in compute_standings(view) if f.runs]
+def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:
+    """Return the sections on the finalists, none if there are no finals."""
     if view.finals is None:
         return []
-    if not field:
-        waiting = "<p class='none'>Nobody has been trained again yet.</p>"
-        return [section("The front, with honest error bars", "", waiting)]
-    said = "".join(f"<p>{escape(line)}</p>" for line in remarks(view, field))
+    trained = [f for f in finalists if f.runs]
+    if not trained:
+        waiting = "<p class='none'>No finalist has been trained again yet.</p>"
+        return [section(TITLE, "", waiting)]
+    notes = "".join(f"<p>{escape(line)}</p>" for line in describe_finals(view, trained))
     return [
         section(
-            "The front, with honest error bars",
-            "The front's candidates, trained again with fresh seeds and attacked on test images "
-            "that chose nothing. Large points are means with 95 % intervals, small ones single "
-            "seeds.",
-            figure(finals_front(view), "finals", "Scatter: means of fresh seeds with intervals")
-            + table("Finalists, most accurate first", HEADS, [_row(f) for f in field])
-            + f"<div class='notes'>{said}</div>",
+            TITLE,
+            "The candidates of the front, trained again with fresh seeds and attacked on test "
+            "images, which selected nothing. Large points are means with 95 % intervals, small "
+            "ones single seeds.",
+            figure(finals_front(view, trained), "finals", "Scatter: means of fresh seeds")
+            + table("Finalists, most accurate first", HEADS, [_row(f) for f in trained])
+            + f"<div class='notes'>{notes}</div>",
         ),
         section(
-            "What the choice had flattered",
-            "A search keeps what scored best, luck included; the first two marks of a trial differ "
-            "by the luck of its seed, the next by the images, the last by the battery. "
-            + escape(flattery(field)),
-            figure(curse(view), "curse", "Points: search score beside fresh seeds' scores"),
+            "How optimistic the search scores were",
+            "A search keeps what scored best, luck included. From mark to mark one thing changes: "
+            "first the seeds (the difference is selection bias), then the images, then the "
+            "battery. " + escape(describe_selection_bias(trained)),
+            figure(selection_bias(trained), "curse", "Points: search score and fresh seeds"),
         ),
     ]
 
@@ -52,10 +53,10 @@ def _row(f: Finalist) -> list[str]:
         f"<b>{scale * mean:.1f}</b> <span class='pm'>[{scale * low:.1f}, {scale * high:.1f}]</span>"
         for scale, mean, (low, high) in zip((100, 1), f.mean, f.intervals, strict=True)
     )
-    chance = f"{f.p_front:.2f}"
+    p_front = f"{f.p_front:.2f}"
     return [
         str(f.trial.number),
-        f"<b>{chance}, reported</b>" if f.on_front else chance,
+        f"<b>{p_front}, reported</b>" if f.on_front else p_front,
         str(len(f.runs)),
         natural,
         attacked,

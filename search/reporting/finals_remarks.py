@@ -1,4 +1,4 @@
-"""What the finals' numbers mean, in sentences, for the terminal and the page."""
+"""Sentences on what the numbers of the finals mean, for the terminal and the HTML report."""
 
 from __future__ import annotations
 
@@ -9,55 +9,58 @@ import numpy as np
 from search.finals.finalist import Finalist
 from search.finals.selection import MIN_SHARE
 from search.record.view import View
+from search.reporting.formatting import count
 
 
-def remarks(view: View, field: Sequence[Finalist]) -> list[str]:
-    """How many trainings, what a mean is, what the choice had flattered, what is not known.
+def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
+    """Return sentences on the reported front, the means, the selection bias, and what is missing.
 
     Args:
       view: of the search.
-      field: what `standing` says, those with fresh values.
+      finalists: from `compute_standings`, those with a finished training.
     """
     assert view.finals is not None
     head = view.finals_header
-    runs, failed = sum(len(f.runs) for f in field), len(view.finals.in_state("failed"))
-    said = [
-        f"{runs} trainings with fresh seeds, {head.images} test images. {_reported(field)}",
-        "Means and 95 % intervals are over fresh seeds and test images; the training that chose a "
-        "trial is in none of them.",
+    runs, failed = sum(len(f.runs) for f in finalists), len(view.finals.in_state("failed"))
+    lines = [
+        f"{count(runs, 'training')} with fresh seeds, {head.images} test images. "
+        f"{_describe_front(finalists)}",
+        "Means and 95 % intervals are over fresh seeds and test images, excluding the run that "
+        "selected the trial.",
         f"{head.attacks}.",
     ]
-    if curse := flattery(field):
-        said.insert(2, curse)
+    if bias := describe_selection_bias(finalists):
+        lines.insert(2, bias)
     if failed:
-        said.append(f"{failed} trainings failed.")
-    missing = [n for n in head.trials if n not in {f.trial.number for f in field}]
+        lines.append(f"{count(failed, 'training')} failed.")
+    missing = [n for n in head.trials if n not in {f.trial.number for f in finalists}]
     if missing:
         plural = "s" * (len(missing) > 1)
-        said.append(f"Not yet trained again: trial{plural} {', '.join(map(str, missing))}.")
-    return said
+        lines.append(f"Not yet trained again: trial{plural} {', '.join(map(str, missing))}.")
+    return lines
 
 
-def _reported(field: Sequence[Finalist]) -> str:
-    """Who is reported, and how far that is to be believed."""
-    front = [f for f in field if f.on_front]
+def _describe_front(finalists: Sequence[Finalist]) -> str:
+    """Return which trials are reported as the front, and how certain that is."""
+    front = [f for f in finalists if f.on_front]
     names = ", ".join(str(f.trial.number) for f in front)
     if len(front) == 1 and front[0].p_front < MIN_SHARE:
         return (
-            f"The reported front (*) is trial {names}, the likeliest, though it is on the front of "
-            f"all trials with probability {front[0].p_front:.2f} only: more trainings would tell."
+            f"The reported front (*) is trial {names}, the most likely member, although it is on "
+            f"the front of all trials with probability {front[0].p_front:.2f} only: more "
+            "trainings would decide."
         )
     return (
-        f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: as many as can be while "
-        f"{MIN_SHARE:.0%} of them are expected to be on the front of all trials."
+        f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: the largest set of "
+        f"which {MIN_SHARE:.0%} are expected to be on the front of all trials."
     )
 
 
-def flattery(field: Sequence[Finalist]) -> str:
-    """The winner's curse in a sentence: search score less that of fresh seeds, same images."""
+def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
+    """Return how much lower fresh seeds score than the runs that selected the finalists, or ""."""
     pairs = [
         (f.trial.result.point[1], f.validation_mean[1])
-        for f in field
+        for f in finalists
         if f.trial.result and f.validation_mean
     ]
     if not pairs:
@@ -65,10 +68,10 @@ def flattery(field: Sequence[Finalist]) -> str:
     drop = float(np.mean([before - after for before, after in pairs]))
     if drop <= 0:
         return (
-            f"No winner's curse here: on the same images under the same battery, fresh seeds "
-            f"score {-drop:.1f} higher than the trainings that chose the {len(pairs)} finalists."
+            f"No winner's curse here: on the same images and battery, fresh seeds score "
+            f"{-drop:.1f} higher than the runs that selected the {len(pairs)} finalists."
         )
     return (
-        f"Winner's curse: on the same images under the same battery, fresh seeds score {drop:.1f} "
-        f"lower than the trainings that chose the {len(pairs)} finalists."
+        f"Winner's curse: on the same images and battery, fresh seeds score {drop:.1f} lower than "
+        f"the runs that selected the {len(pairs)} finalists."
     )

@@ -1,4 +1,4 @@
-"""The finals in the terminal: a line for each training, and the table at the end."""
+"""The finals in the terminal: a line for each event, and the table at the end."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from rich.table import Table
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.record.view import Event, View
-from search.reporting.terminal import clock, say, shown, title
+from search.reporting.formatting import format_clock, format_objective, objective_title
+from search.reporting.terminal import print_text
 from spaces import OBJECTIVES
 
 
-class Again:
-    """A reader that says of each training in the finals when it starts and what came of it."""
+class FinalsLog:
+    """A reader of the ledger that prints when a final training starts, finishes or fails.
+
+    Args:
+      console: where to print.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -33,20 +38,22 @@ class Again:
             text += f"failed: {part['reason']}"
         elif part["event"] == "finished" and run.result:
             values = zip(OBJECTIVES, run.result.point, strict=True)
-            text += "finished  " + "  ".join(f"{title(n)} {shown(n, v)}" for n, v in values)
-            text += f"  | P(on the front) {_chances(compute_standings(view))}"
+            text += "finished  " + "  ".join(
+                f"{objective_title(n)} {format_objective(n, v)}" for n, v in values
+            )
+            text += f"  | P(on the front) {_format_probabilities(compute_standings(view))}"
         else:
             return
-        say(self.console, f"[{clock(view.elapsed)}] {text}")
+        print_text(self.console, f"[{format_clock(view.elapsed)}] {text}")
 
 
-def _chances(field: list[Finalist]) -> str:
-    known = (f"{f.trial.number}: {f.p_front:.2f}" for f in field if not math.isnan(f.p_front))
+def _format_probabilities(finalists: list[Finalist]) -> str:
+    known = (f"{f.trial.number}: {f.p_front:.2f}" for f in finalists if not math.isnan(f.p_front))
     return ", ".join(known)
 
 
-def finals_table(field: list[Finalist]) -> Table:
-    """Means with intervals, P(on the front), and what chose those with fresh values."""
+def finals_table(finalists: list[Finalist]) -> Table:
+    """Return the table of the finalists that have been trained again."""
     table = Table(
         title="Finalists, trained again with fresh seeds", title_justify="left",
         title_style="bold", box=None,
@@ -55,10 +62,10 @@ def finals_table(field: list[Finalist]) -> Table:
     table.add_column("P(front)", justify="right")
     table.add_column("seeds", justify="right")
     for name in OBJECTIVES:
-        table.add_column(f"{title(name)} on test", justify="right")
-    for text in ("worst seed", "search score", "again, same images", "masking gap"):
+        table.add_column(f"{objective_title(name)} on test", justify="right")
+    for text in ("worst seed", "search score", "fresh seeds, same images", "masking gap"):
         table.add_column(text, justify="right")
-    for f in field:
+    for f in finalists:
         if f.runs:
             mark = " *" if f.on_front else "  "
             table.add_row(str(f.trial.number), f"{f.p_front:.2f}{mark}", *_cells(f))
@@ -68,13 +75,14 @@ def finals_table(field: list[Finalist]) -> Table:
 def _cells(f: Finalist) -> list[str]:
     score = OBJECTIVES[1]
     worst = f.worst.result.point[1] if f.worst and f.worst.result else math.nan
-    means = [_with(name, f.mean[m], f.intervals[m]) for m, name in enumerate(OBJECTIVES)]
-    chose = f.trial.result.point[1] if f.trial.result else math.nan
-    again = shown(score, f.validation_mean[1]) if f.validation_mean else "–"
+    means = [_with_interval(n, f.mean[m], f.intervals[m]) for m, n in enumerate(OBJECTIVES)]
+    search = f.trial.result.point[1] if f.trial.result else math.nan
+    fresh = format_objective(score, f.validation_mean[1]) if f.validation_mean else "–"
     gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else "–"
-    return [str(len(f.runs)), *means, shown(score, worst), shown(score, chose), again, gap]
+    scores = (format_objective(score, worst), format_objective(score, search), fresh)
+    return [str(len(f.runs)), *means, *scores, gap]
 
 
-def _with(name: str, value: float, interval: tuple[float, float]) -> str:
-    low, high = (shown(name, end).removesuffix(" %") for end in interval)
-    return f"{shown(name, value)} ({low} to {high})"
+def _with_interval(name: str, value: float, interval: tuple[float, float]) -> str:
+    low, high = (format_objective(name, end).removesuffix(" %") for end in interval)
+    return f"{format_objective(name, value)} ({low} to {high})"

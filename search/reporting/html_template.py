@@ -1,4 +1,4 @@
-"""The parts of the report's page: its frame, its style, its figures and tables as HTML."""
+"""The template of the HTML report, and its sections, figures and tables as HTML."""
 
 from __future__ import annotations
 
@@ -62,40 +62,40 @@ pre { background: #f6f7f8; border: 1px solid #e1e4e8; border-radius: 6px; paddin
 </html>
 """
 
-CARE = """<section>
+READING_GUIDE = """<section>
 <h2>How to read these numbers</h2>
-<p><b>Held-out, but chosen on.</b> The values of trials are from the validation split{images}; only
-finalists meet the test split. A trial keeps its best epoch, and the front keeps the best trials,
-both chosen on held-out images: so a front member looks a little better than it is. Two trials whose
-intervals overlap may well be equal.</p>
+<p><b>Held out, but selected on.</b> The values of trials are from the validation split{images};
+only finalists meet the test split. A trial keeps its best epoch, and the front keeps the best
+trials, both selected on held-out images, so a front member looks slightly better than it is. Two
+trials whose intervals overlap may be equally good.</p>
 <p><b>The attacks.</b> The attacked score is the sum of the accuracies, in percent points, under:
-{battery}. Each of them only bounds robustness from above: a stronger attack may find more.</p>
-<p><b>The masking gap.</b> What a stronger attack with another loss takes from the accuracy at one
-radius. Up to three points are usual. A trial is flagged where the whole interval lies above four
-points: rather than being robust its net may hide its gradient, and its score is not to be believed
-before <code>python -m adv audit</code> has looked at it.</p>
-<p><b>Random nets.</b> A net that draws random numbers is judged by the vote of several draws, and
-attacked through the mean gradient of several draws (expectation over transformation).{votes}
-Without that, randomness hides the gradient and the score flatters the net.</p>
+{battery}. Each of them is an upper bound on robustness: a stronger attack may find more.</p>
+<p><b>The masking gap.</b> By how much a stronger attack with another loss lowers the accuracy at
+one radius. Up to three points are usual. A trial is flagged if the whole interval is above four
+points: its net may mask its gradients instead of being robust, and its score should not be trusted
+before <code>python -m adv audit</code> has checked it.</p>
+<p><b>Random nets.</b> A net that samples random numbers is scored by the vote of several forward
+passes, and attacked by the mean gradient of several (expectation over transformation).{votes}
+Otherwise randomness hides the gradient and the score is too optimistic.</p>
 {publish}
 <p>The glossary of the project explains the words of this page: <code>docs/glossary.md</code>.</p>
 </section>"""
 
-PUBLISH = """<p><b>The figures to publish</b> come from the test split, once, for the trial that you
-have chosen:</p>
+PUBLISH = """<p><b>The figures to publish</b> are from the test split, evaluated once, for the
+trial that you have selected:</p>
 <pre><code>{command}</code></pre>"""
 
 PUBLISHED = """<p><b>The figures to publish</b> are the finalists' means with their intervals, under
-the strong battery: neither those seeds nor the test images have chosen anything.</p>"""
+the final battery: neither those seeds nor the test images were used to select anything.</p>"""
 
 
 def section(title: str, text: str, content: str) -> str:
-    """A card of the page; `content` is HTML."""
+    """Return a section of the page; `content` is HTML."""
     return f"<section><h2>{title}</h2>{f'<p>{text}</p>' if text else ''}{content}</section>"
 
 
-def figure(drawn: Any, name: str, label: str) -> str:
-    """A Plotly figure as HTML; the page holds plotly.js once, by `script`."""
+def figure(plot: Any, name: str, label: str) -> str:
+    """Return a Plotly figure as HTML; the page holds plotly.js once, by `plotly_script`."""
     config = {
         "displaylogo": False,
         "responsive": True,
@@ -103,21 +103,21 @@ def figure(drawn: Any, name: str, label: str) -> str:
         "plotlyServerURL": "",
         "modeBarButtonsToRemove": ["select2d", "lasso2d"],
     }
-    html = drawn.to_html(
+    html = plot.to_html(
         full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config
     )
     return f"<figure role='group' aria-label='{escape(label)}'>{html}</figure>"
 
 
-def script() -> str:
-    """plotly.js itself, about 4.7 MB."""
+def plotly_script() -> str:
+    """Return plotly.js as a script element, about 4.7 MB."""
     from plotly.offline import get_plotlyjs
 
     return f"<script>{get_plotlyjs()}</script>"
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of HTML cells that scrolls sideways where too wide; column one names the row."""
+    """Return a table of HTML cells that scrolls if too wide; the first column names the row."""
     top = "".join(f"<th scope='col'>{head}</th>" for head in heads)
     body = "".join(
         f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"

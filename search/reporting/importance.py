@@ -1,4 +1,4 @@
-"""Which knobs matter: PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255) on the finished trials."""
+"""Hyperparameter importance by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from search.record.trial import Trial
 from search.record.view import View
 from spaces import OBJECTIVES
 
-FEWEST = 4  # finished trials; with fewer an importance is noise alone
+MIN_TRIALS = 4  # finished trials; with fewer an importance is only noise
 Shares = dict[str, dict[str, float]]
 
 
 def importance(view: View) -> Shares | str:
-    """For each objective the share in [0, 1] that each knob explains, or why none can be told."""
+    """Return each hyperparameter's share for each objective, or why there is none.
+
+    Returns:
+      For each objective the share in [0, 1] that each hyperparameter explains; or a sentence.
+    """
     done = [trial for trial in view.in_state("finished") if trial.result]
-    if len(done) < FEWEST:
-        return f"Importance needs {FEWEST} finished trials, there are {len(done)}."
+    if len(done) < MIN_TRIALS:
+        return f"Importance needs {MIN_TRIALS} finished trials, there are {len(done)}."
     if not view.header.knobs:
-        return "There are no knobs to compare."
+        return "There are no hyperparameters to compare."
     for n, objective in enumerate(OBJECTIVES):
         if len({trial.result.point[n] for trial in done if trial.result}) < 2:
             title = objective.replace("_", " ")
-            return f"Importance cannot be told: all finished trials have the same {title}."
+            return f"Importance cannot be computed: all finished trials have the same {title}."
     try:
         return _shares(view.header.knobs, done)
     except (ValueError, RuntimeError) as error:
-        return f"Importance cannot be told: {error}"
+        return f"Importance cannot be computed: {error}"
 
 
 def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
     import optuna
 
-    ranges = {name: _distribution(knob) for name, knob in knobs.items()}
-    loud = optuna.logging.get_verbosity()
+    ranges = {name: _to_distribution(knob) for name, knob in knobs.items()}
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -51,13 +55,13 @@ def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
             shares: Shares = {}
             for n, objective in enumerate(OBJECTIVES):
                 target = partial(_value, n)
-                told = optuna.importance.get_param_importances(
+                found = optuna.importance.get_param_importances(
                     study, evaluator=evaluator, target=target
                 )
-                shares[objective] = {name: told.get(name, 0.0) for name in knobs}
+                shares[objective] = {name: found.get(name, 0.0) for name in knobs}
             return shares
     finally:
-        optuna.logging.set_verbosity(loud)
+        optuna.logging.set_verbosity(verbosity)
 
 
 def _values(trial: Trial) -> list[float]:
@@ -68,10 +72,10 @@ def _value(objective: int, trial: Any) -> float:
     return float(trial.values[objective])
 
 
-def _distribution(knob: Mapping[str, Any]) -> Any:
+def _to_distribution(knob: Mapping[str, Any]) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if knob["kind"] == "Choice":
         return CategoricalDistribution(knob["options"])
-    made = FloatDistribution if knob["kind"] == "Float" else IntDistribution
-    return made(knob["low"], knob["high"], log=knob["log"])
+    make = FloatDistribution if knob["kind"] == "Float" else IntDistribution
+    return make(knob["low"], knob["high"], log=knob["log"])

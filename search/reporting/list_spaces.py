@@ -9,7 +9,7 @@ import spaces
 
 
 def print_spaces() -> None:
-    """Print every space of `spaces/`."""
+    """Print every search space."""
     console = Console(highlight=False)
     for name in spaces.names():
         space = spaces.load(name)

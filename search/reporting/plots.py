@@ -1,6 +1,6 @@
-"""The pictures of a study, as Plotly figures; `report` and `board` show them.
+"""Plots of a search as Plotly figures, for the HTML report and W&B.
 
-Text that a user wrote reaches Plotly escaped, because Plotly reads a part of HTML in it.
+Text that a user wrote is escaped, because Plotly interprets some HTML in it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,29 @@ import plotly.graph_objects as go
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
+from search.reporting.formatting import format_value
 from spaces import OBJECTIVES
 
 TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}
-LABELLED = 12  # front members up to which each shows its number
-SHOWN = 8  # curves drawn at first; the legend switches the others on
+MAX_LABELS = 12  # up to so many front members show their number
+MAX_CURVES = 8  # drawn at first; the legend switches the others on
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#000000", "#E69F00")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "pentagon")
 GREY, INK = "#9aa1a9", "#1c2128"
 
 
 def front(view: View) -> go.Figure:
-    """Natural accuracy against attacked score: all finished trials, the front as a staircase."""
+    """Plot natural accuracy against attacked score, with the front as a staircase."""
     best = view.front()
     numbers = {trial.number for trial in best}
     others = [t for t in view.in_state("finished") if t.number not in numbers]
     top = 100 * len(view.header.battery) or 100
-    figure = plain("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
+    figure = empty_figure("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
     if others:
         grey = {"color": GREY, "size": 7}
         figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))
     if best:
-        x, y = zip(*(shown(trial) for trial in best), strict=True)
+        x, y = zip(*(objectives_percent(trial) for trial in best), strict=True)
         stairs = {"color": INK, "width": 1.5, "shape": "hv"}
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=stairs, hoverinfo="skip",
                                     showlegend=False, name="front line"))  # fmt: skip
@@ -46,15 +47,15 @@ def front(view: View) -> go.Figure:
                          "dtick": -(-len(view.trials) // 8)},
             "line": {"color": INK, "width": 1},
         }  # fmt: skip
-        few = len(best) <= LABELLED
+        few = len(best) <= MAX_LABELS
         figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=few))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return figure.update_layout(legend=legend, height=520)
 
 
 def curves(view: View) -> go.Figure:
-    """Accuracy against attack strength for the members of the front."""
-    figure = plain("Attack strength eps (0 is no attack)", "Accuracy (%)")
+    """Plot accuracy against attack strength for the members of the front."""
+    figure = empty_figure("Attack strength eps (0 is no attack)", "Accuracy (%)")
     reach: set[float] = set()
     best = view.front()
     for n, trial in enumerate(best):
@@ -79,8 +80,13 @@ def curves(view: View) -> go.Figure:
 
 
 def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
-    """Bars for what `search.reporting.importance` says: a share in [0, 1] for each objective and knob."""
-    figure = plain("Share of the explained variation (%)", "")
+    """Plot bars of the hyperparameter importance.
+
+    Args:
+      shares: for each objective the share in [0, 1] of each hyperparameter, from
+        `search.reporting.importance`.
+    """
+    figure = empty_figure("Share of the explained variation (%)", "")
     both = list(zip(shares.items(), _COLOURS, strict=False))
     for (objective, share), colour in reversed(both):  # Plotly draws the last one on top
         knobs = list(share)[::-1]
@@ -95,9 +101,9 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
 
 
 def progress(view: View) -> go.Figure:
-    """The hypervolume after each finished trial."""
+    """Plot the hypervolume after each finished trial."""
     area = hypervolumes(view)
-    figure = plain("Finished trials", "Hypervolume (1 is a perfect net)")
+    figure = empty_figure("Finished trials", "Hypervolume (1 is a perfect net)")
     return figure.add_trace(go.Scatter(
         x=list(range(1, len(area) + 1)), y=area, mode="lines+markers", name="hypervolume",
         line={"shape": "hv", "color": _COLOURS[0]}, marker={"size": 5}, showlegend=False,
@@ -105,8 +111,8 @@ def progress(view: View) -> go.Figure:
 
 
 def learning(view: View) -> go.Figure:
-    """The accuracy under attack that each member of the front had after each epoch."""
-    figure = plain("Epoch", "Watched accuracy under attack (%)")
+    """Plot the validation accuracy under attack of each front member after each epoch."""
+    figure = empty_figure("Epoch", "Validation accuracy under attack (%)")
     best = view.front()
     for n, trial in enumerate(best):
         known = [(e, 100 * v.metrics["watched_robust"]) for e, v in sorted(trial.epochs.items())
@@ -119,16 +125,16 @@ def learning(view: View) -> go.Figure:
     return figure.update_yaxes(rangemode="tozero")
 
 
-def shown(trial: Trial) -> tuple[float, float]:
-    """Both objectives in percent points, as they are shown."""
+def objectives_percent(trial: Trial) -> tuple[float, float]:
+    """Return both objectives in percent points."""
     natural, attacked = trial.result.point if trial.result else (0.0, 0.0)
     return 100 * natural, attacked
 
 
-def ranges(trial: Trial) -> list[tuple[float, float]]:
-    """Their 95 % intervals; one that is not known is the value itself."""
+def intervals_percent(trial: Trial) -> list[tuple[float, float]]:
+    """Return the 95 % intervals of both objectives in percent points; the value if unknown."""
     intervals = trial.result.intervals if trial.result else {}
-    known = zip(OBJECTIVES, shown(trial), (100, 1), strict=True)
+    known = zip(OBJECTIVES, objectives_percent(trial), (100, 1), strict=True)
     return [
         (k * intervals[n][0], k * intervals[n][1]) if n in intervals else (v, v)
         for n, v, k in known
@@ -138,38 +144,35 @@ def ranges(trial: Trial) -> list[tuple[float, float]]:
 def _points(
     trials: list[Trial], name: str, marker: Mapping[str, Any], bars: str, labels: bool = False
 ) -> go.Scatter:
-    x, y = zip(*(shown(trial) for trial in trials), strict=True)
-    spans = [ranges(trial) for trial in trials]
+    x, y = zip(*(objectives_percent(trial) for trial in trials), strict=True)
+    spans = [intervals_percent(trial) for trial in trials]
     thin = {"color": bars, "thickness": 1, "width": 3}
     return go.Scatter(
         x=x, y=y, name=name, mode="markers+text" if labels else "markers", marker=marker,
         text=[f"{t.number}" for t in trials] if labels else None, textposition="top right",
         error_x=_bars(list(x), [span[0] for span in spans]) | thin,
         error_y=_bars(list(y), [span[1] for span in spans]) | thin,
-        hovertext=[hover(trial) for trial in trials], hoverinfo="text",
+        hovertext=[hover_text(trial) for trial in trials], hoverinfo="text",
     )  # fmt: skip
 
 
-def hover(trial: Trial) -> str:
-    """What a trial is, as Plotly's own HTML."""
+def hover_text(trial: Trial) -> str:
+    """Return objectives, masking gap and hyperparameters of a trial, in Plotly's own HTML."""
     lines = [f"<b>trial {trial.number}</b>"]
-    for name, value, (low, high) in zip(OBJECTIVES, shown(trial), ranges(trial), strict=True):
+    for name, value, (low, high) in zip(
+        OBJECTIVES, objectives_percent(trial), intervals_percent(trial), strict=True
+    ):
         lines.append(f"{TITLES[name]} {value:.1f} [{low:.1f}, {high:.1f}]")
     if gap := trial.result.details.masking_gap if trial.result else None:
         lines.append(f"Masking gap {100 * gap.gap:.1f}{' (flagged)' if gap.flagged else ''}")
-    lines += [f"{escape(k)} = {escape(number(v))}" for k, v in trial.params.items()]
+    lines += [f"{escape(k)} = {escape(format_value(v))}" for k, v in trial.params.items()]
     return "<br>".join(lines)
-
-
-def number(value: Any) -> str:
-    """A knob's value, short."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _bars(
     values: list[float], intervals: list[tuple[float, float]], scale: float = 1
 ) -> dict[str, Any]:
-    """Plotly's error bars: distances up and down, never negative."""
+    """Return Plotly's error bars: distances up and down, never negative."""
     spans = list(zip(values, intervals, strict=True))
     return {
         "type": "data", "symmetric": False, "thickness": 1, "width": 3,
@@ -179,9 +182,9 @@ def _bars(
 
 
 def _series(n: int, best: list[Trial]) -> dict[str, Any]:
-    """How member n of the front looks; of many, some spread over the whole front are drawn."""
-    step = max(1, (len(best) - 1) / (SHOWN - 1))
-    drawn = {round(step * k) for k in range(SHOWN)}
+    """Return the style of front member n; of many, some spread over the front are visible."""
+    step = max(1, (len(best) - 1) / (MAX_CURVES - 1))
+    drawn = {round(step * k) for k in range(MAX_CURVES)}
     return {
         "name": f"trial {best[n].number}",
         "mode": "lines+markers",
@@ -191,8 +194,8 @@ def _series(n: int, best: list[Trial]) -> dict[str, Any]:
     }
 
 
-def plain(x: str, y: str) -> go.Figure:
-    """An empty figure in the house's style, with the titles of its axes."""
+def empty_figure(x: str, y: str) -> go.Figure:
+    """Return a figure without data in the common style, with the titles of its axes."""
     axis = {"gridcolor": "#e8eaed", "linecolor": "#9aa1a9", "zeroline": False, "ticks": "outside"}
     return go.Figure(layout={
         "template": "none", "height": 440, "margin": {"l": 70, "r": 20, "t": 30, "b": 55},

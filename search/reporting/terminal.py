@@ -1,4 +1,4 @@
-"""What the terminal shows while a search runs: a live table, or a line an event in a plain log."""
+"""The progress of a search in the terminal: a live table, or one line per event in a plain log."""
 
 from __future__ import annotations
 
@@ -14,35 +14,42 @@ from rich.text import Text
 
 from search.record.trial import Trial
 from search.record.view import Event, View
-from spaces import OBJECTIVES, Value
+from search.reporting.formatting import (
+    format_clock,
+    format_objective,
+    format_params,
+    format_value,
+    objective_title,
+)
+from spaces import OBJECTIVES
 
-EVERY = 60.0  # seconds between two epoch lines in a plain log
-MOST = 8  # rows of the front on the screen
-FINAL = 2.0  # trials' worth of work in a training of the finals, with its strong attacks
+EPOCH_EVERY = 60.0  # seconds between two epoch lines in a plain log
+MAX_ROWS = 8  # of the front on the screen
+FINAL_WORK = 2.0  # work of a final training with its attacks, in units of a trial
 
 
-class Live:
-    """A reader of the ledger; use it as a context.
+class LiveProgress:
+    """A reader of the ledger that shows the progress; use it as a context.
 
     Args:
-      console: where to print; its kind decides between the live table and plain lines.
-      trials: how many are planned in all.
-      view: what was there before this session.
-      finals: how many trainings with fresh seeds come after it, as far as one knows.
+      console: where to print; a terminal gets the live table, anything else plain lines.
+      trials: how many are planned.
+      view: the state before this session.
+      finals: how many final trainings follow, as far as is known.
     """
 
     def __init__(self, console: Console, trials: int, view: View, finals: int = 0) -> None:
         self.console, self.trials, self.finals = console, trials, finals
         self._began = time.monotonic()
         self._before = _work(view)
-        self._told = -EVERY
+        self._last_line = -EPOCH_EVERY
         self._view = view
         self._body: RenderableType = Text()
         self._live = RichLive(
             console=console, get_renderable=self._screen, refresh_per_second=2, transient=True
         )
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveProgress:
         if self.console.is_terminal:
             self._body = _body(self._view)
             self._live.start()
@@ -64,33 +71,34 @@ class Live:
             self._body = _body(view)
         line = self._line(event, view)
         if line:
-            say(self.console, line)
+            print_text(self.console, line)
 
     def _line(self, event: Event, view: View) -> str:
-        """What a plain log says of an event, "" for nothing; a terminal hears of failures only."""
+        """Return the line of an event, or "". A terminal prints failures and relaxations only."""
         kind = event["event"]
         text = ""
         if kind == "failed":
             text = f"trial {event['trial']} failed: {event['reason']}"
         elif kind == "relaxed":
-            text = f"fewer trials are stopped: {event['reason']}"
+            text = f"stopping fewer trials: {event['reason']}"
         elif self.console.is_terminal:
             return ""
         elif kind == "proposed":
-            text = f"trial {event['trial']} started  {knobs(event['params'])}"
+            text = f"trial {event['trial']} started  {format_params(event['params'])}"
         elif kind == "finished":
             trial = view.trials[event["trial"]]
-            said = "".join(f"  {remark}" for remark in trial.remarks)
-            text = f"trial {trial.number} finished  {values(trial)}{said}  {self._state(view)}"
+            remarks = "".join(f"  {remark}" for remark in trial.remarks)
+            result = format_result(trial)
+            text = f"trial {trial.number} finished  {result}{remarks}  {self._state(view)}"
         elif kind == "stopped":
             text = f"trial {event['trial']} stopped early: {event['reason']}"
-        elif kind == "epoch" and time.monotonic() - self._told > EVERY:
-            self._told = time.monotonic()
+        elif kind == "epoch" and time.monotonic() - self._last_line > EPOCH_EVERY:
+            self._last_line = time.monotonic()
             text = f"trial {event['trial']} epoch {event['epoch']}/{event['epochs']}"
         if not text:
             return ""
-        self._told = time.monotonic()
-        return f"[{clock(view.elapsed)}] {text}"
+        self._last_line = time.monotonic()
+        return f"[{format_clock(view.elapsed)}] {text}"
 
     def _state(self, view: View) -> str:
         done, failed = len(view.in_state("finished")), len(view.in_state("failed"))
@@ -104,33 +112,36 @@ class Live:
         )
 
     def _left(self, view: View) -> str:
-        """How long it will still take, from what this session has done so far."""
+        """Return the estimated time left, from the speed of this session."""
         done = _work(view) - self._before
         rest = self._all(view) - _work(view)
         if done < 0.2:
-            return "time left unknown yet"
-        return f"about {clock((time.monotonic() - self._began) / done * max(0.0, rest))} left"
+            return "time left not known yet"
+        return (
+            f"about {format_clock((time.monotonic() - self._began) / done * max(0.0, rest))} left"
+        )
 
     def _all(self, view: View) -> float:
-        """The whole work in trials' worth, finals included."""
-        return self.trials + FINAL * self._trainings(view)
+        """Return the whole work in units of a trial, finals included."""
+        return self.trials + FINAL_WORK * self._trainings(view)
 
     def _trainings(self, view: View) -> int:
-        """Of the finals: as many as they have said, once they have begun."""
+        """Return how many final trainings there are: as recorded once the finals have begun."""
         return view.finals_header.trainings if view.finals else self.finals
 
     def _screen(self) -> RenderableType:
         view = self._view
         counts = Table.grid(padding=(0, 1))
-        again = len(view.finals.in_state("finished")) if view.finals else 0
-        finals = f", {again}/{self._trainings(view)} again" if self._trainings(view) else ""
+        done = len(view.finals.in_state("finished")) if view.finals else 0
+        total = self._trainings(view)
+        finals = f", final trainings {done}/{total}" if total else ""
         counts.add_row(
             ProgressBar(total=self._all(view), completed=_work(view), width=30),
             f"{len(view.in_state('finished'))}/{self.trials} done{finals}",
             f"· {len(_running(view))} running",
             f"· {len(view.in_state('stopped'))} stopped",
             f"· {len(view.in_state('failed'))} failed",
-            f"· {clock(view.elapsed + self._since(view))} elapsed",
+            f"· {format_clock(view.elapsed + self._since(view))} elapsed",
             f"· {self._left(view)}",
         )
         return Group(counts, self._body)
@@ -141,8 +152,8 @@ class Live:
 
 
 def _work(view: View) -> float:
-    """Trials' worth of work done; the attack at the end counts as much as half of the epochs."""
-    total = FINAL * _work(view.finals) if view.finals else 0.0
+    """Return the work done in units of a trial; its evaluation counts as half of its epochs."""
+    total = FINAL_WORK * _work(view.finals) if view.finals else 0.0
     for trial in list(view.trials.values()):
         if trial.state != "running":
             total += 1
@@ -152,37 +163,38 @@ def _work(view: View) -> float:
     return total
 
 
-def say(console: Console, text: str) -> None:
-    """Print sentences: folded between words on a screen, one line in a log."""
+def print_text(console: Console, text: str) -> None:
+    """Print sentences: wrapped at words on a terminal, as one line in a log."""
     console.print(text, markup=False, soft_wrap=not console.is_terminal)
 
 
-def longer(trainings: int, trials: int) -> str:
-    """What so many trainings of the finals add to a search of so many trials."""
-    return f"about {100 * FINAL * trainings / trials:.0f} % more time, --finalists off saves it"
+def describe_finals_cost(trainings: int, trials: int) -> str:
+    """Return how much longer a search takes with so many final trainings, as words."""
+    share = 100 * FINAL_WORK * trainings / trials
+    return f"about {share:.0f} % more time; --finalists off skips them"
 
 
 def _body(view: View) -> RenderableType:
     running = "   ".join(
         f"{name}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitted(trial)}"
-        for name, trial in _running(view)[:MOST]
+        for name, trial in _running(view)[:MAX_ROWS]
     )
-    best = "   ".join(f"{title(name)} {_best(view, name)}" for name in OBJECTIVES)
+    best = "   ".join(f"{objective_title(name)} {_best(view, name)}" for name in OBJECTIVES)
     parts: list[RenderableType] = [Text(f"best     {best}"), Text(f"running  {running}")]
     members = view.front()
     if members:
-        parts.append(front_table(members[:MOST], intervals=False))
-        if len(members) > MOST:
-            parts.append(Text(f"and {len(members) - MOST} more on the front"))
+        parts.append(front_table(members[:MAX_ROWS], intervals=False))
+        if len(members) > MAX_ROWS:
+            parts.append(Text(f"and {len(members) - MAX_ROWS} more on the front"))
     return Group(*parts)
 
 
 def _running(view: View) -> list[tuple[str, Trial]]:
-    """The trials that run, and those of the finals, each with its name."""
-    again = view.finals.in_state("running") if view.finals else []
+    """Return the running trials and final trainings, each with its name."""
+    finals = view.finals.in_state("running") if view.finals else []
     return [
         *((str(trial.number), trial) for trial in view.in_state("running")),
-        *((f"final {trial.number}", trial) for trial in again),
+        *((f"final {trial.number}", trial) for trial in finals),
     ]
 
 
@@ -196,22 +208,22 @@ def _overfitted(trial: Trial) -> str:
 
 def _best(view: View, name: str) -> str:
     found = [t.result.objectives[name] for t in view.in_state("finished") if t.result]
-    return shown(name, max(found)) if found else "none yet"
+    return format_objective(name, max(found)) if found else "none yet"
 
 
 def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
-    """The front: both objectives, with their intervals if wanted, and the knobs."""
+    """Return the table of front members: objectives, perhaps with intervals, hyperparameters."""
     names = list(dict.fromkeys(name for trial in members for name in trial.params))
     table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None)
     table.add_column("trial", justify="right")
     for name in OBJECTIVES:
-        table.add_column(title(name), justify="right")
+        table.add_column(objective_title(name), justify="right")
     for name in names:
         table.add_column(name, justify="right")
     for trial in members:
         cells = [_cell(trial, name, intervals) for name in OBJECTIVES]
         table.add_row(
-            str(trial.number), *cells, *(value(trial.params.get(name, "")) for name in names)
+            str(trial.number), *cells, *(format_value(trial.params.get(name, "")) for name in names)
         )
     return table
 
@@ -219,41 +231,14 @@ def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
 def _cell(trial: Trial, name: str, intervals: bool) -> str:
     if trial.result is None:
         return ""
-    text = shown(name, trial.result.objectives[name])
+    text = format_objective(name, trial.result.objectives[name])
     pair = trial.result.intervals.get(name)
     if intervals and pair:
-        low, high = (shown(name, end).removesuffix(" %") for end in pair)
+        low, high = (format_objective(name, end).removesuffix(" %") for end in pair)
         text += f" ({low} to {high})"
     return text
 
 
-def values(trial: Trial) -> str:
-    """Both objectives of a finished trial, in words."""
-    return "  ".join(f"{title(name)} {_cell(trial, name, False)}" for name in OBJECTIVES)
-
-
-def title(name: str) -> str:
-    """An objective's name as people read it."""
-    return name.replace("_", " ")
-
-
-def shown(name: str, number: float) -> str:
-    """An objective in its unit: accuracies in percent, the score as a sum of percentages."""
-    return f"{100 * number:.1f} %" if name.endswith("accuracy") else f"{number:.1f}"
-
-
-def knobs(params: dict[str, Value]) -> str:
-    """A point in one line."""
-    return " ".join(f"{name}={value(v)}" for name, v in params.items())
-
-
-def value(v: Value) -> str:
-    """A knob's value, short."""
-    return f"{v:.4g}" if isinstance(v, float) else str(v)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+def format_result(trial: Trial) -> str:
+    """Return both objectives of a finished trial in one line."""
+    return "  ".join(f"{objective_title(name)} {_cell(trial, name, False)}" for name in OBJECTIVES)

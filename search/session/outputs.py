@@ -6,10 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
+from search.finals.standings import compute_standings
 from search.record.run_folder import FRONT, REPORT, trial_path
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
-from search.reporting.html_report import write_report
+from search.reporting.html_report import write_html_report
 from search.session.job import Job
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
@@ -32,9 +33,10 @@ class ReportWriter:
         """Write the tables, and now and then the report, if a trial has ended."""
         if find_ended_trial(event) is None:
             return
-        write_tables(view, self.folder)
+        finalists = compute_standings(view)
+        write_tables(view, self.folder, finalists)
         if time.monotonic() - self.last_report > REPORT_EVERY:
-            write_report(view, self.folder / REPORT)
+            write_html_report(view, self.folder / REPORT, finalists)
             self.last_report = time.monotonic()
 
 
@@ -76,8 +78,9 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> None:
     view, folder = job.study.view, job.folder
     job.study.ledger.append("end", reason=note or "done", code=code)
     copy_front(view, folder)
-    write_tables(view, folder)
-    write_report(view, folder / REPORT)
+    finalists = compute_standings(view)
+    write_tables(view, folder, finalists)
+    write_html_report(view, folder / REPORT, finalists)
     tracker.close()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import spaces
 from adv.data import names
 from search.record.constraints import parse_bounds
-from search.reporting.terminal import clock
+from search.reporting.formatting import format_clock
 from search.samplers.table import (
     default_sampler_name,
     load_strategy,
@@ -159,4 +159,4 @@ def describe_stopper(plan: Plan) -> str:
 
 def format_budget(seconds: float | None) -> str:
     """Return the time limit of a search in words."""
-    return "none" if seconds is None else clock(seconds)
+    return "none" if seconds is None else format_clock(seconds)

@@ -21,7 +21,7 @@ from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader, WarmStart
 from search.record.view import View
 from search.reporting.plan_table import print_plan
-from search.reporting.terminal import longer
+from search.reporting.terminal import describe_finals_cost
 from search.samplers.warm_start import warm_start
 from search.session.header import configure_sampler, make_header
 from search.session.job import (
@@ -70,7 +70,7 @@ def _describe_finals(options: Options, plan: Plan) -> str:
     return (
         f"up to {count} trainings with fresh seeds, attacked by AutoAttack "
         f"({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images: "
-        + longer(count, plan.trials)
+        + describe_finals_cost(count, plan.trials)
     )
 
 
@@ -99,7 +99,7 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
     )
     job = replace(job, finals=not off)
     if job.expected_trainings and not options.only_finals and not job.study.view.finals:
-        added = longer(job.expected_trainings, job.study.trials)
+        added = describe_finals_cost(job.expected_trainings, job.study.trials)
         console.print(
             f"Finals: up to {job.expected_trainings} trainings with fresh seeds ({added})."
         )

@@ -16,7 +16,7 @@ from search.record.ledger import Ledger, read
 from search.record.run_folder import LEDGER
 from search.record.study_header import StudyHeader
 from search.record.view import View
-from search.reporting.terminal import clock
+from search.reporting.formatting import format_clock
 from search.session.header import describe_battery
 from search.session.job import (
     Job,
@@ -114,7 +114,8 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         raise ValueError(f"--trials {trials}: {folder} has begun {len(view.trials)} trials already")
     if options.budget is not None and options.budget <= view.elapsed:
         raise ValueError(
-            f"the budget of {clock(options.budget)} is used up ({clock(view.elapsed)} so far): "
+            f"the budget of {format_clock(options.budget)} is used up "
+            f"({format_clock(view.elapsed)} so far): "
             "give a larger --budget"
         )
     gpus = options.gpus_per_trial

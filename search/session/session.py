@@ -16,7 +16,7 @@ from search.record.ledger import Ledger
 from search.record.provenance import PROJECT
 from search.record.trial import Run
 from search.record.trial_result import TrialResult
-from search.reporting.terminal import Live
+from search.reporting.terminal import LiveProgress
 from search.session.job import Job
 from search.session.options import Options
 from search.session.outputs import ReportWriter, StateCleaner, write_outputs
@@ -89,7 +89,7 @@ def _search(console: Console, job: Job) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
     stop = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
-    live = Live(console, study.trials, study.view, job.expected_trainings)
+    live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
     tracker = Tracker(
         job.folder,
         job.header,

@@ -8,8 +8,8 @@ from search.finals.reseeding_study import default_trainings, make_reseeding_stud
 from search.finals.train_finalist import FinalTraining
 from search.record.derived_ledgers import FinalsLedger
 from search.record.view import View
-from search.reporting.finals_terminal import Again
-from search.reporting.terminal import say
+from search.reporting.finals_terminal import FinalsLog
+from search.reporting.terminal import print_text
 from search.study import Study
 from search.trials.train_trial import Training
 
@@ -38,11 +38,11 @@ def start_finals(
     if finals is None:
         return None
     finals.trial_folder(0).parent.mkdir(parents=True, exist_ok=True)
-    study.ledger.readers.append(Again(console))
+    study.ledger.readers.append(FinalsLog(console))
     begun = len(finals.view.trials)
     if begun and not finals.remaining:
         return None
-    say(
+    print_text(
         console,
         f"\nFinals: {len(view.finals_header.trials)} of {done} trials may be on the front. They "
         f"are trained again with fresh seeds, {trainings} trainings at most ({begun} begun "

@@ -13,9 +13,10 @@ from search.record.constraints import excesses
 from search.record.run_folder import FRONT, REPORT
 from search.record.trial import Trial
 from search.record.view import View
-from search.reporting.finals_remarks import remarks
+from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
-from search.reporting.terminal import clock, front_table, say
+from search.reporting.formatting import format_clock
+from search.reporting.terminal import front_table, print_text
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
 
@@ -39,7 +40,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
         _print_finals(console, view, field)
     _print_warnings(console, members, folder)
     for text in (*describe_stopping(view), *describe_infeasible(view)):
-        say(console, text)
+        print_text(console, text)
     places = {"report": str(folder / REPORT), "W&B": tracking}
     if members:
         places["weights"] = f"{folder / FRONT}/"
@@ -54,7 +55,7 @@ def _print_counts(console: Console, view: View, note: str) -> None:
     counts = (
         f"{len(view.in_state('finished'))} trials finished, "
         f"{len(view.in_state('stopped'))} stopped early, {len(view.in_state('failed'))} failed, "
-        f"{clock(view.elapsed)} in all{f'; {note}' if note else ''}."
+        f"{format_clock(view.elapsed)} in all{f'; {note}' if note else ''}."
     )
     console.print(f"\n{counts}\n", markup=False)
 
@@ -78,8 +79,8 @@ def _print_front(console: Console, members: Sequence[Trial], folder: Path, *, fi
 def _print_finals(console: Console, view: View, field: list[Finalist]) -> None:
     """Print the finalists, and what their scores mean."""
     console.print(finals_table(field))
-    for line in remarks(view, field):
-        say(console, line)
+    for line in describe_finals(view, field):
+        print_text(console, line)
     console.print()
 
 

@@ -12,10 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
+from search.finals.standings import compute_standings
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import Event, View
-from search.reporting.csv_tables import columns, gap_of, hypervolumes, rows
+from search.reporting.csv_tables import column_names, gap_columns, hypervolumes, trial_rows
 from search.reporting.finals_csv import FINALISTS, finalist_rows
 from search.tracking.wandb_login import find_login_problem
 from spaces import OBJECTIVES
@@ -127,11 +128,11 @@ class WandbRuns:
             return
         from search.reporting.plots import front
 
-        run, names, area = self._runs[self._study], columns(view), hypervolumes(view)
+        run, names, area = self._runs[self._study], column_names(view), hypervolumes(view)
         for n in range(self._logged, len(area)):
             run.log({"finished": n + 1, "hypervolume": area[n]})
         self._logged = max(self._logged, len(area))
-        table = [[row[name] for name in names] for row in rows(view)]
+        table = [[row[name] for name in names] for row in trial_rows(view)]
         run.log({
             "finished": self._logged, "failed": len(view.in_state("failed")),
             "front_size": len(view.front()),
@@ -198,7 +199,8 @@ def _wandb() -> Any:
 
 def _finals_charts(view: View) -> dict[str, Any]:
     """Return the table of the finalists and their front, if there are finals."""
-    rows_ = finalist_rows(view)
+    finalists = compute_standings(view)
+    rows_ = finalist_rows(finalists)
     if not any(row["seeds"] for row in rows_):
         return {}
     from search.reporting.finals_plots import finals_front
@@ -206,7 +208,7 @@ def _finals_charts(view: View) -> dict[str, Any]:
     data = [[row[name] for name in FINALISTS] for row in rows_]
     return {
         "finalists": _wandb().Table(columns=list(FINALISTS), data=data, allow_mixed_types=True),
-        "finals_front": _wandb().Plotly(finals_front(view)),
+        "finals_front": _wandb().Plotly(finals_front(view, finalists)),
     }
 
 
@@ -227,6 +229,6 @@ def _summary(trial: Trial) -> dict[str, Any]:
         for name in OBJECTIVES:
             if name in trial.result.intervals:
                 summary[f"{name}_low"], summary[f"{name}_high"] = trial.result.intervals[name]
-        summary |= gap_of(trial)
+        summary |= gap_columns(trial)
         summary["best_epoch"] = trial.result.details.best_epoch
     return summary

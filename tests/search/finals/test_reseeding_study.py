@@ -28,10 +28,10 @@ from search.record.trial import Trial
 from search.record.trial_result import ResultDetails, TrialResult
 from search.record.view import View
 from search.reporting.csv_tables import write_tables
-from search.reporting.finals_remarks import remarks
-from search.reporting.finals_terminal import Again, finals_table
-from search.reporting.html_report import write_report
-from search.reporting.terminal import Live, say
+from search.reporting.finals_remarks import describe_finals
+from search.reporting.finals_terminal import FinalsLog, finals_table
+from search.reporting.html_report import write_html_report
+from search.reporting.terminal import LiveProgress, print_text
 from search.study import Study
 from spaces import Space
 
@@ -237,16 +237,16 @@ def test_seeds_go_where_the_front_is_in_doubt(ledger):
 def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     searched(ledger)
     console = Console(width=200, file=io.StringIO(), record=True)
-    ledger.readers.append(Again(console))
+    ledger.readers.append(FinalsLog(console))
     finals(ledger, 8)
     field = [f for f in compute_standings(ledger.view) if f.runs]
     console.print(finals_table(field))
-    for line in remarks(ledger.view, field):
+    for line in describe_finals(ledger.view, field):
         console.print(line)
     said = " ".join(console.export_text().split())
     assert said.count("finished natural accuracy") == sum(len(f.runs) for f in field)
     assert "P(on the front)" in said and "worst seed" in said and "inner's curse" in said
-    assert "the training that chose a trial is in none of them" in said
+    assert "excluding the run that selected the trial" in said
     write_tables(ledger.view, tmp_path)
     with (tmp_path / "finalists.csv").open() as file:
         rows = {int(row["trial"]): row for row in csv.DictReader(file)}
@@ -258,13 +258,14 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
         assert row["on_front"] == str(f.on_front) and int(row["seeds"]) == len(f.runs)
     with (tmp_path / "finals.csv").open() as file:
         assert len(list(csv.DictReader(file))) == sum(len(f.runs) for f in field)
-    write_report(ledger.view, tmp_path / "report.html")
+    write_html_report(ledger.view, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert 'id="figure-finals"' in text and 'id="figure-curse"' in text
     for f in field:
         assert f"<b>{100 * f.mean[0]:.1f}</b>" in text
     assert (
-        "finalists' means with their intervals" in text and "The front that the search saw" in text
+        "finalists' means with their intervals" in text
+        and "The front of the search, before the finals" in text
     )
 
 
@@ -274,16 +275,16 @@ def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
     first, *rest = [f for f in compute_standings(ledger.view) if f.runs]
     rest = [replace(f, on_front=False) for f in rest]
     unsure = [replace(first, p_front=0.62, on_front=True), *rest]
-    assert "with probability 0.62 only" in remarks(ledger.view, unsure)[0]
+    assert "with probability 0.62 only" in describe_finals(ledger.view, unsure)[0]
     sure = [replace(first, p_front=0.9, on_front=True), *rest]
-    assert "80% of them are expected" in remarks(ledger.view, sure)[0]
+    assert "80% are expected" in describe_finals(ledger.view, sure)[0]
 
 
 def test_the_screen_shows_the_trainings_that_run(ledger):
     searched(ledger)
     make_reseeding_study(LINE, ledger, 8, **HEAD).suggest()
     console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
-    live = Live(console, 9, ledger.view)
+    live = LiveProgress(console, 9, ledger.view)
     live({"event": "final"}, ledger.view)
     console.print(live._screen())
     text = console.export_text()
@@ -294,15 +295,15 @@ def test_a_sentence_is_folded_on_a_screen_only():
     for terminal, lines in ((True, ["honest", "numbers"]), (False, ["honest numbers"])):
         file = io.StringIO()
         console = Console(width=10, file=file, force_terminal=terminal, color_system=None)
-        say(console, "honest numbers")
+        print_text(console, "honest numbers")
         assert [line.rstrip() for line in file.getvalue().splitlines()] == lines
 
 
 def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
     searched(ledger)
     make_reseeding_study(LINE, ledger, 4, **HEAD)
-    write_report(ledger.view, tmp_path / "report.html")
-    assert "Nobody has been trained again yet." in (tmp_path / "report.html").read_text()
+    write_html_report(ledger.view, tmp_path / "report.html")
+    assert "No finalist has been trained again yet." in (tmp_path / "report.html").read_text()
     write_tables(ledger.view, tmp_path)
     assert all(math.isnan(f.p_front) for f in compute_standings(ledger.view))
 

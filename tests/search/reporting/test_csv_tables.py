@@ -9,7 +9,7 @@ from synthetic_studies import KNOBS, build, events, header
 from adv.files import write_atomic
 from search.record.pareto import hypervolume
 from search.record.view import View
-from search.reporting.csv_tables import columns, hypervolumes, rows, write_tables
+from search.reporting.csv_tables import column_names, hypervolumes, trial_rows, write_tables
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -66,15 +66,15 @@ def test_a_trial_that_has_not_ended_is_running():
     view = View()
     for event in list(events(3, 0))[:-5]:
         view.apply(event)
-    assert [row["state"] for row in rows(view)] == ["finished", "finished", "running"]
+    assert [row["state"] for row in trial_rows(view)] == ["finished", "finished", "running"]
 
 
 def test_a_knob_cannot_hide_a_column():
     view = build(1, 0, knobs={"epochs": {"kind": "Int", "low": 1, "high": 9, "log": False}})
     view.trials[0].params = {"epochs": 7}
-    assert len(set(columns(view))) == len(columns(view))
-    assert rows(view)[0]["knob_epochs"] == 7
-    assert rows(view)[0]["epochs"] == 12
+    assert len(set(column_names(view))) == len(column_names(view))
+    assert trial_rows(view)[0]["knob_epochs"] == 7
+    assert trial_rows(view)[0]["epochs"] == 12
 
 
 def test_a_result_without_details_or_intervals_is_written(tmp_path):

@@ -14,17 +14,18 @@ from synthetic_studies import build, events
 
 from search.record.trial_result import MaskingGap
 from search.record.view import View
-from search.reporting.csv_tables import rows
-from search.reporting.html_report import duration, write_report
+from search.reporting.csv_tables import trial_rows
+from search.reporting.formatting import format_duration
+from search.reporting.html_report import write_html_report
 from search.reporting.importance import importance
-from search.reporting.terminal import Live, _body
+from search.reporting.terminal import LiveProgress, _body
 
 FIGURES = ("front", "curves", "importance", "progress", "learning")
 
 
 def page(view: View, folder: Path) -> str:
     """The report without plotly.js."""
-    write_report(view, folder / "report.html")
+    write_html_report(view, folder / "report.html")
     text = (folder / "report.html").read_text()
     return re.sub(r"<script>/\*\*.*?</script>", "", text, flags=re.DOTALL)
 
@@ -73,12 +74,12 @@ def test_it_says_how_trainings_went(tmp_path):
     assert "How trainings went" in text and text.count("ended after") == 1
     assert "overfitted to its attack in epochs 3 to 5, 9" in text
     assert "How trainings went" not in page(build(4, 0), tmp_path)
-    assert [row["overfitted"] for row in rows(view)] == [0, 4, 0, 0]
+    assert [row["overfitted"] for row in trial_rows(view)] == [0, 4, 0, 0]
 
 
 def test_the_terminal_says_it_too(capsys):
     view, console = View(), Console(width=200)
-    with Live(console, 2, view) as live:
+    with LiveProgress(console, 2, view) as live:
         for event in events(2, 0):
             if event["event"] == "epoch" and event["trial"] == 0 and event["epoch"] > 7:
                 continue
@@ -104,7 +105,7 @@ def shown(view: View) -> str:
 def test_it_says_what_the_numbers_are(tmp_path):
     text = page(build(5, 0), tmp_path)
     for words in ("validation split (500 images)", "pgd-8 (eps 8/255, 20 steps, 2 restarts)",
-                  "Here 5 draws vote", "expectation over transformation"):  # fmt: skip
+                  "Here 5 forward passes vote", "expectation over transformation"):  # fmt: skip
         assert words in text
 
 
@@ -202,7 +203,7 @@ def test_importance_of_equal_values_is_a_sentence():
 
 
 def test_durations_read_well():
-    assert [duration(s) for s in (0, 59.6, 61, 3600, 90061)] == [
+    assert [format_duration(s) for s in (0, 59.6, 61, 3600, 90061)] == [
         "0 s", "1 min 00 s", "1 min 01 s", "1 h 00 min", "25 h 01 min",
     ]  # fmt: skip
 
@@ -213,7 +214,7 @@ def test_many_front_members_spread_the_drawn_curves():
     view = build(16, 0)
     drawn = [trace.visible for trace in plots.curves(view).data]
     assert drawn[0] is drawn[-1] is True
-    assert sum(v is True for v in drawn) <= plots.SHOWN
+    assert sum(v is True for v in drawn) <= plots.MAX_CURVES
 
 
 @pytest.fixture
@@ -243,7 +244,7 @@ def test_a_browser_draws_it_without_errors_and_without_requests(tmp_path, browse
 
     evil = "<b onmouseover=alert(1)>%{x}</b>"
     view = build(16, 3, question=evil, classes=10)
-    write_report(view, tmp_path / "report.html")
+    write_html_report(view, tmp_path / "report.html")
     browser.get((tmp_path / "report.html").as_uri())
     count = "return document.querySelectorAll('#figure-{} .scatterlayer path.point').length"
     best = len(view.front())
@@ -273,7 +274,7 @@ def test_the_time_left_counts_the_finals(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("search.reporting.terminal.time.monotonic", lambda: now[0])
     view, console = View(), Console(width=200)
-    with_finals, without = (Live(console, 4, view, finals) for finals in (1, 0))
+    with_finals, without = (LiveProgress(console, 4, view, finals) for finals in (1, 0))
     for event in events(2, 0):
         view.apply(event)
     now[0] = 100.0

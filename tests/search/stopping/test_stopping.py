@@ -15,7 +15,7 @@ from search.record.ledger import Ledger, read
 from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.reporting.html_report import write_report
+from search.reporting.html_report import write_html_report
 from search.samplers.optuna_samplers import to_optuna_trial
 from search.samplers.table import make_sampler
 from search.stopping.audit import audit_stopping, describe_audit, describe_stopping
@@ -193,9 +193,9 @@ def test_the_report_says_what_stopping_cost(tmp_path):
     play = Play(rule(audit=0.5, margin=0.0, min_correlation=-1.0))
     for n in range(24):
         play((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
-    write_report(play.view, tmp_path / "report.html")
+    write_html_report(play.view, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "<h2>Stopping early</h2>" in page and "ended on the front" in page
+    assert "<h2>Early stopping</h2>" in page and "ended on the front" in page
     assert any(
         line.startswith("Fewer trials were stopped: ") for line in describe_stopping(play.view)
     )
@@ -203,8 +203,8 @@ def test_the_report_says_what_stopping_cost(tmp_path):
         "Fewer trials were stopped: " in page
         and "Rank correlation between epoch 2 and the end" in page
     )
-    write_report(View(), tmp_path / "none.html")
-    assert "Stopping early" not in (tmp_path / "none.html").read_text()
+    write_html_report(View(), tmp_path / "none.html")
+    assert "Early stopping" not in (tmp_path / "none.html").read_text()
 
 
 def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():

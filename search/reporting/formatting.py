@@ -1,0 +1,48 @@
+"""Numbers, times and configurations as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spaces import Params
+
+
+def objective_title(name: str) -> str:
+    """Return an objective's name with spaces."""
+    return name.replace("_", " ")
+
+
+def format_objective(name: str, number: float) -> str:
+    """Return an objective in its unit: accuracies in percent, the score as a sum of percentages."""
+    return f"{100 * number:.1f} %" if name.endswith("accuracy") else f"{number:.1f}"
+
+
+def format_value(value: Any) -> str:
+    """Return a hyperparameter's value with at most 4 significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_params(params: Params) -> str:
+    """Return a configuration in one line."""
+    return " ".join(f"{name}={format_value(value)}" for name, value in params.items())
+
+
+def format_clock(seconds: float) -> str:
+    """Return seconds as 1:02:03 or 2:03."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds as 1 h 02 min, 2 min 03 s or 4 s."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 trial, 2 trials."""
+    return f"{number} {noun}{'s' * (number != 1)}"

@@ -1,0 +1,44 @@
+"""The last section of the HTML report: how to read its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+from urllib.parse import quote
+
+from search.finals.finalist import Finalist
+from search.record.view import View
+from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
+
+
+def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+    """Return the section on data splits, attacks, masking gap, and which figures to publish."""
+    attacks = "; ".join(_describe_attack(attack) for attack in view.header.battery)
+    details = [trial.result.details for trial in view.front() if trial.result]
+    images = sorted({d.images for d in details if d.images is not None})
+    votes = sorted({d.votes for d in details if d.random and d.votes is not None})
+    name = quote(view.header.name or "NAME")
+    member = view.front()[0].name if view.front() else "0003"
+    command = f"python -m adv evaluate runs/{name}/front/{member}.safetensors --split test"
+    has_finals = view.finals is not None and view.finals.in_state("finished")
+    values = {
+        "battery": escape(attacks) or "not recorded",
+        "images": f" ({_join(images)} images)" if images else "",
+        "votes": f" Here {_join(votes)} forward passes vote." if votes else "",
+        "publish": PUBLISHED if has_finals else PUBLISH.format(command=escape(command)),
+    }
+    return [READING_GUIDE.format_map(values)]
+
+
+def _describe_attack(attack: Mapping[str, Any]) -> str:
+    """Return an attack of the battery as its name and settings."""
+    settings = [f"{attack[k]} {k}" for k in ("steps", "restarts") if attack.get(k) is not None]
+    if (eps := attack.get("eps")) is not None:
+        settings.insert(0, f"eps {255 * eps:.3g}/255" if eps < 0.5 else f"eps {eps:.3g}")
+    name = str(attack.get("name", "attack"))
+    return f"{name} ({', '.join(settings)})" if settings else name
+
+
+def _join(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values))
