@@ -12,7 +12,7 @@ import torch
 from adv.checkpoints.expressions import parse
 from adv.cli.display import print_speeds
 from adv.cli.flags import check_choice
-from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, speeds
+from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, measure_speeds
 from adv.models import Net
 from adv.runtime.devices import default_device
 
@@ -47,7 +47,7 @@ def bench_all(
     if threads is not None:
         torch.set_num_threads(threads)
     setup = {**machine(work.device), "batch": work.batch, "steps": work.steps}
-    found = speeds(chosen, kinds, work)
+    found = measure_speeds(chosen, kinds, work)
     if as_json:
         click.echo(json.dumps({**setup, "speeds": [asdict(speed) for speed in found]}, indent=1))
     else:

@@ -1,1 +1,1 @@
-"""Honest evaluation: batteries of attacks, the engine that runs them, scores, certificates."""
+"""Evaluation: batteries of attacks, the engine that runs them, scores, certified radii."""

@@ -1,8 +1,8 @@
-"""How fast attacks run on this machine, and how much of that is the net itself.
+"""Benchmark attacks on this machine, and compare them with the cost of the net alone.
 
-The limit of an attack step is what the net costs: a forward pass and its gradient with respect to
-the images, in the quickest way there is here, with nothing around it (`pass_seconds`). An attack
-that asks for no gradient has the forward pass alone for a limit.
+The lower limit of an attack step is the cost of the net: a forward pass and its gradient with
+respect to the images, computed in the fastest available way (`pass_seconds`). For an attack that
+uses no gradient the limit is the forward pass alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,15 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Speed:
-    """Of one attack on one net.
+    """The measured speed of one attack on one net.
 
     Args:
       net, attack: their names.
-      steps_per_second: of a whole batch.
-      share: of what the passes that it makes cost by themselves; 1 is the limit.
-      peak_bytes: of the GPU's memory, or of the process where it runs on a CPU; 0 where unknown.
-      seconds: of each run of the attack, at least three.
+      steps_per_second: steps of a whole batch per second.
+      share: the time that the net's passes take by themselves as a share of the attack's time; 1
+        is the limit.
+      peak_bytes: peak memory of the GPU, or of the process on a CPU; 0 if unknown.
+      seconds: duration of each run of the attack, at least three.
     """
 
     net: str
@@ -66,41 +68,42 @@ class Speed:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is measured: `steps` of each attack on `batch` images, on a device."""
+    """The measured workload: `steps` of each attack on `batch` images, on a device."""
 
     batch: int
     steps: int
     device: torch.device
 
 
-def speeds(nets: dict[str, Net], attacks: Sequence[str], work: Workload) -> Iterator[Speed]:
-    """Measure each attack on each net; the limit and the attack take turns, medians count."""
+def measure_speeds(nets: dict[str, Net], attacks: Sequence[str], work: Workload) -> Iterator[Speed]:
+    """Measure each attack on each net, alternating with the limit; medians are reported."""
     images = torch.Generator().manual_seed(0)
     x = torch.rand(work.batch, 3, 32, 32, generator=images).to(work.device)
     x = x.contiguous(memory_format=torch.channels_last)
     for name, net in nets.items():
-        made = net(10).to(work.device).to(memory_format=torch.channels_last).eval()
+        model = net(10).to(work.device).to(memory_format=torch.channels_last).eval()
         with torch.no_grad():
-            y = made(x).argmax(1)  # what it says is right: no attack may stop at once
+            y = model(x).argmax(1)  # its own predictions, so that no attack stops at once
         for attack in attacks:
-            yield _measured(name, made, attack, (x, y), work)
-        del made
+            yield _measure(name, model, attack, (x, y), work)
+        del model
         gc.collect()
 
 
-def _measured(
+def _measure(
     name: str, net: nn.Module, kind: str, images: tuple[Tensor, Tensor], work: Workload
 ) -> Speed:
+    """Measure one attack on one net."""
     x, y = images
     attack = ATTACKS[kind](work.steps)
 
     def run() -> None:
         attack(net, x, y, generator=torch.Generator().manual_seed(0))
 
-    with _counted(net) as rows:  # also the warm-up
+    with _count_images(net) as rows:  # also the warm-up
         run()
     gradients, forwards = (rows[key] / len(x) for key in (True, False))
-    _forget_peak(work.device)
+    _reset_peak(work.device)
     run()
     peak = _peak(work.device)
     limits, seconds = [], []
@@ -115,9 +118,10 @@ def _measured(
 
 
 def pass_seconds(net: nn.Module, x: Tensor, y: Tensor, *, gradient: bool = True) -> float:
-    """Seconds of a bare pass of a batch, in the quickest way; median of three.
+    """Return the seconds of a bare pass of a batch in the fastest way; median of three.
 
-    The ways are two memory formats, and `adv.runtime.fused_cpu`'s layers where the net has such.
+    The ways are two memory formats, and the fused layers of `adv.runtime.fused_cpu` if the net has
+    any.
     """
     with frozen(net):
         found = [
@@ -134,6 +138,7 @@ def pass_seconds(net: nn.Module, x: Tensor, y: Tensor, *, gradient: bool = True)
 def _pass_seconds(
     net: nn.Module, x: Tensor, y: Tensor, how: tuple[torch.memory_format, bool]
 ) -> float:
+    """Return the seconds of a bare pass in one memory format, with or without its gradient."""
     form, gradient = how
     here = x.detach().contiguous(memory_format=form).requires_grad_(gradient)
 
@@ -148,7 +153,7 @@ def _pass_seconds(
 
 
 def seconds_of(run: Callable[[], object], device: torch.device) -> float:
-    """Seconds that a call takes, with all that it started on the GPU."""
+    """Return the seconds that a call takes, including all work that it starts on the GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     began = time.perf_counter()
@@ -158,25 +163,23 @@ def seconds_of(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-class _counted:  # noqa: N801
-    """Counts the images that pass through a net, with a gradient and without."""
+@contextmanager
+def _count_images(net: nn.Module) -> Iterator[dict[bool, int]]:
+    """Count the images that pass through a net: with a gradient (True) and without (False)."""
+    rows = {True: 0, False: 0}
 
-    def __init__(self, net: nn.Module) -> None:
-        self.net, self.rows = net, {True: 0, False: 0}
+    def count(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        rows[inputs[0].requires_grad and torch.is_grad_enabled()] += len(inputs[0])
 
-    def __enter__(self) -> dict[bool, int]:
-        def count(_: nn.Module, inputs: tuple[Tensor]) -> None:
-            self.rows[inputs[0].requires_grad and torch.is_grad_enabled()] += len(inputs[0])
-
-        self.hook = self.net.register_forward_pre_hook(count)
-        return self.rows
-
-    def __exit__(self, *error: object) -> None:
-        self.hook.remove()
+    hook = net.register_forward_pre_hook(count)
+    try:
+        yield rows
+    finally:
+        hook.remove()
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What a figure of speed belongs to."""
+    """Return what a measured speed depends on: the device, threads and versions."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
@@ -187,23 +190,26 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def _processor() -> str:
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _forget_peak(device: torch.device) -> None:
+def _reset_peak(device: torch.device) -> None:
+    """Reset the record of the peak memory, if the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         try:
-            Path("/proc/self/clear_refs").write_text("5")  # of the resident set; see proc(5)
-        except OSError:  # a container may forbid it: the peak is then of the whole run
+            Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM; see proc(5)
+        except OSError:  # a container may forbid it: then the peak is that of the whole run
             return
 
 
 def _peak(device: torch.device) -> int:
+    """Return the peak memory in bytes since `_reset_peak`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")

@@ -1,7 +1,7 @@
-"""Batteries: which attacks a net meets, and how a random one is treated.
+"""Batteries: sets of attacks that evaluate a net, and settings for random nets.
 
-AutoAttack is Croce and Hein's (ICML 2020): attacks without a parameter to choose, one after
-another, each on what still stands. Its figure is `Score.worst`.
+AutoAttack (Croce and Hein, ICML 2020) runs attacks without free parameters one after another, each
+on the images that are still correct. Its robust accuracy is `Score.worst`.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _TARGETS = 9
 
 @dataclass(frozen=True)
 class Battery:
-    """Named attacks, and how a random net is treated.
+    """Named attacks, and settings for random nets.
 
     Args:
       attacks: (name, attack) pairs; names differ.
-      draws: of a random net in each gradient (expectation over transformation).
-      votes: fresh draws of a random net that judge an image.
-      seed: of the starts and the noise, the same for all nets.
+      draws: draws of a random net in each gradient (expectation over transformation).
+      votes: fresh draws of a random net that classify an image.
+      seed: seed of the starts and the noise, the same for all nets.
 
     Raises:
-      ValueError: no attack, names that do not differ, or a count below 1.
+      ValueError: no attack, duplicate names, or a count below 1.
     """
 
     attacks: tuple[tuple[str, Attack], ...]
@@ -44,7 +44,7 @@ class Battery:
 
 
 def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
-    """The report's battery: six PGD points whose attacked accuracies are summed.
+    """Return the report's battery: PGD at six radii, whose attacked accuracies are summed.
 
     (eps, step) = (.01, .0025) (.02, .005) (.03, .008) (.04, .01) (.06, .015) (.1, .02).
     """
@@ -56,33 +56,33 @@ def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
 
 
 def quick_battery(steps: int = 10) -> Battery:
-    """A cheap look at a net while it trains: PGD at two radii, five draws of a random net."""
+    """Return a cheap battery for a net in training: PGD at two radii, five draws if random."""
     points = (0.03, 0.1)
     attacks = tuple((f"pgd{steps}-{e:g}", PGD(Linf(e), steps=steps, pace=0.3)) for e in points)
     return Battery(attacks, draws=5, votes=10)
 
 
 def autoattack(ball: Ball, classes: int | None = None) -> Battery:
-    """AutoAttack's standard line-up, for nets that are not random; `Score.worst` is its figure.
+    """Return AutoAttack's standard version, for nets that are not random.
 
     APGD on the cross-entropy, APGD on the targeted DLR for each of the nine most likely wrong
     classes, and Square with 5,000 queries. FAB is left out: decision 0006.
 
     Args:
       ball: `Linf(eps)` or `L2(eps)`.
-      classes: of the net. With fewer than ten there are fewer targets; `evaluate` sees that by
-        itself. With two or three it has to be said: the margin then takes the place of DLR, which
-        is not defined.
+      classes: number of classes of the net. With four to nine there are fewer targets, which
+        `evaluate` finds out by itself. With two or three it must be given: the margin then replaces
+        DLR, which is not defined.
     """
     attacks = (("apgd-ce", APGD(ball)), _targeted(ball, classes), ("square", Square(ball)))
     return Battery(attacks, draws=20)
 
 
 def autoattack_rand(ball: Ball, classes: int | None = None) -> Battery:
-    """AutoAttack's line-up for random nets: APGD on the cross-entropy and on DLR, 20 draws.
+    """Return AutoAttack's version for random nets: APGD on cross-entropy and on DLR, 20 draws.
 
-    Unlike the authors', it is judged by votes with fresh draws, not by one pass. With two classes
-    (say so by `classes`) the margin takes DLR's place.
+    Unlike in the authors' code, images are classified by votes with fresh draws, not by one pass.
+    With two classes (give `classes`) the margin replaces DLR.
     """
     few = classes is not None and classes < 3
     second = (
@@ -92,6 +92,7 @@ def autoattack_rand(ball: Ball, classes: int | None = None) -> Battery:
 
 
 def _targeted(ball: Ball, classes: int | None) -> tuple[str, Attack]:
+    """Return APGD on the targeted DLR, or on the margin if DLR is not defined."""
     if classes is not None and classes < 4:
         return "apgd-margin", APGD(ball, loss="margin")
     targets = range(1, min(_TARGETS, (classes or _TARGETS + 1) - 1) + 1)

@@ -1,12 +1,13 @@
 """Certified l2 radii by randomized smoothing (Cohen, Rosenfeld and Kolter, ICML 2019).
 
-The smoothed classifier says which class the net finds most often in Gaussian noise of deviation
-sigma around an image. If that class has a probability of at least p > 1/2, no change of the image
-shorter than sigma * Phi^-1(p) in l2 changes the verdict. The probability is bounded from below by
-counting (Clopper and Pearson 1934), so each radius holds with probability 1 - alpha over the draws.
+The smoothed classifier predicts the class that the net predicts most often under Gaussian noise of
+deviation sigma around an image. If that class has a probability of at least p > 1/2, no change of
+the image shorter than sigma * Phi^-1(p) in l2 changes the prediction. The probability is bounded
+from below by counting (Clopper and Pearson 1934), so each radius holds with probability 1 - alpha
+over the draws.
 
-The verdict is of the smoothed net, not of the net: one trained without such noise finds little in
-it, and its radii are small or none. Train it with `TestNoise(sigma, training=True)`.
+The certificate is about the smoothed net, not the net itself: one trained without such noise is
+inaccurate in it, and its radii are small or 0. Train it with `TestNoise(sigma, training=True)`.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ _QUANTILE = NormalDist().inv_cdf
 
 @dataclass(frozen=True, eq=False)
 class Certificates:
-    """What was certified of n images, on the CPU.
+    """Certified radii of n images, on the CPU.
 
     Args:
-      sigma: of the noise, in pixel units.
-      draws: noisy copies that bound the probability of an image's class.
+      sigma: standard deviation of the noise, in pixel units.
+      draws: noisy copies from which the probability of an image's class is bounded.
       alpha: probability that the radius of one image is too large.
-      labels: [n] the true classes.
-      classes: [n] the smoothed net's, -1 where it abstains.
+      labels: [n] true classes.
+      classes: [n] classes predicted by the smoothed net, -1 where it abstains.
       radii: [n] float64, in l2 on pixels in [0, 1]; 0 where it abstains.
     """
 
@@ -51,26 +52,26 @@ class Certificates:
 
     @property
     def accuracy(self) -> float:
-        """Share of the images that the smoothed net gets right and does not abstain on."""
+        """The accuracy of the smoothed net; abstaining counts as wrong."""
         return self.certified(0)
 
     @property
     def abstained(self) -> float:
-        """Share of the images without a verdict."""
+        """The share of images on which the smoothed net abstains."""
         return float((self.classes < 0).double().mean())
 
     @property
     def largest(self) -> float:
-        """The radius of an image whose class was found in every draw: none is larger."""
-        return self.sigma * _QUANTILE(_at_least(self.draws, self.draws, self.alpha))
+        """The largest possible radius: that of an image with the same class in every draw."""
+        return self.sigma * _QUANTILE(_lower_bound(self.draws, self.draws, self.alpha))
 
     def certified(self, radius: float) -> float:
-        """Share of the images that are right at every point nearer than `radius`."""
+        """Return the certified accuracy: the share of images correct everywhere within `radius`."""
         right = (self.classes == self.labels) & (self.radii >= radius)
         return float(right.double().mean())
 
     def curve(self, radii: Sequence[float]) -> list[tuple[float, float, float, float]]:
-        """(radius, certified accuracy, low, high) with 95 % Wilson intervals over the images."""
+        """Return (radius, certified accuracy, low, high) with 95 % Wilson intervals over images."""
         rows = [(radius, self.certified(radius)) for radius in radii]
         return [(radius, share, *wilson(share, len(self.labels))) for radius, share in rows]
 
@@ -87,24 +88,25 @@ def certify(  # noqa: PLR0913, the settings are the paper's
     batch: int | None = None,
     seed: int = 0,
 ) -> Certificates:
-    """Certify each image: guess its class from n0 noisy copies, bound its probability by n others.
+    """Certify each image: pick its class from n0 noisy copies, bound its probability by n others.
 
-    Test noise of the net's own is off meanwhile. An image's noise does not hang on which other
-    images there are.
+    The net's own test noise is switched off. The noise of an image does not depend on the other
+    images.
 
     Args:
       net: maps images in [0, 1] to logits; on the device where it shall run.
-      split: the images, one after the other.
-      sigma: of the noise, in pixel units; not clipped.
-      n0: copies that choose the class.
-      n: copies that bound it; with 10,000 no radius exceeds 3.2 sigma, with 100,000 3.8 sigma.
+      split: the images, certified one after another.
+      sigma: standard deviation of the noise, in pixel units; noisy images are not clipped.
+      n0: copies that pick the class.
+      n: copies that bound its probability; with 10,000 no radius exceeds 3.2 sigma, with
+        100,000 3.8 sigma.
       alpha: probability that an image's radius is too large, in (0, 1).
       batch: copies at a time; None: 200 on a CPU, 2,000 on a GPU.
-      seed: of the noise.
+      seed: seed of the noise.
 
     Raises:
       ValueError: a setting out of range, no images, or a net that is random for other reasons: the
-        draws must be independent, and noise of a batch's own (PNI) is not.
+        draws must be independent, and noise shared by a batch (PNI) is not.
     """
     _check(net, split, sigma, n0, n, alpha)
     device = device_of(net)
@@ -116,7 +118,7 @@ def certify(  # noqa: PLR0913, the settings are the paper's
             noise = torch.Generator(device).manual_seed(derive_seed(seed, index))
             guess = int(_counts(net, x, sigma, n0, batch, noise).argmax())
             hits = int(_counts(net, x, sigma, n, batch, noise)[guess])
-            low = _at_least(hits, n, alpha)
+            low = _lower_bound(hits, n, alpha)
             classes.append(guess if low > 0.5 else -1)
             radii.append(sigma * _QUANTILE(low) if low > 0.5 else 0.0)
     found = torch.tensor(classes), torch.tensor(radii, dtype=torch.double)
@@ -126,10 +128,10 @@ def certify(  # noqa: PLR0913, the settings are the paper's
 def _counts(
     net: nn.Module, x: Tensor, sigma: float, copies: int, batch: int, noise: torch.Generator
 ) -> Tensor:
-    """[classes] how many noisy copies of one image x [3, h, w] the net puts into each class."""
+    """Return [classes]: how many noisy copies of one image x [3, h, w] the net assigns to each."""
     total = torch.zeros((), dtype=torch.long, device=x.device)
-    for begun in range(0, copies, batch):
-        size = min(batch, copies - begun)
+    for done in range(0, copies, batch):
+        size = min(batch, copies - done)
         draw = torch.empty((size, *x.shape), device=x.device).normal_(0, sigma, generator=noise)
         logits = net(x + draw)
         classes = torch.arange(logits.shape[1], device=x.device)
@@ -137,14 +139,15 @@ def _counts(
     return total
 
 
-def _at_least(hits: int, draws: int, alpha: float) -> float:
-    """The lower end of the one-sided interval of Clopper and Pearson, at level 1 - alpha."""
+def _lower_bound(hits: int, draws: int, alpha: float) -> float:
+    """Return the lower end of the one-sided Clopper-Pearson interval at level 1 - alpha."""
     from scipy.stats import beta
 
     return float(beta.ppf(alpha, hits, draws - hits + 1)) if hits else 0.0
 
 
 def _check(net: nn.Module, split: Split, sigma: float, n0: int, n: int, alpha: float) -> None:
+    """Raise ValueError unless the settings are in range and the net's draws are independent."""
     if not (math.isfinite(sigma) and sigma > 0):
         raise ValueError(f"the sigma of noise is above 0, got {sigma}")
     if min(n0, n) < 1 or not 0 < alpha < 1:
@@ -153,9 +156,11 @@ def _check(net: nn.Module, split: Split, sigma: float, n0: int, n: int, alpha: f
         )
     if not len(split):
         raise ValueError("there is no image to certify")
-    ours = [m for layer in net.modules() if isinstance(layer, InputNoise) for m in layer.modules()]
+    own_noise = [
+        m for layer in net.modules() if isinstance(layer, InputNoise) for m in layer.modules()
+    ]
     for module in net.modules():
-        if is_declared_random(module) and not any(module is own for own in ours):
+        if is_declared_random(module) and not any(module is own for own in own_noise):
             raise ValueError(
-                f"certify brings the noise itself: {type(module).__name__} makes the net random"
+                f"certify adds the noise itself: {type(module).__name__} makes the net random"
             )

@@ -11,7 +11,7 @@ from torch import nn
 
 from adv import APGD, NES, PGD, Linf, Square
 from adv.__main__ import run
-from adv.evaluation.attack_speed import ATTACKS, _counted
+from adv.evaluation.attack_speed import ATTACKS, _count_images
 
 BALL = Linf(8 / 255)
 
@@ -45,7 +45,7 @@ def test_passes_are_counted_with_and_without_gradient(attack, gradients, forward
     nn.init.zeros_(net[1].weight)
     net[1].bias.data[0] = 9
     x, y = torch.rand(5, 3, 4, 4), torch.zeros(5, dtype=torch.long)
-    with _counted(net) as rows:
+    with _count_images(net) as rows:
         attack(net, x, y)
     assert rows[True] == 5 * gradients
     assert rows[False] >= 5 * forwards and (forwards or rows[False] == 0)

@@ -25,7 +25,7 @@ from adv import (
     save,
 )
 from adv.__main__ import run
-from adv.evaluation.randomized_smoothing import _at_least
+from adv.evaluation.randomized_smoothing import _lower_bound
 
 NORMAL = NormalDist()
 
@@ -65,8 +65,8 @@ def test_the_radius_of_a_linear_net_is_nearly_its_distance():
     assert (found.radii[3:] > 0.8 * far[3:].clamp(max=found.largest)).all()
     assert found.radii.max() <= found.largest
     sure = certify(Halves(), grey(255), 0.5, n=200)  # seven sigmas away
-    assert sure.radii.item() == sure.largest == 0.5 * NORMAL.inv_cdf(_at_least(200, 200, 0.001))
-    assert _at_least(200, 200, 0.001) == pytest.approx(0.001 ** (1 / 200))
+    assert sure.radii.item() == sure.largest == 0.5 * NORMAL.inv_cdf(_lower_bound(200, 200, 0.001))
+    assert _lower_bound(200, 200, 0.001) == pytest.approx(0.001 ** (1 / 200))
 
 
 def test_a_radius_is_too_large_as_rarely_as_alpha_says():
@@ -75,7 +75,7 @@ def test_a_radius_is_too_large_as_rarely_as_alpha_says():
     right = found.classes == 1
     assert right.float().mean() > 0.95
     true = NORMAL.cdf(distance(170))
-    hits = next(k for k in range(301) if _at_least(k, 300, 0.2) > true)
+    hits = next(k for k in range(301) if _lower_bound(k, 300, 0.2) > true)
     often = float(binom.sf(hits - 1, 300, true))
     assert 0.15 < often <= 0.2
     wrong = (found.radii[right] > distance(170)).double().mean().item()
@@ -91,11 +91,11 @@ def test_what_is_not_known_is_not_certified():
 
 def test_the_lower_end_is_clopper_and_pearsons():
     for hits, draws in ((1, 10), (507, 1000), (999, 1000), (1000, 1000)):
-        low = _at_least(hits, draws, 0.001)
+        low = _lower_bound(hits, draws, 0.001)
         assert binom.sf(hits - 1, draws, low) == pytest.approx(0.001, rel=1e-6)
-    assert _at_least(0, 10, 0.001) == 0
+    assert _lower_bound(0, 10, 0.001) == 0
     # Cohen et al.: n = 100,000 and alpha = 0.001 certify at most 3.8 sigma.
-    assert NORMAL.inv_cdf(_at_least(100_000, 100_000, 0.001)) == pytest.approx(3.81, abs=0.01)
+    assert NORMAL.inv_cdf(_lower_bound(100_000, 100_000, 0.001)) == pytest.approx(3.81, abs=0.01)
 
 
 def test_the_curve_counts_right_images_by_radius():
