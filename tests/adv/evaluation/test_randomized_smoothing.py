@@ -131,7 +131,7 @@ def test_the_nets_own_test_noise_is_off_meanwhile_and_nothing_else_changes():
 @pytest.mark.parametrize("defence", [PNI(), RSE(), MCDropout(0.1)], ids=repr)
 def test_other_noise_is_refused(defence):
     net = build(Recipe(net=BaseNet(), defences=(defence, TestNoise(0.1))), 10, 0)
-    with pytest.raises(ValueError, match=r"brings the noise itself: (Weight|Noise|Drop)"):
+    with pytest.raises(ValueError, match=r"adds the noise itself: (Weight|Noise|Drop)"):
         certify(net, grey(3), 0.1)
 
 
