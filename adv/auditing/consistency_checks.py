@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from adv.auditing.context import AuditContext
 from adv.auditing.finding import Finding, exact, share
-from adv.defences.spectral_norm import Normed
+from adv.defences.spectral_norm import SpectralDivision
 from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout
 from adv.runtime.random_streams import is_declared_random, use_seed
@@ -29,7 +29,10 @@ _ROUNDING_REASON = (
 # Layers that are expected to depend on the training flag.
 _FLAG_DEPENDENT = (
     *(nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, Dropout),
-    *(Normed, nn.utils.parametrizations._SpectralNorm),  # both take a step of power iteration
+    *(
+        SpectralDivision,
+        nn.utils.parametrizations._SpectralNorm,
+    ),  # both take a step of power iteration
 )
 _FLAG_DEPENDENT_NAMES = ("StochasticDepth", "DropPath")
 

@@ -1,4 +1,4 @@
-"""What a defence is: a value that turns a net into a defended one."""
+"""The base class of defences: a value that turns a net into a defended one."""
 
 from __future__ import annotations
 
@@ -10,34 +10,50 @@ from adv.models import Normalize
 
 
 class Defence(ABC):
-    """Settings of a defence. Called with a net, it changes it in place and returns it.
+    """The settings of a defence. Called with a net, it changes the net in place and returns it.
 
-    Defences compose in any order. Of several that stand before the net (RSE's first noise, test
-    noise, a projection) the image meets the one that was applied first, first.
+    Defences compose in any order. If several put a layer before the net (the first noise of RSE,
+    test noise, a projection), an image passes through that of the first applied defence first.
     """
 
     @abstractmethod
     def __call__(self, net: nn.Module) -> nn.Module:
-        """The defended net."""
+        """Return the defended net: the same object, unless the net is a single layer."""
 
     def figures(self, net: nn.Module) -> dict[str, float]:
-        """What this defence tells of a net that it defends; training logs it after each epoch."""
+        """Return metrics of a net with this defence; training logs them after each epoch."""
         return {}
 
 
-def entrance(net: nn.Module, wants: str) -> str:
-    """The name of the layer that images in [0, 1] meet first: the normalisation if there is one.
+def input_layer_name(net: nn.Module, needed_by: str) -> str:
+    """Return the name of the layer that images in [0, 1] enter first.
+
+    It is the normalisation if there is one, else the first convolution.
 
     Raises:
-      ValueError: the net has neither a normalisation nor a convolution; `wants` asks for one.
+      ValueError: the net has neither; `needed_by` names what needs one.
     """
     for kind in (Normalize, nn.Conv2d):
         for name, module in net.named_modules():
             if isinstance(module, kind):
                 return name
-    raise ValueError(f"{wants} needs a net with a convolution")
+    raise ValueError(f"{needed_by} needs a net with a convolution")
 
 
-def put_before(net: nn.Module, name: str, layer: nn.Module) -> None:
-    """Let what reaches the layer of that name pass through `layer` first."""
+def insert_before(net: nn.Module, name: str, layer: nn.Module) -> None:
+    """Insert `layer` before the layer of that name."""
     net.set_submodule(name, nn.Sequential(layer, net.get_submodule(name)))
+
+
+def replace_module(net: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
+    """Register `new` at every place in `net` where `old` is registered.
+
+    Returns:
+      The net; `new`, if the net is `old` itself.
+    """
+    if net is old:
+        return new
+    every = net.named_modules(remove_duplicate=False)
+    for name in [name for name, module in every if module is old]:
+        net.set_submodule(name, new)
+    return net

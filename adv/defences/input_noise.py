@@ -1,7 +1,7 @@
-"""Gaussian noise on the images that are to be classified.
+"""Gaussian noise on the images that are classified.
 
-One draw is a random prediction; the vote of many is randomized smoothing (Cohen, Rosenfeld and
-Kolter, ICML 2019), whose l2 radii `adv.certify` measures.
+One draw gives a random prediction; the vote of many is randomized smoothing (Cohen, Rosenfeld and
+Kolter, ICML 2019), whose l2 radii `adv.certify` computes.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from adv.defences.defence import Defence, entrance, put_before
+from adv.defences.defence import Defence, input_layer_name, insert_before
 from adv.runtime.random_layers import Noise
 
 
 @dataclass(frozen=True)
 class TestNoise(Defence):
-    """Adds N(0, sigma^2) to each pixel value in evaluation.
+    """Add N(0, sigma^2) to each pixel value in evaluation.
 
-    Without `training`, training does not know of it: neither the net nor the training attack sees
-    the noise, and the weights are those of a net without this defence.
+    Without `training` the noise is off throughout training, for the net and for the training attack
+    alike: the weights are those of a net without this defence.
 
     Args:
       sigma: in pixel units, on images in [0, 1]; above 0. The noisy image is not clipped.
-      training: noise in training too, which certified radii need.
+      training: add the noise in training too, which useful certified radii need.
 
     Raises:
       ValueError: sigma is not above 0; on a call: the net has no convolution.
     """
 
-    __test__: ClassVar[bool] = False  # or pytest takes it for a test
+    __test__: ClassVar[bool] = False  # or pytest collects it as a test
 
     sigma: float
     training: bool = False
@@ -43,7 +43,9 @@ class TestNoise(Defence):
             raise ValueError(f"the sigma of noise is above 0, got {self.sigma}")
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        put_before(net, entrance(net, "TestNoise"), InputNoise(self.sigma, self.training))
+        insert_before(
+            net, input_layer_name(net, "TestNoise"), InputNoise(self.sigma, self.training)
+        )
         return net
 
 
@@ -66,9 +68,13 @@ class InputNoise(nn.Module):
 
 @contextmanager
 def without_input_noise(net: nn.Module, *, every: bool) -> Iterator[None]:
-    """Silence the test noise of a net: all of it, or what is not there in training.
+    """Switch off the test noise of a net on entry, and on again on exit.
 
-    The training attack looks at the net in evaluation mode, so the mode alone cannot tell.
+    The training attack runs the net in evaluation mode, so the mode alone does not decide.
+
+    Args:
+      net: the net.
+      every: also switch off noise that is on in training (`TestNoise(training=True)`).
     """
     layers = [m for m in net.modules() if isinstance(m, InputNoise) and (every or not m.always)]
     try:
@@ -81,8 +87,13 @@ def without_input_noise(net: nn.Module, *, every: bool) -> Iterator[None]:
 
 
 def input_noise_sigmas(net: nn.Module) -> tuple[float | None, float | None]:
-    """The sigma of a net's test noise that is there in training, and that of what is not."""
+    """Return the largest sigma of a net's test noise that is on in training, and of other noise.
+
+    None stands for no such noise.
+    """
     layers = [m for m in net.modules() if isinstance(m, InputNoise)]
-    sigmas = [[m.noise.sigma for m in layers if m.always == always] for always in (True, False)]
-    trained, tested = (max(found, default=None) for found in sigmas)
-    return trained, tested
+    always, in_evaluation = (
+        max((m.noise.sigma for m in layers if m.always == kind), default=None)
+        for kind in (True, False)
+    )
+    return always, in_evaluation

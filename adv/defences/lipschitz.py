@@ -1,4 +1,4 @@
-"""How far a net can carry two images apart: the true norms of its layers, and their product."""
+"""How far a net can move two images apart: the true norms of its layers, and their product."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from adv.defences.input_noise import InputNoise
-from adv.defences.operator_norm import Matrix, operator_norm, operator_of, sizes_met
+from adv.defences.operator_norm import Matrix, input_sizes, linear_operator, operator_norm
 from adv.defences.projection import LowRank
-from adv.defences.weight_transforms import TransformedConv2d, TransformedLinear, Weighted, weight_of
+from adv.defences.weight_transforms import Transformed, WeightLayer, effective_weight
 from adv.models import Normalize
 from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout, Noise
@@ -16,57 +16,60 @@ from adv.runtime.random_streams import use_seed
 
 _BATCHNORMS = nn.BatchNorm1d | nn.BatchNorm2d
 _PIXELS = Normalize | InputNoise | Noise
-_TAME = nn.ReLU | nn.GELU | nn.SiLU | nn.Flatten | nn.Identity | nn.Dropout | nn.AdaptiveAvgPool2d
+_NONEXPANSIVE = (
+    nn.ReLU | nn.GELU | nn.SiLU | nn.Flatten | nn.Identity | nn.Dropout | nn.AdaptiveAvgPool2d
+)
 
 
 def layer_norms(net: nn.Module) -> dict[str, float]:
-    """The l2 norm of each layer that is linear (but for a bias) in evaluation, by its name.
+    """Return the l2 norm of each layer that is linear in evaluation, but for a bias, by its name.
 
-    Of convolutions on the sizes that they meet behind an image of 3x32x32, linear layers, BatchNorm
-    (its largest factor), projections and dropout that is kept on. Of noisy weights (PNI): of one
-    draw.
+    These are convolutions, at the input sizes they have for an image of 3x32x32, linear layers,
+    BatchNorm (its largest factor), projections, and dropout that stays on. Noisy weights (PNI)
+    count with one draw.
     """
-    sizes = sizes_met(net, _linear)
+    sizes = input_sizes(net, _is_linear)
     with torch.no_grad(), frozen(net), use_seed(net, 0):
         return {name: _norm(net.get_submodule(name), size) for name, size in sizes.items()}
 
 
 def lipschitz_bound(net: nn.Module) -> float:
-    """The product of the true norms of the layers: l2 Lipschitz, from normalised pixels to logits.
+    """Return the product of the layers' true norms, from normalised pixels to logits in l2.
 
-    An upper bound where activations do not stretch: ReLU does not; the slope of GELU reaches 1.13
-    and that of SiLU 1.10, a factor for each such layer that is not in the product. For pixels in
-    [0, 1], divide by the smallest deviation of the normalisation.
+    It is an upper bound of the Lipschitz constant if activations do not expand: ReLU does not; the
+    slope of GELU reaches 1.13 and that of SiLU 1.10, a factor for each such layer that the product
+    leaves out. For pixels in [0, 1], divide by the smallest deviation of the normalisation.
 
     Raises:
-      ValueError: the net is no sequence of such layers. Where paths add up (residual nets) or
+      ValueError: the net is not a sequence of such layers. Where paths add up (residual nets) or
         multiply (attention), the product of norms bounds nothing.
     """
     inside: tuple[str, ...] = ()
     for name, module in net.named_modules():
-        if isinstance(module, TransformedConv2d | TransformedLinear | InputNoise):
+        if isinstance(module, Transformed | InputNoise):
             inside += (f"{name}.",)
-        if not (_in_sequence(module) or name.startswith(inside)):
+        if not (_is_sequential(module) or name.startswith(inside)):
             kind = type(module).__name__.lstrip("_")
             where = f" ({name})" if name else ""
             raise ValueError(f"the product of norms bounds a sequence of layers, not {kind}{where}")
     return float(torch.tensor([*layer_norms(net).values()], dtype=torch.double).prod())
 
 
-def _linear(module: nn.Module) -> bool:
-    kept_on = isinstance(module, Dropout) and module.stochastic
-    return kept_on or isinstance(module, Weighted | _BATCHNORMS | LowRank)
+def _is_linear(module: nn.Module) -> bool:
+    always_on = isinstance(module, Dropout) and module.stochastic
+    return always_on or isinstance(module, WeightLayer | _BATCHNORMS | LowRank)
 
 
-def _in_sequence(module: nn.Module) -> bool:
+def _is_sequential(module: nn.Module) -> bool:
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):  # without overlap
         return bool(torch.tensor(module.stride).ge(torch.tensor(module.kernel_size)).all())
-    return _linear(module) or isinstance(module, nn.Sequential | _PIXELS | _TAME | Dropout)
+    known = nn.Sequential | _PIXELS | _NONEXPANSIVE | Dropout
+    return _is_linear(module) or isinstance(module, known)
 
 
 def _norm(layer: nn.Module, size: tuple[int, ...]) -> float:
-    if isinstance(layer, Weighted):
-        return operator_norm(operator_of(layer, size), weight_of(layer))
+    if isinstance(layer, WeightLayer):
+        return operator_norm(linear_operator(layer, size), effective_weight(layer))
     if isinstance(layer, Dropout):
         return 1 / (1 - layer.p)
     if isinstance(layer, LowRank):

@@ -1,4 +1,4 @@
-"""Dropout kept on in evaluation (Gal and Ghahramani, ICML 2016): a random net."""
+"""Monte Carlo dropout (Gal and Ghahramani, ICML 2016): dropout that stays on in evaluation."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from adv.runtime.random_layers import Dropout
 
 @dataclass(frozen=True)
 class MCDropout(Defence):
-    """The net's dropout layers drop in evaluation as they do in training.
+    """Keep the net's dropout layers on in evaluation, as they are in training.
 
     Args:
-      p: probability of each dropout layer of the net, in (0, 1); None keeps the net's own.
+      p: dropout probability of each dropout layer, in (0, 1); None keeps the net's own.
 
     Raises:
       ValueError: p is out of range; on a call: the net has no dropout layer, or drops nothing.
@@ -29,7 +29,7 @@ class MCDropout(Defence):
 
     def __call__(self, net: nn.Module) -> nn.Module:
         for name, module in [*net.named_modules()]:
-            if isinstance(module, nn.Dropout):  # of a foreign net: draws from no stream
+            if isinstance(module, nn.Dropout):  # torch's own draws from the global generator
                 net.set_submodule(name, Dropout(module.p))
         layers = [module for module in net.modules() if isinstance(module, Dropout)]
         if not layers:

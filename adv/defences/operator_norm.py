@@ -1,9 +1,9 @@
-"""Layers as linear operators, and their largest singular value (power iteration, sped up).
+"""Layers as linear operators, and their largest singular value, by accelerated power iteration.
 
-A convolution stretches an image by up to the norm of the operator from input to output, which hangs
-on the input's size, the padding and the stride. The norm of its k x k kernel reshaped to a matrix
-(out, in * k * k) is what one patch is stretched by; as patches overlap, the operator's lies between
-that and k times that.
+A convolution stretches an image by at most the norm of the operator from input to output, which
+depends on the input size, the padding and the stride. The norm of its k x k kernel, reshaped to a
+matrix (out, in * k * k), bounds how far a single patch is stretched; as patches overlap, the norm
+of the operator lies between that and k times that.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from adv.runtime.random_streams import use_seed
 
 @dataclass(frozen=True)
 class Matrix:
-    """The weight reshaped to [out, the rest], times a vector of `size` numbers."""
+    """A: the weight reshaped to [out, the rest], for vectors of `size` numbers."""
 
     size: tuple[int]
 
-    def ahead(self, weight: Tensor, x: Tensor) -> Tensor:
-        """A x."""
+    def matvec(self, weight: Tensor, x: Tensor) -> Tensor:
+        """Return A x."""
         return weight.flatten(1) @ x
 
-    def back(self, weight: Tensor, y: Tensor) -> Tensor:
-        """A^T y."""
+    def rmatvec(self, weight: Tensor, y: Tensor) -> Tensor:
+        """Return A^T y."""
         return weight.flatten(1).T @ y
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """The convolution without its bias, on one input of `size` (1, channels, h, w)."""
+    """A: the convolution without its bias, for one input of `size` (1, channels, h, w)."""
 
     size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -46,33 +46,33 @@ class Convolution:
     dilation: tuple[int, ...]
     groups: int
 
-    def ahead(self, weight: Tensor, x: Tensor) -> Tensor:
-        """A x."""
+    def matvec(self, weight: Tensor, x: Tensor) -> Tensor:
+        """Return A x."""
         return F.conv2d(x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
-    def back(self, weight: Tensor, y: Tensor) -> Tensor:
-        """A^T y."""
-        how = (self.stride, self.padding, self.dilation, self.groups)
-        return conv2d_input(self.size, weight, y, *how)
+    def rmatvec(self, weight: Tensor, y: Tensor) -> Tensor:
+        """Return A^T y."""
+        settings = (self.stride, self.padding, self.dilation, self.groups)
+        return conv2d_input(self.size, weight, y, *settings)
 
 
 Operator = Matrix | Convolution
 Layer = nn.Conv2d | nn.Linear
 
 
-def kernel_of(layer: Layer) -> Matrix:
-    """The operator that torch's spectral_norm takes a layer for; for a linear one it is true."""
+def kernel_operator(layer: Layer) -> Matrix:
+    """Return the weight as a matrix, as in torch's spectral_norm; exact for linear layers."""
     return Matrix((layer.weight[0].numel(),))
 
 
-def operator_of(layer: Layer, size: tuple[int, ...]) -> Operator:
-    """What a layer does to an input of `size`, (1, channels, h, w) before a convolution.
+def linear_operator(layer: Layer, size: tuple[int, ...]) -> Operator:
+    """Return what a layer computes on an input of `size`; (1, channels, h, w) for a convolution.
 
     Raises:
-      ValueError: a convolution that does not pad with zeros, by numbers.
+      ValueError: a convolution whose padding is not a number of zeros.
     """
     if not isinstance(layer, nn.Conv2d):
-        return kernel_of(layer)
+        return kernel_operator(layer)
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise ValueError(
             f"the norm of a convolution is known for numbers of zeros as padding, "
@@ -82,60 +82,63 @@ def operator_of(layer: Layer, size: tuple[int, ...]) -> Operator:
 
 
 @torch.no_grad()
-def most_stretched(
+def top_singular_vector(
     operator: Operator, weight: Tensor, steps: int = 60, start: Tensor | None = None
 ) -> Tensor:
-    """The direction [size], of length 1, that A stretches by its norm: Lanczos' method on A^T A.
+    """Compute the right singular vector of A's largest singular value, by Lanczos on A^T A.
 
-    The singular values of a convolution lie close together, and plain power iteration needs a
-    thousand steps where this needs sixty: it looks at all directions met at once. From a `start`
-    that was right for weights a little different, five are plenty.
+    The singular values of a convolution lie close together: plain power iteration needs a thousand
+    steps where this needs sixty, as it searches the span of all directions so far. From a `start`
+    that was right for a slightly different weight, five are enough.
+
+    Returns:
+      A vector of the operator's `size`, of length 1.
     """
-    # Its own start: the search for a norm must not move a random generator of somebody else.
+    # Its own generator: computing a norm must not advance anybody else's.
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(operator.size, generator=generator).to(weight) if start is None else start
     steps = min(steps, x.numel())
-    met = weight.new_zeros(steps, x.numel())
-    images = torch.zeros_like(met)
+    basis = weight.new_zeros(steps, x.numel())
+    images = torch.zeros_like(basis)
     for step in range(steps):
         x = x / x.norm().clamp(min=1e-30)
-        met[step] = x.flatten()
-        image = operator.back(weight, operator.ahead(weight, x)).flatten()
+        basis[step] = x.flatten()
+        image = operator.rmatvec(weight, operator.matvec(weight, x)).flatten()
         images[step] = image
-        least = 1e-4 * image.norm()
+        rounding = 1e-4 * image.norm()
         for _ in range(2):  # once leaves rounding errors that grow
-            image = image - met.T @ (met @ image)
-        image = image * (image.norm() > least)  # else it is rounding: nothing new to meet
+            image = image - basis.T @ (basis @ image)
+        image = image * (image.norm() > rounding)  # else no new direction is left
         x = image.reshape(operator.size)
-    within = (met @ images.T).double().nan_to_num()  # a training that diverged says so elsewhere
-    best = torch.linalg.eigh(within + within.T)[1][:, -1].to(weight)
-    found = (met.T @ best).reshape(operator.size)
-    return found / found.norm().clamp(min=1e-30)
+    projected = (basis @ images.T).double().nan_to_num()  # divergence is reported elsewhere
+    top = torch.linalg.eigh(projected + projected.T)[1][:, -1].to(weight)
+    vector = (basis.T @ top).reshape(operator.size)
+    return vector / vector.norm().clamp(min=1e-30)
 
 
 def operator_norm(operator: Operator, weight: Tensor) -> float:
-    """The largest singular value of A; of a convolution from below, to one in ten thousand."""
+    """Return the largest singular value of A; for a convolution up to 1e-4 relatively too small."""
     if isinstance(operator, Matrix):
         return float(torch.linalg.matrix_norm(weight.flatten(1), 2))
-    return float(operator.ahead(weight, most_stretched(operator, weight)).norm())
+    return float(operator.matvec(weight, top_singular_vector(operator, weight)).norm())
 
 
-def sizes_met(net: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, tuple[int, ...]]:
-    """The input size, as of one image, of each wanted layer that an image of 3x32x32 reaches.
+def input_sizes(net: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, tuple[int, ...]]:
+    """Return the input size of each wanted layer for one image of 3x32x32, by the layer's name.
 
     Raises:
       ValueError: the net does not take such images.
     """
-    met: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
 
-    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            met[name] = max(met.get(name, ()), tuple(inputs[0].shape), key=math.prod)
+    def record(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            sizes[name] = max(sizes.get(name, ()), tuple(inputs[0].shape), key=math.prod)
 
-        return note
+        return hook
 
-    hooks = [
-        module.register_forward_pre_hook(watch(name))
+    handles = [
+        module.register_forward_pre_hook(record(name))
         for name, module in net.named_modules()
         if wanted(module)
     ]
@@ -144,8 +147,8 @@ def sizes_met(net: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, 
         with torch.no_grad(), frozen(net), use_seed(net, 0):
             net(torch.zeros(1, 3, 32, 32, device=weight.device, dtype=weight.dtype))
     except RuntimeError as error:
-        raise ValueError("the sizes that layers meet are known for images of 3x32x32") from error
+        raise ValueError("the input sizes of layers are known for images of 3x32x32") from error
     finally:
-        for hook in hooks:
-            hook.remove()
-    return met
+        for handle in handles:
+            handle.remove()
+    return sizes

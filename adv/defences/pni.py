@@ -1,4 +1,4 @@
-"""Parametric noise injection (He, Rakin and Fan, CVPR 2019): noisy weights, learned strength."""
+"""Parametric noise injection (He, Rakin and Fan, CVPR 2019): weight noise of learned strength."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from adv.defences.defence import Defence
-from adv.defences.weight_transforms import Weighted, transform, weighted
+from adv.defences.defence import Defence, replace_module
+from adv.defences.weight_transforms import WeightLayer, add_transform, weight_layers
 from adv.runtime.random_streams import RandomModule
 from adv.suggestions import suggest
 
 
 @dataclass(frozen=True)
 class PNI(Defence):
-    """Each forward pass works with w + alpha * n, n ~ N(0, std(w)^2) for each element of w.
+    """Compute each forward pass with w + alpha * n, n ~ N(0, std(w)^2) for each element of w.
 
-    On the weights (not the biases) of every convolution and linear layer, in training and in
-    evaluation. std(w) is of the layer's whole weight and counts as a constant; alpha is trained and
-    not decayed. One draw serves all images of a batch, so expectation over transformation takes one
-    forward pass for each draw (`Votes`).
+    The noise is on the weights, not the biases, of every convolution and linear layer, in training
+    and in evaluation. std(w) is taken over the layer's whole weight and is a constant for the
+    gradient; alpha is trained, without weight decay. All images of a batch share one draw, so
+    expectation over transformation takes one forward pass for each draw (`Votes`).
 
-    Alpha often falls to nearly nothing while a net is trained: then PNI is no defence. The figure
-    `pni_alpha`, the mean over the layers of mean |alpha|, shows it.
+    Alpha often falls to almost zero in training: then PNI is no defence. The metric `pni_alpha`,
+    the mean over the layers of mean |alpha|, shows it.
 
     Args:
-      alpha: where it starts, above 0.
+      alpha: the initial value, above 0.
       granularity: one alpha for each "layer", output "channel" or "element" of a weight.
       where: "all" layers, or the "inner" ones: neither the first nor the last.
 
     Raises:
-      ValueError: a setting that there is not; on a call: the net has no such layer.
+      ValueError: a setting is unknown or out of its range; on a call: the net has no such layer.
     """
 
     alpha: float = 0.25
@@ -52,19 +52,20 @@ class PNI(Defence):
             raise ValueError(f"where is all or inner, got {self.where!r}")
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        layers = [*weighted(net, "PNI").values()]
+        layers = [*weight_layers(net, "PNI").values()]
         chosen = layers if self.where == "all" else layers[1:-1]
         if not chosen:
             raise ValueError("PNI inside a net needs three layers or more: the net has none inside")
         for layer in chosen:
-            transform(layer, WeightNoise(self._alphas(layer)))
+            noisy = add_transform(layer, WeightNoise(self._initial_alpha(layer)))
+            net = replace_module(net, layer, noisy)
         return net
 
     def figures(self, net: nn.Module) -> dict[str, float]:
         alphas = [m.alpha.detach() for m in net.modules() if isinstance(m, WeightNoise)]
         return {"pni_alpha": float(torch.stack([alpha.abs().mean() for alpha in alphas]).mean())}
 
-    def _alphas(self, layer: Weighted) -> Tensor:
+    def _initial_alpha(self, layer: WeightLayer) -> Tensor:
         weight = layer.weight
         shape = {
             "layer": (1,),
@@ -87,7 +88,7 @@ class WeightNoise(RandomModule):
         fixed = weight.detach()
         noise = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
         noise.normal_(generator=self.stream.on(weight.device))
-        # The deviation stays on the device: asking for its value would stop a GPU at each layer.
+        # The deviation stays on the device: reading its value would make a GPU wait at each layer.
         deviation = fixed.std(correction=min(1, fixed.numel() - 1))
         return weight + self.alpha * (noise * deviation)
 

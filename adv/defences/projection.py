@@ -1,4 +1,4 @@
-"""Projection of the images onto a subspace: the seed report's "learnable PCA"."""
+"""Projection of the images onto a subspace: the report's "learnable PCA"."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.data.pca import mean_image, principal_components
-from adv.defences.defence import Defence, entrance, put_before
+from adv.defences.defence import Defence, input_layer_name, insert_before
 from adv.models.net import FittedModule
 
 _PIXELS = 3 * 32 * 32
@@ -17,21 +17,21 @@ _PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Projection(Defence):
-    """x -> mean + P P^T (x - mean) on the pixels, before the normalisation.
+    """Map x to mean + P P^T (x - mean) on the pixels, before the normalisation.
 
-    P [3072, rank] starts as the first principal directions of the training images, which training
-    fits before its first epoch; until then it is a random orthonormal one. It takes the directions
-    outside its span from an attacker, no others: a white-box gradient goes through it. With fewer
-    than `rank` + 1 images, what they do not span stays random.
+    P [3072, rank] starts as the first principal components of the training images, which training
+    computes before its first epoch; until then it is random and orthonormal. An attacker loses the
+    directions outside its span and no others: a white-box gradient passes through it. With fewer
+    than `rank` + 1 images, the directions that they do not span stay random.
 
     Args:
       rank: in [1, 3072].
-      learnable: P is trained with the net and not decayed (it need not stay orthonormal); the mean
+      learnable: train P with the net, without weight decay (it need not stay orthonormal); the mean
         stays as fitted.
       init: "pca", or "random" to keep the random P; the mean is fitted in either case.
 
     Raises:
-      ValueError: a setting that there is not; on a call: the net has no convolution.
+      ValueError: a setting is unknown or out of its range; on a call: the net has no convolution.
     """
 
     rank: int
@@ -46,12 +46,12 @@ class Projection(Defence):
 
     def __call__(self, net: nn.Module) -> nn.Module:
         layer = LowRank(self.rank, self.learnable, fitted=self.init == "pca")
-        put_before(net, entrance(net, "Projection"), layer)
+        insert_before(net, input_layer_name(net, "Projection"), layer)
         return net
 
 
 class LowRank(FittedModule):
-    """The layer: a mean [3072] and a basis [3072, rank], both in the state dict."""
+    """The projection layer: a mean [3072] and a basis [3072, rank], both in the state dict."""
 
     mean: Tensor
     basis: Tensor
@@ -74,7 +74,7 @@ class LowRank(FittedModule):
             return (self.mean + centred @ self.basis @ self.basis.T).reshape(x.shape)
 
     def fit(self, images: Tensor) -> None:
-        """Take the mean of images [n, 3, 32, 32], bytes, and their principal directions."""
+        """Take the mean and the principal components of images [n, 3, 32, 32], bytes."""
         if not self.fitted:
             self.mean.copy_(mean_image(images))
             return
@@ -82,9 +82,9 @@ class LowRank(FittedModule):
         mean, basis = principal_components(images, min(rank, len(images) - 1))
         with torch.no_grad():
             self.mean.copy_(mean)
-            if basis.shape[1] < rank:  # all that so few images span, and what is random beside it
-                wide = torch.cat([basis, self.basis.to(basis)], 1)
-                basis = torch.linalg.qr(wide)[0][:, :rank]
+            if basis.shape[1] < rank:  # so few images span less: the rest stays random
+                completed = torch.cat([basis, self.basis.to(basis)], 1)
+                basis = torch.linalg.qr(completed)[0][:, :rank]
             self.basis.copy_(basis)
 
     def extra_repr(self) -> str:

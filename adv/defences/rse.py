@@ -1,6 +1,6 @@
 """Random self-ensemble (Liu et al., ECCV 2018): Gaussian noise before every convolution.
 
-The noise is on in training and in evaluation and is not learned. Its ensemble is `Votes(net, n)`.
+The noise is on in training and in evaluation and is not learned. `Votes(net, n)` is the ensemble.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.defences.defence import Defence, entrance, put_before
+from adv.defences.defence import Defence, input_layer_name, insert_before
 from adv.runtime.random_layers import Noise
 
 
 @dataclass(frozen=True)
 class RSE(Defence):
-    """Noise of deviation `sigma_init` before the first convolution, `sigma_inner` before others.
+    """Add Gaussian noise before every convolution.
 
-    `sigma_init` is in pixel units, on images in [0, 1] as published: where the net begins with a
-    normalisation, the noise comes before it. `sigma_inner` is in units of the activations it meets.
     A sigma of 0 adds no layer.
+
+    Args:
+      sigma_init: deviation before the first convolution, in pixel units, on images in [0, 1] as published: if the net begins with a
+        normalisation, the noise comes before it.
+      sigma_inner: deviation before the others, in units of their inputs.
 
     Raises:
       ValueError: a sigma is negative or not finite; on a call: the net has no convolution.
@@ -35,11 +38,14 @@ class RSE(Defence):
                 raise ValueError(f"a sigma is 0 or more, got {sigma}")
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        places = [name for name, m in net.named_modules() if isinstance(m, nn.Conv2d)]
-        if not places:
+        names = [name for name, m in net.named_modules() if isinstance(m, nn.Conv2d)]
+        if not names:
             raise ValueError("RSE needs a net with a convolution")
-        first = entrance(net, "RSE")
-        for name, sigma in [(first, self.sigma_init), *((p, self.sigma_inner) for p in places[1:])]:
+        first = input_layer_name(net, "RSE")
+        for name, sigma in [
+            (first, self.sigma_init),
+            *((later, self.sigma_inner) for later in names[1:]),
+        ]:
             if sigma > 0:
-                put_before(net, name, Noise(sigma))
+                insert_before(net, name, Noise(sigma))
         return net

@@ -1,8 +1,9 @@
 """Convolutions and linear layers whose weight passes through transforms before it is used.
 
-Torch's parametrizations do this too, but rename the weight and refuse to be pickled, and each look
-at such a weight makes it anew (here: draws noise). These layers keep `weight` as it is trained; a
-transform is a child of the layer, maps a weight to a weight, and is asked in `forward` only.
+Torch's parametrizations do this too, but rename the weight, cannot be pickled, and recompute the
+transform (here: draw noise) at each access of the weight. These layers keep `weight` as it is
+trained; a transform is a child of the layer, maps a weight to a weight, and is called in `forward`
+only.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ class TransformedConv2d(nn.Conv2d):
 
     transforms: nn.ModuleList
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return self._conv_forward(input, weight_of(self), self.bias)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        return self._conv_forward(input, effective_weight(self), self.bias)
 
 
 class TransformedLinear(nn.Linear):
@@ -25,47 +26,59 @@ class TransformedLinear(nn.Linear):
 
     transforms: nn.ModuleList
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-        return F.linear(input, weight_of(self), self.bias)
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        return F.linear(input, effective_weight(self), self.bias)
 
 
-_KINDS: dict[type[nn.Module], type[nn.Module]] = {
+Transformed = TransformedConv2d | TransformedLinear
+WeightLayer = nn.Conv2d | nn.Linear
+_TRANSFORMED: dict[type[nn.Module], type[Transformed]] = {
     nn.Conv2d: TransformedConv2d,
     nn.Linear: TransformedLinear,
 }
-Weighted = nn.Conv2d | nn.Linear
 
 
-def weight_of(layer: Weighted) -> Tensor:
-    """The weight that the layer works with, after its transforms in the order of their coming."""
+def effective_weight(layer: WeightLayer) -> Tensor:
+    """Return the weight that a layer computes with: its own, after all transforms in order."""
     weight: Tensor = layer.weight
-    for change in getattr(layer, "transforms", ()):
-        weight = change(weight)
+    if isinstance(layer, Transformed):
+        for transform in layer.transforms:
+            weight = transform(weight)
     return weight
 
 
-def weighted(net: nn.Module, wants: str) -> dict[str, Weighted]:
-    """Every convolution and linear layer by its name, as the net lists them.
+def weight_layers(net: nn.Module, needed_by: str) -> dict[str, WeightLayer]:
+    """Return every convolution and linear layer by its name, in the order of the net.
 
     Raises:
-      ValueError: there is none; `wants` asks for them.
+      ValueError: there is none; `needed_by` names what needs one.
     """
-    found = {name: m for name, m in net.named_modules() if isinstance(m, Weighted)}
-    if not found:
-        raise ValueError(f"{wants} needs a net with a convolution or a linear layer")
-    return found
+    layers = {name: m for name, m in net.named_modules() if isinstance(m, WeightLayer)}
+    if not layers:
+        raise ValueError(f"{needed_by} needs a net with a convolution or a linear layer")
+    return layers
 
 
-def transform(layer: Weighted, change: nn.Module) -> None:
-    """Let the weight of a layer pass through `change`, after the transforms that it has.
+def add_transform(layer: WeightLayer, transform: nn.Module) -> Transformed:
+    """Return a layer whose weight passes through `transform`, after the transforms it already has.
+
+    A plain layer is not changed: the one returned shares its parameters and hooks, and is to be put
+    in its place (`replace_module`). A layer with transforms is extended and returned.
 
     Raises:
-      ValueError: the layer is of a kind whose forward pass is not known here.
+      ValueError: the layer is a subclass whose forward pass is not known here.
     """
-    if type(layer) in _KINDS:
-        # The object stays: hooks, names in the state dict and other modules' references hold.
-        layer.__class__ = _KINDS[type(layer)]  # type: ignore[assignment]
-        layer.transforms = nn.ModuleList()
-    elif type(layer) not in _KINDS.values():
+    if not isinstance(layer, Transformed):
+        layer = _make_transformed(layer)
+    layer.transforms.append(transform)
+    return layer
+
+
+def _make_transformed(layer: WeightLayer) -> Transformed:
+    kind = _TRANSFORMED.get(type(layer))
+    if kind is None:
         raise ValueError(f"the weight of a {type(layer).__name__} cannot be transformed")
-    layer.transforms.append(change)  # type: ignore[operator,union-attr]
+    transformed = kind.__new__(kind)  # not __init__, which would draw weights
+    transformed.__setstate__({**vars(layer), "_modules": {}})
+    transformed.transforms = nn.ModuleList()
+    return transformed

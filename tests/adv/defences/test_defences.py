@@ -33,8 +33,8 @@ from adv import (
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.defences.pni import WeightNoise
 from adv.defences.projection import LowRank
-from adv.defences.spectral_norm import Normed
-from adv.defences.weight_transforms import weighted
+from adv.defences.spectral_norm import SpectralDivision
+from adv.defences.weight_transforms import weight_layers
 from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout, Noise
 from adv.training.optimizers import undecayed
@@ -230,11 +230,11 @@ def test_two_defences_compose_in_both_orders(net, a, b):
         MCDropout: Dropout,
         TestNoise: Noise,
         Projection: LowRank,
-        SpectralNorm: Normed,
+        SpectralNorm: SpectralDivision,
     }
     for one in (TOGETHER[a], TOGETHER[b]):
         assert any(isinstance(m, kinds[type(one)]) for m in module.modules())
-    clean = len(weighted(build_defended(net), ""))
+    clean = len(weight_layers(build_defended(net), ""))
     if PNI in (type(TOGETHER[a]), type(TOGETHER[b])):
         assert sum(isinstance(m, WeightNoise) for m in module.modules()) == clean
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from adv import PNI
 from adv.defences.pni import WeightNoise
-from adv.defences.weight_transforms import transform, weighted
+from adv.defences.weight_transforms import add_transform, weight_layers
 
 
 def test_pni_noise_is_gaussian_of_the_weights_deviation_times_alpha():
@@ -68,13 +68,14 @@ def test_pni_noises_weights_not_biases_and_draws_once_for_a_batch():
     alike = images(1).expand(6, -1, -1, -1)
     out = outputs_with_seed(module, x=alike)
     assert torch.allclose(out, out[:1].expand(6, -1), atol=1e-5)
-    biases = [m.bias.clone() for m in weighted(module, "").values()]
+    biases = [m.bias.clone() for m in weight_layers(module, "").values()]
     with torch.no_grad():
-        for layer in weighted(module, "").values():
+        for layer in weight_layers(module, "").values():
             layer.weight.zero_()  # no weight, no deviation, no noise
     assert torch.equal(outputs_with_seed(module), outputs_with_seed(module, 2))
     assert all(
-        torch.equal(a, m.bias) for a, m in zip(biases, weighted(module, "").values(), strict=True)
+        torch.equal(a, m.bias)
+        for a, m in zip(biases, weight_layers(module, "").values(), strict=True)
     )
 
 
@@ -121,7 +122,7 @@ def test_transforms_apply_in_the_order_of_their_coming():
     layer = nn.Linear(2, 1, bias=False)
     nn.init.ones_(layer.weight)
     x = torch.tensor([[1.0, 1.0]])
-    transform(layer, Plus())
+    layer = add_transform(layer, Plus())
     assert layer(x).item() == 4
-    transform(layer, Times())
+    layer = add_transform(layer, Times())
     assert layer(x).item() == 12 and (layer.weight == 1).all()

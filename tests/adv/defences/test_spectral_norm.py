@@ -32,9 +32,9 @@ from adv import (
     lipschitz_bound,
     train,
 )
-from adv.defences.operator_norm import kernel_of, operator_norm, operator_of, sizes_met
-from adv.defences.spectral_norm import Normed
-from adv.defences.weight_transforms import transform, weight_of, weighted
+from adv.defences.operator_norm import input_sizes, kernel_operator, linear_operator, operator_norm
+from adv.defences.spectral_norm import SpectralDivision
+from adv.defences.weight_transforms import add_transform, effective_weight, weight_layers
 from adv.runtime.random_layers import Dropout
 
 
@@ -58,7 +58,7 @@ def matrix(layer: nn.Conv2d, weight: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def svd_norm(layer: nn.Conv2d, size: int) -> float:
-    return float(torch.linalg.svdvals(matrix(layer, weight_of(layer).detach(), size))[0])
+    return float(torch.linalg.svdvals(matrix(layer, effective_weight(layer).detach(), size))[0])
 
 
 SHAPES = [
@@ -76,16 +76,16 @@ SHAPES = [
 @pytest.mark.parametrize("fill", ["random", "blur"])
 def test_the_norm_of_a_convolution_is_that_of_its_matrix(sizes, how, side, fill):
     layer = convolution(*sizes, fill=fill, **how)
-    operator = operator_of(layer, (1, sizes[0], side, side))
+    operator = linear_operator(layer, (1, sizes[0], side, side))
     norm = operator_norm(operator, layer.weight.detach())
     assert norm == pytest.approx(svd_norm(layer, side), rel=1e-4)
     x = torch.randn(operator.size, generator=seeded_generator())
-    y = operator.ahead(layer.weight, x)
+    y = operator.matvec(layer.weight, x)
     other = torch.randn(y.shape, generator=seeded_generator(1))
-    back = operator.back(layer.weight, other)
+    back = operator.rmatvec(layer.weight, other)
     assert (y * other).sum().item() == pytest.approx((x * back).sum().item(), rel=1e-3, abs=1e-3)
     if how.get("groups", 1) == 1:
-        kernel = operator_norm(kernel_of(layer), layer.weight.detach())
+        kernel = operator_norm(kernel_operator(layer), layer.weight.detach())
         assert kernel * 0.999 <= norm <= kernel * sizes[2] * 1.001
 
 
@@ -93,7 +93,7 @@ def test_a_kernel_that_blurs_has_nearly_k_times_the_norm_that_its_matrix_shows()
     """The worst case of the seed's 1-Lipschitz claim: patches overlap and add up."""
     layer = convolution(1, 1, 3, padding=1)
     nn.init.ones_(layer.weight)
-    ratio = svd_norm(layer, 20) / operator_norm(kernel_of(layer), layer.weight.detach())
+    ratio = svd_norm(layer, 20) / operator_norm(kernel_operator(layer), layer.weight.detach())
     assert 2.9 < ratio <= 3
 
 
@@ -109,15 +109,15 @@ def test_a_padding_whose_norm_is_not_known(how):
 @pytest.mark.parametrize(("sizes", "how", "side"), SHAPES, ids=str)
 def test_the_convolutions_kind_sets_the_true_norm(sizes, how, side):
     layer = convolution(*sizes, **how)
-    operator = operator_of(layer, (1, sizes[0], side, side))
-    transform(layer, Normed(operator, layer.weight.detach(), 1.5))
+    operator = linear_operator(layer, (1, sizes[0], side, side))
+    layer = add_transform(layer, SpectralDivision(operator, layer.weight.detach(), 1.5))
     assert svd_norm(layer.eval(), side) == pytest.approx(1.5, rel=1e-4)
 
 
 def test_the_kernels_kind_is_torchs():
     ours, theirs = convolution(5, 7, 3), spectral_norm(convolution(5, 7, 3), n_power_iterations=99)
     assert torch.equal(ours.weight, theirs.parametrizations.weight.original)
-    transform(ours, Normed(kernel_of(ours), ours.weight.detach(), 1.0))
+    ours = add_transform(ours, SpectralDivision(kernel_operator(ours), ours.weight.detach(), 1.0))
     x = torch.randn(2, 5, 6, 6, generator=seeded_generator())
     assert torch.allclose(ours(x), theirs(x), atol=1e-5)
     (ours(x) ** 2).sum().backward()
@@ -131,17 +131,19 @@ def test_the_kernels_kind_is_torchs():
 def test_training_follows_the_norm_of_a_weight_that_moves(kind):
     """A step of power iteration for each pass, warm: evaluation alone would keep the old norm."""
     layer = convolution(4, 4, 3, padding=1)
-    operator = kernel_of(layer) if kind == "kernel" else operator_of(layer, (1, 4, 8, 8))
-    transform(layer, Normed(operator, layer.weight.detach(), 1.0))
+    operator = kernel_operator(layer) if kind == "kernel" else linear_operator(layer, (1, 4, 8, 8))
+    layer = add_transform(layer, SpectralDivision(operator, layer.weight.detach(), 1.0))
     with torch.no_grad():
         layer.weight.add_(torch.randn(layer.weight.shape, generator=seeded_generator(9)))
     x = torch.randn(1, 4, 8, 8, generator=seeded_generator())
     layer.eval()(x)
-    assert operator_norm(operator, weight_of(layer).detach()) > 1.05
+    assert operator_norm(operator, effective_weight(layer).detach()) > 1.05
     layer.train()
     for _ in range(20):
         layer(x)
-    assert operator_norm(operator, weight_of(layer.eval()).detach()) == pytest.approx(1, rel=1e-3)
+    assert operator_norm(operator, effective_weight(layer.eval()).detach()) == pytest.approx(
+        1, rel=1e-3
+    )
 
 
 def test_two_passes_may_come_before_one_backward():
@@ -161,7 +163,7 @@ def test_a_net_in_bfloat16_keeps_its_norms():
     for key, value in plain.named_buffers():
         assert torch.equal(half.get_buffer(key), value), key
     with torch.autocast("cpu", torch.bfloat16):
-        assert weight_of(half[1]).dtype == torch.float32
+        assert effective_weight(half[1]).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -182,12 +184,12 @@ def test_settings_that_are_none(wrong, said):
 
 
 def product_by_svd(net: nn.Module) -> float:
-    sizes = sizes_met(net, lambda module: isinstance(module, nn.Conv2d | nn.Linear))
+    sizes = input_sizes(net, lambda module: isinstance(module, nn.Conv2d | nn.Linear))
     norms = [
         svd_norm(layer, sizes[name][-1])
         if isinstance(layer, nn.Conv2d)
-        else float(torch.linalg.svdvals(weight_of(layer).detach().double())[0])
-        for name, layer in weighted(net, "").items()
+        else float(torch.linalg.svdvals(effective_weight(layer).detach().double())[0])
+        for name, layer in weight_layers(net, "").items()
     ]
     return math.prod(norms)
 
@@ -238,8 +240,8 @@ def test_the_kernels_kind_is_not_1_lipschitz():
     """What the seed report claimed of torch's spectral_norm: already an untrained net shows it."""
     net = build(Recipe(net=BaseNet(), defences=(SpectralNorm(),)), 10, 0)
     kernels = [
-        operator_norm(kernel_of(layer), weight_of(layer.eval()).detach())
-        for layer in weighted(net, "").values()
+        operator_norm(kernel_operator(layer), effective_weight(layer.eval()).detach())
+        for layer in weight_layers(net, "").values()
     ]
     assert kernels == pytest.approx([1] * 5, rel=1e-3)
     assert lipschitz_bound(net) > 2
@@ -254,7 +256,7 @@ def test_paths_that_add_up_have_no_product(net, said):
         lipschitz_bound(made)
     figures = SpectralNorm("convolution").figures(made)
     assert list(figures) == ["largest_norm"]
-    norms, layers = layer_norms(made), weighted(made, "")
+    norms, layers = layer_norms(made), weight_layers(made, "")
     assert [norms[name] for name in layers] == pytest.approx([1] * len(layers), rel=0.02)
 
 
