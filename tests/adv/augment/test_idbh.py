@@ -56,7 +56,7 @@ BLENDS = [
 def test_blends_are_torchvisions_with_a_factor_for_each_image(adjust, low, images):
     factor = torch.linspace(low, 1.9, len(images))
     theirs = torch.stack([adjust(x, float(f)) for x, f in zip(images, factor, strict=True)])
-    assert torch.allclose(colour.draw_batch(images, adjust, factor), theirs, atol=1e-5)
+    assert torch.allclose(colour.blended(images, adjust, factor), theirs, atol=1e-5)
     change = idbh._CHANGES[BLENDS.index((adjust, low))]
     ends = [change(images, torch.full((64,), end), torch.zeros(64)) for end in (0.0, 1.0)]
     for end, at in zip(ends, (low, 1.9), strict=True):
