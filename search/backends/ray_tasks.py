@@ -22,7 +22,7 @@ def map_on_cluster(
     shared: Shared,
     items: Iterable[Item],
     resources: Resources,
-    stop: Interrupt,
+    interrupt: Interrupt,
 ) -> Iterator[tuple[Item, Outcome | str]]:
     """Yield `work(shared, item)` for each item, as many at once as the cluster has room for.
 
@@ -33,13 +33,13 @@ def map_on_cluster(
       shared: its first argument, which is sent to each node once.
       items: the second argument of each task.
       resources: that one task needs.
-      stop: says when to end early.
+      interrupt: says when to end early.
 
     Yields:
       Each item with its outcome, or with a line of text if its worker was lost.
 
     Raises:
-      Interrupted: `stop` asked for it.
+      Interrupted: `interrupt` asked for it.
       ClusterError: a task fits on no node.
     """
     room = resources.capacity()
@@ -56,7 +56,7 @@ def map_on_cluster(
         if not waiting:
             return
         done, _ = ray.wait(list(waiting), timeout=0.5)
-        stop.check()
+        interrupt.check()
         for reference in done:
             yield waiting.pop(reference), _get_outcome(reference)
 

@@ -83,14 +83,14 @@ class Resources:
         return min(bounds)
 
 
-def search(study: Study, run: Run, stop: Interrupt, resources: Resources) -> None:
+def search(study: Study, run: Run, interrupt: Interrupt, resources: Resources) -> None:
     """Run every trial that `study` suggests, as many at once as the cluster has room for.
 
     Needs a cluster (`connect`). The run is put into the object store once; the workers of a node
     share its image tensors.
 
     Raises:
-      Interrupted: `stop` asked for it; trials that ran resume from their last epoch next time.
+      Interrupted: `interrupt` asked for it; trials that ran resume from their last epoch next time.
       ClusterError: a trial fits on no node, or a node cannot access the run folder.
     """
     if not study.remaining:
@@ -98,7 +98,7 @@ def search(study: Study, run: Run, stop: Interrupt, resources: Resources) -> Non
     resources.capacity()
     check_storage(study.ledger.path.parent.absolute())
     searcher = StudySearcher(study, resources.capacity)
-    callback = StudyCallback(study, searcher, stop)
+    callback = StudyCallback(study, searcher, interrupt)
     with _environment(searcher.limit), tempfile.TemporaryDirectory(prefix="robustune-") as scratch:
         with share_images():
             trainable = tune.with_parameters(train, run=run)

@@ -10,17 +10,17 @@ from search.record.trial import Run
 from search.study import Study
 
 
-def search(study: Study, run: Run, stop: Interrupt) -> None:
+def search(study: Study, run: Run, interrupt: Interrupt) -> None:
     """Run every trial that `study` suggests, one after the other.
 
     Raises:
-      Interrupted: `stop` asked for it; the current trial resumes from its last epoch next time.
+      Interrupted: `interrupt` asked for it; the current trial resumes from its last epoch.
     """
     while trial := study.suggest():
-        stop.check()
+        interrupt.check()
         with study.record_failure(trial.number):
             for report in run(trial.params, trial.seed, study.trial_folder(trial.number)):
                 goes_on = study.update(trial.number, report)
-                stop.check()
+                interrupt.check()
                 if not goes_on:
                     break

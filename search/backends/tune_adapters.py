@@ -99,16 +99,16 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
 
 
 class StudyCallback(tune.Callback):
-    """Restarts trials that have lost their worker, and ends Tune's loop when `stop` asks for it.
+    """Restarts trials that lost their worker, and ends Tune's loop if `interrupt` asks for it.
 
     Attributes:
       error: the exception that ended Tune's loop; Tune wraps or drops it.
     """
 
-    def __init__(self, study: Study, searcher: StudySearcher, stop: Interrupt) -> None:
+    def __init__(self, study: Study, searcher: StudySearcher, interrupt: Interrupt) -> None:
         self.study = study
         self.searcher = searcher
-        self.stop = stop
+        self.interrupt = interrupt
         self.losses: Counter[int] = Counter()  # of workers, by trial
         self.error: BaseException | None = None
         self.handlers = _read_signal_handlers()
@@ -133,9 +133,9 @@ class StudyCallback(tune.Callback):
             self.study.fail(number, f"its worker died {self.losses[number]} times: {cause}")
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
-        """End Tune's loop if `stop` asks for it, or if no node can hold a trial any more."""
+        """End Tune's loop if `interrupt` asks for it, or if no node can hold a trial any more."""
         try:
-            self.stop.check()
+            self.interrupt.check()
             if time.monotonic() - self.last_check > CHECK_EVERY:
                 self.last_check = time.monotonic()
                 self.searcher.limit = self.searcher.capacity()

@@ -88,7 +88,7 @@ def _count_cpus() -> int:
 def _search(console: Console, job: Job) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
-    stop = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
+    interrupt = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
     live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
     tracker = Tracker(
         job.folder,
@@ -100,10 +100,10 @@ def _search(console: Console, job: Job) -> int:
     )
     study.ledger.readers += [live, tracker, ReportWriter(job.folder), StateCleaner(job.folder)]
     code, note = 0, ""
-    with stop.handle_signals():
+    with interrupt.handle_signals():
         try:
             with live:
-                _run(console, job, stop)
+                _run(console, job, interrupt)
         except Interrupted as early:
             code, note = early.code, early.reason
         except (ValueError, OSError) as error:
@@ -118,19 +118,19 @@ def _search(console: Console, job: Job) -> int:
     return 3 if code == 0 and not study.view.in_state("finished") else code
 
 
-def _run(console: Console, job: Job, stop: Interrupt) -> None:
+def _run(console: Console, job: Job, interrupt: Interrupt) -> None:
     """Run the search and then its finals, or score stored nets again."""
     if job.options.rescore:
-        _rescore(console, job, stop)
+        _rescore(console, job, interrupt)
         return
-    with _open_backend(job, stop) as run:
+    with _open_backend(job, interrupt) as run:
         if not job.options.only_finals:
             run(job.study, job.run)
         if job.finals and (finals := start_finals(console, job.study, job.run, job.trainings)):
             run(*finals)
 
 
-def _rescore(console: Console, job: Job, stop: Interrupt) -> None:
+def _rescore(console: Console, job: Job, interrupt: Interrupt) -> None:
     before = [trial.number for trial in job.study.view.front()]
     console.print(f"Re-scoring with {_describe_battery(job)}. Nothing is trained.", markup=False)
     assert isinstance(job.study.ledger, Ledger)
@@ -138,7 +138,7 @@ def _rescore(console: Console, job: Job, stop: Interrupt) -> None:
         rescore(
             job.study.ledger,
             Rescoring(job.run),
-            lambda run, nets: _map_nets(job, stop, run, nets),
+            lambda run, nets: _map_nets(job, interrupt, run, nets),
             lambda line: console.print(line, markup=False),
         )
     finally:
@@ -156,31 +156,31 @@ def _describe_battery(job: Job) -> str:
 
 
 def _map_nets(
-    job: Job, stop: Interrupt, run: Rescoring, nets: Iterable[StoredNet]
+    job: Job, interrupt: Interrupt, run: Rescoring, nets: Iterable[StoredNet]
 ) -> Iterator[tuple[StoredNet, TrialResult | str]]:
     """Score each net again, in this process or on the cluster."""
     if job.options.serial:
         for net in nets:
-            stop.check()
+            interrupt.check()
             yield net, rescore_net(run, net)
         return
     from search.backends.ray_tasks import map_on_cluster
     from search.backends.ray_tune import Resources
 
     resources = Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
-    yield from map_on_cluster(rescore_net, run, nets, resources, stop)
+    yield from map_on_cluster(rescore_net, run, nets, resources, interrupt)
 
 
 @contextmanager
-def _open_backend(job: Job, stop: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
+def _open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
     """Give a function that runs a study: in this process, or on the cluster, left at the end."""
     if job.options.serial:
-        yield lambda study, run: serial.search(study, run, stop)
+        yield lambda study, run: serial.search(study, run, interrupt)
         return
     from search.backends import ray_tune
 
     resources = ray_tune.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
     try:
-        yield lambda study, run: ray_tune.search(study, run, stop, resources)
+        yield lambda study, run: ray_tune.search(study, run, interrupt, resources)
     finally:
         ray_tune.disconnect()

@@ -36,16 +36,18 @@ def main(folder: Path, settings: dict) -> int:
     mishaps = {int(seed): kind for seed, kind in settings.get("mishaps", {}).items()}
     gate = folder / "gate" if settings.get("gate") else None
     run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate, rung=rung)
-    stop = Interrupt()
+    interrupt = Interrupt()
     code = 0
-    with stop.handle_signals():  # to the very end: a second signal ends what does not end by itself
+    with (
+        interrupt.handle_signals()
+    ):  # to the very end: a second signal ends what does not end by itself
         try:
             found = ray_tune.connect(settings.get("address"), project=ROOT)
             resources = ray_tune.Resources(
                 settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)
             )
             ledger.append("connected", nodes=found.nodes, cpus=found.cpus)
-            ray_tune.search(study, run, stop, resources)
+            ray_tune.search(study, run, interrupt, resources)
         except Interrupted as error:
             code = error.code
         except ray_tune.ClusterError as error:

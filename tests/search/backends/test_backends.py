@@ -20,8 +20,8 @@ def ray_search(project_root):
         patch.setenv("WANDB_API_KEY", "k" * 40)
         ray_tune.connect(None, project=project_root)
 
-    def one_at_a_time(study, run, stop):
-        ray_tune.search(study, run, stop, ray_tune.Resources(concurrent=1))
+    def one_at_a_time(study, run, interrupt):
+        ray_tune.search(study, run, interrupt, ray_tune.Resources(concurrent=1))
 
     yield one_at_a_time
     ray_tune.disconnect()
@@ -102,13 +102,13 @@ def test_a_trial_may_end_before_its_last_epoch(search, ledger):
 def test_interrupted_it_goes_on_where_it_was(search, ledger):
     finished = events(ledger, "finished")
     told = events(ledger, "epoch")
-    stop = Interrupt()
+    interrupt = Interrupt()
     ledger.readers.append(
-        lambda e, view: setattr(stop, "signal", signal.SIGINT) if len(told) == 5 else None
+        lambda e, view: setattr(interrupt, "signal", signal.SIGINT) if len(told) == 5 else None
     )
     study = Study(SPACE, ledger, trials=4, seed=0)
     with pytest.raises(Interrupted, match="interrupted") as info:
-        search(study, Formula(3), stop)
+        search(study, Formula(3), interrupt)
     assert info.value.code == 130 and finished == [0]
     assert [t.number for t in ledger.view.in_state("running")] == [1]
     search(Study(SPACE, ledger, trials=4, seed=0), Formula(3), Interrupt())
