@@ -1,4 +1,4 @@
-"""The floors: an import never goes up, and what is not needed is not loaded."""
+"""Imports never go up a floor, and cheap imports load nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("adv/**/*.py*"), *ROOT.glob("spaces/**/*.py")])
 SOURCES = [path for path in SOURCES if path.suffix in (".py", ".pyi")]
-UPSTAIRS = ("ray", "optuna", "wandb", "search", "launch")
+HIGHER_FLOORS = ("ray", "optuna", "wandb", "search", "launch")
 
 
-def loaded(code: str) -> set[str]:
-    """The top-level modules that a fresh process has after `code`."""
+def modules_after(code: str) -> set[str]:
+    """Return the top-level modules that a fresh process has loaded after `code`."""
     code += "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
@@ -26,7 +26,7 @@ def loaded(code: str) -> set[str]:
 
 
 def test_everything_below_search_runs_without_it():
-    modules = loaded(
+    modules = modules_after(
         "import adv, spaces, adv.__main__, adv.checkpoints.checkpoint\n"
         "import adv.data.names, adv.data.datasets, adv.data.cifar\n"
         "everything = [getattr(adv, name) for name in adv.__all__]\n"
@@ -38,7 +38,7 @@ def test_everything_below_search_runs_without_it():
         "    recipe.gradient_steps(100), scale.battery(), scale.watch()\n"
     )
     assert {"adv", "spaces", "torch"} <= modules
-    assert modules.isdisjoint(UPSTAIRS)
+    assert modules.isdisjoint(HIGHER_FLOORS)
 
 
 @pytest.mark.parametrize(
@@ -51,16 +51,16 @@ def test_everything_below_search_runs_without_it():
         "import spaces\nfor name in spaces.names(): spaces.load(name), spaces.docstring(name)",
     ],
 )
-def test_what_costs_nothing(code):
-    """A command line may ask for names, help and every space before it pays for torch."""
+def test_cheap_imports_load_nothing_heavy(code):
+    """A command line may read names, help and every space without loading torch."""
     heavy = {"torch", "numpy", "torchvision", "kornia", "sklearn", "scipy"}
-    assert loaded(code).isdisjoint({*heavy, *UPSTAIRS})
+    assert modules_after(code).isdisjoint({*heavy, *HIGHER_FLOORS})
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:
-    """The top-level names that a file imports, and whether it does so while it is loaded."""
+    """Return (top-level name, True outside of functions) for each import of a file."""
     tree = ast.parse(path.read_text())
-    later = {
+    inside_functions = {
         id(inner)
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -71,26 +71,26 @@ def imports(path: Path) -> list[tuple[str, bool]]:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and not node.level:
             names = [node.module or ""]
-        found += [(name.partition(".")[0], id(node) not in later) for name in names]
+        found += [(name.partition(".")[0], id(node) not in inside_functions) for name in names]
     return found
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_an_import_never_goes_up(path):
-    met = imports(path)
-    names = {name for name, _ in met}
-    assert names.isdisjoint(UPSTAIRS)
+    imported = imports(path)
+    names = {name for name, _ in imported}
+    assert names.isdisjoint(HIGHER_FLOORS)
     if path.is_relative_to(ROOT / "adv"):
         command_line = (ROOT / "adv" / "cli", ROOT / "adv" / "__main__.py")
         assert "spaces" not in names or any(map(path.is_relative_to, command_line))
 
 
-def test_the_rule_above_sees_imports(tmp_path):
+def test_imports_inside_and_outside_functions_are_seen(tmp_path):
     (tmp_path / "a.py").write_text(
         "from search import x\ndef f():\n    import spaces.smoke\nif 1:\n    import ray.tune as t\n"
     )
-    met = set(imports(tmp_path / "a.py"))
-    assert met == {("search", True), ("spaces", False), ("ray", True)}
+    imported = set(imports(tmp_path / "a.py"))
+    assert imported == {("search", True), ("spaces", False), ("ray", True)}
     assert len(SOURCES) > 25
 
 

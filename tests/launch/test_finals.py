@@ -1,4 +1,4 @@
-"""Finals and re-scoring as a user meets them: one command, killed, gone on with, mistaken."""
+"""Finals and re-scoring as a user runs them: one command, killed, resumed, mistaken."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from test_launch import command, launch, rows, until
+from test_launch import command, launch, rows, wait_until
 
 from search.finals.standings import compute_standings
 from search.record.ledger import Ledger, read
@@ -43,19 +43,19 @@ def killed(tmp_path_factory):
         command(*arguments), cwd=home, env={**os.environ, "WANDB_MODE": "disabled"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
-    until(lambda: ledger.exists() and _ended(ledger))
+    wait_until(lambda: ledger.exists() and _has_a_final(ledger))
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     return home, read(ledger)
 
 
-def _ended(ledger):
+def _has_a_final(ledger):
     lines = ledger.read_text().splitlines()
     return any('"final"' in line and '"finished"' in line for line in lines)
 
 
 @pytest.mark.slow
-def test_finals_that_were_killed_go_on_and_lose_nothing(killed):
+def test_finals_that_were_killed_resume_and_lose_nothing(killed):
     home, before = killed
     folder = home / "runs" / "x"
     assert len(before.in_state("finished")) == 3 and before.finals.in_state("finished")
@@ -88,7 +88,7 @@ def test_finals_that_were_killed_go_on_and_lose_nothing(killed):
 
 
 @pytest.mark.slow
-def test_another_battery_makes_the_front_anew(killed):
+def test_another_battery_rebuilds_the_front(killed):
     home, _ = killed
     folder = home / "runs" / "again"
     shutil.copytree(home / "runs" / "x", folder)
@@ -113,7 +113,7 @@ def test_another_battery_makes_the_front_anew(killed):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_done_with_a_run_is_one_line(killed):
+def test_a_mistake_about_a_run_is_one_line(killed):
     home, _ = killed
     source = home / "runs" / "x" / "ledger.jsonl"
     empty = home / "runs" / "empty" / "ledger.jsonl"

@@ -1,4 +1,4 @@
-"""`launch.py` as a user meets it: help, mistakes, whole searches, interruptions, going on."""
+"""`launch.py` as a user runs it: help, mistakes, whole searches, interruptions, resuming."""
 
 import csv
 import json
@@ -44,7 +44,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def until(condition, deadline: float = LIMIT) -> None:
+def wait_until(condition, deadline: float = LIMIT) -> None:
     end = time.monotonic() + deadline
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -107,7 +107,7 @@ def test_help_renders_the_defaults_of_the_scales():
         assert f"Default: {spaces.default_text(setting)}." in helps[flag]
 
 
-def test_list_names_each_space_with_its_knobs(tmp_path):
+def test_list_names_each_space_with_its_hyperparameters(tmp_path):
     import spaces
 
     done = launch("--list", cwd=tmp_path)
@@ -167,7 +167,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(case, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_only_the_space_can_tell_is_one_line_too(tmp_path, capsys):
+def test_a_mistake_that_only_the_space_shows_is_one_line_too(tmp_path, capsys):
     smoke = Options(space="smoke", serial=True, wandb="off", out=tmp_path)
     for options, hint in (
         (
@@ -200,7 +200,7 @@ def test_a_name_already_taken_is_refused(tmp_path):
     assert list((tmp_path / "runs" / "mine").iterdir()) == []
 
 
-def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
+def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
     bounds = ("--constrain", "params<5e6", "--constrain", "latency<3")
     done = launch("--space", "rse_sigmas", "--dry-run", "--budget", "45m", *bounds, cwd=tmp_path)
     assert done.returncode == 0
@@ -221,7 +221,7 @@ def test_dry_run_tells_the_plan_and_starts_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_of_a_grid_is_its_points(tmp_path, capsys):
+def test_the_plan_of_a_grid_is_its_configurations(tmp_path, capsys):
     plan = Options(space="report_wrn_rse", serial=True, dry_run=True, wandb="off", out=tmp_path)
     assert session_module.run_session(plan) == 0
     laptop = capsys.readouterr().out
@@ -238,7 +238,7 @@ def test_the_plan_of_a_grid_is_its_points(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_grid_is_tried_point_by_point_and_no_further(tmp_path, monkeypatch):
+def test_each_configuration_of_a_grid_is_tried_once(tmp_path, monkeypatch):
     """Resumed, too; only what a trial trains is replaced."""
 
     def run(self, params, seed, folder):
@@ -335,7 +335,7 @@ def test_a_search_on_an_image_folder_leaves_a_whole_run_folder(tmp_path, images)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_everything_and_the_search_goes_on(number, status, tmp_path):
+def test_a_signal_saves_everything_and_the_search_can_resume(number, status, tmp_path):
     arguments = (
         "--space",
         "smoke",
@@ -360,7 +360,7 @@ def test_a_signal_saves_everything_and_the_search_goes_on(number, status, tmp_pa
         text=True,
         start_new_session=True,
     )
-    until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text())
+    wait_until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text())
     began = time.monotonic()
     os.killpg(running.pid, number)
     output, _ = running.communicate(timeout=60)
@@ -394,7 +394,7 @@ def test_a_killed_driver_loses_nothing(tmp_path):
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    until(lambda: ledger.exists() and '"finished"' in ledger.read_text())
+    wait_until(lambda: ledger.exists() and '"finished"' in ledger.read_text())
     running.kill()
     running.wait()
     before = read(ledger)
@@ -413,7 +413,7 @@ def test_a_killed_driver_loses_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_budget_ends_early_and_a_larger_one_goes_on(tmp_path):
+def test_a_budget_ends_early_and_a_larger_one_resumes(tmp_path):
     done = launch(
         *("--space", "smoke", "--serial", "--name", "x", "--epochs", 20, "--budget", "3s"),
         *("--finalists", "off"),

@@ -10,11 +10,11 @@ import spaces
 from spaces import Space
 
 
-def test_rse_sigmas_is_the_searched_rectangle():
+def test_rse_sigmas_searches_the_published_rectangle():
     space = spaces.load("rse_sigmas")
     knobs = {key: (knob.low, knob.high) for key, knob in space.knobs.items()}
     assert knobs == {"sigma_init": (0, 0.4), "sigma_inner": (0, 0.3)}
-    pairs = [(point["sigma_init"], point["sigma_inner"]) for point in space.known]
+    pairs = [(params["sigma_init"], params["sigma_inner"]) for params in space.known]
     assert pairs == [(0.2, 0.1), (0.0, 0.0)]
     recipe = space.build(**space.known[0])
     assert recipe == adv.Recipe(net=adv.BigNet(), defences=(adv.RSE(0.2, 0.1),))
@@ -22,12 +22,12 @@ def test_rse_sigmas_is_the_searched_rectangle():
     assert not adv.is_random(adv.build(space.build(**space.known[1]), 10, seed=0))
 
 
-def test_width_is_a_knob_of_bignet_only():
+def test_width_exists_for_bignet_only():
     space = spaces.load("architecture")
     basenet = {"model": "basenet", "activation": "relu", "dropout": 0.0}
     bignet = {"model": "bignet", "activation": "gelu", "dropout": 0.0, "width": 2}
-    for point in (basenet, bignet):
-        space.check(point)
+    for params in (basenet, bignet):
+        space.check(params)
     assert "width" not in dict(space.active(basenet)) and "width" in dict(space.active(bignet))
     with pytest.raises(
         ValueError, match="no hyperparameter 'width' here: model, activation, dropout"
@@ -36,43 +36,43 @@ def test_width_is_a_knob_of_bignet_only():
     missing = "hyperparameter 'width' is missing: 1 to 8, when model = bignet"
     with pytest.raises(ValueError, match=missing):
         space.check({k: v for k, v in bignet.items() if k != "width"})
-    assert {len(point) for point in random_configurations(space)} == {3, 4, 6}
+    assert {len(params) for params in random_configurations(space)} == {3, 4, 6}
     nets = {adv.BaseNet, adv.BigNet, adv.WRN, adv.ViT, adv.ResNet18}
-    assert {type(space.build(**point).net) for point in random_configurations(space)} == nets
+    assert {type(space.build(**params).net) for params in random_configurations(space)} == nets
     small = space.for_scale("laptop")
-    assert {type(space.build(**point).net) for point in random_configurations(small)} == nets - {
+    assert {type(space.build(**params).net) for params in random_configurations(small)} == nets - {
         adv.ResNet18
     }
-    assert max(cost(small, point) for point in random_configurations(small)) < 110e6
+    assert max(cost(small, params) for params in random_configurations(small)) < 110e6
 
 
-def cost(space: Space, point: dict) -> int:
-    return adv.size_of(space.build(**point).net).multiply_adds
+def cost(space: Space, params: dict) -> int:
+    return adv.size_of(space.build(**params).net).multiply_adds
 
 
-def test_the_tables_of_the_report():
+def test_the_grids_of_the_report():
     """Each is a grid: its known points are all there is, at both scales."""
     sizes = spaces.load("report_sizes")
-    nets = [sizes.build(**point).net for point in sizes.known]
+    nets = [sizes.build(**params).net for params in sizes.known]
     assert nets[:3] == [adv.BaseNet(), adv.BigNet(), adv.WRN(16, 10, "gelu")]
     assert [(net.depth, net.dim) for net in nets[3:]] == [(2, 128), (4, 128), (6, 256)]
     rse = spaces.load("report_wrn_rse")
-    recipes = [rse.build(**point) for point in rse.known]
+    recipes = [rse.build(**params) for params in rse.known]
     assert [recipe.defences for recipe in recipes] == [(), (), (adv.RSE(0.2, 0.1),)]
     assert recipes[1].net == recipes[2].net == adv.WRN(16, 10, "gelu")
     for space in (sizes, rse):
         small = space.for_scale("laptop")
-        assert all(cost(space, point) < 20e6 for point in small.known)
-        assert max(cost(space, point) for point in space.known) == 2_412_173_568
+        assert all(cost(space, params) < 20e6 for params in small.known)
+        assert max(cost(space, params) for params in space.known) == 2_412_173_568
     pipelines = spaces.load("report_augmentation")
-    assert [pipelines.build(**point).augment for point in pipelines.known] == [
+    assert [pipelines.build(**params).augment for params in pipelines.known] == [
         adv.Augment(),
         adv.Augment(flip=0.5),
         adv.Augment(flip=0.5, crop=4, jitter=0.2),
     ]
     for space in (sizes, rse, pipelines):
-        for point in space.known:
-            assert space.build(**point).curriculum == adv.Curriculum()
+        for params in space.known:
+            assert space.build(**params).curriculum == adv.Curriculum()
 
 
 @pytest.mark.parametrize("size", spaces.SCALES)
@@ -80,7 +80,7 @@ def test_table_2_is_trained_as_the_report_says(size):
     """10 epochs, PGD of eps 0.03 and step 0.008, both kinds of image with one weight."""
     space = spaces.load("report_defences").for_scale(size)
     scale = spaces.scale(size, **space.scale)
-    recipes = [scale.apply(space.build(**point)) for point in space.known]
+    recipes = [scale.apply(space.build(**params)) for params in space.known]
     assert [recipe.defences for recipe in recipes] == [(), (adv.PNI(),), (adv.RSE(0.2, 0.1),)]
     for recipe in recipes:
         assert recipe.epochs == 10 and recipe.net == adv.BigNet()
@@ -96,30 +96,30 @@ def test_table_2_is_trained_as_the_report_says(size):
 
 def test_each_random_defence_is_random_and_none_is_not():
     space = spaces.load("defences")
-    assert [point["defence"] for point in space.known] == [*space.knobs["defence"].options]
-    nets = [adv.build(space.build(**point), 10, seed=0) for point in space.known]
+    assert [params["defence"] for params in space.known] == [*space.knobs["defence"].options]
+    nets = [adv.build(space.build(**params), 10, seed=0) for params in space.known]
     assert [adv.is_random(net) for net in nets] == [False, True, True, True, True]
 
 
 def test_augmentation_begins_with_table_1_and_idbh_stands_alone():
     space = spaces.load("augmentation")
-    assert [space.build(**point).augment for point in space.known] == [
+    assert [space.build(**params).augment for params in space.known] == [
         *(adv.Augment(), adv.Augment(flip=0.5), adv.Augment(flip=0.5, crop=4, jitter=0.2)),
         adv.Augment(idbh="weak"),
     ]
-    for point in random_configurations(space):
-        assert ("flip" in point) == ("erasing" in point) == (point["idbh"] == "off")
-        recipe = space.build(**point)
-        assert (recipe.smoothing, recipe.augment.cutmix) == (point["smoothing"], point["cutmix"])
+    for params in random_configurations(space):
+        assert ("flip" in params) == ("erasing" in params) == (params["idbh"] == "off")
+        recipe = space.build(**params)
+        assert (recipe.smoothing, recipe.augment.cutmix) == (params["smoothing"], params["cutmix"])
 
 
 def test_published_settings_come_first():
     pni = spaces.load("pni")
-    recipes = [pni.build(**point) for point in pni.known]
+    recipes = [pni.build(**params) for params in pni.known]
     assert [recipe.defences for recipe in recipes] == [(adv.PNI(0.25, "layer", "all"),), ()]
     assert {recipe.objective for recipe in recipes} == {adv.Paired(0.5)}
     objectives = spaces.load("objective")
-    assert [objectives.build(**point).objective for point in objectives.known] == [
+    assert [objectives.build(**params).objective for params in objectives.known] == [
         *(adv.Mixed(), adv.Madry(), adv.TRADES(6.0), adv.MART(5.0)),
         *(adv.AWP(adv.Madry(), 0.01), adv.AWP(adv.TRADES(6.0), 0.005)),
     ]
@@ -128,9 +128,9 @@ def test_published_settings_come_first():
     assert lesson.fraction == 0.5
 
 
-def test_the_curriculum_begins_with_the_reports_and_the_published():
+def test_the_curriculum_begins_with_the_report_and_published_settings():
     space = spaces.load("curriculum")
-    found = [space.build(**point).curriculum for point in space.known]
+    found = [space.build(**params).curriculum for params in space.known]
     assert found == [
         adv.Curriculum(adv.Ramp(0.01, 0.1), adv.Ramp(10, 40), 0.25, 0.5),
         adv.Curriculum(8 / 255, 10, 0.25, 1.0),
@@ -140,27 +140,27 @@ def test_the_curriculum_begins_with_the_reports_and_the_published():
     assert [lesson.attack for lesson in found[0].lessons(60)] == [
         lesson.attack for lesson in adv.Curriculum().lessons(60)
     ]
-    for point in random_configurations(space):
-        eps = [lesson.attack.ball.eps for lesson in space.build(**point).curriculum.lessons(10)]
-        assert max(eps) <= point["eps"] + 1e-9
-        if point.get("shape") == "constant" or point["attack"] == "cat":
+    for params in random_configurations(space):
+        eps = [lesson.attack.ball.eps for lesson in space.build(**params).curriculum.lessons(10)]
+        assert max(eps) <= params["eps"] + 1e-9
+        if params.get("shape") == "constant" or params["attack"] == "cat":
             assert len(set(eps)) == 1
-        elif point["shape"] == "warm-up":
-            assert eps[0] == 0 and eps[-1] == pytest.approx(point["eps"])
+        elif params["shape"] == "warm-up":
+            assert eps[0] == 0 and eps[-1] == pytest.approx(params["eps"])
         else:
-            assert eps[0] == pytest.approx(point["eps_start"])
+            assert eps[0] == pytest.approx(params["eps_start"])
 
 
-def test_the_optimizer_begins_with_the_reports_and_the_usual():
+def test_the_optimizer_begins_with_the_report_and_the_common_setting():
     space = spaces.load("optimizer")
-    first, usual = (space.build(**point) for point in space.known)
+    first, usual = (space.build(**params) for params in space.known)
     assert first == adv.Recipe(net=adv.BigNet())
     assert (usual.optimizer.lr, usual.optimizer.weight_decay) == (0.1, 5e-4)
     assert isinstance(usual.optimizer, adv.SGD)
     assert [usual.optimizer.decay(t) for t in (0, 0.49, 0.5, 0.8)] == [1, 1, 0.1, 0.01]
-    for point in random_configurations(space):
-        recipe = space.build(**point)
-        assert recipe.ema == point["ema"] and recipe.clip == (1.0 if point["clip"] else None)
+    for params in random_configurations(space):
+        recipe = space.build(**params)
+        assert recipe.ema == params["ema"] and recipe.clip == (1.0 if params["clip"] else None)
 
 
 def test_everything_is_the_sum_of_its_parts():
@@ -168,7 +168,7 @@ def test_everything_is_the_sum_of_its_parts():
     parts = [*map(spaces.load, ("architecture", "optimizer", "objective"))]
     parts += [*map(spaces.load, ("curriculum", "augmentation", "defences"))]
     assert set(space.knobs) == {name for part in parts for name in part.knobs}
-    report, published, tricks, rse = (space.build(**point) for point in space.known)
+    report, published, tricks, rse = (space.build(**params) for params in space.known)
     assert report == adv.Recipe(
         net=adv.BigNet(),
         augment=adv.Augment(flip=0.5),
@@ -178,6 +178,6 @@ def test_everything_is_the_sum_of_its_parts():
     assert published.curriculum == adv.Curriculum(8 / 255, 10, 0.25, 1.0)
     assert (tricks.objective, tricks.ema) == (adv.AWP(adv.TRADES(6.0), 0.005), 0.995)
     assert (rse.net, rse.defences) == (adv.WRN(16, 10, "gelu"), (adv.RSE(0.2, 0.1),))
-    for point in random_configurations(space):
-        shared = point["objective"] == "mixed" and point["attack"] != "cat"
-        assert ("fraction" in point) == shared
+    for params in random_configurations(space):
+        shared = params["objective"] == "mixed" and params["attack"] != "cat"
+        assert ("fraction" in params) == shared

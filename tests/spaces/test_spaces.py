@@ -29,7 +29,7 @@ def test_there_are_spaces():
 
 
 @each
-def test_the_docstring_asks_and_says_how(name):
+def test_the_docstring_states_the_question_and_the_command(name):
     text = spaces.docstring(name)
     question, _, rest = text.partition("\n")
     assert question.strip() and question.rstrip().endswith((".", "?"))
@@ -40,7 +40,7 @@ def test_the_docstring_asks_and_says_how(name):
 
 
 @each
-def test_known_points_come_first_and_are_points(name):
+def test_known_configurations_are_valid_and_distinct(name):
     for space in (spaces.load(name), spaces.load(name).for_scale("laptop")):
         assert space.known
         for point in space.known:
@@ -50,7 +50,7 @@ def test_known_points_come_first_and_are_points(name):
 
 @each
 @pytest.mark.parametrize("size", spaces.SCALES)
-def test_points_become_nets_that_run(name, size):
+def test_configurations_become_nets_that_run(name, size):
     """20 random points and the known ones, as recipes at both scales and as nets."""
     space = spaces.load(name).for_scale(size)
     scale = spaces.scale(size, **space.scale)
@@ -70,7 +70,7 @@ def test_points_become_nets_that_run(name, size):
 
 @pytest.mark.slow
 @each
-def test_points_can_be_trained(name, tmp_path, monkeypatch):
+def test_configurations_can_be_trained(name, tmp_path, monkeypatch):
     """A step at known points and at random ones: no combination of knobs is a dead end."""
     monkeypatch.setenv("ROBUSTUNE_DATA", str(tmp_path))
     space = spaces.load(name).for_scale("laptop")
@@ -88,7 +88,7 @@ def test_points_can_be_trained(name, tmp_path, monkeypatch):
 
 
 @each
-def test_equal_points_are_equal_recipes(name):
+def test_equal_configurations_are_equal_recipes(name):
     space = spaces.load(name)
     recipes = [space.build(**point) for point in random_configurations(space)]
     again = [space.build(**copy.deepcopy(point)) for point in random_configurations(space)]
@@ -116,7 +116,7 @@ def test_the_fingerprint_is_that_of_the_knobs(name):
     assert len(prints) == 1 + len(space.knobs)
 
 
-def test_fingerprints_do_not_move():
+def test_fingerprints_are_stable():
     """A stored search goes on only if its knobs still give the fingerprint it began with."""
     space = Space("?", {"a": Float(0.0, 1.0), "b": Int(1, 2, when={"a": 1.0})}, build=dict)
     assert space.fingerprint == Space("!", dict(space.knobs), build=list).fingerprint
@@ -124,12 +124,12 @@ def test_fingerprints_do_not_move():
 
 
 @each
-def test_bad_points_are_refused_in_one_line(name):
+def test_bad_configurations_are_refused_in_one_line(name):
     space = spaces.load(name)
     for good in random_configurations(space, 5):
         bad = [({**good, "sigma_innner": 0.1}, "no hyperparameter 'sigma_innner' here: ")]
         for key, knob in space.active(good):
-            bad += [({**good, key: value}, f"{key}=") for value in outside(knob)]
+            bad += [({**good, key: value}, f"{key}=") for value in values_outside(knob)]
             if not any(key in other.when for other in space.knobs.values()):
                 without = {k: v for k, v in good.items() if k != key}
                 bad.append((without, f"hyperparameter '{key}' is missing: {knob}"))
@@ -139,7 +139,7 @@ def test_bad_points_are_refused_in_one_line(name):
             assert "\n" not in str(error.value)
 
 
-def outside(knob):
+def values_outside(knob):
     if isinstance(knob, Choice):
         return ["no\nsuch", None]
     ends = [knob.low - 1, knob.high + 1, math.nan, math.inf, "0.1", None, True]
@@ -149,7 +149,7 @@ def outside(knob):
 # --- conditions, narrower ranges, grids ---
 
 
-def test_a_knob_may_wait_for_one_of_several_values():
+def test_a_condition_may_have_several_values():
     knobs = {
         "kind": Choice(("a", "b", "c")),
         "n": Int(1, 2, when={"kind": ("a", "b")}),
@@ -183,7 +183,7 @@ def test_narrower_ranges_hold_on_the_laptop_alone():
     assert len(twice.for_scale("laptop").known) == 1
 
 
-def test_a_narrower_choice_takes_its_values_from_who_waits_for_them():
+def test_a_narrower_choice_narrows_conditions_on_it():
     knobs = {"a": Choice(("x", "y", "z")), "b": Int(1, 2, when={"a": ("y", "z")})}
     space = Space("?", knobs, dict, laptop={"a": Choice(("x", "y"))})
     assert space.for_scale("laptop").knobs["b"] == Int(1, 2, when={"a": ("y",)})
@@ -213,7 +213,7 @@ def test_the_objectives_are_properties_of_a_score():
     [Float(-1, 3), Float(1e-4, 1.0, log=True), Int(2, 5), Int(1, 1000, log=True), Choice(("a", 2))],
     ids=repr,
 )
-def test_positions_fill_a_knob_and_nothing_else(knob):
+def test_positions_cover_a_hyperparameter_and_nothing_else(knob):
     values = [knob.at(i / 1000) for i in range(1000)] + [knob.at(1 - 2**-53)]
     assert all(knob.holds(value) for value in values)
     assert all(knob.parse(str(value)) == value for value in values)
@@ -288,7 +288,10 @@ def test_texts_that_name_no_value(knob, text):
         (lambda: Choice(()), "needs distinct options"),
         (lambda: Choice(("a", "a")), "needs distinct options"),
         (lambda: Space("?", {"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2)}, dict), "come first"),
-        (lambda: Space("?", {"a": Int(1, 2)}, dict, known=({"a": 3},)), "a=3 is outside 1 to 2"),
+        (
+            lambda: Space("?", {"a": Int(1, 2)}, dict, known=({"a": 3},)),
+            "a=3 is outside 1 to 2",
+        ),
         (
             lambda: Space("?", {"a": Choice(("x",)), "b": Int(1, 2, when={"a": ("x", "z")})}, dict),
             "hyperparameter 'b' depends on a = z, which cannot be",
@@ -304,7 +307,7 @@ def test_texts_that_name_no_value(knob, text):
         ),
     ],
 )
-def test_knobs_and_spaces_that_are_none(make, said):
+def test_bad_knobs_and_spaces(make, said):
     with pytest.raises(ValueError, match=said):
         make()
 

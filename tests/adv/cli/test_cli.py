@@ -1,4 +1,4 @@
-"""`python -m adv` as a user meets it."""
+"""`python -m adv` as a user runs it."""
 
 import io
 import os
@@ -29,7 +29,7 @@ ENV = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -77,7 +77,7 @@ def test_help_names_each_verb(adv):
         assert verb in out
 
 
-def test_a_checkpoint_is_judged_by_the_battery(adv, checkpoint):
+def test_a_checkpoint_is_evaluated_on_the_battery(adv, checkpoint):
     code, out, err = adv("evaluate", checkpoint, "--split", "test", "--images", 30, "--steps", 1)
     assert code == 0, err
     for text in ("30 test images", "pgd1-0.1", "aggregated attacked score", "sigma=0.1", "votes"):
@@ -119,7 +119,7 @@ def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
     ids=str,
 )
 def test_saved_images_are_the_ones_that_were_scored(
-    adv, theirs, checkpoint, tmp_path, monkeypatch, arguments
+    adv, user_module, checkpoint, tmp_path, monkeypatch, arguments
 ):
     """Each file's verdict is the score's, and saving asks the net for no second attack."""
     passed, forward = [], torch.nn.Linear.forward
@@ -127,7 +127,16 @@ def test_saved_images_are_the_ones_that_were_scored(
         torch.nn.Linear, "forward", lambda *given: passed.append(len(given[1])) or forward(*given)
     )
     arguments = [checkpoint if value == "CHECKPOINT" else value for value in arguments]
-    call = ("attack", "--module", f"{theirs}:Fixed", "--data", "digits", "--images", 60, *arguments)
+    call = (
+        "attack",
+        "--module",
+        f"{user_module}:Fixed",
+        "--data",
+        "digits",
+        "--images",
+        60,
+        *arguments,
+    )
     code, plain, _ = adv(*call)
     before = sum(passed)
     passed.clear()
@@ -136,14 +145,14 @@ def test_saved_images_are_the_ones_that_were_scored(
     assert sum(passed) <= before + 60, "at most one look more at each image"
     with np.load(tmp_path / "images.npz") as file:
         saved = dict(file)
-    net, label = runpy.run_path(theirs)["Fixed"](), torch.from_numpy(saved["label"])
+    net, label = runpy.run_path(user_module)["Fixed"](), torch.from_numpy(saved["label"])
     for key, (_, share) in zip(("clean", "adversarial"), accuracies(out), strict=True):
         right = net(torch.from_numpy(saved[key])).argmax(1) == label
         assert share == pytest.approx(100 * float(right.double().mean()), abs=0.05)
     assert np.abs(saved["adversarial"] - saved["clean"]).max() > 0
 
 
-def test_attacks_of_one_radius_keep_their_own_figures(capsys):
+def test_attacks_of_one_radius_keep_their_own_accuracies(capsys):
     """Sorted by radius only: names and accuracies that are sorted apart would change places."""
     ok = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
     score = Score(("b[2]", "a", "c"), (0.1, 0.1, 0.05), ok)
@@ -189,20 +198,23 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
     ],
     ids=str,
 )
-def test_attacks_by_name(adv, theirs, arguments, shown):
+def test_attacks_by_name(adv, user_module, arguments, shown):
     code, out, err = adv(
-        *("attack", "--module", f"{theirs}:Good", "--data", "digits", "--images", 40), *arguments
+        *("attack", "--module", f"{user_module}:Good", "--data", "digits", "--images", 40),
+        *arguments,
     )
     assert (code, err) == (0, "")
     for text in shown:
         assert text in out
 
 
-def test_images_made_on_another_net(adv, theirs, checkpoint, tmp_path):
+def test_a_transfer_attack(adv, user_module, checkpoint, tmp_path):
     """Made on the checkpoint, tried on the module: the module itself needs no gradient."""
-    code, out, err = adv(*attack(theirs, "Hard", "--source", checkpoint, "--draws", 1))
+    code, out, err = adv(*attack(user_module, "Hard", "--source", checkpoint, "--draws", 1))
     assert (code, err) == (0, "") and "transfer-pgd-linf" in out
-    one_line(adv(*attack(theirs, "Hard", "--source", tmp_path / "x")), "no checkpoint at")
+    assert_mistake(
+        adv(*attack(user_module, "Hard", "--source", tmp_path / "x")), "no checkpoint at"
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,9 +226,9 @@ def test_images_made_on_another_net(adv, theirs, checkpoint, tmp_path):
         ("Noisy", "report", ["the net is random: --battery rand is a stronger test"]),
     ],
 )
-def test_batteries_by_name(adv, theirs, name, kind, shown):
+def test_batteries_by_name(adv, user_module, name, kind, shown):
     code, out, _ = adv(
-        *("evaluate", "--module", f"{theirs}:{name}", "--data", "digits", "--images", 8),
+        *("evaluate", "--module", f"{user_module}:{name}", "--data", "digits", "--images", 8),
         *("--battery", kind, "--draws", 1, "--votes", 1),
     )
     assert code == 0
@@ -224,16 +236,18 @@ def test_batteries_by_name(adv, theirs, name, kind, shown):
         assert text in out
 
 
-def test_autoattack_is_not_for_random_nets(adv, theirs):
-    arguments = ("evaluate", "--module", f"{theirs}:Good", "--random", "--data", "digits")
-    one_line(adv(*arguments, "--battery", "autoattack"), "the net is random: --battery rand")
+def test_autoattack_is_not_for_random_nets(adv, user_module):
+    arguments = ("evaluate", "--module", f"{user_module}:Good", "--random", "--data", "digits")
+    assert_mistake(adv(*arguments, "--battery", "autoattack"), "the net is random: --battery rand")
 
 
-def test_queries_of_a_random_net_are_all_spent(adv, theirs):
+def test_a_random_net_is_asked_the_full_number_of_queries(adv, user_module):
     """So their count says nothing, and is left out."""
-    code, out, _ = adv(*attack(theirs, "Good", "--random"), "--attack", "square", "--queries", 2)
+    code, out, _ = adv(
+        *attack(user_module, "Good", "--random"), "--attack", "square", "--queries", 2
+    )
     assert code == 2  # --steps is no flag of square
-    arguments = [a for a in attack(theirs, "Good", "--random") if a not in ("--steps", 1)]
+    arguments = [a for a in attack(user_module, "Good", "--random") if a not in ("--steps", 1)]
     code, out, _ = adv(*arguments, "--attack", "square", "--queries", 2, "--draws", 1)
     assert code == 0 and "square-linf" in out and "queries to" not in out
 
@@ -253,7 +267,7 @@ def test_a_typed_recipe_is_trained_and_exported(adv, tmp_path):
     code, out, err = adv("export", path, tmp_path / "out", "--votes", 2)
     assert (code, err) == (0, "") and str(tmp_path / "out") in out
     assert "net = Votes(net, 2)" in (tmp_path / "out" / "model.py").read_text()
-    one_line(adv("export", path, tmp_path / "out"), "exists: name another folder")
+    assert_mistake(adv("export", path, tmp_path / "out"), "exists: name another folder")
     weights = tmp_path / "out" / "models" / "default_model.pth"
     module = ("--module", f"{tmp_path / 'out' / 'model.py'}:Net", "--weights", weights)
     code, out, err = adv(
@@ -284,7 +298,7 @@ def test_commands_in_the_documents_have_such_flags(page):
 # --- mistakes ---
 
 
-def one_line(called: tuple[int, str, str], hint: str) -> None:
+def assert_mistake(called: tuple[int, str, str], hint: str) -> None:
     code, out, err = called
     assert code == 2, (out, err)
     assert hint in err, err
@@ -343,25 +357,25 @@ def test_a_mistake_is_one_line(adv, tmp_path, arguments, hint):
     (tmp_path / "text").write_text("a,b\n1,2\n")
     (tmp_path / "folder").mkdir()
     save_file({"a": torch.zeros(2)}, tmp_path / "foreign.safetensors")
-    one_line(adv(*arguments), hint)
+    assert_mistake(adv(*arguments), hint)
     assert not (tmp_path / "x").exists()
 
 
-def test_a_place_that_cannot_be_written_is_found_before_the_work(adv, checkpoint, tmp_path):
+def test_an_unwritable_path_is_found_before_the_work(adv, checkpoint, tmp_path):
     """A file where a folder would be: in a folder that may not be written, root still could."""
     (tmp_path / "text").write_text("")
     out = tmp_path / "text" / "net.safetensors"
     code, shown, err = adv("train", *_SMOKE, "--out", out)
-    one_line((code, shown, err), str(tmp_path / "text"))
+    assert_mistake((code, shown, err), str(tmp_path / "text"))
     assert shown == "", "no epoch was trained"
     code, shown, err = adv("attack", checkpoint, "--save", tmp_path / "text" / "images.npz")
-    one_line((code, shown, err), str(tmp_path / "text"))
+    assert_mistake((code, shown, err), str(tmp_path / "text"))
     assert shown == "" and [p.name for p in tmp_path.iterdir()] == ["text"]
 
 
-# --- anybody's module ---
+# --- modules of the user ---
 
-THEIRS = """
+MODULES = """
 import torch
 from torch import nn
 
@@ -405,33 +419,33 @@ number = 7
 
 
 @pytest.fixture
-def theirs(tmp_path):
+def user_module(tmp_path):
     path = tmp_path / "theirs.py"
-    path.write_text(THEIRS)
+    path.write_text(MODULES)
     return path
 
 
-def attack(theirs, name, *more):
-    module = ("--module", f"{theirs}:{name}", "--data", "digits")
+def attack(user_module, name, *more):
+    module = ("--module", f"{user_module}:{name}", "--data", "digits")
     return ("attack", *module, "--images", 40, "--steps", 1, *more)
 
 
 @pytest.mark.parametrize("name", ["Good", "made", "instance"])
-def test_a_module_class_a_function_and_a_module(adv, theirs, name):
-    code, out, err = adv(*attack(theirs, name))
+def test_a_module_class_a_function_and_a_module(adv, user_module, name):
+    code, out, err = adv(*attack(user_module, name))
     assert (code, err) == (0, "")
     assert f"theirs.py:{name}" in out and "not random" in out
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors", "nested.pth"])
-def test_weights_are_put_in(adv, theirs, tmp_path, name):
+def test_weights_are_loaded(adv, user_module, tmp_path, name):
     """With weights that always say 3, exactly the threes are right."""
     weights = {"lin.weight": torch.zeros(10, 3072), "lin.bias": torch.eye(10)[3]}
     if name.endswith("safetensors"):
         save_file(weights, tmp_path / name)
     else:
         torch.save({"state_dict": weights} if name == "nested.pth" else weights, tmp_path / name)
-    code, out, err = adv(*attack(theirs, "Good", "--weights", tmp_path / name))
+    code, out, err = adv(*attack(user_module, "Good", "--weights", tmp_path / name))
     assert (code, err) == (0, "")
     from adv import load
 
@@ -439,15 +453,15 @@ def test_weights_are_put_in(adv, theirs, tmp_path, name):
     assert out.count(f" {100 * share:.1f} %") == 2, out
 
 
-def test_a_module_whose_calls_differ_is_judged_as_random(adv, theirs):
+def test_a_module_whose_calls_differ_is_evaluated_as_random(adv, user_module):
     """Found by itself, said aloud, and the same figures again although it draws globally."""
     before = torch.get_rng_state()
-    code, out, err = adv(*attack(theirs, "Noisy", "--draws", 2, "--votes", 3))
+    code, out, err = adv(*attack(user_module, "Noisy", "--draws", 2, "--votes", 3))
     assert code == 0
     assert err == "adv: two calls of the module differ: evaluated as a random net\n"
     assert "2 draws per gradient, 3 votes" in out
     assert torch.equal(before, torch.get_rng_state()) is False  # its weights are drawn
-    code, out, err = adv(*attack(theirs, "Good", "--random", "--draws", 2, "--votes", 3))
+    code, out, err = adv(*attack(user_module, "Good", "--random", "--draws", 2, "--votes", 3))
     assert (code, err) == (0, "") and "2 draws per gradient, 3 votes" in out
 
 
@@ -465,11 +479,11 @@ def test_a_module_whose_calls_differ_is_judged_as_random(adv, theirs):
         ("Hard", "no gradient"),
     ],
 )
-def test_modules_that_cannot_be_judged(adv, theirs, name, hint):
-    one_line(adv(*attack(theirs, name)), hint)
+def test_modules_that_cannot_be_evaluated(adv, user_module, name, hint):
+    assert_mistake(adv(*attack(user_module, name)), hint)
 
 
-def spoilt(path: Path, how: str) -> Path:
+def write_bad_weights(path: Path, how: str) -> Path:
     if how == "a pickle":
         torch.save(torch.nn.Linear(1, 1), path)
     elif how == "of another net":
@@ -492,10 +506,10 @@ def spoilt(path: Path, how: str) -> Path:
     ],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_that_cannot_be_used(adv, theirs, tmp_path, how, hint, suffix):
-    path = spoilt(tmp_path / f"weights{suffix}", how)
+def test_weights_that_cannot_be_used(adv, user_module, tmp_path, how, hint, suffix):
+    path = write_bad_weights(tmp_path / f"weights{suffix}", how)
     hint = "holds no plain tensors" if suffix == ".safetensors" and path.exists() else hint
-    one_line(adv(*attack(theirs, "Good", "--weights", path)), hint)
+    assert_mistake(adv(*attack(user_module, "Good", "--weights", path)), hint)
 
 
 @pytest.mark.parametrize(
@@ -510,11 +524,11 @@ def test_weights_that_cannot_be_used(adv, theirs, tmp_path, how, hint, suffix):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_files_that_hold_no_module(adv, theirs, tmp_path, arguments, hint):
+def test_files_that_hold_no_module(adv, user_module, tmp_path, arguments, hint):
     (tmp_path / "syntax.py").write_text("def (")
     (tmp_path / "exits.py").write_text("raise SystemExit(0)")
     (tmp_path / "theirs.txt").write_text("")
-    one_line(adv("evaluate", *arguments), hint)
+    assert_mistake(adv("evaluate", *arguments), hint)
 
 
 # --- Ctrl-C ---
@@ -541,7 +555,7 @@ def test_ctrl_c_while_training(tmp_path):
 
 
 def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, checkpoint):
-    """What is found is tested elsewhere: here two findings, one of them bad."""
+    """What is found is tested _in_an_empty_folder: here two findings, one of them bad."""
     good = Finding("good", 0.0, 0.1, (0.0, 0.05), "%", "reason one", "Saw one.", "Means one.")
     bad = Finding("bad", 0.3, 0.1, (0.2, 0.4), "points", "reason two", "Saw two.", "Means two.")
     found, asked = [good, bad], []
