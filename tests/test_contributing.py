@@ -86,7 +86,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.defences.defence import Defence, entrance, put_before
+from adv.defences.defence import Defence, input_layer_name, insert_before
 from adv.runtime.random_layers import Noise
 
 
@@ -97,7 +97,7 @@ class ToyDefence(Defence):
     sigma: float = 0.1
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        put_before(net, entrance(net, "ToyDefence"), Noise(self.sigma))
+        insert_before(net, input_layer_name(net, "ToyDefence"), Noise(self.sigma))
         return net
 '''
 SPACE = '''"""How large a learning rate does BaseNet take?
