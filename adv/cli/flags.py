@@ -101,8 +101,11 @@ def build_audited_battery(
 
 def with_repeats(battery: Battery, draws: int | None, votes: int | None) -> Battery:
     """Return the battery with other numbers of draws and votes, where they are given."""
-    changes = {"draws": draws, "votes": votes}
-    return replace(battery, **{k: v for k, v in changes.items() if v is not None})  # type: ignore[arg-type]
+    return replace(
+        battery,
+        draws=battery.draws if draws is None else draws,
+        votes=battery.votes if votes is None else votes,
+    )
 
 
 def check_choice(flag: str, name: str, allowed: Iterable[str]) -> str:

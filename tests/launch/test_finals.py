@@ -40,9 +40,13 @@ def killed(tmp_path_factory):
     ledger = home / "runs" / "x" / "ledger.jsonl"
     arguments = ("--space", "smoke", "--serial", "--name", "x", "--trials", 3, "--finalists", 3)
     running = subprocess.Popen(
-        command(*arguments), cwd=home, env={**os.environ, "WANDB_MODE": "disabled"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        command(*arguments),
+        cwd=home,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     wait_until(lambda: ledger.exists() and _has_a_final(ledger))
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
@@ -71,8 +75,11 @@ def test_finals_that_were_killed_resume_and_lose_nothing(killed):
     assert 1 <= len(after.finals.trials) <= 3
     assert {run.state for run in after.finals.trials.values()} == {"finished"}
     events = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
-    ends = [e["part"]["trial"] for e in events if e["event"] == "final"
-            and e["part"]["event"] == "finished"]  # fmt: skip
+    ends = [
+        e["part"]["trial"]
+        for e in events
+        if e["event"] == "final" and e["part"]["event"] == "finished"
+    ]
     assert len(ends) == len(set(ends))
     field = [f for f in compute_standings(after) if f.runs]
     assert [int(row["trial"]) for row in rows(folder / "finalists.csv") if row["p_on_front"]] == [
@@ -105,8 +112,9 @@ def test_another_battery_rebuilds_the_front(killed):
         assert trial.result.objectives["attacked_score"] <= old.objectives["attacked_score"] + 30
         assert trial.result.details.table["names"][0] == "pgd3-0.01"
     assert {row["trial"] for row in rows(folder / "front.csv")} <= {"1", "2"}
-    more = launch("--resume", "runs/again", "--trials", 4, "--finalists", "off", "--serial",
-                  cwd=home)  # fmt: skip
+    more = launch(
+        "--resume", "runs/again", "--trials", 4, "--finalists", "off", "--serial", cwd=home
+    )
     assert more.returncode == 0, more.stdout + more.stderr
     last = read(folder / "ledger.jsonl").trials[3]
     assert last.result.details.table["names"][0] == "pgd3-0.01"
