@@ -125,7 +125,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["card"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+            names = file.keys()  # a `safe_open` itself cannot be iterated
+            return {name: file.get_tensor(name) for name in names}, metadata
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of this program") from error
 

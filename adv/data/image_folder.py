@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 SIDE = 32
 _VERSION = "32 px, 1"  # Part of the cache's key: change it whenever the decoding changes.
-_PROGRESS_FROM = (
-    2000  # Number of images, half a second or more, from which a progress bar is shown.
-)
+_PROGRESS_FROM = 2000  # Images, half a second or more, from which a progress bar is shown.
 
 
 def load_image_folder(

@@ -126,8 +126,8 @@ def _classes(value: object) -> Iterator[tuple[str, str]]:
 def _format_recipe(recipe: Recipe) -> str:
     """Return the recipe for the README, one setting per line."""
     settings = [f"{field.name}={getattr(recipe, field.name)!r}," for field in fields(recipe)]
-    indent = {"initial_indent": " " * 8, "subsequent_indent": " " * 12}
-    lines = [textwrap.fill(setting, 96, **indent) for setting in settings]  # type: ignore[arg-type]
+    wrap = textwrap.TextWrapper(96, initial_indent=" " * 8, subsequent_indent=" " * 12)
+    lines = map(wrap.fill, settings)
     return "\n".join(["Recipe(", *lines, "    )"])
 
 

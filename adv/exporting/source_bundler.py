@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 
 from adv.exporting.dependencies import (
+    Function,
     Node,
     Symbol,
     closure,
@@ -116,9 +117,16 @@ def _deletions(text: bytes, definition: Node) -> Iterator[Edit]:
 
 def _renames(text: bytes, definition: Node, names: Mapping[str, str]) -> Iterator[Edit]:
     for node, copied in walk(definition):
-        old = getattr(node, "id", None) if node is not definition else getattr(node, "name", None)
-        if copied and old is not None and names.get(old, old) != old:
-            at = text.index(old.encode(), _span(text, node)[0])  # type: ignore[arg-type]
+        if not copied or not isinstance(node, ast.Name | Function | ast.ClassDef):
+            continue
+        if isinstance(node, ast.Name):
+            old = node.id
+        elif node is definition:  # methods and inner functions keep their names
+            old = node.name
+        else:
+            continue
+        if names.get(old, old) != old:
+            at = text.index(old.encode(), _span(text, node)[0])
             yield at, at + len(old.encode()), names[old].encode()
 
 

@@ -62,9 +62,8 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         h = self.a(_upsample(F.relu(self.first(x, y))))
         h = self.b(F.relu(self.second(h, y)))
-        return h + _upsample(
-            self.past(x)
-        )  # 1x1 before upsampling: same result, a quarter of the cost
+        # The 1x1 convolution before upsampling: the same result at a quarter of the cost.
+        return h + _upsample(self.past(x))
 
 
 class DownBlock(nn.Module):

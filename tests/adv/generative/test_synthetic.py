@@ -226,7 +226,10 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_batches_do_not_depend_on_each_other():
     y = torch.arange(25) % 10
-    draw = lambda labels, generator: torch.rand(len(labels), generator=generator)  # noqa: E731
+
+    def draw(labels, generator):
+        return torch.rand(len(labels), generator=generator)
+
     whole = [x for x, _ in sample_batches(draw, y, 3, 10)]
     assert [len(x) for x in whole] == [10, 10, 5]
     assert bit_equal(whole, [x for x, _ in sample_batches(draw, y, 3, 10)])
@@ -445,10 +448,9 @@ def test_images_are_labelled_by_a_classifier_of_real_ones(digits, cache):
 
 def test_other_images_are_another_set(digits, cache):
     made = Synthetic(Gaussian(), 0.5, count=20)
-    prints = {one.pool(part_of(digits.train, n), 10).fingerprint for one, n in (
-        (made, 100), (made, 99), (replace(made, seed=1), 100), (replace(made, count=21), 100),
-        (replace(made, source=Gaussian(3)), 100), (replace(made, fraction=0.9), 100),
-    )}  # fmt: skip
+    changes = {"seed": 1}, {"count": 21}, {"source": Gaussian(3)}, {"fraction": 0.9}
+    sources = [(made, 100), (made, 99), *((replace(made, **change), 100) for change in changes)]
+    prints = {one.pool(part_of(digits.train, n), 10).fingerprint for one, n in sources}
     assert len(prints) == len(list(cache.glob("*.npz"))) == 5  # the fraction alone is no other set
 
 
