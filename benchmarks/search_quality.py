@@ -30,13 +30,13 @@ from typing import Any
 import rich_click as click
 from quality import figures
 from quality.analytic import Analytic
-from quality.contest import Problem, Setting, contest, names
-from quality.curves import tables
+from quality.contest import Problem, Setting, method_names, run_contest
+from quality.curves import load_problems
 
 from search.command_line import parse_names, run_command
 from search.record.ledger import read
-from search.replay.csv_records import from_csv
-from search.replay.recorded_trials import SURROGATES, TableError, from_view
+from search.replay.csv_records import benchmark_from_csv
+from search.replay.recorded_trials import SURROGATES, BenchmarkError, benchmark_from_view
 
 SHAPES, BIASES = ("net", "flat", "wide"), ("mild", "hard")
 HERE = Path(__file__).parent
@@ -100,8 +100,8 @@ def main(**given: Any) -> None:
     """Compare searches by the fronts that they find, at simulated time."""
     try:
         problems = _problems(given)
-        methods = parse_names(given["methods"], names(), "no method")
-    except (TableError, ValueError, OSError) as error:
+        methods = parse_names(given["methods"], method_names(), "no method")
+    except (BenchmarkError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
     setting = Setting(given["workers"], given["budget"])
     rows = _read(given["record"])
@@ -120,7 +120,7 @@ def main(**given: Any) -> None:
         and r["workers"] == setting.workers
         and r["method"] in methods
     ]
-    for line in figures.tables(shown):
+    for line in figures.problem_tables(shown):
         print(line)
     for line in figures.comparison(shown, given["ours"]):
         print(line)
@@ -132,10 +132,12 @@ def _problems(given: dict[str, Any]) -> Sequence[Problem]:
     found: list[Problem] = [Analytic(s, b) for s in SHAPES for b in BIASES]
     extra: list[Problem] = []
     if given["curves"]:
-        extra += tables(given["curves"])
-    extra += [from_csv(path, given["surrogate"]) for path in given["files"]]
+        extra += load_problems(given["curves"])
+    extra += [benchmark_from_csv(path, given["surrogate"]) for path in given["files"]]
     for path in given["runs"]:
-        extra.append(from_view(path.name, read(path / "ledger.jsonl"), given["surrogate"]))
+        extra.append(
+            benchmark_from_view(path.name, read(path / "ledger.jsonl"), given["surrogate"])
+        )
     found += extra
     if given["problems"] == "all":
         return found
@@ -166,7 +168,7 @@ def _run(
     }
     if _key(head) in rows:
         return
-    row = rows[_key(head)] = {**head, **contest(name, problem, seed, setting)}
+    row = rows[_key(head)] = {**head, **run_contest(name, problem, seed, setting)}
     print(f"{problem.name} {name} seed {seed}: {row['share']:.3f}", file=sys.stderr, flush=True)
     if record:
         with record.open("a") as lines:

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/search_quality.py`: problems, peers, figures."""
+"""The parts of `benchmarks/search_quality.py`: problems, other libraries, tables."""

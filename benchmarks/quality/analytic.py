@@ -1,13 +1,14 @@
 """Problems whose front is known in closed form, with noise and a curriculum's bias.
 
-Every one has a knob `trade` that moves along the front and others that only cost: with `d` the
-squared distance of those from their best values (which move with `trade`), both objectives lose in
-proportion to d / (1 + d), so the front is where d = 0. A trial says both objectives after each of
-27 epochs, with noise (standard deviation .006 and 1.5 points of 100, half of its variance drawn
-once for a trial, half for each epoch). The attack of the training grows over the first 60 % of the
-epochs; until then the robust score lacks an amount that depends on the knobs, so that half-trained
-trials are ordered otherwise than finished ones: in "mild" problems rank correlations with the final
-robust score are about .9 after 3 epochs and .95 after 9, in "hard" ones about .5 and .8.
+Each has a hyperparameter `trade` that moves along the front, and others that only cost: with `d`
+the squared distance of those from their best values (which move with `trade`), both objectives lose
+in proportion to d / (1 + d), so the front is where d = 0. A trial reports both objectives after
+each of 27 epochs, with noise (standard deviation .006 and 1.5 points of 100; half of its variance
+is drawn once per trial, half per epoch). The training attack grows over the first 60 % of the
+epochs; until then the robust score lacks an amount that depends on the configuration, so that
+half-trained trials rank differently than finished ones: the rank correlation with the final robust
+score is about .9 after 3 epochs and .95 after 9 in "mild" problems, and about .5 and .8 in "hard"
+ones.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ import numpy as np
 from search.record.pareto import hypervolume
 from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
-from search.replay.search_quality import Point, Yardstick
+from search.replay.search_quality import Point, TrueFront
 from search.stopping.rung_schedule import rung_epochs
 from spaces import Choice, Float, Int, Params, Space
 
 EPOCHS = 27
-NOISE = (0.006, 0.015)  # of both objectives, in parts of one
-GROWN = 0.6  # of the epochs, until the attack has its full strength
+NOISE = (0.006, 0.015)  # standard deviations, both in [0, 1]
+GROWN = 0.6  # share of the epochs until the attack has its full strength
 LAG = {"mild": 0.25, "hard": 0.5}
 STEEP = 0.5
 
 
 def no_recipe(**params: Any) -> Any:
-    """Nothing is trained here."""
+    """Refuse to build a recipe: a formula trains nothing."""
     raise NotImplementedError("a formula trains nothing")
 
 
@@ -89,7 +90,7 @@ def _net(p: Params) -> float:
 
 
 def _cube(p: Params) -> float:
-    """Best values that differ by knob and move with `trade`; neighbours interact."""
+    """Return d; best values differ by hyperparameter and move with `trade`; neighbours interact."""
     u, x = float(p["trade"]), [float(v) for k, v in p.items() if k != "trade"]
     off = [v - (0.2 + 0.15 * i % 0.7 + 0.25 * u * (-1) ** i) for i, v in enumerate(x)]
     d = sum(o * o for o in off) + sum(0.6 * a * b for a, b in itertools.pairwise(off))
@@ -98,7 +99,13 @@ def _cube(p: Params) -> float:
 
 @dataclass(frozen=True)
 class Analytic:
-    """A problem by its shape ("net", "flat", "wide") and its bias ("mild", "hard")."""
+    """A problem.
+
+    Args:
+      shape: "net" (mixed and conditional), "flat" (5 numbers) or "wide" (7 numbers).
+      bias: "mild" or "hard".
+      epochs: of a trial.
+    """
 
     shape: str
     bias: str
@@ -110,15 +117,15 @@ class Analytic:
 
     @property
     def group(self) -> str:
-        """The class of problems that it belongs to."""
+        """The group of problems over which ratios are averaged."""
         return self.bias
 
     @property
     def space(self) -> Space:
         return {"net": NET, "flat": FLAT, "wide": WIDE}[self.shape]
 
-    def truth(self, params: Params) -> Point:
-        """Both objectives after all epochs, without noise."""
+    def true_objectives(self, params: Params) -> Point:
+        """Return both objectives after all epochs, without noise."""
         d = _net(params) if self.shape == "net" else _cube(params)
         return self._point(float(params["trade"]), d / (1 + d))
 
@@ -129,13 +136,13 @@ class Analytic:
             natural, robust = 0.95 - 0.35 * u**1.5, 0.15 + 0.4 * u**0.6
         return natural - 0.25 * lost, 100 * (robust - 0.2 * lost)
 
-    def yardstick(self) -> Yardstick:
-        """The true front is where nothing is lost; the corner is no accuracy at all."""
+    def true_front(self) -> TrueFront:
+        """Return the front, where nothing is lost, above a reference point of no accuracy."""
         points = [self._point(float(u), 0.0) for u in np.linspace(0, 1, 4001)]
-        return Yardstick(self.truth, (0.0, 0.0), hypervolume(points, (0.0, 0.0)))
+        return TrueFront(self.true_objectives, (0.0, 0.0), hypervolume(points, (0.0, 0.0)))
 
     def lag(self, params: Params) -> float:
-        """How much robust accuracy is still missing while the attack is weak, in [0, 1]."""
+        """Return how much robust accuracy is missing while the attack is weak, in [0, 1]."""
         u = float(params["trade"])
         if self.shape == "net":
             other = float(params["width"]) / 8 if params["optimizer"] == "sgd" else 0.3
@@ -144,11 +151,11 @@ class Analytic:
         return 0.6 * u + 0.4 * other
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
-        """What a trial says: both objectives after each epoch, the result with the last one."""
+        """Yield both objectives after each epoch, and the result with the last one."""
         rng = np.random.default_rng((seed, zlib.crc32(self.name.encode())))
         scale = np.asarray(NOISE) * (0.5**0.5)
         once = rng.normal(0.0, scale)
-        natural, robust = self.truth(params)
+        natural, robust = self.true_objectives(params)
         rungs = rung_epochs([min(1.0, n / self.epochs / GROWN) for n in range(1, self.epochs + 1)])
         for epoch in range(1, self.epochs + 1):
             t = epoch / self.epochs

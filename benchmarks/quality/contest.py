@@ -1,4 +1,4 @@
-"""One search of one problem by one method, judged; and its front after finalists."""
+"""One search of one problem by one method: its score, and the front after its finals."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from quality.peers import PEERS, peer
-from search.finals.selection import choose_next, front_probability, select_candidates
-from search.finals.selection import select_front as believed
+from quality.peers import PEERS, make_peer
+from search.finals.selection import choose_next, front_probability, select_candidates, select_front
 from search.finals.true_values import sample_true_values
 from search.record.trial import EpochReport
-from search.replay.search_quality import Verdict, Yardstick, judge, precision
-from search.replay.simulator import History, Method, Ours, draft, simulate
+from search.replay.search_quality import SearchScore, TrueFront, precision, score_search
+from search.replay.simulator import (
+    Method,
+    SearchHistory,
+    StudyMethod,
+    make_simulated_study,
+    simulate,
+)
 from search.samplers.table import SAMPLERS, initial_design_size, make_sampler
 from search.stopping.table import STOPPERS, make_stopper
 from spaces import Params, Space
 
-FINALS = 0.25  # of the search's budget, for finalists; it comes on top
+FINALS = 0.25  # trainings of the finals, as a share of the budget; they come on top
 
 
 class Problem(Protocol):
-    """What is searched: a `Run` that knows the truth."""
+    """A search problem: a `Run` whose true front is known."""
 
     @property
     def name(self) -> str: ...
@@ -41,103 +46,118 @@ class Problem(Protocol):
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]: ...
 
-    def yardstick(self) -> Yardstick: ...
+    def true_front(self) -> TrueFront: ...
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all methods get: workers at once, and a budget in whole trainings."""
+    """The same for all methods.
+
+    Args:
+      workers: trials at a time.
+      budget: in full trainings.
+    """
 
     workers: int
     budget: int
 
 
-def ours(name: str) -> tuple[str, str] | None:
-    """The sampler and the stopper that `SAMPLER+STOPPER` names; None where it is no such name."""
+def parse_own_method(name: str) -> tuple[str, str] | None:
+    """Return sampler and stopper of a name SAMPLER+STOPPER, None for another name."""
     first, _, second = name.partition("+")
     return (first, second) if first in SAMPLERS and second in STOPPERS else None
 
 
-def method(name: str, problem: Problem, seed: int, budget: int) -> Method:
-    """A peer, or ours as SAMPLER+STOPPER.
+def make_method(name: str, problem: Problem, seed: int, budget: int) -> Method:
+    """Return a method ready to search: a peer, or our own as SAMPLER+STOPPER.
 
     Raises:
-      KeyError: there is none of that name.
+      KeyError: there is no method of that name.
     """
-    pair = ours(name)
+    pair = parse_own_method(name)
     if pair is None:
-        return peer(name, problem.space, seed=seed, epochs=problem.epochs)
+        return make_peer(name, problem.space, seed=seed, epochs=problem.epochs)
     start = initial_design_size(problem.space, budget)
-    study = draft(
+    study = make_simulated_study(
         problem.space,
         trials=10**6,  # the budget of epochs ends it
         seed=seed,
         sampler=make_sampler(pair[0], problem.space, seed=seed, start=start),
         stopper=make_stopper(pair[1], seed=seed),
     )
-    return Ours(study)
+    return StudyMethod(study)
 
 
-def contest(name: str, problem: Problem, seed: int, setting: Setting) -> dict[str, Any]:
-    """Search and judge.
+def run_contest(name: str, problem: Problem, seed: int, setting: Setting) -> dict[str, Any]:
+    """Search a problem once, and score it.
 
     Returns:
-      What `Verdict` holds as plain data, `finals` (the precision of the front that is reported
-      after finalists) and `seconds` of processor time.
+      The fields of `SearchScore` as plain data; `finals`, the precision of the front that is
+      reported after the finals; and `seconds` of processor time.
     """
     began = time.process_time()
-    yardstick = problem.yardstick()
-    searcher = method(name, problem, 1000 * seed, setting.budget)
+    true_front = problem.true_front()
+    searcher = make_method(name, problem, 1000 * seed, setting.budget)
     history = simulate(
         searcher, problem, workers=setting.workers, budget=setting.budget * problem.epochs
     )
     spent = time.process_time() - began
-    verdict = judge(history, yardstick)
-    after = finals(history, problem, yardstick, int(FINALS * setting.budget), seed)
-    return {**_plain(verdict), "finals": after, "seconds": spent}
+    score = score_search(history, true_front)
+    after = run_finals(history, problem, true_front, int(FINALS * setting.budget), seed)
+    return {**_to_json(score), "finals": after, "seconds": spent}
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    told: dict[str, Any] = dict(vars(verdict))
-    reached = verdict.epochs != float("inf")
-    return {**told, "curve": [list(p) for p in verdict.curve],
-            "epochs": verdict.epochs if reached else None}  # fmt: skip
+def _to_json(score: SearchScore) -> dict[str, Any]:
+    """Return the score under the keys of the benchmark's rows."""
+    reached = score.epochs_to_target != float("inf")
+    return {
+        "curve": [list(point) for point in score.curve],
+        "share": score.share,
+        "epochs": score.epochs_to_target if reached else None,
+        "precision": score.precision,
+        "shown": score.measured_share,
+        "finished": score.finished,
+        "stopped": score.stopped,
+        "spent": score.spent,
+    }
 
 
-def finals(history: History, problem: Problem, yardstick: Yardstick, trainings: int,
-           seed: int) -> float:  # fmt: skip
-    """The precision of the reported front after so many trainings with fresh seeds."""
-    seen = np.array([finish.result.point for finish in history.finished])
-    if len(seen) < 2:
+def run_finals(
+    history: SearchHistory, problem: Problem, true_front: TrueFront, trainings: int, seed: int
+) -> float:
+    """Return the precision of the front reported after so many trainings with fresh seeds."""
+    measured = np.array([finish.result.point for finish in history.finished])
+    if len(measured) < 2:
         return 0.0
-    true = np.array([yardstick.truth(finish.params) for finish in history.finished])
-    sd = np.maximum((seen - true).std(axis=0), 1e-9)  # as repeats would show
-    chosen = select_candidates(seen, sd, max(1, trainings // 2), seed=seed)
-    values: dict[int, list[tuple[float, float]]] = {i: [] for i in chosen}
+    true = np.array([true_front.objectives(finish.params) for finish in history.finished])
+    sd = np.maximum((measured - true).std(axis=0), 1e-9)  # as repeats would show
+    candidates = select_candidates(measured, sd, max(1, trainings // 2), seed=seed)
+    values: dict[int, list[tuple[float, float]]] = {i: [] for i in candidates}
 
-    def chances() -> Any:
+    def probabilities() -> Any:
         fresh = {i: v for i, v in values.items() if v}
-        return front_probability(sample_true_values(seen, fresh, sd, draws=1000, seed=seed))[chosen]
+        draws = sample_true_values(measured, fresh, sd, draws=1000, seed=seed)
+        return front_probability(draws)[candidates]
 
     for number in range(trainings):
-        which = choose_next(chances(), [len(v) for v in values.values()])
-        if which is None:
+        index = choose_next(probabilities(), [len(v) for v in values.values()])
+        if index is None:
             break
-        again = 10**6 + 1000 * seed + number
-        params = history.finished[chosen[which]].params
-        values[chosen[which]].append(_again(problem, params, again))
-    on = np.zeros(len(seen), dtype=bool)
-    on[np.array(chosen)[believed(chances())]] = True
+        fresh_seed = 10**6 + 1000 * seed + number
+        params = history.finished[candidates[index]].params
+        values[candidates[index]].append(_train_again(problem, params, fresh_seed))
+    on = np.zeros(len(measured), dtype=bool)
+    on[np.array(candidates)[select_front(probabilities())]] = True
     return precision(on, [(float(a), float(b)) for a, b in true])
 
 
-def _again(problem: Problem, params: Any, seed: int) -> tuple[float, float]:
+def _train_again(problem: Problem, params: Any, seed: int) -> tuple[float, float]:
     *_, last = problem(params, seed, Path())
     if last.result is None:
         raise ValueError("a training ended without a result")
     return last.result.point
 
 
-def names() -> list[str]:
-    """All methods: peers, and ours in every combination."""
+def method_names() -> list[str]:
+    """Return the names of all methods: peers, and our own in every combination."""
     return [*PEERS, *(f"{a}+{b}" for a in SAMPLERS for b in STOPPERS)]

@@ -1,11 +1,11 @@
 """Real adversarial trainings as problems: `runs.csv` and `curves.csv.gz` in a folder.
 
-The public logs of locuslab/robust_overfitting and csdongxian/AWP (87 trainings, one seed each):
-test accuracy, natural and under PGD, after each epoch. One of them was not trained against attacks
-and its robust accuracy was not measured, so 86 remain. "at-cifar10" holds those on CIFAR-10 with
-Linf 8/255, "at-all" all of them with data set and norm as knobs. Trainings are 110 to 500 epochs
-long: each is read at 40 equal steps of its own length, and a step is what the benchmark calls an
-epoch. What counts at the end are the last epoch's values.
+They come from the public logs of locuslab/robust_overfitting and csdongxian/AWP (87 trainings, one
+seed each): test accuracy, natural and under PGD, after each epoch. One of them was trained without
+attacks and its robust accuracy was not measured, so 86 remain. "at-cifar10" holds those on CIFAR-10
+with Linf 8/255, "at-all" all of them, with data set and norm as hyperparameters. The trainings are
+110 to 500 epochs long: each is sampled at 40 equal steps of its own length, and a step is what the
+benchmark calls an epoch. The values of the last epoch are the final ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from search.replay.recorded_trials import Record, Table, TableError, no_recipe
+from search.replay.recorded_trials import BenchmarkError, RecordedTrial, TrialBenchmark, no_recipe
 from search.stopping.rung_schedule import rung_epochs
 from spaces import Choice, Float, Int, Knob, Params, Space, Value, exists
 
@@ -27,11 +27,11 @@ NOISE = (0.004, 0.5)  # standard errors of accuracies on 10,000 images: .4 and .
 Row = Mapping[str, str]
 
 
-def tables(folder: Path) -> list[Table]:
-    """Both problems.
+def load_problems(folder: Path) -> list[TrialBenchmark]:
+    """Load both problems.
 
     Raises:
-      TableError: the folder holds no such files.
+      BenchmarkError: the folder does not hold both files.
     """
     try:
         with (folder / "runs.csv").open(newline="") as lines:
@@ -41,14 +41,14 @@ def tables(folder: Path) -> list[Table]:
             for row in csv.DictReader(lines):
                 curves[row["run"]].append((float(row["test_acc"]), 100 * float(row["test_racc"])))
     except (OSError, KeyError) as error:
-        raise TableError(f"{folder} holds no runs.csv and curves.csv.gz: {error}") from None
+        raise BenchmarkError(f"{folder} holds no runs.csv and curves.csv.gz: {error}") from None
     attacked = [run for run in runs if run["attack"] != "none"]
     here = [run for run in attacked if _data(run) == "cifar10" and run["norm"] == "l_inf"]
     return [_table("at-cifar10", here, curves), _table("at-all", attacked, curves)]
 
 
 def _table(name: str, runs: Sequence[Row], curves: Mapping[str, Sequence[tuple[float, float]]]
-           ) -> Table:  # fmt: skip
+           ) -> TrialBenchmark:  # fmt: skip
     points = [_point(run) for run in runs]
     columns: dict[str, list[Value]] = defaultdict(list)
     for point in points:
@@ -57,7 +57,7 @@ def _table(name: str, runs: Sequence[Row], curves: Mapping[str, Sequence[tuple[f
     space = Space(f"which of {len(runs)} recorded trainings?", {
         knob: _knob(values) for knob, values in columns.items() if len(set(values)) > 1
     }, no_recipe)  # fmt: skip
-    records: dict[str, Record] = {}
+    records: dict[str, RecordedTrial] = {}
     for run, point in zip(runs, points, strict=True):
         seen = np.array(curves[run["run"]])
         at = np.round(np.arange(1, STEPS + 1) * len(seen) / STEPS).astype(int) - 1
@@ -67,8 +67,10 @@ def _table(name: str, runs: Sequence[Row], curves: Mapping[str, Sequence[tuple[f
                 kept[knob] = point[knob]
         final = float(seen[-1, 0]), float(seen[-1, 1])
         rungs = rung_epochs([1.0] * STEPS)
-        records[repr(kept)] = Record(kept, seen[at], final, NOISE, rungs)  # repeats: the last
-    return Table(name, space, list(records.values()), group="real")
+        records[repr(kept)] = RecordedTrial(
+            kept, seen[at], final, NOISE, rungs
+        )  # repeats: the last
+    return TrialBenchmark(name, space, list(records.values()), group="real")
 
 
 def _data(run: Row) -> str:
@@ -76,7 +78,7 @@ def _data(run: Row) -> str:
 
 
 def _point(run: Row) -> Params:
-    """What was varied, with the value that means "none" where it was not."""
+    """Return the configuration, with the value that means "none" for what was not varied."""
     wide = "wide" in run["run"] or "wrn" in run["run"]
 
     def number(name: str, none: float) -> float:

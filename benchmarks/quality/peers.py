@@ -1,9 +1,9 @@
-"""Other searches as methods of the simulator, each driven through its own classes.
+"""Other search libraries as methods of the simulator, each driven through its own classes.
 
-All see what ours sees: the same space, workers, budget, epochs, and both objectives after each
-epoch. A trial that a peer stops is told to it the way it tells itself: Ray's OptunaSearch takes the
-last, partial values for a finished trial. For the front that is judged only fully trained trials
-count, which favours such a peer.
+All get the same as ours: space, workers, budget, epochs, and both objectives after each epoch. A
+peer is told of a trial that it stopped in the way it tells itself: Ray's OptunaSearch takes the
+last, partial values for those of a finished trial. Only fully trained trials count for the front
+that is scored, which favours such a peer.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ Point = tuple[float, float]
 
 
 class Engine(Protocol):
-    """A peer in its own words."""
+    """A search library behind one interface."""
 
     def ask(self, number: int) -> Params:
-        """The point of trial `number`."""
+        """Return the configuration of trial `number`."""
 
     def epoch(self, number: int, epoch: int, point: Point) -> bool:
-        """Both objectives after an epoch that is not the last; False stops the trial."""
+        """Take both objectives after an epoch before the last; return False to stop the trial."""
 
     def end(self, number: int, point: Point) -> None:
-        """Both objectives of a fully trained net."""
+        """Take both objectives of a fully trained net."""
 
 
 @dataclass
 class Peer:
-    """A peer as a `Method`: numbers its trials and seeds them as our study does."""
+    """A peer as a `Method`, which numbers and seeds its trials as our study does."""
 
     engine: Engine
     seed: int
@@ -61,13 +61,13 @@ class Peer:
 
 
 def halfway(values: EpochReport) -> Point:
-    """Both objectives of a half-trained net, in the units of the final ones."""
+    """Return both objectives of a half-trained net, in the units of the final ones."""
     return values.metrics["watched_natural"], 100 * values.metrics["watched_robust"]
 
 
 @dataclass
 class Random:
-    """Each knob on its own scale, uniformly."""
+    """Draws each hyperparameter uniformly on its own scale."""
 
     space: Space
     chance: random.Random
@@ -87,7 +87,7 @@ class Random:
 
 
 class Optuna:
-    """Optuna by ask and tell, every trial trained to the end."""
+    """Optuna by ask and tell, without early stopping."""
 
     def __init__(self, space: Space, sampler: optuna.samplers.BaseSampler) -> None:
         self.space = space
@@ -107,7 +107,7 @@ class Optuna:
 
 
 def suggest(space: Space, trial: optuna.Trial) -> None:
-    """Optuna's define-by-run form of a space, conditional knobs included."""
+    """Suggest a configuration in Optuna's define-by-run form, conditional ones included."""
     for name, knob in space.knobs.items():
         if not exists(knob, trial.params):
             continue
@@ -211,7 +211,7 @@ class Syne:
 class Ax:
     """Ax with its own choice of BoTorch model: Sobol first, then noisy expected improvement.
 
-    Knobs that a point does not use are proposed all the same and dropped, as Ax's flat spaces need.
+    Inactive hyperparameters are proposed all the same and dropped, as Ax's flat spaces need.
     """
 
     def __init__(self, space: Space, seed: int) -> None:
@@ -282,6 +282,6 @@ PEERS: Mapping[str, Maker] = {
 }
 
 
-def peer(name: str, space: Space, *, seed: int, epochs: int) -> Method:
-    """The peer called `name`, ready to search."""
+def make_peer(name: str, space: Space, *, seed: int, epochs: int) -> Method:
+    """Return the peer `name`, ready to search."""
     return Peer(PEERS[name](space, seed, epochs), seed)

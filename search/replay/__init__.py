@@ -1,1 +1,1 @@
-"""Recorded trials searched again at simulated time, to compare searchers."""
+"""Search recorded trials again at simulated time, to compare samplers and stoppers."""

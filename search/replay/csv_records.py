@@ -1,10 +1,10 @@
-"""A CSV file as a table: a row for each trial, or for each of its epochs.
+"""A CSV file as a benchmark: a row for each trial, or for each of its epochs.
 
-Columns: the knobs, `epoch` where there is one row an epoch, and two objectives, larger is better:
-`natural_accuracy` and `attacked_score`, else the last two columns. Kinds of knobs are seen from the
-values: text is a choice, whole numbers are whole, positive numbers that span two decades are
-logarithmic. A column that is empty in some rows is a knob that exists only where an earlier choice
-has the values that it has in the other rows.
+Columns: the hyperparameters; `epoch` if there is one row per epoch; and two objectives, larger is
+better: `natural_accuracy` and `attacked_score`, else the last two columns. The kind of a
+hyperparameter is inferred from its values: text is categorical, whole numbers are integers,
+positive numbers that span two decades are logarithmic. A column that is empty in some rows is
+conditional on an earlier categorical column.
 """
 
 from __future__ import annotations
@@ -17,64 +17,81 @@ from pathlib import Path
 
 import numpy as np
 
-from search.replay.recorded_trials import Record, Surrogate, Table, TableError, filled, no_recipe
+from search.replay.recorded_trials import (
+    BenchmarkError,
+    RecordedTrial,
+    SurrogateName,
+    TrialBenchmark,
+    fill_gaps,
+    no_recipe,
+)
 from search.stopping.rung_schedule import rung_epochs
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space, Value, exists
 
 Row = dict[str, str]
-DECADES = 100.0
+LOG_RATIO = 100.0  # of the largest to the smallest value: two decades
 
 
-def from_csv(path: Path, surrogate: Surrogate = "nearest") -> Table:
-    """The table in a file, `.csv` or `.csv.gz`.
+def benchmark_from_csv(path: Path, surrogate: SurrogateName = "nearest") -> TrialBenchmark:
+    """Return the benchmark in a file, `.csv` or `.csv.gz`.
 
     Raises:
-      TableError: what is wrong with the file, in one line.
+      BenchmarkError: the file is not as described; the message is one line.
       OSError: it cannot be read.
     """
     text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     try:
         reader = csv.DictReader(io.StringIO(text.decode()))
     except UnicodeDecodeError:
-        raise TableError(f"{path} is not text") from None
+        raise BenchmarkError(f"{path} is not text") from None
     rows: list[Row] = [dict(row) for row in reader]
     columns = list(reader.fieldnames or [])
     if not rows or len(columns) < 3:
-        raise TableError(f"{path}: a table has rows, at least one knob and two objectives")
+        raise BenchmarkError(f"{path}: needs rows, at least one hyperparameter and two objectives")
     named = all(name in columns for name in OBJECTIVES)
-    aims = list(OBJECTIVES) if named else [c for c in columns if c != "epoch"][-2:]
-    knobs = [c for c in columns if c not in (*aims, "epoch")]
+    objectives = list(OBJECTIVES) if named else [c for c in columns if c != "epoch"][-2:]
+    knobs = [c for c in columns if c not in (*objectives, "epoch")]
     knobs = [c for c in knobs if len({row[c] for row in rows}) > 1]
     if not knobs:
-        raise TableError(f"{path}: no column but {', '.join(aims)} takes different values")
+        raise BenchmarkError(
+            f"{path}: no column except {', '.join(objectives)} has different values"
+        )
     space = Space(f"the trials in {path.name}", _space(path, rows, knobs), no_recipe)
-    return Table(path.name.split(".")[0], space, _records(path, rows, space, aims), surrogate)
+    return TrialBenchmark(
+        path.name.split(".")[0], space, _records(path, rows, space, objectives), surrogate
+    )
 
 
-def _records(path: Path, rows: Sequence[Row], space: Space, aims: Sequence[str]) -> list[Record]:
+def _records(
+    path: Path, rows: Sequence[Row], space: Space, objectives: Sequence[str]
+) -> list[RecordedTrial]:
     trials: dict[tuple[str, ...], list[tuple[int, float, float]]] = {}
     points: dict[tuple[str, ...], Params] = {}
     for line, row in enumerate(rows, 2):
         key = tuple(row[name] for name in space.knobs)
         try:
             epoch = int(float(row["epoch"])) if "epoch" in row else 1
-            values = float(row[aims[0]]), float(row[aims[1]])
+            values = float(row[objectives[0]]), float(row[objectives[1]])
         except (TypeError, ValueError):
-            raise TableError(f"{path}, line {line}: epoch and objectives are numbers") from None
+            raise BenchmarkError(
+                f"{path}, line {line}: epoch and objectives must be numbers"
+            ) from None
         if not np.isfinite(values).all():
-            raise TableError(f"{path}, line {line}: an objective is not finite")
+            raise BenchmarkError(f"{path}, line {line}: an objective is not finite")
         trials.setdefault(key, []).append((epoch, *values))
         points[key] = _point(space, row)
-    first = min(seen[0] for told in trials.values() for seen in told)
-    epochs = 1 + max(seen[0] for told in trials.values() for seen in told) - first
+    first = min(report[0] for reports in trials.values() for report in reports)
+    epochs = 1 + max(report[0] for reports in trials.values() for report in reports) - first
     records = []
-    for key, told in trials.items():
+    for key, reports in trials.items():
         curve = np.full((epochs, 2), np.nan)
-        for epoch, one, other in told:
+        for epoch, one, other in reports:
             curve[epoch - first] = one, other
-        final = max(told)[1:]
+        final = max(reports)[1:]
         records.append(
-            Record(points[key], filled(curve, final), final, rungs=rung_epochs([1.0] * epochs))
+            RecordedTrial(
+                points[key], fill_gaps(curve, final), final, rungs=rung_epochs([1.0] * epochs)
+            )
         )
     return records
 
@@ -103,7 +120,7 @@ def _knob(texts: Sequence[str], when: dict[str, tuple[Value, ...]]) -> Knob:
     if len(numbers) < 2 or not np.isfinite(numbers).all():
         return Choice(tuple(sorted(set(texts))), when=when)
     low, high = numbers[0], numbers[-1]
-    log = low > 0 and high / low >= DECADES
+    log = low > 0 and high / low >= LOG_RATIO
     if all(text.lstrip("+-").isdigit() for text in texts):
         return Int(int(low), int(high), log=log, when=when)
     return Float(low, high, log=log, when=when)
@@ -111,7 +128,7 @@ def _knob(texts: Sequence[str], when: dict[str, tuple[Value, ...]]) -> Knob:
 
 def _when(path: Path, rows: Sequence[Row], name: str,
           knobs: dict[str, Knob]) -> dict[str, tuple[Value, ...]]:  # fmt: skip
-    """On which earlier choice the knob depends, seen from where its column is empty."""
+    """Infer on which earlier choice a hyperparameter depends, from where its column is empty."""
     empty = [row[name] == "" for row in rows]
     if not any(empty):
         return {}
@@ -121,5 +138,5 @@ def _when(path: Path, rows: Sequence[Row], name: str,
         filled = {row[other] for row, none in zip(rows, empty, strict=True) if not none}
         if filled.isdisjoint(row[other] for row, none in zip(rows, empty, strict=True) if none):
             return {other: tuple(sorted(filled))}
-    raise TableError(f"{path}: column {name!r} is empty in some rows, and no earlier column of "
-                     "text says in which")  # fmt: skip
+    raise BenchmarkError(f"{path}: column {name!r} is empty in some rows, but no earlier text "
+                     "column determines in which")  # fmt: skip

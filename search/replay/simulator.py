@@ -1,9 +1,9 @@
-"""A search at simulated time: many workers, no waiting, the same verbs as a real one.
+"""Simulate a search: many workers, no waiting, the same code as in a real one.
 
 The clock jumps from one epoch's end to the next, so a search of a thousand epochs takes as long as
-its proposals do. What is proposed, told and stopped goes through the real `Study` over a
-ledger that nobody keeps, so what is simulated is what would run. A
-search that is not ours joins as another `Method`.
+its proposals do. Proposals, reports and decisions go through the real `Study`, over a ledger in
+memory, so the simulation does what a real search would do. Searches of other libraries take part as
+other `Method`s.
 """
 
 from __future__ import annotations
@@ -22,18 +22,27 @@ from spaces import Params, Space
 
 
 class Method(Protocol):
-    """A search: what it proposes, and whether a trial goes on after what it has said."""
+    """A search method: proposes trials, and decides whether they continue."""
 
     def ask(self) -> Trial | None:
-        """The next trial, None where there is none."""
+        """Return the next trial, None if there is none at the moment."""
 
     def tell(self, number: int, values: EpochReport) -> bool:
-        """Take in an epoch; False ends the trial here, with a result or without."""
+        """Take the report of an epoch; return False to end the trial, with or without a result."""
 
 
 @dataclass(frozen=True)
-class Finish:
-    """A trial that ended with a result: when, after how many epochs of all trials together."""
+class FinishedTrial:
+    """A trial that ended with a result.
+
+    Args:
+      number: of the trial.
+      params: its configuration.
+      seed: of its training.
+      result: of the trial.
+      spent: epochs of all trials until its end.
+      clock: simulated time of its end, in seconds.
+    """
 
     number: int
     params: Params
@@ -44,28 +53,39 @@ class Finish:
 
 
 @dataclass
-class History:
-    """What a simulated search did: finished trials in order, and what was begun, stopped, spent."""
+class SearchHistory:
+    """The course of a simulated search.
 
-    finished: list[Finish] = field(default_factory=list)
+    Args:
+      finished: trials with a result, in order of ending.
+      started: how many trials were started.
+      stopped: how many were stopped early.
+      spent: epochs of all trials.
+      clock: simulated time, in seconds.
+    """
+
+    finished: list[FinishedTrial] = field(default_factory=list)
     started: int = 0
     stopped: int = 0
     spent: int = 0
     clock: float = 0.0
 
 
-def simulate(method: Method, run: Run, *, workers: int, budget: int) -> History:
-    """Let `method` search with `workers` trials at once until `budget` epochs are spent.
+def simulate(method: Method, run: Run, *, workers: int, budget: int) -> SearchHistory:
+    """Let a method search until its budget is spent.
 
-    Every epoch of every trial counts, also those of trials that are stopped or still run at the
-    end. A trial's epoch takes the `seconds` that its run says.
+    Args:
+      method: the search.
+      run: trains a trial; an epoch takes the `seconds` that it reports.
+      workers: how many trials run at the same time.
+      budget: epochs of all trials together, those of stopped and unfinished trials included.
 
     Raises:
-      ValueError: no worker, or a budget below one epoch.
+      ValueError: there is no worker, or the budget is below one epoch.
     """
     if workers < 1 or budget < 1:
         raise ValueError(f"at least one worker and one epoch, got {workers} and {budget}")
-    history = History()
+    history = SearchHistory()
     waiting: list[tuple[float, int, Trial, EpochReport, Iterator[EpochReport]]] = []
     free, order = workers, 0
     while True:
@@ -81,7 +101,7 @@ def simulate(method: Method, run: Run, *, workers: int, budget: int) -> History:
         goes_on = method.tell(trial.number, values)
         if values.result is not None:
             history.finished.append(
-                Finish(trial.number, trial.params, trial.seed, values.result, history.spent,
+                FinishedTrial(trial.number, trial.params, trial.seed, values.result, history.spent,
                        history.clock)
             )  # fmt: skip
         elif goes_on:
@@ -95,20 +115,22 @@ def simulate(method: Method, run: Run, *, workers: int, budget: int) -> History:
 
 
 @dataclass
-class Ours:
-    """The real study as a method: `suggest`, `update`, and the trial's state after it."""
+class StudyMethod:
+    """The real study as a method."""
 
     study: Study
 
     def ask(self) -> Trial | None:
+        """Return the trial that the study suggests."""
         return self.study.suggest()
 
     def tell(self, number: int, values: EpochReport) -> bool:
+        """Update the study; return whether the trial continues."""
         return self.study.update(number, values)
 
 
-def draft(space: Space, *, trials: int, seed: int, **choices: Any) -> Study:
-    """A study whose ledger nobody keeps; `choices` are `Study`'s sampler and stopper."""
+def make_simulated_study(space: Space, *, trials: int, seed: int, **choices: Any) -> Study:
+    """Return a study whose ledger is in memory; `choices` are `Study`'s sampler and stopper."""
     ledger = MemoryLedger()
     ledger.append("study", format=1, seed=seed)
     return Study(space, ledger, trials=trials, seed=seed, **choices)

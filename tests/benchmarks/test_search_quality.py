@@ -11,9 +11,9 @@ import search_quality
 import stand_ins
 from click.testing import CliRunner
 from quality.analytic import Analytic
-from quality.contest import Setting, contest
-from quality.figures import comparison, tables
-from quality.peers import PEERS, Optuna, Ray, Syne, peer
+from quality.contest import Setting, run_contest
+from quality.figures import comparison, problem_tables
+from quality.peers import PEERS, Optuna, Ray, Syne, make_peer
 from scipy.stats import spearmanr
 
 from search.record.pareto import hypervolume
@@ -30,10 +30,10 @@ def final(problem, params, seed):
 @pytest.mark.parametrize("shape", ["net", "flat", "wide"])
 def test_no_point_lies_beyond_the_front_and_some_reach_it(shape):
     problem = Analytic(shape, "mild")
-    yardstick = problem.yardstick()
+    true_front = problem.true_front()
     points = [sobol_params(problem.space, i, 0) for i in range(300)]
-    true = [problem.truth(p) for p in points]
-    assert 0.6 < yardstick.share(true) < 1.0
+    true = [problem.true_objectives(p) for p in points]
+    assert 0.6 < true_front.share(true) < 1.0
     edge = [problem._point(u, 0.0) for u in np.linspace(0, 1, 50)]
     assert hypervolume([*edge, *true], (0, 0)) == pytest.approx(hypervolume(edge, (0, 0)))
 
@@ -46,7 +46,7 @@ def test_half_trained_trials_are_ordered_as_the_bias_says(bias, low, high):
     points = [sobol_params(problem.space, i, 1) for i in range(120)]
     curves = [[v.metrics["watched_robust"] for v in problem(p, i, Path())]
               for i, p in enumerate(points)]  # fmt: skip
-    ends = [problem.truth(p)[1] for p in points]
+    ends = [problem.true_objectives(p)[1] for p in points]
     third, ninth = (spearmanr([c[e - 1] for c in curves], ends)[0] for e in (3, 9))
     assert low[0] < third < ninth and low[1] < ninth < high
 
@@ -55,7 +55,7 @@ def test_the_noise_is_what_is_said():
     problem = Analytic("flat", "mild")
     params = sobol_params(problem.space, 5, 0)
     drawn = np.array([final(problem, params, seed) for seed in range(300)])
-    assert drawn.mean(0) == pytest.approx(problem.truth(params), rel=0.02)
+    assert drawn.mean(0) == pytest.approx(problem.true_objectives(params), rel=0.02)
     assert drawn.std(0) == pytest.approx([0.006, 1.5], rel=0.15)
 
 
@@ -98,13 +98,13 @@ def test_syne_tunes_moasha_stops(kind, monkeypatch):
 def test_a_peer_is_seeded_and_repeats_itself():
     setting = Setting(4, 6)
     problem = Analytic("flat", "mild")
-    once, again, other = (contest("random", problem, seed, setting) for seed in (1, 1, 2))
+    once, again, other = (run_contest("random", problem, seed, setting) for seed in (1, 1, 2))
     drop = {"seconds"}
     assert {k: v for k, v in once.items() if k not in drop} == {
         k: v for k, v in again.items() if k not in drop
     }
     assert once["curve"] != other["curve"]
-    assert peer("random", problem.space, seed=0, epochs=27).ask().seed == 0
+    assert make_peer("random", problem.space, seed=0, epochs=27).ask().seed == 0
 
 
 def row(method, share, epochs, **more):
@@ -120,7 +120,7 @@ def test_the_comparison_is_with_the_best_peer_in_each_sense():
     text = "\n".join(comparison(rows, "kriging+moasha"))
     assert "| p | optuna-tpe | 0.800 ± 0.000 | 0.900 ± 0.100 | +0.100 ± 0.100 |" in text
     assert "| random | > 80 ± 20 | 40 ± 0 | 2.00 | at 50 epochs, 2.00 times sooner |" in text
-    table = "\n".join(tables(rows))
+    table = "\n".join(problem_tables(rows))
     assert (
         "| random | 2 | 0.000 ± 0.000 | 0.700 ± 0.000 | 0.700 ± 0.000 | > 80 ± 20 | 1/2 |" in table
     )

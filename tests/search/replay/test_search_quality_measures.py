@@ -3,8 +3,14 @@ import math
 import pytest
 
 from search.record.trial_result import TrialResult
-from search.replay.search_quality import Yardstick, judge, mean_and_error, precision, share_at
-from search.replay.simulator import Finish, History
+from search.replay.search_quality import (
+    TrueFront,
+    mean_and_error,
+    precision,
+    score_search,
+    share_at,
+)
+from search.replay.simulator import FinishedTrial, SearchHistory
 
 
 def truth(params):
@@ -13,24 +19,25 @@ def truth(params):
 
 def finish(number, x, y, seen, spent):
     result = TrialResult({"natural_accuracy": seen[0], "attacked_score": seen[1]})
-    return Finish(number, {"x": x, "y": y}, number, result, spent, float(spent))
+    return FinishedTrial(number, {"x": x, "y": y}, number, result, spent, float(spent))
 
 
 def test_a_front_is_worth_what_its_points_truly_are():
     # Trial 1 looks better than trial 0 and is worse: the reported front loses hypervolume.
-    history = History([finish(0, 0.5, 0.5, (0.5, 0.5), 10), finish(1, 0.1, 0.1, (0.9, 0.9), 20),
-                       finish(2, 1.0, 1.0, (1.0, 1.0), 30)])  # fmt: skip
-    verdict = judge(history, Yardstick(truth, (0.0, 0.0), 1.0))
-    assert verdict.curve == ((10, pytest.approx(0.25)), (20, pytest.approx(0.01)), (30, 1.0))
-    assert verdict.epochs == 30 and verdict.share == 1.0 and verdict.precision == 1.0
-    assert [share_at(verdict, spent) for spent in (5, 10, 29, 99)] == pytest.approx(
+    finished = [finish(0, 0.5, 0.5, (0.5, 0.5), 10), finish(1, 0.1, 0.1, (0.9, 0.9), 20),
+                finish(2, 1.0, 1.0, (1.0, 1.0), 30)]  # fmt: skip
+    history = SearchHistory(finished)
+    score = score_search(history, TrueFront(truth, (0.0, 0.0), 1.0))
+    assert score.curve == ((10, pytest.approx(0.25)), (20, pytest.approx(0.01)), (30, 1.0))
+    assert score.epochs_to_target == 30 and score.share == 1.0 and score.precision == 1.0
+    assert [share_at(score, spent) for spent in (5, 10, 29, 99)] == pytest.approx(
         [0.0, 0.25, 0.01, 1.0]
     )
 
 
 def test_a_search_that_finished_nothing_has_no_front():
-    verdict = judge(History(), Yardstick(truth, (0.0, 0.0), 1.0))
-    assert (verdict.share, verdict.epochs, verdict.precision) == (0.0, math.inf, 0.0)
+    score = score_search(SearchHistory(), TrueFront(truth, (0.0, 0.0), 1.0))
+    assert (score.share, score.epochs_to_target, score.precision) == (0.0, math.inf, 0.0)
 
 
 def test_precision_counts_reported_points_that_are_truly_on_the_front():

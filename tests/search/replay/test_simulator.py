@@ -10,7 +10,7 @@ from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.trial import EpochReport, Rung, Trial
 from search.record.trial_result import TrialResult
-from search.replay.simulator import Ours, draft, simulate
+from search.replay.simulator import StudyMethod, make_simulated_study, simulate
 from search.samplers.table import make_sampler
 from search.stopping.moasha import MOASHA
 from search.study import Study
@@ -82,12 +82,14 @@ def test_with_one_worker_it_proposes_what_a_serial_search_does(tmp_path):
     )
     real.ledger.path = tmp_path / "ledger.jsonl"
     serial.search(real, run, Interrupt())
-    simulated = draft(SPACE, trials=12, seed=3, sampler=make_sampler("tpe", SPACE, seed=3, start=6))
+    simulated = make_simulated_study(
+        SPACE, trials=12, seed=3, sampler=make_sampler("tpe", SPACE, seed=3, start=6)
+    )
 
     def rerun(params, seed, folder):
         return run(params, seed, tmp_path / "again" / str(seed))
 
-    history = simulate(Ours(simulated), rerun, workers=1, budget=1000)
+    history = simulate(StudyMethod(simulated), rerun, workers=1, budget=1000)
     assert [t.params for t in simulated.view.trials.values()] == [
         t.params for t in real.view.trials.values()
     ]
@@ -104,14 +106,14 @@ def test_a_real_stopper_stops_what_is_worse_beyond_noise():
                 epoch, 3, 1.0, {}, TrialResult(objectives) if epoch == 3 else None, rung
             )
 
-    study = draft(
+    study = make_simulated_study(
         SPACE,
         trials=60,
         seed=0,
         stopper=MOASHA(audit=0.0),
         sampler=make_sampler("random", SPACE, seed=0, start=0),
     )
-    history = simulate(Ours(study), run, workers=1, budget=1000)
+    history = simulate(StudyMethod(study), run, workers=1, budget=1000)
     stopped = [t for t in study.view.trials.values() if t.state == "stopped"]
     assert history.stopped == len(stopped) > 10
     assert {t.seed % 2 for t in stopped} == {0}

@@ -8,7 +8,7 @@ from search.record.pareto import hypervolume
 from search.record.trial import Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.replay.simulator import Ours, draft, simulate
+from search.replay.simulator import StudyMethod, make_simulated_study, simulate
 from search.samplers.gp_sampler import LOW_R2, GPSampler, model_share
 from search.samplers.table import make_sampler
 from search.surrogates.encoding import encode_params, encode_positions
@@ -148,9 +148,13 @@ def test_with_no_front_the_gain_is_the_product_of_both_excesses():
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    study = draft(SPACE, trials=30, seed=0, sampler=make_sampler("kriging", SPACE, seed=0, start=6))
+    study = make_simulated_study(
+        SPACE, trials=30, seed=0, sampler=make_sampler("kriging", SPACE, seed=0, start=6)
+    )
     run = Formula(1)
-    simulate(Ours(study), lambda p, s, f: run(p, s, folder / str(s)), workers=4, budget=10**4)
+    simulate(
+        StudyMethod(study), lambda p, s, f: run(p, s, folder / str(s)), workers=4, budget=10**4
+    )
     return study.view
 
 
