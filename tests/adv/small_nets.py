@@ -17,7 +17,11 @@ SHAPE = (3, 8, 8)
 
 @dataclass(frozen=True)
 class BatchNormNet(Net):
-    """A small convolutional net with BatchNorm, and dropout if wanted."""
+    """A small convolutional net with BatchNorm, and dropout if wanted.
+
+    Its convolutions have no bias: in front of a BatchNorm a bias has no gradient but rounding,
+    which AdamW divides by its own size and so makes as large as any other step.
+    """
 
     width: int = 6
     dropout: float = 0.0
@@ -26,8 +30,9 @@ class BatchNormNet(Net):
         wide = 2 * self.width
         return nn.Sequential(
             Normalize(),
-            *(nn.Conv2d(3, self.width, 5, stride=2), nn.BatchNorm2d(self.width), nn.ReLU()),
-            *(nn.Conv2d(self.width, wide, 3, stride=2), nn.BatchNorm2d(wide), nn.ReLU()),
+            *(nn.Conv2d(3, self.width, 5, stride=2, bias=False), nn.BatchNorm2d(self.width)),
+            *(nn.ReLU(), nn.Conv2d(self.width, wide, 3, stride=2, bias=False)),
+            *(nn.BatchNorm2d(wide), nn.ReLU()),
             *(nn.Flatten(), Dropout(self.dropout), nn.Linear(36 * wide, classes)),
         )
 
