@@ -56,7 +56,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.models.net import Net, Normalize, activation, check
+from adv.models.net import Net, Normalize, activation, check_settings
 from adv.runtime.random_layers import Dropout
 
 
@@ -68,7 +68,7 @@ class ToyNet(Net):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.dropout)
+        check_settings(self.activation, self.dropout)
 
     def __call__(self, classes: int) -> nn.Module:
         return nn.Sequential(

@@ -1,6 +1,6 @@
-"""Training images varied, each by its own draw, all at once on the device they lie on."""
+"""Augmentation of training images: a draw for each image, a whole batch at once, on any device."""
 
 from adv.augment.augment import IDBH as IDBH
 from adv.augment.augment import Augment as Augment
-from adv.augment.augment import augmented as augmented
-from adv.augment.augment import mixed as mixed
+from adv.augment.augment import augment_images as augment_images
+from adv.augment.augment import mix_images as mix_images

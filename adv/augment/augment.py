@@ -1,4 +1,4 @@
-"""What varies training images, as a value, and the two functions that apply it to a batch.
+"""The augmentation of training images, as a value, and the two functions that apply it.
 
 Crop and flip are the common defaults for small images (He et al. 2016, arXiv:1512.03385, sec. 4.2).
 """
@@ -18,10 +18,10 @@ IDBH = Literal["off", "weak", "strong"]
 
 @dataclass(frozen=True)
 class Augment:
-    """How far training images are varied; the defaults vary nothing, and then it is false.
+    """The settings of an augmentation. The defaults change nothing, and are then false.
 
-    They are applied in this order, `idbh` after `jitter`. What is cut out or comes in from outside
-    is black, as in the published recipes of robust training.
+    They are applied in this order, `idbh` after `jitter`. Pixels that are cut out or come in from
+    outside are black, as in the published recipes of robust training.
 
     Args:
         flip: probability of a horizontal flip, in [0, 1].
@@ -29,16 +29,16 @@ class Augment:
             size, 0 to 16.
         jitter: strength of brightness, contrast and saturation, in [0, 1]: each is multiplied by
             a factor uniform in [1 - jitter, 1 + jitter].
-        cutout: side in pixels, 0 to 16, of a square around a random pixel; what of it lies outside
-            the image is lost (DeVries and Taylor 2017, arXiv:1708.04552; 16 is theirs on CIFAR-10).
+        cutout: side in pixels, 0 to 16, of a square around a random pixel, which may reach beyond
+            the image (DeVries and Taylor 2017, arXiv:1708.04552; they use 16 on CIFAR-10).
         erasing: probability of erasing a rectangle of 2 to 33 % of the image, sides 0.3 to 3.3
             (Zhong et al. 2020, arXiv:1708.04896; the ranges are torchvision's).
         cutmix: probability, for each image, of a rectangle from another image of the batch, whose
-            label comes with it (Yun et al. 2019, arXiv:1905.04899, with alpha 1). Only `mixed`
+            label is mixed in (Yun et al. 2019, arXiv:1905.04899, with alpha 1). Only `mix_images`
             applies it.
-        idbh: "weak" or "strong": flip, cut and shift, one of eight changes of colour or shape, and
+        idbh: "weak" or "strong": flip, crop and shift, one of eight changes of colour or shape, and
             random erasing of half or of all images (Li and Spratling 2023, arXiv:2301.09879). It
-            has a flip, a crop and an erasing of its own.
+            brings a flip, a crop and an erasing of its own.
 
     Raises:
         ValueError: a setting outside its range.
@@ -69,46 +69,46 @@ class Augment:
         return self != Augment()
 
 
-def augmented(augment: Augment, images: Tensor, generator: Generator) -> Tensor:
-    """`images` varied as `augment` says, each by its own draw; all but CutMix, so labels stand.
+def augment_images(augment: Augment, images: Tensor, generator: Generator) -> Tensor:
+    """Augment images, each by its own draw, with all but CutMix, so that labels stay valid.
 
     Args:
-        augment: what to vary; where it varies nothing, `images` itself comes back.
+        augment: the settings; if they change nothing, `images` itself is returned.
         images: float [n, 3, h, w] in [0, 1], on any device. Not changed.
         generator: a CPU generator, the only source of randomness: the same on every device.
 
     Returns:
-        The same shape, type and device, in [0, 1].
+        Images of the same shape, type and device, in [0, 1].
     """
     if len(images) == 0:
         return images
     from adv.augment import colour, cutout_cutmix, flip_crop, idbh
 
     if augment.flip:
-        images = flip_crop.flipped(images, augment.flip, generator)
+        images = flip_crop.random_flip(images, augment.flip, generator)
     if augment.crop:
-        images = flip_crop.cropped(images, augment.crop, generator)
+        images = flip_crop.random_crop(images, augment.crop, generator)
     if augment.jitter:
-        images = colour.jittered(images, augment.jitter, generator)
+        images = colour.colour_jitter(images, augment.jitter, generator)
     if augment.idbh != "off":
-        images = idbh.varied(images, 0.5 if augment.idbh == "weak" else 1.0, generator)
+        images = idbh.apply_idbh(images, idbh.ERASING[augment.idbh], generator)
     if augment.cutout:
-        images = cutout_cutmix.cut_out(images, augment.cutout, generator)
+        images = cutout_cutmix.cutout(images, augment.cutout, generator)
     if augment.erasing:
-        images = cutout_cutmix.erased(images, augment.erasing, generator)
+        images = cutout_cutmix.random_erasing(images, augment.erasing, generator)
     return images
 
 
-def mixed(
+def mix_images(
     augment: Augment, images: Tensor, labels: Tensor, classes: int, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """CutMix: the images, some with a part of another one, and what is to be seen on each.
+    """Apply CutMix: replace a rectangle of some images by that of another, and mix the labels.
 
     Args:
-        augment: its `cutmix` alone counts; at 0 `images` itself comes back and nothing is drawn.
+        augment: only its `cutmix` is used; at 0 `images` itself is returned and nothing is drawn.
         images: float [n, c, h, w], on any device. Not changed.
         labels: [n] classes, or [n, classes] probabilities, on the same device.
-        classes: how many there are.
+        classes: number of classes.
         generator: a CPU generator, the only source of randomness.
 
     Returns:
@@ -122,5 +122,5 @@ def mixed(
         labels = F.one_hot(labels, classes)
     labels = labels.float()
     if augment.cutmix and len(images):
-        return cutout_cutmix.cut_mixed(images, labels, augment.cutmix, generator)
+        return cutout_cutmix.cutmix(images, labels, augment.cutmix, generator)
     return images, labels

@@ -1,4 +1,4 @@
-"""Colours varied: an image blended with a plainer one of itself, or carried on beyond itself."""
+"""Colour jitter: an image is blended with a plainer version of itself, or extrapolated from it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as tv
 
 
-def jittered(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Brightness, contrast and saturation multiplied by factors from [1 - s, 1 + s].
+def colour_jitter(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Multiply brightness, contrast and saturation by factors from [1 - s, 1 + s].
 
-    Each image has its own factors; the order of the three is drawn for the batch.
+    Each image has its own factors; the order of the three is drawn once for the batch.
     """
     # kornia's ColorJitter does the same in 2.3 times the time, and draws from the global generator.
     adjusts = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
     factors = 1 + strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
     for i in torch.randperm(3, generator=generator).tolist():
-        images = blended(images, adjusts[i], factors[i])
+        images = blend(images, adjusts[i], factors[i])
     return images
 
 
-def blended(images: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: Tensor) -> Tensor:
-    """One of torchvision's `adjust_...`, by a factor [n] for each image.
+def blend(images: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: Tensor) -> Tensor:
+    """Apply one of torchvision's `adjust_...` with a factor [n] for each image.
 
-    These go from a plainer image at factor 0 (grey, black, blurred) through the image at 1 and
-    beyond; torchvision takes one factor for a whole batch, so only the plain image is needed of it.
+    The result goes from a plain image at factor 0 (grey, black, blurred) through the image at 1 and
+    beyond. Torchvision takes one factor for a whole batch, so only its plain image is used.
     """
     factor = factor.to(images)[:, None, None, None]
-    # In place where it can be: torch.lerp on whole plain images takes 2.5 times as long.
-    found = images * factor
+    # In place if possible: torch.lerp on whole plain images takes 2.5 times as long.
+    blended = images * factor
     if adjust is not tv.adjust_brightness:  # whose plain image is black
         plain = _PLAIN.get(adjust, lambda images: adjust(images, 0.0))
-        found += plain(images) * (1 - factor)
-    return found.clamp_(0, 1)
+        blended += plain(images) * (1 - factor)
+    return blended.clamp_(0, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
-    """[n, 1, h, w], the luma of ITU-R 601 as torchvision rounds it."""
+    """Return the luma of ITU-R 601 [n, 1, h, w], with torchvision's coefficients."""
     red, green, blue = images.unbind(1)
     return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]
 

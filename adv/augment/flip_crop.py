@@ -1,4 +1,4 @@
-"""Images moved: flips, crops, shears and turns."""
+"""Geometric augmentation: flips, crops, shears and rotations."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from torch import Generator, Tensor
 # and 0.6.
 
 
-def flipped(images: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Left and right exchanged, with this probability for each image."""
+def random_flip(images: Tensor, probability: float, generator: Generator) -> Tensor:
+    """Flip each image horizontally with this probability."""
     chosen = torch.rand(len(images), generator=generator) < probability
     return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
-def cropped(images: Tensor, most: int, generator: Generator) -> Tensor:
-    """Each image shifted by up to `most` pixels both ways; black comes in."""
+def random_crop(images: Tensor, most: int, generator: Generator) -> Tensor:
+    """Shift each image by up to `most` pixels along both axes; black comes in."""
     corner = torch.randint(2 * most + 1, (2, len(images)), generator=generator)
-    return shifted(images, corner - most, most)
+    return shift(images, corner - most, most)
 
 
-def shifted(images: Tensor, by: Tensor, most: int) -> Tensor:
-    """The pixels at (row, column) + `by` [2, n], each entry from -`most` to `most`."""
+def shift(images: Tensor, by: Tensor, most: int) -> Tensor:
+    """Return the pixels at (row, column) + `by` [2, n], each entry from -`most` to `most`."""
     n, _, height, width = images.shape
     rows, columns = (by + most).to(images.device)
-    canvas = F.pad(images, (most,) * 4)
-    windows = canvas.unfold(2, height, 1).unfold(3, width, 1)  # A view: [n, 3, y, x, h, w].
+    padded = F.pad(images, (most,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # A view: [n, 3, y, x, h, w].
     return windows[torch.arange(n, device=images.device), :, rows, columns]
 
 
-def warped(images: Tensor, inverse: Tensor) -> Tensor:
-    """Each image under a linear map around its middle, nearest pixels, black outside.
+def warp(images: Tensor, inverse: Tensor) -> Tensor:
+    """Apply a linear map around the centre of each image: nearest pixels, black outside.
 
-    `inverse` [n, 2, 2] maps (x, y) of the result, in pixels, to where it comes from.
+    `inverse` [n, 2, 2] maps (x, y) of the result, in pixels, to its source.
     """
     # torch's own: kornia's affine of the same images takes 2.5 times as long, torchvision's has one
     # map for the whole batch.

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adv.augment.cutout_cutmix import cut_out
-from adv.augment.flip_crop import cropped, flipped
+from adv.augment.cutout_cutmix import cutout
+from adv.augment.flip_crop import random_crop, random_flip
 from adv.data.datasets import Split
 from adv.generative.gan import GAN
 from adv.generative.generator_ema import recalibrate_bn, update_ema
@@ -184,11 +184,11 @@ class _Training:
         """Augment each image by a draw of its own (DiffAugment, Zhao et al. 2020)."""
         gan, x = self.gan, x + 1  # so that pixels that come in are black
         if gan.flip:
-            x = flipped(x, gan.flip, self.draws)
+            x = random_flip(x, gan.flip, self.draws)
         if gan.translate:
-            x = cropped(x, gan.translate, self.draws)
+            x = random_crop(x, gan.translate, self.draws)
         if gan.cutout:
-            x = cut_out(x, gan.cutout, self.draws)
+            x = cutout(x, gan.cutout, self.draws)
         return (x - 1).contiguous(memory_format=torch.channels_last), y
 
     def _update(self, which: int, loss: Tensor) -> None:

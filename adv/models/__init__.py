@@ -1,4 +1,4 @@
-"""Nets as values: settings that compare and print; called with a class count they make the net."""
+"""Nets as values: settings that, called with the number of classes, make the net."""
 
 from adv.models.lenet import BaseNet as BaseNet
 from adv.models.lenet import BigNet as BigNet

@@ -1,4 +1,4 @@
-"""BaseNet and BigNet: two 5x5 convolutions, each pooled, three linear layers (LeCun et al. 1998).
+"""LeNets: two 5x5 convolutions with pooling, and three linear layers (LeCun et al. 1998).
 
 BaseNet is the small net of PyTorch's CIFAR-10 tutorial; BigNet roughly doubles each dimension.
 """
@@ -10,27 +10,27 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.models.net import Net, Normalize, activation, check, check_count
+from adv.models.net import Net, Normalize, activation, check_count, check_settings
 from adv.runtime.random_layers import Dropout
 
 
 @dataclass(frozen=True)
 class BaseNet(Net):
-    """62,006 parameters with ten classes.
+    """The small LeNet, of 62,006 parameters with ten classes.
 
     Args:
       activation: "relu", "gelu" or "silu".
       dropout: probability after each hidden linear layer, in [0, 1).
 
     Raises:
-      ValueError: a setting outside its range.
+      ValueError: a setting is unknown or out of its range.
     """
 
     activation: str = "relu"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.dropout)
+        check_settings(self.activation, self.dropout)
 
     def __call__(self, classes: int) -> nn.Module:
         return _lenet((6, 16, 120, 84), classes, self.activation, self.dropout)
@@ -38,7 +38,7 @@ class BaseNet(Net):
 
 @dataclass(frozen=True)
 class BigNet(Net):
-    """244,962 parameters with ten classes at width 1.
+    """The large LeNet, of 244,962 parameters with ten classes at width 1.
 
     Args:
       width: factor on every hidden dimension, 1 or more.
@@ -46,7 +46,7 @@ class BigNet(Net):
       dropout: probability after each hidden linear layer, in [0, 1).
 
     Raises:
-      ValueError: a setting outside its range.
+      ValueError: a setting is unknown or out of its range.
     """
 
     width: int = 1
@@ -54,7 +54,7 @@ class BigNet(Net):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.dropout)
+        check_settings(self.activation, self.dropout)
         check_count("width", self.width)
 
     def __call__(self, classes: int) -> nn.Module:

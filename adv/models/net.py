@@ -1,4 +1,4 @@
-"""What every net shares: the value that describes it, and normalisation as the first layer."""
+"""What nets share: the base class of their settings, normalisation, and checks of settings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "s
 
 
 class Net(ABC):
-    """Settings of a net. Called with the number of classes, it makes the module.
+    """The settings of a net. Called with the number of classes, it makes the module.
 
     The module maps images [n, 3, 32, 32] in [0, 1] to logits [n, classes].
     """
 
     @abstractmethod
     def __call__(self, classes: int) -> nn.Module:
-        """A fresh net; its weights come from torch's global generator (see `adv.build`)."""
+        """Return a new net, its weights drawn from torch's global generator (see `adv.build`)."""
 
 
 class FittedModule(nn.Module, ABC):
@@ -34,7 +34,7 @@ class FittedModule(nn.Module, ABC):
 
 
 class Normalize(FittedModule):
-    """Subtracts the mean and divides by the deviation of each channel; both are buffers."""
+    """Subtracts the mean of each channel and divides by the deviation; both are buffers."""
 
     mean: Tensor
     std: Tensor
@@ -48,7 +48,7 @@ class Normalize(FittedModule):
         return (x - self.mean) / self.std
 
     def fit(self, images: Tensor) -> None:
-        """Take the statistics of images [n, 3, h, w], bytes."""
+        """Take mean and deviation from images [n, 3, h, w], bytes."""
         # From counts of the 256 values: a copy of CIFAR in float64 would take a gigabyte.
         counts = [images[:, c].reshape(-1).bincount(minlength=256) for c in range(3)]
         share = torch.stack(counts).double() / counts[0].sum()
@@ -60,10 +60,10 @@ class Normalize(FittedModule):
 
 
 def activation(name: str) -> nn.Module:
-    """A fresh activation layer.
+    """Return a new activation layer.
 
     Raises:
-      ValueError: the name is not known.
+      ValueError: there is no activation of this name.
     """
     if name not in _ACTIVATIONS:
         allowed = ", ".join(_ACTIVATIONS)
@@ -72,14 +72,14 @@ def activation(name: str) -> nn.Module:
     return _ACTIVATIONS[name]()
 
 
-def check(activation_name: str, dropout: float) -> None:
-    """Raise ValueError unless these are settings that a net can have."""
+def check_settings(activation_name: str, dropout: float) -> None:
+    """Raise ValueError unless the activation is known and the dropout a probability below 1."""
     activation(activation_name)
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
 
 
 def check_count(name: str, value: int, low: int = 1) -> None:
-    """Raise ValueError unless `value` is a whole number that is at least `low`."""
+    """Raise ValueError unless `value`, the setting `name`, is an integer of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be {low} or more, got {value}")

@@ -1,4 +1,4 @@
-"""Residual nets with pre-activation: WRN-d-k and PreAct ResNet-18, one block for both.
+"""Residual nets with pre-activation: WRN-d-k and PreAct ResNet-18, of the same blocks.
 
 He et al. 2016 (arXiv:1603.05027) put BatchNorm and the activation before each convolution;
 Zagoruyko and Komodakis 2016 (arXiv:1605.07146) made the net wide and put dropout into the block.
@@ -14,13 +14,13 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from adv.models.net import Net, Normalize, activation, check, check_count
+from adv.models.net import Net, Normalize, activation, check_count, check_settings
 from adv.runtime.random_layers import Dropout
 
 
 @dataclass(frozen=True)
 class WRN(Net):
-    """Wide residual net: depth 6n + 4, hidden widths 16k, 32k and 64k.
+    """A wide residual net of depth 6n + 4 and hidden widths 16k, 32k and 64k.
 
     The depth counts the stem, 6n 3x3 convolutions and three 1x1 shortcuts. The report's net with
     "13 convolution layers" is WRN-16-10: 13 of 3x3, 17.12 M parameters with ten classes.
@@ -34,7 +34,7 @@ class WRN(Net):
         (Hu et al. 2018; 0.25 in Peng et al. 2023, arXiv:2308.16258), in [0, 1].
 
     Raises:
-      ValueError: a setting outside its range.
+      ValueError: a setting is unknown or out of its range.
     """
 
     depth: int = 16
@@ -44,7 +44,7 @@ class WRN(Net):
     se: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.dropout)
+        check_settings(self.activation, self.dropout)
         check_count("width", self.width)
         check_count("depth", self.depth, low=10)
         if (self.depth - 4) % 6:
@@ -63,22 +63,22 @@ class WRN(Net):
 class ResNet18(Net):
     """PreAct ResNet-18, the net of the published robust tables: 11.17 M parameters.
 
-    Four groups of two blocks, of 64, 128, 256 and 512 channels, with BatchNorm and an activation
-    behind the last, as Rice et al. 2020 trained it.
+    It has four groups of two blocks, of 64, 128, 256 and 512 channels, with BatchNorm and an
+    activation after the last, as Rice et al. 2020 trained it.
 
     Args:
       activation: "relu", "gelu" or "silu".
       dropout: probability between the two convolutions of a block, in [0, 1).
 
     Raises:
-      ValueError: a setting outside its range.
+      ValueError: a setting is unknown or out of its range.
     """
 
     activation: str = "relu"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.dropout)
+        check_settings(self.activation, self.dropout)
 
     def __call__(self, classes: int) -> nn.Module:
         return _preact((64, 64, 128, 256, 512), 2, classes, self.activation, self.dropout, 0)
@@ -87,7 +87,10 @@ class ResNet18(Net):
 def _preact(
     widths: Sequence[int], blocks: int, classes: int, act: str, dropout: float, se: float
 ) -> nn.Module:
-    """A stem of `widths[0]` channels, then a group for each further width; later groups halve."""
+    """Return a stem of `widths[0]` channels and a group for each further width.
+
+    Every group but the first halves the resolution.
+    """
     groups = []
     for group, (before, after) in enumerate(pairwise(widths)):
         stride = 1 if group == 0 else 2
@@ -112,7 +115,7 @@ def _preact(
 
 
 class _Block(nn.Module):
-    """BN, act, conv, BN, act, dropout, conv; the shortcut starts behind the first activation."""
+    """BN, act, conv, BN, act, dropout, conv; the shortcut starts after the first activation."""
 
     def __init__(
         self, before: int, after: int, stride: int, act: str, dropout: float, se: float
@@ -125,17 +128,17 @@ class _Block(nn.Module):
             nn.Conv2d(after, after, 3, padding=1, bias=False),
         )
         if se:
-            self.body.append(_Excitation(after, se, act))
+            self.body.append(_SqueezeExcitation(after, se, act))
         same = before == after and stride == 1
         self.shortcut = None if same else nn.Conv2d(before, after, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        ready: Tensor = self.start(x)
-        return self.body(ready) + (x if self.shortcut is None else self.shortcut(ready))
+        activated: Tensor = self.start(x)
+        return self.body(activated) + (x if self.shortcut is None else self.shortcut(activated))
 
 
-class _Excitation(nn.Module):
-    """Scales each channel by what the mean of all channels says."""
+class _SqueezeExcitation(nn.Module):
+    """Scales each channel by a gate that is computed from the means of all channels."""
 
     def __init__(self, channels: int, ratio: float, act: str) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A vision transformer whose tokens come from convolutions: CCT (Hassani et al. 2021).
+"""A compact convolutional transformer, CCT (Hassani et al. 2021, arXiv:2104.05704).
 
-arXiv:2104.05704. Sequence pooling stands in for the class token. What it leaves out of the
-published training is stochastic depth; what it changes is the usual pre-norm residual.
+Its tokens come from convolutions, and sequence pooling stands in for the class token. Unlike the
+published one it has no stochastic depth, and uses the common pre-norm residual block.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adv.models.net import Net, Normalize, activation, check, check_count
+from adv.models.net import Net, Normalize, activation, check_count, check_settings
 from adv.runtime.random_layers import Dropout
 
 _HEAD = 64  # channels of an attention head, in each of the published sizes
@@ -23,10 +23,11 @@ _FILTERS = 64  # channels between two convolutions of the tokenizer
 
 @dataclass(frozen=True)
 class ViT(Net):
-    """Depth and dim are the report's two numbers, "7, 256" being CCT-7/3x1 of 3.76 M parameters.
+    """A compact convolutional transformer; depth 7 and dim 256 is CCT-7/3x1, 3.76 M parameters.
 
-    A head has 64 channels; the hidden layer of a block has dim / 128 times `dim`, at least `dim`,
-    as in the published sizes (128: 2 heads, 1x; 256: 4 heads, 2x; 384: 6 heads, 3x).
+    An attention head has 64 channels; the hidden layer of a block has dim / 128 times `dim`
+    channels, at least `dim`, as in the published sizes (128: 2 heads, 1x; 256: 4 heads, 2x; 384: 6
+    heads, 3x). The report states depth and dim.
 
     Args:
       depth: transformer blocks, 1 or more.
@@ -34,11 +35,11 @@ class ViT(Net):
       convolutions: 3x3 convolutions of the tokenizer, each pooled by two: 1 gives 256 tokens,
         2 gives 64, 3 gives 16.
       activation: "relu", "gelu" or "silu".
-      dropout: probability on the embedded tokens and behind each linear layer of a block but the
-        one that makes queries, keys and values, in [0, 1).
+      dropout: probability on the embedded tokens and after each linear layer of a block except the
+        one that computes queries, keys and values, in [0, 1).
 
     Raises:
-      ValueError: a setting outside its range.
+      ValueError: a setting is unknown or out of its range.
     """
 
     depth: int = 6
@@ -48,7 +49,7 @@ class ViT(Net):
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check(self.activation, self.dropout)
+        check_settings(self.activation, self.dropout)
         check_count("depth", self.depth)
         check_count("dim", self.dim)
         if self.dim % _HEAD:
@@ -86,7 +87,7 @@ class ViT(Net):
 
 
 class _Tokens(nn.Module):
-    """Feature maps [n, dim, h, w] as tokens [n, h * w, dim], each with its learned position."""
+    """Turns feature maps [n, dim, h, w] into tokens [n, h * w, dim], plus learned positions."""
 
     undecayed: tuple[str, ...] = ("positions",)
 
@@ -97,12 +98,12 @@ class _Tokens(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        placed: Tensor = self.dropout(x.flatten(2).transpose(1, 2) + self.positions)
-        return placed
+        tokens: Tensor = self.dropout(x.flatten(2).transpose(1, 2) + self.positions)
+        return tokens
 
 
 class _Block(nn.Module):
-    """Attention, then two linear layers; each behind a LayerNorm and beside a shortcut."""
+    """Attention, then two linear layers; each after a LayerNorm, and with a shortcut."""
 
     def __init__(self, dim: int, act: str, dropout: float) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class _Attention(nn.Module):
 
 
 class _Pool(nn.Module):
-    """The mean of the tokens [n, tokens, dim], each weighted by what it says: [n, dim]."""
+    """Sequence pooling: the mean of the tokens [n, tokens, dim] by learned weights: [n, dim]."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""How a net is run: modes, random streams, votes, precision, fused layers."""
+"""How a net is run: device, mode, random streams, votes, precision and fused layers."""

@@ -1,4 +1,4 @@
-"""The one place that decides the mode of a model under attack."""
+"""The one place that decides the mode of a model while it is attacked or evaluated."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import nn
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
-    """Evaluation mode and no weight gradients; both are put back afterwards, layer by layer.
+    """Put a model into evaluation mode without weight gradients; on exit restore both, by layer.
 
-    BatchNorm uses its running statistics and leaves them alone, dropout is off. A random defence
-    stays on: it does not hang on the mode.
+    BatchNorm uses its running statistics and does not update them; dropout is off. A random defence
+    stays on: it does not depend on the mode.
     """
     modes = [(module, module.training) for module in model.modules()]
-    wanted = [(weight, weight.requires_grad) for weight in model.parameters()]
+    gradients = [(weight, weight.requires_grad) for weight in model.parameters()]
     try:
         model.eval()
-        for weight, _ in wanted:
+        for weight, _ in gradients:
             weight.requires_grad_(False)
         yield model
     finally:
         for module, training in modes:
             module.training = training
-        for weight, requires_grad in wanted:
+        for weight, requires_grad in gradients:
             weight.requires_grad_(requires_grad)

@@ -1,7 +1,7 @@
-"""float32, whatever a net runs in; and what a GPU may make of float32.
+"""Full float32 for any net, and the precision in which a GPU computes float32.
 
-A black-box attacker sees differences of a few thousandths: in bfloat16 two in five of the pixels
-that NES moves by .001 do not move at all, and TF32, which keeps ten bits of a factor, rounds them.
+A black-box attacker relies on differences of a few thousandths: in bfloat16 two in five of the
+pixels that NES moves by .001 do not move at all, and TF32, which keeps ten bits, rounds them.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ _CASTS = {Tensor.bfloat16: Tensor.float, Tensor.half: Tensor.float}
 
 @contextmanager
 def conv_precision(kind: Literal["tf32", "ieee"]) -> Iterator[None]:
-    """What float32 convolutions are on CUDA within it; matrix products are in full float32.
+    """Compute float32 convolutions on CUDA in this precision, and matrix products in full float32.
 
-    Said, because torch's own settings differ between the two and are anyone's to change: nets are
-    trained and evaluated with TF32 convolutions, queries are answered without. They come out as
-    they went in.
+    Torch's defaults differ between the two, and anyone may change them. Nets are trained and
+    evaluated with TF32 convolutions; queries of black-box attacks are answered without. The
+    settings are restored on exit.
     """
     cudnn: Any = torch.backends.cudnn
-    where = (cudnn.conv, torch.backends.cuda.matmul)
-    before = [place.fp32_precision for place in where]
+    backends = (cudnn.conv, torch.backends.cuda.matmul)
+    before = [backend.fp32_precision for backend in backends]
     try:
-        for place, wanted in zip(where, (kind, "ieee"), strict=True):
-            place.fp32_precision = wanted
+        for backend, precision in zip(backends, (kind, "ieee"), strict=True):
+            backend.fp32_precision = precision
         yield
     finally:
-        for place, kept in zip(where, before, strict=True):
-            place.fp32_precision = kept
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 class FullPrecision(TorchFunctionMode):
-    """Within it every torch function computes in float32, also inside a net that asks for less.
+    """A context in which every torch function computes in float32, even if a net asks for less.
 
-    No TF32 either. It undoes an autocast around the net or in its `forward`, casts to bfloat16 or
-    float16, and weights kept in them (whose values stay as rounded as they are). A net that is
-    compiled into a graph of its own is out of its reach.
+    TF32 is off, too. It overrides an autocast around the net or in its `forward`, casts to bfloat16
+    or float16, and weights stored in them (whose values remain rounded). It cannot reach into a net
+    that is compiled to a graph of its own.
     """
 
     def __enter__(self) -> FullPrecision:
@@ -70,11 +70,11 @@ class FullPrecision(TorchFunctionMode):
         for device in _DEVICES:
             if torch.is_autocast_enabled(device):
                 torch.set_autocast_enabled(device, False)
-        named = {name: _wide(value) for name, value in (kwargs or {}).items()}
-        return _CASTS.get(func, func)(*map(_wide, args), **named)
+        named = {name: _to_float32(value) for name, value in (kwargs or {}).items()}
+        return _CASTS.get(func, func)(*map(_to_float32, args), **named)
 
 
-def _wide(value: Any) -> Any:
+def _to_float32(value: Any) -> Any:
     if isinstance(value, Tensor) and value.dtype in _LOW:
         return value.float()
     if isinstance(value, torch.dtype) and value in _LOW:

@@ -1,4 +1,4 @@
-"""A classifier made of several draws of a random one.
+"""An ensemble of several draws of a random classifier.
 
 One wrapper serves prediction (the self-ensemble of Liu et al. 2018) and attack (expectation over
 transformation, Athalye et al. 2018): no attack needs to know that a net is random.
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 
 class Votes(nn.Module):
-    """Predicts by the mean softmax of `n` draws.
+    """Predicts by the mean softmax of `n` draws of a model.
 
-    `forward` returns the log of that mean, [batch, k]: the cross-entropy of it is minus the log of
-    the ensemble's probability, the loss to ascend against an ensemble.
+    `forward` returns the log of that mean, [batch, k]. Its cross-entropy is minus the log of the
+    ensemble's probability, which is the loss to ascend against an ensemble.
+
+    Raises:
+      ValueError: `n` is below 1.
     """
 
     def __init__(self, model: nn.Module, n: int) -> None:

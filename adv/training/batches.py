@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from adv.augment import augmented, mixed
+from adv.augment import augment_images, mix_images
 from adv.training.training_state import TrainingState
 
 
@@ -32,7 +32,7 @@ def load_batch(training: TrainingState, indices: Tensor) -> tuple[Tensor, Tensor
         images, y = training.data.images[indices], training.data.labels[indices]
     else:
         images, y = training.pool.draw_batch(training.data, indices, training.choice)
-    x = augmented(recipe.augment, images.float() / 255, training.augmentation)
+    x = augment_images(recipe.augment, images.float() / 255, training.augmentation)
     if recipe.augment.cutmix:
-        x, y = mixed(recipe.augment, x, y, training.classes, training.augmentation)
+        x, y = mix_images(recipe.augment, x, y, training.classes, training.augmentation)
     return x.contiguous(memory_format=torch.channels_last), y

@@ -27,7 +27,7 @@ from adv import (
     build,
     train,
 )
-from adv.augment import Augment, augmented, mixed
+from adv.augment import Augment, augment_images, mix_images
 from adv.data.datasets import Split
 from adv.runtime.random_streams import derive_seed
 
@@ -82,20 +82,20 @@ def test_nothing_to_vary_gives_the_same_tensor_and_draws_nothing(images):
     generator = seeded_generator()
     before = generator.get_state()
     for nothing in (Augment(), Augment(cutmix=1)):
-        assert augmented(nothing, images, generator) is images
+        assert augment_images(nothing, images, generator) is images
     labels = torch.arange(64) % 10
-    same, sure = mixed(Augment(), images, labels, 10, generator)
+    same, sure = mix_images(Augment(), images, labels, 10, generator)
     assert same is images
     assert torch.equal(sure, torch.eye(10)[labels])
     assert torch.equal(generator.get_state(), before)
 
 
 def test_flip_always_is_a_flip(images):
-    assert torch.equal(augmented(Augment(flip=1), images, seeded_generator()), images.flip(-1))
+    assert torch.equal(augment_images(Augment(flip=1), images, seeded_generator()), images.flip(-1))
 
 
 def test_flip_is_drawn_for_each_image(images):
-    out = augmented(Augment(flip=0.5), images, seeded_generator())
+    out = augment_images(Augment(flip=0.5), images, seeded_generator())
     flipped = (out == images.flip(-1)).all(dim=(1, 2, 3))
     kept = (out == images).all(dim=(1, 2, 3))
     assert (flipped ^ kept).all()
@@ -105,7 +105,7 @@ def test_flip_is_drawn_for_each_image(images):
 @pytest.mark.parametrize("most", [1, 4, 16])
 def test_crop_is_an_exact_shift_drawn_for_each_image(images, most):
     images = images[:24]
-    out = augmented(Augment(crop=most), images, seeded_generator())
+    out = augment_images(Augment(crop=most), images, seeded_generator())
     canvas = torch.nn.functional.pad(images, (most,) * 4)
     found = []
     for i in range(len(images)):
@@ -126,7 +126,7 @@ def test_all_crops_are_equally_likely():
     """10,000 crops with a border of 1: chi-squared over the nine shifts, seed fixed."""
     dot = torch.zeros(10_000, 3, 4, 4)
     dot[:, :, 1, 1] = 1
-    out = augmented(Augment(crop=1), dot, seeded_generator())[:, 0].reshape(-1, 16)
+    out = augment_images(Augment(crop=1), dot, seeded_generator())[:, 0].reshape(-1, 16)
     counts = torch.bincount(out.argmax(dim=1), minlength=16)
     counts = counts.reshape(4, 4)[:3, :3]
     assert counts.sum() == 10_000
@@ -135,7 +135,7 @@ def test_all_crops_are_equally_likely():
 
 def test_jitter_is_drawn_for_each_image_and_stays_in_range():
     grey = torch.full((64, 3, 8, 8), 0.5)  # contrast and saturation leave a grey image alone
-    out = augmented(Augment(jitter=0.4), grey, seeded_generator())
+    out = augment_images(Augment(jitter=0.4), grey, seeded_generator())
     levels = out.mean(dim=(1, 2, 3))
     assert torch.allclose(out, levels[:, None, None, None].expand_as(out), atol=1e-5)
     assert len(levels.unique()) == 64
@@ -144,7 +144,7 @@ def test_jitter_is_drawn_for_each_image_and_stays_in_range():
 
 
 def test_jitter_is_torchvisions_three_changes_of_each_image(images):
-    out = augmented(Augment(jitter=0.4), images, seeded_generator(2))
+    out = augment_images(Augment(jitter=0.4), images, seeded_generator(2))
     generator = seeded_generator(2)
     factors = 1 + 0.4 * (2 * torch.rand(3, 64, generator=generator) - 1)
     changes = [tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation]
@@ -156,7 +156,7 @@ def test_jitter_is_torchvisions_three_changes_of_each_image(images):
 
 
 def test_jitter_changes_contrast_and_saturation_too(images):
-    out = augmented(Augment(jitter=0.9), images, seeded_generator())
+    out = augment_images(Augment(jitter=0.9), images, seeded_generator())
     assert out.min() >= 0 and out.max() <= 1
     ratio = out / images.clamp_min(0.05)
     assert (ratio.flatten(1).std(dim=1) > 0.01).all()  # more than one factor for the whole image
@@ -165,20 +165,20 @@ def test_jitter_changes_contrast_and_saturation_too(images):
 @pytest.mark.parametrize("augment", EACH)
 def test_the_generator_alone_decides(augment, images):
     torch.manual_seed(1)
-    first = augmented(augment, images, seeded_generator(5))
+    first = augment_images(augment, images, seeded_generator(5))
     torch.manual_seed(2)
-    assert torch.equal(augmented(augment, images, seeded_generator(5)), first)
-    assert not torch.equal(augmented(augment, images, seeded_generator(6)), first)
+    assert torch.equal(augment_images(augment, images, seeded_generator(5)), first)
+    assert not torch.equal(augment_images(augment, images, seeded_generator(6)), first)
     generator = seeded_generator(5)
-    augmented(augment, images, generator)
-    assert not torch.equal(augmented(augment, images, generator), first)
+    augment_images(augment, images, generator)
+    assert not torch.equal(augment_images(augment, images, generator), first)
 
 
 @pytest.mark.parametrize("augment", EACH)
 def test_global_generators_and_the_images_are_left_alone(augment, images):
     copy = images.clone()
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
-    augmented(augment, images, seeded_generator())
+    augment_images(augment, images, seeded_generator())
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
     assert (np.random.get_state()[1] == before[2]).all()
@@ -197,7 +197,9 @@ def test_global_generators_and_the_images_are_left_alone(augment, images):
 )
 def test_shape_type_and_range_hold(flip, crop, jitter, cutout, form, n, side):
     images = torch.rand(n, 3, side, side + 1, generator=seeded_generator(n))
-    out = augmented(Augment(flip, crop, jitter, cutout, flip, 0, form), images, seeded_generator())
+    out = augment_images(
+        Augment(flip, crop, jitter, cutout, flip, 0, form), images, seeded_generator()
+    )
     assert out.shape == images.shape
     assert out.dtype == images.dtype
     assert torch.isfinite(out).all()
@@ -252,8 +254,8 @@ def test_one_step_on_mixed_labels_by_hand():
     net[0].fit(images)
     order = torch.randperm(16, generator=seeded_generator(derive_seed(3, 2)))
     draws = seeded_generator(derive_seed(3, 3))
-    x = augmented(augment, images[order].float() / 255, draws)
-    x, y = mixed(augment, x, split.labels[order], 10, draws)
+    x = augment_images(augment, images[order].float() / 255, draws)
+    x, y = mix_images(augment, x, split.labels[order], 10, draws)
     logits = net(x).detach()
     expected = -(y * logits.log_softmax(1)).sum(1).mean()
     assert epoch.metrics["loss"] == pytest.approx(float(expected), rel=1e-5)
@@ -266,6 +268,6 @@ def test_one_step_on_mixed_labels_by_hand():
 @pytest.mark.parametrize("augment", EACH)
 def test_the_draws_are_the_same_on_the_gpu(augment, images):
     before = torch.cuda.get_rng_state()
-    out = augmented(augment, images.cuda(), seeded_generator())
+    out = augment_images(augment, images.cuda(), seeded_generator())
     assert torch.equal(torch.cuda.get_rng_state(), before)
-    assert torch.allclose(out.cpu(), augmented(augment, images, seeded_generator()), atol=1e-5)
+    assert torch.allclose(out.cpu(), augment_images(augment, images, seeded_generator()), atol=1e-5)

@@ -12,7 +12,7 @@ from reproducibility import seeded_generator
 from scipy import stats
 from torchvision.transforms import RandomErasing
 
-from adv.augment import Augment, augmented, mixed
+from adv.augment import Augment, augment_images, mix_images
 
 # --- cutout and random erasing ---
 
@@ -34,7 +34,7 @@ def black_boxes(images: torch.Tensor) -> list[tuple[int, int, int, int] | None]:
 
 @pytest.mark.parametrize("size", [1, 3, 8, 16])
 def test_cutout_is_a_square_around_a_pixel_less_what_lies_outside(size):
-    out = augmented(Augment(cutout=size), torch.ones(300, 3, 32, 32), seeded_generator())
+    out = augment_images(Augment(cutout=size), torch.ones(300, 3, 32, 32), seeded_generator())
     assert ((out == 0) | (out == 1)).all()
     whole = 0
     for top, bottom, left, right in black_boxes(out):
@@ -48,7 +48,7 @@ def test_cutout_is_a_square_around_a_pixel_less_what_lies_outside(size):
 
 def test_cutouts_lie_around_every_pixel_alike():
     """4,096 squares of 16: the mean area by counting, and chi-squared over the first rows."""
-    out = augmented(Augment(cutout=16), torch.ones(4096, 3, 32, 32), seeded_generator())
+    out = augment_images(Augment(cutout=16), torch.ones(4096, 3, 32, 32), seeded_generator())
     kept = np.array([min(32, c + 8) - max(0, c - 8) for c in range(32)])  # of 16 rows around c
     area = (out[:, 0] == 0).sum(dim=(1, 2)).double()
     error = np.outer(kept, kept).std() / 64
@@ -61,7 +61,7 @@ def test_cutouts_lie_around_every_pixel_alike():
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_erasing_meets_its_share_of_the_images(probability):
     images = torch.ones(2000, 3, 32, 32)
-    out = augmented(Augment(erasing=probability), images, seeded_generator())
+    out = augment_images(Augment(erasing=probability), images, seeded_generator())
     met = sum(box is not None for box in black_boxes(out))
     error = math.sqrt(2000 * probability * (1 - probability))
     assert abs(met - 2000 * probability) <= 4 * error
@@ -71,7 +71,7 @@ def test_erasing_meets_its_share_of_the_images(probability):
 def test_erased_boxes_are_drawn_as_torchvision_draws_them(shape):
     """2,000 boxes of each: height, width, first row, first column, area (Kolmogorov-Smirnov)."""
     height, width = shape
-    out = augmented(Augment(erasing=1), torch.ones(2000, 3, *shape), seeded_generator())
+    out = augment_images(Augment(erasing=1), torch.ones(2000, 3, *shape), seeded_generator())
     ours = [(b - t, r - left, t, left) for t, b, left, r in filter(None, black_boxes(out))]
     image = torch.ones(3, *shape)
     with torch.random.fork_rng():
@@ -99,7 +99,7 @@ def test_a_label_is_worth_its_share_of_the_pixels(given):
     images, labels = labelled(100, 7)
     sure = torch.eye(7)[labels]
     y = labels if given == "classes" else sure
-    out, probabilities = mixed(Augment(cutmix=1), images, y, 7, seeded_generator())
+    out, probabilities = mix_images(Augment(cutmix=1), images, y, 7, seeded_generator())
     assert probabilities.shape == (100, 7) and probabilities.dtype == torch.float32
     seen = (out[:, 0].reshape(100, -1) * 100).round().long()  # whose pixel each one is
     shares = sure[seen].mean(dim=1)
@@ -115,7 +115,7 @@ def test_patches_are_boxes_of_the_published_size():
     """4,096 patches: area 1 - Beta(1, 1), clipped at the edges; the mean in closed form."""
     images = torch.cat([torch.zeros(4096, 1, 32, 32), torch.ones(4096, 1, 32, 32)])
     labels = torch.arange(8192) // 4096
-    out, probabilities = mixed(Augment(cutmix=1), images, labels, 2, seeded_generator())
+    out, probabilities = mix_images(Augment(cutmix=1), images, labels, 2, seeded_generator())
     marked = [i for i in range(8192) if 0 < probabilities[i, 0] < 1]
     black_boxes(torch.where(labels[marked, None, None, None] == 0, 1 - out[marked], out[marked]))
     share = [((s + 1) / 32) ** 2 - (s / 32) ** 2 for s in range(32)]  # P(side = s)
@@ -129,7 +129,7 @@ def test_patches_are_boxes_of_the_published_size():
 @pytest.mark.parametrize("probability", [0.25, 1.0])
 def test_cutmix_meets_its_share_of_the_images(probability):
     images, labels = labelled(2000, 10, side=8)
-    out, _ = mixed(Augment(cutmix=probability), images, labels, 10, seeded_generator())
+    out, _ = mix_images(Augment(cutmix=probability), images, labels, 10, seeded_generator())
     met = int((out != images).flatten(1).any(dim=1).sum())
     # side 0 (1 of 64 areas) and an image that is its own partner change nothing
     error = math.sqrt(2000 * probability * (1 - probability) + 2000 * probability / 64)
@@ -139,11 +139,11 @@ def test_cutmix_meets_its_share_of_the_images(probability):
 def test_mixing_is_decided_by_its_generator_alone():
     images, labels = labelled(64, 10)
     copy, before = images.clone(), torch.get_rng_state()
-    first = mixed(Augment(cutmix=0.5), images, labels, 10, seeded_generator(5))
-    again = mixed(Augment(cutmix=0.5), images, labels, 10, seeded_generator(5))
-    other = mixed(Augment(cutmix=0.5), images, labels, 10, seeded_generator(6))
+    first = mix_images(Augment(cutmix=0.5), images, labels, 10, seeded_generator(5))
+    again = mix_images(Augment(cutmix=0.5), images, labels, 10, seeded_generator(5))
+    other = mix_images(Augment(cutmix=0.5), images, labels, 10, seeded_generator(6))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first[0], other[0])
     assert torch.equal(images, copy) and torch.equal(torch.get_rng_state(), before)
-    none, sure = mixed(Augment(cutmix=1), images[:0], labels[:0], 10, seeded_generator())
+    none, sure = mix_images(Augment(cutmix=1), images[:0], labels[:0], 10, seeded_generator())
     assert none.shape == (0, 3, 32, 32) and sure.shape == (0, 10)

@@ -11,14 +11,14 @@ from reproducibility import seeded_generator
 from scipy import stats
 from torchvision.transforms.v2 import functional as tv
 
-from adv.augment import Augment, augmented, colour, flip_crop, idbh
+from adv.augment import Augment, augment_images, colour, flip_crop, idbh
 
 
 def test_cropshift_loses_a_border_and_puts_the_rest_down_anywhere():
     """Pixels that say where they come from; 0 to 10 rows and columns lost, each sum as likely."""
     place = (torch.arange(1024).reshape(32, 32) + 1) / 2048
     images = place.expand(3300, 3, 32, 32)
-    out = idbh._cut_and_shifted(images, seeded_generator())
+    out = idbh._crop_shift(images, seeded_generator())
     lost = Counter()
     shifts = set()
     for image in out:
@@ -40,7 +40,7 @@ def test_one_of_eight_changes_each_as_likely_and_put_back_in_its_place(monkeypat
     changes = [lambda x, strength, side, k=k: x + k for k in range(8)]
     monkeypatch.setattr(idbh, "_CHANGES", changes)
     many = images[:1, :, :1, :1] + torch.arange(8000)[:, None, None, None] * 16.0
-    added = (idbh._one_of_eight(many, seeded_generator()) - many)[:, 0, 0, 0].round()
+    added = (idbh._colour_shape(many, seeded_generator()) - many)[:, 0, 0, 0].round()
     assert stats.chisquare([int((added == k).sum()) for k in range(8)]).pvalue > 1e-3
 
 
@@ -56,7 +56,7 @@ BLENDS = [
 def test_blends_are_torchvisions_with_a_factor_for_each_image(adjust, low, images):
     factor = torch.linspace(low, 1.9, len(images))
     theirs = torch.stack([adjust(x, float(f)) for x, f in zip(images, factor, strict=True)])
-    assert torch.allclose(colour.blended(images, adjust, factor), theirs, atol=1e-5)
+    assert torch.allclose(colour.blend(images, adjust, factor), theirs, atol=1e-5)
     change = idbh._CHANGES[BLENDS.index((adjust, low))]
     ends = [change(images, torch.full((64,), end), torch.zeros(64)) for end in (0.0, 1.0)]
     for end, at in zip(ends, (low, 1.9), strict=True):
@@ -83,7 +83,7 @@ def test_turns_are_torchvisions(shape):
     images = torch.rand(20, 3, *shape, generator=seeded_generator())
     strength = (torch.arange(20) % 10 + 0.5) / 10  # the middles of its ten whole degrees
     side = (torch.arange(20) >= 10).float()
-    ours = idbh._turned(images, strength, side)
+    ours = idbh._rotate(images, strength, side)
     degrees = [sign * d for sign in (1, -1) for d in range(1, 11)]
     theirs = torch.stack([tv.rotate(x, d) for x, d in zip(images, degrees, strict=True)])
     assert agreement(ours, theirs) > 0.995
@@ -95,7 +95,7 @@ def test_shears_are_torchvisions(shape):
     images = torch.rand(40, 3, *shape, generator=seeded_generator())
     strength = (torch.arange(40) % 10) / 9
     side = (torch.arange(40) // 10) / 4 + 0.1
-    ours = idbh._sheared(images, strength, side)
+    ours = idbh._shear(images, strength, side)
     found = set()
     for i, x in enumerate(images):
         degrees = math.degrees(0.05 + 0.1 * float(strength[i]))
@@ -108,13 +108,13 @@ def test_shears_are_torchvisions(shape):
 
 
 def test_a_warp_by_nothing_changes_nothing(images):
-    assert torch.equal(flip_crop.warped(images, torch.eye(2).repeat(64, 1, 1)), images)
+    assert torch.equal(flip_crop.warp(images, torch.eye(2).repeat(64, 1, 1)), images)
 
 
 def test_idbh_flips_half_of_the_images(monkeypatch, images):
-    for step in ("_cut_and_shifted", "_one_of_eight"):
+    for step in ("_crop_shift", "_colour_shape"):
         monkeypatch.setattr(idbh, step, lambda images, generator: images)
-    out = idbh.varied(images, 0.0, seeded_generator())
+    out = idbh.apply_idbh(images, 0.0, seeded_generator())
     flipped = (out == images.flip(-1)).all(dim=(1, 2, 3))
     assert (flipped ^ (out == images).all(dim=(1, 2, 3))).all()
     assert 16 < flipped.sum() < 48  # 64 fair coins: outside with probability 3e-5; seed is fixed
@@ -122,7 +122,8 @@ def test_idbh_flips_half_of_the_images(monkeypatch, images):
 
 def test_strong_idbh_is_weak_idbh_with_every_image_erased(images):
     weak, strong = (
-        augmented(Augment(idbh=form), images, seeded_generator(3)) for form in ("weak", "strong")
+        augment_images(Augment(idbh=form), images, seeded_generator(3))
+        for form in ("weak", "strong")
     )
     same = (weak == strong).flatten(1).all(dim=1)
     assert 16 < same.sum() < 48  # 64 fair coins: outside with probability 3e-5; seed is fixed
@@ -131,6 +132,8 @@ def test_strong_idbh_is_weak_idbh_with_every_image_erased(images):
 
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
 def test_idbh_of_an_image_without_any_contrast(level):
-    out = augmented(Augment(idbh="strong"), torch.full((64, 3, 32, 32), level), seeded_generator())
+    out = augment_images(
+        Augment(idbh="strong"), torch.full((64, 3, 32, 32), level), seeded_generator()
+    )
     assert torch.isfinite(out).all() and out.min() >= 0 and out.max() <= 1
     assert level == 0 or out.max() > 0
