@@ -43,7 +43,7 @@ LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_
 QUICK = "limit, our layers"
 
 
-def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = False) -> None:
+def run_bare_loop(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = False) -> None:
     """Run the lower limit: forward passes and input gradients, nothing else."""
     with frozen(net), fused_conv_pool(net) if quick else nullcontext():
         for _ in range(steps):
@@ -52,7 +52,7 @@ def bare(net: nn.Module, x: Tensor, y: Tensor, steps: int, *, quick: bool = Fals
             torch.autograd.grad(loss, leaf)
 
 
-def replayed(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
+def capture_attack(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
     """Return the attack as training on CUDA runs it: one step, captured at the first call."""
     stream = RngStream()
     attach(net, stream)
@@ -68,22 +68,24 @@ def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) ->
     for layout, order in LAYOUTS.items():
         twin = copy.deepcopy(net).to(memory_format=order)
         images = x.contiguous(memory_format=order)
-        calls[f"limit, {layout}"] = lambda twin=twin, images=images: bare(twin, images, y, steps)
+        calls[f"limit, {layout}"] = lambda twin=twin, images=images: run_bare_loop(
+            twin, images, y, steps
+        )
     with fused_conv_pool(net) as form:
         if form == torch.contiguous_format:
             twin = copy.deepcopy(net)
-            calls[QUICK] = lambda: bare(twin, x, y, steps, quick=True)
+            calls[QUICK] = lambda: run_bare_loop(twin, x, y, steps, quick=True)
     ours, attack = (
         copy.deepcopy(net).to(memory_format=torch.channels_last),
         PGD(Linf(EPS), steps=steps, step_size=SIZE),
     )
-    calls["ours"] = replayed(ours, attack, x, y) if x.is_cuda else lambda: attack(ours, x, y)
+    calls["ours"] = capture_attack(ours, attack, x, y) if x.is_cuda else lambda: attack(ours, x, y)
     for peer, theirs in pgd_of_peers(copy.deepcopy(net), EPS, SIZE, steps, peers).items():
         calls[peer] = lambda theirs=theirs: theirs(x, y)
     return calls
 
 
-def row(name: str, batch: int, args: argparse.Namespace) -> list[str]:
+def table_row(name: str, batch: int, args: argparse.Namespace) -> list[str]:
     """Return a row of the table: milliseconds per step, and ratios."""
     x = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(args.device)
     y = (torch.arange(batch) % 10).to(args.device)
@@ -126,7 +128,7 @@ def main(words: list[str] | None = None) -> None:
     args = parser.parse_args(words)
     for peer in args.peers:
         import_peer(peer)  # before anything is timed
-    rows = [row(name, batch, args) for name in args.nets for batch in args.batch]
+    rows = [table_row(name, batch, args) for name in args.nets for batch in args.batch]
     told = f"`{command(words)}`: PGD-{args.steps}, medians of {args.repeats}, ± half the range."
     text = f"{told} {machine(args.device, args.peers)}.\n\n{table(HEADS, rows)}"
     print(f"\n{text}")

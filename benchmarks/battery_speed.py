@@ -48,10 +48,10 @@ from adv.training.optimizers import AdamW
 
 NAMED = {"basenet": BaseNet(), "bignet": BigNet(), "wrn": WRN(10, 1)}
 BATCH = 128  # images at a time in torchattacks' PGD: in more it is no faster
-Judge = Callable[[], tuple[float, ...]]
+Evaluation = Callable[[], tuple[float, ...]]
 
 
-def trained(name: str, split: Split, classes: int, epochs: int, eps: float) -> nn.Module:
+def train_net(name: str, split: Split, classes: int, epochs: int, eps: float) -> nn.Module:
     """Train a net on attacks of radius `eps`."""
     recipe = Recipe(
         net=NAMED[name],
@@ -63,7 +63,7 @@ def trained(name: str, split: Split, classes: int, epochs: int, eps: float) -> n
     return last.net.eval()
 
 
-def theirs(attack: Attack, net: nn.Module, split: Split, batch: int) -> float:
+def accuracy_under(attack: Attack, net: nn.Module, split: Split, batch: int) -> float:
     """Return the accuracy under an attack of torchattacks."""
     right = 0
     for images, y in zip(split.images.split(batch), split.labels.split(batch), strict=True):
@@ -73,14 +73,14 @@ def theirs(attack: Attack, net: nn.Module, split: Split, batch: int) -> float:
     return right / len(split)
 
 
-def six(net: nn.Module) -> list[Attack]:
+def report_attacks(net: nn.Module) -> list[Attack]:
     """Return the six attacks of the report's battery, from torchattacks."""
     torchattacks = import_peer("torchattacks")
     points = [(attack.ball.eps, attack.step_size) for _, attack in report_battery().attacks]
     return [torchattacks.PGD(net, eps=eps, alpha=size, steps=20) for eps, size in points]
 
 
-def published(net: nn.Module, eps: float, classes: int) -> Attack:
+def published_autoattack(net: nn.Module, eps: float, classes: int) -> Attack:
     """Return torchattacks' AutoAttack with the published number of steps."""
     torchattacks = import_peer("torchattacks")
     settings = {"eps": eps, "norm": "Linf", "seed": 0}
@@ -94,7 +94,7 @@ def published(net: nn.Module, eps: float, classes: int) -> Attack:
     )
 
 
-def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace) -> dict:
+def evaluations(net: nn.Module, split: Split, classes: int, args: argparse.Namespace) -> dict:
     """Return, for each task and contender, the call to time; it returns accuracies."""
     eps, n, tasks = args.eps, len(split), {}
     plain, last = (
@@ -104,35 +104,37 @@ def judges(net: nn.Module, split: Split, classes: int, args: argparse.Namespace)
     if args.only != "autoattack":
         tasks["the report's battery"] = {
             "ours": lambda: evaluate(net, split, report_battery()).attacked_accuracies,
-            "torchattacks": lambda: tuple(theirs(a, plain, split, BATCH) for a in six(plain)),
+            "torchattacks": lambda: tuple(
+                accuracy_under(a, plain, split, BATCH) for a in report_attacks(plain)
+            ),
             "torchattacks, channels_last": lambda: tuple(
-                theirs(a, last, split, BATCH) for a in six(last)
+                accuracy_under(a, last, split, BATCH) for a in report_attacks(last)
             ),
         }
     if args.only != "battery":
-        whole = published(plain, eps, classes)
+        whole = published_autoattack(plain, eps, classes)
         tasks["AutoAttack"] = {
             "ours": lambda: (evaluate(net, split, autoattack(Linf(eps), classes)).worst,),
-            "torchattacks, as published": lambda: (theirs(whole, plain, split, n),),
+            "torchattacks, as published": lambda: (accuracy_under(whole, plain, split, n),),
         }
         if args.shipped:
             short = import_peer("torchattacks").AutoAttack(
                 plain, eps=eps, n_classes=classes, seed=0
             )
             tasks["AutoAttack"]["torchattacks, as it ships"] = lambda: (
-                theirs(short, plain, split, n),
+                accuracy_under(short, plain, split, n),
             )
     return tasks
 
 
-def rows(name: str, task: str, calls: dict[str, Judge], args: argparse.Namespace) -> list:
+def compare(name: str, task: str, calls: dict[str, Evaluation], args: argparse.Namespace) -> list:
     """Return the rows of the table, one for each contender."""
     found: dict[str, tuple[float, ...]] = {}
 
-    def kept(who: str, call: Judge) -> Callable[[], None]:
+    def keep_result(who: str, call: Evaluation) -> Callable[[], None]:
         return lambda: found.__setitem__(who, call())
 
-    timed = {who: kept(who, call) for who, call in calls.items()}
+    timed = {who: keep_result(who, call) for who, call in calls.items()}
     seconds = alternate(timed, args.repeats, args.device, warm=args.warm)
     ours, lines = median(seconds["ours"]), []
     for who, spent in seconds.items():
@@ -188,12 +190,14 @@ def main(words: list[str] | None = None) -> None:
     lines = []
     for name in args.nets:
         if name in NAMED:
-            net = trained(name, data.train.head(args.train_images), classes, args.epochs, args.eps)
+            net = train_net(
+                name, data.train.head(args.train_images), classes, args.epochs, args.eps
+            )
         else:
             net = restore(name).net.eval()
         net = net.to(args.device).to(memory_format=torch.channels_last)
-        for task, calls in judges(net, split, classes, args).items():
-            lines += rows(Path(name).stem, task, calls, args)
+        for task, calls in evaluations(net, split, classes, args).items():
+            lines += compare(Path(name).stem, task, calls, args)
     told = f"`{command(words)}`: {len(split)} test images, medians of {args.repeats}"
     told = f"{told}, ± half the range. {machine(args.device, ['torchattacks'])}."
     text = f"{told}\n\n{table(HEADS, lines)}"

@@ -59,15 +59,15 @@ def main(data: str, epochs: int, images: int, most: int, **settings: Any) -> Non
     print(f"{data}, {len(part)} images, {epochs} epochs, {nes}\n")
     print("| queries | steps | NES | PGD, as many steps | Square |")
     print("|---|---|---|---|---|")
-    exact = under_pgd(net, part, nes, budgets)
+    exact = accuracy_under_pgd(net, part, nes, budgets)
     for rows in zip(found[0].curve(budgets), exact, found[1].curve(budgets), strict=True):
         budget = int(rows[0][0])
-        print(f"| {budget:,} | {budget // nes.price} | {' | '.join(map(shown, rows))} |")
+        print(f"| {budget:,} | {budget // nes.price} | {' | '.join(map(format_percent, rows))} |")
     for name, one in zip(("NES", "Square"), found, strict=True):
-        print(f"\n{name}: {to_success(one)}")
+        print(f"\n{name}: {format_queries(one)}")
 
 
-def under_pgd(net: nn.Module, part: Split, nes: NES, budgets: list[int]) -> list[Point]:
+def accuracy_under_pgd(net: nn.Module, part: Split, nes: NES, budgets: list[int]) -> list[Point]:
     """Return the same curve for PGD, with exact gradients."""
     steps = [budget // nes.price for budget in budgets]
     attacks = [
@@ -79,13 +79,13 @@ def under_pgd(net: nn.Module, part: Split, nes: NES, budgets: list[int]) -> list
     return [(b, s, *wilson(s, len(part))) for b, s in zip(budgets, shares, strict=True)]
 
 
-def shown(point: Point) -> str:
+def format_percent(point: Point) -> str:
     """Format an accuracy and its interval in percent."""
     _, share, low, high = point
     return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def to_success(found: Hunt) -> str:
+def format_queries(found: Hunt) -> str:
     """Format the number of queries that successful attacks took."""
     fell = int((found.fooled & (found.queries > 0)).sum())
     return f"{fell} images fell, after {found.median:,.0f} queries in the median"

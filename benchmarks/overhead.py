@@ -1,4 +1,4 @@
-"""Measure what a search costs besides its trials: reading the ledger, proposing, and Ray.
+"""Measure what a search costs besides its trials: reading the ledger, measure_proposals, and Ray.
 
     python benchmarks/overhead.py                 # all three, about three minutes on two cores
     python benchmarks/overhead.py --only load propose
@@ -45,7 +45,7 @@ KNOBS = {
     "width": Int(1, 4, when={"model": "cnn"}),
 }
 SPACE = Space(
-    "six knobs, one of them conditional", KNOBS, lambda **_: load("smoke").build(0.1, 0.1)
+    "six hyperparameters, one of them conditional", KNOBS, lambda **_: load("smoke").build(0.1, 0.1)
 )
 ATTACKS = tuple(f"pgd20-{eps}" for eps in (0.01, 0.02, 0.03, 0.04, 0.06, 0.1))
 
@@ -67,19 +67,19 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.file:
-        print(json.dumps(_reading(given.file)))
+        print(json.dumps(_time_read(given.file)))
         return
     parts = given.only or ["load", "propose", "ray"]
     if "load" in parts:
-        loading(given.trials, given.epochs)
+        measure_loading(given.trials, given.epochs)
     if "propose" in parts:
-        proposing(5000, "tpe", "nsga2", "random", "qmc")
-        proposing(500, "kriging")
+        measure_proposals(5000, "tpe", "nsga2", "random", "qmc")
+        measure_proposals(500, "kriging")
     if "ray" in parts:
-        between_trials(12)
+        measure_gaps(12)
 
 
-def loading(trials: int, epochs: int) -> None:
+def measure_loading(trials: int, epochs: int) -> None:
     """Read a large ledger in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.jsonl"
@@ -94,11 +94,11 @@ def loading(trials: int, epochs: int) -> None:
     )
 
 
-def _reading(path: Path) -> dict[str, float]:
-    before, began, cpu = _resident(), time.perf_counter(), time.process_time()
+def _time_read(path: Path) -> dict[str, float]:
+    before, began, cpu = _peak_memory(), time.perf_counter(), time.process_time()
     view = read(path)
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-    after, began = _resident(), time.perf_counter()
+    after, began = _peak_memory(), time.perf_counter()
     view.front()
     front = time.perf_counter() - began
     return {
@@ -110,7 +110,7 @@ def _reading(path: Path) -> dict[str, float]:
     }
 
 
-def _resident() -> float:
+def _peak_memory() -> float:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
@@ -150,19 +150,19 @@ def _write(path: Path, trials: int, epochs: int) -> None:
     }
     with path.open("w") as file:
 
-        def put(event: str, **content: object) -> None:
+        def append(event: str, **content: object) -> None:
             file.write(json.dumps({"event": event, "time": 1.7e9, **content}) + "\n")
 
-        put("study", format=1)
-        put("session", pid=1)
+        append("study", format=1)
+        append("session", pid=1)
         for n in range(trials):
             params = random_params(SPACE, chance)
             values = score(params)
-            put("proposed", trial=n, params=params, seed=n, origin="tpe")
+            append("proposed", trial=n, params=params, seed=n, origin="tpe")
             for epoch in range(1, epochs + 1):
-                put("epoch", trial=n, epoch=epoch, epochs=epochs, seconds=1.5, metrics=metrics)
+                append("epoch", trial=n, epoch=epoch, epochs=epochs, seconds=1.5, metrics=metrics)
                 if epoch == epochs // 2:
-                    put(
+                    append(
                         "rung",
                         trial=n,
                         epoch=epoch,
@@ -174,10 +174,10 @@ def _write(path: Path, trials: int, epochs: int) -> None:
                         reason="3 of 9, 4 go on",
                     )
             intervals = {name: [value - 0.01, value + 0.01] for name, value in values.items()}
-            put("finished", trial=n, objectives=values, intervals=intervals, details=details)
+            append("finished", trial=n, objectives=values, intervals=intervals, details=details)
 
 
-def proposing(trials: int, *names: str) -> None:
+def measure_proposals(trials: int, *names: str) -> None:
     """Time a proposal of each sampler after `count` finished trials, with eight running."""
     view, chance = View(), random.Random(1)
     for n in range(trials + 8):
@@ -204,7 +204,7 @@ def proposing(trials: int, *names: str) -> None:
 
 
 @dataclass(frozen=True)
-class Stamped:
+class TimestampedRun:
     """A run of three short epochs that records when it starts and ends."""
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
@@ -224,7 +224,7 @@ class Stamped:
             yield EpochReport(epoch, 3, 0.05, {"loss": 1.0}, result)
 
 
-def stamped(config: dict[str, float]) -> None:
+def record_timestamps(config: dict[str, float]) -> None:
     """Run the same trials with plain Ray Tune."""
     from ray import tune  # noqa: TID251
 
@@ -234,7 +234,7 @@ def stamped(config: dict[str, float]) -> None:
         tune.report({"epoch": epoch, "began": began, "ended": time.time(), **score(config)})
 
 
-def between_trials(trials: int) -> None:
+def measure_gaps(trials: int) -> None:
     """Measure the seconds between two trials on one worker, in our search and in Ray Tune."""
     from search.backends import ray_tune
     from search.interrupt import Interrupt
@@ -244,12 +244,14 @@ def between_trials(trials: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.jsonl")
             study = Study(SPACE, ledger, trials=trials, seed=0)
-            ray_tune.search(study, Stamped(), Interrupt(), ray_tune.Resources(concurrent=1))
+            ray_tune.search(study, TimestampedRun(), Interrupt(), ray_tune.Resources(concurrent=1))
             done = [t.result.details for t in ledger.view.in_state("finished") if t.result]
-            _tell("this search, warm actors", [(d.extra["began"], d.extra["ended"]) for d in done])
+            _print_gaps(
+                "this search, warm actors", [(d.extra["began"], d.extra["ended"]) for d in done]
+            )
             for warm in (True, False):
                 name = f"plain Ray Tune, {'warm' if warm else 'cold'} actors"
-                _tell(name, _plain_tune(trials, warm, Path(folder)))
+                _print_gaps(name, _plain_tune(trials, warm, Path(folder)))
     finally:
         ray_tune.disconnect()
 
@@ -258,7 +260,7 @@ def _plain_tune(trials: int, warm: bool, folder: Path) -> list[tuple[float, floa
     from ray import tune  # noqa: TID251
 
     tuner = tune.Tuner(
-        tune.with_resources(stamped, {"cpu": 1}),
+        tune.with_resources(record_timestamps, {"cpu": 1}),
         param_space={"sigma": tune.uniform(0.0, 0.4), "lr": tune.loguniform(1e-4, 1.0)},
         tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, reuse_actors=warm),
         run_config=tune.RunConfig(name=f"plain-{warm}", storage_path=str(folder), verbose=0),
@@ -267,7 +269,7 @@ def _plain_tune(trials: int, warm: bool, folder: Path) -> list[tuple[float, floa
     return [(r.metrics["began"], r.metrics["ended"]) for r in results if r.metrics]
 
 
-def _tell(name: str, times: list[tuple[float, float]]) -> None:
+def _print_gaps(name: str, times: list[tuple[float, float]]) -> None:
     times = sorted(times)
     gaps = [times[i + 1][0] - times[i][1] for i in range(1, len(times) - 1)]  # the first is cold
     low, high = min(gaps), max(gaps)

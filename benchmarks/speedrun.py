@@ -73,7 +73,7 @@ def main(words: list[str] | None = None) -> None:
         f"{at['device']}, torch {at['torch']}; {args.data}; point {chosen} of speedrun: "
         f"{known[chosen]}"
     )
-    run = to_accuracy if args.goal == "accuracy" else in_minutes
+    run = seconds_to_accuracy if args.goal == "accuracy" else train_for_minutes
     seconds = [run(recipe, data, args, seed) for seed in range(args.seeds)]
     there = [s for s in seconds if s is not None]
     if args.goal == "accuracy" and there:
@@ -82,29 +82,33 @@ def main(words: list[str] | None = None) -> None:
         print(f"seconds of training: median {middle:.1f} ({low:.1f} to {high:.1f})")
 
 
-def epochs(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> Iterator[Epoch]:
+def start_training(
+    recipe: Recipe, data: Data, args: argparse.Namespace, seed: int
+) -> Iterator[Epoch]:
     """Start the training on the device."""
     images = data.train.head(args.images or len(data.train))
     return train(recipe, images, classes=len(data.classes), seed=seed, device=args.device)
 
 
-def to_accuracy(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> float | None:
+def seconds_to_accuracy(
+    recipe: Recipe, data: Data, args: argparse.Namespace, seed: int
+) -> float | None:
     """Return the seconds of training to the target accuracy; None if it is never reached."""
     battery = Battery((("pgd50-10", restarts(PGD(BALL, steps=50), 10)),))
     clock = 0.0
-    for epoch in epochs(replace(recipe, epochs=args.epochs), data, args, seed):
+    for epoch in start_training(replace(recipe, epochs=args.epochs), data, args, seed):
         clock += epoch.seconds
         if epoch.number < 0.6 * args.epochs:
             continue
         score = evaluate(epoch.net, data.test.head(args.judge), battery)
-        found = said(score, "PGD-50-10")
+        found = format_score(score, "PGD-50-10")
         print(f"seed {seed}, epoch {epoch.number}: {clock:.1f} s, {found}", flush=True)
         if 100 * score.worst >= args.target:
             return clock
     return None
 
 
-def said(score: Score, judge: str) -> str:
+def format_score(score: Score, judge: str) -> str:
     """Format a score."""
     low, high = wilson(score.worst, score.images)
     between = f"{100 * low:.1f} to {100 * high:.1f}"
@@ -112,15 +116,18 @@ def said(score: Score, judge: str) -> str:
     return f"{natural}, {judge} {100 * score.worst:.1f} % ({between}) of {score.images} test images"
 
 
-def in_minutes(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> float:
+def train_for_minutes(recipe: Recipe, data: Data, args: argparse.Namespace, seed: int) -> float:
     """Train for `minutes`, evaluate with AutoAttack, and return the seconds of training."""
-    *_, probe = epochs(replace(recipe, epochs=PROBE), data, args, seed)
+    *_, probe = start_training(replace(recipe, epochs=PROBE), data, args, seed)
     count = max(1, int(60 * args.minutes / probe.seconds))
     clock = 0.0
-    for epoch in epochs(replace(recipe, epochs=count), data, args, seed):
+    for epoch in start_training(replace(recipe, epochs=count), data, args, seed):
         clock += epoch.seconds
     score = evaluate(epoch.net, data.test.head(args.judge), autoattack(BALL, len(data.classes)))
-    print(f"seed {seed}: {count} epochs in {clock:.1f} s, {said(score, 'AutoAttack')}", flush=True)
+    print(
+        f"seed {seed}: {count} epochs in {clock:.1f} s, {format_score(score, 'AutoAttack')}",
+        flush=True,
+    )
     return clock
 
 

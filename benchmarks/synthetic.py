@@ -138,12 +138,12 @@ class Trial:
         """Run the missing pieces, one at a time."""
         yield from self._gan()
         for name in SETS:
-            self._set(name)
+            self._make_set(name)
             yield
         yield from map(self._score, SETS)
         for seed in range(self.settings["seeds"]):
             for row in self.rows():
-                yield self._judged(*row, seed)
+                yield self._train_and_attack(*row, seed)
 
     def rows(self) -> list[tuple[str, float]]:
         """Return the pairs of source and fraction that are compared."""
@@ -155,11 +155,11 @@ class Trial:
         if path.exists():
             return
         try:
-            make_gan(parse(self.settings["gan"]), self.work, path, self._tell)
+            make_gan(parse(self.settings["gan"]), self.work, path, self._print_progress)
         except LateError:
             yield
 
-    def _tell(self, segment: Any) -> None:
+    def _print_progress(self, segment: Any) -> None:
         figures = "  ".join(f"{key} {value:.3f}" for key, value in segment.metrics.items())
         click.echo(
             f"gan {segment.number}/{segment.total} {figures} {segment.seconds:.0f} s", err=True
@@ -167,7 +167,7 @@ class Trial:
         if time.monotonic() > self.until:
             raise LateError  # its state is kept already
 
-    def _set(self, name: str) -> None:
+    def _make_set(self, name: str) -> None:
         path, work = self.out / f"{name}.npz", self.work
         if path.exists():
             return
@@ -208,7 +208,7 @@ class Trial:
             row = score_set(title, told, right, (work.real, self.data.validation, split))
             self._keep(f"{title}.score.json", asdict(row))
 
-    def _judged(self, name: str, fraction: float, seed: int) -> None:
+    def _train_and_attack(self, name: str, fraction: float, seed: int) -> None:
         kept = f"net-{name}-{fraction}-{seed}.json"
         if (self.out / kept).exists():
             return
@@ -247,7 +247,7 @@ class Trial:
     def _keep(self, name: str, content: dict[str, Any]) -> None:
         write_atomic(self.out / name, json.dumps(content).encode())
 
-    def _found(self, name: str) -> dict[str, Any] | None:
+    def _load(self, name: str) -> dict[str, Any] | None:
         path = self.out / name
         return json.loads(path.read_text()) if path.exists() else None
 
@@ -256,7 +256,7 @@ class Trial:
         columns = "own-Frechet | precision | recall | density | coverage | as labelled"
         lines = [f"| set | {columns} | nearest | copies |", "|---" * 9 + "|"]
         for title in ("real, held out", *SETS):
-            row = self._found(f"{title}.score.json")
+            row = self._load(f"{title}.score.json")
             if row is None:
                 continue
             part, memory = row["overlap"], row["memory"]
@@ -281,8 +281,10 @@ class Trial:
             both = [(mine, none) for mine, none in pairs if mine is not None and none is not None]
             if not both:
                 continue
-            natural, robust = (np.mean([_right(mine, k) for mine, _ in both], 0) for k in (0, 1))
-            gain = robust - np.mean([_right(none, 1) for _, none in both], 0)
+            natural, robust = (
+                np.mean([_withstand(mine, k) for mine, _ in both], 0) for k in (0, 1)
+            )
+            gain = robust - np.mean([_withstand(none, 1) for _, none in both], 0)
             half = Z95 * gain.std(ddof=1) / len(gain) ** 0.5
             change = f"{100 * gain.mean():+.1f} ({100 * (gain.mean() - half):+.1f} to "
             change += f"{100 * (gain.mean() + half):+.1f})"
@@ -292,11 +294,11 @@ class Trial:
         return "\n".join(lines)
 
     def _score_of(self, name: str, fraction: float, seed: int) -> Score | None:
-        found = self._found(f"net-{name}-{fraction}-{seed}.json")
+        found = self._load(f"net-{name}-{fraction}-{seed}.json")
         return None if found is None else Score.from_dict(found["score"])
 
 
-def _right(score: Score, which: int) -> np.ndarray:
+def _withstand(score: Score, which: int) -> np.ndarray:
     """Return [n] of 0 or 1: correct without an attack, or under both attacks."""
     ok = score.ok[0] if which == 0 else score.ok.all(0)
     return ok.double().numpy()

@@ -66,17 +66,22 @@ def main(
     loaded = adv.load(data)
     train = loaded.train.head(settings["train_images"] or len(loaded.train))
     test = loaded.test.head(settings["images"])
-    work = Work(out, train, loaded.classes, rows, settings["seed"], data)
+    work = Comparison(out, train, loaded.classes, rows, settings["seed"], data)
     same = {"epochs": settings["epochs"], "seed": settings["seed"]}
-    settle(out, {"data": loaded.fingerprint, "train": len(train), **same})
+    check_settings(out, {"data": loaded.fingerprint, "train": len(train), **same})
     for name in only or rows:
-        net = work.trained(name)
+        net = work.net_of(name)
         if not train_only:
-            judged(net.to(default_device()).eval(), test, file(out, name, "json"), COLUMNS[which])
+            evaluate_row(
+                net.to(default_device()).eval(),
+                test,
+                result_path(out, name, "json"),
+                COLUMNS[which],
+            )
     print(table(out, tuple(rows), COLUMNS[which], len(test)))
 
 
-def settle(out: Path, settings: dict[str, Any]) -> None:
+def check_settings(out: Path, settings: dict[str, Any]) -> None:
     """Refuse a folder that was started with other settings."""
     path = out / "settings.json"
     if path.exists() and json.loads(path.read_text()) != settings:
@@ -85,7 +90,7 @@ def settle(out: Path, settings: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Comparison:
     """The settings that all rows share, and where results are kept."""
 
     out: Path
@@ -95,12 +100,12 @@ class Work:
     seed: int
     name: str
 
-    def trained(self, name: str) -> nn.Module:
+    def net_of(self, name: str) -> nn.Module:
         """Return the net of a row after its last epoch; load it if it exists."""
-        how, path = self.rows[name], file(self.out, name, "safetensors")
+        how, path = self.rows[name], result_path(self.out, name, "safetensors")
         if not path.exists() and name in SAME_WEIGHTS:
             net = adv.build(how, len(self.classes), self.seed)
-            values = self.trained(SAME_WEIGHTS[name]).state_dict().values()
+            values = self.net_of(SAME_WEIGHTS[name]).state_dict().values()
             load_weights(net, dict(zip(net.state_dict(), values, strict=True)))
             self._save(name, net)
         elif not path.exists():
@@ -108,11 +113,11 @@ class Work:
         return adv.restore(path).net
 
     def _save(self, name: str, net: nn.Module, **notes: Any) -> None:
-        path, how = file(self.out, name, "safetensors"), self.rows[name]
+        path, how = result_path(self.out, name, "safetensors"), self.rows[name]
         adv.save(path, net, how, classes=self.classes, seed=self.seed, data=self.name, **notes)
 
     def _train(self, name: str) -> None:
-        kept = file(self.out, name, "state")
+        kept = result_path(self.out, name, "state")
         at = torch.load(kept, weights_only=True) if kept.exists() else {"log": [], "state": None}
         log = at["log"]
         for epoch in adv.train(
@@ -134,7 +139,7 @@ class Work:
         kept.unlink(missing_ok=True)
 
 
-def judged(net: nn.Module, test: Split, path: Path, columns: tuple[str, ...]) -> None:
+def evaluate_row(net: nn.Module, test: Split, path: Path, columns: tuple[str, ...]) -> None:
     """Evaluate the columns of a row that are missing."""
     row = json.loads(path.read_text()) if path.exists() else {}
     for column in columns:
@@ -147,10 +152,10 @@ def judged(net: nn.Module, test: Split, path: Path, columns: tuple[str, ...]) ->
         write_atomic(path, json.dumps(row).encode())
 
 
-Judge = Callable[[nn.Module, Split], dict[str, Any]]
+Column = Callable[[nn.Module, Split], dict[str, Any]]
 
 
-def _under(battery: Battery) -> Judge:
+def _accuracy_under(battery: Battery) -> Column:
     def judge(net: nn.Module, test: Split) -> dict[str, Any]:
         score = adv.evaluate(net, test, battery)
         low, high = adv.intervals.wilson(score.worst, len(test))
@@ -160,9 +165,9 @@ def _under(battery: Battery) -> Judge:
     return judge
 
 
-def _pgd(draws: int) -> Judge:
+def _pgd(draws: int) -> Column:
     attack = PGD(BALL, steps=20, step_size=0.008)
-    return _under(Battery((("a", attack),), draws=draws, votes=20))
+    return _accuracy_under(Battery((("a", attack),), draws=draws, votes=20))
 
 
 def _audit(net: nn.Module, test: Split) -> dict[str, Any]:
@@ -171,17 +176,17 @@ def _audit(net: nn.Module, test: Split) -> dict[str, Any]:
     return {"cell": ", ".join(doubts) or "no doubt", "findings": [repr(f) for f in findings]}
 
 
-JUDGES: dict[str, Judge] = {
-    "natural": _under(Battery((("none", PGD(Linf(0), steps=1)),))),
+JUDGES: dict[str, Column] = {
+    "natural": _accuracy_under(Battery((("none", PGD(Linf(0), steps=1)),))),
     "PGD-20": _pgd(1),
     "PGD-20, one draw": _pgd(1),
     "PGD-20, 20 draws": _pgd(20),
-    "AutoAttack-rand": _under(adv.autoattack_rand(BALL)),
+    "AutoAttack-rand": _accuracy_under(adv.autoattack_rand(BALL)),
     "audit": _audit,
 }
 
 
-def file(out: Path, name: str, kind: str) -> Path:
+def result_path(out: Path, name: str, kind: str) -> Path:
     """Return the path of a row's file."""
     return out / f"{''.join(c if c.isalnum() else '-' for c in name)}.{kind}"
 
@@ -191,17 +196,17 @@ def table(out: Path, names: tuple[str, ...], columns: tuple[str, ...], images: i
 
     A difference is that to the first row, image by image.
     """
-    paths = [file(out, name, "json") for name in names]
+    paths = [result_path(out, name, "json") for name in names]
     rows = [json.loads(path.read_text()) if path.exists() else {} for path in paths]
     head = (f"BigNet, {images} test images", *columns, f"AutoAttack-rand, less {names[0]}")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, row in zip(names, rows, strict=True):
         cells = [row[column]["cell"] if column in row else "" for column in columns]
-        lines.append(f"| {' | '.join([name, *cells, _gain(row, rows[0])])} |")
+        lines.append(f"| {' | '.join([name, *cells, _difference(row, rows[0])])} |")
     return "\n".join(lines)
 
 
-def _gain(row: dict[str, Any], first: dict[str, Any]) -> str:
+def _difference(row: dict[str, Any], first: dict[str, Any]) -> str:
     if row is first or "AutoAttack-rand" not in row or "AutoAttack-rand" not in first:
         return ""
     mine, other = (Score.from_dict(it["AutoAttack-rand"]["score"]).ok.all(0) for it in (row, first))

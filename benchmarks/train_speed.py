@@ -75,11 +75,11 @@ Turns = Iterator[float]
 """Seconds of each turn."""
 
 
-def ours(recipe: Recipe, split: Split, args: argparse.Namespace) -> Turns:
+def our_loop(recipe: Recipe, split: Split, args: argparse.Namespace) -> Turns:
     """Train with `adv.train`."""
     epochs = train(recipe, split, classes=10, seed=0, device=args.device)
     while True:
-        yield clocked(lambda: next(epochs), args.device)
+        yield time_call(lambda: next(epochs), args.device)
 
 
 class Pixels(Dataset):
@@ -115,7 +115,7 @@ def plain_loop(net: nn.Module, how: Training, split: Split, args: argparse.Names
             optimizer.step()
 
     while True:
-        yield clocked(epoch, args.device)
+        yield time_call(epoch, args.device)
 
 
 def art_trainer(net: nn.Module, how: Training, split: Split, args: argparse.Namespace) -> Turns:
@@ -151,10 +151,10 @@ def art_trainer(net: nn.Module, how: Training, split: Split, args: argparse.Name
             trainer.fit(x, y, batch_size=args.batch, nb_epochs=1)
 
     while True:
-        yield clocked(epoch, args.device)
+        yield time_call(epoch, args.device)
 
 
-def clocked(run: Callable[[], object], device: str) -> float:
+def time_call(run: Callable[[], object], device: str) -> float:
     """Return the seconds of a call; on a CPU processor time, which other programs disturb less."""
     if device != "cpu":
         return seconds_of(run, torch.device(device))
@@ -176,7 +176,7 @@ def compare(name: str, kind: str, split: Split, args: argparse.Namespace) -> lis
     )
     net = build(recipe, 10, 0).to(args.device)
     loops: dict[str, Callable[[], Turns]] = {
-        "ours": lambda: ours(recipe, split, args),
+        "ours": lambda: our_loop(recipe, split, args),
         "torchattacks": lambda: plain_loop(copy.deepcopy(net), how, split, args),
         "art": lambda: art_trainer(copy.deepcopy(net), how, split, args),
     }

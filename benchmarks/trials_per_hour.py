@@ -173,14 +173,14 @@ def main(words: list[str] | None = None) -> None:
         f"{at['device']}, torch {at['torch']}; {job.images} images, batches of {job.batch}, "
         f"PGD-{job.steps}, {job.rounds} rounds\n"
     )
-    cells = measured(job, split)
+    cells = measure(job, split)
     print(f"| trials an hour | {' | '.join(f'{n} at once' for n in job.at_once)} |")
     print("|---" * (1 + len(job.at_once)) + "|")
     for way in job.ways:
         print(f"| {way} | {' | '.join(cells[way, n] for n in job.at_once)} |")
 
 
-def measured(job: argparse.Namespace, split: Split) -> dict[tuple[str, int], str]:
+def measure(job: argparse.Namespace, split: Split) -> dict[tuple[str, int], str]:
     """Return the cells of the table: trials per hour for each way and number, or why not."""
     run = {"processes": processes, "mps": mps, "threads": threads, "fused": fused}
     rates: dict[tuple[str, int], list[float]] = {}

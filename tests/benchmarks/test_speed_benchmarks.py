@@ -146,7 +146,7 @@ def test_what_is_timed_on_cuda_is_the_attack(benchmark):
     net, x, y = speed.BaseNet()(10).eval(), torch.rand(3, 3, 32, 32), torch.arange(3)
     attack = speed.PGD(speed.Linf(0.03), steps=2)
     called = attack(net, x, y, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(speed.replayed(net, attack, x, y)(), called)
+    assert torch.equal(speed.capture_attack(net, attack, x, y)(), called)
 
 
 def test_a_line_of_attack_speed(benchmark, torchattacks, monkeypatch, tmp_path, capsys):
@@ -191,7 +191,7 @@ def judged(benchmark, monkeypatch):
     attacks = ((f"a{i}", PGD(battery.Linf(eps), 2, eps / 2)) for i, eps in enumerate((0.01, 0.1)))
     short = Battery(tuple(attacks))
     monkeypatch.setattr(battery, "report_battery", lambda: short)
-    monkeypatch.setattr(battery, "trained", lambda *_: battery.BaseNet()(10).eval())
+    monkeypatch.setattr(battery, "train_net", lambda *_: battery.BaseNet()(10).eval())
     return battery
 
 
@@ -211,7 +211,7 @@ def test_batteries_are_compared_attack_by_attack(judged, torchattacks, tmp_path,
 def test_how_far_theirs_is_from_ours_is_told(judged, capsys):
     args = type("Args", (), {"repeats": 1, "device": "cpu", "warm": False})
     calls = {"ours": lambda: (0.5, 0.2), "torchattacks": lambda: (0.51, 0.17)}
-    ours, theirs = judged.rows("net", "task", calls, args)
+    ours, theirs = judged.compare("net", "task", calls, args)
     assert ours[3:5] == ["50.0 20.0", "0.0"] and theirs[3:5] == ["51.0 17.0", "3.0"]
 
 
@@ -221,12 +221,12 @@ def test_autoattack_meets_its_peer_with_the_published_steps(judged, torchattacks
         type("A", (), {"eps": 0.03, "only": "autoattack", "shipped": True}),
     )
     split = judged.load("digits").test.head(2)
-    (task,) = judged.judges(net, split, 10, args).items()
+    (task,) = judged.evaluations(net, split, 10, args).items()
     assert task[0] == "AutoAttack" and set(task[1]) == {
         "ours",
         "torchattacks, as published",
         "torchattacks, as it ships",
     }
-    parts = judged.published(net, 0.03, 10).attacks
+    parts = judged.published_autoattack(net, 0.03, 10).attacks
     assert [type(part).__name__ for part in parts] == ["APGD", "APGDT", "FAB", "Square"]
     assert [part.steps for part in parts[:3]] == [100] * 3 and parts[3].n_queries == 5000
