@@ -1,22 +1,22 @@
 """Frozen dataclasses that are read from JSON objects: types are checked, unknown keys are kept.
 
 The default of a field stands for "not recorded". A field `extra` holds the keys that this version
-of the program does not know. So a file of a newer version, or of a user's
-own program, is read and written back without loss.
+of the program does not know, so a file of a newer version, or of a user's own program, is read and
+written back without loss.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
-EXTRA = "extra"
 OBJECT = Mapping[str, Any]
+EXTRA = "extra"
 
 
 class FieldError(ValueError):
@@ -33,36 +33,37 @@ def from_json(record: type[Record], plain: Mapping[str, Any]) -> Record:
     Raises:
       FieldError: a value is not of its field's type, or a field without default has none.
     """
-    of: Any = record
-    kinds = _field_types(of)
-    known = {
-        key: _convert(kinds[key], value, key)
-        for key, value in plain.items()
-        if key in kinds and value is not None
+    kind: Any = record
+    schema = _schema(kind)
+    values = {
+        name: convert(plain[name], name)
+        for name, (convert, _) in schema.items()
+        if plain.get(name) is not None
     }
-    extra = {key: value for key, value in plain.items() if key not in kinds}
-    for one in fields(of):
-        if one.name not in known and _default(one) is MISSING:
-            raise FieldError(f"key {one.name!r} is missing")
-    return record(**known, **({EXTRA: extra} if extra else {}))
+    for name, (_, default) in schema.items():
+        if default is MISSING and name not in values:
+            raise FieldError(f"key {name!r} is missing")
+    extra = {key: value for key, value in plain.items() if key not in schema}
+    return record(**values, **({EXTRA: extra} if extra else {}))
 
 
 def to_json(record: Any) -> dict[str, Any]:
     """Return the JSON object of a record, without the fields that hold their default."""
     plain = {
-        one.name: value
-        for one in fields(record)
-        if one.name != EXTRA and (value := getattr(record, one.name)) != _default(one)
+        name: getattr(record, name)
+        for name, (_, default) in _schema(record.__class__).items()
+        if getattr(record, name) != default
     }
-    return {key: _plain(value) for key, value in plain.items()} | dict(record.extra)
+    nested = {name: to_json(value) for name, value in plain.items() if is_dataclass(value)}
+    return {**plain, **nested, **record.extra}
 
 
 def check(record: Any) -> None:
     """Raise FieldError unless each field of a record holds its default or a value of its type."""
-    for one in fields(record):
-        value = getattr(record, one.name)
-        if one.name != EXTRA and value is not None and value != _default(one):
-            _convert(_field_types(record.__class__)[one.name], value, one.name)
+    for name, (convert, default) in _schema(record.__class__).items():
+        value = getattr(record, name)
+        if value is not None and value != default:
+            convert(value, name)
 
 
 def read_key(plain: Mapping[str, Any], key: str, kind: Any) -> Any:
@@ -78,25 +79,46 @@ def read_key(plain: Mapping[str, Any], key: str, kind: Any) -> Any:
     """
     if key not in plain:
         raise FieldError(f"key {key!r} is missing")
-    value = plain[key]
-    exact = type(value)
-    if exact is kind or (exact is dict and kind is OBJECT):  # fast: a ledger may have a million
-        return value
-    return _convert(kind, value, key)
+    return _converter(kind)(plain[key], key)
+
+
+Converter = Callable[[Any, str], Any]  # a value and its key, to the value in its field's type
 
 
 @lru_cache
-def _field_types(record: Any) -> dict[str, Any]:
-    hints = get_type_hints(record)
-    return {one.name: hints[one.name] for one in fields(record) if one.name != EXTRA}
+def _schema(record: Any) -> Mapping[str, tuple[Converter, Any]]:
+    """Return the converter and the default of each field, MISSING for no default."""
+    hints, schema = get_type_hints(record), {}
+    for one in fields(record):
+        default = one.default if one.default_factory is MISSING else one.default_factory()
+        schema[one.name] = (_converter(hints[one.name]), default)
+    del schema[EXTRA]
+    return schema
 
 
-_ACCEPTED: Mapping[Any, Any] = {
-    int: (int, Integral),
-    float: (float, int, Real),
-    Mapping: (dict, Mapping),
+@lru_cache  # a ledger may hold a million values, of a few types
+def _converter(kind: Any) -> Converter:
+    """Return a function that returns a value as a `kind`, or raises FieldError."""
+    origin = get_origin(kind)
+    if kind is Any:
+        return lambda value, _: value
+    if origin in (types.UnionType, Union):  # each of ours is "... or None"
+        inner = _converter(get_args(kind)[0])
+        return lambda value, key: None if value is None else inner(value, key)
+    if origin is tuple:
+        return _tuple_converter([_converter(part) for part in get_args(kind)])
+    if origin is None and is_dataclass(kind):
+        return _record_converter(kind)
+    return _type_converter(origin or kind)
+
+
+_USUAL: Mapping[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (float, int),
+    Mapping: (dict,),
     Sequence: (list, tuple),
 }
+_UNUSUAL: Mapping[Any, type] = {int: Integral, float: Real}  # numpy's numbers
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -104,59 +126,49 @@ _WORDS = {
     bool: "true or false",
     Mapping: "an object",
     Sequence: "a list",
-    tuple: "a list",
 }
 
 
-def _convert(kind: Any, value: Any, key: str) -> Any:
-    """Return `value` as a `kind`, or raise FieldError."""
-    if kind is Any:
+def _type_converter(kind: Any) -> Converter:
+    usual, unusual = _USUAL.get(kind, (kind,)), _UNUSUAL.get(kind, kind)
+    words = _WORDS[kind]
+
+    def convert(value: Any, key: str) -> Any:
+        if type(value) in usual:
+            return value
+        if not isinstance(value, unusual) or (isinstance(value, bool | str) and kind is not str):
+            raise _wrong(words, value, key)
         return value
-    origin = get_origin(kind)
-    if origin in (types.UnionType, Union):
-        options = [option for option in get_args(kind) if option is not types.NoneType]
-        if value is None and len(options) < len(get_args(kind)):
-            return None
-        return _convert(options[0], value, key)
-    if origin is tuple:
-        return _tuple(kind, value, key)
-    if origin is None and is_dataclass(kind):
-        return _nested(kind, value, key)
-    expected = _ACCEPTED.get(origin or kind, kind)
-    if not isinstance(value, expected) or (isinstance(value, bool) and kind is not bool):
-        raise _wrong(origin or kind, value, key)
-    return value
+
+    return convert
 
 
-def _nested(kind: Any, value: Any, key: str) -> Any:
-    if isinstance(value, kind):
-        return value
-    if not isinstance(value, Mapping):
-        raise _wrong(Mapping, value, key)
-    try:
-        return from_json(kind, value)
-    except FieldError as error:
-        raise FieldError(f"{key}: {error}") from None
+def _tuple_converter(parts: Sequence[Converter]) -> Converter:
+    def convert(value: Any, key: str) -> Any:
+        if not isinstance(value, list | tuple):
+            raise _wrong(_WORDS[Sequence], value, key)
+        if len(value) != len(parts):
+            raise FieldError(f"key {key!r} holds {len(value)} values, not {len(parts)}")
+        return tuple(part(item, key) for part, item in zip(parts, value, strict=True))
+
+    return convert
 
 
-def _tuple(kind: Any, value: Any, key: str) -> Any:
-    parts = get_args(kind)
-    if not isinstance(value, list | tuple):
-        raise _wrong(tuple, value, key)
-    if len(value) != len(parts):
-        raise FieldError(f"key {key!r} holds {len(value)} values, not {len(parts)}")
-    return tuple(_convert(part, item, key) for part, item in zip(parts, value, strict=True))
+def _record_converter(record: Any) -> Converter:
+    def convert(value: Any, key: str) -> Any:
+        if isinstance(value, record):
+            return value
+        if not isinstance(value, Mapping):
+            raise _wrong(_WORDS[Mapping], value, key)
+        try:
+            return from_json(record, value)
+        except FieldError as error:
+            raise FieldError(f"{key}: {error}") from None
+
+    return convert
 
 
-def _wrong(kind: Any, value: Any, key: str) -> FieldError:
+def _wrong(words: str, value: Any, key: str) -> FieldError:
     text = repr(value)
     short = text if len(text) <= 40 else f"{text[:40]}..."
-    return FieldError(f"key {key!r} holds {short}, not {_WORDS[kind]}")
-
-
-def _default(one: Field[Any]) -> Any:
-    return one.default if one.default_factory is MISSING else one.default_factory()
-
-
-def _plain(value: Any) -> Any:
-    return to_json(value) if is_dataclass(value) else value
+    return FieldError(f"key {key!r} holds {short}, not {words}")
