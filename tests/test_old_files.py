@@ -84,6 +84,7 @@ def test_a_checkpoint_gives_the_same_net(name):
     path = CHECKPOINTS[name]
     kept = adv.restore(path)
     assert kept.classes == tuple("0123456789")
+    assert kept.card is kept.metadata  # the name before
     weights = load_file(path)
     assert kept.net.state_dict().keys() == weights.keys()
     assert all(torch.equal(kept.net.state_dict()[key], weights[key]) for key in weights)

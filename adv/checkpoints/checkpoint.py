@@ -35,6 +35,11 @@ class Checkpoint:
     classes: tuple[str, ...]
     metadata: Mapping[str, Any]
 
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The metadata, under the name that it has in the file."""
+        return self.metadata
+
 
 def save(
     path: Path | str, net: nn.Module, recipe: Recipe, *, classes: Sequence[str], **notes: Any
