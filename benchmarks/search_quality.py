@@ -36,7 +36,8 @@ from quality.curves import load_problems
 from search.command_line import parse_names, run_command
 from search.record.ledger import read
 from search.replay.csv_records import benchmark_from_csv
-from search.replay.recorded_trials import SURROGATES, BenchmarkError, benchmark_from_view
+from search.replay.ledger_records import benchmark_from_view
+from search.replay.recorded_trials import SURROGATES, BenchmarkError
 
 SHAPES, BIASES = ("net", "flat", "wide"), ("mild", "hard")
 HERE = Path(__file__).parent

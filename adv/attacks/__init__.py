@@ -1,4 +1,4 @@
-"""Attacks: settings in the constructor, the problem in the call."""
+"""Attacks: settings go to the constructor, the model and the images to the call."""
 
 from adv.attacks.apgd import APGD as APGD
 from adv.attacks.attack import Attack as Attack

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from adv.attacks import FGSM, L2, PGD, Attack, Ball, Iterative, Ladder, Square, Worst
-from adv.attacks.attack import default_generator, loss_and_grad
-from adv.attacks.losses import is_correct
+from adv.attacks import FGSM, L2, PGD, Attack, Iterative, Ladder, Worst
+from adv.attacks.attack import loss_and_grad
 from adv.auditing.context import AuditContext, JointAttack
 from adv.auditing.finding import Finding, difference, share
+from adv.auditing.gradient_free_checks import check_gradient_free
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
-
-POINTS = 20
-QUERIES = 200
 
 
 def check_attacks(context: AuditContext) -> Iterator[Finding]:
@@ -31,7 +28,7 @@ def check_attacks(context: AuditContext) -> Iterator[Finding]:
     yield _check_monotone_in_eps(context)
     yield _check_large_radius(context)
     yield _check_other_loss(context)
-    yield from _check_gradient_free(context)
+    yield from check_gradient_free(context)
 
 
 def check_zero_gradients(context: AuditContext) -> Finding:
@@ -165,54 +162,6 @@ def _check_other_loss(context: AuditContext) -> Finding:
         "The scale of the logits hides the gradient of the cross-entropy: a loss that does not "
         "depend on the scale finds what it misses.",
     )  # fmt: skip
-
-
-def _check_gradient_free(context: AuditContext) -> Iterator[Finding]:
-    """Attack without gradients the images that withstand the attacks with gradients."""
-    white_box = (context.pgd, replace(context.pgd, loss="margin"))
-    standing = context.evaluate_under(white_box, context.standing)
-    again = context.evaluate_under(white_box, standing, again=1) if context.random else standing
-    retry = f", a second try with the gradient {int((standing & ~again).sum())}"
-    square = Square(context.ball, queries=QUERIES // (2 if context.random else 1))
-    noise = RandomNoise(context.ball, POINTS)
-    for name, attack, what in (
-        ("random noise is weaker", noise, f"The worst of {POINTS} random points of the ball"),
-        ("black box is weaker", square, f"{square.queries} queries of Square"),
-    ):
-        after = context.evaluate_under(attack, standing)
-        lost = difference(again, after) if context.random else share(standing & ~after)
-        found, interval = lost
-        yield Finding(
-            name, found, 0.01, interval, "points",
-            "for each image an attack with gradients finds at least what an attack without them "
-            "finds; one point allows for chance",
-            f"{what} fooled {int((standing & ~after).sum())} of the {int(standing.sum())} images "
-            f"that withstood the gradient{retry if context.random else ''}.",
-            "Guessing beats the gradient, so the gradient must be masked: the score says how well "
-            "the net hides it, not how robust the net is.",
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class RandomNoise(Attack):
-    """Random search: for each image the first of `points` random points of the ball that fools."""
-
-    ball: Ball
-    points: int = POINTS
-
-    def __call__(
-        self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        worst = x.detach().float().clone()
-        standing = torch.arange(len(x), device=x.device)
-        generator = generator or default_generator()
-        with frozen(model), torch.no_grad():
-            for _ in range(self.points):
-                if not len(standing):
-                    break
-                worst[standing] = self.ball.sample(x[standing].float(), generator)
-                standing = standing[is_correct(model(worst[standing]), y[standing])]
-        return worst
 
 
 def _scale_radius(context: AuditContext, factor: float) -> PGD:

@@ -89,7 +89,7 @@ def _check_repeatable(context: AuditContext, x: Tensor, first: Tensor, second: T
         "declared random, and used with the same draws" if context.random else "not declared random"
     )
     return Finding(
-        "the same answer twice", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs twice", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"The net is {how}: two outputs differ by {_percent(found)} of the largest output.",
         "The net draws random numbers without declaring it: each gradient belongs to another net "
         "than the prediction, and each evaluation gives another score. Make the layer "
@@ -107,7 +107,7 @@ def _check_training_flag(context: AuditContext, x: Tensor) -> Finding:
         flagged = model(x).float()
     found = _relative_difference(plain, flagged)
     return Finding(
-        "the same answer in training mode", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs in training mode", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"Apart from dropout, batch normalisation and declared noise, the training flag changes "
         f"the outputs by {_percent(found)}.",
         "The net depends on its training flag: in evaluation it is another net than the one that "
@@ -121,7 +121,7 @@ def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding
         asked = context.model(x.clone().requires_grad_()).detach().float()
     found = _relative_difference(first, asked)
     return Finding(
-        "the same answer under attack", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs under attack", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"When a gradient is computed, the net's outputs change by {_percent(found)}.",
         "The net detects that it is attacked and gives other outputs: the attack sees another net "
         "than the evaluation.",
@@ -133,7 +133,7 @@ def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
     parts = x.split(max(1, len(x) // 4))
     found = _relative_difference(first, torch.cat([context.model(part).float() for part in parts]))
     return Finding(
-        "the same answer in another batch", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs in another batch", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
         f"In smaller batches the outputs change by {_percent(found)}.",
         "An image's class depends on the images beside it, as with batch normalisation that is "
         "left in training mode: the score depends on how the images are split into batches.",

@@ -14,9 +14,9 @@ import numpy as np
 
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
+from search.finals.seed_noise import Floats
 from search.finals.selection import choose_next, select_candidates
 from search.finals.standings import compute_standings
-from search.finals.true_values import Floats
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.pareto import front

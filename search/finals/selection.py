@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search.finals.true_values import DRAWS, Floats, as_rows
+from search.finals.seed_noise import Floats, as_rows
+from search.finals.true_values import DRAWS
 
 Z_DOMINATED = 1.0  # standard deviations of a difference beyond which a trial is clearly dominated
 MIN_SHARE = 0.8  # expected share of the reported trials that are truly on the front

@@ -14,10 +14,10 @@ import numpy as np
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
 from search.finals.finalist import Finalist, mean_pair
+from search.finals.seed_noise import Floats
 from search.finals.selection import front_probability, select_front
 from search.finals.true_values import (
     DRAWS,
-    Floats,
     bootstrap_images,
     sample_means,
     sample_true_values,

@@ -12,9 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from search.finals.seed_noise import (
+    PRIOR_DOF,
+    Floats,
+    as_rows,
+    estimate_search_weight,
+    pool_covariance,
+    scatter_matrix,
+)
+
 DRAWS = 2000
-PRIOR_DOF = 4.0  # how many observations the prior guess of the noise is worth
 BANDWIDTH = 0.5  # of the kernel density of true values, in standard deviations between seeds
 
 
@@ -53,8 +60,8 @@ def sample_means(
     rows = [as_rows(v) for v in values]
     if any(len(r) == 0 for r in rows):
         raise ValueError("a finalist without a fresh value has no mean")
-    scatters = [_scatter(r) for r in rows]
-    pooled = _pool_covariance(scatters, [len(r) - 1 for r in rows], np.asarray(sd, dtype=float))
+    scatters = [scatter_matrix(r) for r in rows]
+    pooled = pool_covariance(scatters, [len(r) - 1 for r in rows], np.asarray(sd, dtype=float))
     m = len(pooled)
     shifts = None if images is None else np.asarray(images, dtype=float)
     draws = draws if shifts is None else len(shifts)
@@ -86,9 +93,9 @@ def sample_true_values(
         y_ij ~ N(x_i, S),   p_i ~ N(x_i, S / w),   x_i ~ mean over trials j of N(z_j, h^2 S)
 
     S is the covariance between seeds, pooled over the finalists. w in (0, 1] is how many fresh
-    values a search value is worth: it rests on fewer images, and w is estimated from how far both
-    lie apart (`_search_weight`). The two kinds of values combine to n_i = w + k_i values with mean
-    z_i = (w p_i + sum y_ij) / n_i, and these means are also where the kernels of the prior stand.
+    values a search value is worth, which rests on fewer images; `estimate_search_weight` estimates
+    it from how far the two lie apart. The values combine to n_i = w + k_i values with the mean
+    z_i = (w p_i + sum y_ij) / n_i, and at these means stand the kernels of the prior, too.
     The posterior of x_i is then a mixture over j, with
 
         weight_j ~ exp(-|z_i - z_j|^2 / 2 (1 / n_i + h^2)),
@@ -144,9 +151,9 @@ class _Combined:
 def _combine(search: Floats, fresh: Mapping[int, Floats], sd: ArrayLike) -> _Combined:
     guess = np.asarray(sd, dtype=float)
     degrees = [len(r) - 1 for r in fresh.values()]
-    covariance = _pool_covariance([_scatter(r) for r in fresh.values()], degrees, guess)
+    covariance = pool_covariance([scatter_matrix(r) for r in fresh.values()], degrees, guess)
     root = np.asarray(np.linalg.cholesky(covariance), dtype=float)
-    weight = _search_weight(search, fresh, np.diag(covariance), guess)
+    weight = estimate_search_weight(search, fresh, np.diag(covariance), guess)
     means, count = search.copy(), np.full(len(search), weight)
     for i, r in fresh.items():
         count[i] += len(r)
@@ -171,54 +178,6 @@ def _sample_components(data: _Combined, uniform: Floats) -> NDArray[np.intp]:
     )
 
 
-def _search_weight(
-    search: Floats, fresh: Mapping[int, Floats], variance: Floats, guess: Floats
-) -> float:
-    """Return how many fresh values a search value is worth, in (0, 1].
-
-    It is the variance between seeds over the variance of search values around the true value. The
-    latter is estimated from the finalists, with the larger of `guess` squared and the variance as a
-    prior worth `PRIOR_DOF` of them.
-
-    Args:
-      search: [n, m] values of the search.
-      fresh: the values [k, m] of fresh seeds, for some trials.
-      variance: [m] between seeds.
-      guess: [m] standard deviation.
-    """
-    squares = PRIOR_DOF * np.maximum(guess**2, variance)
-    for i, r in fresh.items():
-        squares = squares + np.maximum((search[i] - r.mean(axis=0)) ** 2 - variance / len(r), 0.0)
-    return float(np.minimum(1.0, variance * (PRIOR_DOF + len(fresh)) / squares).mean())
-
-
-def _pool_covariance(scatters: Sequence[Floats], degrees: Sequence[int], sd: Floats) -> Floats:
-    """Pool the covariance between seeds [m, m] over the finalists.
-
-    Variances are averaged as logarithms, so that one finalist with unstable training does not widen
-    all others; correlations are averaged as they are.
-
-    Args:
-      scatters: of each finalist the sum of squares and products around its mean, [m, m].
-      degrees: of freedom of each.
-      sd: [m], the guess, which counts as `PRIOR_DOF` degrees of freedom.
-    """
-    guess = np.maximum(sd, 1e-9) ** 2
-    logs, correlation, weight = PRIOR_DOF * np.log(guess), PRIOR_DOF * np.eye(len(guess)), PRIOR_DOF
-    for scatter, d in zip(scatters, degrees, strict=True):
-        if d == 0:
-            continue
-        variance = np.maximum(np.diag(scatter) / d, 0.01 * guess)
-        # Correct the bias of a log variance: E log(chi2_d / d) is about -1/d - 1/(3 d^2).
-        logs = logs + d * (np.log(variance) + 1 / d + 1 / (3 * d * d))
-        correlation = correlation + scatter / np.sqrt(np.outer(variance, variance))
-        weight += d
-    spread = np.exp(logs / weight / 2)
-    covariance: Floats = correlation / weight * np.outer(spread, spread)
-    covariance[np.diag_indices(len(guess))] = spread**2
-    return covariance
-
-
 def bootstrap_images(tables: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Floats:
     """Sample how the means over images would change with other images (bootstrap).
 
@@ -236,20 +195,3 @@ def bootstrap_images(tables: ArrayLike, *, draws: int = DRAWS, seed: int = 0) ->
     weights = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
     means: Floats = np.einsum("nmk,dk->dnm", t, weights / count, optimize=True)
     return means - t.mean(axis=2)
-
-
-def as_rows(points: ArrayLike) -> Floats:
-    """Return [n, m] values as an array of floats.
-
-    Raises:
-      ValueError: they are not two-dimensional.
-    """
-    p = np.asarray(points, dtype=float)
-    if p.ndim != 2 and p.size:
-        raise ValueError(f"expected rows of values, got shape {p.shape}")
-    return p
-
-
-def _scatter(rows: Floats) -> Floats:
-    centred = rows - rows.mean(axis=0)
-    return np.asarray(centred.T @ centred)

@@ -21,13 +21,8 @@ from search.record.ledger import LedgerError, read
 from search.record.run_folder import LEDGER, require_run
 from search.replay.compare import Row, comparison_table, replay_search, summarise
 from search.replay.csv_records import benchmark_from_csv
-from search.replay.recorded_trials import (
-    SURROGATES,
-    BenchmarkError,
-    SurrogateName,
-    TrialBenchmark,
-    benchmark_from_view,
-)
+from search.replay.ledger_records import benchmark_from_view
+from search.replay.recorded_trials import SURROGATES, BenchmarkError, SurrogateName, TrialBenchmark
 from search.samplers.table import SAMPLERS, make_sampler
 from search.stopping.table import STOPPERS
 

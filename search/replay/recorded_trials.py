@@ -9,7 +9,7 @@ randomised trees (Geurts et al. 2006) and adds noise of the recorded size.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +18,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adv.intervals import error_of_interval
 from search.record.pareto import front, hypervolume
-from search.record.trial import EpochReport, Rung, Trial
+from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
-from search.record.view import View
 from search.replay.search_quality import Point, TrueFront
-from search.stopping.rung_schedule import rung_epochs
 from search.surrogates.encoding import encode_params, encode_positions
-from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space
+from spaces import OBJECTIVES, Params, Space
 
 SurrogateName = Literal["nearest", "forest"]
 SURROGATES: tuple[SurrogateName, ...] = ("nearest", "forest")
@@ -163,45 +160,6 @@ class TrialBenchmark:
             yield EpochReport(epoch, len(curve), 1.0, metrics, result, rung)
 
 
-def benchmark_from_view(
-    name: str, view: View, surrogate: SurrogateName = "nearest"
-) -> TrialBenchmark:
-    """Return the benchmark of the finished trials of a search.
-
-    The rungs are the recorded ones. A search without rungs gets those of a constant attack, with
-    the values of the validation images. A missing epoch repeats the one before.
-
-    Raises:
-      BenchmarkError: there are too few finished trials, or hyperparameters of an unknown kind.
-    """
-    done = [t for t in view.in_state("finished") if t.epochs]
-    if len(done) < MIN_TRIALS:
-        raise BenchmarkError(f"{name} has {len(done)} finished trials, a replay needs {MIN_TRIALS}")
-    epochs = max(v.epochs for t in done for v in t.epochs.values())
-    known = tuple(t.params for t in view.trials.values() if t.origin == "known")
-    space = rebuild_space(view.header.knobs, known)
-    return TrialBenchmark(name, space, [_record(t, epochs) for t in done], surrogate, "recorded")
-
-
-def _record(trial: Trial, epochs: int) -> RecordedTrial:
-    if trial.result is None:
-        raise BenchmarkError(f"trial {trial.number} has no result")
-    curve = np.full((epochs, 2), np.nan)
-    for epoch, values in trial.epochs.items():
-        metrics = values.metrics
-        robust = metrics.get("watched_robust")
-        curve[epoch - 1] = metrics.get("watched_natural", np.nan), (
-            np.nan if robust is None else 100 * robust)  # fmt: skip
-    for rung in trial.rungs.values():
-        curve[rung.epoch - 1] = rung.point
-    bounds = [trial.result.intervals.get(name, (0.0, 0.0)) for name in OBJECTIVES]
-    noise = tuple(error_of_interval(low, high) for low, high in bounds)
-    rungs = tuple(sorted(rung.epoch for rung in trial.rungs.values()))
-    final = trial.result.point
-    return RecordedTrial(trial.params, fill_gaps(curve, final), final, (noise[0], noise[1]),
-                  rungs or rung_epochs([1.0] * epochs))  # fmt: skip
-
-
 def fill_gaps(curve: Array, final: Point) -> Array:
     """Fill epochs without values by the one before, the first ones by the first known.
 
@@ -218,32 +176,6 @@ def fill_gaps(curve: Array, final: Point) -> Array:
         last = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
         values[:] = values[np.where(last < 0, known[0], last)]
     return filled
-
-
-_KINDS: Mapping[str, Any] = {"Float": Float, "Int": Int, "Choice": Choice}
-
-
-def rebuild_space(knobs: Mapping[str, Mapping[str, Any]], known: Sequence[Params] = ()) -> Space:
-    """Rebuild the space from what `Space.describe` returned.
-
-    Raises:
-      BenchmarkError: a hyperparameter is of an unknown kind.
-    """
-    rebuilt: dict[str, Knob] = {}
-    for name, described in knobs.items():
-        settings: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in described.items()
-        }
-        kind = settings.pop("kind")
-        if kind not in _KINDS:
-            raise BenchmarkError(f"hyperparameter {name!r} is of the unknown kind {kind!r}")
-        when = settings.get("when", {})
-        settings["when"] = {k: tuple(v) if isinstance(v, list) else v for k, v in when.items()}
-        rebuilt[name] = _KINDS[kind](**settings)
-    space = Space("recorded trials", rebuilt, no_recipe)
-    kept = tuple(point for i, point in enumerate(known)
-                 if space.holds(point) and point not in known[:i])  # fmt: skip
-    return Space("recorded trials", rebuilt, no_recipe, kept)
 
 
 def no_recipe(**params: Any) -> Any:

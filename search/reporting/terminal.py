@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -18,9 +17,9 @@ from search.reporting.formatting import (
     format_clock,
     format_objective,
     format_params,
-    format_value,
     objective_title,
 )
+from search.reporting.front_table import format_result, front_table
 from spaces import OBJECTIVES
 
 EPOCH_EVERY = 60.0  # seconds between two epoch lines in a plain log
@@ -209,36 +208,3 @@ def _overfitted(trial: Trial) -> str:
 def _best(view: View, name: str) -> str:
     found = [t.result.objectives[name] for t in view.in_state("finished") if t.result]
     return format_objective(name, max(found)) if found else "none yet"
-
-
-def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
-    """Return the table of front members: objectives, perhaps with intervals, hyperparameters."""
-    names = list(dict.fromkeys(name for trial in members for name in trial.params))
-    table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None)
-    table.add_column("trial", justify="right")
-    for name in OBJECTIVES:
-        table.add_column(objective_title(name), justify="right")
-    for name in names:
-        table.add_column(name, justify="right")
-    for trial in members:
-        cells = [_cell(trial, name, intervals) for name in OBJECTIVES]
-        table.add_row(
-            str(trial.number), *cells, *(format_value(trial.params.get(name, "")) for name in names)
-        )
-    return table
-
-
-def _cell(trial: Trial, name: str, intervals: bool) -> str:
-    if trial.result is None:
-        return ""
-    text = format_objective(name, trial.result.objectives[name])
-    pair = trial.result.intervals.get(name)
-    if intervals and pair:
-        low, high = (format_objective(name, end).removesuffix(" %") for end in pair)
-        text += f" ({low} to {high})"
-    return text
-
-
-def format_result(trial: Trial) -> str:
-    """Return both objectives of a finished trial in one line."""
-    return "  ".join(f"{objective_title(name)} {_cell(trial, name, False)}" for name in OBJECTIVES)

@@ -13,30 +13,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import optuna
-from numpy.typing import NDArray
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.samplers import BaseSampler, TPESampler
-from optuna.samplers._tpe.sampler import _split_trials, default_gamma_multiobjective
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.samplers import BaseSampler
 
 from search.record.constraints import excesses
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import View
+from search.samplers.cost_aware_tpe import STARTUP_TRIALS, CostAwareTPE
+from search.samplers.optuna_conversion import (
+    to_distribution,
+    to_optuna_state,
+    to_optuna_trial,
+)
 from search.samplers.strategy import MAX_GP_TRIALS, Observed, Strategy
-from search.surrogates.cost_model import COST_EXPONENT, CostModel, fit_cost_model
-from spaces import Choice, Float, Knob, Params, Space, Value, exists
+from search.surrogates.cost_model import CostModel, fit_cost_model
+from spaces import Params, Space, Value, exists
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-STATES = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
-STARTUP_TRIALS = 4  # finished trials below which Optuna's samplers draw at random
 MakeSampler = Callable[[Space, int, CostModel | None], BaseSampler]
 """Makes one of Optuna's samplers for a space, from a seed and, if there is one, a cost model."""
 
@@ -123,7 +117,7 @@ class OptunaSampler:
         if trial.result:
             for name, excess in excesses(trial.result, header).items():
                 self._storage.set_trial_system_attr(key, f"constraints:{name}", excess)
-        self._storage.set_trial_state_values(key, STATES.get(trial.state, TrialState.FAIL), values)
+        self._storage.set_trial_state_values(key, to_optuna_state(trial), values)
 
 
 class _Storage(optuna.storages.InMemoryStorage):
@@ -137,87 +131,6 @@ class _Storage(optuna.storages.InMemoryStorage):
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id != self.blank:
             super().set_trial_system_attr(trial_id, key, value)
-
-
-class CostAwareTPE(TPESampler):
-    """TPE that divides the acquisition of its candidates by a power of their predicted cost.
-
-    This is expected improvement per second (Snoek et al. 2012), but with a power of the seconds:
-    the seconds themselves would starve large nets. The cost model is a product over the
-    hyperparameters, so each group of hyperparameters is divided by its own factors.
-
-    Hyperparameters that exist under the same conditions are sampled together. Optuna's own `group`
-    finds the same groups by going through all trials for each proposal.
-    """
-
-    def __init__(self, space: Space, cost: CostModel | None, seed: int) -> None:
-        super().__init__(
-            multivariate=True, constant_liar=True, n_startup_trials=STARTUP_TRIALS, seed=seed
-        )
-        self.space, self.cost = space, cost
-        self.good_and_bad: tuple[list[FrozenTrial], list[FrozenTrial]] | None = None
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Return all hyperparameters: each is sampled with its group."""
-        found = {name: to_distribution(knob) for name, knob in self.space.knobs.items()}
-        return {name: distribution for name, distribution in found.items()
-                if not distribution.single()}  # fmt: skip
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Sample each group of hyperparameters."""
-        groups: dict[str, dict[str, BaseDistribution]] = {}
-        for name, kind in sorted(search_space.items()):
-            groups.setdefault(repr(self.space.knobs[name].when), {})[name] = kind
-        sampled: dict[str, Any] = {}
-        for group in groups.values():
-            sampled |= self._sample_relative(study, trial, group)
-        return sampled
-
-    def _sample(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Sample as Optuna does, but split the trials into good and bad once for all groups."""
-        if self.good_and_bad is None:
-            states = (TrialState.COMPLETE, TrialState.RUNNING)
-            trials = study.get_trials(deepcopy=False, states=states)
-            others = [t for t in trials if t.number != trial.number]
-            done = sum(t.state == TrialState.COMPLETE for t in others)
-            self.good_and_bad = _split_trials(study, others, default_gamma_multiobjective(done))
-        good, bad = (
-            self._build_parzen_estimator(study, search_space, part, handle_below=below)
-            for part, below in zip(self.good_and_bad, (True, False), strict=True)
-        )
-        samples = good.sample(self._rng.rng, self._n_ei_candidates)
-        acquisition = self._compute_acquisition_func(samples, good, bad)
-        best = self._compare(samples, acquisition)
-        return {name: kind.to_external_repr(best[name]) for name, kind in search_space.items()}
-
-    def _get_internal_repr(
-        self, trials: list[FrozenTrial], search_space: dict[str, BaseDistribution], study: Any
-    ) -> dict[str, NDArray[Any]]:
-        every = [trial.params for trial in trials]
-        active = [params for params in every if search_space.keys() <= params.keys()]
-        return {
-            name: np.array([kind.to_internal_repr(params[name]) for params in active])
-            for name, kind in search_space.items()
-        }
-
-    def _compute_acquisition_func(
-        self, samples: dict[str, NDArray[Any]], mpe_below: Any, mpe_above: Any
-    ) -> NDArray[Any]:
-        acquisition = super()._compute_acquisition_func(samples, mpe_below, mpe_above)
-        for name, values in samples.items() if self.cost else ():
-            assert self.cost
-            knob = self.space.knobs[name]
-            if isinstance(knob, Choice):
-                values = np.array(knob.options, dtype=object)[values.astype(int)]
-            log_seconds = self.cost.log_factors(name, values.tolist())
-            acquisition = acquisition - COST_EXPONENT * log_seconds
-        return acquisition
 
 
 def make_tpe(space: Space, seed: int, cost: CostModel | None) -> BaseSampler:
@@ -249,26 +162,6 @@ def _without_experimental_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate TPE
         yield
-
-
-def to_optuna_trial(space: Space, trial: Trial, header: StudyHeader) -> FrozenTrial:
-    """Return a trial in Optuna's form; a stopped trial counts as failed, without values."""
-    return create_trial(
-        params=dict(trial.params),
-        distributions={name: to_distribution(knob) for name, knob in space.active(trial.params)},
-        state=STATES.get(trial.state, TrialState.FAIL),
-        values=trial.result.point if trial.result else None,
-        constraints=excesses(trial.result, header) if trial.result else None,
-    )
-
-
-def to_distribution(knob: Knob) -> BaseDistribution:
-    """Return a hyperparameter's range as an Optuna distribution."""
-    if isinstance(knob, Choice):
-        return CategoricalDistribution(knob.options)
-    if isinstance(knob, Float):
-        return FloatDistribution(knob.low, knob.high, log=knob.log)
-    return IntDistribution(knob.low, knob.high, log=knob.log)
 
 
 TPE = Strategy(lambda space, observed: OptunaSampler(space, make_tpe, observed).propose_params)

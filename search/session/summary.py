@@ -16,7 +16,8 @@ from search.record.view import View
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
 from search.reporting.formatting import format_clock
-from search.reporting.terminal import front_table, print_text
+from search.reporting.front_table import front_table
+from search.reporting.terminal import print_text
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
 

@@ -1,4 +1,4 @@
-"""APGD against the paper by hand, its losses against their formulas, and its books."""
+"""APGD against the paper by hand, its losses against their formulas, and its state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Classes(nn.Module):
 
 
 class Recording(nn.Module):
-    """Keeps the images that pass."""
+    """Keep the images of every call."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def test_targeted_dlr_by_hand(label, target, expected):
     assert found == pytest.approx(expected)
 
 
-def test_dlr_forgets_the_scale_of_the_logits():
+def test_dlr_does_not_depend_on_the_scale_of_the_logits():
     logits = torch.randn(50, 7, generator=seeded_generator()).double()
     labels = torch.arange(50) % 7
     pair = torch.stack([labels, (labels + 1) % 7], 1)
@@ -83,7 +83,7 @@ def test_dlr_forgets_the_scale_of_the_logits():
 
 
 @pytest.mark.parametrize("name", ["margin", "dlr"])
-def test_probabilities_stand_for_their_largest(name):
+def test_label_probabilities_count_as_their_largest(name):
     logits, labels = torch.randn(9, 4, generator=seeded_generator()), torch.arange(9) % 4
     soft = 0.1 + 0.6 * F.one_hot(labels, 4).float()
     assert torch.equal(LOSSES[name](logits, soft), LOSSES[name](logits, labels))
@@ -127,7 +127,7 @@ def test_a_loss_says_how_many_classes_it_needs(kind, loss, needs):
     ],
 )
 @pytest.mark.parametrize("kind", [PGD, APGD])
-def test_settings_that_make_no_attack(kind, settings, said):
+def test_invalid_settings_are_rejected(kind, settings, said):
     with pytest.raises(ValueError, match=said):
         kind(INF, **settings)
 
@@ -165,7 +165,7 @@ def test_fools_a_linear_net_beyond_the_nearest_boundary_and_not_within(ball, los
 
 
 def by_hand(net, x0: float, clean: float, eps: float, steps: int) -> tuple[list[float], list]:
-    """Algorithm 1 of the paper for one pixel, with plain numbers; the points and the steps."""
+    """Return the points and step sizes of the paper's algorithm 1 for one pixel."""
 
     def look(x):
         x = torch.tensor(x).reshape(1, 1, 1, 1).requires_grad_()
@@ -273,7 +273,7 @@ def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_
 
 
 @balls
-def test_it_begins_on_the_rim(ball):
+def test_it_starts_on_the_sphere(ball):
     x = 0.5 + 0.0 * torch.rand(20, *SHAPE)
     begun = APGD(ball).start(x, torch.zeros(20, dtype=torch.long), seeded_generator()).adv
     assert torch.allclose(ball.distance(begun, x), torch.full((20,), ball.eps), rtol=1e-4)
@@ -285,7 +285,7 @@ def test_it_begins_on_the_rim(ball):
 @balls
 @pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
 def test_the_result_is_the_best_point_that_was_seen(ball, loss):
-    """The highest loss among the points that fool, among all where none does."""
+    """It has the highest loss among the points that fool, or among all if none does."""
     net, x, y = self_labelled_problem(48)
     recording = Recording(net)
     attack = APGD(replace(ball, eps=ball.eps / 4), steps=25, loss=loss)
@@ -325,7 +325,7 @@ def test_a_loss_that_is_not_a_number_is_never_the_best():
         assert torch.isfinite(adv).all() and (level <= 0.52).all() and (level > 0.5).all()
 
 
-def test_saturated_logits_hide_nothing_from_dlr():
+def test_dlr_is_unaffected_by_saturated_logits():
     """Logits times 1e4: the cross-entropy of a right image is 0, and so is its gradient."""
 
     class Loud(nn.Module):
@@ -345,7 +345,7 @@ def test_saturated_logits_hide_nothing_from_dlr():
     assert abs(left["dlr-targeted", True] - left["dlr-targeted", False]) <= 1
 
 
-def test_a_random_net_is_climbed_through_its_votes():
+def test_a_random_net_is_attacked_through_its_votes():
     net, x, y = self_labelled_problem(16)
     noisy = nn.Sequential(Noise(0.05), net)
     adv = APGD(INF, steps=20)(Votes(noisy, 5), x, y, generator=seeded_generator())
@@ -357,7 +357,7 @@ def test_a_random_net_is_climbed_through_its_votes():
 
 
 def joined(one, two):
-    """One batch made of two."""
+    """Return one batch made of two."""
     names = [field.name for field in fields(one)]
     pairs = [(name, getattr(one, name), getattr(two, name)) for name in names]
     tensors = {n: torch.cat([a, b]) for n, a, b in pairs if isinstance(a, torch.Tensor)}
@@ -406,7 +406,7 @@ def test_every_row_of_a_state_belongs_to_an_image():
 @pytest.mark.parametrize("loss", ["ce", "kl", "margin", "dlr", "dlr-targeted"])
 @pytest.mark.parametrize("kind", [PGD, APGD])
 def test_no_step_waits_for_the_device(kind, ball, loss):
-    """On the meta device there are no values: whatever asked for one would fail."""
+    """On the meta device there are no values: an operation that needs one would fail."""
     net, attack = Classes(5).to("meta"), kind(ball, loss=loss)
     clean, y = torch.rand(4, *SHAPE, device="meta"), torch.zeros(4, device="meta").long()
     state = attack.prepare(

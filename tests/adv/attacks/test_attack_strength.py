@@ -1,4 +1,4 @@
-"""How attacks compare, and settings and balls that make none."""
+"""Attacks compared with each other, and invalid settings and balls."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_pgd_is_not_weaker_than_fgsm_on_a_net(ball):
     assert gains[0] < gains[1] + 1e-3
 
 
-def test_worst_fools_whatever_a_part_fools():
+def test_worst_fools_whatever_a_member_fools():
     net, x, y = self_labelled_problem()
     ball = Linf(0.02)
     parts = (FGSM(ball), PGD(ball, steps=3, random_start=False), PGD(ball, steps=20, pace=0.1))
@@ -64,7 +64,7 @@ def test_worst_fools_whatever_a_part_fools():
     assert 0 < together.sum() < 64
 
 
-def test_worst_does_not_attack_the_fallen():
+def test_worst_does_not_attack_fooled_images():
     net, x, y = self_labelled_problem()
     ball = Linf(0.02)
     first, second = FGSM(ball), PGD(ball, steps=7, random_start=False)
@@ -76,7 +76,7 @@ def test_worst_does_not_attack_the_fallen():
 
 
 def test_votes_make_an_attack_ascend_the_expected_loss():
-    """Against noise on the logits one draw sees mostly noise; the mean of many does not."""
+    """With noise on the logits, one draw is mostly noise; the mean of many is not."""
 
     class Noisy(LinearModel):
         def __init__(self) -> None:
@@ -91,7 +91,7 @@ def test_votes_make_an_attack_ascend_the_expected_loss():
     assert counting.seen == 5 * 8
 
     class Gated(nn.Module):
-        """Which pixels count is drawn anew in each pass."""
+        """Draw anew in each pass which pixels count."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -115,7 +115,7 @@ def test_votes_make_an_attack_ascend_the_expected_loss():
 
 @pytest.mark.parametrize("eps", [-0.1, math.nan, math.inf])
 @pytest.mark.parametrize("ball", [Linf, L2])
-def test_radii_that_are_none(ball, eps):
+def test_invalid_radii_are_rejected(ball, eps):
     with pytest.raises(ValueError, match="eps is a radius of 0 or more"):
         ball(eps)
 
@@ -128,12 +128,12 @@ def test_radii_that_are_none(ball, eps):
         ({"pace": 0}, "finite length above 0"),
     ],
 )
-def test_settings_that_make_no_attack(settings, said):
+def test_invalid_settings_are_rejected(settings, said):
     with pytest.raises(ValueError, match=said):
         PGD(LINF, **settings)
 
 
-def test_cascades_that_make_no_attack():
+def test_invalid_cascades_are_rejected():
     with pytest.raises(ValueError, match="at least one"):
         Worst(())
     with pytest.raises(ValueError, match="one ball"):
@@ -178,9 +178,9 @@ def test_a_step_is_as_long_however_small_the_gradient(ball, scale):
 
 
 @each_evaluation_attack
-def test_gradients_that_are_not_numbers_leave_images(attack):
+def test_nan_gradients_still_give_images(attack):
     class Root(LinearModel):
-        """The gradient of a square root at 0 is infinite, and times 0 not a number."""
+        """The gradient of a square root at 0 is infinite, and times 0 it is NaN."""
 
         def forward(self, x):
             return super().forward(x) + (0 * x[:, :1, :1, :1].sqrt().flatten(1))
@@ -192,7 +192,7 @@ def test_gradients_that_are_not_numbers_leave_images(attack):
     assert (attack.ball.distance(adv, x) <= attack.ball.eps + 1e-6).all()
 
 
-def test_frozen_is_put_back_layer_by_layer_when_nested():
+def test_nested_frozen_is_restored_layer_by_layer():
     model = StatefulNet().train()
     model.norm.eval()
     with frozen(model):

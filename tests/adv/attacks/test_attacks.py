@@ -48,7 +48,7 @@ RANDOM += ["square-linf", "square-l2", "nes-linf", "nes-l2", "apgd-linf", "apgd-
 
 
 def optimum(model: LinearModel, ball, x, y):
-    """The least margin in the ball and in [0, 1], for eps below the room of each free pixel."""
+    """Return the smallest margin in the ball and in [0, 1], if each free pixel can move by eps."""
     down = -torch.where(y == 0, 1, -1).reshape(-1, 1, 1, 1) * model.w.detach()
     room = torch.where(down > 0, 1 - x, x)
     if isinstance(ball, Linf):
@@ -119,7 +119,7 @@ UNFIT = {
 
 @each_attack
 @pytest.mark.parametrize("how", UNFIT)
-def test_refuses_what_are_no_images(attack, how):
+def test_rejects_invalid_images(attack, how):
     model = CountingNet(LinearModel())
     with pytest.raises(ValueError, match=r"labels" if "labels" in how else r"\[0, 1\]") as error:
         attack(model, *UNFIT[how](*random_batch()))
@@ -152,7 +152,7 @@ def test_stays_in_the_ball_and_in_the_pixel_range(attack, eps):
 
 
 @each_attack
-def test_the_model_comes_out_as_it_went_in(attack):
+def test_the_model_is_unchanged(attack):
     model = StatefulNet().train()
     model.norm.eval()
     model.noise.eval()
@@ -174,7 +174,7 @@ def test_the_model_comes_out_as_it_went_in(attack):
 
 @each_attack
 def test_gradients_of_weights_are_not_even_computed(attack):
-    """`.grad` of before stays, and backward reaches no weight: their hooks stay silent."""
+    """An earlier `.grad` stays, and backward reaches no weight: their hooks are not called."""
     model, called = StatefulNet(), []
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
@@ -265,7 +265,7 @@ def test_starts_are_the_generators(name):
 
 
 def replace_steps(attack):
-    """One step only, so that a linear model does not bring every start to the same corner."""
+    """Return the attack with one step, so that different starts end at different points."""
     if isinstance(attack, Worst):
         return Worst(tuple(replace_steps(part) for part in attack.attacks))
     if isinstance(attack, Square | NES):

@@ -1,4 +1,4 @@
-"""What a black-box attack promises: queries that are counted, luck that is an image's own."""
+"""Black-box attacks: queries are counted, and random choices belong to an image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from adv.runtime.random_layers import Noise
 # --- the luck of an image ---
 
 
-def test_uniform_and_normal_draws_are_what_they_say():
+def test_draws_have_the_stated_distributions():
     seed, at = draw_seeds(100, seeded_generator()), torch.arange(100)
     flat, bell = uniform(seed, at, 1001), normal(seed, at, 1001)
     assert flat.shape == bell.shape == (100, 1001) and flat.dtype == bell.dtype == torch.float32
@@ -53,7 +53,7 @@ def test_uniform_and_normal_draws_are_what_they_say():
 
 
 @pytest.mark.parametrize("draw", [uniform, normal])
-def test_draws_of_neighbours_have_nothing_in_common(draw):
+def test_draws_of_neighbouring_counters_are_uncorrelated(draw):
     """In seed, in counter and in place: correlations within five standard errors of 0."""
     base = torch.tensor([7])
     rows = [
@@ -85,7 +85,7 @@ def test_seeds_are_the_generators():
 # --- what a query is ---
 
 
-def test_a_query_asks_for_no_gradient_and_in_parts():
+def test_queries_are_split_and_need_no_gradient():
     net, x, _ = self_labelled_problem(1)
     recording = RecordingNet(net)
     logits = query(recording, x.expand(MAX_BATCH + 3, *SHAPE))
@@ -144,8 +144,8 @@ def test_an_evaluation_finds_the_same_in_batches_of_any_size(attack):
 
 
 @pytest.mark.parametrize("attack", [Square(Linf(0.3), 12), NES(Linf(0.3), 33, 10)], ids=repr)
-def test_an_evaluation_asks_a_random_net_to_the_end(attack):
-    """It is attacked through `Votes` and judged once, so that no lucky draw counts."""
+def test_a_random_net_spends_all_queries_in_an_evaluation(attack):
+    """It is attacked through `Votes` and classified once, so that lucky draws do not count."""
 
     net = RSE(0.1, 0.1)(BaseNet()(10)).eval()
     seen = []
@@ -168,7 +168,7 @@ def test_an_evaluation_asks_a_random_net_to_the_end(attack):
     ids=["square-linf", "square-l2", "nes-linf", "nes-l2"],
 )
 def test_queries_are_counted_one_by_one(attack):
-    """An image is asked about until it falls, and never again."""
+    """An image is queried until it is fooled, and not afterwards."""
     net, x, y = self_labelled_problem()
     y[:5] = (y[:5] + 1) % 5  # wrong without an attack
     recording = RecordingNet(net)
@@ -197,8 +197,8 @@ def test_accuracy_falls_with_the_budget():
     assert math.isnan(none.median) and none.accuracy(100) == 1
 
 
-def test_a_random_net_is_not_fooled_by_a_coin():
-    """It is judged once, after all queries: by chance it would fall long before."""
+def test_a_random_net_is_not_fooled_by_a_lucky_draw():
+    """It is classified once, after all queries: by chance it would be fooled long before."""
 
     class Coin(nn.Module):
         stochastic = True
@@ -226,7 +226,7 @@ def test_a_random_net_is_attacked_through_votes():
     assert ((found.queries == 20) | (found.queries == 0)).all()
 
 
-def test_hunts_that_make_no_sense():
+def test_invalid_hunts_are_rejected():
     net, x, y = self_labelled_problem(4)
     with pytest.raises(ValueError, match="count queries"):
         hunt(PGD(Linf(0.1)), net, x, y)

@@ -1,4 +1,4 @@
-"""NES: what it estimates, what it asks, and where it arrives."""
+"""NES: its gradient estimate, its queries and its result."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_estimate_for_a_net_is_its_gradient(loss, sharp):
     assert (alike > 0.85).all()
 
 
-def test_what_is_small_beside_1_is_not_lost():
+def test_small_risks_are_not_rounded_away():
     """A probability of 1 - 1e-9 rounds to 1: the risk is computed from the log-odds."""
     logits = torch.tensor([[0.0, 20.7, -1.0], [0.0, 40.0, 0.0], [50.0, 0.0, 1.0]])
     right = torch.tensor([1, 1, 1])
@@ -75,7 +75,7 @@ def test_what_is_small_beside_1_is_not_lost():
 
 @pytest.mark.parametrize("early_stop", [True, False])
 def test_steps_are_the_queries_over_their_price(early_stop):
-    """The report's L / N; looking for success costs a query more."""
+    """Steps are the report's L / N; checking for success costs one more query."""
     attack = NES(Linf(0.1), queries=350, samples=100, early_stop=early_stop)
     assert (attack.price, attack.steps) == (100 + early_stop, 3)
     assert NES(Linf(0.1), queries=1000, early_stop=early_stop).steps == 10 - early_stop
@@ -99,7 +99,7 @@ def test_defaults_are_the_reports():
 
 @pytest.mark.parametrize("ball", [Linf(0.03), L2(0.3)], ids=repr)
 def test_a_high_budget_comes_near_pgd(ball):
-    """The more queries a gradient has, the more images the same 10 steps fool, up to PGD's."""
+    """With more queries per gradient the same 10 steps fool more images, up to those of PGD."""
     net, x, y = self_labelled_problem(30)
     exact = PGD(ball, steps=10, pace=0.2, random_start=False)
     right = [float((net(exact(net, x, y)).argmax(1) == y).float().mean())]
@@ -139,7 +139,7 @@ def test_momentum_is_a_running_mean():
 
 
 def test_memory_does_not_grow_with_the_images(monkeypatch):
-    """Blocks of images one after another, and no call of more than MOST: the same gradients."""
+    """In blocks of images, and calls of at most MAX_BATCH, the gradients are the same."""
     net, x, y = self_labelled_problem(40)
     attack = NES(Linf(0.1), samples=50)
     state = attack.start(x, y, seeded_generator())
@@ -163,6 +163,6 @@ def test_memory_does_not_grow_with_the_images(monkeypatch):
         ({"loss": "kl"}, "one of probability, ce, got 'kl'"),
     ],
 )
-def test_settings_that_make_no_nes(settings, said):
+def test_invalid_nes_settings_are_rejected(settings, said):
     with pytest.raises(ValueError, match=said):
         NES(Linf(0.1), **settings)

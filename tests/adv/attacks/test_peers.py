@@ -32,7 +32,7 @@ def pgd(ball: str, *, random: bool) -> PGD:
 
 
 def from_start(attack: PGD, net, x, y, start):
-    """The attack from a given point: it is a start and a step."""
+    """Run the attack from a given starting point."""
     state = initial_state(
         x, y, start, seeded_generator(), eps=attack.ball.eps, step_size=attack.length
     )

@@ -1,4 +1,4 @@
-"""Attacks of one step, by hand."""
+"""Single-step attacks, by hand."""
 
 from __future__ import annotations
 

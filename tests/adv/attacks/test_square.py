@@ -46,7 +46,7 @@ def test_sides_in_pixels():
 
 @pytest.fixture(scope="module", params=[Linf(0.05), L2(0.5)], ids=repr)
 def search(request):
-    """One run by hand, with all that it asked and held."""
+    """Run the attack by hand, and return all queries and all best images."""
     net, x, y = self_labelled_problem(16, (3, 16, 16))
     attack = Square(request.param, 60)
     recording = RecordingNet(net)
@@ -140,8 +140,8 @@ def test_square_is_not_weaker_than_that_of_torchattacks(ball):
 
 
 @BALLS
-def test_the_luck_of_an_image_is_its_own(ball):
-    """Alone, in a batch, or beside images at other steps: the same queries, the same result."""
+def test_random_choices_of_an_image_do_not_depend_on_its_batch(ball):
+    """Alone, in a batch, or beside images at other steps, its queries and result are the same."""
     net, x, y = self_labelled_problem(6)
     attack = Square(ball, 40)
     whole = attack.start(x, y, seeded_generator())
@@ -169,7 +169,7 @@ def _joined(a, b):
 
 @pytest.mark.parametrize(("ball", "most"), [(Linf(0.1), 0.2), (L2(1.0), 0.4)], ids=repr)
 def test_square_needs_no_gradient(ball, most):
-    """What kills gradients does not stop it: rounded inputs, and a net that has none at all."""
+    """It works where gradients are masked: with rounded inputs, or without any gradient."""
     net, x, _ = self_labelled_problem()
 
     class Coarse(nn.Module):
@@ -202,6 +202,6 @@ def test_images_of_any_size(ball, shape):
         ({"ball": None}, r"Linf\(eps\) or L2\(eps\), not None"),
     ],
 )
-def test_settings_that_make_no_square(settings, said):
+def test_invalid_square_settings_are_rejected(settings, said):
     with pytest.raises(ValueError, match=said):
         Square(**{"ball": Linf(0.1), **settings})

@@ -1,4 +1,4 @@
-"""Every broken net is caught, and no honest one is."""
+"""The audit fails every broken net and passes every sound one."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Grey(nn.Module):
 
 
 class Around(nn.Module):
-    """A net with something wrong before it or behind it."""
+    """A net with a fault before it or behind it."""
 
     def __init__(self, net: nn.Module, before=None, behind=None) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Around(nn.Module):
 
 
 class Killed(torch.autograd.Function):
-    """The identity, with a slope of zero."""
+    """The identity, with a gradient of zero."""
 
     @staticmethod
     def forward(ctx, x):
@@ -191,14 +191,14 @@ CAUGHT = {
     "16 levels": {*MASKED, "black box is weaker"},
     "no gradient": {*MASKED, "black box is weaker"},
     "detached": {*MASKED, "black box is weaker"},
-    "undeclared noise": {"the same answer twice", "the net is left as it was"},
+    "undeclared noise": {"same outputs twice", "the net is unchanged"},
     "dead units": {"dead units", "zero gradients"},
-    "peeking": {"the same answer in training mode"},
+    "peeking": {"same outputs in training mode"},
 }
 
 
 def doubts(net: nn.Module, digits: Digits, battery: Battery = PLAIN):
-    """What fails; the verdict names it all."""
+    """Return the names of the failed checks, all of which the verdict names."""
     findings = audit(net, digits.validation.head(IMAGES), battery, batch=IMAGES)
     failed = {finding.name for finding in findings if not finding.passed}
     assert all(name in verdict(findings) for name in failed)
@@ -229,7 +229,7 @@ def test_one_draw_in_the_gradient_is_caught_and_five_pass(noisy, digits):
 
 
 @pytest.mark.slow
-def test_honest_nets_pass(hardened, undefended, digits):
+def test_sound_nets_pass(hardened, undefended, digits):
     assert doubts(hardened, digits) == set()
     assert doubts(undefended, digits) == set()
 
@@ -245,7 +245,7 @@ def test_an_l2_ball_two_classes_and_queries_pass(halves):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("defence", [PNI(), MCDropout(), TestNoise(0.05)], ids=repr)
-def test_honest_random_nets_pass(defence, hardened, digits):
+def test_sound_random_nets_pass(defence, hardened, digits):
     assert doubts(defence(copy.deepcopy(hardened)), digits) == set()
 
 
@@ -257,7 +257,7 @@ def untrained(*defences) -> nn.Module:
 
 
 def asked(net: nn.Module, digits: Digits) -> set[str]:
-    """What fails of the checks that only ask the net."""
+    """Return the names of the failed consistency checks."""
     subject = audit_context(net, digits.validation.head(32), PLAIN, EPS)
     return {finding.name for finding in check_consistency(subject) if not finding.passed}
 
@@ -289,13 +289,13 @@ def noise(module: nn.Module, out: Tensor) -> Tensor:
         (lambda m, z: z.softmax(1), {"outputs are logits"}),
         (lambda m, z: z / 0, {"outputs are logits"}),
         (lambda m, z: F.dropout(z, 0.5, m.training), set()),
-        (lambda m, z: F.dropout(z, 0.5), {"the same answer twice", "the same answer under attack"}),
-        (lambda m, z: z if m.training else 2 * z, {"the same answer in training mode"}),
-        (lambda m, z: 2 * z if torch.is_grad_enabled() else z, {"the same answer under attack"}),
-        (lambda m, z: z - z.mean(0), {"the same answer in another batch"}),
+        (lambda m, z: F.dropout(z, 0.5), {"same outputs twice", "same outputs under attack"}),
+        (lambda m, z: z if m.training else 2 * z, {"same outputs in training mode"}),
+        (lambda m, z: 2 * z if torch.is_grad_enabled() else z, {"same outputs under attack"}),
+        (lambda m, z: z - z.mean(0), {"same outputs in another batch"}),
     ],
 )
-def test_what_a_net_answers(change, wanted, digits):
+def test_consistency_checks_catch_their_faults(change, wanted, digits):
     failed = asked(Between(untrained(), change).eval(), digits)
     assert failed >= wanted and bool(failed) == bool(wanted)
 
@@ -305,7 +305,7 @@ def test_what_a_net_answers(change, wanted, digits):
     [(lambda m, z: z.softmax(1), "Cross-entropy takes logits"), (lambda m, z: z / 0, "diverged")],
     ids=["probabilities", "not finite"],
 )
-def test_outputs_that_are_no_logits_are_told_apart(change, meaning, digits):
+def test_outputs_that_are_not_logits_are_distinguished(change, meaning, digits):
     subject = audit_context(
         Between(untrained(), change).eval(), digits.validation.head(8), PLAIN, EPS
     )
@@ -316,7 +316,7 @@ def test_outputs_that_are_no_logits_are_told_apart(change, meaning, digits):
     "net", [WRN(10, 1, dropout=0.1, se=0.25), ViT(1, 64, dropout=0.1)], ids=repr
 )
 @pytest.mark.parametrize("defence", [SpectralNorm(), PNI(), MCDropout(), TestNoise(0.1)], ids=repr)
-def test_our_own_nets_answer_alike(net, defence):
+def test_our_own_nets_are_consistent(net, defence):
     whole = load("digits").validation.head(4)
     model = build(Recipe(net, (defence,)), 10, seed=0).train()
     assert {
@@ -326,7 +326,7 @@ def test_our_own_nets_answer_alike(net, defence):
 
 def test_declared_noise_has_to_come_from_the_stream(digits):
     assert asked(untrained(RSE()), digits) == set()
-    assert "the same answer twice" in asked(Claimed(untrained(), noise), digits)
+    assert "same outputs twice" in asked(Claimed(untrained(), noise), digits)
 
 
 @pytest.mark.parametrize("kind", ["kernel", "torch"])
@@ -345,7 +345,7 @@ def test_dead_units_are_counted_by_layer(digits):
 
 
 class Counting(nn.Module):
-    """Remembers in a buffer how often it was asked."""
+    """Count the calls in a buffer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -357,11 +357,11 @@ class Counting(nn.Module):
         return self.last(x.flatten(1))
 
 
-def test_the_net_and_the_generators_come_out_as_they_went_in(digits):
+def test_the_net_and_the_generators_are_restored(digits):
     net = Between(Counting(), noise).train()
     seen = torch.get_rng_state()
     findings = audit(net, digits.validation.head(8), Battery((("one", PGD(Linf(EPS), 1)),)))
-    (left,) = (finding for finding in findings if finding.name == "the net is left as it was")
+    (left,) = (finding for finding in findings if finding.name == "the net is unchanged")
     assert (
         left.figure == 2
         and "net.asked" in left.observation
@@ -386,7 +386,7 @@ class Linear(nn.Module):
         return self(images.float() / 255).argmax(1)
 
     def standing(self, images: Tensor, eps: float) -> float:
-        """The exact share of images that stand in the ball, clipped to [0, 1]."""
+        """Return the exact accuracy in the ball, clipped to [0, 1]."""
         x = images.float() / 255
         slope = (self.weight[1] - self.weight[0]).reshape(1, 3, 8, 8)
         toward = torch.where(self.labels(images)[:, None, None, None] == 1, -slope, slope)
@@ -405,7 +405,7 @@ def halves():
     return Split(images, Linear(1).labels(images))
 
 
-def test_the_masking_gap_is_what_saturation_hides(halves):
+def test_the_masking_gap_reveals_saturation(halves):
     eps, battery = 0.02, Battery((("pgd", PGD(Linf(0.02), 10)), ("far", PGD(Linf(0.2), 1))))
     honest, saturated = Linear(1.0), Linear(1e6)
     truth = honest.standing(halves.images, eps)
@@ -430,12 +430,12 @@ def test_a_known_score_is_not_measured_again(halves):
             masking_gap(net, half, other, score=score)
 
 
-def test_the_gap_of_a_random_net_is_judged_once(digits):
+def test_the_gap_of_a_random_net_is_measured_once(digits):
     gap = masking_gap(untrained(RSE()), digits.validation.head(20), PLAIN)
     assert -0.3 < gap.gap < 0.3 and gap.interval[0] < gap.gap < gap.interval[1]
 
 
-def test_wrong_use_is_said(halves):
+def test_wrong_use_raises_errors(halves):
     with pytest.raises(ValueError, match="no image"):
         audit(Linear(1), halves.head(0))
     with pytest.raises(ValueError, match="radius 0"):

@@ -80,7 +80,7 @@ def test_there_are_no_more_targets_than_wrong_classes(classes, wanted):
     assert targets(dict(autoattack(BALL, classes).attacks)["apgd-t"]) == list(range(1, wanted + 1))
 
 
-def test_the_margin_stands_in_where_dlr_is_not_defined():
+def test_the_margin_replaces_an_undefined_dlr():
     for battery, name in (
         (autoattack(BALL, 2), "apgd-margin"),
         (autoattack(BALL, 3), "apgd-margin"),
@@ -96,7 +96,7 @@ def test_the_margin_stands_in_where_dlr_is_not_defined():
 
 
 def short(battery: Battery, steps: int = 8) -> Battery:
-    """The same with fewer steps."""
+    """Return the battery with fewer steps."""
 
     def cut(attack):
         if isinstance(attack, Worst):
@@ -118,15 +118,15 @@ def test_the_net_says_how_many_targets_there_are(classes):
     assert 0 < seen.ok[3].sum() < seen.ok[0].sum() == 36
 
 
-def test_a_net_of_three_classes_is_told_what_to_do_about_it():
+def test_three_classes_raise_a_helpful_error():
     net, split = problem(3)
     with pytest.raises(ValueError, match=r"^dlr-targeted needs 4 classes or more, the net has 3$"):
         evaluate(net, split, short(autoattack(BALL)))
     assert evaluate(net, split, short(autoattack(BALL, classes=3))).worst < 0.9
 
 
-def test_each_attack_meets_only_what_still_stands():
-    """Equal balls nest: the last row is what stands against all, the figure of AutoAttack."""
+def test_each_attack_gets_only_images_still_correct():
+    """Over equal balls the last row holds the images correct under all attacks."""
     net, split = problem(6)
     battery = short(autoattack(BALL))
     found = evaluate(net, split, battery)
@@ -138,7 +138,7 @@ def test_each_attack_meets_only_what_still_stands():
     assert abs(found.ok[3].sum() - both) <= 1  # an attack's seed is that of its place
 
 
-def test_a_random_net_is_judged_by_votes_once_an_attack():
+def test_a_random_net_is_classified_by_votes_once_per_attack():
     class Counting(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,7 +157,7 @@ def test_a_random_net_is_judged_by_votes_once_an_attack():
     assert counting.seen == 40 * 8 + 2 * 36 * (4 * 2 + 8)
 
 
-def test_starts_do_not_depend_on_which_images_stand_nor_on_the_batch(monkeypatch):
+def test_starts_do_not_depend_on_the_other_images_or_the_batch(monkeypatch):
     """Also where the images fill several blocks, whose starts are drawn one after another."""
 
     net, split = problem(6)
@@ -242,7 +242,7 @@ def test_the_recorded_problem_is_the_one_that_is_meant(robust, digits):
 @pytest.mark.parametrize("ball", [Linf(0.06), L2(1.0)], ids=["linf", "l2"])
 @pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
 def test_apgd_is_not_weaker_than_that_of_torchattacks(robust, digits, ball, loss):
-    """Means of three starts: from a single one, luck alone moves two images of 360."""
+    """Means of three starts: with a single one, chance alone changes two images of 360."""
     steps, starts = 15, range(3)
     targets = (1, 2) if loss == "dlr-targeted" else (None,)
     parts = tuple(APGD(ball, steps, loss, target) for target in targets)

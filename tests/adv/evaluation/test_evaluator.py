@@ -1,4 +1,4 @@
-"""Evaluation of nets that do not draw: verdicts are those of a plain loop."""
+"""Evaluation of deterministic nets: results are those of a plain loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_table_is_kept_and_nested():
 
 
 class Breaking(nn.Module):
-    """Says class 0 of grey images and gives NaN for all others, at which it has no slope."""
+    """Predict class 0 for grey images, and NaN without a gradient for all others."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class Breaking(nn.Module):
     ids=repr,
 )
 @pytest.mark.parametrize("random", [False, True])
-def test_logits_that_are_not_numbers_name_no_class(attack, random):
-    """Nor class 0, where the largest of a row with NaN seems to lie."""
+def test_nan_logits_are_never_correct(attack, random):
+    """Not class 0 either, which argmax may return for a row with NaN."""
     net = nn.Sequential(Noise(0.0), Breaking()) if random else Breaking()
     split = Split(
         torch.full((6, 3, 8, 8), 127, dtype=torch.uint8), torch.zeros(6, dtype=torch.int64)
@@ -75,7 +75,7 @@ def test_the_order_of_a_battery_does_not_matter_to_nestedness():
     assert torch.equal(down.ok[[0, 4, 3, 2, 1]], up.ok)
 
 
-def test_norms_are_nested_each_for_itself():
+def test_each_norm_is_nested_separately():
     net = random_conv_net()
     split = split_labelled_by(net)
     near, far = FGSM(L2(0.001)), FGSM(Linf(0.04))
@@ -85,7 +85,7 @@ def test_norms_are_nested_each_for_itself():
     assert both.ok[1].sum() < both.ok[2].sum()
 
 
-def test_later_attacks_meet_only_what_still_stands():
+def test_later_attacks_get_only_images_still_correct():
     net = random_conv_net()
     split, counting = split_labelled_by(net), CountingNet(net)
     found = evaluate(counting, split, battery(*(FGSM(Linf(eps)) for eps in RADII)), batch=16)
@@ -107,7 +107,7 @@ def test_an_image_leaves_at_the_first_iterate_that_fools():
 
 
 def by_hand(net, split, attack, start=None) -> list[bool]:
-    """Image by image: right at every iterate, from the clean image to the last."""
+    """Return which images are correct at every iterate, from the clean image to the last."""
     stands = []
     for i in range(len(split)):
         clean, y = split.images[i : i + 1].float() / 255, split.labels[i : i + 1]
@@ -123,7 +123,7 @@ def by_hand(net, split, attack, start=None) -> list[bool]:
     return stands
 
 
-def test_verdicts_are_those_of_the_plain_loop():
+def test_results_are_those_of_the_plain_loop():
     net = random_conv_net()
     split = split_labelled_by(net)
     for attack in (FGSM(Linf(0.02)), PGD(Linf(0.02), steps=6, random_start=False)):
@@ -137,7 +137,7 @@ def test_verdicts_are_those_of_the_plain_loop():
     assert found.ok[1].tolist() == by_hand(net, split, attack, start)
 
 
-def test_a_cascade_is_its_parts():
+def test_a_cascade_equals_its_members():
     net = random_conv_net()
     split = split_labelled_by(net)
     ball = Linf(0.02)
@@ -155,8 +155,8 @@ def test_restarts_start_anew_and_never_help():
     assert counts[1] < counts[0]
 
 
-def test_a_verdict_does_not_depend_on_the_other_images():
-    """The same start for an image whichever others still stand: nets are compared in pairs."""
+def test_a_result_does_not_depend_on_the_other_images():
+    """An image has the same start whichever others are still correct."""
     net = random_conv_net()
     split = split_labelled_by(net, wrong=0)
     ladder = battery(*(restarts(PGD(Linf(eps), steps=1), 2) for eps in RADII))
@@ -169,8 +169,8 @@ def test_a_verdict_does_not_depend_on_the_other_images():
     assert 0 < whole[-1].sum() < whole[1].sum() < 60
 
 
-def test_an_attack_that_is_no_start_and_step():
-    """The cascade's parts may be any attack: here one that is called as a whole."""
+def test_an_attack_that_is_not_iterative():
+    """A member of a cascade may be any attack, also one that is not iterative."""
     from adv import Attack
 
     class Black(Attack):

@@ -70,7 +70,7 @@ def test_the_radius_of_a_linear_net_is_nearly_its_distance():
 
 
 def test_a_radius_is_too_large_as_rarely_as_alpha_says():
-    """400 images at one distance: how often is known exactly, and it is at most alpha."""
+    """For 400 images at one distance the error rate is known exactly; it is at most alpha."""
     found = certify(Halves(), grey(*[170] * 400), 1.0, n0=20, n=300, alpha=0.2, batch=300)
     right = found.classes == 1
     assert right.float().mean() > 0.95
@@ -82,7 +82,7 @@ def test_a_radius_is_too_large_as_rarely_as_alpha_says():
     assert wrong == pytest.approx(often, abs=4 * math.sqrt(often * (1 - often) / 400))
 
 
-def test_what_is_not_known_is_not_certified():
+def test_uncertain_images_are_not_certified():
     """On the plane itself no class has more than half of the noise."""
     found = certify(Halves(-distance(128)), grey(*[128] * 50), 0.5, n=500)
     assert found.abstained >= 0.96 and found.accuracy <= 0.04
@@ -106,7 +106,7 @@ def test_the_curve_counts_right_images_by_radius():
         assert radius == 0.3 and low < share < high
 
 
-def test_an_images_draws_are_its_own_and_the_seeds():
+def test_noise_depends_only_on_the_image_and_the_seed():
     split = grey(160, 170, 180)
     whole, head = (certify(Halves(), s, 1.0, n=300, seed=1) for s in (split, split.head(2)))
     assert torch.equal(whole.radii[:2], head.radii)
@@ -129,7 +129,7 @@ def test_the_nets_own_test_noise_is_off_meanwhile_and_nothing_else_changes():
 
 
 @pytest.mark.parametrize("defence", [PNI(), RSE(), MCDropout(0.1)], ids=repr)
-def test_other_noise_is_refused(defence):
+def test_other_noise_is_rejected(defence):
     net = build(Recipe(net=BaseNet(), defences=(defence, TestNoise(0.1))), 10, 0)
     with pytest.raises(ValueError, match=r"adds the noise itself: (Weight|Noise|Drop)"):
         certify(net, grey(3), 0.1)
@@ -144,16 +144,14 @@ def test_other_noise_is_refused(defence):
         ({"sigma": 1.0, "alpha": 1.0}, r"alpha in \(0, 1\)"),
     ],
 )
-def test_settings_that_certify_nothing(settings, said):
+def test_invalid_certify_settings_are_rejected(settings, said):
     with pytest.raises(ValueError, match=said):
         certify(Halves(), grey(3), **settings)
     with pytest.raises(ValueError, match="no image to certify"):
         certify(Halves(), grey(3).head(0), 1.0)
 
 
-def test_the_command_prints_the_table_and_says_what_the_net_has_not_met(
-    tmp_path, capsys, monkeypatch
-):
+def test_the_command_prints_the_table_and_warns_of_unseen_noise(tmp_path, capsys, monkeypatch):
     path = tmp_path / "a.safetensors"
 
     def said(*defences: Defence) -> str:

@@ -15,7 +15,7 @@ from adv.intervals import wilson
 
 
 def score(rows: list[str], eps: tuple[float, ...]) -> Score:
-    """A score from rows of 0 and 1, the natural one first."""
+    """Return a score from rows of 0 and 1, the natural one first."""
     ok = torch.tensor([[mark == "1" for mark in row] for row in rows])
     return Score(tuple(f"a{i}" for i in range(len(eps))), eps, ok)
 
@@ -109,7 +109,7 @@ def test_intervals_hold_their_numbers():
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 64, 1000])
-def test_a_packed_table_comes_back(n):
+def test_a_score_survives_to_dict_and_back(n):
     ok = torch.rand(4, n, generator=seeded_generator()) < 0.5
     whole = Score(("a", "b", "c"), (0.1, 0.2, 0.3), ok, votes=20, draws=5)
     again = Score.from_dict(json.loads(json.dumps(whole.to_dict())))
@@ -154,7 +154,7 @@ def test_the_reports_battery():
         ({"votes": 0}, "1 or more"),
     ],
 )
-def test_settings_that_make_no_battery(settings, said):
+def test_invalid_batteries_are_rejected(settings, said):
     with pytest.raises(ValueError, match=said):
         Battery(**{"attacks": (("a", FGSM(Linf(0.1))),), **settings})
 

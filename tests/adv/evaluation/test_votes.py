@@ -1,4 +1,4 @@
-"""Evaluation of nets that draw, by votes, and of nets that are broken."""
+"""Evaluation of random nets by votes, and of broken nets."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Mean(nn.Module):
 
 
 class Tape(nn.Module):
-    """Keeps what passes."""
+    """Keep the images of every call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,8 +61,8 @@ def two_levels(n: int = 40) -> Split:
 HARMLESS = Linf(0.001)
 
 
-def test_no_verdict_is_one_pass():
-    """Noise as strong as the signal: one pass in five errs, the worst of six nearly always."""
+def test_no_prediction_of_a_random_net_is_a_single_pass():
+    """Noise as strong as the signal: one pass in five is wrong, the worst of six nearly always."""
     net, split = nn.Sequential(Mean(), Noise(3.5)), two_levels()
     naive = torch.ones(len(split), dtype=torch.bool)
     singles = []
@@ -77,7 +77,7 @@ def test_no_verdict_is_one_pass():
 
 
 def test_passes_are_counted_and_no_draw_is_used_twice():
-    """Votes for every verdict, draws for every gradient, all fresh."""
+    """Each prediction uses fresh votes, each gradient fresh draws."""
     tape = Tape()
     net, split = nn.Sequential(CountingNet(nn.Identity()), Mean(), Noise(1.0), tape), two_levels()
     found = evaluate(net, split, battery(PGD(HARMLESS, steps=3), draws=4, votes=30), batch=16)
@@ -89,7 +89,7 @@ def test_passes_are_counted_and_no_draw_is_used_twice():
 
 
 def test_a_random_net_is_attacked_through_the_mean_of_its_draws():
-    """Which way is up differs from draw to draw: one draw is lost, many find the way."""
+    """The direction of ascent differs between draws: one draw fails, many succeed."""
 
     class Gated(nn.Module):
         def __init__(self) -> None:
@@ -135,7 +135,7 @@ def test_the_same_net_gets_the_same_table(digits_like):
     assert not torch.equal(first.ok, other.ok)
 
 
-def test_the_net_comes_out_as_it_went_in(digits_like):
+def test_the_net_is_unchanged(digits_like):
     net = nn.Sequential(rse_net(), nn.BatchNorm1d(10), nn.Linear(10, 10)).train()
     net[1].eval()
     net[2].bias.requires_grad_(False)
@@ -154,7 +154,7 @@ def test_the_net_comes_out_as_it_went_in(digits_like):
 
 
 def test_batch_statistics_are_the_running_ones():
-    """In training mode a verdict would depend on the batch."""
+    """In training mode a prediction would depend on the batch."""
     net = random_conv_net()
     split = split_labelled_by(net)
     tables = [
@@ -199,8 +199,8 @@ def test_broken_nets_get_a_score(how):
         assert found.attacked_accuracies[0] == found.natural_accuracy > 0.5
 
 
-def test_more_noise_makes_no_score_out_of_nothing():
-    """A net of nothing but noise is right as often as chance, and attacks do not change that."""
+def test_noise_alone_does_not_raise_the_score():
+    """A net of pure noise is correct at the rate of chance, with or without an attack."""
     net = nn.Sequential(Mean(), Noise(1e4))
     found = evaluate(net, two_levels(200), battery(FGSM(HARMLESS), draws=5, votes=9))
     assert found.natural_accuracy == pytest.approx(0.5, abs=0.12)

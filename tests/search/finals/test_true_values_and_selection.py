@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
+from search.finals.seed_noise import PRIOR_DOF
 from search.finals.selection import (
     choose_next,
     front_probability,
@@ -11,7 +12,7 @@ from search.finals.selection import (
     select_candidates,
     select_front,
 )
-from search.finals.true_values import PRIOR_DOF, bootstrap_images, sample_means, sample_true_values
+from search.finals.true_values import bootstrap_images, sample_means, sample_true_values
 from search.record.pareto import front
 
 

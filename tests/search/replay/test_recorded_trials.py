@@ -10,7 +10,8 @@ from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.view import View
 from search.replay.csv_records import benchmark_from_csv
-from search.replay.recorded_trials import BenchmarkError, benchmark_from_view, rebuild_space
+from search.replay.ledger_records import benchmark_from_view, rebuild_space
+from search.replay.recorded_trials import BenchmarkError
 from search.samplers.table import make_sampler
 from search.study import Study
 from spaces import Choice, Float, Int

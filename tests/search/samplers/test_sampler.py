@@ -14,15 +14,10 @@ from search.record.study_header import StudyHeader
 from search.record.trial import EpochReport, Trial
 from search.record.trial_result import ResultDetails, TrialResult
 from search.record.view import View
+from search.samplers.cost_aware_tpe import CostAwareTPE
 from search.samplers.initial_design import sobol_params
-from search.samplers.optuna_samplers import (
-    CostAwareTPE,
-    OptunaSampler,
-    check_gp,
-    make_gp,
-    make_tpe,
-    to_optuna_trial,
-)
+from search.samplers.optuna_conversion import to_optuna_trial
+from search.samplers.optuna_samplers import OptunaSampler, check_gp, make_gp, make_tpe
 from search.samplers.table import make_sampler
 from search.study import Study
 from search.surrogates.cost_model import fit_cost_model

@@ -16,7 +16,7 @@ from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.reporting.html_report import write_html_report
-from search.samplers.optuna_samplers import to_optuna_trial
+from search.samplers.optuna_conversion import to_optuna_trial
 from search.samplers.table import make_sampler
 from search.stopping.audit import audit_stopping, describe_audit, describe_stopping
 from search.stopping.moasha import MOASHA

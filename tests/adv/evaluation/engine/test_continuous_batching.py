@@ -1,4 +1,4 @@
-"""The driver of evaluations: full batches, the plain loop's verdicts, and nothing that waits."""
+"""Continuous batching: full batches, the results of the plain loop, and no waiting."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def linear() -> nn.Module:
 
 
 def problem(make, n: int = 60, wrong: int = 7) -> tuple[nn.Module, Split]:
-    """A net and images with its own answers for labels, but for the last few."""
+    """Return a net and images labelled by its predictions, the last few wrongly."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = make()
@@ -83,7 +83,7 @@ def members(attack) -> list[Iterative]:
 
 
 def plainly(net, split, battery, kind) -> dict[int, list[bool]]:
-    """Every image takes every step of every attack, all together; nobody leaves.
+    """Run every step of every attack on all images together.
 
     An image stands where it is right at each iterate, and stood in every smaller ball.
     """
@@ -140,7 +140,7 @@ BATTERIES = {
         pytest.param(linear, "cascade", marks=pytest.mark.slow),
     ],
 )
-def test_verdicts_are_those_of_the_plain_loop(make, name):
+def test_results_are_those_of_the_plain_loop(make, name):
     net, split = problem(make)
     chosen = BATTERIES[name]
     plain = {k: row for kind in (Linf, L2) for k, row in plainly(net, split, chosen, kind).items()}
@@ -154,8 +154,8 @@ def test_verdicts_are_those_of_the_plain_loop(make, name):
 
 @pytest.mark.parametrize("as_on_a_gpu", [False, True])
 @pytest.mark.parametrize("name", BATTERIES)
-def test_kept_images_are_those_that_were_judged(name, as_on_a_gpu, monkeypatch):
-    """The net's verdict on each is the score's; keeping them asks the net hardly more often."""
+def test_kept_images_are_those_that_were_classified(name, as_on_a_gpu, monkeypatch):
+    """Their predictions are those of the score; keeping them costs hardly any queries."""
     if as_on_a_gpu:
         begin = continuous_batching._Scheduler.__init__
 
@@ -197,8 +197,8 @@ def test_images_of_a_random_net_are_kept_too():
 @pytest.mark.parametrize(
     "name", ["radii", "cascade", pytest.param("two norms", marks=pytest.mark.slow)]
 )
-def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
-    """What a GPU is given: widths of a batch, a half, a quarter, ..., and looks now and then."""
+def test_gpu_batching_gives_the_same_results(monkeypatch, name):
+    """As on a GPU: batches of full, half, quarter, ... width, and a check every few steps."""
     net, split = problem(convolutional)
     expected = evaluate(net, split, BATTERIES[name], batch=16).ok
     begin, seen = continuous_batching._Scheduler.__init__, set()
@@ -220,7 +220,7 @@ def test_few_shapes_and_seldom_looks_change_no_verdict(monkeypatch, name):
 
 
 class Widths(nn.Module):
-    """Keeps how many images each gradient was taken of."""
+    """Record the batch size of each gradient."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ def test_batches_are_full_until_the_images_run_out():
     assert sum(w for w in recording.widths if w == 16) > 0.8 * steps
 
 
-def test_an_image_that_fell_meets_no_larger_ball():
+def test_a_fooled_image_is_not_attacked_in_larger_balls():
     net, split = problem(convolutional)
     recording = Widths(net)
     found = evaluate(recording, split, battery(*(FGSM(Linf(eps)) for eps in RADII)), batch=16)
@@ -254,7 +254,7 @@ def test_an_image_that_fell_meets_no_larger_ball():
 
 @pytest.mark.parametrize("defence", [RSE(0.2, 0.1), PNI()], ids=["RSE", "PNI"])
 def test_a_random_net_is_attacked_by_the_plain_loop(defence):
-    """The same draws in the same order: the table is that of a loop written out here."""
+    """With the same draws in the same order the table is that of a plain loop."""
     net = build(Recipe(net=BaseNet(), defences=(defence,)), 10, seed=1).eval()
     images = torch.randint(
         0, 256, (20, 3, 32, 32), generator=seeded_generator(2), dtype=torch.uint8
@@ -287,8 +287,8 @@ def test_a_random_net_is_attacked_by_the_plain_loop(defence):
     assert 0 < found.ok[2].sum() < found.ok[0].sum()
 
 
-def test_what_an_image_draws_hangs_on_no_slot():
-    """The same starts and the same squares in whichever slot, after whichever neighbours."""
+def test_draws_of_an_image_do_not_depend_on_its_slot():
+    """Starts and squares are the same in any slot, beside any other images."""
     net, split = problem(convolutional, n=40, wrong=0)
     seen: dict[bytes, set[bytes]] = {}
 
@@ -374,7 +374,7 @@ STEPS = {
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_never_waits_for_the_device(name):
-    """On tensors without values: what asked for one (item, bool, nonzero, a mask) would fail."""
+    """On the meta device an operation that needs a value (item, bool, nonzero) would fail."""
     attack, net = STEPS[name], convolutional().eval()
     x, y = torch.rand(4, 3, 8, 8), torch.arange(4)
     state = attack.start(x, y, seeded_generator())
@@ -393,7 +393,7 @@ def test_a_step_never_waits_for_the_device(name):
 
 
 class Backwards(TorchDispatchMode):
-    """Notes which gradients convolutions and products are asked for."""
+    """Record which gradients convolutions and matrix products compute."""
 
     def __init__(self) -> None:
         super().__init__()
