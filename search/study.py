@@ -61,7 +61,7 @@ class Study:
 
     @property
     def remaining(self) -> int:
-        """How many trials are still to be suggested."""
+        """The number of trials that are still to be suggested."""
         return len(self._unfinished) + max(0, self.trials - len(self.view.trials))
 
     def trial_folder(self, number: int) -> Path:

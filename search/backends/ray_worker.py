@@ -1,4 +1,4 @@
-"""What a Ray worker does with a trial, and how images reach it without a copy.
+"""Run a trial in a Ray worker, and share image tensors with it without a copy.
 
 Reports travel as one line of JSON each, so that Tune neither flattens nor checks them.
 """

@@ -9,8 +9,8 @@ Each line is a JSON object. The first is `study`; then come
 - `relaxed`: early stopping became gentler, and why;
 - `finals`: which trials are trained again, and how they are attacked; `final`: holds an event of
   such a training;
-- `rescored`: the result of a stored net under another battery; `rebuilt`: those results become the
-  trials' own.
+- `rescored`: the result of a stored net under another battery; `rebuilt`: those results replace
+  the ones of the trials.
 
 All else (the front, the report, W&B) is computed from these events by `search.record.view`. A line
 that a crash has cut off is dropped when the ledger is next opened, so it can only be the last one.

@@ -1,4 +1,4 @@
-"""What a result depends on beside its recipe: versions, commit and hardware."""
+"""Versions, commit and hardware: what a result depends on beside its recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first event of a ledger: what a search is of, and all that decides what it finds."""
+"""The headers in a ledger: all that decides a search, its sessions and its finals."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class StudyHeader:
         """Return the fields that were recorded, under the ledger's keys."""
         return json_records.to_json(self)
 
-    def updated(self, changes: Plain) -> StudyHeader:
+    def merge(self, changes: Plain) -> StudyHeader:
         """Return a header with other values under some of the ledger's keys."""
         return StudyHeader.from_json({**self.to_json(), **changes})
 
@@ -186,6 +186,6 @@ class FinalsHeader:
         """Return the fields that were recorded, under the ledger's keys."""
         return json_records.to_json(self)
 
-    def updated(self, changes: Plain) -> FinalsHeader:
+    def merge(self, changes: Plain) -> FinalsHeader:
         """Return a header with other values under some of the ledger's keys."""
         return FinalsHeader.from_json({**self.to_json(), **changes})

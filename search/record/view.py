@@ -122,7 +122,7 @@ class View:
             return
         inner = {**read_key(event, "part", OBJECT), "time": event["time"]}
         if inner.get("event") == "rebuilt":
-            self.finals_header = self.finals_header.updated(read_key(inner, "header", OBJECT))
+            self.finals_header = self.finals_header.merge(read_key(inner, "header", OBJECT))
             self.finals._replace_results(inner)
         else:
             self.finals.apply(inner)
@@ -132,7 +132,7 @@ class View:
         known[read_key(event, "trial", int)] = TrialResult.from_json(event)
 
     def _rebuild(self, event: Event) -> None:
-        self.header = self.header.updated(read_key(event, "header", OBJECT))
+        self.header = self.header.merge(read_key(event, "header", OBJECT))
         self._replace_results(event)
 
     def _replace_results(self, event: Event) -> None:

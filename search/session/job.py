@@ -111,5 +111,5 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
 
 
 def print_scale(console: Console, scale: Scale, reason: str) -> None:
-    """Print how big a trial is, and why."""
+    """Print the scale of a search, and why it was chosen."""
     console.print(f"Scale: [bold]{scale.name}[/], because {escape(reason)}.")

@@ -1,4 +1,4 @@
-"""Everything between the command line and the first trial of a search.
+"""Prepare a search: all steps between the command line and the first trial.
 
 What is wrong is found here, before anything is written: each mistake is a ValueError or an OSError
 whose message is the one line that the user sees.

@@ -76,7 +76,7 @@ MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, T
 def rescore(
     ledger: Ledger, run: Rescoring, map_nets: MapNets, say: Callable[[str], None]
 ) -> dict[str, str]:
-    """Score every stored net again, then make the new results the run's own.
+    """Score every stored net again, then replace the results of the run by the new ones.
 
     A net that an earlier session scored under the same battery of the same commit is not scored
     again.
@@ -138,7 +138,7 @@ def _append(ledger: Ledger, net: StoredNet, battery: str, result: TrialResult) -
 def _rebuild(
     ledger: Ledger, run: Rescoring, batteries: Mapping[str, str], missing: Mapping[str, str]
 ) -> None:
-    """Append the events that make the new results the run's own, that of the trials last."""
+    """Append the events that replace the results of the run, the one of the trials last."""
     lost = {kind: _reasons(kind, missing) for kind in (TRIAL, FINAL)}
     if ledger.view.finals:
         strong = {**ledger.view.finals_header.to_json(), **run.final.final_battery.describe()}

@@ -1,4 +1,4 @@
-"""Start the finals of a run: which trials are trained again, and how often."""
+"""Start the finals of a run: choose how many trainings there are, and print what comes."""
 
 from __future__ import annotations
 

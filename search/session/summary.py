@@ -1,4 +1,4 @@
-"""Print what a search has found, and where it is."""
+"""Print the results of a search, and where its files are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from search.stopping.audit import describe_stopping
 
 
 def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
-    """Print the front, the finalists, what to mind, and where everything is.
+    """Print the front, the finalists, warnings, and where the files are.
 
     Args:
       console: to print to.

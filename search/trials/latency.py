@@ -1,4 +1,4 @@
-"""How long a net takes to classify one image, as it would be used."""
+"""Latency of a net: the time it takes to classify one image in use."""
 
 from __future__ import annotations
 

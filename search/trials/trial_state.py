@@ -1,4 +1,4 @@
-"""What a trial keeps on disk between epochs, so that it can resume."""
+"""The state of a trial on disk, from which it resumes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_a_header_is_read_and_written_without_loss():
 def test_a_header_of_a_newer_version_keeps_what_this_one_does_not_know(tmp_path):
     view = read(put(tmp_path, header(priority={"queue": 3})))
     assert view.header.extra["priority"] == {"queue": 3}
-    assert view.header.updated({"seed": 7}).to_json()["priority"] == {"queue": 3}
+    assert view.header.merge({"seed": 7}).to_json()["priority"] == {"queue": 3}
 
 
 def test_what_an_old_header_did_not_record_is_not_invented():

@@ -50,7 +50,7 @@ def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
     assert sorted(p["x"] for p in known["points"]) == [0.1, 0.9]
     assert [t["params"] for t in known["told"]] == POINTS
     assert known["told"][0]["details"] == {"parameters": 5}
-    head = head.updated({"warm": known})
+    head = head.merge({"warm": known})
     assert [r.point for _, r in observed_trials(head.warm)] == [score(p).point for p in POINTS]
     ask, view = make_sampler("tpe", SPACE, seed=0, start=8, header=head), View(header=head)
     first = []
