@@ -14,7 +14,7 @@ from adv.__main__ import adv as adv_command
 from search.replay.__main__ import main as replay_command
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/**/*.md")])
 FOLDERS = "adv|benchmarks|docs|scripts|search|spaces|tests"
 PLACEHOLDERS = ("NAME", "FILE")
 OTHER_FLAGS = {"--num-samples"}  # of the course's test script
