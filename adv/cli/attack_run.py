@@ -81,8 +81,8 @@ def _count_queries(target: Target, attack: Square | NES, battery: Battery) -> tu
         attacked = Votes(net, battery.draws) if random else net
         generator = torch.Generator().manual_seed(battery.seed)
         found = hunt(attack, attacked, x, y, generator=generator)
-        judge = Votes(net, battery.votes) if random else net
-        logits = [torch.cat([judge(b) for b in i.split(256)]) for i in (x, found.adv)]
+        predictor = Votes(net, battery.votes) if random else net
+        logits = [torch.cat([predictor(b) for b in i.split(256)]) for i in (x, found.adv)]
     natural, attacked_ok = (is_correct(outputs, y) for outputs in logits)
     score = Score(
         names=(battery.attacks[0][0],),
