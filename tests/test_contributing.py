@@ -145,6 +145,17 @@ def build(space: Space, observed: Observed) -> ProposeParams:
 
 TOY = Strategy(build, random_share=0.0)
 '''
+STOPPER = '''"""Stop nothing, as `no_stopping` does."""
+
+from __future__ import annotations
+
+from search.stopping.stopper import Stopper, no_stopping
+
+
+def toy_stopper(*, seed: int, audit: float) -> Stopper:
+    """Return a stopper that stops nothing."""
+    return no_stopping(seed=seed, audit=audit)
+'''
 PANEL = '''"""A panel with the number of trials."""
 
 from __future__ import annotations
@@ -212,6 +223,12 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
             '    "nsga2": (': '    "toy": ("search.samplers.toy:TOY", "the first"),\n'
         },
     },
+    "a stopper": {
+        "search/stopping/toy.py": STOPPER,
+        "search/stopping/table.py": {
+            '    "none": (': '    "toy": ("search.stopping.toy:toy_stopper", "stops nothing"),\n'
+        },
+    },
     "a panel of the report": {
         "search/reporting/toy.py": PANEL,
         "search/reporting/html_report.py": {
@@ -230,11 +247,15 @@ from search.interrupt import Interrupt
 from search.record.ledger import Ledger
 from search.reporting.html_report import write_html_report
 from search.samplers.table import make_sampler
+from search.stopping.table import make_stopper
 from search.study import Study
 folder = Path(sys.argv[1])
 ledger = Ledger(folder / "ledger.jsonl")
 toy = make_sampler("toy", SPACE, seed=0, start=5)
-serial.search(Study(SPACE, ledger, trials=7, seed=0, sampler=toy), Formula(1), Interrupt())
+study = Study(
+    SPACE, ledger, trials=7, seed=0, sampler=toy, stopper=make_stopper("toy", seed=0)
+)
+serial.search(study, Formula(1), Interrupt())
 print(*(trial.origin for trial in ledger.view.trials.values()))
 write_html_report(ledger.view, folder / "report.html")
 ledger.close()
