@@ -93,7 +93,7 @@ def test_values_are_where_we_read_them():
 
 
 def test_the_calls_that_our_sampler_makes():
-    """One proposal by hand, as `Thrifty` draws it."""
+    """One proposal by hand, as `CostAwareTPE` draws it."""
     space = {"a": FloatDistribution(0.0, 1.0)}
     study = optuna.create_study(directions=["maximize", "maximize"])
     for i in range(6):
