@@ -104,8 +104,13 @@ def run_torchattacks(net: nn.Module, x: Tensor, y: Tensor) -> Iterator[tuple[str
     for ball, peer in (("linf", torchattacks.PGD), ("l2", torchattacks.PGDL2)):
         for start in STARTS:
             torch.manual_seed(11)
-            attack = peer(net, eps=BALLS[ball].eps, alpha=STEP_SIZES[ball], steps=10,
-                          random_start=start != "the image")  # fmt: skip
+            attack = peer(
+                net,
+                eps=BALLS[ball].eps,
+                alpha=STEP_SIZES[ball],
+                steps=10,
+                random_start=start != "the image",
+            )
             yield f"pgd torchattacks {ball} {start}", attack(x, y)
 
 
@@ -188,8 +193,10 @@ def record_square() -> None:
     net, x, y = make_square_problem()
     arrays: dict[str, Tensor] = {}
     for ball, norm in (("linf", "Linf"), ("l2", "L2")):
-        peers = [torchattacks.Square(net, norm=norm, eps=BALLS[ball].eps, n_queries=400, seed=seed)
-                 for seed in range(2)]  # fmt: skip
+        peers = [
+            torchattacks.Square(net, norm=norm, eps=BALLS[ball].eps, n_queries=400, seed=seed)
+            for seed in range(2)
+        ]
         arrays[f"right {ball}"] = torch.stack([net(peer(x, y)).argmax(1) == y for peer in peers])
     peer = torchattacks.Square(nn.Identity(), norm="L2")
     peer.device = "cpu"

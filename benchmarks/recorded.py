@@ -97,8 +97,11 @@ def read_pgd_results(net: str, ball: str) -> dict[tuple[str, str], Tensor]:
 
 def read_one_step(net: str) -> dict[str, Tensor]:
     """[8, 3, 32, 32] results of FGSM by library and ball, and "relative", foolbox's PGD-5."""
-    found = {name: torch.from_numpy(found) for name, found in read(f"one_step_{net}").items()
-             if found.dtype == np.float32}  # fmt: skip
+    found = {
+        name: torch.from_numpy(found)
+        for name, found in read(f"one_step_{net}").items()
+        if found.dtype == np.float32
+    }
     return found | {"foolbox linf": found["torchattacks linf"] + found.pop("foolbox minus linf")}
 
 

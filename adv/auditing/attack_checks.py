@@ -43,12 +43,16 @@ def check_zero_gradients(context: AuditContext) -> Finding:
             zero[ids] = (gradient.nan_to_num(0.0).flatten(1) == 0).all(1).cpu()
     found, interval = share(zero[context.natural]) if context.natural.any() else (0.0, (0.0, 0.0))
     return Finding(
-        "zero gradients", found, 0.05, interval, "%",
+        "zero gradients",
+        found,
+        0.05,
+        interval,
+        "%",
         "a sound net has hardly any, a net that masks its gradients half of them or all",
         f"At {100 * found:.1f} % of the images the gradient of the loss is exactly zero.",
         "Something in the net blocks the gradient: logits so large that the softmax is exactly 1, "
         "a rounding or a step function, dead units. The attack has no direction and does not move.",
-    )  # fmt: skip
+    )
 
 
 def _check_single_step(context: AuditContext) -> Iterator[Finding]:
@@ -60,21 +64,29 @@ def _check_single_step(context: AuditContext) -> Iterator[Finding]:
     )
     found, interval = difference(many, single)
     yield Finding(
-        "iterative against single step", found, 0.01, interval, "points",
+        "iterative against single step",
+        found,
+        0.01,
+        interval,
+        "points",
         "many small steps can do what one large step does; one point allows for borderline images",
         observation,
         "One step does more harm than many: the gradient leads the small steps astray, so it is "
         "masked.",
-    )  # fmt: skip
+    )
     found, interval = difference(single, many)
     yield Finding(
-        "single step overstates", found, 0.35, interval, "points",
+        "single step overstates",
+        found,
+        0.35,
+        interval,
+        "points",
         "sound nets, undefended ones too, lose up to 30 points between one step and many; those "
         "that overfitted to single steps lose nearly all",
         observation,
         "The net has learned to resist the single step alone, not the ball around the image "
         "(catastrophic overfitting): its accuracy under FGSM says nothing about robustness.",
-    )  # fmt: skip
+    )
 
 
 def _check_more_steps(context: AuditContext) -> Iterator[Finding]:
@@ -87,12 +99,16 @@ def _check_more_steps(context: AuditContext) -> Iterator[Finding]:
     more = context.evaluate_under(doubled, among)
     found, interval = difference(context.standing, more)
     yield Finding(
-        "more steps", found, 0.01, interval, "points",
+        "more steps",
+        found,
+        0.01,
+        interval,
+        "points",
         "an attack has converged if doubling its steps changes less than a point",
         f"With {steps} steps {_percent(context.standing)} stay correct, with twice as many "
         f"{_percent(more)}.",
         "The attack stops before it has converged: give it more steps, or longer ones.",
-    )  # fmt: skip
+    )
 
 
 def _check_more_restarts(context: AuditContext) -> Finding:
@@ -107,13 +123,17 @@ def _check_more_restarts(context: AuditContext) -> Finding:
             more = context.evaluate_under(attacks, more, again=n)
     found, interval = difference(context.standing, more)
     return Finding(
-        "more restarts", found, 0.03, interval, "points",
+        "more restarts",
+        found,
+        0.03,
+        interval,
+        "points",
         "on sound nets the start matters little: five starts cost up to a point or two",
         f"From one start {_percent(context.standing)} stay correct, from {starts} starts "
         f"{_percent(more)}.",
         "Chance decides which image is fooled: the loss surface is so rugged, or the net so "
         "random, that one start misses what the next one finds.",
-    )  # fmt: skip
+    )
 
 
 def _check_monotone_in_eps(context: AuditContext) -> Finding:
@@ -124,11 +144,15 @@ def _check_monotone_in_eps(context: AuditContext) -> Finding:
     found, interval = max(rises, key=lambda rise: rise[0])
     accuracies = ", ".join(f"{100 * float(row.double().mean()):.1f}" for row in rows)
     return Finding(
-        "monotone in eps", found, 0.01, interval, "points",
+        "monotone in eps",
+        found,
+        0.01,
+        interval,
+        "points",
         "a larger ball contains the smaller one; one point allows for borderline images",
         f"At 0, a half, one and two eps {accuracies} % stay correct.",
         "The attack finds less in a larger ball than in a smaller one inside it: it gets lost.",
-    )  # fmt: skip
+    )
 
 
 def _check_large_radius(context: AuditContext) -> Finding:
@@ -140,12 +164,16 @@ def _check_large_radius(context: AuditContext) -> Finding:
     counts = context.split.labels.bincount()
     chance = float(counts.max()) / context.n
     return Finding(
-        "a large radius reaches chance", found, chance, interval, "%",
+        "a large radius reaches chance",
+        found,
+        chance,
+        interval,
+        "%",
         "at eps 0.5 every image can be made plain grey, so no net can do better than guess",
         f"At eps {eps:.3g} {100 * found:.1f} % stay correct; guessing gives {100 * chance:.1f} %.",
         "Images that need not show anything any more are still classified correctly: the attack "
         "does not reach them, so the gradient is masked.",
-    )  # fmt: skip
+    )
 
 
 def _check_other_loss(context: AuditContext) -> Finding:
@@ -155,13 +183,17 @@ def _check_other_loss(context: AuditContext) -> Finding:
     found, interval = difference(context.standing_pgd, other)
     loss = "the margin" if binary else "DLR, a ratio of differences,"
     return Finding(
-        "cross-entropy against DLR", found, 0.03, interval, "points",
+        "cross-entropy against DLR",
+        found,
+        0.03,
+        interval,
+        "points",
         "on sound nets PGD on the cross-entropy overstates robustness by up to three points",
         f"With the cross-entropy {_percent(context.standing_pgd)} stay correct, with {loss} of the "
         f"logits {_percent(other)}.",
         "The scale of the logits hides the gradient of the cross-entropy: a loss that does not "
         "depend on the scale finds what it misses.",
-    )  # fmt: skip
+    )
 
 
 def _scale_radius(context: AuditContext, factor: float) -> PGD:

@@ -71,11 +71,15 @@ def _check_logits(out: Tensor) -> Finding:
         "weights have diverged, or an intermediate value has overflowed."
     )
     return Finding(
-        "outputs are logits", found, 0.0, exact(found), "%",
+        "outputs are logits",
+        found,
+        0.0,
+        exact(found),
+        "%",
         "the logits of an image do not add up to one by chance",
         f"The outputs are {wrong if found else kind}.",
         lost if bad.any() else flat,
-    )  # fmt: skip
+    )
 
 
 def _check_repeatable(context: AuditContext, x: Tensor, first: Tensor, second: Tensor) -> Finding:
@@ -89,13 +93,18 @@ def _check_repeatable(context: AuditContext, x: Tensor, first: Tensor, second: T
         "declared random, and used with the same draws" if context.random else "not declared random"
     )
     return Finding(
-        "same outputs twice", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs twice",
+        found,
+        ROUNDING,
+        exact(found),
+        "%",
+        _ROUNDING_REASON,
         f"The net is {how}: two outputs differ by {_percent(found)} of the largest output.",
         "The net draws random numbers without declaring it: each gradient belongs to another net "
         "than the prediction, and each evaluation gives another score. Make the layer "
         "an `adv.runtime.random_streams.RandomModule` and draw from its `stream`; then the attack "
         "averages over draws.",
-    )  # fmt: skip
+    )
 
 
 def _check_training_flag(context: AuditContext, x: Tensor) -> Finding:
@@ -107,12 +116,17 @@ def _check_training_flag(context: AuditContext, x: Tensor) -> Finding:
         flagged = model(x).float()
     found = _relative_difference(plain, flagged)
     return Finding(
-        "same outputs in training mode", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs in training mode",
+        found,
+        ROUNDING,
+        exact(found),
+        "%",
+        _ROUNDING_REASON,
         f"Apart from dropout, batch normalisation and declared noise, the training flag changes "
         f"the outputs by {_percent(found)}.",
         "The net depends on its training flag: in evaluation it is another net than the one that "
         "was trained, or that runs where nobody calls eval(). A defence must not depend on it.",
-    )  # fmt: skip
+    )
 
 
 def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
@@ -121,11 +135,16 @@ def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding
         asked = context.model(x.clone().requires_grad_()).detach().float()
     found = _relative_difference(first, asked)
     return Finding(
-        "same outputs under attack", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs under attack",
+        found,
+        ROUNDING,
+        exact(found),
+        "%",
+        _ROUNDING_REASON,
         f"When a gradient is computed, the net's outputs change by {_percent(found)}.",
         "The net detects that it is attacked and gives other outputs: the attack sees another net "
         "than the evaluation.",
-    )  # fmt: skip
+    )
 
 
 def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
@@ -133,11 +152,16 @@ def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
     parts = x.split(max(1, len(x) // 4))
     found = _relative_difference(first, torch.cat([context.model(part).float() for part in parts]))
     return Finding(
-        "same outputs in another batch", found, ROUNDING, exact(found), "%", _ROUNDING_REASON,
+        "same outputs in another batch",
+        found,
+        ROUNDING,
+        exact(found),
+        "%",
+        _ROUNDING_REASON,
         f"In smaller batches the outputs change by {_percent(found)}.",
         "An image's class depends on the images beside it, as with batch normalisation that is "
         "left in training mode: the score depends on how the images are split into batches.",
-    )  # fmt: skip
+    )
 
 
 def _check_dead_units(context: AuditContext, x: Tensor) -> Finding:
@@ -162,12 +186,16 @@ def _check_dead_units(context: AuditContext, x: Tensor) -> Finding:
             hook.remove()
     found = max((float((~units).double().mean()) for units in alive.values()), default=0.0)
     return Finding(
-        "dead units", found, 0.9, exact(found), "%",
+        "dead units",
+        found,
+        0.9,
+        exact(found),
+        "%",
         "layers of sound nets have had up to two thirds; with a tenth left hardly any path remains",
         f"In the worst layer {_percent(found)} of the ReLU units give 0 on every image.",
         "Nearly all units of a layer are dead: they pass neither the image nor a gradient, so the "
         "attack is blocked, and the net hardly sees its input.",
-    )  # fmt: skip
+    )
 
 
 class _WithoutDropout(TorchFunctionMode):

@@ -191,8 +191,12 @@ def audit_context(
     kept = _at_one_ball(battery, eps)
     if score is not None:
         rows = score.ok[[0, *(1 + i for i in kept)], : len(split)]
-        score = replace(score, names=tuple(names[i] for i in kept),
-                        eps=tuple(score.eps[i] for i in kept), ok=rows)  # fmt: skip
+        score = replace(
+            score,
+            names=tuple(names[i] for i in kept),
+            eps=tuple(score.eps[i] for i in kept),
+            ok=rows,
+        )
     battery = replace(battery, attacks=tuple(battery.attacks[i] for i in kept))
     return AuditContext(model, split.to(device), battery, batch, score)
 

@@ -35,14 +35,18 @@ def check_gradient_free(context: AuditContext) -> Iterator[Finding]:
         lost = difference(again, after) if context.random else share(standing & ~after)
         found, interval = lost
         yield Finding(
-            name, found, 0.01, interval, "points",
+            name,
+            found,
+            0.01,
+            interval,
+            "points",
             "for each image an attack with gradients finds at least what an attack without them "
             "finds; one point allows for chance",
             f"{what} fooled {int((standing & ~after).sum())} of the {int(standing.sum())} images "
             f"that withstood the gradient{retry if context.random else ''}.",
             "Guessing beats the gradient, so the gradient must be masked: the score says how well "
             "the net hides it, not how robust the net is.",
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

@@ -100,14 +100,18 @@ def check_masking_gap(context: AuditContext) -> Finding:
     """Return the masking gap as a finding."""
     gap = measure_gap(context)
     return Finding(
-        "masking gap", gap.gap, MASKING_GAP_LIMIT, gap.interval, "points",
+        "masking gap",
+        gap.gap,
+        MASKING_GAP_LIMIT,
+        gap.interval,
+        "points",
         "plain PGD overstates most sound nets by 1.5 to 3 points; beyond 4 a gradient is masked, "
         "or the loss does not suit this net, as where all logits lie close together",
         f"The score claims that {100 * gap.claimed:.1f} % stay correct at eps {gap.eps:.3g}; a "
         f"stronger attack leaves {100 * gap.strong:.1f} %.",
         "The score is too high: its attack is too weak for this net, by its loss, its steps or "
         "its start.",
-    )  # fmt: skip
+    )
 
 
 def _strong_attack(context: AuditContext) -> Worst:

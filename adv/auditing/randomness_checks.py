@@ -32,13 +32,17 @@ def _check_draws(context: AuditContext) -> Finding:
     found, interval = mean(reached[own] - reached[counts[-1]])
     curve = ", ".join(f"{100 * float(reached[n].mean()):.1f} % with {n}" for n in counts)
     return Finding(
-        "more draws in the gradient", found, 0.01, interval, "points",
+        "more draws in the gradient",
+        found,
+        0.01,
+        interval,
+        "points",
         "the curve has flattened if many draws take less than a point more from the "
         "probability of the right class",
         f"After the attack the right class keeps a mean probability of {curve} draws.",
         "The attack follows the noise of a few draws instead of the net's gradient (no expectation "
         "over transformation): raise `draws` until the curve is flat.",
-    )  # fmt: skip
+    )
 
 
 def _right_probability(context: AuditContext, draws: int) -> Tensor:
@@ -72,10 +76,14 @@ def _check_votes(context: AuditContext) -> Finding:
     found, interval = difference(first, every)
     votes = context.battery.votes
     return Finding(
-        "repeated votes agree", found, 0.05, interval, "points",
+        "repeated votes agree",
+        found,
+        0.05,
+        interval,
+        "points",
         "a battery classifies an image several times; a larger loss is chance, not the attack",
         f"Without an attack {100 * float(first.double().mean()):.1f} % are correct by {votes} "
         f"votes, {100 * float(every.double().mean()):.1f} % by {votes} votes five times in a row.",
         "The prediction changes from one vote to the next: with so few votes the worst of several "
         "predictions counts chance as an attack. Raise `votes`.",
-    )  # fmt: skip
+    )

@@ -59,12 +59,16 @@ def check_side_effects(model: nn.Module, before: Snapshot) -> Finding:
     some = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
     found = float(len(changed))
     return Finding(
-        "the net is unchanged", found, 0.0, exact(found), "",
+        "the net is unchanged",
+        found,
+        0.0,
+        exact(found),
+        "",
         "an evaluation must not change anything",
         f"An evaluation has changed {some or 'nothing'}.",
         "Evaluating the net changes it, or the random numbers of the whole program: the second "
         "evaluation sees another net than the first.",
-    )  # fmt: skip
+    )
 
 
 @contextmanager

@@ -21,8 +21,8 @@ class RSE(Defence):
     A sigma of 0 adds no layer.
 
     Args:
-      sigma_init: deviation before the first convolution, in pixel units, on images in [0, 1] as published: if the net begins with a
-        normalisation, the noise comes before it.
+      sigma_init: deviation before the first convolution, in pixel units, on images in [0, 1] as
+        published: if the net begins with a normalisation, the noise comes before it.
       sigma_inner: deviation before the others, in units of their inputs.
 
     Raises:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 
 from adv.attacks import APGD, PGD, Attack, Ball, Linf, Square, Worst
 
-_REPORT = (
-    (0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02)
-)  # fmt: skip
+_REPORT = ((0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02))
 _TARGETS = 9
 
 

@@ -177,9 +177,11 @@ class Analytic:
             result = None
             if epoch == self.epochs:
                 result = TrialResult(
-                    {"natural_accuracy": float(natural + fresh[0]),
-                     "attacked_score": float(robust + 100 * fresh[1])}
-                )  # fmt: skip
+                    {
+                        "natural_accuracy": float(natural + fresh[0]),
+                        "attacked_score": float(robust + 100 * fresh[1]),
+                    }
+                )
             yield EpochReport(
                 epoch, self.epochs, 1.0, values, result, rung if epoch in rungs else None
             )

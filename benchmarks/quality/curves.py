@@ -47,16 +47,19 @@ def load_problems(folder: Path) -> list[TrialBenchmark]:
     return [_table("at-cifar10", here, curves), _table("at-all", attacked, curves)]
 
 
-def _table(name: str, runs: Sequence[Row], curves: Mapping[str, Sequence[tuple[float, float]]]
-           ) -> TrialBenchmark:  # fmt: skip
+def _table(
+    name: str, runs: Sequence[Row], curves: Mapping[str, Sequence[tuple[float, float]]]
+) -> TrialBenchmark:
     points = [_point(run) for run in runs]
     columns: dict[str, list[Value]] = defaultdict(list)
     for point in points:
         for knob, value in point.items():
             columns[knob].append(value)
-    space = Space(f"which of {len(runs)} recorded trainings?", {
-        knob: _knob(values) for knob, values in columns.items() if len(set(values)) > 1
-    }, no_recipe)  # fmt: skip
+    space = Space(
+        f"which of {len(runs)} recorded trainings?",
+        {knob: _knob(values) for knob, values in columns.items() if len(set(values)) > 1},
+        no_recipe,
+    )
     records: dict[str, RecordedTrial] = {}
     for run, point in zip(runs, points, strict=True):
         seen = np.array(curves[run["run"]])

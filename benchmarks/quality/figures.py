@@ -35,11 +35,15 @@ def problem_tables(rows: Sequence[Row]) -> Iterator[str]:
     for problem, here in _by(rows, "problem").items():
         first = here[0]
         yield f"\n### {problem} ({first['group']})\n"
-        yield (f"{first['workers']} workers, {first['budget']} trainings of "
-               f"{first['budget_epochs'] // first['budget']} epochs\n")  # fmt: skip
+        yield (
+            f"{first['workers']} workers, {first['budget']} trainings of "
+            f"{first['budget_epochs'] // first['budget']} epochs\n"
+        )
         shares = " | ".join(f"HV at {part:.0%}" for part in BUDGET_SHARES)
-        yield (f"| method | n | {shares} | epochs to 95 % | reached | truly on front | "
-               "after finalists | stopped |")  # fmt: skip
+        yield (
+            f"| method | n | {shares} | epochs to 95 % | reached | truly on front | "
+            "after finalists | stopped |"
+        )
         yield "|---|---|" + "---|" * (len(BUDGET_SHARES) + 5)
         groups = sorted(_by(here, "method").items(), key=lambda p: -fmean(r["share"] for r in p[1]))
         for name, these in groups:
@@ -66,8 +70,10 @@ def _line(name: str, rows: Sequence[Row]) -> str:
 def comparison(rows: Sequence[Row], ours: str) -> Iterator[str]:
     """Yield lines of Markdown: our method beside the best peer of each problem."""
     yield f"\n### {ours} beside the best peer of each problem\n"
-    yield ("| problem | best peer by HV | its HV | ours | difference | best peer to 95 % | "
-           "its epochs | ours | ratio | ours has the first one's HV |")  # fmt: skip
+    yield (
+        "| problem | best peer by HV | its HV | ours | difference | best peer to 95 % | "
+        "its epochs | ours | ratio | ours has the first one's HV |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|---|"
     ratios: dict[str, list[float]] = defaultdict(list)
     for problem, here in _by(rows, "problem").items():

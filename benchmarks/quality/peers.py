@@ -196,8 +196,9 @@ class Syne:
         return self.points.ask(number)
 
     def epoch(self, number: int, epoch: int, point: Point) -> bool:
-        decision = self.scheduler.on_trial_result(SimpleNamespace(trial_id=number),
-                                                  self._result(epoch, point))  # fmt: skip
+        decision = self.scheduler.on_trial_result(
+            SimpleNamespace(trial_id=number), self._result(epoch, point)
+        )
         return decision == "CONTINUE"
 
     def end(self, number: int, point: Point) -> None:

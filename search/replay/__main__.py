@@ -49,19 +49,48 @@ EXAMPLES = """
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("run", type=click.Path(path_type=Path), metavar="runs/NAME|FILE.csv")
-@click.option("--sampler", "samplers", default="kriging,tpe", show_default=True,
-              metavar="|".join(SAMPLERS), help="One or several, separated by commas.")  # fmt: skip
-@click.option("--stopper", "stoppers", default=",".join(STOPPERS), show_default=True,
-              metavar="|".join(STOPPERS), help="One or several, separated by commas.")  # fmt: skip
-@click.option("--surrogate", default="nearest", show_default=True, type=OneOf(*SURROGATES),
-              help="Prediction of a configuration. nearest: by the nearest recorded trial; "
-              "forest: by extremely randomised trees fitted to them, with noise.")  # fmt: skip
-@click.option("--seeds", default=20, show_default=True, type=click.IntRange(1),
-              help="Searches of each combination.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1),
-              help="Trials at a time. Default: a quarter of the budget, 8 at most.")  # fmt: skip
-@click.option("--budget", type=click.IntRange(1), metavar="TRAININGS",
-              help="In full trainings. Default: half the number of recorded trials.")  # fmt: skip
+@click.option(
+    "--sampler",
+    "samplers",
+    default="kriging,tpe",
+    show_default=True,
+    metavar="|".join(SAMPLERS),
+    help="One or several, separated by commas.",
+)
+@click.option(
+    "--stopper",
+    "stoppers",
+    default=",".join(STOPPERS),
+    show_default=True,
+    metavar="|".join(STOPPERS),
+    help="One or several, separated by commas.",
+)
+@click.option(
+    "--surrogate",
+    default="nearest",
+    show_default=True,
+    type=OneOf(*SURROGATES),
+    help="Prediction of a configuration. nearest: by the nearest recorded trial; "
+    "forest: by extremely randomised trees fitted to them, with noise.",
+)
+@click.option(
+    "--seeds",
+    default=20,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Searches of each combination.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Trials at a time. Default: a quarter of the budget, 8 at most.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(1),
+    metavar="TRAININGS",
+    help="In full trainings. Default: half the number of recorded trials.",
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the rows to this file."
 )

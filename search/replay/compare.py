@@ -96,9 +96,17 @@ def summarise(sampler: str, stopper: str, replays: Sequence[Replay], budget: int
 def comparison_table(benchmark: TrialBenchmark, rows: Sequence[Row]) -> Table:
     """Return the rows of `summarise` as a table for the terminal."""
     table = Table(box=None, padding=(0, 2), header_style="dim")
-    for name in ("sampler", "stopper", "hypervolume", "at half the budget",
-                 f"epochs to {TARGET:.0%}", "reached", "epochs spent", "trials (stopped)",
-                 "front found"):  # fmt: skip
+    for name in (
+        "sampler",
+        "stopper",
+        "hypervolume",
+        "at half the budget",
+        f"epochs to {TARGET:.0%}",
+        "reached",
+        "epochs spent",
+        "trials (stopped)",
+        "front found",
+    ):
         table.add_column(name, justify="left" if name in ("sampler", "stopper") else "right")
     for row in rows:
         lower_bound = "> " if row["reached"] < row["searches"] else ""

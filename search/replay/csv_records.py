@@ -126,8 +126,9 @@ def _knob(texts: Sequence[str], when: dict[str, tuple[Value, ...]]) -> Knob:
     return Float(low, high, log=log, when=when)
 
 
-def _when(path: Path, rows: Sequence[Row], name: str,
-          knobs: dict[str, Knob]) -> dict[str, tuple[Value, ...]]:  # fmt: skip
+def _when(
+    path: Path, rows: Sequence[Row], name: str, knobs: dict[str, Knob]
+) -> dict[str, tuple[Value, ...]]:
     """Infer on which earlier choice a hyperparameter depends, from where its column is empty."""
     empty = [row[name] == "" for row in rows]
     if not any(empty):
@@ -138,5 +139,7 @@ def _when(path: Path, rows: Sequence[Row], name: str,
         filled = {row[other] for row, none in zip(rows, empty, strict=True) if not none}
         if filled.isdisjoint(row[other] for row, none in zip(rows, empty, strict=True) if none):
             return {other: tuple(sorted(filled))}
-    raise BenchmarkError(f"{path}: column {name!r} is empty in some rows, but no earlier text "
-                     "column determines in which")  # fmt: skip
+    raise BenchmarkError(
+        f"{path}: column {name!r} is empty in some rows, but no earlier text "
+        "column determines in which"
+    )

@@ -53,16 +53,23 @@ def _record(trial: Trial, epochs: int) -> RecordedTrial:
     for epoch, values in trial.epochs.items():
         metrics = values.metrics
         robust = metrics.get("watched_robust")
-        curve[epoch - 1] = metrics.get("watched_natural", np.nan), (
-            np.nan if robust is None else 100 * robust)  # fmt: skip
+        curve[epoch - 1] = (
+            metrics.get("watched_natural", np.nan),
+            (np.nan if robust is None else 100 * robust),
+        )
     for rung in trial.rungs.values():
         curve[rung.epoch - 1] = rung.point
     bounds = [trial.result.intervals.get(name, (0.0, 0.0)) for name in OBJECTIVES]
     noise = tuple(error_of_interval(low, high) for low, high in bounds)
     rungs = tuple(sorted(rung.epoch for rung in trial.rungs.values()))
     final = trial.result.point
-    return RecordedTrial(trial.params, fill_gaps(curve, final), final, (noise[0], noise[1]),
-                  rungs or rung_epochs([1.0] * epochs))  # fmt: skip
+    return RecordedTrial(
+        trial.params,
+        fill_gaps(curve, final),
+        final,
+        (noise[0], noise[1]),
+        rungs or rung_epochs([1.0] * epochs),
+    )
 
 
 _KINDS: Mapping[str, Any] = {"Float": Float, "Int": Int, "Choice": Choice}
@@ -86,6 +93,7 @@ def rebuild_space(knobs: Mapping[str, Mapping[str, Any]], known: Sequence[Params
         settings["when"] = {k: tuple(v) if isinstance(v, list) else v for k, v in when.items()}
         rebuilt[name] = _KINDS[kind](**settings)
     space = Space("recorded trials", rebuilt, no_recipe)
-    kept = tuple(point for i, point in enumerate(known)
-                 if space.holds(point) and point not in known[:i])  # fmt: skip
+    kept = tuple(
+        point for i, point in enumerate(known) if space.holds(point) and point not in known[:i]
+    )
     return Space("recorded trials", rebuilt, no_recipe, kept)

@@ -77,8 +77,9 @@ class TrialBenchmark:
 
     def __post_init__(self) -> None:
         if len(self.records) < MIN_TRIALS:
-            raise BenchmarkError(f"{self.name} has {len(self.records)} finished trials, "
-                             f"a replay needs {MIN_TRIALS}")  # fmt: skip
+            raise BenchmarkError(
+                f"{self.name} has {len(self.records)} finished trials, a replay needs {MIN_TRIALS}"
+            )
 
     @property
     def epochs(self) -> int:
@@ -150,8 +151,10 @@ class TrialBenchmark:
             seen = dict(
                 zip(OBJECTIVES, map(float, point + rng.normal(0, 1, 2) * scale), strict=True)
             )
-            metrics = {"watched_natural": seen[OBJECTIVES[0]],
-                       "watched_robust": seen[OBJECTIVES[1]] / 100}  # fmt: skip
+            metrics = {
+                "watched_natural": seen[OBJECTIVES[0]],
+                "watched_robust": seen[OBJECTIVES[1]] / 100,
+            }
             rung = Rung(epoch, 1.0, seen, sds) if epoch in rungs else None
             result = None
             if epoch == len(curve):

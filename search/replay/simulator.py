@@ -101,9 +101,15 @@ def simulate(method: Method, run: Run, *, workers: int, budget: int) -> SearchHi
         goes_on = method.tell(trial.number, values)
         if values.result is not None:
             history.finished.append(
-                FinishedTrial(trial.number, trial.params, trial.seed, values.result, history.spent,
-                       history.clock)
-            )  # fmt: skip
+                FinishedTrial(
+                    trial.number,
+                    trial.params,
+                    trial.seed,
+                    values.result,
+                    history.spent,
+                    history.clock,
+                )
+            )
         elif goes_on:
             later = next(epochs)
             heapq.heappush(waiting, (history.clock + later.seconds, order, trial, later, epochs))

@@ -24,8 +24,17 @@ FINALISTS = (
     *(f"masking_gap{end}" for end in _ENDS),
     "flagged",
 )
-FINALS = ("final", "trial", "state", "seed", *OBJECTIVES, "best_epoch", "seconds", "weights",
-          "reason")  # fmt: skip
+FINALS = (
+    "final",
+    "trial",
+    "state",
+    "seed",
+    *OBJECTIVES,
+    "best_epoch",
+    "seconds",
+    "weights",
+    "reason",
+)
 
 
 def finalist_rows(finalists: Sequence[Finalist]) -> list[Row]:

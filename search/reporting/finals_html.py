@@ -14,9 +14,19 @@ from search.reporting.finals_remarks import describe_finals, describe_selection_
 from search.reporting.html_template import figure, section, table
 
 TITLE = "The front, with unbiased error bars from fresh training runs"
-HEADS = ("Trial", "P(on the front)", "Seeds", "Natural accuracy (%)", "Attacked score",
-         "Worst seed", "Search score", "Fresh seeds, search images", "Fresh seeds, test images",
-         "Masking gap (points)", "Weights")  # fmt: skip
+HEADS = (
+    "Trial",
+    "P(on the front)",
+    "Seeds",
+    "Natural accuracy (%)",
+    "Attacked score",
+    "Worst seed",
+    "Search score",
+    "Fresh seeds, search images",
+    "Fresh seeds, test images",
+    "Masking gap (points)",
+    "Weights",
+)
 
 
 def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:

@@ -55,9 +55,11 @@ def _format_probabilities(finalists: list[Finalist]) -> str:
 def finals_table(finalists: list[Finalist]) -> Table:
     """Return the table of the finalists that have been trained again."""
     table = Table(
-        title="Finalists, trained again with fresh seeds", title_justify="left",
-        title_style="bold", box=None,
-    )  # fmt: skip
+        title="Finalists, trained again with fresh seeds",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+    )
     table.add_column("trial", justify="right")
     table.add_column("P(front)", justify="right")
     table.add_column("seeds", justify="right")

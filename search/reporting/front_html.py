@@ -42,13 +42,24 @@ def _front(view: View) -> str:
 
 def _members(view: View) -> str:
     names = list(view.header.knobs)
-    heads = ["Trial", "Natural accuracy (%)", "Attacked score", "Masking gap (points)",
-             *map(escape, names), "Weights"]  # fmt: skip
+    heads = [
+        "Trial",
+        "Natural accuracy (%)",
+        "Attacked score",
+        "Masking gap (points)",
+        *map(escape, names),
+        "Weights",
+    ]
     rows = [
-        [str(trial.number), *_objectives(trial), _gap(trial),
-         *(escape(format_value(trial.params.get(name, "–"))) for name in names), _weights(trial)]
+        [
+            str(trial.number),
+            *_objectives(trial),
+            _gap(trial),
+            *(escape(format_value(trial.params.get(name, "–"))) for name in names),
+            _weights(trial),
+        ]
         for trial in view.front()
-    ]  # fmt: skip
+    ]
     return section("Front members", "", table("The front, most accurate first", heads, rows))
 
 

@@ -47,10 +47,13 @@ def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
             warnings.simplefilter("ignore")
             study = optuna.create_study(directions=["maximize"] * len(OBJECTIVES))
             for trial in done:
-                study.add_trial(optuna.create_trial(
-                    params=dict(trial.params), values=_values(trial),
-                    distributions={name: ranges[name] for name in trial.params},
-                ))  # fmt: skip
+                study.add_trial(
+                    optuna.create_trial(
+                        params=dict(trial.params),
+                        values=_values(trial),
+                        distributions={name: ranges[name] for name in trial.params},
+                    )
+                )
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             shares: Shares = {}
             for n, objective in enumerate(OBJECTIVES):

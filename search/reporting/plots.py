@@ -38,15 +38,31 @@ def front(view: View) -> go.Figure:
     if best:
         x, y = zip(*(objectives_percent(trial) for trial in best), strict=True)
         stairs = {"color": INK, "width": 1.5, "shape": "hv"}
-        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=stairs, hoverinfo="skip",
-                                    showlegend=False, name="front line"))  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="lines",
+                line=stairs,
+                hoverinfo="skip",
+                showlegend=False,
+                name="front line",
+            )
+        )
         marker = {
-            "color": [trial.number for trial in best], "colorscale": "Viridis",
-            "cmin": 0, "cmax": max(1, *view.trials), "size": 12,
-            "colorbar": {"title": {"text": "trial"}, "thickness": 12, "outlinewidth": 0,
-                         "dtick": -(-len(view.trials) // 8)},
+            "color": [trial.number for trial in best],
+            "colorscale": "Viridis",
+            "cmin": 0,
+            "cmax": max(1, *view.trials),
+            "size": 12,
+            "colorbar": {
+                "title": {"text": "trial"},
+                "thickness": 12,
+                "outlinewidth": 0,
+                "dtick": -(-len(view.trials) // 8),
+            },
             "line": {"color": INK, "width": 1},
-        }  # fmt: skip
+        }
         few = len(best) <= MAX_LABELS
         figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=few))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
@@ -63,14 +79,22 @@ def curves(view: View) -> go.Figure:
         eps, accuracy, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
         reach |= set(eps)
         bars = _bars([100 * v for v in accuracy], list(zip(low, high, strict=True)), 100)
-        figure.add_trace(go.Scatter(
-            x=eps, y=[100 * v for v in accuracy], error_y=bars, **_series(n, best),
-            hovertemplate="eps %{x:.4g}: %{y:.1f} %",
-        ))  # fmt: skip
+        figure.add_trace(
+            go.Scatter(
+                x=eps,
+                y=[100 * v for v in accuracy],
+                error_y=bars,
+                **_series(n, best),
+                hovertemplate="eps %{x:.4g}: %{y:.1f} %",
+            )
+        )
     if classes := view.header.classes:
-        figure.add_hline(100 / classes, line={"color": GREY, "dash": "dash", "width": 1},
-                         annotation={"text": "chance", "font": {"color": "#5b6570"}},
-                         annotation_position="bottom left")  # fmt: skip
+        figure.add_hline(
+            100 / classes,
+            line={"color": GREY, "dash": "dash", "width": 1},
+            annotation={"text": "chance", "font": {"color": "#5b6570"}},
+            annotation_position="bottom left",
+        )
     if all(abs(255 * e - round(255 * e)) < 1e-3 for e in reach):
         ticks = sorted(reach)
         figure.update_xaxes(
@@ -90,11 +114,16 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
     both = list(zip(shares.items(), _COLOURS, strict=False))
     for (objective, share), colour in reversed(both):  # Plotly draws the last one on top
         knobs = list(share)[::-1]
-        figure.add_trace(go.Bar(
-            y=[escape(knob) for knob in knobs], x=[100 * share[knob] for knob in knobs],
-            orientation="h", name=TITLES[objective], marker={"color": colour},
-            hovertemplate="%{y}: %{x:.0f} %",
-        ))  # fmt: skip
+        figure.add_trace(
+            go.Bar(
+                y=[escape(knob) for knob in knobs],
+                x=[100 * share[knob] for knob in knobs],
+                orientation="h",
+                name=TITLES[objective],
+                marker={"color": colour},
+                hovertemplate="%{y}: %{x:.0f} %",
+            )
+        )
     height = 130 + 40 * max(map(len, shares.values()), default=0)
     figure.update_yaxes(ticks="", automargin=True)
     return figure.update_layout(height=height, legend={"traceorder": "reversed"})
@@ -104,10 +133,17 @@ def progress(view: View) -> go.Figure:
     """Plot the hypervolume after each finished trial."""
     area = hypervolumes(view)
     figure = empty_figure("Finished trials", "Hypervolume (1 is a perfect net)")
-    return figure.add_trace(go.Scatter(
-        x=list(range(1, len(area) + 1)), y=area, mode="lines+markers", name="hypervolume",
-        line={"shape": "hv", "color": _COLOURS[0]}, marker={"size": 5}, showlegend=False,
-    ))  # fmt: skip
+    return figure.add_trace(
+        go.Scatter(
+            x=list(range(1, len(area) + 1)),
+            y=area,
+            mode="lines+markers",
+            name="hypervolume",
+            line={"shape": "hv", "color": _COLOURS[0]},
+            marker={"size": 5},
+            showlegend=False,
+        )
+    )
 
 
 def learning(view: View) -> go.Figure:
@@ -115,8 +151,11 @@ def learning(view: View) -> go.Figure:
     figure = empty_figure("Epoch", "Validation accuracy under attack (%)")
     best = view.front()
     for n, trial in enumerate(best):
-        known = [(e, 100 * v.metrics["watched_robust"]) for e, v in sorted(trial.epochs.items())
-                 if "watched_robust" in v.metrics]  # fmt: skip
+        known = [
+            (e, 100 * v.metrics["watched_robust"])
+            for e, v in sorted(trial.epochs.items())
+            if "watched_robust" in v.metrics
+        ]
         x, y = zip(*known, strict=True) if known else ((), ())
         kept = trial.result.details.best_epoch if trial.result else None
         style = _series(n, best)
@@ -148,12 +187,18 @@ def _points(
     spans = [intervals_percent(trial) for trial in trials]
     thin = {"color": bars, "thickness": 1, "width": 3}
     return go.Scatter(
-        x=x, y=y, name=name, mode="markers+text" if labels else "markers", marker=marker,
-        text=[f"{t.number}" for t in trials] if labels else None, textposition="top right",
+        x=x,
+        y=y,
+        name=name,
+        mode="markers+text" if labels else "markers",
+        marker=marker,
+        text=[f"{t.number}" for t in trials] if labels else None,
+        textposition="top right",
         error_x=_bars(list(x), [span[0] for span in spans]) | thin,
         error_y=_bars(list(y), [span[1] for span in spans]) | thin,
-        hovertext=[hover_text(trial) for trial in trials], hoverinfo="text",
-    )  # fmt: skip
+        hovertext=[hover_text(trial) for trial in trials],
+        hoverinfo="text",
+    )
 
 
 def hover_text(trial: Trial) -> str:
@@ -175,10 +220,13 @@ def _bars(
     """Return Plotly's error bars: distances up and down, never negative."""
     spans = list(zip(values, intervals, strict=True))
     return {
-        "type": "data", "symmetric": False, "thickness": 1, "width": 3,
+        "type": "data",
+        "symmetric": False,
+        "thickness": 1,
+        "width": 3,
         "array": [max(0.0, scale * high - value) for value, (_, high) in spans],
         "arrayminus": [max(0.0, value - scale * low) for value, (low, _) in spans],
-    }  # fmt: skip
+    }
 
 
 def _series(n: int, best: list[Trial]) -> dict[str, Any]:
@@ -197,10 +245,15 @@ def _series(n: int, best: list[Trial]) -> dict[str, Any]:
 def empty_figure(x: str, y: str) -> go.Figure:
     """Return a figure without data in the common style, with the titles of its axes."""
     axis = {"gridcolor": "#e8eaed", "linecolor": "#9aa1a9", "zeroline": False, "ticks": "outside"}
-    return go.Figure(layout={
-        "template": "none", "height": 440, "margin": {"l": 70, "r": 20, "t": 30, "b": 55},
-        "font": {"family": "system-ui, sans-serif", "size": 14, "color": INK},
-        "xaxis": {"title": {"text": x}, **axis}, "yaxis": {"title": {"text": y}, **axis},
-        "hoverlabel": {"bgcolor": "white", "font": {"color": INK}, "align": "left"},
-        "showlegend": True,
-    })  # fmt: skip
+    return go.Figure(
+        layout={
+            "template": "none",
+            "height": 440,
+            "margin": {"l": 70, "r": 20, "t": 30, "b": 55},
+            "font": {"family": "system-ui, sans-serif", "size": 14, "color": INK},
+            "xaxis": {"title": {"text": x}, **axis},
+            "yaxis": {"title": {"text": y}, **axis},
+            "hoverlabel": {"bgcolor": "white", "font": {"color": INK}, "align": "left"},
+            "showlegend": True,
+        }
+    )

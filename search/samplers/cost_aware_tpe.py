@@ -44,8 +44,9 @@ class CostAwareTPE(TPESampler):
     ) -> dict[str, BaseDistribution]:
         """Return all hyperparameters: each is sampled with its group."""
         found = {name: to_distribution(knob) for name, knob in self.space.knobs.items()}
-        return {name: distribution for name, distribution in found.items()
-                if not distribution.single()}  # fmt: skip
+        return {
+            name: distribution for name, distribution in found.items() if not distribution.single()
+        }
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

@@ -45,8 +45,11 @@ def fit_cost_model(space: Space, trials: Sequence[Trial]) -> CostModel | None:
 
     Returns None if there are fewer than `MIN_TRIALS` of them.
     """
-    timed = [(t.params, sum(v.seconds for v in t.epochs.values()) / len(t.epochs))
-             for t in trials[-RECENT:] if t.epochs]  # fmt: skip
+    timed = [
+        (t.params, sum(v.seconds for v in t.epochs.values()) / len(t.epochs))
+        for t in trials[-RECENT:]
+        if t.epochs
+    ]
     timed = [(params, seconds) for params, seconds in timed if seconds > 0]
     if len(timed) < MIN_TRIALS:
         return None
@@ -65,10 +68,12 @@ def fit_cost_model(space: Space, trials: Sequence[Trial]) -> CostModel | None:
 
 
 def _row(space: Space, sizes: Mapping[str, int], params: Params) -> NDArray[np.float64]:
-    return np.concatenate([
-        _features(knob, params[name]) if name in params else np.zeros(sizes[name])
-        for name, knob in space.knobs.items()
-    ])  # fmt: skip
+    return np.concatenate(
+        [
+            _features(knob, params[name]) if name in params else np.zeros(sizes[name])
+            for name, knob in space.knobs.items()
+        ]
+    )
 
 
 def _features(knob: Knob, value: Value) -> NDArray[np.float64]:

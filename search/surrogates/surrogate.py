@@ -55,8 +55,9 @@ class Surrogate:
         self.space = space
         self.columns = knob_of_column(space)
         trials = [trial for _, trial in sorted(view.trials.items())]
-        earlier = [Trial(-1 - n, p, 0, "warm", "finished", result=r)
-                   for n, (p, r) in enumerate(observed)]  # fmt: skip
+        earlier = [
+            Trial(-1 - n, p, 0, "warm", "finished", result=r) for n, (p, r) in enumerate(observed)
+        ]
         finished = [t for t in trials if t.state == "finished" and t.result]
         self.done = _limit([*earlier, *finished])
         at_rungs = [(t, key, rung) for t in trials for key, rung in t.rungs.items()]
@@ -87,9 +88,12 @@ class Surrogate:
         processes = []
         for y in values.T:
             params = _fit_once(
-                x[fitted].tobytes(), fidelity[fitted].tobytes(), y[fitted].tobytes(),
-                tuple(self.columns), 1 + len(keys),
-            )  # fmt: skip
+                x[fitted].tobytes(),
+                fidelity[fitted].tobytes(),
+                y[fitted].tobytes(),
+                tuple(self.columns),
+                1 + len(keys),
+            )
             processes.append(GaussianProcess(Observations(x, fidelity, y), params, self.columns))
         numbers = [*(t.number for t in self.done), *(t.number for t, *_ in at_rungs)]
         self.loo_r2 = _loo_r2(processes, self.done, np.array(numbers, dtype=np.intp))

@@ -133,13 +133,16 @@ class WandbRuns:
             run.log({"finished": n + 1, "hypervolume": area[n]})
         self._logged = max(self._logged, len(area))
         table = [[row[name] for name in names] for row in trial_rows(view)]
-        run.log({
-            "finished": self._logged, "failed": len(view.in_state("failed")),
-            "front_size": len(view.front()),
-            "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
-            "front": _wandb().Plotly(front(view)),
-            **_finals_charts(view),
-        })  # fmt: skip
+        run.log(
+            {
+                "finished": self._logged,
+                "failed": len(view.in_state("failed")),
+                "front_size": len(view.front()),
+                "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
+                "front": _wandb().Plotly(front(view)),
+                **_finals_charts(view),
+            }
+        )
 
     def close(self, view: View | None) -> None:
         """Log the last state, finish all runs, and correct `on_front` where it has changed."""
@@ -171,16 +174,28 @@ class WandbRuns:
         """Return the open run with the id `key`: a new one, or that of an earlier session."""
         if key not in self._runs:
             settings = _wandb().Settings(
-                silent=True, console="off", x_disable_stats=True, x_save_requirements=False,
-                disable_git=True, disable_code=True, init_timeout=30,
+                silent=True,
+                console="off",
+                x_disable_stats=True,
+                x_save_requirements=False,
+                disable_git=True,
+                disable_code=True,
+                init_timeout=30,
                 stop_fn=lambda: None,  # by default a click in W&B interrupts this process
                 x_transaction_log_flush_interval=1,
-            )  # fmt: skip
+            )
             self._runs[key] = _wandb().init(
-                id=key, name=name, job_type=job, config=dict(config), mode=self.mode,
-                dir=str(self._folder), resume="allow", reinit="create_new", settings=settings,
+                id=key,
+                name=name,
+                job_type=job,
+                config=dict(config),
+                mode=self.mode,
+                dir=str(self._folder),
+                resume="allow",
+                reinit="create_new",
+                settings=settings,
                 **self._place,
-            )  # fmt: skip
+            )
         return self._runs[key]
 
 

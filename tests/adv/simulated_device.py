@@ -46,9 +46,14 @@ class DeviceTensor(torch.Tensor):
     @staticmethod
     def __new__(cls, held: torch.Tensor) -> DeviceTensor:
         made = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(),
-            dtype=held.dtype, device=DEVICE, requires_grad=False,
-        )  # fmt: skip
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=DEVICE,
+            requires_grad=False,
+        )
         made.held = held
         return made
 

@@ -41,8 +41,9 @@ class APGDT(PGD):
 
 
 class FAB(PGD):
-    def __init__(self, model, norm="Linf", eps=8 / 255, steps=10, seed=0, multi_targeted=False,
-                 n_classes=10):  # fmt: skip
+    def __init__(
+        self, model, norm="Linf", eps=8 / 255, steps=10, seed=0, multi_targeted=False, n_classes=10
+    ):
         super().__init__(model, eps, eps / 2, steps)
 
 
@@ -85,8 +86,18 @@ def find_version(name: str) -> str:
 class MOASHA:
     """Syne Tune's scheduler: a trial goes on at a rung if no other there is better in both."""
 
-    def __init__(self, config_space, *, metrics, do_minimize, time_attr, max_t, grace_period,
-                 reduction_factor, random_seed):  # fmt: skip
+    def __init__(
+        self,
+        config_space,
+        *,
+        metrics,
+        do_minimize,
+        time_attr,
+        max_t,
+        grace_period,
+        reduction_factor,
+        random_seed,
+    ):
         assert config_space == {} and not do_minimize and time_attr == "epoch"
         self.metrics, self.max_t, self.rung = metrics, max_t, grace_period
         self.trials, self.met = [], []

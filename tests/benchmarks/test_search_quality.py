@@ -44,8 +44,9 @@ def test_no_point_lies_beyond_the_front_and_some_reach_it(shape):
 def test_half_trained_trials_are_ordered_as_the_bias_says(bias, low, high):
     problem = Analytic("flat", bias)
     points = [sobol_params(problem.space, i, 1) for i in range(120)]
-    curves = [[v.metrics["watched_robust"] for v in problem(p, i, Path())]
-              for i, p in enumerate(points)]  # fmt: skip
+    curves = [
+        [v.metrics["watched_robust"] for v in problem(p, i, Path())] for i, p in enumerate(points)
+    ]
     ends = [problem.true_objectives(p)[1] for p in points]
     third, ninth = (spearmanr([c[e - 1] for c in curves], ends)[0] for e in (3, 9))
     assert low[0] < third < ninth and low[1] < ninth < high
@@ -108,9 +109,22 @@ def test_a_peer_is_seeded_and_repeats_itself():
 
 
 def row(method, share, epochs, **more):
-    return {"problem": "p", "group": "hard", "method": method, "share": share, "epochs": epochs,
-            "budget": 10, "budget_epochs": 100, "workers": 2, "precision": 0.5, "finals": 1.0,
-            "finished": 3, "stopped": 1, "curve": [[50, share]], **more}  # fmt: skip
+    return {
+        "problem": "p",
+        "group": "hard",
+        "method": method,
+        "share": share,
+        "epochs": epochs,
+        "budget": 10,
+        "budget_epochs": 100,
+        "workers": 2,
+        "precision": 0.5,
+        "finals": 1.0,
+        "finished": 3,
+        "stopped": 1,
+        "curve": [[50, share]],
+        **more,
+    }
 
 
 def test_the_comparison_is_with_the_best_peer_in_each_sense():
@@ -128,8 +142,18 @@ def test_the_comparison_is_with_the_best_peer_in_each_sense():
 
 def test_rows_are_kept_and_not_run_again(tmp_path):
     record = tmp_path / "rows.json"
-    words = ["--problems", "flat-mild", "--methods", "random", "--seeds", "2", "--budget", "8",
-             "--json", str(record)]  # fmt: skip
+    words = [
+        "--problems",
+        "flat-mild",
+        "--methods",
+        "random",
+        "--seeds",
+        "2",
+        "--budget",
+        "8",
+        "--json",
+        str(record),
+    ]
     first = CliRunner().invoke(search_quality.main, words)
     assert first.exit_code == 0 and "| random | 2 |" in first.output
     rows = [json.loads(line) for line in record.read_text().splitlines()]
@@ -147,8 +171,18 @@ def test_a_peer_that_is_not_there_is_left_out_and_a_line_cut_off_is_run_again(
 
     record = tmp_path / "rows.json"
     monkeypatch.setitem(PEERS, "syne-moasha", absent)
-    words = ["--problems", "flat-mild", "--methods", "syne-moasha,random", "--seeds", "1",
-             "--budget", "8", "--json", str(record)]  # fmt: skip
+    words = [
+        "--problems",
+        "flat-mild",
+        "--methods",
+        "syne-moasha,random",
+        "--seeds",
+        "1",
+        "--budget",
+        "8",
+        "--json",
+        str(record),
+    ]
     done = CliRunner().invoke(search_quality.main, words)
     assert done.exit_code == 0 and "| random | 1 |" in done.output
     assert "syne-moasha is left out: No module named 'syne_tune'" in done.output

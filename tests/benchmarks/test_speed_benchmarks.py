@@ -101,14 +101,23 @@ def test_foolbox_and_art_are_called_as_they_are_meant_to_be(benchmark, monkeypat
         def generate(self, x, y):
             return x + np.float32(self.eps)
 
-    modules = {name: ModuleType(name) for name in (
-        "foolbox", "art", "art.attacks", "art.attacks.evasion", "art.estimators",
-        "art.estimators.classification")}  # fmt: skip
+    modules = {
+        name: ModuleType(name)
+        for name in (
+            "foolbox",
+            "art",
+            "art.attacks",
+            "art.attacks.evasion",
+            "art.estimators",
+            "art.estimators.classification",
+        )
+    }
     modules["foolbox"].PyTorchModel = lambda net, bounds: SimpleNamespace(bounds=bounds)
     modules["foolbox"].attacks = SimpleNamespace(LinfPGD=LinfPGD)
     modules["art.attacks.evasion"].ProjectedGradientDescentPyTorch = Descent
     modules["art.estimators.classification"].PyTorchClassifier = lambda *args, **kw: note(
-        "classifier", args=args[2:], **kw)  # fmt: skip
+        "classifier", args=args[2:], **kw
+    )
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     peers, x, y = benchmark("peer_attacks"), torch.full((2, 3, 4, 4), 0.5), torch.arange(2)
@@ -117,10 +126,19 @@ def test_foolbox_and_art_are_called_as_they_are_meant_to_be(benchmark, monkeypat
         assert torch.allclose(attack(x, y) - x, torch.tensor(0.03))
     assert list(made) == list(peers.PEERS[1:])
     assert noted["foolbox"] == {"abs_stepsize": 0.02, "steps": 3}
-    assert noted["art"] == {"eps": 0.03, "eps_step": 0.02, "max_iter": 3, "num_random_init": 1,
-                            "batch_size": 2, "verbose": False}  # fmt: skip
-    assert noted["classifier"] == {"args": ((3, 32, 32), 10), "clip_values": (0, 1),
-                                   "device_type": "cpu"}  # fmt: skip
+    assert noted["art"] == {
+        "eps": 0.03,
+        "eps_step": 0.02,
+        "max_iter": 3,
+        "num_random_init": 1,
+        "batch_size": 2,
+        "verbose": False,
+    }
+    assert noted["classifier"] == {
+        "args": ((3, 32, 32), 10),
+        "clip_values": (0, 1),
+        "device_type": "cpu",
+    }
 
 
 @pytest.mark.parametrize("peer", ["foolbox", "adversarial-robustness-toolbox"])

@@ -51,9 +51,14 @@ def track_study(
 ) -> str:
     arguments = [str(folder), mode, str(first), str(last), str(trials), "0"]
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, *arguments], capture_output=True, text=True, timeout=120,
-        cwd=folder.parent, env=environment(folder.parent / "home", **env), check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", DRIVER, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=folder.parent,
+        env=environment(folder.parent / "home", **env),
+        check=True,
+    )
     assert done.stderr == ""
     return done.stdout
 

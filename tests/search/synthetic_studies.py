@@ -63,8 +63,14 @@ def events(
         if params["model"] == "vit":
             params["depth"] = rng.randint(2, 8)
         params["augment"] = rng.random() < 0.5
-        yield {"event": "proposed", "time": now, "trial": number, "params": params,
-               "seed": 1000 + number, "origin": "known" if number == 0 else "sampler"}  # fmt: skip
+        yield {
+            "event": "proposed",
+            "time": now,
+            "trial": number,
+            "params": params,
+            "seed": 1000 + number,
+            "origin": "known" if number == 0 else "sampler",
+        }
         score = _worth(params)
         for epoch in range(1, (epochs // 3 if fails else epochs) + 1):
             now += 1.0
@@ -79,21 +85,36 @@ def events(
 def final_events(numbers: tuple[int, ...] = (0, 1, 0), epochs: int = 3) -> Iterator[dict[str, Any]]:
     """The finals of such a study: the last training fails."""
     now = 1_700_001_000.0
-    yield {"event": "finals", "time": now, "trials": sorted(set(numbers)), "trainings": 3,
-           "battery": "b1", "images": 500, "attacks": "AutoAttack's line-up"}  # fmt: skip
+    yield {
+        "event": "finals",
+        "time": now,
+        "trials": sorted(set(numbers)),
+        "trainings": 3,
+        "battery": "b1",
+        "images": 500,
+        "attacks": "AutoAttack's line-up",
+    }
     for number, of in enumerate(numbers):
         score = (0.8 + 0.05 * of + 0.01 * number, 20.0)
         parts: list[dict[str, Any]] = [
-            {"event": "proposed", "trial": number, "params": {"lr": 0.1}, "seed": 5000 + number,
-             "origin": str(of)},
+            {
+                "event": "proposed",
+                "trial": number,
+                "params": {"lr": 0.1},
+                "seed": 5000 + number,
+                "origin": str(of),
+            },
             *(_epoch(number, epoch, epochs, now, score) for epoch in range(1, epochs + 1)),
-        ]  # fmt: skip
+        ]
         if number == len(numbers) - 1:
             parts.append({"event": "failed", "trial": number, "reason": "it broke"})
         else:
             made = _result(number, score)
-            made["details"] |= {"battery": "b1", "validation": made["objectives"],
-                                "claimed": made["objectives"]}  # fmt: skip
+            made["details"] |= {
+                "battery": "b1",
+                "validation": made["objectives"],
+                "claimed": made["objectives"],
+            }
             parts.append({"event": "finished", "trial": number, **made})
         for part in parts:
             now += 1.0
@@ -127,8 +148,15 @@ def _epoch(
         "watched_robust": robust,
         "watched_natural": score[0] * (1 - math.exp(-epoch / 2)),
     }
-    return {"event": "epoch", "time": now, "trial": number, "epoch": epoch, "epochs": epochs,
-            "seconds": 1.25, "metrics": metrics}  # fmt: skip
+    return {
+        "event": "epoch",
+        "time": now,
+        "trial": number,
+        "epoch": epoch,
+        "epochs": epochs,
+        "seconds": 1.25,
+        "metrics": metrics,
+    }
 
 
 def _result(number: int, score: tuple[float, float], images: int = 500) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from adv import (
     Square,
     Worst,
     restarts,
-)  # fmt: skip
+)
 from adv.attacks.attack import DEFAULT_SEED
 
 RANDOM = ["pgd-linf", "pgd-linf-absolute", "pgd-l2", "pgd-l2-absolute", "restarts-linf"]

@@ -21,8 +21,17 @@ BALLS = pytest.mark.parametrize("ball", [Linf(0.05), L2(0.5)], ids=repr)
 def published_share(tried: int, queries: int) -> float:
     """The schedule as the paper's section 4.1 lists it: p halves at these of 10,000 iterations."""
     tried = int(tried / queries * 10_000)
-    for least, share in ((8000, 512), (6000, 256), (4000, 128), (2000, 64), (1000, 32), (500, 16),
-                         (200, 8), (50, 4), (10, 2)):  # fmt: skip
+    for least, share in (
+        (8000, 512),
+        (6000, 256),
+        (4000, 128),
+        (2000, 64),
+        (1000, 32),
+        (500, 16),
+        (200, 8),
+        (50, 4),
+        (10, 2),
+    ):
         if tried > least:
             return 0.8 / share
     return 0.8
@@ -150,8 +159,12 @@ def test_random_choices_of_an_image_do_not_depend_on_its_batch(ball):
     with frozen(net):
         for _ in range(20):
             alone = attack.step(net, alone)
-        ahead = SquareState(**{k: _joined(v, getattr(together.keep(torch.tensor([4])), k))
-                            for k, v in vars(alone).items()})  # fmt: skip
+        ahead = SquareState(
+            **{
+                k: _joined(v, getattr(together.keep(torch.tensor([4])), k))
+                for k, v in vars(alone).items()
+            }
+        )
         for _ in range(10):
             ahead = attack.step(net, ahead)
         for _ in range(30):

@@ -119,8 +119,10 @@ def test_patches_are_boxes_of_the_published_size():
     marked = [i for i in range(8192) if 0 < probabilities[i, 0] < 1]
     black_boxes(torch.where(labels[marked, None, None, None] == 0, 1 - out[marked], out[marked]))
     share = [((s + 1) / 32) ** 2 - (s / 32) ** 2 for s in range(32)]  # P(side = s)
-    kept = [np.mean([min(32, c - s // 2 + s) - max(0, c - s // 2) for c in range(32)]) / 32
-            for s in range(32)]  # fmt: skip
+    kept = [
+        np.mean([min(32, c - s // 2 + s) - max(0, c - s // 2) for c in range(32)]) / 32
+        for s in range(32)
+    ]
     expected = sum(p * k**2 for p, k in zip(share, kept, strict=True)) / 2  # half meet their own
     foreign = probabilities[torch.arange(8192), 1 - labels].double()
     assert abs(foreign.mean() - expected) < 4 * foreign.std() / math.sqrt(8192)

@@ -168,8 +168,13 @@ def test_only_what_a_defence_learns_is_not_decayed(name):
     learned = [
         k for k, v in module.named_parameters() if k.rpartition(".")[2] in ("alpha", "basis")
     ]
-    assert len(spared) == len(learned) == {"PNI": 5, "PNI-channel": 5, "PNI-element-inner": 3,
-                                           "Projection-learnable": 1}.get(name, 0)  # fmt: skip
+    assert (
+        len(spared)
+        == len(learned)
+        == {"PNI": 5, "PNI-channel": 5, "PNI-element-inner": 3, "Projection-learnable": 1}.get(
+            name, 0
+        )
+    )
     figures = DEFENCES[name][0].figures(module)
     assert all(isinstance(k, str) and math.isfinite(v) for k, v in figures.items())
 

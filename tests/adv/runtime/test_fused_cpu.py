@@ -175,13 +175,20 @@ def test_what_is_otherwise_is_left_alone():
     chains = [
         nn.Sequential(*three)
         for three in (
-            (nn.Conv2d(3, 4, 5, padding=2), act, pool), (nn.Conv2d(8, 4, 5), act, pool),
-            (nn.Conv2d(3, 4, 5, stride=2), act, pool), (conv, act, nn.MaxPool2d(3)),
-            (conv, act, nn.MaxPool2d(2, padding=1)), (conv, nn.Tanh(), pool), (conv, act),
-            (conv, act, nn.MaxPool2d(2, ceil_mode=True)), (conv, act, nn.MaxPool2d(2, 1)),
-            (conv, hooked, pool), (nn.Conv2d(3, 4, 4), act, pool), (Turned(3, 4, 5), act, pool),
+            (nn.Conv2d(3, 4, 5, padding=2), act, pool),
+            (nn.Conv2d(8, 4, 5), act, pool),
+            (nn.Conv2d(3, 4, 5, stride=2), act, pool),
+            (conv, act, nn.MaxPool2d(3)),
+            (conv, act, nn.MaxPool2d(2, padding=1)),
+            (conv, nn.Tanh(), pool),
+            (conv, act),
+            (conv, act, nn.MaxPool2d(2, ceil_mode=True)),
+            (conv, act, nn.MaxPool2d(2, 1)),
+            (conv, hooked, pool),
+            (nn.Conv2d(3, 4, 4), act, pool),
+            (Turned(3, 4, 5), act, pool),
         )
-    ]  # fmt: skip
+    ]
     noisy = Recipe(net=BigNet(), defences=(PNI(),))
     others = [Other(conv, act, pool), build(Recipe(net=WRN(10, 1)), 10, seed=0), nn.Flatten()]
     for net in (*chains, *others, build(noisy, 10, 0)):

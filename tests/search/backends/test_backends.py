@@ -163,8 +163,12 @@ def test_workers_share_images_and_have_the_threads_that_they_may_use(ray_search,
     ray_search(Study(SPACE, ledger, trials=1, seed=0), run, Interrupt())
     [trial] = ledger.view.in_state("finished")
     assert trial.result.details.to_json() == {
-        "threads": "1", "sum": 3.0, "shared": True, "last_value": 19_999_999, "gpus": "",
-    }  # fmt: skip
+        "threads": "1",
+        "sum": 3.0,
+        "shared": True,
+        "last_value": 19_999_999,
+        "gpus": "",
+    }
 
 
 @pytest.mark.slow

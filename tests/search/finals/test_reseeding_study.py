@@ -60,7 +60,7 @@ class Lottery(Formula):
             dict(zip(names, point, strict=True)),
             {n: (v - 2 * s, v + 2 * s) for n, v, s in zip(names, point, self.noise, strict=True)},
             ResultDetails(battery="one", validation=dict(zip(names, point, strict=True))),
-        )  # fmt: skip
+        )
 
 
 HEAD = {"battery": "one", "images": 50, "attacks": "Strong attacks"}

@@ -31,8 +31,13 @@ fancy,2,1,2,0.2,2
 @pytest.fixture(scope="module")
 def view(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recorded")
-    study = Study(SPACE, MemoryLedger(), trials=20, seed=0,
-                  sampler=make_sampler("qmc", SPACE, seed=0, start=20))  # fmt: skip
+    study = Study(
+        SPACE,
+        MemoryLedger(),
+        trials=20,
+        seed=0,
+        sampler=make_sampler("qmc", SPACE, seed=0, start=20),
+    )
     study.ledger.path = folder / "ledger.jsonl"
     study.ledger.append("study", format=1, knobs=SPACE.describe())
     serial.search(study, Formula(3), Interrupt())

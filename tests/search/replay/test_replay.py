@@ -23,8 +23,20 @@ def table(tmp_path):
 
 
 def test_every_combination_is_a_row_with_errors(monkeypatch, capsys, table, tmp_path):
-    words = ("--sampler", "random,tpe", "--stopper", "none", "--seeds", 3, "--workers", 2,
-             "--budget", 8, "--json", tmp_path / "rows.json")  # fmt: skip
+    words = (
+        "--sampler",
+        "random,tpe",
+        "--stopper",
+        "none",
+        "--seeds",
+        3,
+        "--workers",
+        2,
+        "--budget",
+        8,
+        "--json",
+        tmp_path / "rows.json",
+    )
     assert play(monkeypatch, table, *words) == 0
     text = capsys.readouterr().out
     assert "nearest recorded trial" in text and "4 finished trials of 2 epochs, 3 on" in text

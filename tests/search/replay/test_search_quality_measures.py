@@ -24,8 +24,11 @@ def finish(number, x, y, seen, spent):
 
 def test_a_front_is_worth_what_its_points_truly_are():
     # Trial 1 looks better than trial 0 and is worse: the reported front loses hypervolume.
-    finished = [finish(0, 0.5, 0.5, (0.5, 0.5), 10), finish(1, 0.1, 0.1, (0.9, 0.9), 20),
-                finish(2, 1.0, 1.0, (1.0, 1.0), 30)]  # fmt: skip
+    finished = [
+        finish(0, 0.5, 0.5, (0.5, 0.5), 10),
+        finish(1, 0.1, 0.1, (0.9, 0.9), 20),
+        finish(2, 1.0, 1.0, (1.0, 1.0), 30),
+    ]
     history = SearchHistory(finished)
     score = score_search(history, TrueFront(truth, (0.0, 0.0), 1.0))
     assert score.curve == ((10, pytest.approx(0.25)), (20, pytest.approx(0.01)), (30, 1.0))

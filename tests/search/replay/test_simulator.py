@@ -49,7 +49,10 @@ def test_epochs_come_in_the_order_of_the_clock_and_a_free_worker_starts_the_next
     history = simulate(script, steady, workers=2, budget=100)
     assert script.told == [(1, 1), (0, 1), (1, 2), (1, 3), (0, 2), (2, 1), (2, 2), (0, 3), (2, 3)]
     assert [(f.number, f.clock, f.spent) for f in history.finished] == [
-        (1, 3.0, 4), (0, 6.0, 8), (2, 6.0, 9)]  # fmt: skip
+        (1, 3.0, 4),
+        (0, 6.0, 8),
+        (2, 6.0, 9),
+    ]
     assert (history.started, history.stopped, history.spent, history.clock) == (3, 0, 9, 6.0)
 
 

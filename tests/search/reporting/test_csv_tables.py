@@ -31,12 +31,26 @@ def test_the_columns_are_in_the_promised_order(tmp_path):
     write_tables(build(2, 0), tmp_path)
     for name in ("trials.csv", "front.csv"):
         assert (tmp_path / name).read_text().splitlines()[0].split(",") == [
-            "trial", "state", "seed", *KNOBS,
-            "natural_accuracy", "natural_accuracy_low", "natural_accuracy_high",
-            "attacked_score", "attacked_score_low", "attacked_score_high",
-            "masking_gap", "masking_gap_low", "masking_gap_high", "flagged",
-            "epochs", "best_epoch", "overfitted", "seconds", "reason",
-        ]  # fmt: skip
+            "trial",
+            "state",
+            "seed",
+            *KNOBS,
+            "natural_accuracy",
+            "natural_accuracy_low",
+            "natural_accuracy_high",
+            "attacked_score",
+            "attacked_score_low",
+            "attacked_score_high",
+            "masking_gap",
+            "masking_gap_low",
+            "masking_gap_high",
+            "flagged",
+            "epochs",
+            "best_epoch",
+            "overfitted",
+            "seconds",
+            "reason",
+        ]
 
 
 def test_values_are_those_of_the_ledger(tmp_path):
@@ -83,8 +97,16 @@ def test_a_result_without_details_or_intervals_is_written(tmp_path):
     view.apply(
         {"event": "proposed", "time": 1.0, "trial": 0, "params": {}, "seed": 0, "origin": "x"}
     )
-    view.apply({"event": "finished", "time": 2.0, "trial": 0, "intervals": {}, "details": {},
-                "objectives": {"natural_accuracy": 0.5, "attacked_score": 60.0}})  # fmt: skip
+    view.apply(
+        {
+            "event": "finished",
+            "time": 2.0,
+            "trial": 0,
+            "intervals": {},
+            "details": {},
+            "objectives": {"natural_accuracy": 0.5, "attacked_score": 60.0},
+        }
+    )
     write_tables(view, tmp_path)
     (row,) = read(tmp_path / "front.csv")
     assert (row["natural_accuracy"], row["natural_accuracy_low"], row["best_epoch"]) == (

@@ -104,8 +104,12 @@ def shown(view: View) -> str:
 
 def test_it_says_what_the_numbers_are(tmp_path):
     text = page(build(5, 0), tmp_path)
-    for words in ("validation split (500 images)", "pgd-8 (eps 8/255, 20 steps, 2 restarts)",
-                  "Here 5 forward passes vote", "expectation over transformation"):  # fmt: skip
+    for words in (
+        "validation split (500 images)",
+        "pgd-8 (eps 8/255, 20 steps, 2 restarts)",
+        "Here 5 forward passes vote",
+        "expectation over transformation",
+    ):
         assert words in text
 
 
@@ -164,11 +168,27 @@ def test_a_study_without_any_detail_has_a_page(tmp_path):
     view = View()
     view.apply({"event": "study", "time": 0.0, "format": 1})
     for number in range(5):
-        view.apply({"event": "proposed", "time": 1.0, "trial": number, "params": {"a": number},
-                    "seed": 0, "origin": "x"})  # fmt: skip
+        view.apply(
+            {
+                "event": "proposed",
+                "time": 1.0,
+                "trial": number,
+                "params": {"a": number},
+                "seed": 0,
+                "origin": "x",
+            }
+        )
         objectives = {"natural_accuracy": number / 9, "attacked_score": 60.0}
-        view.apply({"event": "finished", "time": 2.0, "trial": number, "intervals": {},
-                    "details": {}, "objectives": objectives})  # fmt: skip
+        view.apply(
+            {
+                "event": "finished",
+                "time": 2.0,
+                "trial": number,
+                "intervals": {},
+                "details": {},
+                "objectives": objectives,
+            }
+        )
     assert "5 finished" in page(view, tmp_path)
 
 
@@ -204,8 +224,12 @@ def test_importance_of_equal_values_is_a_sentence():
 
 def test_durations_read_well():
     assert [format_duration(s) for s in (0, 59.6, 61, 3600, 90061)] == [
-        "0 s", "1 min 00 s", "1 min 01 s", "1 h 00 min", "25 h 01 min",
-    ]  # fmt: skip
+        "0 s",
+        "1 min 00 s",
+        "1 min 01 s",
+        "1 h 00 min",
+        "25 h 01 min",
+    ]
 
 
 def test_many_front_members_spread_the_drawn_curves():
@@ -228,9 +252,18 @@ def browser(tmp_path):
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
-                 "disable-background-networking", "disable-component-update", "disable-sync",
-                 "window-size=1280,3000", f"user-data-dir={tmp_path / 'profile'}"):  # fmt: skip
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "disable-quic",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "window-size=1280,3000",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     started = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
@@ -284,6 +317,7 @@ def test_the_time_left_counts_the_finals(monkeypatch):
     assert with_finals._left(view) == "about 6:40 left"  # as many as they say once they begin
     begin = {"event": "proposed", "trial": 0, "params": {}, "seed": 1, "origin": "0"}
     view.apply({"event": "final", "time": 1.0, "part": begin})
-    view.apply({"event": "final", "time": 1.0,
-                "part": {"event": "failed", "trial": 0, "reason": "lost"}})  # fmt: skip
+    view.apply(
+        {"event": "final", "time": 1.0, "part": {"event": "failed", "trial": 0, "reason": "lost"}}
+    )
     assert with_finals._left(view) == "about 2:30 left"  # 4 trials' worth in 100 s, 6 to come

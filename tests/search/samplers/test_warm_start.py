@@ -36,9 +36,12 @@ def run(tmp_path):
     for n, params in enumerate(POINTS):
         ledger.append("proposed", trial=n, params=params, seed=n, origin="tpe")
         ledger.append(
-            "finished", trial=n, objectives=dict(score(params).objectives), intervals={},
+            "finished",
+            trial=n,
+            objectives=dict(score(params).objectives),
+            intervals={},
             details={"parameters": 5, "table": {"ok": "long"}},
-        )  # fmt: skip
+        )
     ledger.close()
     return tmp_path
 
@@ -57,8 +60,16 @@ def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
     for n in range(6):
         params, origin = ask.propose(view)
         first.append((params, origin))
-        view.apply({"event": "proposed", "trial": n, "params": params, "seed": n,
-                    "origin": origin, "time": 0.0})  # fmt: skip
+        view.apply(
+            {
+                "event": "proposed",
+                "trial": n,
+                "params": params,
+                "seed": n,
+                "origin": origin,
+                "time": 0.0,
+            }
+        )
     assert [p for p, _ in first[:5]] == [*known["points"], *KNOWN]
     assert first[5][1] in ("tpe", "random")  # there is enough to learn from
 

@@ -121,11 +121,26 @@ def test_finals_are_judged_again_too(ledger, training, tmp_path):
     old = {"battery": "old", "validation": {}}
     ledger.append("finals", trials=[0, 1], trainings=2, battery="old", images=8, attacks="weak")
     for number, of in ((0, 0), (1, 1)):
-        ledger.append("final", part={"event": "proposed", "trial": number, "params": {},
-                                     "seed": 9 + number, "origin": str(of)})  # fmt: skip
-        ledger.append("final", part={"event": "finished", "trial": number, "intervals": {},
-                                     "objectives": dict(result(VALUES[of]).objectives),
-                                     "details": old})  # fmt: skip
+        ledger.append(
+            "final",
+            part={
+                "event": "proposed",
+                "trial": number,
+                "params": {},
+                "seed": 9 + number,
+                "origin": str(of),
+            },
+        )
+        ledger.append(
+            "final",
+            part={
+                "event": "finished",
+                "trial": number,
+                "intervals": {},
+                "objectives": dict(result(VALUES[of]).objectives),
+                "details": old,
+            },
+        )
     weights = tmp_path / "finals" / "trials" / "0000" / BEST
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"")

@@ -118,8 +118,10 @@ def test_pairs_tell_more_than_two_samples_of_images():
     ok = chance.random((7, 400)) < 0.5
     other = ok.copy()
     other[:, :8] = True
-    one, two = (Rung(2, 0.5, {}, {"natural_accuracy": 0.025, "attacked_score": 15.0}, packed(t))
-                for t in (ok, other))  # fmt: skip
+    one, two = (
+        Rung(2, 0.5, {}, {"natural_accuracy": 0.025, "attacked_score": 15.0}, packed(t))
+        for t in (ok, other)
+    )
     each = np.stack([t[0] for t in (other,)])[0].astype(float) - ok[0]
     paired = standard_error(one, two)
     assert paired[0] == pytest.approx(each.std(ddof=1) / 20)
@@ -288,9 +290,16 @@ def test_the_space_between_a_decision_and_its_end_is_bridged(tmp_path):
     ledger.append("proposed", trial=0, params=dict(SPACE.known[0]), seed=0, origin="known")
     rung = at(0.1, 0.1)
     ledger.append(
-        "rung", trial=0, epoch=2, strength=0.5, objectives=rung.objectives, sds=rung.sds,
-        table=None, action="stop", reason="place 9 of 9",
-    )  # fmt: skip
+        "rung",
+        trial=0,
+        epoch=2,
+        strength=0.5,
+        objectives=rung.objectives,
+        sds=rung.sds,
+        table=None,
+        action="stop",
+        reason="place 9 of 9",
+    )
     ledger.close()
     assert searched(tmp_path, trials=1).trials[0].state == "stopped"
     assert not (tmp_path / "trials" / "0000").exists()

@@ -51,8 +51,15 @@ def test_choices_lie_one_apart_and_a_missing_knob_in_the_middle():
 
 
 def test_a_place_is_encoded_as_its_point_is():
-    space = Space("?", {**SPACE.knobs, "n": Int(2, 40, log=True, when={"kind": "fancy"}),
-                        "m": Float(0.0, 1.0, when={"depth": (1, 3)})}, no_recipe)  # fmt: skip
+    space = Space(
+        "?",
+        {
+            **SPACE.knobs,
+            "n": Int(2, 40, log=True, when={"kind": "fancy"}),
+            "m": Float(0.0, 1.0, when={"depth": (1, 3)}),
+        },
+        no_recipe,
+    )
     rows = np.random.default_rng(1).random((200, len(space.knobs)))
     points = [space.at(row) for row in rows]
     assert encode_positions(space, rows) == pytest.approx(encode_params(space, points))
@@ -70,10 +77,13 @@ def test_the_gradient_of_the_likelihood_is_its_difference_quotient():
     gradient = _negative_log_likelihood(data, _unpack(theta, 3, 3), columns)[1]
     steps = 1e-5 * np.eye(len(theta))
     quotients = [
-        (_negative_log_likelihood(data, _unpack(theta + s, 3, 3), columns)[0]
-         - _negative_log_likelihood(data, _unpack(theta - s, 3, 3), columns)[0]) / 2e-5
+        (
+            _negative_log_likelihood(data, _unpack(theta + s, 3, 3), columns)[0]
+            - _negative_log_likelihood(data, _unpack(theta - s, 3, 3), columns)[0]
+        )
+        / 2e-5
         for s in steps
-    ]  # fmt: skip
+    ]
     assert gradient == pytest.approx(np.array(quotients), abs=1e-6)
 
 
@@ -177,8 +187,16 @@ def test_workers_are_not_sent_after_the_same_gain(searched):
     first = GPSampler(SPACE).propose_params(view, random.Random(1))
     before = Surrogate(SPACE, view)
     number = max(view.trials) + 1
-    view.apply({"event": "proposed", "trial": number, "params": first, "seed": 0,
-                "origin": "kriging", "time": 0.0})  # fmt: skip
+    view.apply(
+        {
+            "event": "proposed",
+            "trial": number,
+            "params": first,
+            "seed": 0,
+            "origin": "kriging",
+            "time": 0.0,
+        }
+    )
     after = Surrogate(SPACE, view)
     here = np.array([SPACE.position(first)])
     gains = [

@@ -30,9 +30,15 @@ def test_a_flag_is_taken_as_it_is(home, monkeypatch, flag):
 
 @pytest.mark.parametrize(
     ("asked", "mode"),
-    [("online", "online"), ("run", "online"), ("offline", "offline"), ("dryrun", "offline"),
-     ("disabled", "off"), ("nonsense", "offline")],
-)  # fmt: skip
+    [
+        ("online", "online"),
+        ("run", "online"),
+        ("offline", "offline"),
+        ("dryrun", "offline"),
+        ("disabled", "off"),
+        ("nonsense", "offline"),
+    ],
+)
 def test_auto_follows_wandb_mode(home, monkeypatch, asked, mode):
     monkeypatch.setenv("WANDB_MODE", asked)
     assert resolve_mode("auto")[0] == mode
@@ -40,8 +46,9 @@ def test_auto_follows_wandb_mode(home, monkeypatch, asked, mode):
 
 def test_auto_is_offline_without_a_key_and_online_with_one(home, monkeypatch):
     assert resolve_mode("auto") == (
-        "offline", "W&B is offline, because no key is configured (wandb login stores one).",
-    )  # fmt: skip
+        "offline",
+        "W&B is offline, because no key is configured (wandb login stores one).",
+    )
     book = home / ".netrc"
     book.write_text(f"machine elsewhere.org login user password {KEY}\n")
     book.chmod(0o600)

@@ -139,9 +139,13 @@ def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
     folder.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, str(folder), "offline", "0", "22", "4", "1"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-        env=environment(tmp_path / "home"), start_new_session=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=environment(tmp_path / "home"),
+        start_new_session=True,
+    )
     assert process.stdout.readline() == "FED\n"
     deadline = time.monotonic() + 60
     while not list(folder.glob("wandb/offline-run-*-0001/*.wandb")):

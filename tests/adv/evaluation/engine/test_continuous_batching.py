@@ -310,15 +310,24 @@ def test_draws_of_an_image_do_not_depend_on_its_slot():
 def test_runs_share_a_batch_where_only_radius_step_target_or_start_differ():
     ball = Linf(0.01)
     chain = [
-        PGD(ball, steps=5), PGD(Linf(0.02), steps=5, step_size=0.01),
-        PGD(Linf(0.02), steps=6), APGD(ball, steps=6),
-        APGD(ball, loss="dlr-targeted", target=1), APGD(Linf(0.1), loss="dlr-targeted", target=2),
-        NFGSM(ball), NFGSM(Linf(0.02)), NFGSM(Linf(0.02)),
-    ]  # fmt: skip
+        PGD(ball, steps=5),
+        PGD(Linf(0.02), steps=5, step_size=0.01),
+        PGD(Linf(0.02), steps=6),
+        APGD(ball, steps=6),
+        APGD(ball, loss="dlr-targeted", target=1),
+        APGD(Linf(0.1), loss="dlr-targeted", target=2),
+        NFGSM(ball),
+        NFGSM(Linf(0.02)),
+        NFGSM(Linf(0.02)),
+    ]
     pieces = group_runs([AttackRun(attack, seed) for seed, attack in enumerate(chain)])
     assert [[run.seed for run in piece] for piece in pieces] == [
-        [0, 1], [2], [3], [4, 5], [6, 7, 8],
-    ]  # fmt: skip
+        [0, 1],
+        [2],
+        [3],
+        [4, 5],
+        [6, 7, 8],
+    ]
     x, y = torch.rand(2, 3, 8, 8), torch.arange(2)
     small, large = (attack.start(x, y, seeded_generator()) for attack in chain[:2])
     assert (small.eps, small.step_size, large.eps, large.step_size) == (0.01, 0.0025, 0.02, 0.01)
