@@ -56,8 +56,8 @@ def capture_attack(net: nn.Module, attack: PGD, x: Tensor, y: Tensor) -> Call:
     """Return the attack as training on CUDA runs it: one step, captured at the first call."""
     stream = RngStream()
     attach(net, stream)
-    replays, starts = GraphCache(net, stream, x.device), torch.Generator().manual_seed(0)
-    return lambda: replay_attack(replays, attack, x, y, starts)
+    graphs, starts = GraphCache(net, stream, x.device), torch.Generator().manual_seed(0)
+    return lambda: replay_attack(graphs, attack, x, y, starts)
 
 
 def contenders(name: str, x: Tensor, y: Tensor, steps: int, peers: list[str]) -> dict[str, Call]:

@@ -38,7 +38,7 @@ from adv import (
     train,
 )
 from adv.runtime.random_streams import RngStream, attach
-from adv.training.cuda_graphs import MOST, CapturedStep, GraphCache, replay_attack
+from adv.training.cuda_graphs import MAX_STEPS, CapturedStep, GraphCache, replay_attack
 
 CPU = torch.device("cpu")
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -172,18 +172,18 @@ def test_attacks_that_differ_in_numbers_share_their_work():
             replay_attack(replays, attack, x, y, seeded_generator(1)),
             attack(replays.net, x, y, generator=seeded_generator(1)),
         )
-    assert len(replays._made) == 1
+    assert len(replays._steps) == 1
     for attack in (PGD(L2(0.1), 3), PGD(Linf(0.1), 3, loss="dlr")):
         replay_attack(replays, attack, x, y, seeded_generator(1))
     replay_attack(replays, PGD(Linf(0.1), 3), x[:5], y[:5], seeded_generator(1))
-    assert len(replays._made) == 4
+    assert len(replays._steps) == 4
 
 
 def test_no_more_works_are_kept_than_memory_has_room_for():
     replays = GraphCache(nn.Identity(), RngStream(), CPU)
-    for kind in range(MOST + 2):
+    for kind in range(MAX_STEPS + 2):
         assert replays(kind, lambda kind=kind: CapturedStep((), lambda: kind))() == kind
-    assert len(replays._made) == MOST
+    assert len(replays._steps) == MAX_STEPS
 
 
 def test_where_a_capture_fails_the_reason_is_logged_and_training_goes_on(
@@ -208,7 +208,7 @@ class Refusing(GraphCache):
         super().__init__(net, stream, device)
         self.capturing, self.before = True, 0
 
-    def _captured(self, work):
+    def _capture_graph(self, work):
         self.before += 1
         if self.before == 2:
             work()
@@ -228,9 +228,9 @@ def test_a_layer_that_changes_its_buffers_for_others_is_not_captured(caplog, mon
 
     net = Counting()
     replays = Refusing(net, RngStream(), CPU)
-    monkeypatch.setattr(replays, "_captured", lambda work: (None, work()))
+    monkeypatch.setattr(replays, "_capture_graph", lambda work: (None, work()))
     replays("a", lambda: CapturedStep((), lambda: net(torch.ones(2))))()
-    assert "a new tensor in the place of a buffer" in caplog.text and not replays.capturing
+    assert "a layer replaces a buffer by a new tensor" in caplog.text and not replays.capturing
 
 
 @pytest.mark.gpu
@@ -239,7 +239,7 @@ def test_a_replayed_attack_does_not_wait_for_the_gpu():
     replays, x, y = problem(BaseNet()(10), torch.device("cuda"))
     attack = PGD(Linf(0.1), steps=3, random_start=False)
     replay_attack(replays, attack, x, y, seeded_generator(1))
-    (step,) = replays._made.values()
+    (step,) = replays._steps.values()
     assert step.graph is not None
     torch.cuda.set_sync_debug_mode("error")
     try:
