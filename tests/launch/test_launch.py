@@ -213,7 +213,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
         "W&B",
         "gradient steps",
         "runs/",
-        "about 50 % more time, --finalists off saves it",
+        "about 50 % more time; --finalists off skips them",
         "kriging, keeps params<5e6, keeps latency<3",
     ):
         assert text in done.stdout
