@@ -14,15 +14,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import (
-    Iterative,
-    LossAndGrad,
-    State,
-    initial_state,
-    loss_and_grad,
-    with_loss_target,
-)
+from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, column
+from adv.attacks.gradient import LossAndGrad, loss_and_grad, with_loss_target
 from adv.attacks.losses import Loss, check_loss, loss_supports
 
 MOMENTUM = 0.75  # weight of the gradient step; the last move has the rest

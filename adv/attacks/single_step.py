@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, State, initial_state, loss_and_grad, with_loss_target
+from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball
+from adv.attacks.gradient import loss_and_grad, with_loss_target
 from adv.attacks.losses import Loss, check_loss
 from adv.attacks.pgd import PGD
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adv.attacks import FGSM, L2, PGD, Attack, Iterative, Ladder, Worst
-from adv.attacks.attack import loss_and_grad
+from adv.attacks.gradient import loss_and_grad
 from adv.auditing.context import AuditContext, JointAttack
 from adv.auditing.finding import Finding, difference, share
 from adv.auditing.gradient_free_checks import check_gradient_free

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import loss_and_grad
+from adv.attacks.gradient import loss_and_grad
 from adv.auditing.attack_checks import check_attacks
 from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import AuditContext, audit_context

@@ -17,7 +17,7 @@ from small_nets import self_labelled_problem
 from torch import nn
 
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
-from adv.attacks.attack import loss_and_grad
+from adv.attacks.gradient import loss_and_grad
 from adv.attacks.losses import LOSSES
 from adv.runtime.precision import conv_precision
 
