@@ -1,4 +1,4 @@
-"""The benchmark's problems are what they claim, its peers hear what they tell themselves."""
+"""The problems of the benchmark are as described, and its peers are driven as intended."""
 
 import json
 import sys

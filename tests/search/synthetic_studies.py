@@ -1,4 +1,4 @@
-"""Synthetic studies for the readers of the ledger: events with the shape of a real search."""
+"""Synthetic studies: ledger events in the form of a real search, for tests of their readers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KNOBS: dict[str, dict[str, Any]] = {
 
 
 def header(name: str = "rse_sigmas-1", trials: int = 16, **extra: Any) -> dict[str, Any]:
-    """The first event of a study."""
+    """Return the first event of a study."""
     battery = [{"name": f"pgd-{e * 255:.0f}", "eps": e, "steps": 20, "restarts": 2} for e in EPS]
     return {
         "event": "study",
@@ -49,7 +49,7 @@ def header(name: str = "rse_sigmas-1", trials: int = 16, **extra: Any) -> dict[s
 def events(
     trials: int = 16, failed: int = 3, epochs: int = 12, head: Mapping[str, Any] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """A whole study, deterministic: the last `failed` of each five trials fail until used up."""
+    """Yield the events of a whole study; every fifth trial fails, `failed` times."""
     rng, now = random.Random(7), 1_700_000_000.0
     yield dict(head or header(trials=trials))
     yield {"event": "session", "time": now}
@@ -83,7 +83,7 @@ def events(
 
 
 def final_events(numbers: tuple[int, ...] = (0, 1, 0), epochs: int = 3) -> Iterator[dict[str, Any]]:
-    """The finals of such a study: the last training fails."""
+    """Yield the events of the finals of such a study; the last training fails."""
     now = 1_700_001_000.0
     yield {
         "event": "finals",
@@ -122,7 +122,7 @@ def final_events(numbers: tuple[int, ...] = (0, 1, 0), epochs: int = 3) -> Itera
 
 
 def build(trials: int = 16, failed: int = 3, epochs: int = 12, **extra: Any) -> View:
-    """The view of such a study."""
+    """Return the view of such a study."""
     view = View()
     for event in events(trials, failed, epochs, header(trials=trials, **extra)):
         view.apply(event)
@@ -130,7 +130,7 @@ def build(trials: int = 16, failed: int = 3, epochs: int = 12, **extra: Any) -> 
 
 
 def _worth(params: Mapping[str, Any]) -> tuple[float, float]:
-    """Natural accuracy, and how fast accuracy falls with eps; noise trades one for the other."""
+    """Return natural accuracy, and how fast accuracy falls with eps; sigma trades them off."""
     fit = 1 - 0.02 * abs(math.log10(params["lr"]) + 1.3) - (0.01 if params["augment"] else 0)
     return fit * (0.97 - 1.1 * params["sigma"]), 4 + 140 * (0.3 - params["sigma"])
 

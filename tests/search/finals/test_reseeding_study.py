@@ -1,4 +1,4 @@
-"""The finals of a search whose values are known but for the luck of a seed, and other batteries."""
+"""Finals of a search whose true values are known, with noise from the seed."""
 
 import base64
 import csv
@@ -44,7 +44,7 @@ LINE = Space("which points of three lines are on the front?", KNOBS, no_recipe, 
 
 @dataclass(frozen=True)
 class Lottery(Formula):
-    """A formula whose values a seed's luck moves by `NOISE`; its table of images is not kept."""
+    """A formula plus normal noise from the seed, without per-image tables."""
 
     noise: tuple[float, float] = NOISE
 
@@ -97,13 +97,13 @@ def test_the_candidates_are_those_that_nothing_clearly_beats(ledger):
 
 
 def packed(ok):
-    """A table as `adv.Score.to_dict` writes it; `ok` is [1 + attacks, images]."""
+    """Return a table in the form of `adv.Score.to_dict`; `ok` is [1 + attacks, images]."""
     bits = base64.b64encode(np.packbits(ok).tobytes()).decode()
     return {"names": ["a"] * (len(ok) - 1), "images": ok.shape[1], "ok": bits}
 
 
 def test_noise_is_that_of_pairs_of_images():
-    """Against a loop over pairs; an image more, on which two differ, is the least doubt."""
+    """Compared with a loop over pairs; one more differing image is the lower bound."""
     rng = np.random.default_rng(0)
     tables = rng.random((5, 3, 40)) < 0.6
     tables[4] = tables[3]
@@ -154,7 +154,7 @@ def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
 
 
 def test_the_front_of_the_finals_is_the_true_one(ledger):
-    """Waste of 0.01 costs as much as noise gives: fresh seeds tell the two apart."""
+    """Waste of 0.01 costs as much as the noise: fresh seeds separate the two."""
     calm = Lottery(1, noise=(0.002, 0.2))
     searched(ledger, Lottery(1))
     finals(ledger, 24, calm)
@@ -218,7 +218,7 @@ def test_without_a_finished_trial_there_are_no_finals(ledger):
 
 
 def test_seeds_go_where_the_front_is_in_doubt(ledger):
-    """Twins: two points a hair apart, one far along each axis. The race is about the twins."""
+    """Two nearly equal points and one far along each axis: the seeds go to the equal ones."""
     points = (
         {"x": 0.0, "waste": 0.001, "kind": "plain"},
         {"x": 0.5, "waste": 0.0205, "kind": "plain"},

@@ -1,4 +1,4 @@
-"""Decisions about finalists, against closed forms and brute force, and on simulated searches."""
+"""True values and selections, against closed forms, brute force and simulated searches."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_membership_is_what_brute_force_says():
 
 
 def test_p_on_the_front_of_two_gaussians_is_the_closed_form():
-    """Of a and b with independent noise, b leaves the front when a is ahead in both values."""
+    """With independent noise, b is off the front if a is ahead in both objectives."""
     gap, sd = np.array([0.3, -0.1]), np.array([0.4, 0.2])
     rng = np.random.default_rng(3)
     a, b = (mean + sd * rng.standard_normal((200_000, 2)) for mean in (gap, np.zeros(2)))
@@ -72,7 +72,7 @@ def test_p_on_the_front_of_two_gaussians_is_the_closed_form():
 
 
 def test_the_posterior_of_equal_seeds_is_a_t_around_their_mean():
-    """With one value and none pooled, the guess is the scale; checked by its quantiles."""
+    """With a single value the guess is the scale of the t distribution; checked by quantiles."""
     values, sd = [[[0.5, 60.0]]], [0.02, 5.0]
     draws = sample_means(values, sd, draws=100_000)[:, 0]
     for m, (centre, spread) in enumerate(zip([0.5, 60.0], sd, strict=True)):
@@ -102,7 +102,7 @@ def test_one_wild_finalist_does_not_widen_the_others():
 
 
 def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
-    """200 simulated studies of 5 finalists with 3 seeds, a wrong guess of the noise among them."""
+    """200 simulated studies of 5 finalists with 3 seeds; the guess of the noise is wrong."""
     rng, hits = np.random.default_rng(5), []
     for study in range(200):
         truth = rng.random((5, 2))
@@ -136,7 +136,7 @@ def test_the_next_seed_goes_where_membership_is_least_certain():
 
 
 def test_racing_spends_on_the_uncertain_pair():
-    """Two points as good as equal beside two clear ones: the pair gets nearly all further seeds."""
+    """Of nearly equal and clearly different points, the equal ones get nearly all further seeds."""
     truth = np.array([[0.9, 0.1], [0.5, 0.5], [0.503, 0.497], [0.501, 0.499], [0.1, 0.9]])
     truth[3] = [0.4985, 0.4985]  # beaten or not by 1: hard to say
     rng = np.random.default_rng(7)
@@ -169,7 +169,7 @@ SD = np.array([0.01, 0.015])
 
 
 def simulated(seed: int, trials: int = 60, budget: int = 18):
-    """A noisy search and its finals: true values, search values, who was trained again, values."""
+    """Simulate a search and its finals: true values, search values, finalists, their values."""
     rng, sd = np.random.default_rng(seed), SD
     x, waste = rng.random(trials), rng.exponential(0.03, trials)
     truth = np.stack([0.9 - 0.4 * x**2 - waste, 0.2 + 0.4 * x - waste], 1)
@@ -193,7 +193,7 @@ def studies():
 
 
 def test_finals_undo_the_winners_curse_and_clean_the_front(studies):
-    """60 simulated searches of 60 trials: the search flatters its front, fresh seeds do not."""
+    """60 simulated searches of 60 trials: search scores are too optimistic, fresh seeds are not."""
     flattery, fresh, before, after = [], [], [], []
     for truth, seen, chosen, values, chances in studies[:60]:
         really, naive = front(truth), front(seen)
@@ -211,7 +211,7 @@ def test_finals_undo_the_winners_curse_and_clean_the_front(studies):
 
 
 def test_p_on_the_front_is_as_often_true_as_it_says(studies):
-    """1,080 finalists: beside all trials the front of the finalists alone promises too much."""
+    """1,080 finalists: the probability is calibrated; without the other trials it is too high."""
     said, alone, true = [], [], []
     for seed, (truth, seen, chosen, values, _) in enumerate(studies):
         fresh = dict(zip(chosen, values, strict=True))
@@ -236,7 +236,7 @@ def test_p_on_the_front_is_as_often_true_as_it_says(studies):
 
 
 def test_what_is_plausible_is_the_mean_of_all_values_where_none_lies_near():
-    """Alone, a trial's values are one normal sample; the kernel around its own mean adds one."""
+    """Without neighbours the posterior is normal around the trial's own mean."""
     fresh, far = np.array([[0.3, 0.4], [0.5, 0.2]]), [5.0, -5.0]
     draws = sample_true_values([[0.4, 0.6], far], {0: fresh}, [0.1, 0.1], draws=20_000)
     low, high = fresh.mean(axis=0), np.array([0.4, 0.6])
@@ -256,7 +256,7 @@ def test_a_lucky_value_is_drawn_back_to_where_others_lie():
 
 
 def test_a_search_on_few_images_says_less_than_fresh_seeds():
-    """Its values lie far from theirs: the finalist's own mean is then that of fresh seeds."""
+    """If search values are far from fresh ones, the mean is that of the fresh ones."""
     rng = np.random.default_rng(10)
     truth = np.stack([np.linspace(0, 1, 8), np.linspace(1, 0, 8)], 1)
     fresh = {i: t + 0.001 * rng.standard_normal((2, 2)) for i, t in enumerate(truth)}

@@ -20,7 +20,7 @@ END = TrialResult({"natural_accuracy": 0.5, "attacked_score": 50.0})
 
 @dataclass
 class Script:
-    """A method that hands out trials and stops those that it is told to, after an epoch."""
+    """A method that starts trials and stops some of them after a given epoch."""
 
     stops: dict[int, int] = field(default_factory=dict)
     many: int = 10**6
@@ -39,7 +39,7 @@ class Script:
 
 
 def steady(params, seed, folder) -> Iterator[EpochReport]:
-    """Three epochs; those of trial 0 take twice as long."""
+    """Yield three epochs; those of trial 0 take twice as long."""
     for epoch in (1, 2, 3):
         yield EpochReport(epoch, 3, 2.0 if seed == 0 else 1.0, {}, END if epoch == 3 else None)
 

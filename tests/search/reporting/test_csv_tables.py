@@ -1,4 +1,4 @@
-"""The files `trials.csv` and `front.csv`, and the numbers that go with them."""
+"""`trials.csv` and `front.csv`, and the hypervolume."""
 
 import csv
 from pathlib import Path

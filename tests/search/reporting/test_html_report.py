@@ -1,4 +1,4 @@
-"""The report: what it says, that it loads nothing, and that a real browser draws it."""
+"""The HTML report: its content, that it loads nothing, and that a real browser draws it."""
 
 import io
 import json
@@ -24,7 +24,7 @@ FIGURES = ("front", "curves", "importance", "progress", "learning")
 
 
 def page(view: View, folder: Path) -> str:
-    """The report without plotly.js."""
+    """Return the HTML report without plotly.js."""
     write_html_report(view, folder / "report.html")
     text = (folder / "report.html").read_text()
     return re.sub(r"<script>/\*\*.*?</script>", "", text, flags=re.DOTALL)
@@ -53,7 +53,7 @@ def test_it_shows_the_counts_the_front_and_the_failures(tmp_path):
 
 
 def test_it_says_how_trainings_went(tmp_path):
-    """Trial 0 ended early, trial 1 overfitted for a while; of the others nothing is said."""
+    """Trial 0 ended early, trial 1 overfitted for a while; the others have no remark."""
     view = View()
     flag = {"catastrophic_overfitting": 1.0, "pgd_accuracy": 0.0}
     for event in events(4, 0):
@@ -96,7 +96,7 @@ def test_the_terminal_says_it_too(capsys):
 
 
 def shown(view: View) -> str:
-    """What the live table says."""
+    """Return the text of the live table."""
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(_body(view))
     return console.export_text()
@@ -243,7 +243,7 @@ def test_many_front_members_spread_the_drawn_curves():
 
 @pytest.fixture
 def browser(tmp_path):
-    """A headless Chromium that keeps its console and the addresses it asked for."""
+    """Start a headless Chromium that records its console and the addresses it requests."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not chromium or not driver:

@@ -24,8 +24,8 @@ from search.surrogates.cost_model import fit_cost_model
 from spaces import Float, Space
 
 
-def play(folder, trials, *, mishaps=None, seed=0, start=None):
-    """A whole search in this process, every event on disk."""
+def run_search(folder, trials, *, mishaps=None, seed=0, start=None):
+    """Run a whole search in this process, with every event on disk."""
     folder.mkdir(exist_ok=True)
     ledger = Ledger(folder / "ledger.jsonl")
     ask = make_sampler("tpe", SPACE, seed=seed, start=start) if start else None
@@ -37,7 +37,7 @@ def play(folder, trials, *, mishaps=None, seed=0, start=None):
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory):
-    return play(tmp_path_factory.mktemp("whole"), 24)
+    return run_search(tmp_path_factory.mktemp("whole"), 24)
 
 
 def test_known_points_then_sobol_then_the_estimator(view):
@@ -70,15 +70,15 @@ def test_sobol_spreads_over_the_knobs_and_into_their_conditions():
 
 
 def test_a_proposal_depends_on_nothing_but_the_ledger(view, tmp_path):
-    again = play(tmp_path / "again", 24)
-    other = play(tmp_path / "other", 24, seed=1)
+    again = run_search(tmp_path / "again", 24)
+    other = run_search(tmp_path / "other", 24, seed=1)
     assert params(again) == params(view) != params(other)
 
 
 @pytest.mark.parametrize("cut", [2, 5, 9, 13])
 def test_an_interrupted_search_proposes_what_a_whole_one_does(view, tmp_path, cut):
-    play(tmp_path / "parts", cut, start=8)
-    assert params(play(tmp_path / "parts", 24)) == params(view)
+    run_search(tmp_path / "parts", cut, start=8)
+    assert params(run_search(tmp_path / "parts", 24)) == params(view)
     assert params(read(tmp_path / "parts" / "ledger.jsonl")) == params(view)
 
 
@@ -87,11 +87,11 @@ def params(view):
 
 
 def test_the_estimator_beats_chance(tmp_path):
-    """Over five seeds, and by a margin: in the median, not in each."""
+    """In the median of five seeds, by a margin."""
     ours, chance = [], []
     for seed in range(5):
-        found = play(tmp_path / str(seed), 40, seed=seed, start=8)
-        blind = play(tmp_path / f"blind {seed}", 40, seed=seed, start=1000)
+        found = run_search(tmp_path / str(seed), 40, seed=seed, start=8)
+        blind = run_search(tmp_path / f"blind {seed}", 40, seed=seed, start=1000)
         ours.append(area(t.params for t in list(found.trials.values())[8:]))
         chance.append(area(t.params for t in list(blind.trials.values())[8:]))
     assert np.median(ours) > np.median(chance) + 0.02
@@ -103,7 +103,7 @@ def area(points):
 
 
 def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path):
-    view = play(tmp_path / "run", 12, mishaps={4: "silent"})
+    view = run_search(tmp_path / "run", 12, mishaps={4: "silent"})
     view.trials[5].state, view.trials[5].result = "stopped", None
     view.trials[6].state, view.trials[6].result = "running", None
     seen = [to_optuna_trial(SPACE, t, StudyHeader()).state for t in view.trials.values()]
@@ -113,7 +113,7 @@ def test_optuna_sees_what_failed_as_failed_and_only_running_as_running(tmp_path)
 
 
 def test_points_that_still_run_are_not_proposed_again(tmp_path):
-    play(tmp_path / "run", 12)
+    run_search(tmp_path / "run", 12)
     with closing(Ledger(tmp_path / "run" / "ledger.jsonl")) as ledger:
         study = Study(SPACE, ledger, trials=20, seed=0)
         waiting = [study.suggest() for _ in range(8)]
@@ -121,7 +121,7 @@ def test_points_that_still_run_are_not_proposed_again(tmp_path):
 
 
 def test_proposals_go_on_when_everything_has_failed(tmp_path):
-    view = play(tmp_path / "run", 12, mishaps=dict.fromkeys(range(12), "silent"))
+    view = run_search(tmp_path / "run", 12, mishaps=dict.fromkeys(range(12), "silent"))
     assert {t.state for t in view.trials.values()} == {"failed"}
     assert len({tuple(p.items()) for p in params(view)}) == 12
 
@@ -130,8 +130,8 @@ def result(params, details=None):
     return TrialResult(score(params).objectives, {}, ResultDetails.from_json(details or {}))
 
 
-def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=None):
-    """A view of trials that have finished at these points."""
+def finished_view(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=None):
+    """Return a view in which trials with these configurations have finished."""
     view = View(header=header or StudyHeader())
     for n, params in enumerate(points):
         space.check(params)
@@ -141,10 +141,10 @@ def finished(space, points, seconds=lambda p: 1.0, details=lambda p: {}, header=
     return view
 
 
-def drawn(name, view, n, space=SPACE, seed=0):
-    """What a sampler proposes next from this view, in n independent draws."""
-    follower = OptunaSampler(space, MAKERS[name])
-    return [follower.propose_params(view, random.Random(f"{seed} {i}")) for i in range(n)]
+def propose_often(name, view, n, space=SPACE, seed=0):
+    """Return n independent proposals of a sampler from this view."""
+    optuna_sampler = OptunaSampler(space, MAKERS[name])
+    return [optuna_sampler.propose_params(view, random.Random(f"{seed} {i}")) for i in range(n)]
 
 
 MAKERS = {"tpe": make_tpe, "gp": make_gp}
@@ -177,9 +177,9 @@ def test_each_sampler_proposes_points_of_the_space_and_goes_on_as_if_never_inter
 
 @pytest.mark.slow
 def test_gaussian_processes_find_the_front_of_a_flat_space():
-    view = finished(FLAT, [{**sobol_params(FLAT, i, 1)} for i in range(10)])
+    view = finished_view(FLAT, [{**sobol_params(FLAT, i, 1)} for i in range(10)])
     view.trials[10] = Trial(10, {"x": 0.5, "waste": 0.5}, 0, "test", "running")
-    assert np.median([p["waste"] for p in drawn("gp", view, 3, FLAT)]) < 0.02
+    assert np.median([p["waste"] for p in propose_often("gp", view, 3, FLAT)]) < 0.02
 
 
 def test_gaussian_processes_say_what_they_are_not_for():
@@ -192,7 +192,7 @@ def test_gaussian_processes_say_what_they_are_not_for():
 @pytest.mark.parametrize("name", ["nsga2", "tpe"])
 def test_what_learns_beats_chance_where_it_has_learned(name):
     ask = make_sampler(name, SPACE, seed=0, start=0)
-    view, waste = finished(SPACE, SPREAD), []
+    view, waste = finished_view(SPACE, SPREAD), []
     for n in range(30):
         params, origin = ask.propose(view)
         view.trials[len(view.trials)] = Trial(
@@ -204,7 +204,7 @@ def test_what_learns_beats_chance_where_it_has_learned(name):
 
 
 def test_a_study_that_was_kept_proposes_what_one_from_scratch_does():
-    view = finished(SPACE, SPREAD[:20])
+    view = finished_view(SPACE, SPREAD[:20])
     kept = OptunaSampler(SPACE, make_tpe)
     for n, state in enumerate(("running", "failed", "stopped", "running")):
         kept.propose_params(view, random.Random(n))
@@ -219,9 +219,9 @@ def test_a_study_that_was_kept_proposes_what_one_from_scratch_does():
     view.trials[4].result = result(SPREAD[39])  # judged again by another battery
     again = OptunaSampler(SPACE, make_tpe).propose_params(view, random.Random(99))
     assert kept.propose_params(view, random.Random(99)) == again
-    assert kept.propose_params(finished(SPACE, SPREAD[:9]), random.Random(1)) == OptunaSampler(
+    assert kept.propose_params(finished_view(SPACE, SPREAD[:9]), random.Random(1)) == OptunaSampler(
         SPACE, make_tpe
-    ).propose_params(finished(SPACE, SPREAD[:9]), random.Random(1))
+    ).propose_params(finished_view(SPACE, SPREAD[:9]), random.Random(1))
 
 
 def test_the_start_is_spread_and_a_tenth_is_drawn_at_random():
@@ -246,31 +246,34 @@ def test_cost_is_learned_as_a_product_over_the_knobs():
     def seconds(p):
         return 3.0 * (4.0 if p["kind"] == "fancy" else 1.0) * p.get("depth", 1) ** 2
 
-    model = fit_cost_model(SPACE, list(finished(SPACE, SPREAD, seconds).trials.values()))
+    model = fit_cost_model(SPACE, list(finished_view(SPACE, SPREAD, seconds).trials.values()))
     for point in SPREAD:
         assert model.seconds(point) == pytest.approx(seconds(point), rel=0.1)
-    assert fit_cost_model(SPACE, list(finished(SPACE, SPREAD[:7], seconds).trials.values())) is None
+    assert (
+        fit_cost_model(SPACE, list(finished_view(SPACE, SPREAD[:7], seconds).trials.values()))
+        is None
+    )
 
 
 def test_of_points_as_promising_the_cheap_ones_are_preferred():
-    """A knob that means nothing for the results, and a hundred times the time."""
+    """`idle` has no effect on the results, but changes the time by a factor of 100."""
     space = Space("?", {**FLAT.knobs, "idle": Float(1.0, 100.0, log=True)}, no_recipe)
     points = [sobol_params(space, i, 1) for i in range(40)]
-    dear = drawn("tpe", finished(space, points, lambda p: p["idle"]), 40, space)
-    same = drawn("tpe", finished(space, points), 40, space)
+    dear = propose_often("tpe", finished_view(space, points, lambda p: p["idle"]), 40, space)
+    same = propose_often("tpe", finished_view(space, points), 40, space)
     saved = [np.log(b["idle"] / a["idle"]) for a, b in zip(dear, same, strict=True)]
     assert np.mean(saved) > 0.2 and np.min(saved) > -0.7
 
 
 def test_infeasible_trials_are_told_so_and_avoided():
-    """All that lies at small x, where half of the front is, has too many parameters."""
+    """All trials with small x, where half of the front is, have too many parameters."""
     details = lambda p: {"parameters": 10**7 if p["x"] < 0.5 else 1000}  # noqa: E731
     header = StudyHeader(constraints={"params": 5e6})
-    view = finished(SPACE, SPREAD, details=details, header=header)
+    view = finished_view(SPACE, SPREAD, details=details, header=header)
     assert all(t.params["x"] >= 0.5 for t in view.front()) and view.front()
     seen = to_optuna_trial(SPACE, view.trials[0], header)
     assert seen.constraints["params"] == details(SPREAD[0])["parameters"] - 5e6
-    free = finished(SPACE, SPREAD, details=details)
+    free = finished_view(SPACE, SPREAD, details=details)
     for name in ("tpe", "nsga2"):
         ask = [make_sampler(name, SPACE, seed=s, start=0) for s in range(30)]
         bound, unbound = ([a.propose(v)[0]["x"] for a in ask] for v in (view, free))
@@ -290,8 +293,8 @@ def test_points_that_cannot_keep_a_bound_are_never_tried():
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_where_costs_do_not_differ_it_is_optunas_own_estimator():
-    """What we override of it is private: a new Optuna may need another look."""
-    view = finished(FLAT, [sobol_params(FLAT, i, 1) for i in range(30)])
+    """We override private methods: a new Optuna may break them."""
+    view = finished_view(FLAT, [sobol_params(FLAT, i, 1) for i in range(30)])
     view.trials[30] = Trial(30, {"x": 0.5, "waste": 0.5}, 0, "test", "running")
     for seed in range(5):
         theirs = optuna.samplers.TPESampler(
@@ -302,6 +305,6 @@ def test_where_costs_do_not_differ_it_is_optunas_own_estimator():
         ask = study.ask()
         for name, knob in FLAT.knobs.items():
             ask.suggest_float(name, knob.low, knob.high, log=knob.log)
-        follower = OptunaSampler(FLAT, make_tpe)
-        follower.propose_params(view, random.Random(0))
-        assert follower._ask(CostAwareTPE(FLAT, None, seed)) == ask.params
+        optuna_sampler = OptunaSampler(FLAT, make_tpe)
+        optuna_sampler.propose_params(view, random.Random(0))
+        assert optuna_sampler._ask(CostAwareTPE(FLAT, None, seed)) == ask.params

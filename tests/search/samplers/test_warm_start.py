@@ -1,4 +1,4 @@
-"""What an earlier study is worth to a new one."""
+"""Warm starts: what a new study takes over from earlier ones."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ POINTS = [
 
 @pytest.fixture
 def run(tmp_path):
-    """A folder of a search that has tried POINTS; the last one is not on its front."""
+    """Return the folder of a search over POINTS, of which the last is not on the front."""
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append("study", format=1, **HEAD)
     for n, params in enumerate(POINTS):

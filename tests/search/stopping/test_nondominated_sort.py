@@ -1,4 +1,4 @@
-"""Places by two objectives, against brute force and against what other programs get wrong."""
+"""Non-dominated sorting, against brute force and against cases that other programs get wrong."""
 
 import math
 import random
@@ -16,22 +16,22 @@ from search.stopping.nondominated_sort import (
 )
 
 
-def beats(p, q):
+def dominates(p, q):
     return p[0] >= q[0] and p[1] >= q[1] and p != q
 
 
-def peeled(points):
-    """The fronts, one after another, by definition."""
+def brute_force_fronts(points):
+    """Return the fronts, one after another, by definition."""
     left, found = list(range(len(points))), []
     while left:
-        on = [i for i in left if not any(beats(points[j], points[i]) for j in left)]
+        on = [i for i in left if not any(dominates(points[j], points[i]) for j in left)]
         found.append(on)
         left = [i for i in left if i not in on]
     return found
 
 
-def distances(front):
-    """The crowding distance by definition: for each objective the gap between the neighbours."""
+def brute_force_distances(front):
+    """Return the crowding distance by definition: the gap between neighbours per objective."""
     far = [0.0] * len(front)
     for m in (0, 1):
         by = sorted(range(len(front)), key=lambda i: front[i][m])
@@ -44,8 +44,8 @@ def distances(front):
     return far
 
 
-def farthest_first(front):
-    """The epsilon-net by definition, on each objective's own range."""
+def brute_force_epsilon_net(front):
+    """Return the epsilon-net order by definition, each objective scaled to its range."""
     spans = [(max(p[m] for p in front) - min(p[m] for p in front)) or 1.0 for m in (0, 1)]
     gap = lambda i, j: math.hypot(  # noqa: E731
         *((front[i][m] - front[j][m]) / spans[m] for m in (0, 1))
@@ -58,7 +58,7 @@ def farthest_first(front):
 
 
 def rungs(n, coarse=0.5):
-    """Random rungs: on a coarse grid, where ties are common, and without ties."""
+    """Yield random rungs: on a coarse grid, where ties are common, and without ties."""
     chance = random.Random(5)
     for _ in range(n):
         size = chance.randint(1, 14)
@@ -67,13 +67,13 @@ def rungs(n, coarse=0.5):
         yield [(draw(), draw()) for _ in range(size)]
 
 
-def test_places_are_those_of_brute_force_on_thousands_of_rungs():
+def test_ranks_are_those_of_brute_force_on_thousands_of_rungs():
     for n, points in enumerate(rungs(2000)):
-        expected = peeled(points)
+        expected = brute_force_fronts(points)
         assert [list(front) for front in nondominated_fronts(points)] == expected
         whole = []
         for front in expected:
-            far = distances([points[i] for i in front])
+            far = brute_force_distances([points[i] for i in front])
             whole += [front[i] for i in sorted(range(len(front)), key=lambda i: (-far[i], i))]
         assert list(nondominated_order(points)) == whole
         assert whole[rank_of_last(points)] == len(points) - 1
@@ -84,7 +84,11 @@ def test_places_are_those_of_brute_force_on_thousands_of_rungs():
 
 def test_the_net_is_that_of_brute_force():
     for points in rungs(200, coarse=0.0):  # of equal distances rounding decides
-        whole = [f[i] for f in peeled(points) for i in farthest_first([points[j] for j in f])]
+        whole = [
+            f[i]
+            for f in brute_force_fronts(points)
+            for i in brute_force_epsilon_net([points[j] for j in f])
+        ]
         assert list(nondominated_order(points, "epsilon-net")) == whole
         assert [whole[at] for at in nondominated_ranks(points, "epsilon-net")] == list(
             range(len(points))
@@ -97,13 +101,13 @@ def test_what_is_kept_is_whole_fronts_and_a_part_of_one(split):
         for best in range(1, len(points) + 1):
             kept = set(np.flatnonzero(nondominated_ranks(points, split) < best))
             assert len(kept) == best
-            shares = [len(kept & set(front)) / len(front) for front in peeled(points)]
+            shares = [len(kept & set(front)) / len(front) for front in brute_force_fronts(points)]
             assert shares == sorted(shares, reverse=True)
             assert sum(0 < share < 1 for share in shares) <= 1
 
 
-def test_places_are_not_the_sorted_indices():
-    """Smaller is better in Syne Tune: (2,2) (3,3) (1,1) have the places 1, 2, 0, not 2, 0, 1."""
+def test_ranks_are_not_the_sorted_indices():
+    """Smaller is better in Syne Tune: (2,2) (3,3) (1,1) have the ranks 1, 2, 0, not 2, 0, 1."""
     points = -np.array([(2, 2), (3, 3), (1, 1)])
     assert list(nondominated_ranks(points)) == [1, 2, 0] and list(nondominated_order(points)) == [
         2,
@@ -112,18 +116,18 @@ def test_places_are_not_the_sorted_indices():
     ]
 
 
-def test_the_net_is_an_order_of_the_points_not_their_places_in_it():
-    """NePS indexes a front by places: with these five the middle one would be third, not last."""
+def test_the_net_is_an_order_of_the_points_not_their_ranks_in_it():
+    """NePS indexes a front by ranks: the middle one of these five would be third, not last."""
     front = [(0.0, 1.0), (0.45, 0.55), (0.5, 0.5), (1.0, 0.0), (0.9, 0.1)]
     assert list(nondominated_order(front, "epsilon-net")) == [3, 0, 2, 4, 1]
     assert list(nondominated_ranks(front, "epsilon-net")) == [1, 4, 2, 0, 3]
 
 
 def test_a_crowded_point_of_the_first_front_is_better_than_a_lone_one_of_the_last():
-    """SMAC3 sorts all that it selects by their distance, whatever their front."""
+    """SMAC3 sorts the selected points by crowding distance alone, across fronts."""
     first = [(x, 1 - x) for x in (0.0, 0.49, 0.5, 0.51, 1.0)]
-    places = nondominated_ranks([*first, (-1.0, -1.0), (-2.0, -2.0)])
-    assert set(places[:5]) == set(range(5)) and list(places[5:]) == [5, 6]
+    ranks = nondominated_ranks([*first, (-1.0, -1.0), (-2.0, -2.0)])
+    assert set(ranks[:5]) == set(range(5)) and list(ranks[5:]) == [5, 6]
     assert np.isinf(crowding_distance([(-1.0, -1.0)])).all()
 
 

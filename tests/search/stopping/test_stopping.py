@@ -1,4 +1,4 @@
-"""Who goes on at a rung, what is learned from it, and that a cut-off search decides the same."""
+"""Decisions at rungs, audits, relaxations, and the same decisions after an interruption."""
 
 import random
 from dataclasses import replace
@@ -33,8 +33,8 @@ def at(natural, attacked, *, epoch=2, strength=0.5, sd=0.01):
     return Rung(epoch, strength, {"natural_accuracy": natural, "attacked_score": attacked}, sds)
 
 
-class Play:
-    """Trials that reach one rung and, if they go on, end with the values that they are given."""
+class OneRungStudy:
+    """Runs trials to one rung and, if they continue, to the end with given values."""
 
     def __init__(self, stopper):
         self.ledger = MemoryLedger()
@@ -64,24 +64,24 @@ def rule(**changes):
 @pytest.mark.parametrize("eta", [2.0, 3.0])
 def test_the_best_share_goes_on_and_nothing_else_without_noise(eta):
     chance = random.Random(1)
-    play = Play(rule(eta=eta, margin=0.0, min_correlation=-1.0))
+    trials = OneRungStudy(rule(eta=eta, margin=0.0, min_correlation=-1.0))
     points = []
     for _ in range(60):
         points.append((chance.random(), chance.random()))
-        trial = play(points[-1], sd=0.0)
+        trial = trials(points[-1], sd=0.0)
         place, best = nondominated_ranks(points)[-1], max(1, int(len(points) / eta))
         beaten = any(p[0] > points[-1][0] and p[1] > points[-1][1] for p in points)
         stops = len(points) > 2 and place >= best and beaten
         assert (trial.state == "stopped") == stops, trial
-    assert 10 < len(play.view.in_state("stopped")) < 50
+    assert 10 < len(trials.view.in_state("stopped")) < 50
 
 
 def test_only_what_is_worse_by_more_than_noise_is_stopped():
     for ahead, stops in ((2.9, False), (3.1, True)):
-        play = Play(rule(margin=3.0 / np.hypot(0.1, 0.1)))
+        trials = OneRungStudy(rule(margin=3.0 / np.hypot(0.1, 0.1)))
         for _ in range(4):
-            play((10.0, 10.0), sd=0.1)
-        trial = play((10.0 - ahead, 10.0 - ahead), sd=0.1)
+            trials((10.0, 10.0), sd=0.1)
+        trial = trials((10.0 - ahead, 10.0 - ahead), sd=0.1)
         assert (trial.state == "stopped") == stops
         if stops:
             assert trial.reason == (
@@ -90,30 +90,30 @@ def test_only_what_is_worse_by_more_than_noise_is_stopped():
 
 
 def test_what_is_worse_in_one_objective_only_goes_on():
-    play = Play(rule(margin=0.0))
+    trials = OneRungStudy(rule(margin=0.0))
     for _ in range(4):
-        play((10.0, 10.0))
-    assert play((9.0, 10.0)).state == "finished" and play((9.0, 9.0)).state == "stopped"
+        trials((10.0, 10.0))
+    assert trials((9.0, 10.0)).state == "finished" and trials((9.0, 9.0)).state == "stopped"
 
 
 def test_no_rung_is_compared_with_another():
-    play = Play(rule(margin=0.0))
+    trials = OneRungStudy(rule(margin=0.0))
     for _ in range(4):
-        play((10.0, 10.0))
-    assert play((1.0, 1.0), strength=0.7).state == "finished"
-    assert play((1.0, 1.0), epoch=3).state == "finished"
-    assert play((1.0, 1.0), strength=0.52).state == "stopped"  # the same tenth
+        trials((10.0, 10.0))
+    assert trials((1.0, 1.0), strength=0.7).state == "finished"
+    assert trials((1.0, 1.0), epoch=3).state == "finished"
+    assert trials((1.0, 1.0), strength=0.52).state == "stopped"  # the same tenth
 
 
 def test_nothing_is_stopped_before_a_rung_has_been_seen_to_tell():
-    play = Play(rule(min_finished=3, margin=0.0))
+    trials = OneRungStudy(rule(min_finished=3, margin=0.0))
     for value in (10.0, 9.0, 8.0):
-        assert play((value, value)).state == "finished"
-    assert play((1.0, 1.0)).state == "stopped"
+        assert trials((value, value)).state == "finished"
+    assert trials((1.0, 1.0)).state == "stopped"
 
 
 def test_pairs_tell_more_than_two_samples_of_images():
-    """The same images: where two nets differ on few of them, little is left to chance."""
+    """On the same images, the paired error of two nets that differ on few of them is small."""
     chance = np.random.default_rng(0)
     ok = chance.random((7, 400)) < 0.5
     other = ok.copy()
@@ -148,15 +148,15 @@ def test_the_first_rung_is_at_half_the_strength_and_a_third_of_the_epochs():
 
 
 def test_a_share_of_those_to_be_stopped_runs_on_and_is_the_same_share_for_the_same_seed():
-    def searched(seed, trials):
-        play = Play(rule(audit=0.25, margin=0.0, seed=seed))
+    def run_search(seed, count):
+        trials = OneRungStudy(rule(audit=0.25, margin=0.0, seed=seed))
         for _ in range(4):
-            play((10.0, 10.0))
-        for n in range(trials):
-            play((5.0 - n / 100, 5.0 - n / 100))
-        return play.view
+            trials((10.0, 10.0))
+        for n in range(count):
+            trials((5.0 - n / 100, 5.0 - n / 100))
+        return trials.view
 
-    view, again, other = searched(0, 120), searched(0, 40), searched(1, 40)
+    view, again, other = run_search(0, 120), run_search(0, 40), run_search(1, 40)
     audited = [t.number for t in view.trials.values() if t.audited]
     assert 18 < len(audited) < 42 and len(view.in_state("stopped")) == 120 - len(audited)
     first = [n for n in audited if n < 44]
@@ -165,41 +165,41 @@ def test_a_share_of_those_to_be_stopped_runs_on_and_is_the_same_share_for_the_sa
 
 
 def test_an_audited_trial_is_not_stopped_at_its_next_rung():
-    play = Play(rule(audit=1.0, margin=0.0))
+    trials = OneRungStudy(rule(audit=1.0, margin=0.0))
     for _ in range(4):
-        play((10.0, 10.0))
-    trial = play((1.0, 1.0), end=False)
+        trials((10.0, 10.0))
+    trial = trials((1.0, 1.0), end=False)
     for _ in range(4):
-        play((10.0, 10.0), epoch=3)
-    assert play.study.update(trial.number, EpochReport(3, 4, 1.0, {}, rung=at(0.0, 0.0, epoch=3)))
+        trials((10.0, 10.0), epoch=3)
+    assert trials.study.update(trial.number, EpochReport(3, 4, 1.0, {}, rung=at(0.0, 0.0, epoch=3)))
     assert [d.action for d in trial.decisions.values()] == ["audit", "audit"]
 
 
 def test_the_audit_counts_what_stopping_would_have_cost():
-    play = Play(rule(audit=1.0, margin=0.0, min_correlation=-1.0, min_finished=3))
+    trials = OneRungStudy(rule(audit=1.0, margin=0.0, min_correlation=-1.0, min_finished=3))
     for value in (10.0, 9.0, 8.0):
-        play((value, value), end=(2.0, 2.0))
-    wrong = play((1.0, 1.0), end=(1.0, 4.0))
-    play((0.5, 0.5), end=(0.5, 0.5))
-    audit = audit_stopping(play.view)
+        trials((value, value), end=(2.0, 2.0))
+    wrong = trials((1.0, 1.0), end=(1.0, 4.0))
+    trials((0.5, 0.5), end=(0.5, 0.5))
+    audit = audit_stopping(trials.view)
     assert audit.finished == (3, 4) and audit.wrong == (wrong.number,)
     assert audit.regret == pytest.approx(1 - 4 / 6)
     [found] = audit.agreement
     assert found.trials == 5 and found.rho[0] == pytest.approx(0.894, abs=1e-3)
     text = "\n".join(describe_audit(audit))
     assert "1 of them ended on the front" in text and "33.33 %" in text
-    assert describe_audit(audit_stopping(Play(rule()).view)) == []
+    assert describe_audit(audit_stopping(OneRungStudy(rule()).view)) == []
 
 
 def test_the_report_says_what_stopping_cost(tmp_path):
-    play = Play(rule(audit=0.5, margin=0.0, min_correlation=-1.0))
+    trials = OneRungStudy(rule(audit=0.5, margin=0.0, min_correlation=-1.0))
     for n in range(24):
-        play((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
-    write_html_report(play.view, tmp_path / "report.html")
+        trials((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
+    write_html_report(trials.view, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "<h2>Early stopping</h2>" in page and "ended on the front" in page
     assert any(
-        line.startswith("Fewer trials were stopped: ") for line in describe_stopping(play.view)
+        line.startswith("Fewer trials were stopped: ") for line in describe_stopping(trials.view)
     )
     assert (
         "Fewer trials were stopped: " in page
@@ -210,13 +210,13 @@ def test_the_report_says_what_stopping_cost(tmp_path):
 
 
 def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():
-    """At the end the order is the other way round."""
+    """The final ranking is the reverse of that at the rung."""
     chance = random.Random(2)
-    play = Play(rule(margin=0.0, min_finished=4))
+    trials = OneRungStudy(rule(margin=0.0, min_finished=4))
     for _ in range(60):
         x, y = chance.random(), chance.random()
-        play((x, y), end=(1 - x, 1 - y))
-    view = play.view
+        trials((x, y), end=(1 - x, 1 - y))
+    view = trials.view
     assert [event["level"] for event in view.relaxed] == [1, 2]
     assert "predict the end poorly (rank correlation -" in view.relaxed[0]["reason"]
     assert view.relaxed[1]["reason"].endswith("no more trials are stopped")
@@ -226,36 +226,36 @@ def test_rungs_that_tell_nothing_are_trusted_no_more_and_the_ledger_says_so():
 
 def test_rungs_that_rank_as_the_end_does_are_trusted_to_the_end():
     chance = random.Random(2)
-    play = Play(rule(margin=0.0, min_finished=4, audit=0.2))
+    trials = OneRungStudy(rule(margin=0.0, min_finished=4, audit=0.2))
     for _ in range(60):
         x, y = chance.random(), chance.random()
-        play((x, y), end=(x + chance.gauss(0, 0.05), y + chance.gauss(0, 0.05)))
-    assert not play.view.relaxed and len(play.view.in_state("stopped")) > 15
+        trials((x, y), end=(x + chance.gauss(0, 0.05), y + chance.gauss(0, 0.05)))
+    assert not trials.view.relaxed and len(trials.view.in_state("stopped")) > 15
 
 
 def test_audits_that_end_on_the_front_relax_the_rule_step_by_step():
-    play = Play(rule(audit=1.0, margin=1.0, min_finished=2, min_correlation=-1.0))
+    trials = OneRungStudy(rule(audit=1.0, margin=1.0, min_finished=2, min_correlation=-1.0))
     for _ in range(4):
-        play((10.0, 10.0))
-    before = play.study.stopper.current_rule(play.view)
+        trials((10.0, 10.0))
+    before = trials.study.stopper.current_rule(trials.view)
     for n in range(4):
-        play((1.0 - n / 10, 1.0 - n / 10), end=(20.0 + n, 20.0 - n))
-    assert before == (2.0, 1.0) and play.study.stopper.current_rule(play.view) == (4 / 3, 2.0)
-    assert "audited trials ended on the front" in play.view.relaxed[0]["reason"]
+        trials((1.0 - n / 10, 1.0 - n / 10), end=(20.0 + n, 20.0 - n))
+    assert before == (2.0, 1.0) and trials.study.stopper.current_rule(trials.view) == (4 / 3, 2.0)
+    assert "audited trials ended on the front" in trials.view.relaxed[0]["reason"]
 
 
 def test_a_stopped_trial_is_kept_but_never_told_as_finished():
-    play = Play(rule(margin=0.0))
+    trials = OneRungStudy(rule(margin=0.0))
     for _ in range(4):
-        play((10.0, 10.0))
-    trial = play((1.0, 1.0))
+        trials((10.0, 10.0))
+    trial = trials((1.0, 1.0))
     assert trial.state == "stopped" and trial.rungs[2, 5].point == (1.0, 1.0) and trial.epochs
     seen = to_optuna_trial(SPACE, trial, {})
     assert seen.state == optuna.trial.TrialState.FAIL and seen.values is None
-    assert trial not in play.view.front()
+    assert trial not in trials.view.front()
 
 
-def searched(path, trials=24, run=RUN):
+def run_search(path, trials=24, run=RUN):
     ledger = Ledger(path / "ledger.jsonl")
     study = Study(SPACE, ledger, trials=trials, seed=0, stopper=rule(margin=0.0, audit=0.2))
     try:
@@ -271,7 +271,7 @@ def outcome(view):
 
 def test_a_search_cut_off_at_any_event_decides_what_a_whole_one_does(tmp_path):
     (tmp_path / "whole").mkdir()
-    whole = searched(tmp_path / "whole")
+    whole = run_search(tmp_path / "whole")
     assert {"finished", "stopped"} == {t.state for t in whole.trials.values()}
     lines = (tmp_path / "whole" / "ledger.jsonl").read_bytes().splitlines(keepends=True)
     kinds = [line.split(b'"')[3] for line in lines]
@@ -280,12 +280,12 @@ def test_a_search_cut_off_at_any_event_decides_what_a_whole_one_does(tmp_path):
         folder = tmp_path / str(cut)
         folder.mkdir()
         (folder / "ledger.jsonl").write_bytes(b"".join(lines[:cut]))
-        assert outcome(searched(folder)) == outcome(whole)
+        assert outcome(run_search(folder)) == outcome(whole)
         assert outcome(read(folder / "ledger.jsonl")) == outcome(whole)
 
 
 def test_the_space_between_a_decision_and_its_end_is_bridged(tmp_path):
-    """A driver killed right after it wrote that a trial stops: the trial is not trained again."""
+    """If a driver is killed right after writing a stop, the trial is not trained again."""
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append("proposed", trial=0, params=dict(SPACE.known[0]), seed=0, origin="known")
     rung = at(0.1, 0.1)
@@ -301,13 +301,13 @@ def test_the_space_between_a_decision_and_its_end_is_bridged(tmp_path):
         reason="place 9 of 9",
     )
     ledger.close()
-    assert searched(tmp_path, trials=1).trials[0].state == "stopped"
+    assert run_search(tmp_path, trials=1).trials[0].state == "stopped"
     assert not (tmp_path / "trials" / "0000").exists()
 
 
 def test_a_rung_that_is_not_finite_ends_its_trial_as_failed():
-    play = Play(rule())
-    trial = play((float("nan"), 1.0))
+    trials = OneRungStudy(rule())
+    trial = trials((float("nan"), 1.0))
     assert trial.state == "failed" and trial.reason == "epoch 2: natural_accuracy is nan"
 
 

@@ -113,8 +113,8 @@ def test_a_value_left_out_is_missed_as_by_a_process_without_it():
             Observations(data.x[rest], data.fidelity[rest], data.y[rest]), params, columns
         )
         s, t = data.fidelity[own], data.fidelity[rest]
-        told = params.covariance(data.x[own], s, data.x[rest], t, columns) @ known.weights
-        assert missed[own] == pytest.approx(data.y[own] - told, abs=1e-6)
+        predicted = params.covariance(data.x[own], s, data.x[rest], t, columns) @ known.weights
+        assert missed[own] == pytest.approx(data.y[own] - predicted, abs=1e-6)
 
 
 def test_rungs_teach_about_the_end_of_points_that_never_got_there():
@@ -122,9 +122,9 @@ def test_rungs_teach_about_the_end_of_points_that_never_got_there():
     x = rng.random((40, 2))
     value = np.sin(4 * x[:, 0]) - x[:, 1]
     fidelity = np.array([0] * 10 + [1] * 40)
-    told = np.concatenate([value[:10], 0.8 * value - 3.0]) + 0.02 * rng.normal(size=50)
-    both = Observations(np.concatenate([x[:10], x]), fidelity, told)
-    alone = Observations(x[:10], fidelity[:10], told[:10])
+    observed = np.concatenate([value[:10], 0.8 * value - 3.0]) + 0.02 * rng.normal(size=50)
+    both = Observations(np.concatenate([x[:10], x]), fidelity, observed)
+    alone = Observations(x[:10], fidelity[:10], observed[:10])
     new = rng.random((100, 2))
     want = np.sin(4 * new[:, 0]) - new[:, 1]
     errors = [
@@ -206,8 +206,8 @@ def test_workers_are_not_sent_after_the_same_gain(searched):
     assert gains[1] < 0.5 * gains[0]
 
 
-def told(value_of, origin="random"):
-    """A view of 24 finished trials at random points."""
+def finished_view(value_of, origin="random"):
+    """Return a view of 24 finished trials with random configurations."""
     view, names = View(), ("natural_accuracy", "attacked_score")
     for number in range(24):
         chance = random.Random(number)
@@ -217,7 +217,7 @@ def told(value_of, origin="random"):
     return view
 
 
-def luck(params, chance):
+def noise(params, chance):
     return chance.random(), 100 * chance.random()
 
 
@@ -226,14 +226,17 @@ def law(params, chance):
 
 
 def test_a_model_chooses_points_only_where_it_can_tell():
-    """It tells most of a law, of luck nothing; points that it chose itself prove nothing."""
-    skills = [
-        Surrogate(SPACE, view).loo_r2 for view in (told(law), told(luck), told(law, "kriging"))
+    """R^2 is high for a law and low for noise; trials that a model proposed do not count."""
+    r2 = [
+        Surrogate(SPACE, view).loo_r2
+        for view in (finished_view(law), finished_view(noise), finished_view(law, "kriging"))
     ]
-    assert skills[0] > 0.8 and skills[1] < LOW_R2 and skills[2] == 0.0
+    assert r2[0] > 0.8 and r2[1] < LOW_R2 and r2[2] == 0.0
     assert [model_share(s) for s in (-1.0, 0.2, 0.4, 0.6, 1.0)] == pytest.approx([0, 0, 0.5, 1, 1])
-    draws = [GPSampler(SPACE).propose_params(told(luck), random.Random(s)) for s in range(5)]
+    draws = [
+        GPSampler(SPACE).propose_params(finished_view(noise), random.Random(s)) for s in range(5)
+    ]
     assert draws == [None] * 5
-    assert GPSampler(SPACE).propose_params(told(law), random.Random(0)) is not None
+    assert GPSampler(SPACE).propose_params(finished_view(law), random.Random(0)) is not None
     ask = make_sampler("kriging", SPACE, seed=0, start=4)
-    assert {ask.propose(told(luck))[1]} <= {"sobol", "random"}
+    assert {ask.propose(finished_view(noise))[1]} <= {"sobol", "random"}
