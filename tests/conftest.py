@@ -1,4 +1,4 @@
-"""What all tests share: a Ray that a test starts takes no settings from the user."""
+"""Fixtures of all tests: a plain environment, the project's folder, stand-ins of libraries."""
 
 import os
 import sys
@@ -18,17 +18,18 @@ def project_root() -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_environment():
-    """No settings of the user's own; worker processes import the project and the test runs."""
+    """Drop the user's settings of Ray; let worker processes import the project and the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
             patch.delenv(name, raising=False)
-        patch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests' / 'search'}")
+        tests = {path.parent for path in (ROOT / "tests" / "search").rglob("*.py")}
+        patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [ROOT, *sorted(tests)])))
         yield
 
 
 @pytest.fixture(params=["stand-in", "installed"])
 def torchattacks(request, monkeypatch):
-    """The stand-in for torchattacks, and torchattacks itself where it is installed."""
+    """Return a stand-in for torchattacks, and torchattacks itself if it is installed."""
     if request.param == "installed":
         return pytest.importorskip("torchattacks")
     import stand_ins

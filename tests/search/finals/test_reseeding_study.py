@@ -334,12 +334,12 @@ def test_on_ray_it_is_the_same_race(ray_search, ledger):
 @pytest.mark.slow
 def test_pieces_of_work_are_spread_over_the_cluster(ray_search):
     from search.backends import ray_tune
-    from search.backends.ray_tasks import spread
+    from search.backends.ray_tasks import map_on_cluster
 
     def power(base, n):
         return base**n
 
-    found = dict(spread(power, 2, range(5), ray_tune.Resources(), Interrupt()))
+    found = dict(map_on_cluster(power, 2, range(5), ray_tune.Resources(), Interrupt()))
     assert found == {n: 2**n for n in range(5)}
     with pytest.raises(Interrupted):
-        list(spread(power, 2, range(5), ray_tune.Resources(), Interrupt(seconds=-1)))
+        list(map_on_cluster(power, 2, range(5), ray_tune.Resources(), Interrupt(seconds=-1)))
