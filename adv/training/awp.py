@@ -57,10 +57,10 @@ class AWP(Objective):
         if not self.phase(batch.elapsed):
             return self.objective.backward(net, batch, adv)
         weights = _perturbable_weights(net)
-        with _restoring_buffers(net):
+        with _restore_buffers(net):
             loss = self.forward(net, batch, adv).loss
             gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-        with _perturbed(weights, gradients, self.gamma):
+        with _perturb(weights, gradients, self.gamma):
             outcome = self.forward(net, batch, adv)
             outcome.loss.backward()
         return outcome
@@ -79,7 +79,7 @@ def _perturbable_weights(net: nn.Module) -> list[nn.Parameter]:
 
 
 @contextmanager
-def _restoring_buffers(net: nn.Module) -> Iterator[None]:
+def _restore_buffers(net: nn.Module) -> Iterator[None]:
     copies = [(buffer, buffer.clone()) for buffer in net.buffers()]
     try:
         yield
@@ -89,7 +89,7 @@ def _restoring_buffers(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _perturbed(
+def _perturb(
     weights: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], gamma: float
 ) -> Iterator[None]:
     """Move each weight along its gradient by gamma times its norm; restore it bit for bit."""

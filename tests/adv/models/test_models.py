@@ -66,7 +66,7 @@ def images(n: int = 4) -> torch.Tensor:
     return torch.rand(n, 3, 32, 32, generator=seeded_generator(n))
 
 
-def made(net, *defences, classes: int = 10) -> nn.Module:
+def build_module(net, *defences, classes: int = 10) -> nn.Module:
     return build(Recipe(net=net, defences=defences), classes, seed=3)
 
 
@@ -90,7 +90,7 @@ def kinds(module: nn.Module, *wanted: type[nn.Module]) -> list[nn.Module]:
 @pytest.mark.parametrize("classes", [2, 100])
 def test_logits_for_each_class(net, classes):
     with torch.no_grad():
-        logits = made(net, classes=classes).eval()(images(2))
+        logits = build_module(net, classes=classes).eval()(images(2))
     assert logits.shape == (2, classes) and torch.isfinite(logits).all()
     assert logits.std() > 0
 
@@ -117,7 +117,7 @@ def test_normalisation_is_the_first_layer_and_there_is_one(net):
 @each_net
 def test_dropout_is_on_in_training_alone_and_draws_from_the_stream(net):
     assert {part.p for part in kinds(net(10), Dropout)} == {0}
-    module = made(replace(net, dropout=0.5))
+    module = build_module(replace(net, dropout=0.5))
     assert {part.p for part in kinds(module, Dropout)} == {0.5}
     assert not kinds(module, nn.modules.dropout._DropoutNd)  # torch's own draws globally
     assert len({id(part.stream) for part in kinds(module, Dropout)}) == 1
@@ -134,7 +134,7 @@ def test_dropout_is_on_in_training_alone_and_draws_from_the_stream(net):
 
 @each_net
 def test_gradients_reach_everything_and_are_finite(net):
-    module, x = made(net), images(2).requires_grad_()
+    module, x = build_module(net), images(2).requires_grad_()
     nn.functional.cross_entropy(module(x), torch.arange(2)).backward()
     assert x.grad.abs().sum() > 0 and torch.isfinite(x.grad).all()
     for name, weight in module.named_parameters():
@@ -144,7 +144,7 @@ def test_gradients_reach_everything_and_are_finite(net):
 
 @each_net
 def test_evaluation_depends_on_the_image_alone(net):
-    module, x = made(net).eval(), images(3)
+    module, x = build_module(net).eval(), images(3)
     state = copy.deepcopy(module.state_dict())
     with torch.no_grad():
         together = module(x)
@@ -157,7 +157,7 @@ def test_evaluation_depends_on_the_image_alone(net):
 
 @each_net
 def test_layout_and_precision_change_nothing_that_matters(net):
-    module, x = made(net).eval(), images(3)
+    module, x = build_module(net).eval(), images(3)
     with torch.no_grad():
         plain = module(x)
         last = copy.deepcopy(module).to(memory_format=torch.channels_last)
@@ -174,7 +174,7 @@ def test_layout_and_precision_change_nothing_that_matters(net):
 def test_any_defence_applies(net, defence, random):
     if isinstance(net, ResNet18):
         net = WRN(16, 1)  # the same blocks, for a twentieth of the time
-    module = fitted(made(net, defence)).eval()
+    module = fitted(build_module(net, defence)).eval()
     assert is_random(module) == random
     x = images(2).requires_grad_()
     logits = module(x)
@@ -194,7 +194,7 @@ def test_defences_dropout_and_a_projection_in_one_expression():
 @each_net
 def test_noise_comes_before_every_convolution(net):
     convolutions = len(kinds(net(10), nn.Conv2d))
-    sigmas = [noise.sigma for noise in kinds(made(net, RSE(0.3, 0.05)), Noise)]
+    sigmas = [noise.sigma for noise in kinds(build_module(net, RSE(0.3, 0.05)), Noise)]
     assert sigmas == [0.3] + [0.05] * (convolutions - 1)
 
 
@@ -214,11 +214,11 @@ def test_a_net_is_a_value(net):
 
 @each_net
 def test_equal_seeds_make_equal_nets_and_copies_agree(net):
-    first, again = (made(net).state_dict() for _ in range(2))
+    first, again = (build_module(net).state_dict() for _ in range(2))
     other = build(Recipe(net=net), 10, seed=4).state_dict()
     assert all(torch.equal(value, again[key]) for key, value in first.items())
     assert not all(torch.equal(value, other[key]) for key, value in first.items())
-    module = made(net).eval()
+    module = build_module(net).eval()
     with torch.no_grad():
         twin = pickle.loads(pickle.dumps(module))
         assert torch.equal(twin(images(2)), module(images(2)))
@@ -403,7 +403,7 @@ def test_a_block_that_adds_nothing_is_its_shortcut():
 
 @pytest.mark.parametrize("net", [WRN(16, 4), ResNet18()], ids=repr)
 def test_he_initialisation_of_the_fan_out(net):
-    for convolution in kinds(made(net), nn.Conv2d):
+    for convolution in kinds(build_module(net), nn.Conv2d):
         out, _, height, width = convolution.weight.shape
         if convolution.weight.numel() > 5000:
             deviation = math.sqrt(2 / (out * height * width))
@@ -411,7 +411,7 @@ def test_he_initialisation_of_the_fan_out(net):
 
 
 def test_excitation_scales_each_channel_and_an_open_gate_none():
-    plain, gated = (made(WRN(10, 2, se=se)).eval() for se in (0.0, 0.5))
+    plain, gated = (build_module(WRN(10, 2, se=se)).eval() for se in (0.0, 0.5))
     weights = {k: v for k, v in gated.state_dict().items() if "gate" not in k}
     plain.load_state_dict(weights)
     for gate in (part for name, part in gated.named_modules() if name.endswith("gate")):
@@ -428,7 +428,7 @@ def test_excitation_scales_each_channel_and_an_open_gate_none():
 
 
 def test_without_positions_the_order_of_the_tokens_does_not_matter():
-    module = made(ViT(2, 64, 3)).eval()
+    module = build_module(ViT(2, 64, 3)).eval()
     tokens, rest = module[2], nn.Sequential(*module[2:])
     maps = torch.rand(3, 64, 4, 4, generator=seeded_generator())
     shuffled = maps.flatten(2)[:, :, torch.randperm(16, generator=seeded_generator())].reshape(
@@ -441,7 +441,7 @@ def test_without_positions_the_order_of_the_tokens_does_not_matter():
 
 
 def test_attention_and_pooling_in_closed_form():
-    module = made(ViT(1, 64, 3)).eval()
+    module = build_module(ViT(1, 64, 3)).eval()
     attention, pool = module[3].attention[1], module[5]
     x = torch.rand(2, 16, 64, generator=seeded_generator())
     query, key, value = attention.project_in(x).chunk(3, dim=2)
@@ -454,7 +454,7 @@ def test_attention_and_pooling_in_closed_form():
 
 
 def test_heads_see_their_own_part_alone():
-    attention = made(ViT(1, 128, 3))[3].attention[1].eval()
+    attention = build_module(ViT(1, 128, 3))[3].attention[1].eval()
     nn.init.eye_(attention.project_out.weight)
     x = torch.rand(1, 16, 128, generator=seeded_generator())
     out = attention(x)

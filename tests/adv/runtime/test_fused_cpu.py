@@ -42,7 +42,7 @@ NETS = {
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
 
-def made(name: str) -> nn.Module:
+def build_net(name: str) -> nn.Module:
     net = build(NETS[name], 10, seed=3).eval()
     for module in net.modules():
         if isinstance(module, Normalize):
@@ -81,7 +81,7 @@ def flat_here_and_there() -> torch.Tensor:
 @pytest.mark.parametrize("name", NETS)
 def test_the_same_answers_and_gradients(name, layout):
     """Of weights in any layout, what the plain net says in contiguous memory."""
-    net, x = made(name), flat_here_and_there()
+    net, x = build_net(name), flat_here_and_there()
     with frozen(net):
         plain = answers(net, x)
         net.to(memory_format=layout)
@@ -97,7 +97,7 @@ def test_the_same_answers_and_gradients(name, layout):
 @pytest.mark.parametrize("name", NETS)
 def test_the_same_gradients_of_the_weights(name):
     """What a training step takes; the images need none."""
-    net, x = made(name), flat_here_and_there()
+    net, x = build_net(name), flat_here_and_there()
     found = []
     for way in (nullcontext(), fused_conv_pool(net)):
         with way, use_seed(net, 5):
@@ -197,7 +197,7 @@ def test_what_is_otherwise_is_left_alone():
 
 
 def test_an_autocast_goes_the_plain_way():
-    net, x = made("BigNet"), torch.rand(2, 3, 32, 32, generator=seeded_generator())
+    net, x = build_net("BigNet"), torch.rand(2, 3, 32, 32, generator=seeded_generator())
     with torch.autocast("cpu", torch.bfloat16):
         plain = net(x)
         with fused_conv_pool(net) as form:
@@ -210,7 +210,7 @@ def test_an_autocast_goes_the_plain_way():
 
 
 def test_the_net_comes_out_as_it_went_in():
-    net = made("RSE")
+    net = build_net("RSE")
     layers, state = list(net.modules()), copy.deepcopy(net.state_dict())
     with fused_conv_pool(net), fused_conv_pool(net) as form:  # one within another changes nothing
         assert quick(net) == 1 and form == torch.contiguous_format
@@ -226,7 +226,7 @@ def test_the_net_comes_out_as_it_went_in():
 def test_weights_that_change_are_seen():
     """A training attacks one net again and again: nothing is kept of its weights."""
     net, x = (
-        made("BigNet").requires_grad_(False),
+        build_net("BigNet").requires_grad_(False),
         torch.rand(2, 3, 32, 32, generator=seeded_generator()),
     )
     with fused_conv_pool(net):
@@ -239,7 +239,7 @@ def test_weights_that_change_are_seen():
 
 @pytest.mark.parametrize("name", ["BaseNet", "BigNet", "RSE"])
 def test_no_verdict_changes(monkeypatch, name):
-    net = made(name)
+    net = build_net(name)
     images = torch.randint(
         0, 256, (40, 3, 32, 32), generator=seeded_generator(2), dtype=torch.uint8
     )

@@ -39,13 +39,13 @@ def test_it_asks_for_no_more_epochs_than_its_patience(digits, patience, ends):
     """A net that does not learn: the first epoch is the best, and equals do not count."""
     asked = []
 
-    def counted(epochs):
+    def count(epochs):
         for epoch in epochs:
             asked.append(epoch.number)
             yield epoch
 
     still = recipe(optimizer=SGD(lr=1e-12, weight_decay=0, momentum=0))
-    epochs = counted(train(still, digits.train.head(32), classes=10, seed=0))
+    epochs = count(train(still, digits.train.head(32), classes=10, seed=0))
     held = digits.validation.head(20)
     seen = [
         (w.epoch.number, w.best.rose, w.seconds >= w.epoch.seconds)
