@@ -69,7 +69,7 @@ def _knobs() -> dict[str, Knob]:
 _KNOBS = _knobs()
 
 
-def _known(**numbers: int) -> dict[str, Any]:
+def _known_configuration(**numbers: int) -> dict[str, Any]:
     """Merge a known configuration of each space: by default its first, else of these numbers."""
     chosen = (module.space.known[numbers.get(_name(module), 0)] for module in _SPACES)
     merged = {name: value for params in chosen for name, value in params.items()}
@@ -91,10 +91,10 @@ space = Space(
     knobs=_KNOBS,
     build=build,
     known=(
-        _known(augmentation=1),
-        _known(**_TABLES, objective=1),
-        {**_known(**{**_TABLES, "architecture": 0}, objective=5), "ema": 0.995},
-        _known(architecture=2, defences=1),
+        _known_configuration(augmentation=1),
+        _known_configuration(**_TABLES, objective=1),
+        {**_known_configuration(**{**_TABLES, "architecture": 0}, objective=5), "ema": 0.995},
+        _known_configuration(architecture=2, defences=1),
     ),
     laptop={
         **architecture.space.laptop,

@@ -74,7 +74,7 @@ def l2_square_update(state: QueryState, sides: tuple[int, ...], stage: Tensor) -
     here = _inside(top, left, side, (h, w))
     there = _inside(_start(draws[:, 2], h, side), _start(draws[:, 3], w, side), side, (h, w))
     horizontal = (draws[:, 4] < 0.5).long()
-    pattern = _placed(_bumps(sides, stage.device)[horizontal, stage], top, left, (h, w))
+    pattern = _place_pattern(_bumps(sides, stage.device)[horizontal, stage], top, left, (h, w))
     change = state.adv - state.clean
     unused = (eps**2 - change.square().sum((1, 2, 3), keepdim=True)).clamp(min=0)
     freed = (change.square() * (here | there)).sum((1, 2, 3), keepdim=True)
@@ -119,7 +119,7 @@ def _peak(height: int, width: int) -> Tensor:
     return peak / max(float(peak.norm()), TINY)
 
 
-def _placed(pattern: Tensor, top: Tensor, left: Tensor, shape: tuple[int, int]) -> Tensor:
+def _place_pattern(pattern: Tensor, top: Tensor, left: Tensor, shape: tuple[int, int]) -> Tensor:
     """Return [n, 1, h, w]: patterns [n, s, s] with their corners at `top` and `left` [n].
 
     Only the pattern's own square is meaningful; elsewhere the border is repeated.

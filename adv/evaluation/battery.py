@@ -72,7 +72,11 @@ def autoattack(ball: Ball, classes: int | None = None) -> Battery:
         `evaluate` finds out by itself. With two or three it must be given: the margin then replaces
         DLR, which is not defined.
     """
-    attacks = (("apgd-ce", APGD(ball)), _targeted(ball, classes), ("square", Square(ball)))
+    attacks = (
+        ("apgd-ce", APGD(ball)),
+        _make_targeted_attack(ball, classes),
+        ("square", Square(ball)),
+    )
     return Battery(attacks, draws=20)
 
 
@@ -89,7 +93,7 @@ def autoattack_rand(ball: Ball, classes: int | None = None) -> Battery:
     return Battery((("apgd-ce", APGD(ball)), second), draws=20)
 
 
-def _targeted(ball: Ball, classes: int | None) -> tuple[str, Attack]:
+def _make_targeted_attack(ball: Ball, classes: int | None) -> tuple[str, Attack]:
     """Return APGD on the targeted DLR, or on the margin if DLR is not defined."""
     if classes is not None and classes < 4:
         return "apgd-margin", APGD(ball, loss="margin")

@@ -110,7 +110,7 @@ def _attack_norm(
     order = _by_radius(battery, norm)
     for position, index in enumerate(order):
         serves = tuple(order[position:])
-        for restart, member in enumerate(_supported(battery.attacks[index][1], classes)):
+        for restart, member in enumerate(_list_supported(battery.attacks[index][1], classes)):
             if member.ball.eps > 0:
                 chain.append(AttackRun(member, battery.seed + 1000 * index + restart, serves))
         ends[index] = len(chain)
@@ -155,7 +155,7 @@ def _by_radius(battery: Battery, norm: type[Ball]) -> list[int]:
     return sorted(indices, key=lambda i: balls[i].eps)
 
 
-def _supported(attack: Attack, classes: int) -> list[Attack]:
+def _list_supported(attack: Attack, classes: int) -> list[Attack]:
     """Return the members of a cascade that support so many classes.
 
     If none does, the first is returned: it raises an error that says why.

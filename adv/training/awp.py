@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adv.training.lesson import Lesson
 from adv.training.objective import Batch, Objective, Outcome
-from adv.training.optimizers import undecayed
+from adv.training.optimizers import find_undecayed
 
 _TINY = 1e-20
 
@@ -74,7 +74,7 @@ class AWP(Objective):
 
 
 def _perturbable_weights(net: nn.Module) -> list[nn.Parameter]:
-    fixed = undecayed(net)
+    fixed = find_undecayed(net)
     return [w for w in net.parameters() if w.requires_grad and w.dim() > 1 and id(w) not in fixed]
 
 

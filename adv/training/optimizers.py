@@ -32,7 +32,7 @@ class AdamW:
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            parameter_groups(net), lr=self.lr, weight_decay=self.weight_decay, fused=_fused(net)
+            parameter_groups(net), lr=self.lr, weight_decay=self.weight_decay, fused=_can_fuse(net)
         )
 
 
@@ -59,18 +59,18 @@ class SGD:
             weight_decay=self.weight_decay,
             momentum=self.momentum,
             nesterov=self.momentum > 0,
-            fused=_fused(net),
+            fused=_can_fuse(net),
         )
 
 
-def _fused(net: nn.Module) -> bool | None:
+def _can_fuse(net: nn.Module) -> bool | None:
     """One kernel for all weights on CUDA; elsewhere torch chooses."""
     return device_of(net).type == "cuda" or None
 
 
 def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     """Return the parameter groups of a net for an optimizer: decayed and undecayed weights."""
-    exempt = undecayed(net)
+    exempt = find_undecayed(net)
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in net.parameters() if id(weight) not in exempt]}
     ]
@@ -80,7 +80,7 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
     return groups
 
 
-def undecayed(net: nn.Module) -> set[int]:
+def find_undecayed(net: nn.Module) -> set[int]:
     """Return the ids of the parameters that modules list in `undecayed`."""
     return {
         id(module.get_parameter(name))

@@ -107,10 +107,10 @@ class LiveProgress:
         return (
             f"| {done}/{self.trials} done, {running} running, {stopped} stopped, {failed} failed "
             f"| best {best} | "
-            f"front {len(view.front())} | {self._left(view)}"
+            f"front {len(view.front())} | {self._time_left(view)}"
         )
 
-    def _left(self, view: View) -> str:
+    def _time_left(self, view: View) -> str:
         """Return the estimated time left, from the speed of this session."""
         done = _work(view) - self._before
         rest = self._all(view) - _work(view)
@@ -141,7 +141,7 @@ class LiveProgress:
             f"· {len(view.in_state('stopped'))} stopped",
             f"· {len(view.in_state('failed'))} failed",
             f"· {format_clock(view.elapsed + self._since(view))} elapsed",
-            f"· {self._left(view)}",
+            f"· {self._time_left(view)}",
         )
         return Group(counts, self._body)
 
@@ -175,7 +175,7 @@ def describe_finals_cost(trainings: int, trials: int) -> str:
 
 def _body(view: View) -> RenderableType:
     running = "   ".join(
-        f"{name}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitted(trial)}"
+        f"{name}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitting_mark(trial)}"
         for name, trial in _running(view)[:MAX_ROWS]
     )
     best = "   ".join(f"{objective_title(name)} {_best(view, name)}" for name in OBJECTIVES)
@@ -201,7 +201,7 @@ def _epochs(trial: Trial) -> str:
     return str(trial.epochs[max(trial.epochs)].epochs) if trial.epochs else "?"
 
 
-def _overfitted(trial: Trial) -> str:
+def _overfitting_mark(trial: Trial) -> str:
     return " overfitted" if trial.epochs and max(trial.epochs) in trial.overfitted else ""
 
 

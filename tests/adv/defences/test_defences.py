@@ -37,7 +37,7 @@ from adv.defences.spectral_norm import SpectralDivision
 from adv.defences.weight_transforms import weight_layers
 from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout, Noise
-from adv.training.optimizers import undecayed
+from adv.training.optimizers import find_undecayed
 
 # The two flags: random in evaluation, random in training.
 DEFENCES = {
@@ -164,7 +164,7 @@ def test_a_defended_net_runs_in_channels_last_and_bfloat16(net, name):
 @each_defence
 def test_only_what_a_defence_learns_is_not_decayed(name):
     module = build_defended("BigNet", DEFENCES[name][0])
-    spared = undecayed(module)
+    spared = find_undecayed(module)
     learned = [
         k for k, v in module.named_parameters() if k.rpartition(".")[2] in ("alpha", "basis")
     ]

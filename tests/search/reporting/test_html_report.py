@@ -311,13 +311,13 @@ def test_the_time_left_counts_the_finals(monkeypatch):
     for event in events(2, 0):
         view.apply(event)
     now[0] = 100.0
-    assert without._left(view) == "about 1:40 left"
-    assert with_finals._left(view) == "about 3:20 left"
+    assert without._time_left(view) == "about 1:40 left"
+    assert with_finals._time_left(view) == "about 3:20 left"
     view.apply({"event": "finals", "time": 0.0, "trials": [0], "trainings": 3})
-    assert with_finals._left(view) == "about 6:40 left"  # as many as they say once they begin
+    assert with_finals._time_left(view) == "about 6:40 left"  # as many as they say once they begin
     begin = {"event": "proposed", "trial": 0, "params": {}, "seed": 1, "origin": "0"}
     view.apply({"event": "final", "time": 1.0, "part": begin})
     view.apply(
         {"event": "final", "time": 1.0, "part": {"event": "failed", "trial": 0, "reason": "lost"}}
     )
-    assert with_finals._left(view) == "about 2:30 left"  # 4 trials' worth in 100 s, 6 to come
+    assert with_finals._time_left(view) == "about 2:30 left"  # 4 trials' worth in 100 s, 6 to come
