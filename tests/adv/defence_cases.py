@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ class Foreign(nn.Module):
         return self.out(self.drop(self.block(self.stem(x)).mean((2, 3))))
 
 
-NETS = {
+NETS: dict[str, Any] = {  # a Recipe takes any function of the number of classes
     "BigNet": BigNet(),
     "WRN": WRN(10, 1, se=0.25),
     "ViT": ViT(1, 64, convolutions=3),

@@ -1,14 +1,20 @@
-"""Seeded generators, and whether two states are equal bit for bit."""
+"""Seeded generators, the state of numpy's, and whether two states are equal bit for bit."""
 
 from __future__ import annotations
 
 import io
 
+import numpy as np
 import torch
 
 
 def seeded_generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def numpy_state() -> np.ndarray:
+    """Return a copy of the words that numpy's global generator consists of."""
+    return np.random.get_state(legacy=False)["state"]["key"].copy()
 
 
 def save_and_load(state):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reproducibility import seeded_generator
+from reproducibility import numpy_state, seeded_generator
 from torchvision.transforms.v2 import functional as tv
 
 from adv import (
@@ -177,11 +177,11 @@ def test_the_generator_alone_decides(augment, images):
 @pytest.mark.parametrize("augment", EACH)
 def test_global_generators_and_the_images_are_left_alone(augment, images):
     copy = images.clone()
-    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    before = torch.get_rng_state(), random.getstate(), numpy_state()
     augment_images(augment, images, seeded_generator())
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
-    assert (np.random.get_state()[1] == before[2]).all()
+    assert (numpy_state() == before[2]).all()
     assert torch.equal(images, copy)
 
 
@@ -250,7 +250,7 @@ def test_one_step_on_mixed_labels_by_hand():
         BaseNet(), curriculum=Curriculum(fraction=0.0), augment=augment, epochs=1, batch=16
     )
     (epoch,) = train(recipe, split, classes=10, seed=3)
-    net = build(recipe, 10, 3)
+    net: Any = build(recipe, 10, 3)
     net[0].fit(images)
     order = torch.randperm(16, generator=seeded_generator(derive_seed(3, 2)))
     draws = seeded_generator(derive_seed(3, 3))

@@ -37,7 +37,9 @@ def test_cutout_is_a_square_around_a_pixel_less_what_lies_outside(size):
     out = augment_images(Augment(cutout=size), torch.ones(300, 3, 32, 32), seeded_generator())
     assert ((out == 0) | (out == 1)).all()
     whole = 0
-    for top, bottom, left, right in black_boxes(out):
+    for box in black_boxes(out):
+        assert box is not None
+        top, bottom, left, right = box
         for start, end in ((top, bottom), (left, right)):
             assert end - start == size or (start == 0 or end == 32)
             assert end - start >= size // 2
@@ -53,7 +55,8 @@ def test_cutouts_lie_around_every_pixel_alike():
     area = (out[:, 0] == 0).sum(dim=(1, 2)).double()
     error = np.outer(kept, kept).std() / 64
     assert abs(area.mean() - kept.mean() ** 2) < 4 * error
-    tops = Counter(box[0] for box in black_boxes(out))
+    tops = Counter(box[0] for box in black_boxes(out) if box is not None)
+    assert tops.total() == 4096
     expected = [9 * 128] + [128] * 23  # nine centres have their square begin at the upper edge
     assert stats.chisquare([tops[row] for row in range(24)], expected).pvalue > 1e-3
 
@@ -120,7 +123,7 @@ def test_patches_are_boxes_of_the_published_size():
     black_boxes(torch.where(labels[marked, None, None, None] == 0, 1 - out[marked], out[marked]))
     share = [((s + 1) / 32) ** 2 - (s / 32) ** 2 for s in range(32)]  # P(side = s)
     kept = [
-        np.mean([min(32, c - s // 2 + s) - max(0, c - s // 2) for c in range(32)]) / 32
+        float(np.mean([min(32, c - s // 2 + s) - max(0, c - s // 2) for c in range(32)])) / 32
         for s in range(32)
     ]
     expected = sum(p * k**2 for p, k in zip(share, kept, strict=True)) / 2  # half meet their own

@@ -19,7 +19,7 @@ def test_cropshift_loses_a_border_and_puts_the_rest_down_anywhere():
     place = (torch.arange(1024).reshape(32, 32) + 1) / 2048
     images = place.expand(3300, 3, 32, 32)
     out = idbh._crop_shift(images, seeded_generator())
-    lost = Counter()
+    lost: Counter[int] = Counter()
     shifts = set()
     for image in out:
         seen = image[0].nonzero()

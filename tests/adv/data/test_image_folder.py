@@ -151,7 +151,7 @@ def test_a_failed_write_leaves_nothing(tree, tmp_path, monkeypatch, decoded):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder.np, "savez", full_disk)
+        patch.setattr(np, "savez", full_disk)
         with pytest.warns(UserWarning, match="No space left on device"):
             load(str(tree), tmp_path / "root")
     assert list((tmp_path / "root" / "folders").iterdir()) == []

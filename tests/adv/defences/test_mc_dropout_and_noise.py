@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_dropout_of_a_foreign_net_comes_to_draw_from_the_stream():
 
 def test_test_noise_is_on_the_pixels():
     """200,704 values; sigma is in pixel units although the net normalises behind it."""
-    module = build_defended("BigNet", TestNoise(0.1))
+    module: Any = build_defended("BigNet", TestNoise(0.1))
     x, seen = images(64), []
     module[0][1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     module(x)

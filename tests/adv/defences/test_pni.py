@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -38,6 +39,7 @@ def test_pni_gradient_in_closed_form():
         noisy = layer(weight)
         (noisy * back).sum().backward()
         noise = (noisy - weight).detach() / 0.3
+        assert weight.grad is not None and layer.alpha.grad is not None
         assert torch.allclose(weight.grad, back)
         wanted = (noise * back).sum_to_size(shape) if shape != (1,) else (noise * back).sum()[None]
         assert torch.allclose(layer.alpha.grad, wanted, atol=1e-5)
@@ -68,15 +70,15 @@ def test_pni_noises_weights_not_biases_and_draws_once_for_a_batch():
     alike = images(1).expand(6, -1, -1, -1)
     out = outputs_with_seed(module, x=alike)
     assert torch.allclose(out, out[:1].expand(6, -1), atol=1e-5)
-    biases = [m.bias.clone() for m in weight_layers(module, "").values()]
+    layers = weight_layers(module, "").values()
+    biases = [copy.deepcopy(layer.bias) for layer in layers]
     with torch.no_grad():
-        for layer in weight_layers(module, "").values():
+        for layer in layers:
             layer.weight.zero_()  # no weight, no deviation, no noise
     assert torch.equal(outputs_with_seed(module), outputs_with_seed(module, 2))
-    assert all(
-        torch.equal(a, m.bias)
-        for a, m in zip(biases, weight_layers(module, "").values(), strict=True)
-    )
+    for before, layer in zip(biases, layers, strict=True):
+        assert before is not None and layer.bias is not None
+        assert torch.equal(before, layer.bias)
 
 
 def test_pni_never_asks_the_device_for_a_number(monkeypatch):
@@ -122,7 +124,7 @@ def test_transforms_apply_in_the_order_of_their_coming():
     layer = nn.Linear(2, 1, bias=False)
     nn.init.ones_(layer.weight)
     x = torch.tensor([[1.0, 1.0]])
-    layer = add_transform(layer, Plus())
-    assert layer(x).item() == 4
-    layer = add_transform(layer, Times())
-    assert layer(x).item() == 12 and (layer.weight == 1).all()
+    once = add_transform(layer, Plus())
+    assert once(x).item() == 4
+    twice = add_transform(once, Times())
+    assert twice(x).item() == 12 and (twice.weight == 1).all()

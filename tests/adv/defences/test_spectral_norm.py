@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,19 +33,38 @@ from adv import (
     lipschitz_bound,
     train,
 )
-from adv.defences.operator_norm import input_sizes, kernel_operator, linear_operator, operator_norm
+from adv.defences.operator_norm import (
+    Operator,
+    input_sizes,
+    kernel_operator,
+    linear_operator,
+    operator_norm,
+)
 from adv.defences.spectral_norm import SpectralDivision
-from adv.defences.weight_transforms import add_transform, effective_weight, weight_layers
+from adv.defences.weight_transforms import (
+    TransformedConv2d,
+    add_transform,
+    effective_weight,
+    weight_layers,
+)
 from adv.runtime.random_layers import Dropout
 
 
-def convolution(*sizes: int, fill: str = "random", **how) -> nn.Conv2d:
-    layer = nn.Conv2d(*sizes, bias=False, **how)
+def convolution(
+    inputs: int, outputs: int, kernel: int, *, fill: str = "random", **how: Any
+) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, kernel, bias=False, **how)
     with torch.no_grad():
-        layer.weight.normal_(generator=seeded_generator(sum(sizes)))
+        layer.weight.normal_(generator=seeded_generator(inputs + outputs + kernel))
         if fill == "blur":
             layer.weight.abs_()
     return layer
+
+
+def divide_by_norm(layer: nn.Conv2d, operator: Operator, bound: float) -> TransformedConv2d:
+    divided = add_transform(layer, SpectralDivision(operator, layer.weight.detach(), bound))
+    assert isinstance(divided, TransformedConv2d)
+    return divided
 
 
 def matrix(layer: nn.Conv2d, weight: torch.Tensor, size: int) -> torch.Tensor:
@@ -110,18 +130,20 @@ def test_a_padding_whose_norm_is_not_known(how):
 def test_the_convolutions_kind_sets_the_true_norm(sizes, how, side):
     layer = convolution(*sizes, **how)
     operator = linear_operator(layer, (1, sizes[0], side, side))
-    layer = add_transform(layer, SpectralDivision(operator, layer.weight.detach(), 1.5))
+    layer = divide_by_norm(layer, operator, 1.5)
     assert svd_norm(layer.eval(), side) == pytest.approx(1.5, rel=1e-4)
 
 
 def test_the_kernels_kind_is_torchs():
-    ours, theirs = convolution(5, 7, 3), spectral_norm(convolution(5, 7, 3), n_power_iterations=99)
+    ours = convolution(5, 7, 3)
+    theirs: Any = spectral_norm(convolution(5, 7, 3), n_power_iterations=99)
     assert torch.equal(ours.weight, theirs.parametrizations.weight.original)
-    ours = add_transform(ours, SpectralDivision(kernel_operator(ours), ours.weight.detach(), 1.0))
+    ours = divide_by_norm(ours, kernel_operator(ours), 1.0)
     x = torch.randn(2, 5, 6, 6, generator=seeded_generator())
     assert torch.allclose(ours(x), theirs(x), atol=1e-5)
     (ours(x) ** 2).sum().backward()
     (theirs(x) ** 2).sum().backward()  # the gradient goes through the norm
+    assert ours.weight.grad is not None
     assert torch.allclose(
         ours.weight.grad, theirs.parametrizations.weight.original.grad, rtol=1e-3, atol=1e-4
     )
@@ -132,7 +154,7 @@ def test_training_follows_the_norm_of_a_weight_that_moves(kind):
     """A step of power iteration for each pass, warm: evaluation alone would keep the old norm."""
     layer = convolution(4, 4, 3, padding=1)
     operator = kernel_operator(layer) if kind == "kernel" else linear_operator(layer, (1, 4, 8, 8))
-    layer = add_transform(layer, SpectralDivision(operator, layer.weight.detach(), 1.0))
+    layer = divide_by_norm(layer, operator, 1.0)
     with torch.no_grad():
         layer.weight.add_(torch.randn(layer.weight.shape, generator=seeded_generator(9)))
     x = torch.randn(1, 4, 8, 8, generator=seeded_generator())
@@ -150,12 +172,14 @@ def test_two_passes_may_come_before_one_backward():
     net = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0).train()
     x = torch.rand(2, 3, 32, 32, generator=seeded_generator())
     (net(x).sum() + net(x + 0.1).sum()).backward()
-    assert all(torch.isfinite(weight.grad).all() for weight in net.parameters())
+    for weight in net.parameters():
+        assert weight.grad is not None and torch.isfinite(weight.grad).all()
 
 
 def test_a_net_in_bfloat16_keeps_its_norms():
     net = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0)
-    plain, half = copy.deepcopy(net).train(), copy.deepcopy(net).train()
+    plain = copy.deepcopy(net).train()
+    half: Any = copy.deepcopy(net).train()
     x = torch.rand(2, 3, 32, 32, generator=seeded_generator())
     plain(x)
     with torch.autocast("cpu", torch.bfloat16):
@@ -169,7 +193,10 @@ def test_a_net_in_bfloat16_keeps_its_norms():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda: SpectralNorm("conv"), "a kernel or a convolution, got 'conv'"),
+        (
+            lambda: SpectralNorm("conv"),  # type: ignore[arg-type]  # no such name
+            "a kernel or a convolution, got 'conv'",
+        ),
         (lambda: SpectralNorm(bound=0), "above 0, got 0"),
         (lambda: SpectralNorm(bound=math.nan), "above 0, got nan"),
         (lambda: SpectralNorm()(nn.ReLU()), "SpectralNorm needs a net with a convolution or"),
@@ -194,23 +221,21 @@ def product_by_svd(net: nn.Module) -> float:
     return math.prod(norms)
 
 
-class Tiny(nn.Module):
-    """A net whose matrices are small enough to write out, on the images of every net."""
-
-    def __new__(cls):
-        return nn.Sequential(
-            nn.AvgPool2d(4),
-            *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
-            *(nn.Conv2d(4, 5, 3, stride=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5, 10)),
-        )
+def make_tiny_net() -> nn.Sequential:
+    """Return a net whose matrices are small enough to write out, on the images of every net."""
+    return nn.Sequential(
+        nn.AvgPool2d(4),
+        *(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 5, 3, stride=2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5, 10)),
+    )
 
 
 @pytest.mark.parametrize("defence", [None, SpectralNorm(), SpectralNorm("convolution", 2.0)])
 def test_the_bound_is_the_product_of_the_true_norms(defence):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        net = Tiny()
-        net = net if defence is None else defence(net)
+        plain = make_tiny_net()
+        net: Any = plain if defence is None else defence(plain)
     net[2].weight.data.fill_(3.0)
     net[2].running_var.fill_(4.0)
     assert lipschitz_bound(net) == pytest.approx(product_by_svd(net) * 1.5, rel=1e-3)
@@ -226,7 +251,7 @@ def test_the_bound_is_the_product_of_the_true_norms(defence):
 
 
 def test_no_two_images_come_further_apart_than_the_bound():
-    net = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0).eval()
+    net: Any = build(Recipe(net=BaseNet(), defences=(SpectralNorm("convolution"),)), 10, 0).eval()
     bound = lipschitz_bound(net) / net[0].std.min()
     assert lipschitz_bound(net) == pytest.approx(1, rel=1e-3)
     x = torch.rand(64, 3, 32, 32, generator=seeded_generator())
@@ -269,7 +294,7 @@ def test_other_defences_take_part_in_the_bound():
     assert bound(Projection(5)) == pytest.approx(plain, rel=1e-4)
     assert bound(MCDropout(0.5)) == pytest.approx(4 * plain, rel=1e-4)
     assert bound(PNI()) == bound(PNI()) != pytest.approx(plain)  # of one draw, always the same
-    learned = build(Recipe(net=BigNet(), defences=(Projection(5, learnable=True),)), 10, 0)
+    learned: Any = build(Recipe(net=BigNet(), defences=(Projection(5, learnable=True),)), 10, 0)
     with torch.no_grad():
         learned[0][0].basis.mul_(2)
     assert lipschitz_bound(learned) == pytest.approx(4 * plain, rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -45,7 +46,7 @@ def test_hooks_and_mode_come_along():
 
 def test_a_shared_layer_is_replaced_wherever_it_stands():
     shared = nn.Linear(4, 4)
-    net = nn.Sequential(shared, nn.ReLU(), nn.Sequential(shared, nn.ReLU()), shared)
+    net: Any = nn.Sequential(shared, nn.ReLU(), nn.Sequential(shared, nn.ReLU()), shared)
     keys = list(net.state_dict())
     net = PNI(alpha=0.5)(net)
     assert isinstance(net[0], TransformedLinear)
@@ -61,8 +62,8 @@ def test_a_net_of_a_single_layer_becomes_another_layer():
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
 def test_a_copy_has_weights_of_its_own(copied):
-    net = nn.Sequential(add_transform(nn.Linear(3, 2), Doubled()))
-    twin = copied(net)
+    layer = add_transform(nn.Linear(3, 2), Doubled())
+    twin = copied(nn.Sequential(layer))
     with torch.no_grad():
-        net[0].weight.zero_()
+        layer.weight.zero_()
     assert twin[0].weight.abs().sum() > 0

@@ -9,6 +9,7 @@ import copy
 import math
 import pickle
 from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -59,14 +60,15 @@ DEFENCES = {  # and whether they make a net random
     "projection": (Projection(200), False),
 }
 each_net = pytest.mark.parametrize("net", NETS.values(), ids=NETS)
-ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+M = TypeVar("M", bound=nn.Module)
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 
 
 def images(n: int = 4) -> torch.Tensor:
     return torch.rand(n, 3, 32, 32, generator=seeded_generator(n))
 
 
-def build_module(net, *defences, classes: int = 10) -> nn.Module:
+def build_module(net, *defences, classes: int = 10) -> Any:
     return build(Recipe(net=net, defences=defences), classes, seed=3)
 
 
@@ -79,7 +81,7 @@ def fitted(module: nn.Module) -> nn.Module:
     return module
 
 
-def kinds(module: nn.Module, *wanted: type[nn.Module]) -> list[nn.Module]:
+def kinds(module: nn.Module, *wanted: type[M]) -> list[M]:
     return [part for part in module.modules() if isinstance(part, wanted)]
 
 
@@ -136,6 +138,7 @@ def test_dropout_is_on_in_training_alone_and_draws_from_the_stream(net):
 def test_gradients_reach_everything_and_are_finite(net):
     module, x = build_module(net), images(2).requires_grad_()
     nn.functional.cross_entropy(module(x), torch.arange(2)).backward()
+    assert x.grad is not None
     assert x.grad.abs().sum() > 0 and torch.isfinite(x.grad).all()
     for name, weight in module.named_parameters():
         assert weight.grad is not None and torch.isfinite(weight.grad).all(), name
@@ -180,6 +183,7 @@ def test_any_defence_applies(net, defence, random):
     logits = module(x)
     logits.square().sum().backward()
     assert logits.shape == (2, 10) and torch.isfinite(logits).all()
+    assert x.grad is not None
     assert torch.isfinite(x.grad).all() and x.grad.abs().sum() > 0
     assert all(part.grad is not None for part in module.parameters())
     assert torch.equal(module(x), logits) != random
@@ -236,7 +240,10 @@ def test_equal_seeds_make_equal_nets_and_copies_agree(net):
             for p in (-0.1, 1.0, math.nan)
         ),
         (lambda: BigNet(width=0), "width must be 1 or more, got 0"),
-        (lambda: BigNet(width=1.5), "width must be 1 or more, got 1.5"),
+        (
+            lambda: BigNet(width=1.5),  # type: ignore[arg-type]  # no integer
+            "width must be 1 or more, got 1.5",
+        ),
         (lambda: WRN(15, 2), r"depth must be 6n \+ 4, got 15: the nearest is 16"),
         (lambda: WRN(11, 2), "the nearest is 10"),
         (lambda: WRN(4, 2), "depth must be 10 or more, got 4"),
@@ -290,7 +297,7 @@ def test_dropout_drops_in_training_only_and_keeps_the_mean():
 
 
 def test_dropout_follows_each_hidden_linear_layer():
-    parts = BigNet(dropout=0.25)(10)
+    parts = BigNet(dropout=0.25)(10).children()
     names = [type(module) for module in parts if not isinstance(module, nn.GELU)]
     assert names[-5:] == [nn.Linear, Dropout, nn.Linear, Dropout, nn.Linear]
 
@@ -378,8 +385,8 @@ def test_the_defaults_are_the_reports():
 
 
 def test_a_block_is_pre_activation_with_dropout_between_its_convolutions():
-    module, order = WRN(10, 2, dropout=0.3)(10), []
-    block = module[3]
+    module: Any = WRN(10, 2, dropout=0.3)(10)
+    block, order = module[3], []
     for part in block.modules():
         if not list(part.children()):
             part.register_forward_hook(lambda part, *_: order.append(type(part)))
@@ -390,12 +397,13 @@ def test_a_block_is_pre_activation_with_dropout_between_its_convolutions():
 
 
 def test_a_block_that_adds_nothing_is_its_shortcut():
-    block = WRN(16, 2)(10)[3].eval()  # the second of the first group: no shortcut convolution
+    module: Any = WRN(16, 2)(10)
+    block = module[3].eval()  # the second of the first group: no shortcut convolution
     assert block.shortcut is None
     nn.init.zeros_(block.body[-1].weight)
     x = torch.rand(2, 32, 8, 8, generator=seeded_generator())
     assert torch.equal(block(x), x)
-    wider = WRN(16, 2)(10)[4].eval()
+    wider = module[4].eval()
     nn.init.zeros_(wider.body[-1].weight)
     ready = torch.relu(x / math.sqrt(1 + 1e-5))
     assert torch.allclose(wider(x), wider.shortcut(ready), atol=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -119,7 +120,7 @@ def test_noise_is_gaussian_and_independent_for_every_element(layout):
 def test_noise_lets_the_gradient_through():
     x = images().requires_grad_()
     (Noise(0.5)(x) * 3).sum().backward()
-    assert torch.equal(x.grad, torch.full_like(x, 3))
+    assert x.grad is not None and torch.equal(x.grad, torch.full_like(x, 3))
 
 
 @pytest.mark.parametrize("sigma", [-0.1, math.nan, math.inf])
@@ -248,7 +249,8 @@ def test_nothing_draws_from_the_global_generator():
 
 def test_equal_seeds_build_equal_nets():
     recipe = Recipe(net=BaseNet(dropout=0.5), defences=(RSE(),))
-    a, b, c = (build(recipe, 10, seed) for seed in (4, 4, 5))
+    nets: list[Any] = [build(recipe, 10, seed) for seed in (4, 4, 5)]
+    a, b, c = nets
     assert all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
     assert torch.equal(a(images()), b(images()))
     assert not torch.equal(a[-1].weight, c[-1].weight)
