@@ -72,7 +72,8 @@ class RecordingNet(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.calls = net, []
+        self.net = net
+        self.calls: list[torch.Tensor] = []
 
     def forward(self, x):
         self.calls.append(x.clone())

@@ -34,6 +34,7 @@ from adv import (
 )
 from adv.exporting import course_template
 from adv.exporting.source_bundler import bundle
+from adv.exporting.templates import MODEL
 from adv.models.net import FittedModule
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import RngStream, attach
@@ -269,9 +270,7 @@ def test_existing_folders_are_left_alone(kept, tmp_path, there):
 def test_nothing_half_written(kept, tmp_path, monkeypatch, how):
     """Nothing is written if the copy differs from the net, or after an error."""
     if how == "wrong":
-        monkeypatch.setattr(
-            course_template, "MODEL", course_template.MODEL.replace("log_softmax", "softmax")
-        )
+        monkeypatch.setattr(course_template, "MODEL", MODEL.replace("log_softmax", "softmax"))
     else:
         failing = OSError("disk full") if how == "broken" else KeyboardInterrupt()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 
 from adv import DDLS
 from adv.generative.calibration import Calibration, fit_calibration
-from adv.generative.ddls import langevin, latent_energy
+from adv.generative.ddls import Energy, langevin, latent_energy
 
 # The generator is the identity, so generated points are N(0, 1). The real ones are a mixture of
 # two Gaussians in the plane, of weights 0.7 and 0.3.
@@ -23,6 +25,13 @@ WEIGHTS, DEVIATION = torch.tensor([0.7, 0.3]), 0.5
 class Identity(nn.Module):
     def forward(self, z, y):
         return z
+
+
+def build_energy(judge: Callable[[torch.Tensor, None], torch.Tensor]) -> Energy:
+    """Return the energy of a function instead of a discriminator; labels do not matter."""
+    discriminator: Any = judge
+    labels: Any = None
+    return latent_energy(Identity(), discriminator, labels, Calibration())
 
 
 def log_real(x):
@@ -92,8 +101,8 @@ def test_uncalibrated_chains_have_another_density():
 
 def test_no_step_size_is_too_large_for_metropolis():
     """Step sizes for which ULA's stationary variance is far off (1 / (1 - eps / 4) of a normal)."""
-    n, y = 20_000, None
-    flat = latent_energy(Identity(), lambda x, y: 0 * x[:, 0], y, Calibration())
+    n = 20_000
+    flat = build_energy(lambda x, y: 0 * x[:, 0])
     start = torch.randn(n, 1, generator=seeded_generator(0))
     for metropolis, variance in ((True, 1.0), (False, 1 / (1 - 1.0 / 4))):
         z, trace = langevin(flat, start, DDLS(60, 1.0, metropolis), seeded_generator(1))
@@ -104,7 +113,7 @@ def test_no_step_size_is_too_large_for_metropolis():
 def test_the_acceptance_is_that_of_the_formula():
     """One step from 0 of a normal: log alpha = -z^2 / 2 + (z^2 - (z eps / 2 - z)^2) / 2 eps."""
     size, n = 1.5, 50_000
-    energy = latent_energy(Identity(), lambda x, y: 0 * x[:, 0], None, Calibration())
+    energy = build_energy(lambda x, y: 0 * x[:, 0])
     z, trace = langevin(energy, torch.zeros(n, 1), DDLS(1, size), seeded_generator(1))
     ahead = math.sqrt(size) * torch.randn(n, 1, generator=seeded_generator(7)).squeeze(1)
     back = (0 - ahead + size / 2 * ahead) ** 2
@@ -116,7 +125,7 @@ def test_the_acceptance_is_that_of_the_formula():
 def test_no_graph_is_kept_and_the_generator_alone_decides():
     judge = Squeezed()
     scale = nn.Parameter(torch.ones(1))
-    energy = latent_energy(Identity(), lambda x, y: scale * judge(x, y), None, Calibration())
+    energy = build_energy(lambda x, y: scale * judge(x, y))
     before = torch.get_rng_state()
     runs = [langevin(energy, torch.zeros(9, 2), DDLS(5), seeded_generator(s))[0] for s in (1, 1, 2)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def test_the_conditional_norm():
     expected = (x - mean) / deviation * (1 + gain[:, :, None, None]) + shift[:, :, None, None]
     assert torch.allclose(layer(x, y), expected, atol=1e-5)
     layer.eval()  # then by the running statistics
+    assert layer.norm.running_mean is not None and layer.norm.running_var is not None
     running = layer.norm.running_mean[:, None, None], layer.norm.running_var[:, None, None]
     expected = (x - running[0]) / (running[1] + 1e-5).sqrt()
     expected = expected * (1 + gain[:, :, None, None]) + shift[:, :, None, None]
@@ -86,7 +88,7 @@ def test_every_weight_but_the_tables_of_the_generator_has_spectral_norm():
 
 def test_the_projection_discriminator():
     """D(x, y) = linear(h) + <table[y], h>, and h the sum over pixels of the last ReLU."""
-    net = TINY.nets(PixelFormat(8, 1), 10, 0)[1].eval()
+    net: Any = TINY.nets(PixelFormat(8, 1), 10, 0)[1].eval()
     x, y = noise(5, 1, 8, 8), torch.tensor([0, 3, 3, 9, 1])
     h = F.relu(net.blocks(x)).sum((2, 3))
     expected = h @ net.linear.weight[0] + net.linear.bias + (net.table.weight[y] * h).sum(1)
@@ -139,7 +141,7 @@ def test_the_published_size():
 
 @pytest.mark.parametrize("init", ["normal", "orthogonal"])
 def test_initial_weights(init):
-    generator, _ = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)
+    generator: Any = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)[0]
     weight = raw_weight(generator.blocks[0].a).detach().flatten(1)
     if init == "normal":
         assert float(weight.std()) == pytest.approx(0.02, rel=0.05)
@@ -220,7 +222,7 @@ def test_a_state_that_was_overwritten(digits):
 def test_the_average_starts_at_ema_start(digits):
     """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
     gan = replace(TINY, ema=0.75, ema_start=2, steps=4)
-    expected = None
+    expected: dict[str, Any] = {}
     names = [name for name, _ in gan.nets(PixelFormat(8, 1), 10, 0)[0].named_parameters()]
     for segment in train_gan(gan, digits.train, classes=10, seed=0, every=1):
         state = segment.state()
@@ -242,7 +244,7 @@ def test_a_decay_of_zero_is_a_copy():
 
 def test_batchnorm_is_recalibrated():
     """The mean over many batches of the present weights, not the copied statistics."""
-    generator, _ = TINY.nets(PixelFormat(8, 1), 10, 0)
+    generator: Any = TINY.nets(PixelFormat(8, 1), 10, 0)[0]
     norm = generator.blocks[0].first.norm
     norm.running_mean.fill_(100)
     draws = seeded_generator(1)
@@ -405,7 +407,8 @@ def test_files_that_are_no_gan(digits, made, tmp_path):
     save_gan(tmp_path / "half.safetensors", half, classes=list(digits.classes))
     with pytest.raises(CheckpointError, match="its metadata does not say how it was made"):
         restore_gan(tmp_path / "half.safetensors")
-    back.discriminator.linear.bias.data.fill_(float("nan"))
+    bias = back.discriminator.get_parameter("linear.bias")
+    bias.data.fill_(float("nan"))
     save_gan(tmp_path / "nan.safetensors", back, classes=list(digits.classes))
     with pytest.raises(CheckpointError, match=r"discriminator\.linear\.bias is not finite"):
         restore_gan(tmp_path / "nan.safetensors")

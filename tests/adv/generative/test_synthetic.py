@@ -9,6 +9,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -297,7 +298,7 @@ def test_copies_are_found(digits):
 
 
 def test_features_are_the_inputs_of_the_last_linear_layer():
-    net = adv.build(Recipe(net=BaseNet()), 10, 0).eval()
+    net: Any = adv.build(Recipe(net=BaseNet()), 10, 0).eval()
     images = torch.randint(0, 256, (7, 3, 32, 32), generator=seeded_generator(0), dtype=torch.uint8)
     found = features(net, images)
     assert found.shape == (7, 84) and found.dtype == torch.float64
@@ -541,6 +542,7 @@ def test_invalid_baselines(make, said):
 
 def test_small_is_small():
     made = Synthetic(FromGAN(ddls=DDLS(500)), 0.7, relabel=natural_recipe()).small()
+    assert isinstance(made.source, FromGAN) and made.source.ddls and made.relabel
     assert made.source.gan == GAN().small() and made.source.ddls.steps == 30
     assert made.count == 2000 and made.relabel.net == adv.BigNet() and made.fraction == 0.7
     assert Generated("a.npz", 0.3).small() == Generated("a.npz", 0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,11 @@ ATTACKS = {
     "square l2": lambda eps: Square(L2(20 * eps), queries=6),
     "nes": lambda eps: NES(Linf(eps), queries=40, samples=10),
 }
-SHORT = {"curriculum": Curriculum(eps=0.1, steps=2, pace=0.5), "epochs": 2, "batch": 16}
+SHORT: dict[str, Any] = {
+    "curriculum": Curriculum(eps=0.1, steps=2, pace=0.5),
+    "epochs": 2,
+    "batch": 16,
+}
 RECIPES = {
     "the report's": Recipe(net=BaseNet(), **SHORT),
     "norms, an average, AWP": Recipe(

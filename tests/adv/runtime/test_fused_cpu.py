@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -125,6 +126,7 @@ def test_pooling_chooses_and_gives_back_as_torch_does(act):
         assert torch.allclose(ours, plain, atol=1e-7, rtol=1e-6)
         (plain * weight).sum().backward()
         (ours * weight).sum().backward()
+        assert leaf.grad is not None and other.grad is not None
         assert torch.allclose(leaf.grad, other.grad, atol=1e-6)
 
 
@@ -134,7 +136,7 @@ def test_any_odd_kernel_with_or_without_bias(kernel):
     net.requires_grad_(False)
     for height, width in ((12, 16), (11, 16), (12, 15), (8, 8)):  # squares or not
         x = torch.rand(3, 2, height, width, generator=seeded_generator()).requires_grad_()
-        found = []
+        found: list[tuple[torch.Tensor, ...]] = []
         for way in (nullcontext(), fused_conv_pool(net)):
             with way:
                 assert quick(net) == len(found)
@@ -225,10 +227,8 @@ def test_the_net_comes_out_as_it_went_in():
 
 def test_weights_that_change_are_seen():
     """A training attacks one net again and again: nothing is kept of its weights."""
-    net, x = (
-        build_net("BigNet").requires_grad_(False),
-        torch.rand(2, 3, 32, 32, generator=seeded_generator()),
-    )
+    net: Any = build_net("BigNet").requires_grad_(False)
+    x = torch.rand(2, 3, 32, 32, generator=seeded_generator())
     with fused_conv_pool(net):
         before = net(x)
         net[1].weight.mul_(1.5)

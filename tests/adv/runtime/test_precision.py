@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from attack_cases import (
@@ -27,7 +29,9 @@ class Low(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.asked, self.told = net, set(), set()
+        self.net = net
+        self.asked: set[torch.dtype] = set()
+        self.told: set[torch.dtype] = set()
 
     def forward(self, x):
         self.asked.add(x.dtype)
@@ -95,7 +99,8 @@ class Asked(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net, self.seen = nn.Sequential(nn.Flatten(), nn.Linear(192, 3)), set()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+        self.seen: set[tuple[str, str]] = set()
 
     def forward(self, x):
         self.seen.add(float32_on_cuda())
@@ -103,7 +108,8 @@ class Asked(nn.Module):
 
 
 def float32_on_cuda() -> tuple[str, str]:
-    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+    cudnn: Any = torch.backends.cudnn  # whose submodule torch sets at run time
+    return cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
 
 
 def test_tf32_is_said_and_comes_out_as_it_went_in():
