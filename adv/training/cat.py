@@ -68,7 +68,7 @@ class CAT:
         """Return the same curriculum with at most `steps` PGD steps, None for no cap."""
         return self if steps is None else replace(self, most=min(self.most, steps))
 
-    def start(self, split: Split) -> CurriculumRun:
+    def start(self, split: Split) -> CATRun:
         """Return this curriculum as it runs in one training, which holds out some of `split`.
 
         Raises:

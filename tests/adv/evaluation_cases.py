@@ -13,11 +13,13 @@ def random_conv_net() -> nn.Module:
     """Return a random conv net with BatchNorm, five classes and larger weights than usual."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        norm = nn.BatchNorm2d(8)
         net = nn.Sequential(
-            *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU()),
+            *(nn.Conv2d(3, 8, 3), norm, nn.GELU()),
             *(nn.Flatten(), nn.Linear(288, 5)),
         )
-        net[1].running_mean.uniform_(-0.1, 0.1)
+        assert norm.running_mean is not None
+        norm.running_mean.uniform_(-0.1, 0.1)
         for weight in net.parameters():
             weight.data *= 2
     return net

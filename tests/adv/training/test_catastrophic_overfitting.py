@@ -61,7 +61,7 @@ def test_a_net_that_one_step_misses_and_ten_find():
 
 
 def test_which_lessons_and_which_images_it_is_for(digits):
-    cheap = [FGSM(BALL), PGD(BALL, steps=1), NFGSM(BALL)]
+    cheap: list[PGD | NFGSM] = [FGSM(BALL), PGD(BALL, steps=1), NFGSM(BALL)]
     assert [one_step_attack(Lesson(attack)) for attack in cheap] == cheap
     for attack in (PGD(BALL, steps=2), FGSM(Linf(0.0)), Ladder(BALL, 1)):
         assert one_step_attack(Lesson(attack)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -109,9 +110,12 @@ def test_graphs_give_the_same_net(name, split, caplog, monkeypatch):
 def test_a_schedule_makes_nothing_anew(split, monkeypatch):
     """Two epochs of other radii, steps and lengths: two works for each size of a batch."""
     made = []
-    monkeypatch.setattr(
-        "adv.training.loop.GraphCache", lambda *a: made.append(Spied(*a)) or made[0]
-    )
+
+    def make(*a):
+        made.append(Spied(*a))
+        return made[0]
+
+    monkeypatch.setattr("adv.training.loop.GraphCache", make)
     epochs = list(train(BASE, split, classes=10, seed=3, replay=True))
     assert [epoch.metrics["steps"] for epoch in epochs] == [1, 2]
     assert len({epoch.metrics["eps"] for epoch in epochs}) == 2
@@ -182,7 +186,8 @@ def test_attacks_that_differ_in_numbers_share_their_work():
 def test_no_more_works_are_kept_than_memory_has_room_for():
     replays = GraphCache(nn.Identity(), RngStream(), CPU)
     for kind in range(MAX_STEPS + 2):
-        assert replays(kind, lambda kind=kind: CapturedStep((), lambda: kind))() == kind
+        work = partial(int, kind)
+        assert replays(kind, partial(CapturedStep, (), work))() == kind
     assert len(replays._steps) == MAX_STEPS
 
 
@@ -218,6 +223,8 @@ class Refusing(GraphCache):
 
 def test_a_layer_that_changes_its_buffers_for_others_is_not_captured(caplog, monkeypatch):
     class Counting(nn.Module):
+        seen: torch.Tensor
+
         def __init__(self):
             super().__init__()
             self.register_buffer("seen", torch.zeros(()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from reproducibility import seeded_generator
@@ -42,13 +43,14 @@ def test_a_training_leaves_a_foreign_module_alone():
     recipe = Recipe(net=Strange(), epochs=1, curriculum=Curriculum(steps=1))
     images = torch.randint(256, (16, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
     (epoch,) = train(recipe, Split(images, torch.arange(16) % 10), classes=10, seed=0)
+    assert isinstance(epoch.net, nn.Sequential)
     stranger = epoch.net[0]
     assert stranger.fits == 0
     assert stranger.stream is STREAM
 
 
 def test_a_stream_is_lent_to_our_own_modules_only():
-    net = build(Recipe(net=Strange()), 10, seed=0)
+    net: Any = build(Recipe(net=Strange()), 10, seed=0)
     attach(net, RngStream(3))
     assert net[0].stream is STREAM
     with use_seed(net, 3):

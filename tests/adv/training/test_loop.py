@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from adv import (
     FGSMRS,
     MART,
     NFGSM,
+    PGD,
     RSE,
     SGD,
     TRADES,
@@ -65,7 +67,10 @@ def test_a_number_is_a_schedule():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Ramp(0, 1, "steep"), "linear or cosine, got 'steep'"),
+        (
+            lambda: Ramp(0, 1, "steep"),  # type: ignore[arg-type]  # no such name
+            "linear or cosine, got 'steep'",
+        ),
         (lambda: Ramp(0, 1, until=0), r"in \(0, 1\], got 0"),
         (lambda: Piecewise((), ()), "needs one start"),
         (lambda: Piecewise((0, 0.5), (1,)), "needs one start"),
@@ -89,7 +94,7 @@ def test_the_reports_curriculum_at_each_of_60_epochs():
     """eps from 0.01 by 0.0015 an epoch; steps from 10, one more every other epoch."""
     for epoch in range(60):
         lesson = Curriculum()(epoch / 60)
-        assert isinstance(lesson.attack.ball, Linf)
+        assert isinstance(lesson.attack, PGD) and isinstance(lesson.attack.ball, Linf)
         assert lesson.attack.ball.eps == pytest.approx(0.01 + 0.0015 * epoch)
         assert lesson.attack.steps == 10 + epoch // 2
         assert lesson.attack.length == pytest.approx(lesson.attack.ball.eps / 4)
@@ -106,19 +111,20 @@ def test_every_setting_of_a_curriculum_is_a_schedule():
     first, middle, late = (curriculum(t) for t in (0, 0.5, 0.75))
     assert (first.attack.ball.eps, first.attack.steps, first.fraction) == (0, 1, 0)
     assert (middle.attack.ball.eps, middle.attack.steps, middle.fraction) == (0.03, 5, 1)
-    assert late.attack.pace == 0.625
+    assert isinstance(late.attack, PGD) and late.attack.pace == 0.625
 
 
 def test_kinds_of_one_step():
     """Whatever the steps say, one is taken, of the length that is usual or wanted."""
-    made = {
+    made: dict[str, Any] = {
         kind: Curriculum(eps=0.04, kind=kind)(0).attack for kind in ("fgsm", "fgsm-rs", "n-fgsm")
     }
     ball = Linf(0.04)
     assert made == {"fgsm": FGSM(ball), "fgsm-rs": FGSMRS(ball), "n-fgsm": NFGSM(ball)}
     assert {attack.steps for attack in made.values()} == {1}
     assert [made[kind].pace for kind in made] == [1.0, 1.25, 1.0]
-    assert Curriculum(pace=Ramp(1, 2), kind="n-fgsm")(0.5).attack.pace == 1.5
+    later = Curriculum(pace=Ramp(1, 2), kind="n-fgsm")(0.5).attack
+    assert isinstance(later, NFGSM) and later.pace == 1.5
     assert Curriculum(kind="fgsm").cap_steps(1)(0) == Curriculum(kind="fgsm")(0)
 
 
@@ -143,7 +149,8 @@ def test_a_kind_of_attack_is_added_by_one_row(monkeypatch):
 )
 def test_fewer_steps_are_longer(steps, pace, cap, expected):
     attack = Curriculum(steps=steps, pace=pace, most_steps=cap)(0).attack
-    assert (attack.steps, attack.pace) == (expected[0], pytest.approx(expected[1]))
+    assert isinstance(attack, PGD)
+    assert attack.steps == expected[0] and attack.pace == pytest.approx(expected[1])
 
 
 def test_gradient_steps_of_the_report():
@@ -216,11 +223,11 @@ def by_hand(recipe: Recipe, split, seed: int):
     with torch.no_grad():
         for weight, gradient in zip(net.parameters(), gradients, strict=True):
             if isinstance(settings, AdamW):  # the first step: both means are the gradient's
-                weight *= 1 - settings.lr * settings.weight_decay
-                weight -= settings.lr * gradient / (gradient.abs() + 1e-8)
+                weight.mul_(1 - settings.lr * settings.weight_decay)
+                weight.sub_(settings.lr * gradient / (gradient.abs() + 1e-8))
             else:  # Nesterov's first step
                 gradient = gradient + settings.weight_decay * weight
-                weight -= settings.lr * (1 + settings.momentum) * gradient
+                weight.sub_(settings.lr * (1 + settings.momentum) * gradient)
     return net, loss.item()
 
 
@@ -351,7 +358,7 @@ def test_training_is_in_training_mode_and_attacks_in_evaluation(digits, monkeypa
     original = BaseNet.__call__
 
     def spied(self, classes):
-        net = original(self, classes)
+        net: Any = original(self, classes)
         net[-1].register_forward_hook(lambda m, *_: modes.append(m.training))
         return net
 
@@ -372,7 +379,7 @@ def test_the_net_alone_runs_in_the_precision(digits, monkeypatch, precision):
     original = BaseNet.__call__
 
     def spied(self, classes):
-        net = original(self, classes)
+        net: Any = original(self, classes)
         net[-1].register_forward_hook(lambda m, _, out: met.append(str(out.dtype)))
         return net
 

@@ -156,6 +156,7 @@ def test_statistics_are_learned_where_the_net_learns(objective, problem):
     """BatchNorm counts the passes in training mode: none for the attack, nor for AWP's ascent."""
     net, batch = problem
     norm = next(m for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert norm.running_mean is not None
     start = norm.running_mean.clone()
     objective.attack(net, batch)
     assert norm.num_batches_tracked == 0 and torch.equal(norm.running_mean, start)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +42,7 @@ def jumped(net: nn.Module, seed: int) -> nn.Module:
 @pytest.mark.parametrize("tau", [0.5, 0.15, 0.999])
 def test_the_recurrence(tau):
     """By hand: decays of 1/10, 2/11, 3/12, ... until tau; statistics are not the net's."""
-    net = build(recipe(), 10, 0)
+    net: Any = build(recipe(), 10, 0)
     average = Average(net, tau, seed=1)
     expected = {k: v.clone() for k, v in net.state_dict().items()}
     for t in range(12):
@@ -53,8 +55,14 @@ def test_the_recurrence(tau):
                 expected[name] = value.clone()
     for name, value in average.net.state_dict().items():
         assert torch.allclose(value, expected[name], rtol=1e-5), name
-    assert torch.equal(average.net[0].mean, net[0].mean)
-    assert average.net[2].running_mean.abs().max() == 0 < net[2].running_mean.abs().max()
+    mean: Any = average.net
+    assert torch.equal(mean[0].mean, net[0].mean)
+    assert mean[2].running_mean.abs().max() == 0 < net[2].running_mean.abs().max()
+
+
+def make_forward(batch: torch.Tensor) -> Callable[[nn.Module], object]:
+    """Return a function that passes the batch through a net."""
+    return lambda net: net(batch)
 
 
 def test_statistics_are_the_mean_over_what_it_saw():
@@ -62,10 +70,10 @@ def test_statistics_are_the_mean_over_what_it_saw():
     net = build(recipe(net=BatchNormNet(dropout=0.5)), 10, 0)
     average = Average(net, 0.9, seed=1)
     twin = copy.deepcopy(average.net)
-    average.update_bn(lambda net: net(torch.ones(4, 3, 32, 32)), 0)  # an epoch long ago
+    average.update_bn(make_forward(torch.ones(4, 3, 32, 32)), 0)  # an epoch long ago
     batches = torch.rand(3, 4, 3, 32, 32, generator=seeded_generator(1))
     for n, batch in enumerate(batches):
-        average.update_bn(lambda net, batch=batch: net(batch), n)
+        average.update_bn(make_forward(batch), n)
     for module in twin.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.train().momentum = None
@@ -75,7 +83,8 @@ def test_statistics_are_the_mean_over_what_it_saw():
         if mine.is_floating_point():
             assert torch.allclose(mine, theirs, rtol=1e-4)
     assert not any(module.training for module in average.net.modules())
-    assert average.net[2].momentum == 0.1
+    mean: Any = average.net
+    assert mean[2].momentum == 0.1
 
 
 def test_it_sees_what_the_net_saw(digits, monkeypatch):
@@ -114,7 +123,8 @@ def test_the_epochs_net_is_the_average(digits):
     state = epoch.state()
     assert bit_equal(dict(state["net"]), dict(plain.net.state_dict()))  # as without an average
     assert bit_equal(dict(state["average"]["net"]), dict(epoch.net.state_dict()))
-    assert not torch.equal(epoch.net[1].weight, state["net"]["1.weight"])
+    mean: Any = epoch.net
+    assert not torch.equal(mean[1].weight, state["net"]["1.weight"])
     assert not any(module.training for module in epoch.net.modules())
 
 
