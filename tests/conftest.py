@@ -1,8 +1,10 @@
-"""Fixtures of all tests: a plain environment, the project's folder, stand-ins of libraries."""
+"""Fixtures of all tests: a plain environment, the project's folder, benchmarks, stand-ins."""
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -25,6 +27,13 @@ def _plain_environment():
         tests = {path.parent for path in (ROOT / "tests" / "search").rglob("*.py")}
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [ROOT, *sorted(tests)])))
         yield
+
+
+@pytest.fixture
+def benchmark(monkeypatch) -> Callable[[str], ModuleType]:
+    """Return a function that imports a benchmark by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return __import__
 
 
 @pytest.fixture(params=["stand-in", "installed"])
