@@ -168,8 +168,9 @@ def test_a_finished_run_is_rescored(run, tmp_path):
     launch("--rescore", "runs/finished", "--images", 40, cwd=tmp_path)
     after = read(run / "ledger.jsonl")
     for number in (1, 2):
-        result = after.trials[number].result
-        assert result.objectives != before.trials[number].result.objectives
+        old, new = before.trials[number].result, after.trials[number].result
+        assert old is not None and new is not None
+        assert new.objectives != old.objectives
     last = [event for event in events(run / "ledger.jsonl") if event["event"] == "rebuilt"][-1]
     assert list(last["missing"]) == ["0"] and last["header"]["scale"]["images"] == 40
     assert 0 not in {trial.number for trial in after.front()}
@@ -180,6 +181,7 @@ def test_finals_of_a_finished_run_go_on(run, tmp_path):
     before = read(run / "ledger.jsonl").finals
     launch("--finalists", "runs/finished", "--final-trainings", 3, cwd=tmp_path)
     after = read(run / "ledger.jsonl").finals
+    assert before is not None and after is not None
     assert (len(before.trials), len(after.trials)) == (2, 3)
     assert after.trials[2].state == "finished"
     assert after.trials[0].result == before.trials[0].result

@@ -67,6 +67,7 @@ def test_finals_that_were_killed_resume_and_lose_nothing(killed):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Finalists, trained again with fresh seeds" in done.stdout
     after = read(folder / "ledger.jsonl")
+    assert after.finals is not None
     for number, run in before.finals.trials.items():
         if run.result:
             assert after.finals.trials[number].result == run.result
@@ -87,11 +88,13 @@ def test_finals_that_were_killed_resume_and_lose_nothing(killed):
     ]
     assert len(rows(folder / "finals.csv")) == len(after.finals.trials)
     for run in after.finals.trials.values():
+        assert run.result is not None and run.result.details.weights is not None
         assert run.result.details.images == 30  # test images: 30 at this scale
         assert (folder / run.result.details.weights).is_file()
         if run.number not in before.finals.trials:  # the kill may come before the tidying
             assert not (folder / "finals" / "trials" / run.name / "state.pt").exists()
-        assert run.result.details.masking_gap.gap >= 0 or run.result.details.random
+        gap = run.result.details.masking_gap
+        assert gap is not None and (gap.gap >= 0 or run.result.details.random)
 
 
 @pytest.mark.slow
@@ -108,8 +111,10 @@ def test_another_battery_rebuilds_the_front(killed):
     assert [t.number for t in after.in_state("finished")] == [1, 2]
     for trial in after.in_state("finished"):
         old = before.trials[trial.number].result
+        assert old is not None and trial.result is not None
         assert trial.result.objectives["natural_accuracy"] == old.objectives["natural_accuracy"]
         assert trial.result.objectives["attacked_score"] <= old.objectives["attacked_score"] + 30
+        assert trial.result.details.table is not None
         assert trial.result.details.table["names"][0] == "pgd3-0.01"
     assert {row["trial"] for row in rows(folder / "front.csv")} <= {"1", "2"}
     more = launch(
@@ -117,6 +122,7 @@ def test_another_battery_rebuilds_the_front(killed):
     )
     assert more.returncode == 0, more.stdout + more.stderr
     last = read(folder / "ledger.jsonl").trials[3]
+    assert last.result is not None and last.result.details.table is not None
     assert last.result.details.table["names"][0] == "pgd3-0.01"
 
 

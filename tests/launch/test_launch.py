@@ -15,9 +15,9 @@ import pytest
 from search.record.ledger import read
 from search.record.trial import EpochReport
 from search.record.trial_result import TrialResult
-from search.session import job
 from search.session import session as session_module
 from search.session.options import Options
+from search.trials.train_trial import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 180  # seconds that any of these searches may take before the test gives up
@@ -246,7 +246,7 @@ def test_each_configuration_of_a_grid_is_tried_once(tmp_path, monkeypatch):
             1, 1, 0.1, {}, TrialResult({"natural_accuracy": 0.5, "attacked_score": 100.0})
         )
 
-    monkeypatch.setattr(job.Training, "__call__", run)
+    monkeypatch.setattr(Training, "__call__", run)
     options = Options(
         space="report_wrn_rse", serial=True, out=tmp_path, name="x", wandb="off", finalists="off"
     )
@@ -267,7 +267,7 @@ def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):
         raise RuntimeError("no luck")
         yield
 
-    monkeypatch.setattr(job.Training, "__call__", broken)
+    monkeypatch.setattr(Training, "__call__", broken)
     options = Options(space="smoke", serial=True, out=tmp_path, name="x", wandb="off", trials=2)
     assert session_module.run_session(options) == 3
     assert [r["state"] for r in rows(tmp_path / "x" / "trials.csv")] == ["failed", "failed"]
@@ -383,8 +383,8 @@ def test_a_signal_saves_everything_and_the_search_can_resume(number, status, tmp
 
 @pytest.mark.slow
 def test_a_killed_driver_loses_nothing(tmp_path):
-    arguments = ("--space", "smoke", "--name", "x", "--trials", 3, "--epochs", 4)
-    arguments += ("--finalists", "off")
+    smoke = ("--space", "smoke", "--name", "x", "--trials", 3, "--epochs", 4)
+    arguments = (*smoke, "--finalists", "off")
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = subprocess.Popen(
         command(*arguments),

@@ -6,24 +6,34 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.record.trial import EpochReport, Rung
 from search.record.trial_result import ResultDetails, TrialResult
-from spaces import Choice, Float, Int, Params, Space
+from spaces import Choice, Float, Int, Knob, Params, Space
+
+if TYPE_CHECKING:  # torch is imported where it is used
+    from torch import Tensor
+
+    from adv import Recipe
+    from search.record.view import View
+    from search.samplers.sampler import Sampler
 
 
-def no_recipe(**params):
+def no_recipe(**params: object) -> "Recipe":
     raise NotImplementedError("a formula trains nothing")
 
 
 # More x: better on clean images, worse under attack; waste is bad for both.
-KNOBS = {
+KNOBS: dict[str, Knob] = {
     "x": Float(0.0, 1.0),
     "waste": Float(0.001, 1.0, log=True),
     "kind": Choice(("plain", "fancy")),
     "depth": Int(1, 4, when={"kind": "fancy"}),
 }
-KNOWN = tuple({"x": x, "waste": 0.001, "kind": "plain"} for x in (0.0, 0.5, 1.0))
+KNOWN: tuple[Params, ...] = tuple(
+    {"x": x, "waste": 0.001, "kind": "plain"} for x in (0.0, 0.5, 1.0)
+)
 SPACE = Space("where is the front of a formula?", KNOBS, no_recipe, KNOWN)
 GRID = Space(
     "which points of a grid are on the front?",
@@ -47,6 +57,13 @@ def score(params: Params) -> TrialResult:
 def half(params: Params) -> dict[str, float]:
     """Return the objectives of a half-trained net."""
     return {name: 0.9 * value for name, value in score(params).objectives.items()}
+
+
+def propose(sampler: "Sampler", view: "View") -> tuple[Params, str]:
+    """Return the configuration that a sampler proposes, and its origin; there must be one."""
+    proposal = sampler.propose(view)
+    assert proposal is not None
+    return proposal
 
 
 @dataclass(frozen=True)
@@ -137,8 +154,8 @@ def trigger_mishap(kind: str, folder: Path) -> dict[str, float]:
 class TensorProbe:
     """A run that reports how its tensors reached the worker, and the resources it has."""
 
-    images: object
-    weights: object
+    images: "Tensor"
+    weights: "Tensor"
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         import torch

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 STUDY = "rse_sigmas-1-5f2c9a"
@@ -65,8 +66,9 @@ def track_study(
 
 def records(path: Path) -> Iterator:
     """Yield the records of a .wandb file: protocol buffers in LevelDB log framing."""
-    from wandb.proto import wandb_internal_pb2 as pb
+    from wandb.proto import wandb_internal_pb2
 
+    pb: Any = wandb_internal_pb2  # its names are made when it is imported
     data, pos, buffer = path.read_bytes(), 7, b""
     assert data[:4] == b":W&B"
     while pos + 7 <= len(data):
@@ -88,8 +90,11 @@ class OfflineRun:
 
     def __init__(self, folder: Path) -> None:
         (file,) = folder.glob("*.wandb")
-        self.folder, self.history, self.summary, self.config = folder, [], {}, {}
-        self.metrics, self.exit = {}, None
+        self.folder, self.exit = folder, None
+        self.history: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+        self.config: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
         for record in records(file):
             kind = record.WhichOneof("record_type")
             if kind == "run":

@@ -9,20 +9,22 @@ from __future__ import annotations
 import ast
 import inspect
 import tomllib
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe import sampler as tpe
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 
-SIGNATURES = {
+SIGNATURES: dict[str, tuple[Callable[..., Any], list[str]]] = {
     "_split_trials": (tpe._split_trials, ["study", "trials", "n_below"]),
     "default_gamma_multiobjective": (tpe.default_gamma_multiobjective, ["x"]),
     "_sample": (TPESampler._sample, ["self", "study", "trial", "search_space"]),
@@ -94,7 +96,7 @@ def test_values_are_where_we_read_them():
 
 def test_the_calls_that_our_sampler_makes():
     """One proposal by hand, as `CostAwareTPE` draws it."""
-    space = {"a": FloatDistribution(0.0, 1.0)}
+    space: dict[str, BaseDistribution] = {"a": FloatDistribution(0.0, 1.0)}
     study = optuna.create_study(directions=["maximize", "maximize"])
     for i in range(6):
         trial = optuna.create_trial(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from random_configurations import random_configurations
 
 import adv
 import spaces
-from spaces import Space
+from spaces import Choice, Params, Space, Value
 
 
 def test_rse_sigmas_searches_the_published_rectangle():
     space = spaces.load("rse_sigmas")
-    knobs = {key: (knob.low, knob.high) for key, knob in space.knobs.items()}
-    assert knobs == {"sigma_init": (0, 0.4), "sigma_inner": (0, 0.3)}
+    knobs: dict[str, Any] = dict(space.knobs)
+    assert {key: (knob.low, knob.high) for key, knob in knobs.items()} == {
+        "sigma_init": (0, 0.4),
+        "sigma_inner": (0, 0.3),
+    }
     pairs = [(params["sigma_init"], params["sigma_inner"]) for params in space.known]
     assert pairs == [(0.2, 0.1), (0.0, 0.0)]
     recipe = space.build(**space.known[0])
@@ -24,8 +29,8 @@ def test_rse_sigmas_searches_the_published_rectangle():
 
 def test_width_exists_for_bignet_only():
     space = spaces.load("architecture")
-    basenet = {"model": "basenet", "activation": "relu", "dropout": 0.0}
-    bignet = {"model": "bignet", "activation": "gelu", "dropout": 0.0, "width": 2}
+    basenet: dict[str, Value] = {"model": "basenet", "activation": "relu", "dropout": 0.0}
+    bignet: dict[str, Value] = {"model": "bignet", "activation": "gelu", "dropout": 0.0, "width": 2}
     for params in (basenet, bignet):
         space.check(params)
     assert "width" not in dict(space.active(basenet)) and "width" in dict(space.active(bignet))
@@ -46,14 +51,14 @@ def test_width_exists_for_bignet_only():
     assert max(cost(small, params) for params in random_configurations(small)) < 110e6
 
 
-def cost(space: Space, params: dict) -> int:
+def cost(space: Space, params: Params) -> int:
     return adv.size_of(space.build(**params).net).multiply_adds
 
 
 def test_the_grids_of_the_report():
     """Each is a grid: its known points are all there is, at both scales."""
     sizes = spaces.load("report_sizes")
-    nets = [sizes.build(**params).net for params in sizes.known]
+    nets: list[Any] = [sizes.build(**params).net for params in sizes.known]
     assert nets[:3] == [adv.BaseNet(), adv.BigNet(), adv.WRN(16, 10, "gelu")]
     assert [(net.depth, net.dim) for net in nets[3:]] == [(2, 128), (4, 128), (6, 256)]
     rse = spaces.load("report_wrn_rse")
@@ -85,8 +90,10 @@ def test_table_2_is_trained_as_the_report_says(size):
     for recipe in recipes:
         assert recipe.epochs == 10 and recipe.net == adv.BigNet()
         assert recipe.objective == adv.Paired(0.5)
+        assert isinstance(recipe.curriculum, adv.Curriculum)
         for epoch in range(10):
             attack = recipe.curriculum(epoch / 10).attack
+            assert isinstance(attack, adv.PGD)
             assert (attack.ball, attack.steps) == (adv.Linf(0.03), 7)
             assert attack.pace * 0.03 == pytest.approx(0.008)
 
@@ -96,7 +103,9 @@ def test_table_2_is_trained_as_the_report_says(size):
 
 def test_each_random_defence_is_random_and_none_is_not():
     space = spaces.load("defences")
-    assert [params["defence"] for params in space.known] == [*space.knobs["defence"].options]
+    defences = space.knobs["defence"]
+    assert isinstance(defences, Choice)
+    assert [params["defence"] for params in space.known] == [*defences.options]
     nets = [adv.build(space.build(**params), 10, seed=0) for params in space.known]
     assert [adv.is_random(net) for net in nets] == [False, True, True, True, True]
 
@@ -123,7 +132,9 @@ def test_published_settings_come_first():
         *(adv.Mixed(), adv.Madry(), adv.TRADES(6.0), adv.MART(5.0)),
         *(adv.AWP(adv.Madry(), 0.01), adv.AWP(adv.TRADES(6.0), 0.005)),
     ]
-    lesson = objectives.build(**objectives.known[0]).curriculum(0.9)
+    curriculum = objectives.build(**objectives.known[0]).curriculum
+    assert isinstance(curriculum, adv.Curriculum)
+    lesson = curriculum(0.9)
     assert (lesson.attack.ball, lesson.attack.steps) == (adv.Linf(8 / 255), 10)
     assert lesson.fraction == 0.5
 
@@ -157,6 +168,7 @@ def test_the_optimizer_begins_with_the_report_and_the_common_setting():
     assert first == adv.Recipe(net=adv.BigNet())
     assert (usual.optimizer.lr, usual.optimizer.weight_decay) == (0.1, 5e-4)
     assert isinstance(usual.optimizer, adv.SGD)
+    assert callable(usual.optimizer.decay)
     assert [usual.optimizer.decay(t) for t in (0, 0.49, 0.5, 0.8)] == [1, 1, 0.1, 0.01]
     for params in random_configurations(space):
         recipe = space.build(**params)

@@ -7,6 +7,7 @@ import math
 import pickle
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,13 @@ from random_configurations import random_configurations
 
 import adv
 import spaces
-from spaces import OBJECTIVES, Choice, Float, Int, Scale, Space
+from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Scale, Space
 
 each = pytest.mark.parametrize("name", spaces.names())
+
+
+def no_recipe(**params: object) -> adv.Recipe:
+    raise NotImplementedError("these spaces train nothing")
 
 
 def test_there_are_spaces():
@@ -118,8 +123,8 @@ def test_the_fingerprint_is_that_of_the_knobs(name):
 
 def test_fingerprints_are_stable():
     """A stored search goes on only if its knobs still give the fingerprint it began with."""
-    space = Space("?", {"a": Float(0.0, 1.0), "b": Int(1, 2, when={"a": 1.0})}, build=dict)
-    assert space.fingerprint == Space("!", dict(space.knobs), build=list).fingerprint
+    space = Space("?", {"a": Float(0.0, 1.0), "b": Int(1, 2, when={"a": 1.0})}, build=no_recipe)
+    assert space.fingerprint == Space("!", dict(space.knobs), build=adv.Recipe).fingerprint
     assert space.fingerprint == "5e5338a2cbd0"
 
 
@@ -150,12 +155,12 @@ def values_outside(knob):
 
 
 def test_a_condition_may_have_several_values():
-    knobs = {
+    knobs: dict[str, Knob] = {
         "kind": Choice(("a", "b", "c")),
         "n": Int(1, 2, when={"kind": ("a", "b")}),
         "x": Float(0, 1, when={"kind": "b", "n": 2}),
     }
-    space = Space("?", knobs, dict)
+    space = Space("?", knobs, no_recipe)
     exist = {
         (kind, n): [name for name, _ in space.active({"kind": kind, "n": n})]
         for kind in "abc"
@@ -168,9 +173,13 @@ def test_a_condition_may_have_several_values():
 
 
 def test_narrower_ranges_hold_on_the_laptop_alone():
-    knobs = {"a": Int(1, 9), "b": Choice(("x", "y")), "c": Float(0, 1, when={"b": "y"})}
-    known = ({"a": 9, "b": "x"}, {"a": 2, "b": "y", "c": 0.25})
-    space = Space("?", knobs, dict, known, laptop={"a": Int(1, 3), "c": Float(0, 0.5)})
+    knobs: dict[str, Knob] = {
+        "a": Int(1, 9),
+        "b": Choice(("x", "y")),
+        "c": Float(0, 1, when={"b": "y"}),
+    }
+    known: tuple[Params, ...] = ({"a": 9, "b": "x"}, {"a": 2, "b": "y", "c": 0.25})
+    space = Space("?", knobs, no_recipe, known, laptop={"a": Int(1, 3), "c": Float(0, 0.5)})
     assert space.for_scale("full") is space
     small = space.for_scale("laptop")
     assert small.knobs["c"] == Float(0, 0.5, when={"b": "y"})
@@ -184,8 +193,8 @@ def test_narrower_ranges_hold_on_the_laptop_alone():
 
 
 def test_a_narrower_choice_narrows_conditions_on_it():
-    knobs = {"a": Choice(("x", "y", "z")), "b": Int(1, 2, when={"a": ("y", "z")})}
-    space = Space("?", knobs, dict, laptop={"a": Choice(("x", "y"))})
+    knobs: dict[str, Knob] = {"a": Choice(("x", "y", "z")), "b": Int(1, 2, when={"a": ("y", "z")})}
+    space = Space("?", knobs, no_recipe, laptop={"a": Choice(("x", "y"))})
     assert space.for_scale("laptop").knobs["b"] == Int(1, 2, when={"a": ("y",)})
     with pytest.raises(ValueError, match="'b' depends on a = y, which cannot be"):
         replace(space, laptop={"a": Choice(("x",))}).for_scale("laptop")
@@ -193,7 +202,7 @@ def test_a_narrower_choice_narrows_conditions_on_it():
 
 def test_a_grid_is_all_its_combinations():
     knobs = {"a": Choice((1, 2)), "b": Choice(("x", "y", "z"))}
-    space = Space("?", knobs, dict, grid=True, laptop={"b": Choice(("w",))})
+    space = Space("?", knobs, no_recipe, grid=True, laptop={"b": Choice(("w",))})
     assert [tuple(point.values()) for point in space.known] == [
         *((1, "x"), (1, "y"), (1, "z")),
         *((2, "x"), (2, "y"), (2, "z")),
@@ -246,7 +255,7 @@ def test_a_position_leads_back_to_its_configuration(name, size):
 
 @pytest.mark.parametrize("knob", [Int(2, 5), Int(1, 9, log=True), Choice(("a", 2, False))])
 def test_a_position_is_in_the_middle_of_its_value(knob):
-    positions = {}
+    positions: dict[spaces.Value, list[float]] = {}
     for i in range(100_000):
         positions.setdefault(knob.at(i / 100_000), []).append(i / 100_000)
     for value, found in positions.items():
@@ -258,7 +267,7 @@ def test_positions_of_the_ends():
     for knob in (Float(-1, 3), Float(1e-4, 1.0, log=True)):
         assert (knob.position(knob.low), knob.position(knob.high)) == (0, 1)
         assert knob.at(knob.position(0.01)) == pytest.approx(0.01)
-    space = Space("?", {"a": Float(0, 1), "b": Int(1, 2, when={"a": 0.0})}, dict)
+    space = Space("?", {"a": Float(0, 1), "b": Int(1, 2, when={"a": 0.0})}, no_recipe)
     assert space.position({"a": 1.0}) == [1 - 1e-12, 0.5]
     assert space.at([0.25, 0.9]) == {"a": 0.25} and space.at([0, 0.9]) == {"a": 0.0, "b": 2}
 
@@ -287,22 +296,27 @@ def test_texts_that_name_no_value(knob, text):
         (lambda: Int(0, 8, log=True), "starts above 0"),
         (lambda: Choice(()), "needs distinct options"),
         (lambda: Choice(("a", "a")), "needs distinct options"),
-        (lambda: Space("?", {"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2)}, dict), "come first"),
         (
-            lambda: Space("?", {"a": Int(1, 2)}, dict, known=({"a": 3},)),
+            lambda: Space("?", {"a": Int(1, 2, when={"b": 1}), "b": Int(1, 2)}, no_recipe),
+            "come first",
+        ),
+        (
+            lambda: Space("?", {"a": Int(1, 2)}, no_recipe, known=({"a": 3},)),
             "a=3 is outside 1 to 2",
         ),
         (
-            lambda: Space("?", {"a": Choice(("x",)), "b": Int(1, 2, when={"a": ("x", "z")})}, dict),
+            lambda: Space(
+                "?", {"a": Choice(("x",)), "b": Int(1, 2, when={"a": ("x", "z")})}, no_recipe
+            ),
             "hyperparameter 'b' depends on a = z, which cannot be",
         ),
-        (lambda: Space("?", {"a": Int(1, 2)}, dict, grid=True), "takes choices only"),
+        (lambda: Space("?", {"a": Int(1, 2)}, no_recipe, grid=True), "takes choices only"),
         (
-            lambda: Space("?", {"a": Choice((1, 2))}, dict, known=({"a": 1},), grid=True),
+            lambda: Space("?", {"a": Choice((1, 2))}, no_recipe, known=({"a": 1},), grid=True),
             "are its combinations",
         ),
         (
-            lambda: Space("?", {"a": Int(1, 9)}, dict, laptop={"b": Int(1, 2)}),
+            lambda: Space("?", {"a": Int(1, 9)}, no_recipe, laptop={"b": Int(1, 2)}),
             "no hyperparameter 'b' to narrow: a",
         ),
     ],
@@ -329,14 +343,18 @@ def test_scales():
     for scale in (laptop, full):
         assert scale.draws >= 5 and scale.votes > scale.draws
         battery = scale.battery()
-        assert [a.steps for _, a in battery.attacks] == [scale.battery_steps] * 6
+        attacks: list[Any] = [attack for _, attack in battery.attacks]
+        assert [attack.steps for attack in attacks] == [scale.battery_steps] * 6
         assert (battery.draws, battery.votes) == (scale.draws, scale.votes)
-        assert {a.steps for _, a in scale.watch().attacks} == {scale.watch_steps}
+        watched: list[Any] = [attack for _, attack in scale.watch().attacks]
+        assert {attack.steps for attack in watched} == {scale.watch_steps}
 
 
 def test_a_scale_caps_the_steps_and_leaves_the_rest():
     recipe = adv.Recipe(net=adv.BaseNet(), augment=adv.Augment(flip=0.5))
     small = spaces.SCALES["laptop"].apply(recipe)
+    assert isinstance(recipe.curriculum, adv.Curriculum)
+    assert isinstance(small.curriculum, adv.Curriculum)
     steps = [small.curriculum(epoch / 6).attack.steps for epoch in range(6)]
     assert steps == [1] * 6
     eps = [recipe.curriculum(t).attack.ball for t in (0, 0.5)]

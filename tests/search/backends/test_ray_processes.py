@@ -187,6 +187,7 @@ def two_nodes():
     )
     try:
         found = None
+        assert process.stdout is not None
         while not found:
             found = re.match("ADDRESS (.*)", process.stdout.readline())
         yield process, found[1]

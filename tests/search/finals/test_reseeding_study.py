@@ -8,6 +8,7 @@ import random
 import signal
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,10 +34,10 @@ from search.reporting.finals_terminal import FinalsLog, finals_table
 from search.reporting.html_report import write_html_report
 from search.reporting.terminal import LiveProgress, print_text
 from search.study import Study
-from spaces import Space
+from spaces import Params, Space
 
 NOISE = (0.01, 2.0)
-POINTS = tuple(
+POINTS: tuple[Params, ...] = tuple(
     {"x": x, "waste": w, "kind": "plain"} for x in (0.2, 0.5, 0.8) for w in (0.001, 0.01, 0.3)
 )
 LINE = Space("which points of three lines are on the front?", KNOBS, no_recipe, POINTS)
@@ -63,7 +64,7 @@ class Lottery(Formula):
         )
 
 
-HEAD = {"battery": "one", "images": 50, "attacks": "Strong attacks"}
+HEAD: dict[str, Any] = {"battery": "one", "images": 50, "attacks": "Strong attacks"}
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def searched(ledger, run=None, seed=0):
 
 def finals(ledger, trainings, run=None, stop=None, **head):
     study = make_reseeding_study(LINE, ledger, trainings, **{**HEAD, **head})
+    assert study is not None
     serial.search(study, run or Lottery(2), stop or Interrupt())
     return study
 
@@ -144,7 +146,8 @@ def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
     for f in field:
         own = [Lottery().drawn(f.trial.params, run.seed).point for run in f.runs]
         assert f.mean == pytest.approx(tuple(np.mean(own, axis=0)))
-        assert f.trial.result.point not in own
+        assert f.trial.result is not None and f.trial.result.point not in own
+        assert f.worst is not None and f.worst.result is not None
         assert f.worst.result.point[1] == min(p[1] for p in own)
         assert f.validation_mean == pytest.approx(f.mean)
         for value, (low, high) in zip(f.mean, f.intervals, strict=True):
@@ -164,7 +167,8 @@ def test_the_front_of_the_finals_is_the_true_one(ledger):
 
 def test_interrupted_it_goes_on_and_trains_nothing_twice(ledger, tmp_path):
     searched(ledger)
-    stop, told = Interrupt(), []
+    stop = Interrupt()
+    told: list[int] = []
     ledger.readers.append(
         lambda e, view: told.append(1) if e["event"] == "final" and len(told) < 6 else None
     )
@@ -173,6 +177,7 @@ def test_interrupted_it_goes_on_and_trains_nothing_twice(ledger, tmp_path):
         finals(ledger, 7, stop=stop)
     ledger.close()
     again = Ledger(tmp_path / "ledger.jsonl")
+    assert again.view.finals is not None
     assert {t.state for t in again.view.finals.trials.values()} == {"finished", "running"}
     study = finals(again, 7)
     assert {t.state for t in study.view.trials.values()} == {"finished"}
@@ -219,7 +224,7 @@ def test_without_a_finished_trial_there_are_no_finals(ledger):
 
 def test_seeds_go_where_the_front_is_in_doubt(ledger):
     """Two nearly equal points and one far along each axis: the seeds go to the equal ones."""
-    points = (
+    points: tuple[Params, ...] = (
         {"x": 0.0, "waste": 0.001, "kind": "plain"},
         {"x": 0.5, "waste": 0.0205, "kind": "plain"},
         {"x": 0.5, "waste": 0.02, "kind": "plain"},
@@ -228,6 +233,7 @@ def test_seeds_go_where_the_front_is_in_doubt(ledger):
     space = Space("twins", KNOBS, no_recipe, points)
     serial.search(Study(space, ledger, trials=4, seed=0), Lottery(1), Interrupt())
     study = make_reseeding_study(space, ledger, 24, **HEAD)
+    assert study is not None
     serial.search(study, Lottery(1), Interrupt())
     spent = Counter(int(t.origin) for t in study.view.trials.values())
     assert spent[0] == spent[3] == 2  # the least that each gets
@@ -254,6 +260,7 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
         row = rows[f.trial.number]
         assert float(row["natural_accuracy"]) == f.mean[0]
         assert float(row["p_on_front"]) == pytest.approx(f.p_front, abs=1e-4)
+        assert f.trial.result is not None
         assert float(row["search_attacked_score"]) == f.trial.result.point[1]
         assert row["on_front"] == str(f.on_front) and int(row["seeds"]) == len(f.runs)
     with (tmp_path / "finals.csv").open() as file:
@@ -282,7 +289,9 @@ def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
 
 def test_the_screen_shows_the_trainings_that_run(ledger):
     searched(ledger)
-    make_reseeding_study(LINE, ledger, 8, **HEAD).suggest()
+    study = make_reseeding_study(LINE, ledger, 8, **HEAD)
+    assert study is not None
+    study.suggest()
     console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
     live = LiveProgress(console, 9, ledger.view)
     live({"event": "final"}, ledger.view)
@@ -323,10 +332,12 @@ def ray_search(project_root):
 def test_on_ray_it_is_the_same_race(ray_search, ledger):
     searched(ledger)
     study = make_reseeding_study(LINE, ledger, 7, **HEAD)
+    assert study is not None
     study.trial_folder(0).parent.mkdir(parents=True)
     ray_search(study, Lottery(2))
     assert {t.state for t in study.view.trials.values()} == {"finished"}
     for number, run in study.view.trials.items():
+        assert run.result is not None
         assert run.result.point == pytest.approx(Lottery().drawn(run.params, run.seed).point)
         assert trained_epochs(study.trial_folder(number)) == [1, 2]
 

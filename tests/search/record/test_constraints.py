@@ -64,6 +64,7 @@ def test_a_gap_without_a_bound_may_not_be_flagged():
 def test_the_front_is_of_trials_that_keep_the_bounds():
     free, bound = build(), build(constraints={})
     flagged = bound.trials[2]
+    assert flagged.result is not None and flagged.result.details.masking_gap is not None
     assert flagged.result.details.masking_gap.flagged and not bound.feasible(flagged)
     assert flagged not in bound.front()
     assert {t.number for t in free.front()} - {2} <= {t.number for t in bound.front()}

@@ -70,7 +70,8 @@ def test_the_forest_interpolates(view):
         assert table.true_objectives(trial.params) == pytest.approx(trial.result.point, abs=1e-9)
     between = table.true_objectives({"x": 0.45, "waste": 0.01, "kind": "plain"})
     assert 0.1 < between[0] < 0.7 and 40 < between[1] < 100
-    assert table.true_front().share(table.points) == pytest.approx(1.0)
+    points = [(natural, attacked) for natural, attacked in table.points]
+    assert table.true_front().share(points) == pytest.approx(1.0)
 
 
 def test_a_table_in_a_file_needs_no_code(tmp_path):
@@ -85,7 +86,7 @@ def test_a_table_in_a_file_needs_no_code(tmp_path):
     assert table.epochs == 2 and len(table.records) == 4
     values = list(table({"kind": "fancy", "depth": 3, "rate": 0.02}, 0, Path()))
     assert [v.metrics["watched_natural"] for v in values] == [0.3, 0.5]
-    assert values[-1].result.point == (0.5, 10.0)
+    assert values[-1].result is not None and values[-1].result.point == (0.5, 10.0)
     assert sorted(table.points[table.best].tolist()) == [[0.3, 30.0], [0.4, 20.0], [0.5, 10.0]]
     packed = tmp_path / "public.csv.gz"
     packed.write_bytes(gzip.compress(CSV.encode()))

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,8 @@ def test_a_front_is_worth_what_its_points_truly_are():
     ]
     history = SearchHistory(finished)
     score = score_search(history, TrueFront(truth, (0.0, 0.0), 1.0))
-    assert score.curve == ((10, pytest.approx(0.25)), (20, pytest.approx(0.01)), (30, 1.0))
+    curve: Any = ((10, pytest.approx(0.25)), (20, pytest.approx(0.01)), (30, 1.0))
+    assert score.curve == curve
     assert score.epochs_to_target == 30 and score.share == 1.0 and score.precision == 1.0
     assert [share_at(score, spent) for spent in (5, 10, 29, 99)] == pytest.approx(
         [0.0, 0.25, 0.01, 1.0]
@@ -50,5 +52,6 @@ def test_precision_counts_reported_points_that_are_truly_on_the_front():
 
 
 def test_mean_and_standard_error():
-    assert mean_and_error([1.0, 3.0]) == (2.0, pytest.approx(1.0))
+    expected: Any = (2.0, pytest.approx(1.0))
+    assert mean_and_error([1.0, 3.0]) == expected
     assert math.isnan(mean_and_error([1.0])[1])

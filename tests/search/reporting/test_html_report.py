@@ -120,6 +120,7 @@ def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
     assert text.count("2.0 <span class='pm'>[1.0, 4.0]</span></td>") == len(view.front())
     wide = MaskingGap(gap=0.12, interval=(0.05, 0.2), flagged=True)
     for trial, gap in ((first, wide), (second, None)):
+        assert trial.result is not None
         details = replace(trial.result.details, masking_gap=gap)
         trial.result = replace(trial.result, details=details)
     text = page(view, tmp_path)
@@ -218,7 +219,9 @@ def test_importance_finds_the_knob_that_matters():
 def test_importance_of_equal_values_is_a_sentence():
     view = build(6, 0)
     for trial in view.trials.values():
-        trial.result.objectives["natural_accuracy"] = 0.5
+        assert trial.result is not None
+        objectives = {**trial.result.objectives, "natural_accuracy": 0.5}
+        trial.result = replace(trial.result, objectives=objectives)
     assert "all finished trials have the same natural accuracy" in importance(view)
 
 

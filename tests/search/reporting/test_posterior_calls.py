@@ -6,17 +6,17 @@ import pytest
 from synthetic_studies import build, final_events
 
 from search.finals import standings
+from search.finals.true_values import sample_means
 from search.session.outputs import ReportWriter
 
 
 @pytest.fixture
 def calls(monkeypatch):
     counted = []
-    sample = standings.sample_means
 
     def count(*values, **settings):
         counted.append(1)
-        return sample(*values, **settings)
+        return sample_means(*values, **settings)
 
     monkeypatch.setattr(standings, "sample_means", count)
     return counted

@@ -2,26 +2,29 @@
 
 import json
 from dataclasses import replace
+from types import MethodType
+from typing import Any
 
 import pytest
-from formula_runs import KNOBS, KNOWN, SPACE, no_recipe, score
+from formula_runs import KNOBS, KNOWN, SPACE, no_recipe, propose, score
 
 from search.record.json_records import to_json
 from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
 from search.record.trial_result import TrialResult
 from search.record.view import View
+from search.samplers.sampler import StagedSampler
 from search.samplers.table import make_sampler
 from search.samplers.warm_start import adapt_params, is_comparable, observed_trials, warm_start
-from spaces import Choice, Float, Int, Space
+from spaces import Choice, Float, Int, Params, Space
 
-HEAD = {
+HEAD: dict[str, Any] = {
     "battery": [{"name": "pgd10-0.03", "eps": 0.03, "steps": 10}],
     "data_fingerprint": "d1",
     "classes": 10,
     "scale": {"name": "laptop", "epochs": 6, "cpus": 1.0, "gpus": 0.0, "trials": 16},
 }
-POINTS = [
+POINTS: list[Params] = [
     {"x": 0.1, "waste": 0.01, "kind": "plain"},
     {"x": 0.9, "waste": 0.01, "kind": "fancy", "depth": 1},
     {"x": 0.5, "waste": 0.9, "kind": "plain"},
@@ -58,7 +61,7 @@ def test_fronts_come_first_and_values_of_the_same_battery_are_known(run):
     ask, view = make_sampler("tpe", SPACE, seed=0, start=8, header=head), View(header=head)
     first = []
     for n in range(6):
-        params, origin = ask.propose(view)
+        params, origin = propose(ask, view)
         first.append((params, origin))
         view.apply(
             {
@@ -87,7 +90,7 @@ def test_values_of_another_battery_data_or_scale_are_never_taken(run, other):
     known = warm_start([run], SPACE, head, 9)
     assert known.told == [] and len(known.points) == 2
     ask = make_sampler("tpe", SPACE, seed=0, start=8, header=replace(head, warm=known))
-    assert ask.start == 8
+    assert isinstance(ask, StagedSampler) and ask.start == 8
 
 
 def test_where_it_ran_is_no_difference():
@@ -111,7 +114,9 @@ def test_points_are_those_of_this_space_with_what_both_have():
     assert adapt_params(SPACE, {"x": 0.2}) == {**KNOWN[0], "x": 0.2}
     assert adapt_params(SPACE, {"y": 1}) is None
     for point in POINTS:
-        narrow.check(adapt_params(narrow, point))
+        adapted = adapt_params(narrow, point)
+        assert adapted is not None
+        narrow.check(adapted)
 
 
 def test_there_are_no_more_points_than_asked_for_and_none_twice(run):
@@ -131,7 +136,9 @@ def test_a_folder_without_a_search_or_without_a_shared_knob_is_refused(run, tmp_
 def test_values_of_warm_trials_are_what_the_estimator_learns_from(run):
     head = StudyHeader.from_json(HEAD)
     known = warm_start([run], SPACE, head, 9)
-    many = replace(known, told=known.told * 4, points=[])
+    many = replace(known, told=[*known.told] * 4, points=[])
     told = make_sampler("tpe", SPACE, seed=0, start=3, header=replace(head, warm=many))
-    assert len(told.propose_params.__self__.observed) == 12
-    assert isinstance(told.propose_params.__self__.observed[0][1], TrialResult)
+    assert isinstance(told, StagedSampler) and isinstance(told.propose_params, MethodType)
+    strategy: Any = told.propose_params.__self__
+    assert len(strategy.observed) == 12
+    assert isinstance(strategy.observed[0][1], TrialResult)

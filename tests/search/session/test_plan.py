@@ -12,7 +12,12 @@ def test_a_plan_loads_its_space_once(monkeypatch):
     plan = make_plan(Options(space="smoke"), MACHINE, "name")
     loads = []
     load = spaces.load
-    monkeypatch.setattr(spaces, "load", lambda name: loads.append(name) or load(name))
+
+    def count(name):
+        loads.append(name)
+        return load(name)
+
+    monkeypatch.setattr(spaces, "load", count)
     assert plan.space is plan.space and plan.points == plan.points
     assert len(loads) <= 1
 

@@ -74,7 +74,7 @@ def points(view):
 
 def test_the_front_is_made_anew_from_the_new_values_alone(ledger, training, tmp_path):
     assert [t.number for t in ledger.view.front()] == [0, 1]
-    said = []
+    said: list[str] = []
     missing = rescore(ledger, Rescoring(training), way(TURNED), said.append)
     assert [t.number for t in ledger.view.front()] == [0, 2]
     assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
@@ -87,13 +87,14 @@ def test_the_front_is_made_anew_from_the_new_values_alone(ledger, training, tmp_
 
 
 def test_cut_off_it_keeps_the_old_values_and_goes_on(ledger, training):
-    run, said = Rescoring(training), []
+    run = Rescoring(training)
+    said: list[str] = []
     with pytest.raises(Interrupted):
         rescore(ledger, run, way(TURNED, stop_after=2), said.append)
     assert points(ledger.view) == VALUES and [t.number for t in ledger.view.front()] == [0, 1]
     rescore(ledger, run, way({2: TURNED[2]}), said.append)  # 0 and 1 are known
     assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
-    again = []
+    again: list[str] = []
     rescore(ledger, run, way({}), again.append)
     assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
 

@@ -34,7 +34,7 @@ def test_the_settings_arrive():
 
 def test_a_stopper_is_added_by_a_file_and_a_line(monkeypatch):
     toy = ModuleType("toy_stopper")  # the file
-    toy.make = no_stopping
+    vars(toy)["make"] = no_stopping
     monkeypatch.setitem(sys.modules, "toy_stopper", toy)
     monkeypatch.setattr(table, "STOPPERS", {**STOPPERS, "toy": ("toy_stopper:make", "a toy")})
     assert first_decision(make_stopper("toy", seed=0)) == "go on"

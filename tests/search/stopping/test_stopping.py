@@ -12,6 +12,7 @@ from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.ledger import Ledger, read
+from search.record.study_header import StudyHeader
 from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.record.view import View
@@ -43,6 +44,7 @@ class OneRungStudy:
 
     def __call__(self, point, end=None, **rung):
         trial = self.study.suggest()
+        assert trial is not None
         goes_on = self.study.update(
             trial.number, EpochReport(2, 4, 1.0, {}, rung=at(*point, **rung))
         )
@@ -237,10 +239,12 @@ def test_audits_that_end_on_the_front_relax_the_rule_step_by_step():
     trials = OneRungStudy(rule(audit=1.0, margin=1.0, min_finished=2, min_correlation=-1.0))
     for _ in range(4):
         trials((10.0, 10.0))
-    before = trials.study.stopper.current_rule(trials.view)
+    stopper = trials.study.stopper
+    assert isinstance(stopper, MOASHA)
+    before = stopper.current_rule(trials.view)
     for n in range(4):
         trials((1.0 - n / 10, 1.0 - n / 10), end=(20.0 + n, 20.0 - n))
-    assert before == (2.0, 1.0) and trials.study.stopper.current_rule(trials.view) == (4 / 3, 2.0)
+    assert before == (2.0, 1.0) and stopper.current_rule(trials.view) == (4 / 3, 2.0)
     assert "audited trials ended on the front" in trials.view.relaxed[0]["reason"]
 
 
@@ -250,7 +254,7 @@ def test_a_stopped_trial_is_kept_but_never_told_as_finished():
         trials((10.0, 10.0))
     trial = trials((1.0, 1.0))
     assert trial.state == "stopped" and trial.rungs[2, 5].point == (1.0, 1.0) and trial.epochs
-    seen = to_optuna_trial(SPACE, trial, {})
+    seen = to_optuna_trial(SPACE, trial, StudyHeader())
     assert seen.state == optuna.trial.TrialState.FAIL and seen.values is None
     assert trial not in trials.view.front()
 

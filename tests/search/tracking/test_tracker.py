@@ -76,7 +76,8 @@ def test_a_folder_that_cannot_be_written_costs_one_line(tmp_path):
 
 def collect_messages(folder: Path) -> list[str]:
     """Return the lines that a tracker prints while it logs a synthetic search."""
-    said, view, told = [], View(), list(events(2, 0))
+    said: list[str] = []
+    view, told = View(), list(events(2, 0))
     view.apply(told[0])
     tracker = Tracker(folder, view.header, "offline", "robustune", say=said.append)
     for event in told[1:]:

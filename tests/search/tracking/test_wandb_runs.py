@@ -32,7 +32,7 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
     for event in events(6, 1):
         view.apply(event)
     best = {trial.number for trial in view.front()}
-    found = {}
+    found: dict[str, list[OfflineRun]] = {}
     for part in (part for part in whole[2] if part.run.job_type == "trial"):
         found.setdefault(part.id, []).append(part)
     assert sorted(found) == [f"{STUDY}-{n:04d}" for n in range(6)]
@@ -51,7 +51,8 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
         if trial.result:
             assert summary["on_front"] == (number in best)
             assert summary["attacked_score"] == trial.result.objectives["attacked_score"]
-            assert summary["masking_gap"] == trial.result.details.masking_gap.gap
+            gap = trial.result.details.masking_gap
+            assert gap is not None and summary["masking_gap"] == gap.gap
             assert summary["flagged"] == (number == 2)
             assert summary["natural_accuracy_low"] == trial.result.intervals["natural_accuracy"][0]
         else:
@@ -146,6 +147,7 @@ def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
         env=environment(tmp_path / "home"),
         start_new_session=True,
     )
+    assert process.stdout is not None
     assert process.stdout.readline() == "FED\n"
     deadline = time.monotonic() + 60
     while not list(folder.glob("wandb/offline-run-*-0001/*.wandb")):

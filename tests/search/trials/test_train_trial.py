@@ -91,6 +91,7 @@ def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):
     monkeypatch.setattr(Training, "recipe", lambda *_: RECIPES["average"])
     *_, last = run({}, 3, tmp_path)
     state = load_state(tmp_path / STATE).training
+    assert state is not None
     kept, card = read_checkpoint(tmp_path / BEST)
     if card["epoch"] == 3:
         assert all(torch.equal(kept[k], v) for k, v in state["average"]["net"].items())
