@@ -124,5 +124,5 @@ def make_syne_tune() -> dict[str, ModuleType]:
     """The modules on the way to Syne Tune's MOASHA, by name."""
     path = ["syne_tune", "optimizer", "schedulers", "multiobjective", "moasha"]
     modules = {name: ModuleType(name) for name in map(".".join, (path[: i + 1] for i in range(5)))}
-    modules[".".join(path)].MOASHA = MOASHA
+    vars(modules[".".join(path)])["MOASHA"] = MOASHA
     return modules

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -66,11 +67,12 @@ def test_ray_tells_optuna_that_a_stopped_trial_is_complete():
         engine.ask(number)
     goes_on = [engine.epoch(n, 3, (0.5, 10.0 * (4 - n))) for n in range(4)]
     assert goes_on == [True, False, False, False]
-    trials = engine.search._ot_study.trials
+    search: Any = engine.search  # Ray Tune's
+    trials = search._ot_study.trials
     assert [t.state for t in trials[1:]] == [optuna.trial.TrialState.COMPLETE] * 3
     assert trials[1].values == [0.5, 30.0]
     engine.end(0, (0.6, 50.0))
-    assert engine.search._ot_study.trials[0].values == [0.6, 50.0]
+    assert search._ot_study.trials[0].values == [0.6, 50.0]
 
 
 def test_rays_search_proposes_what_its_optuna_does_alone():
@@ -105,7 +107,8 @@ def test_a_peer_is_seeded_and_repeats_itself():
         k: v for k, v in again.items() if k not in drop
     }
     assert once["curve"] != other["curve"]
-    assert make_peer("random", problem.space, seed=0, epochs=27).ask().seed == 0
+    first = make_peer("random", problem.space, seed=0, epochs=27).ask()
+    assert first is not None and first.seed == 0
 
 
 def row(method, share, epochs, **more):

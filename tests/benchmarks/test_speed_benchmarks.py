@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_foolbox_and_art_are_called_as_they_are_meant_to_be(benchmark, monkeypat
         def generate(self, x, y):
             return x + np.float32(self.eps)
 
-    modules = {
+    modules: dict[str, Any] = {
         name: ModuleType(name)
         for name in (
             "foolbox",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from reproducibility import seeded_generator
 from small_nets import self_labelled_problem
-from torch import nn
+from torch import Tensor, nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
 from adv.attacks.attack import initial_state
@@ -233,7 +234,7 @@ def test_it_is_the_papers_algorithm(pitch, steps, ball):
     assert begun == pytest.approx([0.6, 0.05, 0.9, 0.31], abs=1) and len(set(begun)) == 4
     with frozen(net):
         state = attack.prepare(net, state)
-        sizes = [state.step_size]
+        sizes: list[Any] = [state.step_size]
         recording = Recording(net)
         for _ in range(steps):
             state = attack.step(recording, state)
@@ -262,6 +263,7 @@ def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_
         assert (state.step_size == 2 * ball.eps).all()
         for age in range(1, 101):
             new = attack.step(net, state)
+            assert isinstance(new.step_size, Tensor) and isinstance(state.step_size, Tensor)
             shrunk = new.step_size < state.step_size
             assert torch.equal(new.step_size[shrunk], state.step_size[shrunk] / 2)
             assert torch.equal(new.adv[shrunk], new.best[shrunk])

@@ -56,8 +56,8 @@ def test_pgd_is_not_weaker_than_fgsm_on_a_net(ball):
 def test_worst_fools_whatever_a_member_fools():
     net, x, y = self_labelled_problem()
     ball = Linf(0.02)
-    parts = (FGSM(ball), PGD(ball, steps=3, random_start=False), PGD(ball, steps=20, pace=0.1))
-    parts = tuple(replace(part, random_start=False) for part in parts)
+    attacks = (FGSM(ball), PGD(ball, steps=3, random_start=False), PGD(ball, steps=20, pace=0.1))
+    parts = tuple(replace(attack, random_start=False) for attack in attacks)
     fooled = [net(part(net, x, y)).argmax(1) != y for part in parts]
     together = net(Worst(parts)(net, x, y)).argmax(1) != y
     assert torch.equal(together, fooled[0] | fooled[1] | fooled[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -192,7 +193,8 @@ def test_accuracy_falls_with_the_budget():
     shares = [found.accuracy(budget) for budget in (0, 2, 3, 10, 30)]
     assert shares == pytest.approx([0.8, 0.8, 0.6, 0.4, 0.2])
     assert found.median == 10
-    assert found.curve([3]) == [(3, pytest.approx(0.6), *wilson(0.6, 5))]
+    curve: list[Any] = [(3, pytest.approx(0.6), *wilson(0.6, 5))]
+    assert found.curve([3]) == curve
     none = Hunt(found.adv, torch.zeros(5, dtype=torch.bool), found.queries)
     assert math.isnan(none.median) and none.accuracy(100) == 1
 

@@ -11,10 +11,17 @@ import torch
 import torch.nn.functional as F
 from reproducibility import seeded_generator
 from small_nets import LowPrecisionNet, RecordingNet, self_labelled_problem
+from torch import Tensor
 
 from adv import L2, NES, PGD, Linf, hunt
 from adv.attacks.counter_rng import draw_seeds
-from adv.attacks.nes import estimate_gradient, risk
+from adv.attacks.nes import NESState, estimate_gradient, risk
+
+
+def begin(attack: NES, x: Tensor, y: Tensor) -> NESState:
+    state = attack.start(x, y, seeded_generator())
+    assert isinstance(state, NESState)
+    return state
 
 
 @pytest.mark.parametrize("kind", ["linear", "quadratic"])
@@ -53,7 +60,7 @@ def test_the_estimate_for_a_net_is_its_gradient(loss, sharp):
     net[3].weight.data *= sharp
     net[3].bias.data *= sharp
     attack = NES(Linf(0.1), samples=1600, loss=loss)
-    got = attack._gradient(net, attack.start(x, y, seeded_generator()))
+    got = attack._gradient(net, begin(attack, x, y))
     x = x.double().requires_grad_()
     log = net.double()(x).log_softmax(1).gather(1, y[:, None])[:, 0]
     (true,) = torch.autograd.grad((-log if loss == "ce" else 1 - log.exp()).sum(), x)
@@ -81,9 +88,11 @@ def test_steps_are_the_queries_over_their_price(early_stop):
     assert NES(Linf(0.1), queries=1000, early_stop=early_stop).steps == 10 - early_stop
     assert replace(attack, queries=1010).steps == 10
     net, x, y = self_labelled_problem(8)
-    recording, state = RecordingNet(net), attack.start(x, y, seeded_generator())
+    recording = RecordingNet(net)
+    state = attack.start(x, y, seeded_generator())
     for _ in range(attack.steps):
         state = attack.step(recording, state)
+    assert isinstance(state, NESState)
     assert (state.queries == 3 * attack.price).all() and recording.asked == 8 * 3 * attack.price
     if not early_stop:
         assert not state.fooled.any()  # it never looked
@@ -127,12 +136,14 @@ def test_a_small_sigma_works_on_nets_that_run_in_less(how):
 def test_momentum_is_a_running_mean():
     net, x, y = self_labelled_problem(4)
     plain, heavy = NES(Linf(0.1)), NES(Linf(0.1), momentum=0.9)
-    start = heavy.start(x, y, seeded_generator())
+    start = begin(heavy, x, y)
     one = heavy.step(net, start)
+    assert isinstance(one, NESState)
     first = plain._gradient(net, start)
     assert torch.allclose(one.velocity, 0.1 * first)
     second = plain._gradient(net, one)
     two = heavy.step(net, one)
+    assert isinstance(two, NESState)
     assert torch.allclose(two.velocity, 0.09 * first + 0.1 * second, atol=1e-6)
     moved = one.clean + 0.02 * one.velocity.sign()
     assert torch.equal(one.adv, moved.clamp(0, 1))
@@ -142,7 +153,7 @@ def test_memory_does_not_grow_with_the_images(monkeypatch):
     """In blocks of images, and calls of at most MAX_BATCH, the gradients are the same."""
     net, x, y = self_labelled_problem(40)
     attack = NES(Linf(0.1), samples=50)
-    state = attack.start(x, y, seeded_generator())
+    state = begin(attack, x, y)
     whole = attack._gradient(net, state)
     monkeypatch.setattr("adv.attacks.nes.MAX_NUMBERS", 3 * 8 * 192)
     recording = RecordingNet(net)

@@ -13,6 +13,7 @@ from torch import nn
 
 from adv import L2, Linf, Square, frozen, hunt
 from adv.attacks import square_proposals
+from adv.attacks.attack import State
 from adv.attacks.square import SquareState
 
 BALLS = pytest.mark.parametrize("ball", [Linf(0.05), L2(0.5)], ids=repr)
@@ -159,7 +160,7 @@ def test_random_choices_of_an_image_do_not_depend_on_its_batch(ball):
     with frozen(net):
         for _ in range(20):
             alone = attack.step(net, alone)
-        ahead = SquareState(
+        ahead: State = SquareState(
             **{
                 k: _joined(v, getattr(together.keep(torch.tensor([4])), k))
                 for k, v in vars(alone).items()
@@ -169,7 +170,7 @@ def test_random_choices_of_an_image_do_not_depend_on_its_batch(ball):
             ahead = attack.step(net, ahead)
         for _ in range(30):
             together = attack.step(net, together)
-    assert ahead.queries.tolist() == [30, 10]
+    assert isinstance(ahead, SquareState) and ahead.queries.tolist() == [30, 10]
     assert torch.equal(ahead.adv[0], together.adv[2])
     assert not torch.equal(whole.adv[0] - x[0], whole.adv[1] - x[1])
     other = attack.start(x, y, seeded_generator(1))

@@ -7,7 +7,7 @@ import math
 import pickle
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -169,8 +169,9 @@ def levels(x: Tensor) -> Tensor:
 def dead(net: nn.Module) -> nn.Module:
     """The last hidden units are pushed below zero for every image."""
     net = copy.deepcopy(net)
+    assert isinstance(net, nn.Sequential) and isinstance(net[-4], nn.Linear)
     with torch.no_grad():
-        net[-4].bias -= 1000
+        net[-4].bias.sub_(1000)
     return net
 
 
@@ -347,6 +348,8 @@ def test_dead_units_are_counted_by_layer(digits):
 class Counting(nn.Module):
     """Count the calls in a buffer."""
 
+    asked: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("asked", torch.zeros(()))
@@ -452,7 +455,8 @@ def test_a_difference_by_hand():
     figure, (low, high) = difference(more, less)
     assert figure == pytest.approx(0.1)
     assert (low, high) == pytest.approx((-0.01386, 0.20617), abs=1e-4)
-    assert difference(less, more) == (-figure, (pytest.approx(-high), pytest.approx(-low)))
+    mirrored: Any = (-figure, (pytest.approx(-high), pytest.approx(-low)))
+    assert difference(less, more) == mirrored
     same, (low, high) = difference(more, more)
     assert same == 0 and low == -high < 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -41,9 +42,10 @@ def bench(monkeypatch, capfd):
 )
 def test_passes_are_counted_with_and_without_gradient(attack, gradients, forwards):
     """A net that every image leaves unfooled: none is done before its time."""
-    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
-    nn.init.zeros_(net[1].weight)
-    net[1].bias.data[0] = 9
+    last = nn.Linear(48, 4)
+    net = nn.Sequential(nn.Flatten(), last)
+    nn.init.zeros_(last.weight)
+    last.bias.data[0] = 9
     x, y = torch.rand(5, 3, 4, 4), torch.zeros(5, dtype=torch.long)
     with _count_images(net) as rows:
         attack(net, x, y)
@@ -55,7 +57,8 @@ def test_passes_are_counted_with_and_without_gradient(attack, gradients, forward
 
 def test_steps_mean_what_the_help_says():
     assert ATTACKS["square"](7) == Square(BALL, queries=7)
-    assert all(ATTACKS[kind](7).steps == 7 for kind in ("pgd", "pgd-l2", "apgd", "nes"))
+    iterative: list[Any] = [ATTACKS[kind](7) for kind in ("pgd", "pgd-l2", "apgd", "nes")]
+    assert all(attack.steps == 7 for attack in iterative)
 
 
 def test_the_figures_belong_together(bench):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import rich_click as click
 import torch
 from safetensors.torch import save_file
 
-from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, build, save
+from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, Split, build, save
 from adv.__main__ import adv as group
 from adv.__main__ import run
 from adv.cli.display import print_score
@@ -66,7 +67,8 @@ def test_help_names_each_attack_and_battery(adv):
         ("evaluate", "--battery", _BATTERIES),
         ("audit", "--battery", ("pgd", *_BATTERIES)),
     ):
-        (said,) = (p.help for p in group.commands[verb].params if flag in p.opts)
+        params: list[Any] = group.commands[verb].params
+        (said,) = (p.help for p in params if flag in p.opts)
         assert all(re.search(rf"\b{name}\b", said) for name in names)
 
 
@@ -123,9 +125,12 @@ def test_saved_images_are_the_ones_that_were_scored(
 ):
     """Each file's verdict is the score's, and saving asks the net for no second attack."""
     passed, forward = [], torch.nn.Linear.forward
-    monkeypatch.setattr(
-        torch.nn.Linear, "forward", lambda *given: passed.append(len(given[1])) or forward(*given)
-    )
+
+    def count(net, x):
+        passed.append(len(x))
+        return forward(net, x)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", count)
     arguments = [checkpoint if value == "CHECKPOINT" else value for value in arguments]
     call = (
         "attack",
@@ -156,7 +161,8 @@ def test_attacks_of_one_radius_keep_their_own_accuracies(capsys):
     """Sorted by radius only: names and accuracies that are sorted apart would change places."""
     ok = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
     score = Score(("b[2]", "a", "c"), (0.1, 0.1, 0.05), ok)
-    print_score(score, Target(torch.nn.Identity(), None, "test", "net", 10))
+    split = Split(torch.zeros(4, 3, 1, 1, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))
+    print_score(score, Target(torch.nn.Identity(), split, "test", "net", 10))
     rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
     expected = [["none", "0", "100.0"], ["c", "0.05", "100.0"], ["b[2]", "0.1", "75.0"]]
     assert [row for row in rows if row[:1] and row[0] in ("none", "a", "b[2]", "c")] == [
@@ -559,10 +565,12 @@ def test_an_audit_is_a_table_with_a_verdict_and_a_status(monkeypatch, adv, check
     good = Finding("good", 0.0, 0.1, (0.0, 0.05), "%", "reason one", "Saw one.", "Means one.")
     bad = Finding("bad", 0.3, 0.1, (0.2, 0.4), "points", "reason two", "Saw two.", "Means two.")
     found, asked = [good, bad], []
-    monkeypatch.setattr(
-        "adv.cli.audit_run.audit",
-        lambda *given, **more: asked.append((given, more)) or tuple(found),
-    )
+
+    def audit(*given, **more):
+        asked.append((given, more))
+        return tuple(found)
+
+    monkeypatch.setattr("adv.cli.audit_run.audit", audit)
     code, out, _ = adv("audit", checkpoint, "--steps", 7, "--draws", 2)
     assert code == 1
     assert re.search(r"good +0\.0 % +0\.0 to 5\.0 +10\.0 % +passed", out)

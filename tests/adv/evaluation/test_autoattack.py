@@ -6,6 +6,7 @@ Its results were recorded by `benchmarks/record_peers.py`.
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def problem(classes: int, n: int = 40) -> tuple[nn.Module, Split]:
 
 
 def targets(attack) -> list[int | None]:
-    parts = attack.attacks if isinstance(attack, Worst) else (attack,)
+    parts: tuple[Any, ...] = attack.attacks if isinstance(attack, Worst) else (attack,)
     assert all(part.loss == "dlr-targeted" for part in parts)
     return [part.target for part in parts]
 
@@ -60,7 +61,7 @@ def test_the_standard_line_up(ball):
     battery = autoattack(ball)
     names = [name for name, _ in battery.attacks]
     assert names == ["apgd-ce", "apgd-t", "square"]
-    attacks = dict(battery.attacks)
+    attacks: dict[str, Any] = dict(battery.attacks)
     assert attacks["square"] == Square(ball, queries=5000)
     assert attacks["apgd-ce"] == APGD(ball, steps=100, loss="ce")
     assert targets(attacks["apgd-t"]) == list(range(1, 10))

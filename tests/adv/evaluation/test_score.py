@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -128,7 +129,8 @@ def test_a_score_survives_to_dict_and_back(n):
 
 def test_the_reports_battery():
     battery = report_battery()
-    points = [(a.ball.eps, a.step_size) for _, a in battery.attacks]
+    attacks: list[tuple[str, Any]] = [*battery.attacks]
+    points = [(attack.ball.eps, attack.step_size) for _, attack in attacks]
     assert points == [
         (0.01, 0.0025),
         (0.02, 0.005),
@@ -137,11 +139,12 @@ def test_the_reports_battery():
         (0.06, 0.015),
         (0.1, 0.02),
     ]
-    for name, attack in battery.attacks:
+    for name, attack in attacks:
         assert isinstance(attack.ball, Linf) and attack.steps == 20 and attack.random_start
         assert name == f"pgd20-{attack.ball.eps:g}"
     assert battery.draws >= 5 and battery.votes > battery.draws
-    assert {attack.steps for _, attack in report_battery(3).attacks} == {3}
+    shorter: list[tuple[str, Any]] = [*report_battery(3).attacks]
+    assert {attack.steps for _, attack in shorter} == {3}
     assert len(quick_battery().attacks) == 2
 
 

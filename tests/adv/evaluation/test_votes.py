@@ -145,8 +145,8 @@ def test_the_net_is_unchanged(digits_like):
     assert all(weight.grad is None for weight in net.parameters())
     pairs = zip(net.modules(), twin.modules(), strict=True)
     assert all(a.training == b.training for a, b in pairs)
-    pairs = zip(net.parameters(), twin.parameters(), strict=True)
-    assert all(a.requires_grad == b.requires_grad for a, b in pairs)
+    weights = zip(net.parameters(), twin.parameters(), strict=True)
+    assert all(a.requires_grad == b.requires_grad for a, b in weights)
     for name, value in twin.state_dict().items():
         assert torch.equal(net.state_dict()[name], value), name
     x = torch.rand(2, 3, 32, 32, generator=seeded_generator())

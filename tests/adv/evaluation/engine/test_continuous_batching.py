@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import pytest
 import torch
 from reproducibility import seeded_generator
 from small_nets import CountingNet
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adv import (
@@ -50,11 +51,13 @@ def battery(*attacks, **settings) -> Battery:
 
 
 def convolutional() -> nn.Module:
+    norm = nn.BatchNorm2d(8)
     net = nn.Sequential(
-        *(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(3, 8, 3), norm, nn.GELU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Linear(72, 5)),
     )
-    net[1].running_mean.uniform_(-0.1, 0.1)
+    assert norm.running_mean is not None
+    norm.running_mean.uniform_(-0.1, 0.1)
     return net
 
 
@@ -171,6 +174,7 @@ def test_kept_images_are_those_that_were_classified(name, as_on_a_gpu, monkeypat
     kept = evaluate(counted, split, chosen, batch=11, keep_images=True)
     assert counted.seen <= passes + len(split) * len(chosen.attacks)
     assert plain.adversarial is None and torch.equal(plain.ok, kept.ok)
+    assert kept.adversarial is not None
     clean = split.images.float() / 255
     for (_, attack), adv, ok in zip(chosen.attacks, kept.adversarial, kept.ok[1:], strict=True):
         assert torch.equal(net(adv).argmax(1) == split.labels, ok)
@@ -188,7 +192,7 @@ def test_images_of_a_random_net_are_kept_too():
     split = Split(images, Votes(net.eval(), 30)(images.float() / 255).argmax(1))
     chosen = battery(*(PGD(Linf(eps), steps=3) for eps in (0.02, 0.04)), draws=2, votes=3)
     plain, kept = (evaluate(net, split, chosen, keep_images=keep) for keep in (False, True))
-    assert torch.equal(plain.ok, kept.ok)
+    assert torch.equal(plain.ok, kept.ok) and kept.adversarial is not None
     for eps, adv in zip((0.02, 0.04), kept.adversarial, strict=True):
         change = (adv - split.images.float() / 255).abs().flatten(1).amax(1)
         assert (change <= eps + 1e-6).all() and (change[kept.ok[0]] > 0).all()
@@ -224,7 +228,8 @@ class Widths(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.widths = net, []
+        self.net = net
+        self.widths: list[int] = []
 
     def forward(self, x):
         if x.requires_grad:
@@ -273,6 +278,7 @@ def test_a_random_net_is_attacked_by_the_plain_loop(defence):
         stands = torch.cat([judged(*p) for p in zip(x.split(8), split.labels.split(8))])  # noqa: B905
         rows.append(stands.clone())
         for index, (_, attack) in enumerate(chosen.attacks):
+            assert isinstance(attack, PGD)
             begun = attack.start(
                 x, split.labels, seeded_generator(derive_seed(chosen.seed + 1000 * index, 0))
             )
@@ -334,11 +340,12 @@ def test_runs_share_a_batch_where_only_radius_step_target_or_start_differ():
     alike = concatenate([large, large])
     assert (alike.eps, alike.step_size) == (0.02, 0.01)
     mixed = concatenate([large.keep(torch.tensor([0])), small, large.per_example()])
+    assert isinstance(mixed.eps, Tensor) and isinstance(mixed.step_size, Tensor)
     assert mixed.eps.tolist() == pytest.approx([0.02, 0.01, 0.01, 0.02, 0.02])
     assert mixed.step_size.tolist() == pytest.approx([0.01, 0.0025, 0.0025, 0.01, 0.01])
 
 
-MIXED = {
+MIXED: dict[str, Sequence[Iterative]] = {
     "pgd": [PGD(Linf(eps), steps=3, step_size=size) for eps, size in ((0.01, 0.003), (0.1, 0.02))],
     "pgd-l2": [PGD(L2(eps), steps=3) for eps in (0.05, 0.3)],
     "apgd": [APGD(Linf(eps), steps=9) for eps in (0.01, 0.1)],
