@@ -239,13 +239,13 @@ WHERE, RECORD = "Where it runs", "What is saved"
 )
 @click.option(
     "--wandb-project",
-    default="robustune",
-    show_default=True,
     panel=RECORD,
-    help="Project on Weights & Biases.",
+    help="Project on Weights & Biases. Default: $WANDB_PROJECT, else robustune.",
 )
 @click.option(
-    "--wandb-entity", panel=RECORD, help="Team or user on Weights & Biases. Default: your own."
+    "--wandb-entity",
+    panel=RECORD,
+    help="Team or user on Weights & Biases. Default: $WANDB_ENTITY, else your own.",
 )
 def main(list_: bool, **given: Any) -> int:
     """Search for robust image classifiers: adversarial training, strong attacks, Optuna on Ray.

@@ -28,6 +28,7 @@ from search.session.stored_nets import StoredNet
 from search.session.summary import print_summary
 from search.study import Study
 from search.tracking.tracker import Tracker
+from search.tracking.wandb_environment import DEFAULT_PROJECT
 
 
 def run_session(options: Options) -> int:
@@ -94,7 +95,7 @@ def _search(console: Console, job: Job) -> int:
         job.folder,
         job.header,
         job.mode,
-        options.wandb_project,
+        options.wandb_project or DEFAULT_PROJECT,
         options.wandb_entity,
         say=lambda line: console.print(escape(line)),
     )

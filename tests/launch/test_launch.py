@@ -137,6 +137,12 @@ MISTAKES = {
         ["--space", "smoke", "--wandb", "of"],
         "did you mean 'off'? There are: auto, online, offline",
     ),
+    "bad project": (
+        ["--space", "smoke", "--wandb-project", "robust/tune"],
+        "--wandb-project 'robust/tune' contains /",
+    ),
+    "long project": (["--space", "smoke", "--wandb-project", "x" * 129], "129 characters"),
+    "bad entity": (["--space", "smoke", "--wandb-entity", "team/x"], "--wandb-entity 'team/x'"),
     "folder without images": (["--space", "smoke", "--data", "."], "train"),
     "nothing to resume": (["--resume", "nowhere"], "nowhere"),
     "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "did you mean 'tpe'"),
