@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adv.checkpoints.state_dict import StateDict, read_state_dict
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import RandomModule, is_random
 from adv.suggestions import suggest
@@ -40,17 +38,16 @@ class SelfSeeding(RandomModule):
             return self.model(x)
 
 
-def load_module(spec: str, weights: Path | None = None) -> nn.Module:
+def load_module(spec: str) -> nn.Module:
     """Load the module that `FILE.py:NAME` names.
 
     Args:
       spec: `FILE.py:NAME`. NAME is a module, or a Module class or a function that returns a module,
         either of which is called without arguments.
-      weights: a state dict as .pth (also under the key "state_dict") or .safetensors.
 
     Raises:
-      ValueError: in one line: no such file or name, the file or the call fails, it returns no
-        module, or the weights do not fit.
+      ValueError: in one line: no such file or name, the file or the call fails, or it returns no
+        module.
     """
     file, sign, name = spec.rpartition(":")
     if not sign or not name.isidentifier():
@@ -66,7 +63,26 @@ def load_module(spec: str, weights: Path | None = None) -> nn.Module:
         raise ValueError(f"{spec} fails: {_one_line(error)}") from error
     if not _is_module(net):
         raise ValueError(f"{spec} returns a {type(net).__name__}, not a torch.nn.Module")
-    return _load_weights(net, weights) if weights is not None else net
+    return net
+
+
+def load_foreign_weights(net: nn.Module, path: Path, key: str | None = None) -> StateDict:
+    """Load a state dict into a module, and return what was taken from the file.
+
+    Args:
+      net: the module.
+      path: a state dict as .pth or .safetensors, see `read_state_dict`.
+      key: the key of the state dict in the file, where several fit.
+
+    Raises:
+      ValueError: in one line: the file holds no state dict that fits, or several.
+    """
+    found = read_state_dict(path, net, key)
+    try:
+        net.load_state_dict(found.weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not fit the module: {_one_line(error)}") from error
+    return found
 
 
 def validate(net: nn.Module, images: Tensor, classes: int, random: bool = False) -> nn.Module:
@@ -116,29 +132,6 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path} fails: {_one_line(error)}") from error
     return module
-
-
-def _load_weights(net: nn.Module, path: Path) -> nn.Module:
-    try:
-        net.load_state_dict(_tensors(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the module: {_one_line(error)}") from error
-    return net
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"no weights at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        plain = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(f"{path} holds no plain tensors: save a state_dict()") from error
-    inner = plain.get("state_dict", plain) if isinstance(plain, Mapping) else None
-    if not isinstance(inner, Mapping) or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise ValueError(f"{path} is not a state dict")
-    return inner
 
 
 def _is_module(value: object) -> bool:

@@ -52,7 +52,14 @@ def attack_target(
     draws, votes = repeats
     if surrogate is not None:
         other = load_target(
-            replace(args, checkpoint=surrogate, module=None, weights=None, random=False)
+            replace(
+                args,
+                checkpoint=surrogate,
+                module=None,
+                weights=None,
+                weights_key=None,
+                random=False,
+            )
         )
         attack = Transfer(attack, Votes(other.net, draws) if is_random(other.net) else other.net)
         name = f"transfer-{name}"

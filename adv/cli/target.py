@@ -18,7 +18,12 @@ from adv.checkpoints.checkpoint import (
     read_checkpoint,
     rebuild,
 )
-from adv.checkpoints.external_module import SelfSeeding, load_module, validate
+from adv.checkpoints.external_module import (
+    SelfSeeding,
+    load_foreign_weights,
+    load_module,
+    validate,
+)
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
 from adv.runtime.devices import device_of, on_device
@@ -50,8 +55,9 @@ def load_target(args: TargetArgs) -> Target:
         return _from_module(args, args.module)
     if args.checkpoint is None or args.module is not None:
         raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
-    for flag, given in (("--weights", args.weights), ("--random", args.random)):
-        if given:
+    for name in ("weights", "weights_key", "random"):
+        if getattr(args, name):
+            flag = f"--{name.replace('_', '-')}"
             raise ValueError(f"{flag} belongs to --module: a checkpoint holds its own")
     return _from_checkpoint(args, args.checkpoint)
 
@@ -106,7 +112,12 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
 def _from_module(args: TargetArgs, spec: str) -> Target:
     if args.data is None:
         raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
-    net = on_device(load_module(spec, args.weights))
+    if args.weights_key is not None and args.weights is None:
+        raise ValueError("--weights-key belongs to --weights")
+    module = load_module(spec)
+    if args.weights is not None:
+        _load_weights(module, args.weights, args.weights_key)
+    net = on_device(module)
     data = load(args.data)
     images = _images(args, data)
     few = images.head(8).to(device_of(net)).images.float() / 255
@@ -115,6 +126,17 @@ def _from_module(args: TargetArgs, spec: str) -> Target:
         click.echo("adv: two calls of the module differ: evaluated as a random net", err=True)
     title = f"{spec}  {args.weights or ''}".rstrip()
     return Target(net, images, args.split, title, len(data.classes))
+
+
+def _load_weights(net: nn.Module, path: Path, key: str | None) -> None:
+    """Load a state dict into a module, and say which was taken if there is an average beside it."""
+    found = load_foreign_weights(net, path, key)
+    if found.ignored:
+        others = ", ".join(found.ignored)
+        click.echo(
+            f"adv: weights from {found.key!r} of {path}, not from {others} (see --weights-key)",
+            err=True,
+        )
 
 
 def _describe(metadata: Mapping[str, Any], recipe: Recipe) -> str:

@@ -320,6 +320,7 @@ def assert_mistake(called: tuple[int, str, str], hint: str) -> None:
         (["evaluate", "x", "--module", "a.py:b"], "name a CHECKPOINT, or --module"),
         (["evaluate", "x", "--random"], "--random belongs to --module"),
         (["evaluate", "x", "--weights", "y"], "--weights belongs to --module"),
+        (["evaluate", "x", "--weights-key", "y"], "--weights-key belongs to --module"),
         (["train", "--space", "smok", "--out", "x"], "did you mean 'smoke'"),
         (["train", "--space", "smoke", "--set", "sigm=1", "--out", "x"], "did you mean 'sigma'"),
         (["train", "--space", "smoke", "--set", "sigma=9", "--out", "x"], "0 to 0.2"),
@@ -521,6 +522,10 @@ def test_weights_that_cannot_be_used(adv, user_module, tmp_path, how, hint, suff
         (["--module", "theirs.txt:Net", "--data", "digits"], "ends in .py"),
         (["--module", "theirs.py", "--data", "digits"], "write FILE.py:NAME"),
         (["--module", "theirs.py:Good"], "--module needs --data"),
+        (
+            ["--module", "theirs.py:Good", "--data", "digits", "--weights-key", "ema"],
+            "--weights-key belongs to --weights",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
