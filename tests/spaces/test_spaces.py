@@ -104,7 +104,8 @@ def test_equal_configurations_are_equal_recipes(name):
 def narrower(knob):
     if isinstance(knob, Choice):
         return replace(knob, options=knob.options[::-1])
-    return replace(knob, high=knob.high - (knob.high - knob.low) / 2)
+    half = (knob.high - knob.low) / 2
+    return replace(knob, high=knob.high - (max(1, int(half)) if isinstance(knob, Int) else half))
 
 
 @each
