@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rich_click as click
 from torch import nn
 
 import spaces
@@ -27,6 +26,7 @@ from adv.checkpoints.external_module import (
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
 from adv.runtime.devices import device_of, on_device
+from adv.terminal.console import print_line
 from adv.training.recipe import Recipe
 
 
@@ -123,7 +123,7 @@ def _from_module(args: TargetArgs, spec: str) -> Target:
     few = images.head(8).to(device_of(net)).images.float() / 255
     net = validate(net, few, len(data.classes), args.random)
     if isinstance(net, SelfSeeding) and not args.random:
-        click.echo("adv: two calls of the module differ: evaluated as a random net", err=True)
+        print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
     title = f"{spec}  {args.weights or ''}".rstrip()
     return Target(net, images, args.split, title, len(data.classes))
 
@@ -133,9 +133,9 @@ def _load_weights(net: nn.Module, path: Path, key: str | None) -> None:
     found = load_foreign_weights(net, path, key)
     if found.ignored:
         others = ", ".join(found.ignored)
-        click.echo(
+        print_line(
             f"adv: weights from {found.key!r} of {path}, not from {others} (see --weights-key)",
-            err=True,
+            stderr=True,
         )
 
 

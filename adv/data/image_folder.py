@@ -127,10 +127,11 @@ def _decode_all(paths: list[str], title: str) -> Pixels:
 def _with_progress(paths: list[str], title: str) -> Iterable[str]:
     if len(paths) < _PROGRESS_FROM or not sys.stderr.isatty():
         return paths
-    from rich.console import Console
     from rich.progress import track
 
-    return track(paths, title, console=Console(stderr=True), transient=True)
+    from adv.terminal.console import open_console
+
+    return track(paths, title, console=open_console(stderr=True), transient=True)
 
 
 def decode(path: str) -> Pixels:

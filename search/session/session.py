@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
+from adv.terminal.console import open_console, print_error
 from search.backends import serial
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
@@ -38,8 +38,7 @@ def run_session(options: Options) -> int:
       The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 143
       terminated.
     """
-    wide = None if sys.stdout.isatty() else 160  # a log has no edge at which to fold a table
-    console = Console(highlight=False, soft_wrap=True, width=wide)
+    console = open_console()
     with ExitStack() as stack:
         try:
             machine = stack.enter_context(_connect(options))
@@ -59,7 +58,7 @@ def run_session(options: Options) -> int:
 
 
 def _print_error(message: str, code: int) -> int:
-    print(f"launch.py: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print_error("launch.py", message)
     return code
 
 
