@@ -9,10 +9,12 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adv.attacks.gradient import loss_and_grad
 from adv.checkpoints.state_dict import StateDict, read_state_dict
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import RandomModule, is_random
@@ -85,37 +87,65 @@ def load_foreign_weights(net: nn.Module, path: Path, key: str | None = None) -> 
     return found
 
 
-def validate(net: nn.Module, images: Tensor, classes: int, random: bool = False) -> nn.Module:
-    """Check the outputs of a net; if it is random, return it wrapped in `SelfSeeding`.
+class ForeignModule(nn.Module):
+    """A module of another project, whose exceptions become a ValueError that names the batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        try:
+            return self.model(x)
+        except Exception as error:
+            raise ValueError(
+                f"the module fails on images {list(x.shape)} in [0, 1]: {_one_line(error)}"
+            ) from error
+
+
+def validate(
+    net: nn.Module, images: Tensor, classes: int, *, random: bool = False, gradient: bool = False
+) -> nn.Module:
+    """Check the outputs of a net on a few images, then on one, and perhaps its gradient.
 
     Args:
       net: the net, on the device where it is to run.
       images: a few images [n, 3, h, w], floats in [0, 1], on that device.
       classes: how many outputs the net must have.
       random: treat the net as random even if two calls agree.
+      gradient: whether the net must pass a gradient to the images.
 
     Returns:
-      The net, wrapped if `random` is set or two calls differ, unless it is a random net that knows
-      its stream already.
+      The net as a `ForeignModule`; in `SelfSeeding` if `random` is set or two calls differ, unless
+      it is a random net that knows its stream already.
 
     Raises:
       ValueError: the net fails on these images, or its outputs have another shape or are not
-        finite.
+        finite, or it passes no gradient.
     """
-    with frozen(net), torch.no_grad():
-        try:
-            first, second = net(images), net(images)
-        except Exception as error:
-            raise ValueError(
-                f"the module fails on images {list(images.shape)} in [0, 1]: {_one_line(error)}"
-            ) from error
-    if not isinstance(first, Tensor) or first.shape != (len(images), classes):
-        got = list(first.shape) if isinstance(first, Tensor) else type(first).__name__
-        raise ValueError(f"the module returns {got}, expected [{len(images)}, {classes}]")
-    if not first.isfinite().all():
-        raise ValueError("the module's outputs are not finite")
+    module = ForeignModule(net)
+    with frozen(module):
+        with torch.no_grad():
+            first, second = (_logits(module, images, classes) for _ in range(2))
+            _logits(module, images[:1], classes)
+        if gradient:
+            loss_and_grad(module, images, first.argmax(1))
     differ = not torch.allclose(first, second, rtol=1e-4, atol=1e-5)
-    return SelfSeeding(net) if (random or differ) and not is_random(net) else net
+    return SelfSeeding(module) if (random or differ) and not is_random(net) else module
+
+
+def _logits(module: ForeignModule, images: Tensor, classes: int) -> Tensor:
+    """Return the module's outputs; raise ValueError unless they are finite [n, classes]."""
+    found = module(images)
+    if not isinstance(found, Tensor) or found.shape != (len(images), classes):
+        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"the module returns {got}, expected [{len(images)}, {classes}], "
+            f"for images {list(images.shape)}"
+        )
+    if not found.isfinite().all():
+        raise ValueError(f"the module's outputs are not finite for images {list(images.shape)}")
+    return found
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -48,7 +48,8 @@ def attack_target(
     """
     if save is not None:
         check_writable(save)
-    target = load_target(args)
+    needs_gradient = surrogate is None and not isinstance(attack, Square | NES)
+    target = load_target(args, gradient=needs_gradient)
     draws, votes = repeats
     if surrogate is not None:
         other = load_target(

@@ -26,7 +26,7 @@ def evaluate_target(
     Raises:
       ValueError: the standard AutoAttack for a random net.
     """
-    target = load_target(args)
+    target = load_target(args, gradient=True)
     random = is_random(target.net)
     if random and kind == "autoattack":
         raise ValueError("the net is random: --battery rand is AutoAttack for random nets")

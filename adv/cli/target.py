@@ -45,14 +45,18 @@ class Target:
     classes: int
 
 
-def load_target(args: TargetArgs) -> Target:
+def load_target(args: TargetArgs, *, gradient: bool = False) -> Target:
     """Load the net and the images that the command line names.
+
+    Args:
+      args: the net and the images.
+      gradient: refuse a user's module that passes no gradient to its images.
 
     Raises:
       ValueError: the arguments do not fit together, or a file or the net cannot be used.
     """
     if args.module is not None and args.checkpoint is None:
-        return _from_module(args, args.module)
+        return _from_module(args, args.module, gradient)
     if args.checkpoint is None or args.module is not None:
         raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
     for name in ("weights", "weights_key", "random"):
@@ -109,7 +113,7 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
     )
 
 
-def _from_module(args: TargetArgs, spec: str) -> Target:
+def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
     if args.data is None:
         raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
     if args.weights_key is not None and args.weights is None:
@@ -121,7 +125,7 @@ def _from_module(args: TargetArgs, spec: str) -> Target:
     data = load(args.data)
     images = _images(args, data)
     few = images.head(8).to(device_of(net)).images.float() / 255
-    net = validate(net, few, len(data.classes), args.random)
+    net = validate(net, few, len(data.classes), random=args.random, gradient=gradient)
     if isinstance(net, SelfSeeding) and not args.random:
         print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
     title = f"{spec}  {args.weights or ''}".rstrip()

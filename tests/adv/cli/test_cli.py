@@ -402,6 +402,37 @@ class Hard(Good):
     def forward(self, x):
         return super().forward(x)
 
+class Detached(Good):
+    def forward(self, x):
+        return super().forward(x.detach())
+
+class Inference(Good):
+    def forward(self, x):
+        with torch.inference_mode():
+            return super().forward(x)
+
+class ThroughNumpy(Good):
+    def forward(self, x):
+        return torch.from_numpy(super().forward(x).numpy())
+
+def Quantised():
+    return torch.ao.quantization.quantize_dynamic(Good(), {nn.Linear})
+
+class Squeezed(Good):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+class PairsOnly(Good):
+    def forward(self, x):
+        assert len(x) > 1, "a pair"
+        return super().forward(x)
+
+class SmallBatches(Good):
+    def forward(self, x):
+        if len(x) > 8:
+            raise RuntimeError("too many")
+        return super().forward(x)
+
 class Needs(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -477,11 +508,30 @@ def test_a_module_whose_calls_differ_is_evaluated_as_random(adv, user_module):
         ("Needs", "fails: TypeError"),
         ("wide", "the module returns [8, 11], expected [8, 10]"),
         ("Endless", "not finite"),
-        ("Hard", "no gradient"),
+        ("Hard", "no gradient to its images: use Square or NES"),
+        ("Detached", "no gradient to its images: use Square or NES"),
+        ("Inference", "no gradient to its images: use Square or NES"),
+        ("ThroughNumpy", "no gradient to its images: use Square or NES"),
+        ("Quantised", "no gradient to its images: use Square or NES"),
+        ("Squeezed", "the module returns [10], expected [1, 10], for images [1, 3, 32, 32]"),
+        ("PairsOnly", "fails on images [1, 3, 32, 32] in [0, 1]: AssertionError: a pair"),
+        ("SmallBatches", "fails on images [40, 3, 32, 32] in [0, 1]: RuntimeError: too many"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_modules_that_cannot_be_evaluated(adv, user_module, name, hint):
     assert_mistake(adv(*attack(user_module, name)), hint)
+
+
+@pytest.mark.parametrize("name", ["Hard", "Detached", "Inference", "ThroughNumpy", "Quantised"])
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_attacks_without_a_gradient(adv, user_module, name):
+    arguments = [a for a in attack(user_module, name) if a not in ("--steps", 1)]
+    for kind, more in (("square", ()), ("nes", ("--samples", 2))):
+        code, out, err = adv(*arguments, "--attack", kind, "--queries", 4, *more)
+        assert (code, err) == (0, "") and f"{kind}-linf" in out
 
 
 def write_bad_weights(path: Path, how: str) -> Path:
