@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -129,7 +130,9 @@ def validate(
             first, second = (_logits(module, images, classes) for _ in range(2))
             _logits(module, images[:1], classes)
         if gradient:
-            loss_and_grad(module, images, first.argmax(1))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, that a quantised layer has no gradient
+                loss_and_grad(module, images, first.argmax(1))
     differ = not torch.allclose(first, second, rtol=1e-4, atol=1e-5)
     return SelfSeeding(module) if (random or differ) and not is_random(net) else module
 

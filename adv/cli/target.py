@@ -75,7 +75,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     weights, metadata = read_checkpoint(path)
     try:
         recipe = _recipe(metadata)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
     return rebuild(path, weights, metadata, recipe)
 
