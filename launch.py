@@ -43,7 +43,7 @@ EXAMPLES = """
 
 [bold]Exit status[/]
   0 done, 1 failed, 2 wrong usage, 3 no trial gave a usable result,
-  130 interrupted, 143 terminated
+  130 interrupted, 141 output closed by its reader, 143 terminated
 """
 
 

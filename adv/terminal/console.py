@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -28,7 +28,12 @@ class OutputClosed(Exception):  # noqa: N818  # no error: the reader has what it
 
 
 class PlainConsole(Console):
-    """A console that escapes control characters and raises OutputClosed where nobody reads."""
+    """A console that escapes control characters, and raises OutputClosed where nobody reads.
+
+    If `on_close` is set, it is called instead, once, and nothing more is printed.
+    """
+
+    on_close: Callable[[], None] | None = None
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Render markup as usual, with control characters escaped before they are measured."""
@@ -42,9 +47,11 @@ class PlainConsole(Console):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     def on_broken_pipe(self) -> None:
-        """Raise OutputClosed; rich would exit from wherever this is called."""
+        """Call `on_close` or raise OutputClosed; rich would exit from wherever this is called."""
         self.quiet = True
-        raise OutputClosed
+        if self.on_close is None:
+            raise OutputClosed
+        self.on_close()
 
 
 def open_console(*, stderr: bool = False) -> PlainConsole:

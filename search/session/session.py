@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
-from adv.terminal.console import open_console, print_error
+from adv.terminal.console import PlainConsole, open_console, print_error
 from search.backends import serial
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
@@ -25,7 +26,7 @@ from search.session.prepare import dry_run, prepare
 from search.session.rescore import Rescoring, rescore, rescore_net
 from search.session.start_finals import start_finals
 from search.session.stored_nets import StoredNet
-from search.session.summary import print_summary
+from search.session.summary import print_summary, resume_command
 from search.study import Study
 from search.tracking.tracker import Tracker
 from search.tracking.wandb_environment import DEFAULT_PROJECT
@@ -35,8 +36,8 @@ def run_session(options: Options) -> int:
     """Plan a search, run it and summarise it.
 
     Returns:
-      The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 143
-      terminated.
+      The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 141
+      nobody reads the output, 143 terminated.
     """
     console = open_console()
     with ExitStack() as stack:
@@ -85,10 +86,11 @@ def _count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _search(console: Console, job: Job) -> int:
+def _search(console: PlainConsole, job: Job) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
     interrupt = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
+    console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
     tracker = Tracker(
         job.folder,
@@ -115,6 +117,8 @@ def _search(console: Console, job: Job) -> int:
             code, note = 1, str(error)
     if code == 1:
         return _print_error(note, 1)
+    if code == 128 + signal.SIGPIPE:  # so the summary was not read either
+        return _print_error(f"{note}; resume with: {resume_command(job)}", code)
     return 3 if code == 0 and not study.view.in_state("finished") else code
 
 

@@ -47,7 +47,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     if members:
         places["weights"] = f"{folder / FRONT}/"
     if note:
-        places["resume"] = f"python launch.py {_resume_flags(job)}"
+        places["resume"] = resume_command(job)
     for label, place in places.items():
         if place:
             console.print(f"{label:<8} {place}", markup=False)
@@ -116,8 +116,12 @@ def describe_infeasible(view: View) -> list[str]:
     ]
 
 
+def resume_command(job: Job) -> str:
+    """Return the command with which an interrupted session resumes."""
+    return f"python launch.py {_resume_flags(job)}"
+
+
 def _resume_flags(job: Job) -> str:
-    """Return the flags with which an interrupted session resumes."""
     options = job.options
     if options.rescore:
         sizes = {"--battery-steps": options.battery_steps, "--images": options.images}
