@@ -43,7 +43,7 @@ EXAMPLES = """
 
 [bold]Exit status[/]
   0 done, 1 failed, 2 wrong usage, 3 no trial gave a usable result,
-  130 interrupted, 143 terminated
+  130 interrupted, 141 output closed by its reader, 143 terminated
 """
 
 
@@ -239,13 +239,13 @@ WHERE, RECORD = "Where it runs", "What is saved"
 )
 @click.option(
     "--wandb-project",
-    default="robustune",
-    show_default=True,
     panel=RECORD,
-    help="Project on Weights & Biases.",
+    help="Project on Weights & Biases. Default: $WANDB_PROJECT, else robustune.",
 )
 @click.option(
-    "--wandb-entity", panel=RECORD, help="Team or user on Weights & Biases. Default: your own."
+    "--wandb-entity",
+    panel=RECORD,
+    help="Team or user on Weights & Biases. Default: $WANDB_ENTITY, else your own.",
 )
 def main(list_: bool, **given: Any) -> int:
     """Search for robust image classifiers: adversarial training, strong attacks, Optuna on Ray.

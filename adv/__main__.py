@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import rich_click as click
 
 from adv.cli.attack import attack
@@ -15,6 +13,8 @@ from adv.cli.export import export
 from adv.cli.models import models
 from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
+from adv.terminal.console import print_error
+from adv.terminal.streams import run_program
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
@@ -42,18 +42,20 @@ for verb in (train, evaluate, attack, audit, certify, export, models, bench, syn
 
 def run() -> None:
     """Run the command line; a user's mistake is printed as one line, with exit status 2."""
+    run_program("adv", _main)
+
+
+def _main() -> int | None:
     try:
-        code = adv.main(prog_name="python -m adv", standalone_mode=False)
+        return adv.main(prog_name="python -m adv", standalone_mode=False)
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
     except (ValueError, OSError) as error:
         message, code = str(error), 2
     except (click.Abort, KeyboardInterrupt):
         message, code = "interrupted", 130
-    else:
-        sys.exit(code)
-    print(f"adv: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
-    sys.exit(code)
+    print_error("adv", message)
+    return code
 
 
 if __name__ == "__main__":

@@ -22,13 +22,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
     Args:
       path: the file.
-      content: bytes, or a text that is written as UTF-8 with its line breaks unchanged.
+      content: bytes, or a text that is written as UTF-8 with its line breaks unchanged. What UTF-8
+        cannot hold, such as a byte of a file's name that is not UTF-8, is written as an escape.
 
     Raises:
       OSError: the file cannot be written; an earlier file at `path` is unchanged.
     """
     with partial_file(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(_encode(content) if isinstance(content, str) else content)
 
 
 @contextmanager
@@ -89,6 +90,10 @@ def check_writable(path: Path) -> None:
     trial = path.with_name(f".{path.name}")  # a file that exists at `path` is left alone
     write_atomic(trial, b"")
     trial.unlink(missing_ok=True)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _partial(path: Path) -> Path:

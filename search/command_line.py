@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import rich_click as click
 from rich.text import Text
 
 from adv.suggestions import suggest
+from adv.terminal.console import print_error
+from adv.terminal.streams import run_program
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
@@ -60,12 +61,14 @@ def parse_names(text: str, known: Sequence[str], kind: str) -> list[str]:
 
 def run_command(command: click.Command, name: str) -> None:
     """Run a command line and exit; a user's mistake is printed as one line, with status 2."""
+    run_program(name, lambda: _call(command, name))
+
+
+def _call(command: click.Command, name: str) -> int | None:
     try:
-        code = command.main(standalone_mode=False)
+        return command.main(standalone_mode=False)
     except click.ClickException as error:
-        message = " ".join(error.format_message().split())
-        print(f"{name}: {message}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+        print_error(name, error.format_message())
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    sys.exit(code)
+        return 130

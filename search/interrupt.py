@@ -12,6 +12,11 @@ from types import FrameType
 NOTICE = "\nstopping, everything is saved; press again to end at once\n"
 SHOW_CURSOR = b"\x1b[?25h"  # a live table hides it
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_REASONS: dict[int, str] = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGPIPE: "nobody reads the output any more",
+}
 
 
 class Interrupted(BaseException):
@@ -33,15 +38,18 @@ class Interrupt:
     def __init__(self, seconds: float | None = None) -> None:
         self.seconds = seconds
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self.signal = 0
+        self.signal: int = 0
 
     def check(self) -> None:
         """Raise Interrupted if a signal has arrived or the time is used up."""
         if self.signal:
-            name = "interrupted" if self.signal == signal.SIGINT else "terminated"
-            raise Interrupted(name, 128 + self.signal)
+            raise Interrupted(_REASONS[self.signal], 128 + self.signal)
         if self._deadline is not None and time.monotonic() > self._deadline:
             raise Interrupted("budget used up", 0)
+
+    def request(self, number: signal.Signals) -> None:
+        """Let the next `check` end the search as if this signal had arrived."""
+        self.signal = self.signal or number
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:

@@ -18,7 +18,10 @@ When = Mapping[str, Value | tuple[Value, ...]]
 
 @dataclass(frozen=True)
 class Float:
-    """A real hyperparameter in [low, high]; with `log` on a logarithmic scale (low > 0)."""
+    """A real hyperparameter in [low, high]; with `log` on a logarithmic scale (low > 0).
+
+    `high - low`, and `high / low` of a logarithmic range, must be finite.
+    """
 
     low: float
     high: float
@@ -60,6 +63,9 @@ class Int:
     when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for end in (self.low, self.high):
+            if not isinstance(end, int):
+                raise ValueError(f"the ends of an Int are whole numbers, got {end!r}")
         _check_range(self.low, self.high, self.log)
 
     def holds(self, value: Value) -> bool:
@@ -89,12 +95,22 @@ class Int:
 
 @dataclass(frozen=True)
 class Choice:
-    """A categorical hyperparameter: one of the given options, in no order."""
+    """A categorical hyperparameter: one of the given options, in no order.
+
+    Options are strings, finite numbers and booleans, which a ledger keeps as they are.
+    """
 
     options: tuple[Value, ...]
     when: When = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.options, tuple):
+            raise ValueError(f"the options of a choice are a tuple, got {self.options!r}")
+        for option in self.options:
+            _check_option(option)
+        names = [str(option) for option in self.options]
+        if len(set(names)) != len(names):  # such as 1 and "1": a table could not tell them apart
+            raise ValueError(f"a choice needs distinct options, got {self.options}")
         if not self.options or len(set(self.options)) != len(self.options):
             raise ValueError(f"a choice needs distinct options, got {self.options}")
 
@@ -152,11 +168,41 @@ def _is_number(value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _check_option(option: Value) -> None:
+    """Raise ValueError unless JSON gives an option back as it was."""
+    if isinstance(option, float) and not math.isfinite(option):
+        raise ValueError(f"a number among the options of a choice must be finite, got {option}")
+    if not isinstance(option, str | int | float | bool):
+        raise ValueError(
+            "the options of a choice are strings, numbers and booleans, which JSON keeps, not "
+            f"{option!r}: give it a name, and look the name up in build"
+        )
+    if isinstance(option, str) and not option.isascii():
+        try:
+            option.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{option!r} is an option of a choice, but not valid text") from None
+
+
 def _check_range(low: float, high: float, log: bool) -> None:
-    if not low < high or not math.isfinite(high - low):
+    """Raise ValueError unless numbers can be drawn between the ends."""
+    for end in (low, high):
+        if not isinstance(end, int | float) or isinstance(end, bool):
+            raise ValueError(f"the ends of a range are numbers, got {end!r}")
+    if not low < high or not _is_finite(lambda: high - low):
         raise ValueError(f"a range needs finite ends, low < high; got {low} to {high}")
     if log and low <= 0:
         raise ValueError(f"a logarithmic range starts above 0, got {low}")
+    if log and not _is_finite(lambda: high / low):
+        raise ValueError(f"a logarithmic range needs a finite high / low, got {low} to {high}")
+
+
+def _is_finite(compute: Callable[[], float]) -> bool:
+    """Return whether a number can be computed and is a finite float."""
+    try:
+        return math.isfinite(compute())
+    except OverflowError:
+        return False
 
 
 def _when(condition: When) -> str:

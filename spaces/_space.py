@@ -50,6 +50,8 @@ class Space:
 
     def __post_init__(self) -> None:
         for i, (name, knob) in enumerate(self.knobs.items()):
+            if not isinstance(name, str) or not isinstance(knob, Knob):
+                raise ValueError(f"a hyperparameter has a name and a knob, got {name!r}: {knob!r}")
             self._check_condition(name, knob, list(self.knobs)[:i])
         for name in self.laptop:
             if name not in self.knobs:

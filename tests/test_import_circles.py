@@ -26,6 +26,7 @@ ORDER = (
     "adv/intervals.py",
     "adv/suggestions.py",
     "adv/files.py",
+    "adv/terminal",
     "adv/runtime",
     "adv/models",
     "adv/attacks",

@@ -39,14 +39,48 @@ def loss_and_grad(model: nn.Module, x: Tensor, target: Tensor, loss: Loss = "ce"
     Raises:
       ValueError: the output of the model does not depend differentiably on the images.
     """
+    if torch.is_inference_mode_enabled() or x.is_inference() or target.is_inference():
+        with torch.inference_mode(
+            False
+        ):  # autograd neither runs in this mode nor saves its tensors
+            return loss_and_grad(model, x.clone(), target.clone(), loss)
     x = x.detach().requires_grad_()
     with torch.enable_grad():
-        logits = model(x).float()
+        try:
+            logits = model(x).float()
+        except Exception as error:
+            if _works_without_gradient(model, x):
+                raise _no_gradient(error) from error
+            raise
         losses = LOSSES[loss](logits, target)
         if not losses.requires_grad:
-            raise ValueError("the net passes no gradient to its images: use Square or NES")
-        (gradient,) = torch.autograd.grad(losses.sum(), x)
+            raise _no_gradient()
+        (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True)
+        if gradient is None:  # the losses depend on the weights only
+            raise _no_gradient()
     return LossAndGrad(losses.detach(), gradient, logits.detach())
+
+
+def _works_without_gradient(model: nn.Module, x: Tensor) -> bool:
+    """Return whether the model fails on images only because they require a gradient."""
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        return False  # a capture that has failed can only be reported
+    try:
+        with torch.no_grad():
+            model(x.detach())
+    except Exception:
+        return False
+    return True
+
+
+def _no_gradient(error: Exception | None = None) -> ValueError:
+    reason = (
+        "" if error is None else f" ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    )
+    return ValueError(
+        "the net passes no gradient to its images: use Square or NES, attacks that need none"
+        f"{reason[:200]}"
+    )
 
 
 def with_loss_target(

@@ -84,7 +84,7 @@ def parse_recipe(metadata: Mapping[str, Any]) -> Recipe:
     """
     try:
         recipe = parse(metadata["recipe"])
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise CheckpointError(f"the recipe in the metadata cannot be read: {error}") from error
     if not isinstance(recipe, Recipe):
         raise CheckpointError("the metadata holds something other than a recipe")
@@ -104,8 +104,11 @@ def rebuild(
     try:
         classes = tuple(str(name) for name in metadata["classes"])
         net = build(recipe, len(classes), int(metadata["seed"]))
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
+    except (ArithmeticError, RuntimeError, MemoryError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(f"{path}: its net cannot be built: {reason}") from error
     return Checkpoint(load_weights(net, weights), recipe, classes, metadata)
 
 
@@ -130,16 +133,27 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = json.loads((file.metadata() or {})["card"])
+            _check_types(metadata)
             names = file.keys()  # a `safe_open` itself cannot be iterated
             return {name: file.get_tensor(name) for name in names}, metadata
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of this program") from error
+
+
+def _check_types(metadata: object) -> None:
+    """Raise TypeError unless metadata are a dictionary, with entries of the right types."""
+    types = {"space": str, "data": str, "params": dict, "scale": dict}
+    if not isinstance(metadata, dict):
+        raise TypeError("no dictionary")
+    if wrong := [k for k, kind in types.items() if not isinstance(metadata.get(k, kind()), kind)]:
+        raise TypeError(", ".join(wrong))
 
 
 def check_finite(path: Path | str, weights: Mapping[str, Tensor]) -> None:
     """Raise CheckpointError if a tensor that was read from `path` is not finite."""
     for name, value in weights.items():
-        if not value.isfinite().all():
+        narrow = value.is_floating_point() and value.itemsize == 1  # these have no `isfinite`
+        if not (value.float() if narrow else value).isfinite().all():
             raise CheckpointError(
                 f"{path}: {name} is not finite: the file is damaged, or the training diverged"
             )

@@ -15,6 +15,7 @@ from typing import Any
 from adv.suggestions import suggest
 
 _CONSTANTS = {"inf": math.inf, "nan": math.nan}
+_LONGEST = 200_000  # characters; a recipe has some thousand at most
 _LITERALS = (str, int, float, bool, type(None))
 
 
@@ -25,6 +26,10 @@ def parse(text: str) -> Any:
       ValueError: `text` is not such an expression, names a class that `adv` does not have, or
         gives a class settings that it refuses.
     """
+    if len(text) > _LONGEST:
+        raise ValueError(
+            f"this is not an expression of {_LONGEST} characters or less: its length is {len(text)}"
+        )
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, RecursionError, MemoryError) as error:
@@ -80,8 +85,12 @@ def _construct(name: str, arguments: list[Any], settings: dict[str, Any]) -> Any
         raise ValueError(f"adv has no value called {name!r}{near}")
     try:
         return found(*arguments, **settings)
+    except ValueError:
+        raise
     except TypeError as error:
         raise ValueError(f"{name}: {error}{_nearest_setting(found, settings)}") from error
+    except Exception as error:  # settings of any type meet checks that are written for theirs
+        raise ValueError(f"{name}: {type(error).__name__}: {_shorten(str(error))}") from error
 
 
 def _nearest_setting(found: type[Any], settings: dict[str, Any]) -> str:

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Mapping
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adv.attacks.gradient import loss_and_grad
+from adv.checkpoints.state_dict import StateDict, read_state_dict
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import RandomModule, is_random
 from adv.suggestions import suggest
@@ -40,17 +41,16 @@ class SelfSeeding(RandomModule):
             return self.model(x)
 
 
-def load_module(spec: str, weights: Path | None = None) -> nn.Module:
+def load_module(spec: str) -> nn.Module:
     """Load the module that `FILE.py:NAME` names.
 
     Args:
       spec: `FILE.py:NAME`. NAME is a module, or a Module class or a function that returns a module,
         either of which is called without arguments.
-      weights: a state dict as .pth (also under the key "state_dict") or .safetensors.
 
     Raises:
-      ValueError: in one line: no such file or name, the file or the call fails, it returns no
-        module, or the weights do not fit.
+      ValueError: in one line: no such file or name, the file or the call fails, or it returns no
+        module.
     """
     file, sign, name = spec.rpartition(":")
     if not sign or not name.isidentifier():
@@ -66,40 +66,89 @@ def load_module(spec: str, weights: Path | None = None) -> nn.Module:
         raise ValueError(f"{spec} fails: {_one_line(error)}") from error
     if not _is_module(net):
         raise ValueError(f"{spec} returns a {type(net).__name__}, not a torch.nn.Module")
-    return _load_weights(net, weights) if weights is not None else net
+    return net
 
 
-def validate(net: nn.Module, images: Tensor, classes: int, random: bool = False) -> nn.Module:
-    """Check the outputs of a net; if it is random, return it wrapped in `SelfSeeding`.
+def load_foreign_weights(net: nn.Module, path: Path, key: str | None = None) -> StateDict:
+    """Load a state dict into a module, and return what was taken from the file.
+
+    Args:
+      net: the module.
+      path: a state dict as .pth or .safetensors, see `read_state_dict`.
+      key: the key of the state dict in the file, where several fit.
+
+    Raises:
+      ValueError: in one line: the file holds no state dict that fits, or several.
+    """
+    found = read_state_dict(path, net, key)
+    try:
+        net.load_state_dict(found.weights)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} does not fit the module: {_one_line(error)}") from error
+    return found
+
+
+class ForeignModule(nn.Module):
+    """A module of another project, whose exceptions become a ValueError that names the batch."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        try:
+            return self.model(x)
+        except Exception as error:
+            raise ValueError(
+                f"the module fails on images {list(x.shape)} in [0, 1]: {_one_line(error)}"
+            ) from error
+
+
+def validate(
+    net: nn.Module, images: Tensor, classes: int, *, random: bool = False, gradient: bool = False
+) -> nn.Module:
+    """Check the outputs of a net on a few images, then on one, and perhaps its gradient.
 
     Args:
       net: the net, on the device where it is to run.
       images: a few images [n, 3, h, w], floats in [0, 1], on that device.
       classes: how many outputs the net must have.
       random: treat the net as random even if two calls agree.
+      gradient: whether the net must pass a gradient to the images.
 
     Returns:
-      The net, wrapped if `random` is set or two calls differ, unless it is a random net that knows
-      its stream already.
+      The net as a `ForeignModule`; in `SelfSeeding` if `random` is set or two calls differ, unless
+      it is a random net that knows its stream already.
 
     Raises:
       ValueError: the net fails on these images, or its outputs have another shape or are not
-        finite.
+        finite, or it passes no gradient.
     """
-    with frozen(net), torch.no_grad():
-        try:
-            first, second = net(images), net(images)
-        except Exception as error:
-            raise ValueError(
-                f"the module fails on images {list(images.shape)} in [0, 1]: {_one_line(error)}"
-            ) from error
-    if not isinstance(first, Tensor) or first.shape != (len(images), classes):
-        got = list(first.shape) if isinstance(first, Tensor) else type(first).__name__
-        raise ValueError(f"the module returns {got}, expected [{len(images)}, {classes}]")
-    if not first.isfinite().all():
-        raise ValueError("the module's outputs are not finite")
+    module = ForeignModule(net)
+    with frozen(module):
+        with torch.no_grad():
+            first, second = (_logits(module, images, classes) for _ in range(2))
+            _logits(module, images[:1], classes)
+        if gradient:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, that a quantised layer has no gradient
+                loss_and_grad(module, images, first.argmax(1))
     differ = not torch.allclose(first, second, rtol=1e-4, atol=1e-5)
-    return SelfSeeding(net) if (random or differ) and not is_random(net) else net
+    return SelfSeeding(module) if (random or differ) and not is_random(net) else module
+
+
+def _logits(module: ForeignModule, images: Tensor, classes: int) -> Tensor:
+    """Return the module's outputs; raise ValueError unless they are finite [n, classes]."""
+    found = module(images)
+    if not isinstance(found, Tensor) or found.shape != (len(images), classes):
+        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"the module returns {got}, expected [{len(images)}, {classes}], "
+            f"for images {list(images.shape)}"
+        )
+    if not found.isfinite().all():
+        raise ValueError(f"the module's outputs are not finite for images {list(images.shape)}")
+    return found
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -116,29 +165,6 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path} fails: {_one_line(error)}") from error
     return module
-
-
-def _load_weights(net: nn.Module, path: Path) -> nn.Module:
-    try:
-        net.load_state_dict(_tensors(path))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the module: {_one_line(error)}") from error
-    return net
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"no weights at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        plain = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways
-        raise ValueError(f"{path} holds no plain tensors: save a state_dict()") from error
-    inner = plain.get("state_dict", plain) if isinstance(plain, Mapping) else None
-    if not isinstance(inner, Mapping) or not all(isinstance(v, Tensor) for v in inner.values()):
-        raise ValueError(f"{path} is not a state dict")
-    return inner
 
 
 def _is_module(value: object) -> bool:

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import rich_click as click
 import torch
 from torch import Tensor
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import is_correct
-from adv.cli.display import print_queries, print_score, spinner
+from adv.cli.display import print_queries, print_score
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Split
@@ -25,6 +24,7 @@ from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random, use_seed
 from adv.runtime.votes import Votes
+from adv.terminal.console import print_line, spinner
 
 
 def attack_target(
@@ -48,23 +48,31 @@ def attack_target(
     """
     if save is not None:
         check_writable(save)
-    target = load_target(args)
+    needs_gradient = surrogate is None and not isinstance(attack, Square | NES)
+    target = load_target(args, gradient=needs_gradient)
     draws, votes = repeats
     if surrogate is not None:
         other = load_target(
-            replace(args, checkpoint=surrogate, module=None, weights=None, random=False)
+            replace(
+                args,
+                checkpoint=surrogate,
+                module=None,
+                weights=None,
+                weights_key=None,
+                random=False,
+            )
         )
         attack = Transfer(attack, Votes(other.net, draws) if is_random(other.net) else other.net)
         name = f"transfer-{name}"
     battery = Battery(((f"{name}-{attack.ball.eps:.4g}", attack),), draws=draws, votes=votes)
     if isinstance(attack, Square | NES):
-        with spinner():
+        with spinner("attacking; Ctrl-C stops"):
             score, found = _count_queries(target, attack, battery)
         print_score(score, target)
         if not is_random(target.net):  # a random net is always asked the full number of queries
             print_queries(found, attack.queries)
     else:
-        with spinner():
+        with spinner("attacking; Ctrl-C stops"):
             score = evaluate(target.net, target.split, battery, keep_images=save is not None)
         print_score(score, target)
     if save is not None:
@@ -103,4 +111,4 @@ def _save_images(path: Path, split: Split, adversarial: Tensor) -> None:
         buffer, clean=clean, adversarial=adversarial.numpy(), label=split.labels.cpu().numpy()
     )
     write_atomic(path, buffer.getvalue())
-    click.echo(f"\nimages   {path}")
+    print_line(f"\nimages   {path}")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from adv.attacks import L2
 from adv.auditing import Finding, audit, verdict
-from adv.cli.display import spinner
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
 from adv.runtime.random_streams import is_random
+from adv.terminal.console import open_console, print_table, spinner
 
 _FEW = 128  # with fewer images the 95 % intervals are wider than ten points
 
@@ -35,10 +34,10 @@ def audit_target(args: TargetArgs, battery: Battery, eps: float | None, explain:
     if eps is None:
         eps = 0.5 if isinstance(battery.attacks[0][1].ball, L2) else 8 / 255
     began = time.monotonic()
-    with spinner():
+    with spinner("attacking; Ctrl-C stops"):
         findings = audit(target.net, target.split, battery, eps=eps)
     print_findings(findings, target, battery, explain)
-    Console(highlight=False).print(f"{time.monotonic() - began:.0f} s", style="dim")
+    open_console().print(f"{time.monotonic() - began:.0f} s", style="dim")
     return all(finding.passed for finding in findings)
 
 
@@ -46,7 +45,7 @@ def print_findings(
     findings: Sequence[Finding], target: Target, battery: Battery, explain: bool = False
 ) -> None:
     """Print the table of the checks, their sentences, and the verdict last."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print(target.title, markup=False)
     attacks = ", ".join(name for name, _ in battery.attacks)
     repeats = f"{battery.draws} draws per gradient, {battery.votes} votes"
@@ -54,7 +53,7 @@ def print_findings(
     console.print(
         f"{len(target.split)} {target.split_name} images, {attacks}, {how}\n", markup=False
     )
-    console.print(_table(findings))
+    print_table(console, _table(findings))
     for finding in findings:
         if explain or not finding.passed:
             console.print(f"\n[bold]{finding.name}[/]")
@@ -71,9 +70,7 @@ def print_findings(
 def _table(findings: Sequence[Finding]) -> Table:
     table = Table(box=None)
     for column in ("check", "found", "95 % interval", "at most", ""):
-        table.add_column(
-            column, justify="left" if column in ("check", "") else "right", no_wrap=True
-        )
+        table.add_column(column, justify="left" if column in ("check", "") else "right")
     for finding in findings:
         table.add_row(
             finding.name,

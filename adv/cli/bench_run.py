@@ -6,7 +6,6 @@ import json
 import re
 from dataclasses import asdict
 
-import rich_click as click
 import torch
 
 from adv.checkpoints.expressions import parse
@@ -15,6 +14,7 @@ from adv.cli.flags import check_choice
 from adv.evaluation.attack_speed import ATTACKS, NETS, Workload, machine, measure_speeds
 from adv.models import Net
 from adv.runtime.devices import default_device
+from adv.terminal.console import print_line
 
 
 def bench_all(
@@ -49,7 +49,7 @@ def bench_all(
     setup = {**machine(work.device), "batch": work.batch, "steps": work.steps}
     found = measure_speeds(chosen, kinds, work)
     if as_json:
-        click.echo(json.dumps({**setup, "speeds": [asdict(speed) for speed in found]}, indent=1))
+        print_line(json.dumps({**setup, "speeds": [asdict(speed) for speed in found]}, indent=1))
     else:
         print_speeds(setup, found, len(chosen) * len(kinds))
 

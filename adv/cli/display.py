@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import rich_click as click
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -29,12 +27,13 @@ from adv.evaluation.score import Score
 from adv.intervals import wilson
 from adv.models.size import LISTED_NETS, format_net, size_of
 from adv.runtime.random_streams import is_random
+from adv.terminal.console import open_console, print_line, print_table, spinner
 from adv.training.loop import Epoch
 
 
 def print_score(score: Score, target: Target) -> None:
     """Print the accuracy under each attack, smaller balls first, and the aggregates."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print(target.title, markup=False)
     random = is_random(target.net)
     how = f"{score.draws} draws per gradient, {score.votes} votes" if random else "not random"
@@ -45,7 +44,7 @@ def print_score(score: Score, target: Target) -> None:
     rows = [(score.names[i], score.eps[i], score.attacked_accuracies[i]) for i in score.order]
     for name, eps, share in [("none", 0.0, score.natural_accuracy), *rows]:
         table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _interval(score, share))
-    console.print(table)
+    print_table(console, table)
     if len(set(score.eps)) > 1:
         low, high = score.attacked_interval
         console.print(
@@ -75,7 +74,7 @@ def print_certificates(found: Certificates, target: Target, trained: float | Non
       target: the net and the images.
       trained: sigma of the noise that the net was trained with, None if it was trained without.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print(target.title, markup=False)
     console.print(
         f"{len(found.labels)} {target.split_name} images, 95 % Wilson intervals, "
@@ -88,7 +87,7 @@ def print_certificates(found: Certificates, target: Target, trained: float | Non
     for radius, share, low, high in found.curve(radii):
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
         table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", interval)
-    console.print(table)
+    print_table(console, table)
     console.print(f"\nabstained {100 * found.abstained:.1f} %, largest radius {found.largest:.3g}")
     if trained is None or abs(trained - found.sigma) > 0.01 * found.sigma:
         noise = "without noise" if trained is None else f"with noise of sigma {trained:g}"
@@ -103,8 +102,8 @@ def print_models() -> None:
     for net in LISTED_NETS:
         size = size_of(net)
         table.add_row(format_net(net), f"{size.parameters:,}", f"{size.multiply_adds / 1e6:,.1f} M")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table)
+    console = open_console()
+    print_table(console, table)
     console.print(
         "\nFor ten classes and images of 3x32x32. Every net has the settings activation (relu, "
         "gelu, silu) and dropout; WRN also has se."
@@ -119,13 +118,13 @@ def print_speeds(setup: Mapping[str, Any], found: Iterable[Speed], count: int) -
       found: measurements, made as they are asked for.
       count: their number.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_console()
     console.print("{device}, {threads} CPU threads, torch {torch}".format(**setup), markup=False)
     console.print("{batch} images, {steps} steps of each attack\n".format(**setup), markup=False)
     table = Table(box=None)
     for column in ("net", "attack", "steps/s", "images x steps/s", "efficiency", "peak memory"):
         table.add_column(column, justify="left" if column in ("net", "attack") else "right")
-    with Console(stderr=True).status("measuring") as status:
+    with spinner("measuring") as status:
         for n, speed in enumerate(found, 1):
             status.update(f"measured {n} of {count}; Ctrl-C stops")
             table.add_row(
@@ -136,7 +135,7 @@ def print_speeds(setup: Mapping[str, Any], found: Iterable[Speed], count: int) -
                 f"{100 * speed.share:.0f} %",
                 f"{speed.peak_bytes / 2**20:,.0f} MiB",
             )
-    console.print(table)
+    print_table(console, table)
 
 
 def print_queries(found: Hunt, budget: int) -> None:
@@ -145,7 +144,7 @@ def print_queries(found: Hunt, budget: int) -> None:
     budgets = [*steps[-3:], budget]
     shares = [f"{n}: {100 * share:.1f} %" for n, share, _, _ in found.curve(budgets)]
     median = "no success" if math.isnan(found.median) else f"median {found.median:.0f}"
-    click.echo(f"\nqueries to success: {median}; accuracy within {', '.join(shares)}")
+    print_line(f"\nqueries to success: {median}; accuracy within {', '.join(shares)}")
 
 
 _COMMON = ("loss", "eps", "steps", "fraction", "lr", "clean_accuracy", "attacked_accuracy")
@@ -158,7 +157,7 @@ def training_progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], No
     The function takes the epoch, its score on held-out images, and whether it is the best so far.
     """
     columns = (SpinnerColumn(), TextColumn("training"), BarColumn(), MofNCompleteColumn())
-    terminal = Console(stderr=True)
+    terminal = open_console(stderr=True)
     with Progress(
         *(*columns, TimeElapsedColumn()),
         console=terminal,
@@ -180,11 +179,6 @@ def training_progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], No
             if terminal.is_terminal and sys.stdout.isatty():
                 bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
             else:
-                click.echo(line)
+                print_line(line)
 
         yield print_epoch
-
-
-def spinner() -> AbstractContextManager[Any]:
-    """Show a spinner on a terminal until the work inside is done."""
-    return Console(stderr=True).status("attacking; Ctrl-C stops")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import rich_click as click
-
-from adv.cli.display import print_score, spinner
+from adv.cli.display import print_score
 from adv.cli.target import load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.runtime.random_streams import is_random
+from adv.terminal.console import print_line, spinner
 
 
 def evaluate_target(
@@ -27,14 +26,14 @@ def evaluate_target(
     Raises:
       ValueError: the standard AutoAttack for a random net.
     """
-    target = load_target(args)
+    target = load_target(args, gradient=True)
     random = is_random(target.net)
     if random and kind == "autoattack":
         raise ValueError("the net is random: --battery rand is AutoAttack for random nets")
-    with spinner():
+    with spinner("attacking; Ctrl-C stops"):
         score = evaluate(target.net, target.split, make_battery(target.classes))
     print_score(score, target)
     if random and kind != "rand":
-        click.echo("\nthe net is random: --battery rand is a stronger test")
+        print_line("\nthe net is random: --battery rand is a stronger test")
     elif not random and kind == "rand":
-        click.echo("\nthe net is not random: --battery autoattack is a stronger test")
+        print_line("\nthe net is not random: --battery autoattack is a stronger test")

@@ -28,6 +28,7 @@ def export(checkpoint: Path, out_dir: Path, votes: int) -> None:
     """
     from adv.cli.target import load_checkpoint
     from adv.exporting.course_template import export as write_folder
+    from adv.terminal.console import print_line
 
     write_folder(load_checkpoint(checkpoint), out_dir, votes=votes)
-    click.echo(f"{out_dir}\ntest it: python test_project.py {out_dir}")
+    print_line(f"{out_dir}\ntest it: python test_project.py {out_dir}")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rich_click as click
 from torch import nn
 
 import spaces
@@ -18,10 +17,16 @@ from adv.checkpoints.checkpoint import (
     read_checkpoint,
     rebuild,
 )
-from adv.checkpoints.external_module import SelfSeeding, load_module, validate
+from adv.checkpoints.external_module import (
+    SelfSeeding,
+    load_foreign_weights,
+    load_module,
+    validate,
+)
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
 from adv.runtime.devices import device_of, on_device
+from adv.terminal.console import print_line
 from adv.training.recipe import Recipe
 
 
@@ -40,18 +45,23 @@ class Target:
     classes: int
 
 
-def load_target(args: TargetArgs) -> Target:
+def load_target(args: TargetArgs, *, gradient: bool = False) -> Target:
     """Load the net and the images that the command line names.
+
+    Args:
+      args: the net and the images.
+      gradient: refuse a user's module that passes no gradient to its images.
 
     Raises:
       ValueError: the arguments do not fit together, or a file or the net cannot be used.
     """
     if args.module is not None and args.checkpoint is None:
-        return _from_module(args, args.module)
+        return _from_module(args, args.module, gradient)
     if args.checkpoint is None or args.module is not None:
         raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
-    for flag, given in (("--weights", args.weights), ("--random", args.random)):
-        if given:
+    for name in ("weights", "weights_key", "random"):
+        if getattr(args, name):
+            flag = f"--{name.replace('_', '-')}"
             raise ValueError(f"{flag} belongs to --module: a checkpoint holds its own")
     return _from_checkpoint(args, args.checkpoint)
 
@@ -65,7 +75,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     weights, metadata = read_checkpoint(path)
     try:
         recipe = _recipe(metadata)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
     return rebuild(path, weights, metadata, recipe)
 
@@ -103,18 +113,34 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
     )
 
 
-def _from_module(args: TargetArgs, spec: str) -> Target:
+def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
     if args.data is None:
         raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
-    net = on_device(load_module(spec, args.weights))
+    if args.weights_key is not None and args.weights is None:
+        raise ValueError("--weights-key belongs to --weights")
+    module = load_module(spec)
+    if args.weights is not None:
+        _load_weights(module, args.weights, args.weights_key)
+    net = on_device(module)
     data = load(args.data)
     images = _images(args, data)
     few = images.head(8).to(device_of(net)).images.float() / 255
-    net = validate(net, few, len(data.classes), args.random)
+    net = validate(net, few, len(data.classes), random=args.random, gradient=gradient)
     if isinstance(net, SelfSeeding) and not args.random:
-        click.echo("adv: two calls of the module differ: evaluated as a random net", err=True)
+        print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
     title = f"{spec}  {args.weights or ''}".rstrip()
     return Target(net, images, args.split, title, len(data.classes))
+
+
+def _load_weights(net: nn.Module, path: Path, key: str | None) -> None:
+    """Load a state dict into a module, and say which was taken if there is an average beside it."""
+    found = load_foreign_weights(net, path, key)
+    if found.ignored:
+        others = ", ".join(found.ignored)
+        print_line(
+            f"adv: weights from {found.key!r} of {path}, not from {others} (see --weights-key)",
+            stderr=True,
+        )
 
 
 def _describe(metadata: Mapping[str, Any], recipe: Recipe) -> str:

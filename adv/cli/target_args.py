@@ -20,12 +20,14 @@ DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<cla
 class TargetArgs:
     """The net and the images as the command line names them; `load_target` loads both.
 
-    Either `checkpoint` is given, or `module` and `data`; `weights` and `random` go with `module`.
+    Either `checkpoint` is given, or `module` and `data`; `weights`, `weights_key` and `random` go
+    with `module`.
     """
 
     checkpoint: Path | None
     module: str | None
     weights: Path | None
+    weights_key: str | None
     random: bool
     data: str | None
     split: str
@@ -44,6 +46,11 @@ _FLAGS = (
         "--weights",
         type=click.Path(path_type=Path),
         help="With --module: its state dict, .pth or .safetensors. Never unpickled.",
+    ),
+    click.option(
+        "--weights-key",
+        metavar="KEY",
+        help="With --weights: the state dict under this key, such as ema, if several fit.",
     ),
     click.option(
         "--random",

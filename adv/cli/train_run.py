@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import rich_click as click
-
 from adv.checkpoints.checkpoint import save_checkpoint
 from adv.checkpoints.expressions import parse
 from adv.cli.display import training_progress
@@ -16,6 +14,7 @@ from adv.data.datasets import load
 from adv.files import check_writable
 from adv.runtime.devices import default_device
 from adv.suggestions import suggest
+from adv.terminal.console import print_line
 from adv.training.early_stopping import watch
 from adv.training.loop import train
 from adv.training.recipe import Recipe
@@ -54,8 +53,8 @@ def train_recipe(
                 save_checkpoint(out, epoch.net, {**metadata, "epoch": epoch.number})
             print_epoch(epoch, seen.score, seen.is_best)
     if epoch.number < epoch.total:
-        click.echo(f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement")
-    click.echo(f"\n{out}\nevaluate it: python -m adv evaluate {out}")
+        print_line(f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement")
+    print_line(f"\n{out}\nevaluate it: python -m adv evaluate {out}")
 
 
 def parse_recipe_flag(text: str, epochs: int | None) -> Recipe:

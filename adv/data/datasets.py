@@ -7,6 +7,7 @@ generator, so all trials of all searches are scored on the same images.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -126,7 +127,7 @@ def load(name: str, root: Path | None = None) -> Data:
     if name in NAMES:
         classes, (train, test) = load_cifar(name, root)
     else:
-        classes, (train, test) = load_image_folder(Path(name).expanduser(), root / "folders")
+        classes, (train, test) = load_image_folder(Path(os.path.expanduser(name)), root / "folders")
     return _with_validation(name, classes, train, test)
 
 

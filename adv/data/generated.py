@@ -18,8 +18,8 @@ import torch
 from torch import Generator, Tensor
 
 from adv.data.datasets import Split
-from adv.data.names import DataError
-from adv.data.npz_arrays import read_array, read_header
+from adv.data.names import DataError, abbreviate
+from adv.data.npz_arrays import explain_damage, read_array, read_header, shorten
 from adv.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -127,23 +127,22 @@ def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
         DataError: no such file, not an .npz or a damaged one, an array that is missing or of
             another size or type, unequal numbers of images and labels, or a label of no class.
     """
-    path = Path(generated.path).expanduser().absolute()
-    if not path.is_file():
+    path = Path(os.path.expanduser(generated.path)).absolute()
+    if not os.path.isfile(path):  # unlike pathlib's, it takes any name
         raise DataError(f"{path}: no such file of generated images")
     try:
         with zipfile.ZipFile(path) as archive:
             image, label = (_member(archive, path, key) for key in ("image", "label"))
             _, height, width = real.images.shape[1:]
-            _check_images(path, archive, image, (height, width))
-            _check_labels(path, archive, label)
+            count = _check_images(path, archive, image, (height, width))
+            _check_labels(path, archive, label, count)
             images, labels = (read_array(path, archive, info) for info in (image, label))
     except DataError:
         raise
+    except MemoryError as error:
+        raise DataError(f"{path}: does not fit into memory: save it with np.savez") from error
     except Exception as error:  # zipfile, zlib and numpy raise a dozen types
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not an .npz file, or a damaged one ({why})") from error
-    if len(images) != len(labels):
-        raise DataError(f"{path}: {len(images)} images but {len(labels)} labels")
+        raise DataError(explain_damage(path, error)) from error
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise DataError(
@@ -155,37 +154,45 @@ def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
 
 
 def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
-    names = [name.removesuffix(".npy") for name in archive.namelist()]
+    names = [shorten(name.removesuffix(".npy"), 30) for name in archive.namelist()]
     if key in names:
         return archive.getinfo(f"{key}.npy")
     near = suggest(key, names).removeprefix(":")
     raise DataError(
-        f"{path}: no array {key!r} in it.{near} It holds {', '.join(names) or 'nothing'}; expected "
-        "are image and label"
+        f"{path}: no array {key!r} in it.{near} It holds {abbreviate(names, 10) or 'nothing'}; "
+        "expected are image and label"
     )
 
 
 def _check_images(
     path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: tuple[int, int]
-) -> None:
+) -> int:
+    """Return the number of images, after checking their type and shape."""
     with archive.open(info) as file:
         shape, dtype, _ = read_header(file)
     if dtype != np.uint8:
         raise DataError(
-            f"{path}: image is {dtype}, expected bytes (uint8) from 0 to 255. If yours are "
-            "floats from 0 to 1, save (255 * image).round().astype('uint8')"
+            f"{path}: image is {shorten(str(dtype), 60)}, expected bytes (uint8) from 0 to 255. "
+            "If yours are floats from 0 to 1, save (255 * image).round().astype('uint8')"
         )
     if shape[1:] not in ((*size, 3), (3, *size)):
         expected = " or ".join(f"(n, {a}, {b}, {c})" for a, b, c in ((*size, 3), (3, *size)))
-        raise DataError(f"{path}: image has shape {shape}, expected {expected}")
+        raise DataError(f"{path}: image has shape {shorten(str(shape), 60)}, expected {expected}")
     if shape[0] == 0:
         raise DataError(f"{path}: contains no images")
+    return shape[0]
 
 
-def _check_labels(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+def _check_labels(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, count: int) -> None:
     with archive.open(info) as file:
         shape, dtype, _ = read_header(file)
     if dtype.kind not in "iu":
-        raise DataError(f"{path}: label is {dtype}, expected integers, such as int64")
+        raise DataError(
+            f"{path}: label is {shorten(str(dtype), 60)}, expected integers, such as int64"
+        )
     if len(shape) != 1:
-        raise DataError(f"{path}: label has shape {shape}, expected (n,): one for each image")
+        raise DataError(
+            f"{path}: label has shape {shorten(str(shape), 60)}, expected (n,): one for each image"
+        )
+    if shape[0] != count:
+        raise DataError(f"{path}: {count} images but {shape[0]} labels")

@@ -10,14 +10,25 @@ import hashlib
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from adv.data.names import SPLITS, DataError, class_names, image_files
+from adv.data.image_file import SIDE, decode
+from adv.data.names import (
+    SPLITS,
+    SUFFIXES,
+    DataError,
+    abbreviate,
+    class_names,
+    image_files,
+    stray_files,
+)
 from adv.files import partial_file
+from adv.one_line import to_one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +36,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
     Labels = NDArray[np.int64]
 
-SIDE = 32
-_VERSION = "32 px, 1"  # Part of the cache's key: change it whenever the decoding changes.
+_VERSION = "32 px, 2"  # Part of the cache's key: change it whenever the decoding changes.
 _PROGRESS_FROM = 2000  # Images, half a second or more, from which a progress bar is shown.
 
 
@@ -35,9 +45,8 @@ def load_image_folder(
 ) -> tuple[tuple[str, ...], list[tuple[Pixels, Labels]]]:
     """Return the class names, and the (images, labels) of train and of test.
 
-    Images are uint8 [n, 3, 32, 32], labels int64 [n]. Every image is converted to RGB, rotated as
-    its EXIF tag says, resized so that its shorter side is 32 (bilinear with antialiasing), and
-    cropped to the centre; a 32 x 32 image is unchanged.
+    Images are uint8 [n, 3, 32, 32], labels int64 [n]; `decode` says how they come from the files.
+    A 32 x 32 image without transparency is unchanged. A warning counts the files that are left out.
 
     Args:
         folder: the root of the image folder.
@@ -45,10 +54,11 @@ def load_image_folder(
 
     Raises:
         DataError: the folder is not as `adv.data.names.check_name` expects it, a class has fewer
-            than two training images, or an image cannot be read.
+            than two training images, an image is a broken link, or an image cannot be read.
     """
     names = class_names(folder)
-    entries = [_list_files(folder / split, names) for split in SPLITS]
+    skipped: Counter[str] = Counter()
+    entries = [_list_files(folder / split, names, skipped) for split in SPLITS]
     labels = [np.array([label for _, label in split], dtype=np.int64) for split in entries]
     for name, count in zip(names, np.bincount(labels[0], minlength=len(names)), strict=True):
         if count < 2:
@@ -57,17 +67,36 @@ def load_image_folder(
                 "(one to train on, one to validate on)"
             )
     files = [entry for split in entries for entry, _ in split]
+    if skipped:
+        _warn(_describe_skipped(folder, skipped, len(files)))
     pixels = _pixels(folder.resolve(), files, cache)
     per_split = pixels[: len(entries[0])], pixels[len(entries[0]) :]
-    return names, list(zip(per_split, labels, strict=True))
+    return tuple(map(to_one_line, names)), list(zip(per_split, labels, strict=True))
 
 
-def _list_files(split: Path, names: tuple[str, ...]) -> list[tuple[os.DirEntry[str], int]]:
+def _list_files(
+    split: Path, names: tuple[str, ...], skipped: Counter[str]
+) -> list[tuple[os.DirEntry[str], int]]:
+    skipped.update(stray_files(split))
     return [
         (entry, label)
         for label, name in enumerate(names)
-        for entry in sorted(image_files(split / name), key=lambda entry: entry.name)
+        for entry in sorted(image_files(split / name, skipped), key=lambda entry: entry.name)
     ]
+
+
+def _describe_skipped(folder: Path, skipped: Counter[str], read: int) -> str:
+    kinds = [f"{kind} ({count:,})" for kind, count in skipped.most_common()]
+    count = skipped.total()
+    return (
+        f"{folder}: {count:,} of {count + read:,} entries are left out: {abbreviate(kinds)}. "
+        f"Images in class folders are read if they end in {', '.join(SUFFIXES)}"
+    )
+
+
+def _warn(message: str) -> None:
+    # Not `warnings.warn`, which would print a line of this file after the message.
+    warnings.warn_explicit(to_one_line(message), UserWarning, "adv.data", 0)
 
 
 def _pixels(folder: Path, files: list[os.DirEntry[str]], cache: Path) -> Pixels:
@@ -88,7 +117,10 @@ def _key(files: list[os.DirEntry[str]]) -> str:
     digest = hashlib.sha256(_VERSION.encode())
     for entry in files:
         split, label, name = entry.path.split(os.sep)[-3:]
-        stat = entry.stat()
+        try:
+            stat = entry.stat()
+        except OSError as error:
+            raise DataError(f"{entry.path}: cannot be read: {error.strerror or error}") from error
         line = f"{split}/{label}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
         digest.update(os.fsencode(line))
     return digest.hexdigest()
@@ -110,10 +142,9 @@ def _save_cached(path: Path, key: str, pixels: Pixels) -> None:
         with partial_file(path) as partial, partial.open("wb") as file:
             np.savez(file, key=np.array(key), pixels=pixels)
     except OSError as error:
-        warnings.warn(
+        _warn(
             f"decoded images cannot be cached in {path.parent} ({error.strerror or error}): "
-            "they will be decoded again next time",
-            stacklevel=2,
+            "they will be decoded again next time"
         )
 
 
@@ -127,28 +158,10 @@ def _decode_all(paths: list[str], title: str) -> Pixels:
 def _with_progress(paths: list[str], title: str) -> Iterable[str]:
     if len(paths) < _PROGRESS_FROM or not sys.stderr.isatty():
         return paths
-    from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
-    return track(paths, title, console=Console(stderr=True), transient=True)
+    from adv.terminal.console import open_console
 
-
-def decode(path: str) -> Pixels:
-    """Decode one image file to uint8 [3, 32, 32].
-
-    Raises:
-        DataError: not an image, a damaged one, or one of more than 8 bits per channel.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):  # PIL would clip these at 255, not scale them.
-                raise DataError(f"{path}: more than 8 bits per channel; convert it to 8 bits")
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-            cropped = ImageOps.fit(upright, (SIDE, SIDE), method=Image.Resampling.BILINEAR)
-            return np.asarray(cropped).transpose(2, 0, 1)
-    except DataError:
-        raise
-    except Exception as error:  # PIL's readers raise OSError, SyntaxError, struct.error, ...
-        raise DataError(f"{path}: cannot be read as an image: {error}") from error
+    title = escape(to_one_line(title))
+    return track(paths, title, console=open_console(stderr=True), transient=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from torch import Tensor
 from adv.data.datasets import Split
 from adv.data.generated import Generated
 from adv.data.names import DataError
+from adv.data.npz_arrays import explain_damage, read_text
 from adv.files import partial_file
 from adv.generative.pixel_range import SIDE
 
@@ -89,11 +91,16 @@ def read_samples(path: Path, like: Split, classes: int) -> SampleSet:
     Raises:
       DataError: as in `adv.data.generated.open_pool`; or the hash in the file does not fit.
     """
+    path = Path(os.path.expanduser(path))
     pool = Generated(path).pool(like, classes)
-    images = np.array(pool.images, order="C")
-    with np.load(path, allow_pickle=False) as file:
-        digest = str(file["hash"]) if "hash" in file else ""
-        recipe = _parse_recipe(str(file["recipe"])) if "recipe" in file else {}
+    try:
+        images = np.array(pool.images, order="C")
+        with zipfile.ZipFile(path) as archive:
+            digest, recipe = read_text(archive, "hash"), _parse_recipe(read_text(archive, "recipe"))
+    except MemoryError as error:
+        raise DataError(f"{path}: {len(pool.images)} images do not fit into memory") from error
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen types
+        raise DataError(explain_damage(path, error)) from error
     if digest:
         found = hashlib.sha256(images.tobytes())
         found.update(pool.labels.numpy().tobytes())
@@ -109,7 +116,7 @@ def _parse_recipe(text: str) -> dict[str, Any]:
     """Parse a recipe of ours; {} if another program uses that name for something else."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {}
 

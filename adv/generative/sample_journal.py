@@ -5,6 +5,7 @@ The first line identifies the job. Each batch follows as a record with a checksu
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -73,11 +74,14 @@ def read_batches(path: Path) -> Iterator[Chunk]:
 def _records(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the records up to the first that is incomplete, damaged or out of order."""
     expected = 0
+    end = os.fstat(file.fileno()).st_size
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         number, count, crc = _HEAD.unpack(head)
         size = count * (_PIXELS + 8)
+        if number != expected or size > end - file.tell():
+            return  # before a damaged count asks for terabytes
         content = file.read(size)
-        if number != expected or len(content) != size or zlib.crc32(content) != crc:
+        if len(content) != size or zlib.crc32(content) != crc:
             return
         raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
         images, labels = raw[: count * _PIXELS], raw[count * _PIXELS :].clone()

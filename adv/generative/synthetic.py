@@ -18,6 +18,7 @@ import torch
 from adv.data.cache_dir import generated_folder
 from adv.data.datasets import Split, fingerprint
 from adv.data.generated import Generated, ImagePool
+from adv.data.names import DataError
 from adv.files import write_atomic
 from adv.generative.baselines import Draw, Gaussian, Mixup
 from adv.generative.cache import cache_key, make_once
@@ -152,9 +153,26 @@ class Synthetic:
         key = cache_key(recipe, data.fingerprint, data.classes, pool.fingerprint)
         # Cached, since labelling a million images takes a while.
         path = make_once(generated_folder() / f"labels-{key}.npy", make)
-        labels = torch.from_numpy(np.load(path, allow_pickle=False))
+        labels = _load_labels(path, len(pool.labels), data.classes)
         digest = cache_key(labels.numpy().tobytes())
         return replace(pool, labels=labels, fingerprint=f"{pool.fingerprint}-{digest}")
+
+
+def _load_labels(path: Path, count: int, classes: int) -> torch.Tensor:
+    """Return the labels that are cached for `count` images.
+
+    Raises:
+      DataError: the file is damaged.
+    """
+    try:
+        labels = np.load(path, mmap_mode="r", allow_pickle=False)
+        sound = labels.shape == (count,) and labels.dtype == np.int64
+        sound = sound and labels.min() >= 0 and labels.max() < classes
+    except Exception:  # numpy raises a dozen types
+        sound = False
+    if not sound:
+        raise DataError(f"{path} is damaged: delete it to label the images again")
+    return torch.from_numpy(np.array(labels))
 
 
 @dataclass(frozen=True, eq=False)

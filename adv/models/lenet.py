@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from adv.models.net import Net, Normalize, activation, check_count, check_settings
+from adv.models.net import Net, Normalize, activation, check_count, check_parameters, check_settings
 from adv.runtime.random_layers import Dropout
 
 
@@ -56,6 +56,7 @@ class BigNet(Net):
     def __post_init__(self) -> None:
         check_settings(self.activation, self.dropout)
         check_count("width", self.width)
+        check_parameters(self, 241_000 * self.width**2)
 
     def __call__(self, classes: int) -> nn.Module:
         sizes = [self.width * size for size in (12, 32, 240, 168)]

@@ -12,6 +12,8 @@ from adv.suggestions import suggest
 
 Activation = Literal["relu", "gelu", "silu"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+MAX_PARAMETERS = 10**9  # 4 GiB of weights; the largest published WRN, 70-16, has a quarter of it
+MAX_COUNT = 10_000  # of layers, or of a width
 
 
 class Net(ABC):
@@ -79,7 +81,26 @@ def check_settings(activation_name: str, dropout: float) -> None:
         raise ValueError(f"dropout is a probability in [0, 1), got {dropout}")
 
 
-def check_count(name: str, value: int, low: int = 1) -> None:
-    """Raise ValueError unless `value`, the setting `name`, is an integer of at least `low`."""
+def check_count(name: str, value: int, low: int = 1, high: int = MAX_COUNT) -> None:
+    """Raise ValueError unless `value`, the setting `name`, is an integer from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ValueError(f"{name} must be {low} or more, got {value}")
+    if value > high:
+        shown = value if value < 10**20 else "more than 1e20"
+        raise ValueError(f"{name} must be {high} or less, got {shown}")
+
+
+def check_parameters(net: Net, parameters: int) -> None:
+    """Raise ValueError if a net would have more than `MAX_PARAMETERS` parameters.
+
+    Checked when the settings are made, before anything is allocated.
+
+    Args:
+      net: the settings, for the message.
+      parameters: about how many there would be.
+    """
+    if parameters > MAX_PARAMETERS:
+        raise ValueError(
+            f"{net} would have about {parameters:.2g} parameters: "
+            f"at most {MAX_PARAMETERS:.0e} are possible"
+        )

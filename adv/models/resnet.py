@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from adv.models.net import Net, Normalize, activation, check_count, check_settings
+from adv.models.net import Net, Normalize, activation, check_count, check_parameters, check_settings
 from adv.runtime.random_layers import Dropout
 
 
@@ -52,6 +52,8 @@ class WRN(Net):
             raise ValueError(f"depth must be 6n + 4, got {self.depth}: the nearest is {nearest}")
         if not 0 <= self.se <= 1:
             raise ValueError(f"se is a ratio in [0, 1], got {self.se}")
+        blocks, squared = (self.depth - 4) // 6, 16**2 + 32**2 + 64**2
+        check_parameters(self, 18 * blocks * squared * self.width**2)
 
     def __call__(self, classes: int) -> nn.Module:
         widths = [16, *(self.width * size for size in (16, 32, 64))]

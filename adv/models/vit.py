@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adv.models.net import Net, Normalize, activation, check_count, check_settings
+from adv.models.net import Net, Normalize, activation, check_count, check_parameters, check_settings
 from adv.runtime.random_layers import Dropout
 
 _HEAD = 64  # channels of an attention head, in each of the published sizes
@@ -57,6 +57,8 @@ class ViT(Net):
             raise ValueError(
                 f"dim must be a multiple of {_HEAD}, got {self.dim}: the nearest is {nearest}"
             )
+        hidden = max(1, round(self.dim / 128))
+        check_parameters(self, self.depth * (4 + 2 * hidden) * self.dim**2)
         if self.convolutions not in (1, 2, 3):
             raise ValueError(f"convolutions must be 1, 2 or 3, got {self.convolutions}")
 

@@ -9,13 +9,13 @@ trained: a configuration is predicted by the nearest recorded trial, or by trees
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 from rich.console import Console
 
+from adv.terminal.console import open_console, print_table
 from search.command_line import CommandWithExamples, OneOf, parse_names, run_command
 from search.record.ledger import LedgerError, read
 from search.record.run_folder import LEDGER, require_run
@@ -120,10 +120,10 @@ def main(
         raise click.UsageError(f"cannot read {run}: {error.strerror or error}") from None
     budget = given["budget"] or max(4, len(benchmark.records) // 2)
     workers = given["workers"] or min(8, max(1, budget // 4))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console = open_console()
     console.print(_describe(benchmark, budget, seeds, workers))
     rows = _replay_all(console, benchmark, pairs, seeds, workers, budget)
-    console.print(comparison_table(benchmark, rows))
+    print_table(console, comparison_table(benchmark, rows))
     if json_path:
         json_path.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 import spaces
+from adv.terminal.console import open_console, print_table
 
 
 def print_spaces() -> None:
     """Print every search space."""
-    console = Console(highlight=False)
+    console = open_console()
     for name in spaces.names():
         space = spaces.load(name)
-        console.print(f"[bold]{name}[/]  {space.question}")
+        console.print(f"[bold]{name}[/]  {space.question}", soft_wrap=not console.is_terminal)
         columns = ("  hyperparameter", "range", *(["on the laptop scale"] if space.laptop else []))
         table = Table(*columns, box=None, padding=(0, 2), header_style="dim")
         for knob, values in space.knobs.items():
             table.add_row(f"  {knob}", str(values), str(space.laptop.get(knob, "")))
-        console.print(table)
+        print_table(console, table)
         if space.grid:
             count = len(space.known)
             console.print(f"    a grid of {count} configurations, each tried once")

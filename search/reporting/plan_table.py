@@ -12,6 +12,7 @@ from rich.table import Table
 
 from adv import Recipe, size_of
 from adv.data import names
+from adv.terminal.console import print_table
 from spaces import Params, Scale, Space
 
 _TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -45,12 +46,12 @@ def print_plan(console: Console, plan: PlannedSearch, notes: Mapping[str, str]) 
       notes: further lines, by label.
     """
     console.print(f"[bold]{plan.space_name}[/]  {plan.space.question}\n")
-    console.print(_hyperparameters(plan.space))
+    print_table(console, _hyperparameters(plan.space))
     grid = Table.grid(padding=(0, 2))
     for label, text in _rows(plan, notes).items():
         grid.add_row(f"[bold]{label}[/]", text)
     console.print()
-    console.print(grid)
+    print_table(console, grid)
     console.print("\nNothing was started: --dry-run.")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from adv.suggestions import suggest
 from search.record.run_folder import nearest_run, require_run
+from search.tracking.wandb_environment import resolve_entity, resolve_project
+from search.tracking.wandb_login import resolve_mode
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Options:
     battery_steps: int | None = None
     images: int | None = None
     wandb: str = "auto"
-    wandb_project: str = "robustune"
+    wandb_project: str | None = None
     wandb_entity: str | None = None
     dry_run: bool = False
 
@@ -53,10 +55,11 @@ class Options:
 def normalise(options: Options) -> Options:
     """Return the options with the folder to resume in `resume`, whichever flag named it.
 
-    A number given to `--finalists` becomes `final_trainings`.
+    A number given to `--finalists` becomes `final_trainings`, and the project and entity of W&B
+    are filled in and checked; where W&B is off only the flags are.
 
     Raises:
-      ValueError: the flags contradict each other.
+      ValueError: the flags contradict each other, or W&B does not allow a name.
     """
     folders = {
         "--resume": options.resume,
@@ -83,6 +86,11 @@ def normalise(options: Options) -> Options:
         raise ValueError(
             "a run keeps its battery: to change --battery-steps or --images use --rescore"
         )
+    off = resolve_mode(options.wandb)[0] == "off"
+    if options.wandb_project is not None or not off:
+        options = replace(options, wandb_project=resolve_project(options.wandb_project))
+    if options.wandb_entity is not None or not off:
+        options = replace(options, wandb_entity=resolve_entity(options.wandb_entity))
     return replace(options, resume=next(iter(named.values()), None), final_trainings=trainings)
 
 

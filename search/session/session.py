@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.markup import escape
 
+from adv.terminal.console import PlainConsole, open_console, print_error
 from search.backends import serial
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
@@ -25,20 +26,20 @@ from search.session.prepare import dry_run, prepare
 from search.session.rescore import Rescoring, rescore, rescore_net
 from search.session.start_finals import start_finals
 from search.session.stored_nets import StoredNet
-from search.session.summary import print_summary
+from search.session.summary import print_summary, resume_command
 from search.study import Study
 from search.tracking.tracker import Tracker
+from search.tracking.wandb_environment import DEFAULT_PROJECT
 
 
 def run_session(options: Options) -> int:
     """Plan a search, run it and summarise it.
 
     Returns:
-      The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 143
-      terminated.
+      The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 141
+      nobody reads the output, 143 terminated.
     """
-    wide = None if sys.stdout.isatty() else 160  # a log has no edge at which to fold a table
-    console = Console(highlight=False, soft_wrap=True, width=wide)
+    console = open_console()
     with ExitStack() as stack:
         try:
             machine = stack.enter_context(_connect(options))
@@ -58,7 +59,7 @@ def run_session(options: Options) -> int:
 
 
 def _print_error(message: str, code: int) -> int:
-    print(f"launch.py: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    print_error("launch.py", message)
     return code
 
 
@@ -85,16 +86,17 @@ def _count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _search(console: Console, job: Job) -> int:
+def _search(console: PlainConsole, job: Job) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
     interrupt = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
+    console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
     tracker = Tracker(
         job.folder,
         job.header,
         job.mode,
-        options.wandb_project,
+        options.wandb_project or DEFAULT_PROJECT,
         options.wandb_entity,
         say=lambda line: console.print(escape(line)),
     )
@@ -115,6 +117,8 @@ def _search(console: Console, job: Job) -> int:
             code, note = 1, str(error)
     if code == 1:
         return _print_error(note, 1)
+    if code == 128 + signal.SIGPIPE:  # so the summary was not read either
+        return _print_error(f"{note}; resume with: {resume_command(job)}", code)
     return 3 if code == 0 and not study.view.in_state("finished") else code
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from adv.terminal.console import print_table
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.record.constraints import excesses
@@ -46,7 +47,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     if members:
         places["weights"] = f"{folder / FRONT}/"
     if note:
-        places["resume"] = f"python launch.py {_resume_flags(job)}"
+        places["resume"] = resume_command(job)
     for label, place in places.items():
         if place:
             console.print(f"{label:<8} {place}", markup=False)
@@ -65,7 +66,7 @@ def _print_front(console: Console, members: Sequence[Trial], folder: Path, *, fi
     """Print the front, and how far its scores can be trusted."""
     result = members[0].result
     images = (result.details.images if result else None) or "?"
-    console.print(front_table(members))
+    print_table(console, front_table(members))
     text = (
         f"\n95 % intervals over {images} validation images. The front was chosen on them, so its "
         "scores are\nslightly optimistic"
@@ -79,7 +80,7 @@ def _print_front(console: Console, members: Sequence[Trial], folder: Path, *, fi
 
 def _print_finals(console: Console, view: View, field: list[Finalist]) -> None:
     """Print the finalists, and what their scores mean."""
-    console.print(finals_table(field))
+    print_table(console, finals_table(field))
     for line in describe_finals(view, field):
         print_text(console, line)
     console.print()
@@ -115,8 +116,12 @@ def describe_infeasible(view: View) -> list[str]:
     ]
 
 
+def resume_command(job: Job) -> str:
+    """Return the command with which an interrupted session resumes."""
+    return f"python launch.py {_resume_flags(job)}"
+
+
 def _resume_flags(job: Job) -> str:
-    """Return the flags with which an interrupted session resumes."""
     options = job.options
     if options.rescore:
         sizes = {"--battery-steps": options.battery_steps, "--images": options.images}

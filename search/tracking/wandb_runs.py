@@ -18,6 +18,7 @@ from search.record.trial import Trial
 from search.record.view import Event, View
 from search.reporting.csv_tables import column_names, gap_columns, hypervolumes, trial_rows
 from search.reporting.finals_csv import FINALISTS, finalist_rows
+from search.tracking.wandb_environment import hide_run_variables
 from search.tracking.wandb_login import find_login_problem
 from spaces import OBJECTIVES
 
@@ -76,7 +77,8 @@ class WandbRuns:
         }
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it sends even in offline mode
         wandb = _wandb()
-        wandb.setup(wandb.Settings(silent=True, mode=self.mode))
+        with hide_run_variables():
+            wandb.setup(wandb.Settings(silent=True, mode=self.mode))
         problem = find_login_problem(wandb) if self.mode == "online" else ""
         if problem:
             self.mode = "offline"
@@ -184,18 +186,19 @@ class WandbRuns:
                 stop_fn=lambda: None,  # by default a click in W&B interrupts this process
                 x_transaction_log_flush_interval=1,
             )
-            self._runs[key] = _wandb().init(
-                id=key,
-                name=name,
-                job_type=job,
-                config=dict(config),
-                mode=self.mode,
-                dir=str(self._folder),
-                resume="allow",
-                reinit="create_new",
-                settings=settings,
-                **self._place,
-            )
+            with hide_run_variables():
+                self._runs[key] = _wandb().init(
+                    id=key,
+                    name=name,
+                    job_type=job,
+                    config=dict(config),
+                    mode=self.mode,
+                    dir=str(self._folder),
+                    resume="allow",
+                    reinit="create_new",
+                    settings=settings,
+                    **self._place,
+                )
         return self._runs[key]
 
 

@@ -74,3 +74,8 @@ def test_a_path_is_tried_without_touching_the_file(tmp_path):
     assert (path.read_text(), names(tmp_path)) == ("kept", ["file"])
     with pytest.raises(OSError, match=r"Not a directory|File exists"):
         check_writable(path / "below a file")
+
+
+def test_a_text_that_utf_8_cannot_hold_is_written_with_escapes(tmp_path):
+    write_atomic(tmp_path / "file", "café \n " + os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "file").read_text() == "café \n caf\\udce9"

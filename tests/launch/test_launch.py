@@ -137,6 +137,12 @@ MISTAKES = {
         ["--space", "smoke", "--wandb", "of"],
         "did you mean 'off'? There are: auto, online, offline",
     ),
+    "bad project": (
+        ["--space", "smoke", "--wandb-project", "robust/tune"],
+        "--wandb-project 'robust/tune' contains /",
+    ),
+    "long project": (["--space", "smoke", "--wandb-project", "x" * 129], "129 characters"),
+    "bad entity": (["--space", "smoke", "--wandb-entity", "team/x"], "--wandb-entity 'team/x'"),
     "folder without images": (["--space", "smoke", "--data", "."], "train"),
     "nothing to resume": (["--resume", "nowhere"], "nowhere"),
     "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "did you mean 'tpe'"),
@@ -426,3 +432,25 @@ def test_a_budget_ends_early_and_a_larger_one_resumes(tmp_path):
     more = launch("--resume", "runs/x", "--trials", 2, "--budget", "10m", "--serial", cwd=tmp_path)
     assert more.returncode == 0, more.stdout + more.stderr
     assert {row["state"] for row in rows(tmp_path / "runs" / "x" / "trials.csv")} == {"finished"}
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_ends_the_search_in_order(tmp_path):
+    """As in `| head -1`: no traceback, no failed trial, and the command that resumes."""
+    flags = ("--space", "smoke", "--serial", "--name", "x", "--trials", 3, "--finalists", "off")
+    with subprocess.Popen(
+        command(*flags),
+        cwd=tmp_path,
+        env={**os.environ, "WANDB_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        while "trial 0 started" not in running.stdout.readline():
+            pass
+        running.stdout.close()
+        said = running.stderr.read()
+    assert running.returncode == 141
+    resume = f"resume with: python launch.py --resume {Path('runs') / 'x'}\n"
+    assert said == f"launch.py: nobody reads the output any more; {resume}"
+    assert '"failed"' not in (tmp_path / "runs" / "x" / "ledger.jsonl").read_text()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 import re
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from random_configurations import random_configurations
@@ -107,7 +109,8 @@ def test_equal_configurations_are_equal_recipes(name):
 def narrower(knob):
     if isinstance(knob, Choice):
         return replace(knob, options=knob.options[::-1])
-    return replace(knob, high=knob.high - (knob.high - knob.low) / 2)
+    half = (knob.high - knob.low) / 2
+    return replace(knob, high=knob.high - (max(1, int(half)) if isinstance(knob, Int) else half))
 
 
 @each
@@ -294,6 +297,31 @@ def test_texts_that_name_no_value(knob, text):
         (lambda: Float(0, 1, log=True), "starts above 0, got 0"),
         (lambda: Int(3, 2), "a range needs finite ends"),
         (lambda: Int(0, 8, log=True), "starts above 0"),
+        (lambda: Float(1e-300, 1e300, log=True), "needs a finite high / low"),
+        (lambda: Float(-1.7e308, 1.7e308), "a range needs finite ends"),
+        (lambda: Float(0, 10**400), "a range needs finite ends"),
+        (lambda: Int(1, 10**400), "a range needs finite ends"),
+        (lambda: Float(math.nan, 1), "a range needs finite ends"),
+        (lambda: Float("0", "1"), "ends of a range are numbers, got '0'"),
+        (lambda: Float(None, 1), "ends of a range are numbers, got None"),
+        (lambda: Float(False, True), "ends of a range are numbers, got False"),
+        (lambda: Int(0.5, 2), "ends of an Int are whole numbers, got 0.5"),
+        (lambda: Choice("abc"), "options of a choice are a tuple, got 'abc'"),
+        (lambda: Choice(["a", "b"]), "options of a choice are a tuple, got"),
+        (lambda: Choice({"a": 1}), "options of a choice are a tuple, got"),
+        (lambda: Choice(((1, 2), (3, 4))), "which JSON keeps, not .1, 2.: give it a name"),
+        (lambda: Choice(([1], [2])), "which JSON keeps, not .1."),
+        (lambda: Choice((None, "a")), "which JSON keeps, not None"),
+        (lambda: Choice((torch.float32, "a")), "which JSON keeps, not torch.float32"),
+        (lambda: Choice((np.int64(1), 2)), "which JSON keeps, not"),
+        (lambda: Choice((b"a", b"b")), "which JSON keeps, not b'a'"),
+        (lambda: Choice((math.nan, 1.0)), "must be finite, got nan"),
+        (lambda: Choice((1.0, -math.inf)), "must be finite, got -inf"),
+        (lambda: Choice(("a", "\ud800")), "not valid text"),
+        (lambda: Choice((1, "1")), "needs distinct options"),
+        (lambda: Choice((1, True)), "needs distinct options"),
+        (lambda: Space("?", {1: Int(1, 2)}, dict), "has a name and a knob, got 1"),
+        (lambda: Space("?", {"a": (1, 2)}, dict), "has a name and a knob, got 'a': .1, 2."),
         (lambda: Choice(()), "needs distinct options"),
         (lambda: Choice(("a", "a")), "needs distinct options"),
         (
@@ -324,6 +352,18 @@ def test_texts_that_name_no_value(knob, text):
 def test_bad_knobs_and_spaces(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("a", "größer"), (1, 2.5), (True, False), (np.float64(0.1), 1e300), (0, -(10**30), "x")],
+    ids=str,
+)
+def test_a_choice_survives_the_ledger(options):
+    knob = Choice(options)
+    kept = [json.loads(json.dumps(option)) for option in options]
+    assert all(knob.holds(option) for option in kept)
+    assert [knob.parse(str(option)) for option in options] == kept
 
 
 # --- scales and names ---

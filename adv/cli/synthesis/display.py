@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import rich_click as click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +19,7 @@ from rich.table import Table
 from adv.generative.ddls import Trace
 from adv.generative.metrics import SetScores
 from adv.intervals import wilson
+from adv.terminal.console import open_console, print_line, print_table
 
 _LINES = 20
 
@@ -32,7 +31,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]
     The function takes the number of steps done and a line of text. About twenty of the lines are
     printed, above the bar on a terminal, else to stdout.
     """
-    terminal = Console(stderr=True)
+    terminal = open_console(stderr=True)
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
         *(*columns, TimeRemainingColumn()),
@@ -51,7 +50,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]
             if terminal.is_terminal and sys.stdout.isatty():
                 terminal.print(line, highlight=False, markup=False, soft_wrap=True)
             else:
-                click.echo(line)
+                print_line(line)
 
         yield advance
 
@@ -63,17 +62,17 @@ def print_trace(trace: Trace, before: int) -> None:
     energies = ", ".join(f"{trace.energy[step]:.2f} ({step})" for step in shown)
     since = f", without the first {before} images" if before else ""
     accepted = f"{100 * trace.acceptance:.1f} %"
-    click.echo(f"mean energy (after steps): {energies}; accepted {accepted}{since}")
+    print_line(f"mean energy (after steps): {energies}; accepted {accepted}{since}")
 
 
 def print_scores(rows: list[SetScores], net: str, images: int) -> None:
     """Print the scores of sets, held-out real images in the first row as the upper limit."""
-    console = Console(highlight=False, soft_wrap=True, width=140)
+    console = open_console()
     console.print(f"{images} images compared with as many training images; features of {net}")
     table = Table(box=None)
     columns = ("", "own-Frechet", "precision", "recall", "density", "coverage", "as labelled")
     for column in columns:
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+        table.add_column(column, justify="right" if column else "left")
     for row in rows:
         shares = (row.prdc.precision, row.prdc.recall)
         rest = f"{row.prdc.density:.2f}", f"{100 * row.prdc.coverage:.1f} %"
@@ -81,7 +80,7 @@ def print_scores(rows: list[SetScores], net: str, images: int) -> None:
         low, high = wilson(row.agreement, images)
         right = f"{100 * row.agreement:.1f} % ({100 * low:.1f} to {100 * high:.1f})"
         table.add_row(row.title, f"{row.distance:.2f}", *parts, *rest, right)
-    console.print(table)
+    print_table(console, table)
     for row in rows[1:]:
         copies = row.memorisation
         low, high = wilson(copies.close, copies.images)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import rich_click as click
 import torch
 from torch import nn
 
@@ -31,6 +30,7 @@ from adv.generative.sample_journal import append_batch, open_journal, read_batch
 from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.generative.training import TrainingSegment
 from adv.runtime.devices import default_device
+from adv.terminal.console import print_line
 
 _BATCH = 100
 
@@ -41,7 +41,7 @@ def train_generator(
     """Train a GAN on the training images of a data set, or resume a training that was killed."""
     real = data.train.head(images or len(data.train))
     if (state := state_path(out)).exists():
-        click.echo(f"resuming from {state}")
+        print_line(f"resuming from {state}")
     gan_data = GANData(real, data.classes, data.name, seed)
     with progress_bar("training", gan.steps) as advance:
 
@@ -53,12 +53,12 @@ def train_generator(
         trained = make_gan(gan, gan_data, out, show, every=every)
     for name, odds in trained.odds.items():
         entropy = trained.metadata["surprise"][name]
-        click.echo(
+        print_line(
             f"{name}: log-odds = {odds.slope:.3g} D {odds.shift:+.3g}; cross-entropy of telling "
             f"real from generated: {entropy['calibrated']:.3f} nats, uncalibrated "
             f"{entropy['as it is']:.3f}"
         )
-    click.echo(f"{out}\nsample it: python -m adv synthesize sample {out} --count 5000 --out X.npz")
+    print_line(f"{out}\nsample it: python -m adv synthesize sample {out} --count 5000 --out X.npz")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _write(
     remove_partials(request.out)
     first = open_journal(state, cache_key(description))
     if before := min(first * _BATCH, request.count):
-        click.echo(f"resuming from {state}: {before} images")
+        print_line(f"resuming from {state}: {before} images")
     try:
         with progress_bar("sampling", request.count) as advance:
             missing = sample_batches(draw, labels, request.seed, _BATCH, first)
@@ -134,10 +134,10 @@ def _write(
         state.unlink(missing_ok=True)
         raise
     state.unlink()
-    click.echo(f"{request.out}  {request.count} images, hash {digest[:16]}")
+    print_line(f"{request.out}  {request.count} images, hash {digest[:16]}")
     if labeller is not None:
         agreed = float((given == labels).double().mean())
-        click.echo(
+        print_line(
             f"the net agrees with {100 * agreed:.1f} % of the labels that images were sampled for"
         )
     return before
@@ -153,8 +153,8 @@ def score_images(
         net.check(data.classes, data.name)
     sample_set = read_samples(path, data.train, len(data.classes))
     if sample_set.recipe:
-        click.echo(f"recipe   {json.dumps(dict(sample_set.recipe))}")
-    click.echo(f"hash     {sample_set.digest or 'none: written by another program'}")
+        print_line(f"recipe   {json.dumps(dict(sample_set.recipe))}")
+    print_line(f"hash     {sample_set.digest or 'none: written by another program'}")
     labeller = net or default_labeller(data)
     n = min(images, len(sample_set.split), len(data.train), len(data.validation))
     with progress_bar("scoring", 2) as advance:
@@ -165,10 +165,10 @@ def score_images(
             advance(number + 1, f"{title}: {n} images")
     print_scores(rows, labeller.title, n)
     if fid:
-        click.echo(standard_fid(data.train, sample_set.split))
+        print_line(standard_fid(data.train, sample_set.split))
     if grid is not None:
         save_grid(grid, sample_set.split, len(data.classes))
-        click.echo(f"grid     {grid}")
+        print_line(f"grid     {grid}")
 
 
 def _score(title: str, net: nn.Module, data: Data, generated: Split) -> SetScores:

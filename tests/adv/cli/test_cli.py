@@ -326,6 +326,7 @@ def assert_mistake(called: tuple[int, str, str], hint: str) -> None:
         (["evaluate", "x", "--module", "a.py:b"], "name a CHECKPOINT, or --module"),
         (["evaluate", "x", "--random"], "--random belongs to --module"),
         (["evaluate", "x", "--weights", "y"], "--weights belongs to --module"),
+        (["evaluate", "x", "--weights-key", "y"], "--weights-key belongs to --module"),
         (["train", "--space", "smok", "--out", "x"], "did you mean 'smoke'"),
         (["train", "--space", "smoke", "--set", "sigm=1", "--out", "x"], "did you mean 'sigma'"),
         (["train", "--space", "smoke", "--set", "sigma=9", "--out", "x"], "0 to 0.2"),
@@ -407,6 +408,37 @@ class Hard(Good):
     def forward(self, x):
         return super().forward(x)
 
+class Detached(Good):
+    def forward(self, x):
+        return super().forward(x.detach())
+
+class Inference(Good):
+    def forward(self, x):
+        with torch.inference_mode():
+            return super().forward(x)
+
+class ThroughNumpy(Good):
+    def forward(self, x):
+        return torch.from_numpy(super().forward(x).numpy())
+
+def Quantised():
+    return torch.ao.quantization.quantize_dynamic(Good(), {nn.Linear})
+
+class Squeezed(Good):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+class PairsOnly(Good):
+    def forward(self, x):
+        assert len(x) > 1, "a pair"
+        return super().forward(x)
+
+class SmallBatches(Good):
+    def forward(self, x):
+        if len(x) > 8:
+            raise RuntimeError("too many")
+        return super().forward(x)
+
 class Needs(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -482,11 +514,30 @@ def test_a_module_whose_calls_differ_is_evaluated_as_random(adv, user_module):
         ("Needs", "fails: TypeError"),
         ("wide", "the module returns [8, 11], expected [8, 10]"),
         ("Endless", "not finite"),
-        ("Hard", "no gradient"),
+        ("Hard", "no gradient to its images: use Square or NES"),
+        ("Detached", "no gradient to its images: use Square or NES"),
+        ("Inference", "no gradient to its images: use Square or NES"),
+        ("ThroughNumpy", "no gradient to its images: use Square or NES"),
+        ("Quantised", "no gradient to its images: use Square or NES"),
+        ("Squeezed", "the module returns [10], expected [1, 10], for images [1, 3, 32, 32]"),
+        ("PairsOnly", "fails on images [1, 3, 32, 32] in [0, 1]: AssertionError: a pair"),
+        ("SmallBatches", "fails on images [40, 3, 32, 32] in [0, 1]: RuntimeError: too many"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_modules_that_cannot_be_evaluated(adv, user_module, name, hint):
     assert_mistake(adv(*attack(user_module, name)), hint)
+
+
+@pytest.mark.parametrize("name", ["Hard", "Detached", "Inference", "ThroughNumpy", "Quantised"])
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_attacks_without_a_gradient(adv, user_module, name):
+    arguments = [a for a in attack(user_module, name) if a not in ("--steps", 1)]
+    for kind, more in (("square", ()), ("nes", ("--samples", 2))):
+        code, out, err = adv(*arguments, "--attack", kind, "--queries", 4, *more)
+        assert (code, err) == (0, "") and f"{kind}-linf" in out
 
 
 def write_bad_weights(path: Path, how: str) -> Path:
@@ -527,6 +578,10 @@ def test_weights_that_cannot_be_used(adv, user_module, tmp_path, how, hint, suff
         (["--module", "theirs.txt:Net", "--data", "digits"], "ends in .py"),
         (["--module", "theirs.py", "--data", "digits"], "write FILE.py:NAME"),
         (["--module", "theirs.py:Good"], "--module needs --data"),
+        (
+            ["--module", "theirs.py:Good", "--data", "digits", "--weights-key", "ema"],
+            "--weights-key belongs to --weights",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

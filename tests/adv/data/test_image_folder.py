@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,7 @@ from split_contents import counts, hashes
 
 from adv.data import image_folder
 from adv.data.datasets import DataError, load, stratified_order
-from adv.data.names import check_name
+from adv.data.names import SUFFIXES, check_name
 
 
 def write_image(path: Path, rng: np.random.Generator, size=(32, 32), mode="RGB") -> None:
@@ -212,7 +213,110 @@ def test_hidden_and_other_files_are_no_images(tree, tmp_path):
     (tree / "train" / "cat" / "notes.txt").write_text("hello")
     (tree / "train" / ".checkpoints").mkdir()
     (tree / "README.md").write_text("hello")
-    assert len(load(str(tree), tmp_path / "root").train) == 23
+    with pytest.warns(UserWarning, match=r"1 of 33 entries are left out: \.txt \(1\)"):
+        assert len(load(str(tree), tmp_path / "root").train) == 23
+
+
+def test_files_that_are_left_out_are_counted_in_one_line(tree, tmp_path):
+    for i in range(20):
+        (tree / "train" / "cat" / f"{i}.gif").write_bytes(b"GIF89a")
+    for name in ("a.jfif", "b.AVIF", "without"):
+        (tree / "test" / "dog" / name).write_bytes(b"an image")
+    (tree / "train" / "dog" / "more").mkdir()
+    (tree / "train" / "loose.png").write_bytes(b"an image")
+    for _ in range(2):  # however often: the pixels come from the cache the second time
+        with pytest.warns(UserWarning, match="are left out") as caught:
+            assert len(load(str(tree), tmp_path / "root").train) == 23
+        (line,) = (str(warning.message) for warning in caught)
+        assert line.startswith(f"{tree}: 25 of 57 entries are left out: .gif (20), ")
+        kinds = (".png beside the class folders (1)", "folders (1)", ".jfif (1)", ".avif (1)")
+        assert sum(kind in line for kind in kinds) == 3 and " and 2 more. " in line
+        assert line.endswith("are read if they end in " + ", ".join(SUFFIXES))
+
+
+def test_the_count_is_one_line_on_the_terminal(tree, tmp_path):
+    (tree / "train" / "cat" / "a\x1b[31m.\x1b[2J").write_text("hello")
+    done = subprocess.run(
+        [sys.executable, "-c", f"from adv import load; load({str(tree)!r})"],
+        env={**os.environ, "ROBUSTUNE_DATA": str(tmp_path / "root")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert done.stdout == "" and done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
+    assert "1 of 33 entries are left out: .\\x1b[2j (1)" in done.stderr
+
+
+@pytest.mark.parametrize("target", ["/nowhere/1.png", "new1.png"], ids=["nowhere", "itself"])
+def test_broken_links_are_refused_by_name(tree, tmp_path, target):
+    for i in (1, 2):
+        (tree / "train" / "dog" / f"new{i}.png").symlink_to(target)
+    with pytest.raises(DataError) as error:
+        load(str(tree), tmp_path / "root")
+    paths = ", ".join(str(tree / "train" / "dog" / f"new{i}.png") for i in (1, 2))
+    assert str(error.value) == (
+        f"2 broken links: {paths}: restore what they lead to, or delete them"
+    )
+
+
+@pytest.mark.parametrize("target", ["/nowhere", "bird"], ids=["nowhere", "itself"])
+def test_a_class_behind_a_broken_link_is_refused(tree, target):
+    for part in ("train", "test"):
+        (tree / part / "bird").symlink_to(target)
+    for ask in (check_name, load):
+        with pytest.raises(DataError, match=r"a broken link: .*train/bird: restore what"):
+            ask(str(tree))
+
+
+def test_links_to_images_and_folders_are_followed(tree, tmp_path):
+    (tree / "test").rename(tmp_path / "held")
+    (tree / "test").symlink_to(tmp_path / "held")
+    (tree / "train" / "dog" / "new.png").symlink_to(tree / "train" / "dog" / "000.png")
+    data = load(str(tree), tmp_path / "root")
+    assert len(data.train) + len(data.validation) == 26 and len(data.test) == 7
+
+
+def test_a_folder_that_contains_itself_is_read_once(tree, tmp_path):
+    (tree / "train" / "cat" / "up").symlink_to("..")
+    with pytest.warns(UserWarning, match=r"left out: folders \(1\)"):
+        assert len(load(str(tree), tmp_path / "root").train) == 23
+
+
+def test_a_folder_that_is_a_loop_is_unknown(tmp_path):
+    (tmp_path / "pets").symlink_to("pets")
+    with pytest.raises(DataError, match="unknown data"):
+        check_name(str(tmp_path / "pets"))
+
+
+def test_names_that_are_not_utf_8_are_escaped(tree, tmp_path):
+    for part in ("train", "test"):
+        (tree / part / "cat").rename(tree / part / os.fsdecode(b"caf\xe9"))
+        (tree / part / "dog").rename(tree / part / "dog\x1b[2J\n")
+    image = next((tree / "test").glob("caf*/*.png"))
+    image.rename(image.with_name(os.fsdecode(b"\xff.png")))
+    data = load(str(tree), tmp_path / "root")
+    assert data.classes == ("caf\\xe9", "dog\\x1b[2J\\n")
+    assert counts(data.test, 2) == [4, 3]
+    image.with_name(os.fsdecode(b"\xff.png")).write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"caf\\xe9/\\xff\.png: cannot be read") as error:
+        load(str(tree), tmp_path / "root")
+    str(error.value).encode()  # any UTF-8 output can hold it
+
+
+def test_a_folder_of_any_name_is_shown_while_it_is_decoded(tree, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(image_folder, "_PROGRESS_FROM", 1)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    named = tree.rename(tree.with_name(os.fsdecode(b"[b]caf\xe9")))
+    load(str(named), tmp_path / "root")
+    assert "[b]caf\\xe9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 5000, "x\0y"])
+def test_names_that_are_no_folders(name):
+    for ask in (check_name, load):
+        with pytest.raises(DataError, match="unknown data"):
+            ask(name)
 
 
 def remove(path: Path) -> None:

@@ -444,7 +444,12 @@ def test_images_are_labelled_by_a_classifier_of_real_ones(digits, cache):
     agreed = float((pool.labels == plain.labels).double().mean())
     assert 0.2 < agreed < 1
     assert torch.equal(made.pool(split, 10).labels, pool.labels)
-    assert len(list(cache.glob("labels-*.npy"))) == 1
+    (kept,) = cache.glob("labels-*.npy")
+    whole = kept.read_bytes()
+    for damaged in (b"", whole[:-8], whole[:-1] + b"\x7f", whole.replace(b"(50,)", b"(9,) ")):
+        kept.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"labels-.*\.npy is damaged: delete it to label"):
+            made.pool(split, 10)
 
 
 def test_other_images_are_another_set(digits, cache):

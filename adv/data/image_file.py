@@ -1,0 +1,134 @@
+"""Decode an image file that may come from anybody: six formats, and limits of size and time.
+
+Pillow reads over 40 formats by their content, whatever the file's suffix; one of them, EPS, runs
+the program in the file with Ghostscript. Only the formats below are handed to it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adv.data.names import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
+
+SIDE = 32
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+GROUND = (255, 255, 255)  # White, as in browsers: what is seen through transparent pixels.
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 8 * MAX_PIXELS  # Four channels of 16 bits, uncompressed.
+MAX_SECONDS = 30.0
+_BAND = 2**20  # Pixels composited at a time.
+_BLOCK = 4096  # Bytes decoded between two looks at the clock.
+
+
+def decode(path: str) -> NDArray[np.uint8]:
+    """Decode one image file to uint8 [3, 32, 32].
+
+    The first frame is converted to RGB, over `GROUND` where it is transparent, rotated as its EXIF
+    tag says, resized so that its shorter side is 32 (bilinear with antialiasing), and cropped to
+    the centre.
+
+    Raises:
+        DataError: not an image of one of `FORMATS`, or a damaged one; more than 8 bits per channel;
+            more than `MAX_PIXELS` or `MAX_BYTES`; not decoded within `MAX_SECONDS`; or an image of
+            which nothing is left over `GROUND`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with _TimedFile(path) as file, warnings.catch_warnings():
+            # Pillow warns of large images; `_check_size` refuses them.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(path, image)
+                image.decodermaxblock = _BLOCK
+                ImageOps.exif_transpose(image, in_place=True)
+                opaque = _flatten(path, image)
+                small = ImageOps.fit(opaque, (SIDE, SIDE), method=Image.Resampling.BILINEAR)
+                return np.asarray(small).transpose(2, 0, 1)
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(_explain_size(path)) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path}: cannot be read as an image: damaged, or not one of {', '.join(FORMATS)}"
+        ) from error
+    except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, ...
+        why = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as an image: {why}") from error
+
+
+class _TimedFile(io.BufferedReader):
+    """A file that raises DataError when it is read too late, or is too large to begin with.
+
+    A small JPEG can hold thousands of passes over millions of pixels. No thread can stop Pillow
+    from outside, but it reads such a file block by block. The other formats take a time that is
+    proportional to the number of pixels.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(io.FileIO(path))
+        self._path, self._deadline = path, time.monotonic() + MAX_SECONDS
+        size = os.fstat(self.fileno()).st_size
+        if size > MAX_BYTES:
+            self.close()
+            raise DataError(
+                f"{path}: {size / 1e6:,.0f} MB, more than the limit of {MAX_BYTES / 1e6:,.0f} MB "
+                "for an image"
+            )
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.monotonic() > self._deadline:
+            raise DataError(f"{self._path}: not decoded within {MAX_SECONDS:g} seconds")
+        return super().read(size)
+
+
+def _check_size(path: str, image: Picture) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(_explain_size(path, f" ({image.width:,} x {image.height:,})"))
+    if image.mode.startswith(("I", "F")):  # Pillow would clip these at 255, not scale them.
+        raise DataError(f"{path}: more than 8 bits per channel; convert it to 8 bits")
+
+
+def _explain_size(path: str, size: str = "") -> str:
+    return (
+        f"{path}: too large to be decoded{size}: the limit is {MAX_PIXELS / 1e6:g} million pixels"
+    )
+
+
+def _flatten(path: str, image: Picture) -> Picture:
+    """Return an image as RGB, composited over `GROUND` where it is transparent."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    flat = Image.new("RGB", image.size, GROUND)
+    opacities: set[object] = set()
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):  # A copy of the whole would need as much memory again.
+        box = (0, top, image.width, min(top + rows, image.height))
+        band = image.crop(box).convert("RGBA")
+        alpha = band.getchannel("A")
+        flat.paste(band, box, mask=alpha)
+        opacities.update(alpha.getextrema())
+    if len(opacities) > 1 and _is_plain(flat):
+        raise DataError(
+            f"{path}: transparent, and of a single colour over the white ground that it is given: "
+            "save it with a ground on which it can be seen"
+        )
+    return flat
+
+
+def _is_plain(image: Picture) -> bool:
+    """Return whether all pixels of an RGB image have the same colour."""
+    return all(len(set(image.getchannel(colour).getextrema())) == 1 for colour in "RGB")

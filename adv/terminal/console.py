@@ -1,0 +1,100 @@
+"""Print to a terminal, a pipe or a file without losing anything.
+
+Text that comes from files (class names, messages of failures) may hold control characters, which
+could move the cursor or hide text; they are printed as escapes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.measure import Measurement
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+_WIDE = 10_000  # columns of what is no terminal: a log has no edge at which to fold a table
+_LONG_WORD = 20  # longer ones may be broken where a table is folded
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class OutputClosed(Exception):  # noqa: N818  # no error: the reader has what it wanted
+    """Whoever reads the output has closed it, as `| head` does."""
+
+
+class PlainConsole(Console):
+    """A console that escapes control characters, and raises OutputClosed where nobody reads.
+
+    If `on_close` is set, it is called instead, once, and nothing more is printed.
+    """
+
+    on_close: Callable[[], None] | None = None
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """Render markup as usual, with control characters escaped before they are measured."""
+        return super().render_str(printable(text), **settings)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render as usual, with control characters escaped also where no markup was read."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+    def on_broken_pipe(self) -> None:
+        """Call `on_close` or raise OutputClosed; rich would exit from wherever this is called."""
+        self.quiet = True
+        if self.on_close is None:
+            raise OutputClosed
+        self.on_close()
+
+
+def open_console(*, stderr: bool = False) -> PlainConsole:
+    """Return a console for stdout or stderr; wide where that is no terminal."""
+    stream = sys.stderr if stderr else sys.stdout
+    terminal = stream is not None and stream.isatty()
+    width = None if terminal else _WIDE
+    return PlainConsole(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+def print_line(text: str = "", *, stderr: bool = False) -> None:
+    """Print a text as it is, without any markup."""
+    open_console(stderr=stderr).print(text, markup=False, emoji=False)
+
+
+def print_error(program: str, message: str) -> None:
+    """Print a message as one line on stderr, after the program's name."""
+    print_line(f"{program}: {' '.join(message.split())}", stderr=True)
+
+
+def print_table(console: Console, table: Table) -> None:
+    """Print a table, folded at words where the terminal is narrower; no cell is cut."""
+    console.print(foldable(console, table), soft_wrap=False, crop=False)
+
+
+def foldable(console: Console, table: Table) -> Table:
+    """Let the columns of a table fold their cells instead of cutting them; return the table."""
+    wide = console.options.update(max_width=_WIDE)
+    for column in table.columns:
+        cells = (column.header, *column.cells)
+        longest = max(Measurement.get(console, wide, cell).minimum for cell in cells)
+        column.no_wrap, column.overflow = False, "fold"
+        column.min_width = min(longest, _LONG_WORD)
+    return table
+
+
+def spinner(text: str) -> AbstractContextManager[Any]:
+    """Show a spinner on stderr, if that is a terminal, until the work inside is done."""
+    console = open_console(stderr=True)
+    plain = not console.encoding.startswith("utf")
+    return console.status(text, spinner="line" if plain else "dots")
+
+
+def printable(text: str) -> str:
+    """Return a text with its control characters as escapes; tabs and line breaks stay."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
