@@ -104,6 +104,8 @@ def rebuild(
     check_finite(path, weights)
     try:
         classes = tuple(to_one_line(str(name)) for name in metadata["classes"])
+        if not classes:
+            raise CheckpointError(f"{path}: its metadata name no class")
         net = build(recipe, len(classes), int(metadata["seed"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
