@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
+from adv.attacks.inputs import LabelCheck, check_inputs
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
 
@@ -94,7 +95,7 @@ class Attack(ABC):
           model: maps [n, c, h, w] in [0, 1] to logits [n, k]. It is attacked in evaluation mode;
             its parameters, gradients, statistics and modes are left as they were.
           x: [n, c, h, w] float in [0, 1].
-          y: [n] true labels, or [n, k] their probabilities (mixed images).
+          y: [n] true labels of any whole-number type, or [n, k] their probabilities (mixed images).
           generator: a CPU generator for random starts and choices; None: `default_generator()`,
             so that equal calls give equal images. The global generator is never used.
 
@@ -102,7 +103,8 @@ class Attack(ABC):
           [n, c, h, w] float32 in [0, 1], detached.
 
         Raises:
-          ValueError: images outside [0, 1] or not finite, or shapes that do not match.
+          ValueError: images outside [0, 1] or not finite, labels that are no classes of the model,
+            or shapes that do not match.
         """
 
 
@@ -148,16 +150,16 @@ class Iterative(Attack):
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        check_images(x, y)
+        clean, y = check_inputs(x, y)
         if self.ball.eps == 0 or len(x) == 0:
-            return x.detach().float().clone()
-        clean = x.detach().float()
+            return clean.clone()
         with frozen(model), fused_conv_pool(model) as form:
             if x.dim() == 4:
                 clean = clean.contiguous(memory_format=form)
-            state = self.prepare(model, self.start(clean, y, generator or default_generator()))
+            asked = LabelCheck(model, y)
+            state = self.prepare(asked, self.start(clean, y, generator or default_generator()))
             for _ in range(self.steps):
-                state = self.step(model, state)
+                state = self.step(asked, state)
         adv = self.result(state)
         return adv.contiguous() if x.is_contiguous() else adv
 
@@ -174,19 +176,3 @@ def initial_state(
     """Return the state before the first step; the arguments are those of `State`."""
     fooled = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     return State(clean, labels, adv, labels, fooled, generator, eps, step_size)
-
-
-def check_images(x: Tensor, y: Tensor) -> None:
-    """Raise ValueError unless `x` are n images in [0, 1] and `y` n labels or rows of them."""
-    if not x.is_floating_point():
-        raise ValueError(f"images are floats in [0, 1], got {x.dtype}: divide bytes by 255")
-    mixed = y.dim() == 2 and y.is_floating_point()
-    if y.shape[:1] != x.shape[:1] or not (y.dim() == 1 or mixed):
-        raise ValueError(f"{len(x)} images need as many labels, got shape {tuple(y.shape)}")
-    if len(x):
-        low, high = (float(v) for v in torch.aminmax(x.detach()))
-        if not (low >= 0 and high <= 1):
-            raise ValueError(
-                f"images must lie in [0, 1], got {low:g} to {high:g}: "
-                "put the normalisation into the model"
-            )

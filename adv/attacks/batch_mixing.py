@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Attack, check_images, default_generator
+from adv.attacks.attack import Attack, default_generator
 from adv.attacks.ball import Ball
+from adv.attacks.inputs import check_inputs
 from adv.attacks.losses import Loss, check_loss
 from adv.attacks.pgd import PGD
 
@@ -45,8 +46,8 @@ class Ladder(Attack):
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        check_images(x, y)
-        adv = x.detach().float().clone()
+        clean, y = check_inputs(x, y)
+        adv = clean.clone()
         if self.ball.eps == 0:
             return adv
         generator = generator or default_generator()

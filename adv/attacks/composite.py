@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Attack, check_images, default_generator
+from adv.attacks.attack import Attack, default_generator
 from adv.attacks.ball import Ball
+from adv.attacks.inputs import check_inputs
 from adv.attacks.losses import is_correct
 from adv.runtime.frozen import frozen
 
@@ -37,9 +38,9 @@ class Worst(Attack):
     def __call__(
         self, model: nn.Module, x: Tensor, y: Tensor, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        check_images(x, y)
+        x, y = check_inputs(x, y)
         generator = generator or default_generator()
-        worst = x.detach().float().clone()
+        worst = x.clone()
         standing = torch.arange(len(x), device=x.device)
         for attack in self.attacks:
             if not len(standing):

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adv.attacks.attack import Iterative, State, check_images, default_generator
+from adv.attacks.attack import Iterative, State, default_generator
 from adv.attacks.black_box import MAX_BATCH, QueryState, query
+from adv.attacks.inputs import LabelCheck, check_inputs
 from adv.attacks.losses import is_correct
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
@@ -70,15 +71,14 @@ def hunt(
       attack: `Square` or `NES`.
       model: maps [n, c, h, w] in [0, 1] to logits [n, k]; queried in float32.
       x: [n, c, h, w] float in [0, 1].
-      y: [n] true labels, or [n, k] their probabilities.
+      y: [n] true labels of any whole-number type, or [n, k] their probabilities.
       generator: a CPU generator, from which each image gets its own seed; None:
         `adv.attacks.attack.default_generator()`.
 
     Raises:
       ValueError: the attack does not count queries, or x and y are not images and labels.
     """
-    check_images(x, y)
-    x = x.detach().float()
+    x, y = check_inputs(x, y)
     found = Hunt(
         x.clone(),
         torch.zeros(len(x), dtype=torch.bool, device=x.device),
@@ -88,9 +88,10 @@ def hunt(
     if not isinstance(state, QueryState):
         raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
     with frozen(model):
+        asked = LabelCheck(model, y)
         for ids in torch.arange(len(x), device=x.device).split(MAX_BATCH):
             if len(ids):
-                _attack_batch(attack, model, state.keep(ids), ids, found)
+                _attack_batch(attack, asked, state.keep(ids), ids, found)
     return found
 
 

@@ -15,6 +15,7 @@ from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
 from adv.runtime.devices import device_of
+from adv.runtime.foreign_nets import memory_format_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random
 from adv.runtime.votes import Votes
@@ -158,7 +159,7 @@ class AuditContext:
         """Return images in [0, 1] and labels of the given indices."""
         ids = ids.to(self.split.labels.device)
         x = self.split.images[ids].float() / 255
-        return x.contiguous(memory_format=torch.channels_last), self.split.labels[ids]
+        return x.contiguous(memory_format=memory_format_of(self.model)), self.split.labels[ids]
 
     def batches(self, among: Tensor) -> Sequence[Tensor]:
         """Return the indices of the images in `among` [n], split into batches."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from adv.checkpoints.expressions import parse, to_expression
 from adv.files import write_atomic
+from adv.one_line import to_one_line
 from adv.training.recipe import Recipe, build
 
 
@@ -102,7 +103,9 @@ def rebuild(
     """
     check_finite(path, weights)
     try:
-        classes = tuple(str(name) for name in metadata["classes"])
+        classes = tuple(to_one_line(str(name)) for name in metadata["classes"])
+        if not classes:
+            raise CheckpointError(f"{path}: its metadata name no class")
         net = build(recipe, len(classes), int(metadata["seed"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error

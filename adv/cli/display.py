@@ -27,7 +27,7 @@ from adv.evaluation.score import Score
 from adv.intervals import wilson
 from adv.models.size import LISTED_NETS, format_net, size_of
 from adv.runtime.random_streams import is_random
-from adv.terminal.console import open_console, print_line, print_table, spinner
+from adv.terminal.console import open_console, print_line, print_table, spinner, spinner_name
 from adv.training.loop import Epoch
 
 
@@ -156,8 +156,9 @@ def training_progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], No
 
     The function takes the epoch, its score on held-out images, and whether it is the best so far.
     """
-    columns = (SpinnerColumn(), TextColumn("training"), BarColumn(), MofNCompleteColumn())
     terminal = open_console(stderr=True)
+    moving = SpinnerColumn(spinner_name(terminal))
+    columns = (moving, TextColumn("training"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *(*columns, TimeElapsedColumn()),
         console=terminal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +126,11 @@ def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
     data = load(args.data)
     images = _images(args, data)
     few = images.head(8).to(device_of(net)).images.float() / 255
-    net = validate(net, few, len(data.classes), random=args.random, gradient=gradient)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message=".* changes its images in place")
+        net = validate(net, few, len(data.classes), random=args.random, gradient=gradient)
+    for warning in caught:
+        print_line(f"adv: {' '.join(str(warning.message).split())}", stderr=True)
     if isinstance(net, SelfSeeding) and not args.random:
         print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
     title = f"{spec}  {args.weights or ''}".rstrip()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Ball, Iterative, Worst
+from adv.attacks.inputs import check_classes, check_labels
 from adv.attacks.losses import is_correct
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
@@ -60,7 +61,8 @@ def evaluate(
       keep_images: keep the final adversarial images, as `Score.adversarial`.
 
     Raises:
-      ValueError: the split is empty, or an attack does not support the net.
+      ValueError: the split is empty, its labels are no classes of the net, or an attack does not
+        support the net.
     """
     device = device_of(model)
     split = split.to(device)
@@ -177,9 +179,11 @@ def _members(attack: Attack) -> Iterator[Attack]:
 def _predict_clean(job: EvaluationJob) -> tuple[Tensor, int]:
     """Return [n] booleans on the CPU, correct without an attack, and the number of classes."""
     hits, classes = [], 0
+    largest = int(check_labels(job.split.labels, len(job.split)).max())
     for ids in torch.arange(len(job.split)).split(job.batch):
         x, y = job.pixels(ids)
         logits = job.predictor(x)
+        check_classes(logits, largest)
         hits.append(is_correct(logits, y).cpu())
         classes = logits.shape[1]
     return torch.cat(hits), classes

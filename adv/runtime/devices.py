@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from adv.runtime.foreign_nets import is_ours
+
 
 def default_device() -> torch.device:
     """Return the first GPU that this process may use, or the CPU if there is none."""
@@ -20,6 +22,7 @@ def on_device(net: nn.Module) -> nn.Module:
     """Move a net to the default device, in the memory layout in which convolutions run fastest.
 
     Returns:
-      The same net, with its tensors in `channels_last`.
+      The same net, with its tensors in `channels_last`; one that is not ours keeps its own.
     """
-    return net.to(default_device()).to(memory_format=torch.channels_last)
+    net = net.to(default_device())
+    return net.to(memory_format=torch.channels_last) if is_ours(net) else net

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adv.runtime.devices import device_of
+from adv.runtime.foreign_nets import memory_format_of
 
 MAX_CHANNELS = 4  # with more, torch's own input gradient keeps the processor busy
 _CORNERS = [(row, column) for row in (0, 1) for column in (0, 1)]
@@ -44,7 +45,7 @@ def fused_conv_pool(model: nn.Module) -> Iterator[torch.memory_format]:
     run as usual.
 
     Yields:
-      The memory format in which the model computes fastest.
+      The memory format in which the model computes fastest; the default one if it is not ours.
     """
     applies = device_of(model).type == "cpu" and not torch.is_autocast_enabled("cpu")
     chains = [m for m in model.modules() if applies and isinstance(m, nn.Sequential)]
@@ -57,7 +58,7 @@ def fused_conv_pool(model: nn.Module) -> Iterator[torch.memory_format]:
     try:
         for chain in changed:
             vars(chain)["forward"] = _FusedForward(chain)
-        yield torch.contiguous_format if fast else torch.channels_last
+        yield torch.contiguous_format if fast else memory_format_of(model)
     finally:
         for chain in changed:
             del vars(chain)["forward"]

@@ -91,8 +91,12 @@ def foldable(console: Console, table: Table) -> Table:
 def spinner(text: str) -> AbstractContextManager[Any]:
     """Show a spinner on stderr, if that is a terminal, until the work inside is done."""
     console = open_console(stderr=True)
-    plain = not console.encoding.startswith("utf")
-    return console.status(text, spinner="line" if plain else "dots")
+    return console.status(text, spinner=spinner_name(console))
+
+
+def spinner_name(console: Console) -> str:
+    """Return the name of a spinner whose characters the console's stream can encode."""
+    return "dots" if console.encoding.startswith("utf") else "line"
 
 
 def printable(text: str) -> str:

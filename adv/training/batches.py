@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adv.augment import augment_images, mix_images
+from adv.runtime.foreign_nets import memory_format_of
 from adv.training.training_state import TrainingState
 
 
@@ -35,4 +36,4 @@ def load_batch(training: TrainingState, indices: Tensor) -> tuple[Tensor, Tensor
     x = augment_images(recipe.augment, images.float() / 255, training.augmentation)
     if recipe.augment.cutmix:
         x, y = mix_images(recipe.augment, x, y, training.classes, training.augmentation)
-    return x.contiguous(memory_format=torch.channels_last), y
+    return x.contiguous(memory_format=memory_format_of(training.net)), y

@@ -13,6 +13,7 @@ from adv.attacks import NFGSM, PGD, Attack, Ladder
 from adv.attacks.losses import is_correct
 from adv.data.datasets import Split
 from adv.intervals import wilson
+from adv.runtime.foreign_nets import memory_format_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
 from adv.training.lesson import Lesson
@@ -57,7 +58,7 @@ def measure(net: nn.Module, split: Split, attack: PGD | NFGSM, seed: int) -> dic
 
 
 def _accuracy(net: nn.Module, split: Split, attack: Attack, seed: int) -> float:
-    x = (split.images.float() / 255).contiguous(memory_format=torch.channels_last)
+    x = (split.images.float() / 255).contiguous(memory_format=memory_format_of(net))
     with use_seed(net, seed), frozen(net), torch.no_grad():
         adv = attack(net, x, split.labels, generator=torch.Generator().manual_seed(seed))
         return float(is_correct(net(adv), split.labels).float().mean())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adv.data.datasets import Split
 from adv.models.net import FittedModule
+from adv.runtime.foreign_nets import memory_format_of
 from adv.runtime.random_streams import RngStream, attach, derive_seed
 from adv.training.recipe import Recipe, build
 from adv.training.weight_averaging import Average
@@ -59,7 +60,7 @@ class TrainingState:
         for module in net.modules():
             if isinstance(module, FittedModule):
                 module.fit(self.data.images)
-        return net.to(device).to(memory_format=torch.channels_last)
+        return net.to(device).to(memory_format=memory_format_of(net))
 
     @property
     def eval_net(self) -> nn.Module:

@@ -21,9 +21,9 @@ def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
     table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None)
     table.add_column("trial", justify="right")
     for name in OBJECTIVES:
-        table.add_column(objective_title(name), justify="right")
+        table.add_column(objective_title(name), justify="right", overflow="fold")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for trial in members:
         cells = [_cell(trial, name, intervals) for name in OBJECTIVES]
         table.add_row(

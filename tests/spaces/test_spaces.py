@@ -109,8 +109,9 @@ def test_equal_configurations_are_equal_recipes(name):
 def narrower(knob):
     if isinstance(knob, Choice):
         return replace(knob, options=knob.options[::-1])
-    half = (knob.high - knob.low) / 2
-    return replace(knob, high=knob.high - (max(1, int(half)) if isinstance(knob, Int) else half))
+    if isinstance(knob, Int):  # a range of two numbers cannot be cut, so it moves
+        return replace(knob, low=knob.low + 1, high=max(knob.low + 2, knob.high - 1))
+    return replace(knob, high=knob.high - (knob.high - knob.low) / 2)
 
 
 @each

@@ -56,6 +56,7 @@ def test_a_card_that_is_no_dictionary(tmp_path, text):
         ({"recipe": "Recipe(net=RSE())"}, "does not say how it was made"),
         ({"recipe": "Recipe(defences=(3,))"}, "does not say how it was made"),
         ({"seed": 10**40}, "Overflow"),
+        ({"classes": []}, "name no class"),
         ({"seed": 1e400}, "cannot be built"),
     ],
     ids=str,

@@ -540,6 +540,29 @@ def test_attacks_without_a_gradient(adv, user_module, name):
         assert (code, err) == (0, "") and f"{kind}-linf" in out
 
 
+def test_a_module_that_views_or_changes_its_images(adv, tmp_path):
+    """The first view needs contiguous images and weights, the second net changes its input."""
+    (tmp_path / "theirs.py").write_text(
+        "from torch import nn\n"
+        "class Views(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv, self.fc = nn.Conv2d(3, 4, 3, 2, 1), nn.Linear(1024, 10)\n"
+        "    def forward(self, x):\n"
+        "        x = self.conv(x)\n"
+        "        return self.fc(x.view(len(x), -1))\n"
+        "class Changes(Views):\n"
+        "    def forward(self, x): return super().forward(x.sub_(0.5))\n"
+    )
+    said = {"Views": "", "Changes": "adv: Changes changes its images in place: it gets a copy"}
+    for name, line in said.items():
+        code, out, err = adv(*attack(tmp_path / "theirs.py", name, "--attack", "apgd"))
+        assert code == 0 and out
+        assert err.startswith(line) and err.count("\n") == bool(line)
+    code, out, err = adv(*attack(tmp_path / "theirs.py", "Changes")[:-2], "--attack", "square")
+    assert code == 0 and err.count("\n") == 1
+
+
 def write_bad_weights(path: Path, how: str) -> Path:
     if how == "a pickle":
         torch.save(torch.nn.Linear(1, 1), path)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from split_contents import counts, hashes
 
+from adv import BaseNet, Recipe, build, restore, save
 from adv.data import image_folder
 from adv.data.datasets import DataError, load, stratified_order
 from adv.data.names import SUFFIXES, check_name
@@ -298,6 +299,13 @@ def test_names_that_are_not_utf_8_are_escaped(tree, tmp_path):
     data = load(str(tree), tmp_path / "root")
     assert data.classes == ("caf\\xe9", "dog\\x1b[2J\\n")
     assert counts(data.test, 2) == [4, 3]
+    data.classes[0].encode()  # reports and tables are UTF-8
+    path = tmp_path / "net.safetensors"
+    recipe = Recipe(net=BaseNet())
+    net = build(recipe, 2, 0)
+    for names in (data.classes, (os.fsdecode(b"caf\xe9"), "dog\x1b[2J\n")):  # of earlier versions
+        save(path, net, recipe, classes=names)
+        assert restore(path).classes == data.classes
     image.with_name(os.fsdecode(b"\xff.png")).write_bytes(b"no image")
     with pytest.raises(DataError, match=r"caf\\xe9/\\xff\.png: cannot be read") as error:
         load(str(tree), tmp_path / "root")
