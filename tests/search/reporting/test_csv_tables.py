@@ -1,6 +1,8 @@
 """`trials.csv` and `front.csv`, and the hypervolume."""
 
 import csv
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -136,7 +138,18 @@ def test_hypervolume_grows_and_lies_in_the_unit_interval():
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "page.html"
     write_atomic(path, "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_atomic(path, "new \udc80")
+
+    def write_half(partial: Path, content: bytes) -> int:
+        with partial.open("wb") as file:
+            file.write(content[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_half)
+        with pytest.raises(OSError, match="No space"):
+            write_atomic(path, "new")
     assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    write_atomic(path, "a name that is not UTF-8: \udc80")
+    assert "UTF-8" in path.read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
