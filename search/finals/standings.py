@@ -6,8 +6,10 @@ the winner's curse can be seen, but is part of none of them.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,13 +36,37 @@ HOPELESS = 6.0
 def compute_standings(view: View, draws: int = DRAWS) -> list[Finalist]:
     """Return the finalists, the most accurate on natural images first, those without a run last.
 
-    It samples the posterior, which takes about as long as all else on the page together: compute
-    it once and pass it on.
+    It samples the posterior, which takes about as long as all else on the page together. The last
+    result is therefore kept: the terminal, the tables, the page and W&B, which all ask for it after
+    the same event, share one.
 
     Args:
       view: of the search.
       draws: samples of the posterior.
     """
+    global _latest  # noqa: PLW0603 - a cache of one result, for the whole process
+    events = view.events  # before the view is read: an event in between makes the result outdated
+    if _latest and _latest.view() is view and (_latest.events, _latest.draws) == (events, draws):
+        return list(_latest.finalists)
+    finalists = _sample_standings(view, draws)
+    _latest = _Standings(weakref.ref(view), events, draws, tuple(finalists))
+    return finalists
+
+
+class _Standings(NamedTuple):
+    """The standings of a view after so many events."""
+
+    view: weakref.ref[View]
+    events: int
+    draws: int
+    finalists: tuple[Finalist, ...]
+
+
+_latest: _Standings | None = None
+
+
+def _sample_standings(view: View, draws: int) -> list[Finalist]:
+    """Compute the standings from the posterior of the means and of the true values."""
     finalists = _collect_finalists(view)
     scored, rest = [f for f in finalists if f.runs], [f for f in finalists if not f.runs]
     if not scored:

@@ -32,6 +32,8 @@ class View:
         the trial that it repeats. None before the finals.
       finals_header: the last `finals` event.
       rescored: for each battery's id, the results of stored nets under it, by trial.
+      events: how many events have been applied; what is computed from a view holds until this
+        number changes.
     """
 
     header: StudyHeader = field(default_factory=StudyHeader)
@@ -43,6 +45,7 @@ class View:
     finals: View | None = None
     finals_header: FinalsHeader = field(default_factory=FinalsHeader)
     rescored: dict[str, dict[int, TrialResult]] = field(default_factory=dict)
+    events: int = field(default=0, compare=False)
 
     def apply(self, event: Event) -> None:
         """Update the view by one event; events of an unknown kind change nothing.
@@ -61,6 +64,7 @@ class View:
             session = self.sessions[-1]
             self.elapsed += time - (session.time if session.last is None else session.last)
             session.last = time
+        self.events += 1
 
     def _set_header(self, event: Event) -> None:
         self.header = StudyHeader.from_json(event)
