@@ -21,8 +21,9 @@ DEFAULT_SEED = 0
 def default_generator() -> torch.Generator:
     """Return a new CPU generator seeded with `DEFAULT_SEED`.
 
-    An attack that is called without a generator uses it, so equal calls give equal images. In a
-    loop over batches pass a generator, or every batch gets the same random numbers.
+    An attack that is called without a generator uses it, so equal calls on a deterministic net give
+    equal images; a net with random layers goes on drawing from its own stream. Pass a generator in
+    a loop over batches or over restarts, or each of them gets the same random numbers.
     """
     return torch.Generator().manual_seed(DEFAULT_SEED)
 
@@ -97,7 +98,8 @@ class Attack(ABC):
           x: [n, c, h, w] float in [0, 1].
           y: [n] true labels of any whole-number type, or [n, k] their probabilities (mixed images).
           generator: a CPU generator for random starts and choices; None: `default_generator()`,
-            so that equal calls give equal images. The global generator is never used.
+            so that equal calls on a deterministic net give equal images. Pass one in a loop over
+            batches or over restarts. The global generator is never used.
 
         Returns:
           [n, c, h, w] float32 in [0, 1], detached.
@@ -143,7 +145,8 @@ class Iterative(Attack):
         """
         if not self.unused_by_step:
             return self
-        names = {field.name for field in fields(self)} - self.unused_by_step  # type: ignore[arg-type]
+        own = fields(self)  # type: ignore[arg-type]  # every attack is a dataclass
+        names = {field.name for field in own} - self.unused_by_step
         settings = tuple((name, getattr(self, name)) for name in sorted(names))
         return type(self), type(self.ball), settings
 

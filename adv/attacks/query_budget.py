@@ -1,4 +1,4 @@
-"""How many queries an attack needs: the query-limited setting (Ilyas et al. 2018)."""
+"""The number of queries that an attack needs: the query-limited setting (Ilyas et al. 2018)."""
 
 from __future__ import annotations
 
