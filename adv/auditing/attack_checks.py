@@ -215,7 +215,7 @@ def _double_budget(attack: Attack) -> Attack:
     if attack.budget_setting is None:
         return attack
     changed: dict[str, Any] = {attack.budget_setting: 2 * getattr(attack, attack.budget_setting)}
-    return replace(attack, **changed)  # type: ignore[type-var]
+    return replace(attack, **changed)  # type: ignore[type-var]  # every attack is a dataclass
 
 
 def _percent(row: Tensor) -> str:

@@ -77,7 +77,7 @@ class Certificates:
 
 
 @torch.no_grad()
-def certify(  # noqa: PLR0913, the settings are the paper's
+def certify(  # noqa: PLR0913  # the settings are the paper's
     net: nn.Module,
     split: Split,
     sigma: float,

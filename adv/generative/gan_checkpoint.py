@@ -87,6 +87,7 @@ def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
         **trained.metadata,
         **notes,
         "gan": repr(trained.gan),
+        # The pixel format; the key keeps its first name, so that earlier files can be read.
         "canvas": [trained.pixel_format.side, trained.pixel_format.channels],
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
         "shares": list(trained.class_counts),

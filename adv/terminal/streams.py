@@ -60,7 +60,7 @@ def _prepare_streams() -> bool:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number, which is this one
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # open until the process ends
     if sys.stdout is None:
         return False
     for stream in (sys.stdout, sys.stderr):

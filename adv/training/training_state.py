@@ -78,7 +78,7 @@ class TrainingState:
         )
 
     def restore_weights(self, weights: Mapping[str, Any]) -> None:
-        """Go back to such a copy."""
+        """Restore the net, its average and its optimizer from a copy made by `weights`."""
         self.net.load_state_dict(weights["net"])
         # Copied: the optimizer would go on to change the very tensors that it is given.
         self.optimizer.load_state_dict(copy.deepcopy(weights["optimizer"]))
@@ -95,6 +95,7 @@ class TrainingState:
             "stream": self.stream.state(),
             "generators": [generator.get_state() for generator in self._generators],
             "generated": self.pool and self.pool.fingerprint,
+            # The curriculum's; the key keeps its first name, so that earlier files can be read.
             "course": copy.deepcopy(self.curriculum.state()),
         }
 
