@@ -77,10 +77,10 @@ def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> It
 
 
 def _with_gradient(context: AuditContext) -> AuditContext:
-    """Return the context with a net that passes a zero gradient, if its own passes none at all.
+    """Return the context; if its net has no gradient with respect to the images, make it zero.
 
-    An attack raises an error if the images are not part of the graph. Here it shall stand still
-    instead, so that the checks can report what that means.
+    An attack raises an error if the images are not part of the graph. With a zero gradient it
+    leaves the images unchanged instead, so that the checks can report what that means.
     """
     x, y = context.pixels(torch.arange(1))
     with frozen(context.model):

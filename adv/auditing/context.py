@@ -73,7 +73,7 @@ class AuditContext:
 
     @cached_property
     def random(self) -> bool:
-        """Whether the net declares itself random."""
+        """True if the net declares itself random."""
         return is_random(self.model)
 
     @cached_property

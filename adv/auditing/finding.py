@@ -44,12 +44,12 @@ class Finding:
 
     @property
     def passed(self) -> bool:
-        """Whether the check passed: the interval reaches down to the limit. NaN fails."""
+        """True if the check passed: the interval reaches down to the limit. NaN fails."""
         return self.interval[0] <= self.limit
 
     @property
     def sentence(self) -> str:
-        """What was measured and, if the check failed, what that means."""
+        """The observation, followed by its meaning if the check failed."""
         return self.observation if self.passed else f"{self.observation} {self.meaning}"
 
     def format_value(self, value: float) -> str:

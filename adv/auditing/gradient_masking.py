@@ -47,7 +47,7 @@ class Gap:
 
     @property
     def flagged(self) -> bool:
-        """Whether the whole interval lies above the limit of 4 points."""
+        """True if the whole interval lies above the limit of 4 points."""
         return self.interval[0] > MASKING_GAP_LIMIT
 
 

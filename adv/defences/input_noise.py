@@ -87,9 +87,9 @@ def without_input_noise(net: nn.Module, *, every: bool) -> Iterator[None]:
 
 
 def input_noise_sigmas(net: nn.Module) -> tuple[float | None, float | None]:
-    """Return the largest sigma of a net's test noise that is on in training, and of other noise.
+    """Return the largest sigma of noise that is also on in training, and that of all other noise.
 
-    None stands for no such noise.
+    Each is None if the net has no such noise.
     """
     layers = [m for m in net.modules() if isinstance(m, InputNoise)]
     always, in_evaluation = (

@@ -1,4 +1,4 @@
-"""How far a net can move two images apart: the true norms of its layers, and their product."""
+"""Bounds on the Lipschitz constant of a net: the true norms of its layers, and their product."""
 
 from __future__ import annotations
 

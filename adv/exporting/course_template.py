@@ -132,7 +132,7 @@ def _format_recipe(recipe: Recipe) -> str:
 
 
 def _notes(metadata: Mapping[str, Any]) -> str:
-    """Return what else the metadata says of the training."""
+    """Return the space, parameters, data, seed and epoch of the metadata, one per line."""
     keys = ("space", "params", "data", "seed", "epoch")
     lines = [f"    {name:<8}{metadata[name]}" for name in keys if name in metadata]
     return "\n".join([*lines, ""]) if lines else ""

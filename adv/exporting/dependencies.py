@@ -89,7 +89,10 @@ def _uses(module: str, name: str) -> dict[str, Symbol]:
 
 
 def walk(node: ast.AST, parent: ast.AST | None = None) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield the nodes of a definition and whether each is copied; skip what is below a no."""
+    """Yield each node of a definition and whether it is copied.
+
+    A node that is not copied is yielded without the nodes below it.
+    """
     yield node, True
     for child in ast.iter_child_nodes(node):
         if _is_dropped(child, node, parent):

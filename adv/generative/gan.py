@@ -16,7 +16,9 @@ Init = Literal["normal", "orthogonal"]
 
 @dataclass(frozen=True)
 class GAN:
-    """How a conditional BigGAN is trained. Equal recipe, data and seed give an equal generator.
+    """The settings of a conditional BigGAN and of its training.
+
+    Equal recipe, data and seed give an equal generator.
 
     The defaults are those of BigGAN-PyTorch for CIFAR-10 (`scripts/launch_cifar_ema.sh`), hours on
     a GPU; `GAN.small()` trains in minutes on two CPU cores.

@@ -34,7 +34,7 @@ class PRDC:
 
 @dataclass(frozen=True)
 class Memorisation:
-    """How far generated images are copies of training images.
+    """The extent to which generated images are copies of training images.
 
     Args:
       nearest: median distance of a generated image to the nearest training image, divided by the

@@ -1,4 +1,4 @@
-"""What nets share: the base class of their settings, normalisation, and checks of settings."""
+"""Common parts of all nets: the base class of settings, their checks, and normalisation."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How a net is run: device, mode, random streams, votes, precision and fused layers."""
+"""Running a net: device, mode, random streams, votes, precision and fused layers."""

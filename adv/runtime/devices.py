@@ -1,4 +1,4 @@
-"""Where a net runs: the device that it is on, the best one there is, and the move to it."""
+"""Devices: the one that a net is on, the best one available, and the move to it."""
 
 from __future__ import annotations
 

@@ -234,7 +234,10 @@ class _FusedActPool(torch.autograd.Function):
 
 
 class _FusedConvActPool(torch.autograd.Function):
-    """The same after a convolution of images; its gradient is computed at a quarter of the size."""
+    """Convolution, activation and 2x2 pooling of images; only the images get a gradient.
+
+    It is computed at a quarter of the size.
+    """
 
     @staticmethod
     def forward(

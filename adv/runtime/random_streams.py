@@ -17,7 +17,7 @@ from adv.runtime.splitmix64 import GOLDEN, mix
 
 
 def derive_seed(seed: int, n: int) -> int:
-    """Return the n-th of the seeds that one seed stands for; the 0th is the seed itself.
+    """Return the n-th seed that is derived from `seed`; the 0th is `seed` itself.
 
     All 64 bits are mixed (SplitMix64, Steele, Lea and Flood 2014), because a CPU generator of torch
     reads only the lower 32 bits of its seed.

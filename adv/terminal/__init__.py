@@ -1,1 +1,1 @@
-"""What every command line prints through: consoles, tables, error lines, and the streams below."""
+"""Output of the command lines: consoles, tables, error lines, and the streams below."""

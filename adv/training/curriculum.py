@@ -15,7 +15,7 @@ from adv.training.schedules import Ramp, Schedule, value_at
 
 
 class AttackKind(NamedTuple):
-    """How a `Curriculum` makes its attack.
+    """A kind of attack that a `Curriculum` can train with.
 
     Args:
       pace: the usual length of a step, relative to eps.

@@ -13,7 +13,7 @@ from adv.training.lesson import Lesson
 
 
 class TrainingHandle(Protocol):
-    """What a curriculum may use of the training that it belongs to."""
+    """The part of a training that its curriculum may use."""
 
     @property
     def eval_net(self) -> nn.Module:
@@ -23,7 +23,7 @@ class TrainingHandle(Protocol):
         """Return a copy of the state of the net, of its average and of its optimizer."""
 
     def restore_weights(self, weights: Mapping[str, Any]) -> None:
-        """Go back to such a copy."""
+        """Restore the net, its average and its optimizer from a copy made by `weights`."""
 
 
 class CurriculumRun(ABC):

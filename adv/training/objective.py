@@ -1,4 +1,4 @@
-"""What a training objective is: it attacks a batch, and minimises a loss on the images it gets.
+"""Training objectives: each attacks a batch, and minimises a loss on the images it gets.
 
 An objective attacks the images of a batch with the net in evaluation mode (see `frozen`), and
 leaves the gradient of its loss, taken in training mode, in the weights. Losses are float32.

@@ -64,7 +64,7 @@ class SGD:
 
 
 def _can_fuse(net: nn.Module) -> bool | None:
-    """One kernel for all weights on CUDA; elsewhere torch chooses."""
+    """Return True, for one kernel over all weights, on CUDA; else None, so that torch chooses."""
     return device_of(net).type == "cuda" or None
 
 

@@ -24,12 +24,12 @@ from adv.training.objectives import Mixed
 from adv.training.optimizers import SGD, AdamW
 
 AUTOCAST_DTYPES: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
-"""What a net is cast to while it trains, by the name of the precision; None: nothing."""
+"""The autocast type of a net in training, by the name of the precision; None: no autocast."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one net is trained.
+    """All settings of the training of one net.
 
     Args:
       net: the architecture, a value such as `BigNet(width=2)`.

@@ -91,7 +91,9 @@ class Update:
         return _total(outcome, batch)
 
     def _replay_gradient(self, batch: Batch, adv: Tensor) -> BatchTotals:
-        """The same by a graph, from the tensors that it reads; the optimizer finds the gradients.
+        """Leave the gradient of the loss in the weights by replaying a captured CUDA graph.
+
+        The graph is captured at the first batch of its shapes; later batches are copied into it.
 
         The optimizer's step stays outside the graph: it is one kernel, and its state is replaced
         when a training is restored.

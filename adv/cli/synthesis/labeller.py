@@ -32,7 +32,10 @@ class Labeller:
     digest: str
 
     def check(self, classes: Sequence[str], whose: str) -> None:
-        """Raise ValueError unless its classes are these; `whose` names who has them."""
+        """Raise ValueError unless the labeller has exactly these classes, in this order.
+
+        `whose` names the owner of `classes` in the message.
+        """
         if self.classes != tuple(classes):
             raise ValueError(
                 f"{self.title} has {len(self.classes)} classes, and {whose} has others"
