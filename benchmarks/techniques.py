@@ -27,7 +27,7 @@ from torch import nn
 
 import adv
 from adv import PGD, Battery, Linf, Recipe, Score, Split
-from adv.auditing.finding import difference
+from adv.auditing.finding import paired_difference
 from adv.checkpoints.checkpoint import load_weights
 from adv.files import write_atomic
 from adv.runtime.devices import default_device
@@ -210,7 +210,7 @@ def _difference(row: dict[str, Any], first: dict[str, Any]) -> str:
     if row is first or "AutoAttack-rand" not in row or "AutoAttack-rand" not in first:
         return ""
     mine, other = (Score.from_dict(it["AutoAttack-rand"]["score"]).ok.all(0) for it in (row, first))
-    gain, (low, high) = difference(mine, other)
+    gain, (low, high) = paired_difference(mine, other)
     return f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from adv.runtime.splitmix64 import GOLDEN, mix
+from adv.runtime.splitmix64 import GOLDEN, splitmix64
 
 
 def draw_seeds(n: int, generator: torch.Generator) -> Tensor:
@@ -34,8 +34,8 @@ def normal(seed: Tensor, counter: Tensor, count: int) -> Tensor:
 
 def _bits(seed: Tensor, counter: Tensor, count: int) -> Tensor:
     """Return [n, count] int64, all 64 bits random."""
-    key = mix(seed + GOLDEN * (counter + 1))
-    return mix(key[:, None] + GOLDEN * torch.arange(1, count + 1, device=seed.device))
+    key = splitmix64(seed + GOLDEN * (counter + 1))
+    return splitmix64(key[:, None] + GOLDEN * torch.arange(1, count + 1, device=seed.device))
 
 
 def _fraction(bits: Tensor, lowest: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from adv.attacks import FGSM, L2, PGD, Attack, Iterative, Ladder, Worst
 from adv.attacks.gradient import loss_and_grad
 from adv.auditing.context import AuditContext, JointAttack
-from adv.auditing.finding import Finding, difference, share
+from adv.auditing.finding import Finding, paired_difference, share_with_interval
 from adv.auditing.gradient_free_checks import check_gradient_free
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
@@ -41,7 +41,9 @@ def check_zero_gradients(context: AuditContext) -> Finding:
             x, y = context.pixels(ids)
             gradient = loss_and_grad(model, context.ball.sample(x, generator), y).gradient
             zero[ids] = (gradient.nan_to_num(0.0).flatten(1) == 0).all(1).cpu()
-    found, interval = share(zero[context.natural]) if context.natural.any() else (0.0, (0.0, 0.0))
+    found, interval = (
+        share_with_interval(zero[context.natural]) if context.natural.any() else (0.0, (0.0, 0.0))
+    )
     return Finding(
         "zero gradients",
         found,
@@ -62,7 +64,7 @@ def _check_single_step(context: AuditContext) -> Iterator[Finding]:
     observation = (
         f"PGD-{context.steps} leaves {_percent(many)} correct, a single step {_percent(single)}."
     )
-    found, interval = difference(many, single)
+    found, interval = paired_difference(many, single)
     yield Finding(
         "iterative against single step",
         found,
@@ -74,7 +76,7 @@ def _check_single_step(context: AuditContext) -> Iterator[Finding]:
         "One step does more harm than many: the gradient leads the small steps astray, so it is "
         "masked.",
     )
-    found, interval = difference(single, many)
+    found, interval = paired_difference(single, many)
     yield Finding(
         "single step overstates",
         found,
@@ -97,7 +99,7 @@ def _check_more_steps(context: AuditContext) -> Iterator[Finding]:
         return
     among = None if context.random else context.standing
     more = context.evaluate_under(doubled, among)
-    found, interval = difference(context.standing, more)
+    found, interval = paired_difference(context.standing, more)
     yield Finding(
         "more steps",
         found,
@@ -121,7 +123,7 @@ def _check_more_restarts(context: AuditContext) -> Finding:
         more, starts = context.standing, 5
         for n in range(1, starts):
             more = context.evaluate_under(attacks, more, again=n)
-    found, interval = difference(context.standing, more)
+    found, interval = paired_difference(context.standing, more)
     return Finding(
         "more restarts",
         found,
@@ -140,7 +142,7 @@ def _check_monotone_in_eps(context: AuditContext) -> Finding:
     """Check that accuracy falls as the radius grows: 0, half of eps, eps, twice eps."""
     half, double = (context.evaluate_under(_scale_radius(context, k)) for k in (0.5, 2.0))
     rows = [context.natural, half, context.standing_pgd, double]
-    rises = [difference(more, less) for less, more in itertools.pairwise(rows)]
+    rises = [paired_difference(more, less) for less, more in itertools.pairwise(rows)]
     found, interval = max(rises, key=lambda rise: rise[0])
     accuracies = ", ".join(f"{100 * float(row.double().mean()):.1f}" for row in rows)
     return Finding(
@@ -160,7 +162,7 @@ def _check_large_radius(context: AuditContext) -> Finding:
     x, _ = context.pixels(torch.arange(1))
     eps = 0.5 * x[0].numel() ** 0.5 if isinstance(context.ball, L2) else 0.5
     standing = context.evaluate_under(replace(context.pgd, ball=replace(context.ball, eps=eps)))
-    found, interval = share(standing)
+    found, interval = share_with_interval(standing)
     counts = context.split.labels.bincount()
     chance = float(counts.max()) / context.n
     return Finding(
@@ -180,7 +182,7 @@ def _check_other_loss(context: AuditContext) -> Finding:
     """Compare PGD on the cross-entropy with PGD on a loss that ignores the scale of the logits."""
     binary = context.classes < 3
     other = context.evaluate_under(replace(context.pgd, loss="margin" if binary else "dlr"))
-    found, interval = difference(context.standing_pgd, other)
+    found, interval = paired_difference(context.standing_pgd, other)
     loss = "the margin" if binary else "DLR, a ratio of differences,"
     return Finding(
         "cross-entropy against DLR",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from adv.auditing.context import AuditContext
-from adv.auditing.finding import Finding, exact, share
+from adv.auditing.finding import Finding, exact_interval, share_with_interval
 from adv.defences.spectral_norm import SpectralDivision
 from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout
@@ -58,7 +58,7 @@ def _check_logits(out: Tensor) -> Finding:
     """Check that the outputs are finite, and logits rather than probabilities."""
     bad = ~out.isfinite().all(1)
     likely = (out >= -1e-6).all(1) & ((out.sum(1) - 1).abs() < 1e-3)
-    found, _ = share(bad | likely)
+    found, _ = share_with_interval(bad | likely)
     logs = bool((out.logsumexp(1).abs() < 1e-3).all())
     kind = "log-probabilities, as good as logits" if logs else "logits"
     wrong = "not finite" if bad.any() else "probabilities"
@@ -74,7 +74,7 @@ def _check_logits(out: Tensor) -> Finding:
         "outputs are logits",
         found,
         0.0,
-        exact(found),
+        exact_interval(found),
         "%",
         "the logits of an image do not add up to one by chance",
         f"The outputs are {wrong if found else kind}.",
@@ -96,7 +96,7 @@ def _check_repeatable(context: AuditContext, x: Tensor, first: Tensor, second: T
         "same outputs twice",
         found,
         ROUNDING,
-        exact(found),
+        exact_interval(found),
         "%",
         _ROUNDING_REASON,
         f"The net is {how}: two outputs differ by {_percent(found)} of the largest output.",
@@ -119,7 +119,7 @@ def _check_training_flag(context: AuditContext, x: Tensor) -> Finding:
         "same outputs in training mode",
         found,
         ROUNDING,
-        exact(found),
+        exact_interval(found),
         "%",
         _ROUNDING_REASON,
         f"Apart from dropout, batch normalisation and declared noise, the training flag changes "
@@ -138,7 +138,7 @@ def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding
         "same outputs under attack",
         found,
         ROUNDING,
-        exact(found),
+        exact_interval(found),
         "%",
         _ROUNDING_REASON,
         f"When a gradient is computed, the net's outputs change by {_percent(found)}.",
@@ -155,7 +155,7 @@ def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
         "same outputs in another batch",
         found,
         ROUNDING,
-        exact(found),
+        exact_interval(found),
         "%",
         _ROUNDING_REASON,
         f"In smaller batches the outputs change by {_percent(found)}.",
@@ -189,7 +189,7 @@ def _check_dead_units(context: AuditContext, x: Tensor) -> Finding:
         "dead units",
         found,
         0.9,
-        exact(found),
+        exact_interval(found),
         "%",
         "layers of sound nets have had up to two thirds; with a tenth left hardly any path remains",
         f"In the worst layer {_percent(found)} of the ReLU units give 0 on every image.",

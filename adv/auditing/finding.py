@@ -71,12 +71,12 @@ def verdict(findings: Sequence[Finding]) -> str:
     )
 
 
-def exact(figure: float) -> Interval:
+def exact_interval(figure: float) -> Interval:
     """Return the interval of a figure without sampling error."""
     return figure, figure
 
 
-def share(hits: Tensor, n: int | None = None) -> tuple[float, Interval]:
+def share_with_interval(hits: Tensor, n: int | None = None) -> tuple[float, Interval]:
     """Return the share of true elements of `hits` among `n` images, with its Wilson interval.
 
     `n` is the length of `hits` by default.
@@ -86,7 +86,7 @@ def share(hits: Tensor, n: int | None = None) -> tuple[float, Interval]:
     return found, wilson(found, n)
 
 
-def difference(more: Tensor, less: Tensor) -> tuple[float, Interval]:
+def paired_difference(more: Tensor, less: Tensor) -> tuple[float, Interval]:
     """Return the share of `more` minus the share of `less`, [n] booleans on the same images.
 
     The interval counts the images on which the two disagree, plus one in each direction, so that it
@@ -101,7 +101,7 @@ def difference(more: Tensor, less: Tensor) -> tuple[float, Interval]:
     return figure, (min(figure, middle - half), max(figure, middle + half))
 
 
-def mean(values: Tensor) -> tuple[float, Interval]:
+def mean_with_interval(values: Tensor) -> tuple[float, Interval]:
     """Return the mean of values [n] with its normal 95 % interval."""
     centre = float(values.double().mean())
     half = Z95 * float(values.double().std(correction=0)) / math.sqrt(len(values))

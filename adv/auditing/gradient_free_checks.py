@@ -12,7 +12,7 @@ from adv.attacks import Attack, Ball, Square
 from adv.attacks.attack import default_generator
 from adv.attacks.losses import is_correct
 from adv.auditing.context import AuditContext
-from adv.auditing.finding import Finding, difference, share
+from adv.auditing.finding import Finding, paired_difference, share_with_interval
 from adv.runtime.frozen import frozen
 
 POINTS = 20
@@ -32,7 +32,11 @@ def check_gradient_free(context: AuditContext) -> Iterator[Finding]:
         ("black box is weaker", square, f"{square.queries} queries of Square"),
     ):
         after = context.evaluate_under(attack, standing)
-        lost = difference(again, after) if context.random else share(standing & ~after)
+        lost = (
+            paired_difference(again, after)
+            if context.random
+            else share_with_interval(standing & ~after)
+        )
         found, interval = lost
         yield Finding(
             name,

@@ -12,7 +12,7 @@ from torch import nn
 
 from adv.attacks import APGD, PGD, Iterative, Ladder, Square, Worst
 from adv.auditing.context import AuditContext, audit_context
-from adv.auditing.finding import Finding, Interval, difference, share
+from adv.auditing.finding import Finding, Interval, paired_difference, share_with_interval
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.score import Score
@@ -88,10 +88,10 @@ def measure_gap(context: AuditContext) -> Gap:
     if context.random:
         attack = PGD(context.ball, context.steps, pace=5 / context.steps, loss="margin")
         standing = context.evaluate_under(attack, draws=2 * context.battery.draws)
-        interval = difference(context.standing, standing)[1]
+        interval = paired_difference(context.standing, standing)[1]
     else:
         standing = context.evaluate_under(_strong_attack(context), context.standing)
-        interval = share(context.standing & ~standing)[1]
+        interval = share_with_interval(context.standing & ~standing)[1]
     claimed, strong = (float(row.double().mean()) for row in (context.standing, standing))
     return Gap(context.ball.eps, claimed, strong, interval, context.n)
 

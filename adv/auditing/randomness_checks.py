@@ -9,7 +9,7 @@ from torch import Tensor
 
 from adv.attacks.losses import is_correct
 from adv.auditing.context import VOTES, AuditContext
-from adv.auditing.finding import Finding, difference, mean
+from adv.auditing.finding import Finding, mean_with_interval, paired_difference
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
 from adv.runtime.votes import Votes
@@ -29,7 +29,7 @@ def _check_draws(context: AuditContext) -> Finding:
     own = context.battery.draws
     counts = sorted({1, own, max(20, MANY * own)})
     reached = {n: _right_probability(context, n) for n in counts}
-    found, interval = mean(reached[own] - reached[counts[-1]])
+    found, interval = mean_with_interval(reached[own] - reached[counts[-1]])
     curve = ", ".join(f"{100 * float(reached[n].mean()):.1f} % with {n}" for n in counts)
     return Finding(
         "more draws in the gradient",
@@ -73,7 +73,7 @@ def _check_votes(context: AuditContext) -> Finding:
             x, y = context.pixels(ids)
             correct = torch.stack([is_correct(predictor(x), y) for _ in range(5)]).cpu()
             first[ids], every[ids] = correct[0], correct.all(0)
-    found, interval = difference(first, every)
+    found, interval = paired_difference(first, every)
     votes = context.battery.votes
     return Finding(
         "repeated votes agree",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from adv.auditing.finding import Finding, exact
+from adv.auditing.finding import Finding, exact_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ def check_side_effects(model: nn.Module, before: Snapshot) -> Finding:
         "the net is unchanged",
         found,
         0.0,
-        exact(found),
+        exact_interval(found),
         "",
         "an evaluation must not change anything",
         f"An evaluation has changed {some or 'nothing'}.",

@@ -19,7 +19,7 @@ WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 SOURCE = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/" + WEIGHTS
 
 
-def weights() -> Path:
+def inception_weights_path() -> Path:
     """Return the path at which torch-fidelity keeps the weights."""
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
 
@@ -30,7 +30,7 @@ def standard_fid(real: Split, generated: Split) -> str:
         import torch_fidelity
     except ImportError:
         return "standard FID: not computed, torch-fidelity is not installed (pip install '.[fid]')"
-    path = weights()
+    path = inception_weights_path()
     if not path.is_file():
         return f"standard FID: not computed, put {SOURCE} at {path}"
     try:
@@ -39,8 +39,8 @@ def standard_fid(real: Split, generated: Split) -> str:
         return f"standard FID: not computed, {path} is damaged: it differs from {SOURCE}"
     try:
         found = torch_fidelity.calculate_metrics(
-            input1=Bytes(generated.images),
-            input2=Bytes(real.images),
+            input1=ByteImages(generated.images),
+            input2=ByteImages(real.images),
             fid=True,
             isc=True,
             isc_splits=min(10, len(generated)),
@@ -60,7 +60,7 @@ def standard_fid(real: Split, generated: Split) -> str:
     )
 
 
-class Bytes(Dataset[Tensor]):
+class ByteImages(Dataset[Tensor]):
     """Images [3, h, w], bytes, one by one, as torch-fidelity reads them."""
 
     def __init__(self, images: Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from adv.runtime.splitmix64 import GOLDEN, mix
+from adv.runtime.splitmix64 import GOLDEN, splitmix64
 
 
 def derive_seed(seed: int, n: int) -> int:
@@ -26,7 +26,7 @@ def derive_seed(seed: int, n: int) -> int:
         return seed
     state = (seed + n * GOLDEN) % 2**64
     signed = state - 2**64 if state >= 2**63 else state
-    return int(mix(torch.tensor(signed))) & 2**63 - 1
+    return int(splitmix64(torch.tensor(signed))) & 2**63 - 1
 
 
 class RngStream:

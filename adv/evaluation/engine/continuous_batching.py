@@ -73,14 +73,14 @@ class _Scheduler:
     def fill(self) -> bool:
         """Give free slots the next images; return False if no image is left anywhere."""
         fresh: list[AttackRows] = []
-        free = self.job.batch - self._busy()
-        while free and self._stock():
+        free = self.job.batch - self._count_active()
+        while free and self._refill():
             assert self.ready is not None
             rows = torch.arange(len(self.ready.image))
             fresh.append(self.ready.keep(rows[:free]))
             self.ready = self.ready.keep(rows[free:]) if len(rows) > free else None
             free -= len(fresh[-1].image)
-        self._seat(fresh)
+        self._assign_slots(fresh)
         return self.active is not None
 
     def step(self) -> None:
@@ -116,7 +116,7 @@ class _Scheduler:
                 self.runs[run], self.block[rows.image[of_run]], adv[of_run.to(adv.device)]
             )
 
-    def _busy(self) -> int:
+    def _count_active(self) -> int:
         """Return how many slots hold an image."""
         return 0 if self.active is None else int((self.active.image >= 0).sum())
 
@@ -131,7 +131,7 @@ class _Scheduler:
             self.ended.append((self.stepper.result(done.state), done))
         now.image[lost | ended] = -1
 
-    def _seat(self, fresh: list[AttackRows]) -> None:
+    def _assign_slots(self, fresh: list[AttackRows]) -> None:
         """Give slots to fresh images beside the active ones, and drop idle slots if possible."""
         parts = list(fresh)
         if self.active is not None:
@@ -160,7 +160,7 @@ class _Scheduler:
             width //= 2
         return width if taken else 0
 
-    def _stock(self) -> bool:
+    def _refill(self) -> bool:
         """Make sure that images are ready, a batch at a time; return False if none is left."""
         while self.ready is None:
             enough = self.job.batch if self.pending else 1

@@ -44,7 +44,7 @@ from adv import (
 )
 from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import audit_context
-from adv.auditing.finding import difference
+from adv.auditing.finding import paired_difference
 from adv.models import Normalize
 from adv.runtime.random_layers import Dropout
 
@@ -452,12 +452,12 @@ def test_a_difference_by_hand():
     """7 up and 2 down of 50 + 2 (Bonett, Price 2012): 5/52 +- z sqrt((9/52 - (5/52)^2) / 52)."""
     more, less = torch.zeros(2, 50, dtype=torch.bool)
     more[:6], less[6:7] = True, True
-    figure, (low, high) = difference(more, less)
+    figure, (low, high) = paired_difference(more, less)
     assert figure == pytest.approx(0.1)
     assert (low, high) == pytest.approx((-0.01386, 0.20617), abs=1e-4)
     mirrored: Any = (-figure, (pytest.approx(-high), pytest.approx(-low)))
-    assert difference(less, more) == mirrored
-    same, (low, high) = difference(more, more)
+    assert paired_difference(less, more) == mirrored
+    same, (low, high) = paired_difference(more, more)
     assert same == 0 and low == -high < 0
 
 
@@ -466,7 +466,7 @@ def test_the_interval_of_a_difference_holds_it_19_times_of_20():
     kind = torch.rand(2000, 128, generator=seeded())
     held = 0
     for row in kind:
-        _, (low, high) = difference(row < 0.06, row > 0.97)
+        _, (low, high) = paired_difference(row < 0.06, row > 0.97)
         held += low <= 0.03 <= high
     assert held / 2000 > 0.95 - 3 * (0.05 * 0.95 / 2000) ** 0.5
 

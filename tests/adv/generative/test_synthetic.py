@@ -37,7 +37,7 @@ from adv.data.datasets import Split
 from adv.data.names import DataError
 from adv.generative.cache import make_once
 from adv.generative.classifier import features, laptop_recipe, natural_recipe
-from adv.generative.fid import SOURCE, standard_fid, weights
+from adv.generative.fid import SOURCE, inception_weights_path, standard_fid
 from adv.generative.metrics import frechet_distance, memorisation, prdc
 from adv.generative.npz_files import read_samples, write_samples
 from adv.generative.sample_grid import grid, save_grid
@@ -351,8 +351,8 @@ def test_the_standard_fid_goes_through_torch_fidelity(digits, tmp_path, monkeypa
     monkeypatch.setitem(registry.FEATURE_EXTRACTORS_REGISTRY, "inception-v3-compat", Linear)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     weight = 10 * torch.randn(3 * 32 * 32, 6, generator=seeded_generator(0))
-    weights().parent.mkdir(parents=True)
-    torch.save({"weight": weight}, weights())
+    inception_weights_path().parent.mkdir(parents=True)
+    torch.save({"weight": weight}, inception_weights_path())
     line = standard_fid(digits.train, digits.test)
     real, made = (
         (split.images.double().flatten(1) @ weight.double() / 255)
