@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State, initial_state
-from adv.attacks.ball import Ball, column
+from adv.attacks.ball import Ball, check_ball, column
 from adv.attacks.gradient import LossAndGrad, loss_and_grad, with_loss_target
 from adv.attacks.losses import Loss, check_loss, loss_supports
 
@@ -77,6 +77,7 @@ class APGD(Iterative):
         the first.
 
     Raises:
+      TypeError: `ball` is no ball.
       ValueError: a setting is out of its range; on a call: the model has too few classes.
     """
 
@@ -88,6 +89,7 @@ class APGD(Iterative):
     target: int | None = None
 
     def __post_init__(self) -> None:
+        check_ball(self.ball)
         check_loss(self.loss, self.target)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")

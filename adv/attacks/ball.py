@@ -63,6 +63,12 @@ class Ball(ABC):
         """Return the norm [n] of each difference."""
 
 
+def check_ball(ball: object) -> None:
+    """Raise TypeError unless an attack was given a ball; a bare radius names no norm."""
+    if not isinstance(ball, Ball):
+        raise TypeError(f"ball is Linf(eps) or L2(eps), got {ball!r}")
+
+
 @dataclass(frozen=True)
 class Linf(Ball):
     """The ball in which every pixel changes by at most `eps`."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State, initial_state
-from adv.attacks.ball import Ball
+from adv.attacks.ball import Ball, check_ball
 from adv.attacks.gradient import loss_and_grad, with_loss_target
 from adv.attacks.losses import Loss, check_loss, loss_supports
 
@@ -35,6 +35,7 @@ class PGD(Iterative):
       target: for "dlr-targeted": k for the k-th most likely wrong class; None: the first.
 
     Raises:
+      TypeError: `ball` is no ball.
       ValueError: a setting is out of its range.
     """
 
@@ -51,6 +52,7 @@ class PGD(Iterative):
     target: int | None = None
 
     def __post_init__(self) -> None:
+        check_ball(self.ball)
         check_loss(self.loss, self.target)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")

@@ -53,6 +53,7 @@ class Recipe:
         and weights are float32 in either case, and so is every evaluation.
 
     Raises:
+      TypeError: `net` is a class, or `defences` a single defence.
       ValueError: a setting is out of its range.
     """
 
@@ -72,6 +73,10 @@ class Recipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        if isinstance(self.net, type):
+            raise TypeError(f"net is a value such as {self.net.__name__}(), got the class itself")
+        if isinstance(self.defences, Defence):
+            raise TypeError(f"defences is a tuple such as ({self.defences},), got {self.defences}")
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")

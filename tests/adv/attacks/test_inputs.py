@@ -106,3 +106,9 @@ def test_images_further_outside_are_refused_with_their_range(attack, value, prob
     with pytest.raises(ValueError, match=r"images must lie in \[0, 1\], got ") as error:
         attack(net, x, y)
     assert f"{value:.4f}".rstrip("0") in str(error.value) or value == float("inf")
+
+
+@pytest.mark.parametrize("attack", [PGD, APGD])
+def test_a_bare_radius_is_refused(attack):
+    with pytest.raises(TypeError, match=r"ball is Linf\(eps\) or L2\(eps\), got 0.03"):
+        attack(0.03)

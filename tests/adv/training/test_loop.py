@@ -427,3 +427,10 @@ def test_metrics_count_every_image_once(digits):
     assert epoch.metrics["loss"] == pytest.approx(F.cross_entropy(logits, split.labels).item())
     right = (logits.argmax(1) == split.labels).float().mean().item()
     assert epoch.metrics["clean_accuracy"] == pytest.approx(right)
+
+
+def test_a_recipe_refuses_a_class_as_net_and_a_bare_defence():
+    with pytest.raises(TypeError, match=r"a value such as BaseNet\(\), got the class itself"):
+        Recipe(BaseNet)
+    with pytest.raises(TypeError, match=r"defences is a tuple such as \(RSE\(.*\),\), got RSE"):
+        Recipe(defences=RSE())
