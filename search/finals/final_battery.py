@@ -45,7 +45,7 @@ class FinalBattery:
 
     @property
     def id(self) -> str:
-        """12 hex digits that change if an attack, a vote or the images do."""
+        """The id of the battery: a hash of the attacks, votes and images, 12 hex digits."""
         parts = (self.battery(False), self.battery(True), self.scale.test_images)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 

@@ -47,14 +47,21 @@ def require_run(folder: Path, flag: str = "") -> Path:
       ValueError: there is no ledger in it; the message names the nearest run beside it.
     """
     if not (folder / LEDGER).is_file():
-        near, where = nearest_run(folder), f"{flag} {folder}: it" if flag else folder
-        raise ValueError(f"{where} holds no search{near and ','}{near}: there is no {LEDGER}")
+        near, prefix = _nearest_name(folder), f"{flag} {folder}: " if flag else ""
+        hint = f"; did you mean {near}?" if near else ""
+        raise ValueError(f"{prefix}no search in {folder} (there is no {LEDGER}){hint}")
     return folder
 
 
 def nearest_run(folder: Path) -> str:
     """Return a hint at the run that may be meant, "" if no name is near."""
+    near = _nearest_name(folder)
+    return f" such as {near}" if near else ""
+
+
+def _nearest_name(folder: Path) -> Path | None:
+    """Return the run beside `folder` with the nearest name, or None."""
     parent = folder.parent
     runs = [path.parent.name for path in parent.glob(f"*/{LEDGER}")] if parent.is_dir() else []
     near = difflib.get_close_matches(folder.name, runs, n=1)
-    return f" such as {parent / near[0]}" if near else ""
+    return parent / near[0] if near else None

@@ -164,7 +164,7 @@ class TrialBenchmark:
 
 
 def fill_gaps(curve: Array, final: Point) -> Array:
-    """Fill epochs without values by the one before, the first ones by the first known.
+    """Fill missing epochs with the value before, leading ones with the first known value.
 
     Args:
       curve: [epochs, 2], NaN where a value is missing.

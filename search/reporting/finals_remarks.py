@@ -52,7 +52,7 @@ def _describe_front(finalists: Sequence[Finalist]) -> str:
         )
     return (
         f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: the largest set of "
-        f"which {MIN_SHARE:.0%} are expected to be on the front of all trials."
+        f"which {100 * MIN_SHARE:.0f} % are expected to be on the front of all trials."
     )
 
 
@@ -69,9 +69,9 @@ def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
     if drop <= 0:
         return (
             f"No winner's curse here: on the same images and battery, fresh seeds score "
-            f"{-drop:.1f} higher than the runs that selected the {len(pairs)} finalists."
+            f"{-drop:.1f} higher than the runs that selected the {count(len(pairs), 'finalist')}."
         )
     return (
         f"Winner's curse: on the same images and battery, fresh seeds score {drop:.1f} lower than "
-        f"the runs that selected the {len(pairs)} finalists."
+        f"the runs that selected the {count(len(pairs), 'finalist')}."
     )

@@ -43,6 +43,7 @@ def format_duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def count(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 trial, 2 trials."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def count(number: float, noun: str) -> str:
+    """Return a number with its noun: 1 trial, 2 trials, 0.5 CPUs."""
+    digits = f"{number:g}" if isinstance(number, float) else f"{number}"
+    return f"{digits} {noun}{'s' * (number != 1)}"

@@ -5,7 +5,7 @@ To add a panel, write a file with a function that returns sections, and add a li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ SECTIONS: tuple[Panel, ...] = (
 def write_html_report(view: View, path: Path, finalists: Sequence[Finalist] | None = None) -> None:
     """Write the page in one step. It loads nothing from outside.
 
-    It can be written at any time: what is not known yet is said to be missing.
+    It can be written at any time: the page says what is not known yet.
 
     Args:
       view: of the search.
@@ -76,7 +76,7 @@ def _facts(view: View) -> str:
         "Trials": f"{counts}, of {head.trials or '?'} planned",
         "Front": f"{count(best, 'trial')}, hypervolume {area[-1]:.3f}" if area else "none",
         "Data": head.data or scale.get("data", ""),
-        "Scale": f"{scale.get('name', '')}, {scale.get('epochs', '?')} epochs per trial",
+        "Scale": f"{scale.get('name', '')}, {_describe_epochs(scale)} per trial",
         "Elapsed": format_duration(view.elapsed),
         "Seed": "" if head.seed is None else head.seed,
         "Commit": head.commit or "unknown",
@@ -90,7 +90,11 @@ def _facts(view: View) -> str:
     return f"<dl class='facts'>{items}</dl>"
 
 
+def _describe_epochs(scale: Mapping[str, Any]) -> str:
+    return count(scale["epochs"], "epoch") if "epochs" in scale else "? epochs"
+
+
 def _flatten(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_flatten(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {text}" for k, v in value.items() if (text := _flatten(v)))
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -13,6 +13,7 @@ from rich.table import Table
 from adv import Recipe, size_of
 from adv.data import names
 from adv.terminal.console import print_table
+from search.reporting.formatting import count
 from spaces import Params, Scale, Space
 
 _TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -77,8 +78,8 @@ def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
         "data": f"{plan.data}: {images:,} training images; {scale.images:,} validation images "
         f"score a trial, {scale.watch_images:,} others validate its epochs; test images are not "
         "used",
-        "trials": f"{plan.trials} of {scale.epochs} epochs, batch {scale.batch}, seed {plan.seed}"
-        + grid,
+        "trials": f"{count(plan.trials, 'trial')} of {count(scale.epochs, 'epoch')} each, "
+        f"batch {scale.batch}, seed {plan.seed}" + grid,
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
         f"{scale.draws} samples per gradient, {scale.votes} votes",
         **notes,
@@ -92,13 +93,13 @@ def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
 def count_train_images(scale: Scale) -> int:
     """Return how many images a trial is trained on, without loading them."""
     if scale.data in _TRAINING_IMAGES:
-        count = _TRAINING_IMAGES[scale.data]
+        found = _TRAINING_IMAGES[scale.data]
     else:
         folder = Path(scale.data)
         classes = [folder / "train" / name for name in names.class_names(folder)]
-        found = sum(1 for path in classes for _ in names.image_files(path))
-        count = math.ceil(0.9 * found)
-    return min(count, scale.train_images or count)
+        images = sum(1 for path in classes for _ in names.image_files(path))
+        found = math.ceil(0.9 * images)
+    return min(found, scale.train_images or found)
 
 
 def _describe_cost(recipes: Sequence[Recipe]) -> str:

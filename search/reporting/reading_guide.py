@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from search.finals.finalist import Finalist
 from search.record.view import View
+from search.reporting.formatting import count
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
 
 
@@ -33,7 +34,7 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
 
 def _describe_attack(attack: Mapping[str, Any]) -> str:
     """Return an attack of the battery as its name and settings."""
-    settings = [f"{attack[k]} {k}" for k in ("steps", "restarts") if attack.get(k) is not None]
+    settings = [count(attack[f"{k}s"], k) for k in ("step", "restart") if attack.get(f"{k}s")]
     if (eps := attack.get("eps")) is not None:
         settings.insert(0, f"eps {255 * eps:.3g}/255" if eps < 0.5 else f"eps {eps:.3g}")
     name = str(attack.get("name", "attack"))

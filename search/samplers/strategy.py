@@ -24,7 +24,7 @@ ProposeParams = Callable[["View", random.Random], "Params | None"]
 
 
 def accept_any(space: Space, trials: int) -> None:
-    """Accept every space and every number of trials."""
+    """Accept every space and every number of trials: the check of a sampler without limits."""
 
 
 @dataclass(frozen=True)

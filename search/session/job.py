@@ -12,6 +12,7 @@ from adv import load
 from search.finals.reseeding_study import default_trainings
 from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
+from search.reporting.formatting import count
 from search.session.header import configure_sampler
 from search.session.options import Options
 from search.session.plan import Machine, Plan
@@ -96,18 +97,16 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
     Raises:
       ValueError: the machine cannot hold a single trial.
     """
-    have = f"{machine.where} has {machine.cpus:g} CPUs and {machine.gpus:g} GPUs"
+    have = f"{machine.where} has {count(machine.cpus, 'CPU')} and {count(machine.gpus, 'GPU')}"
+    needs = f"{count(scale.cpus, 'CPU')} and {count(scale.gpus, 'GPU')}"
     if options.serial:
         return f"one at a time in this process; {have}"
     fits = int(machine.cpus / scale.cpus + 1e-6)
     if scale.gpus:
         fits = min(fits, int(machine.gpus / scale.gpus + 1e-6))
     if not fits:
-        raise ValueError(f"a trial needs {scale.cpus:g} CPUs and {scale.gpus:g} GPUs; {have}")
-    return (
-        f"{min(fits, options.concurrent or fits)} at once with {scale.cpus:g} CPUs and "
-        f"{scale.gpus:g} GPUs each; {have}"
-    )
+        raise ValueError(f"a trial needs {needs}; {have}")
+    return f"{min(fits, options.concurrent or fits)} at once with {needs} each; {have}"
 
 
 def print_scale(console: Console, scale: Scale, reason: str) -> None:

@@ -20,6 +20,7 @@ from search.record.ledger import Ledger
 from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader, WarmStart
 from search.record.view import View
+from search.reporting.formatting import count
 from search.reporting.plan_table import print_plan
 from search.reporting.terminal import describe_finals_cost
 from search.samplers.warm_start import warm_start
@@ -66,11 +67,11 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
 def _describe_finals(options: Options, plan: Plan) -> str:
     if options.finalists == "off":
         return "none"
-    count = options.final_trainings or default_trainings(plan.trials)
+    trainings = options.final_trainings or default_trainings(plan.trials)
     return (
-        f"up to {count} trainings with fresh seeds, attacked by AutoAttack "
+        f"up to {count(trainings, 'training')} with fresh seeds, attacked by AutoAttack "
         f"({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images: "
-        + describe_finals_cost(count, plan.trials)
+        + describe_finals_cost(trainings, plan.trials)
     )
 
 
@@ -94,14 +95,15 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
         "session", budget=options.budget, trials=job.study.trials, finalists="off" if off else "on"
     )
     console.print(
-        f"Data {escape(job.header.data)}, {job.study.trials} trials of "
-        f"{job.scale.epochs} epochs, {describe_concurrency(options, job.scale, machine)}."
+        f"Data {escape(job.header.data)}, {count(job.study.trials, 'trial')} of "
+        f"{count(job.scale.epochs, 'epoch')} each, "
+        f"{describe_concurrency(options, job.scale, machine)}."
     )
     job = replace(job, finals=not off)
     if job.expected_trainings and not options.only_finals and not job.study.view.finals:
         added = describe_finals_cost(job.expected_trainings, job.study.trials)
         console.print(
-            f"Finals: up to {job.expected_trainings} trainings with fresh seeds ({added})."
+            f"Finals: up to {count(job.expected_trainings, 'training')} with fresh seeds ({added})."
         )
     console.print(f"Run folder {escape(str(job.folder))}. {escape(reason)}")
     return job
@@ -142,12 +144,12 @@ def _make_header(console: Console, options: Options, plan: Plan, run: Training) 
 
 
 def _describe_sizes(plan: Plan, classes: int) -> str:
-    """Return how many parameters nets of the space have, for a bound that none of them keeps."""
+    """Return in words the range of parameter counts of the nets at the known points."""
     from adv import size_of
 
     recipes = [plan.space.build(**point) for point in plan.points]
     counts = sorted(size_of(recipe.net, classes).parameters for recipe in recipes)
-    ends = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
+    ends = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
     return f"its known points have {ends} parameters"
 
 

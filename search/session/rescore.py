@@ -34,7 +34,7 @@ class Rescoring:
 
     @property
     def id(self) -> str:
-        """12 hex digits that change whenever an attack, the votes or the images do.
+        """The id of the battery: a hash of the attacks, the votes and the images, 12 hex digits.
 
         The id of the battery of the finals is `Rescoring.final.final_battery.id`.
         """
@@ -43,7 +43,7 @@ class Rescoring:
 
     @property
     def final(self) -> FinalTraining:
-        """Scores finalists, on the test split."""
+        """The final training whose battery scores finalists again on the test split."""
         return FinalTraining(self.training)
 
     def __call__(self, net: StoredNet) -> TrialResult:

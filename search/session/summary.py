@@ -16,7 +16,7 @@ from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
-from search.reporting.formatting import format_clock
+from search.reporting.formatting import count, format_clock
 from search.reporting.front_table import front_table
 from search.reporting.terminal import print_text
 from search.session.job import Job
@@ -55,7 +55,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
 
 def _print_counts(console: Console, view: View, note: str) -> None:
     counts = (
-        f"{len(view.in_state('finished'))} trials finished, "
+        f"{count(len(view.in_state('finished')), 'trial')} finished, "
         f"{len(view.in_state('stopped'))} stopped early, {len(view.in_state('failed'))} failed, "
         f"{format_clock(view.elapsed)} in all{f'; {note}' if note else ''}."
     )

@@ -17,6 +17,7 @@ from adv.intervals import wilson
 from search.record.pareto import hypervolume
 from search.record.trial import Key, Trial
 from search.record.view import View
+from search.reporting.formatting import count
 from spaces import OBJECTIVES
 
 
@@ -113,13 +114,11 @@ def describe_audit(audit: Audit) -> list[str]:
     n, wrong = len(audit.finished), len(audit.wrong)
     if not (audit.stopped or n or audit.running):
         return []
-    lines = [
-        f"{_count(audit.stopped, 'trial')} stopped early, {_count(audit.saved, 'epoch')} saved."
-    ]
+    lines = [f"{count(audit.stopped, 'trial')} stopped early, {count(audit.saved, 'epoch')} saved."]
     if n:
         low, high = audit.interval
         lines.append(
-            f"Audit: {_count(n, 'trial')} that would have been stopped ran to completion as a "
+            f"Audit: {count(n, 'trial')} that would have been stopped ran to completion as a "
             f"check; {wrong} of them ended on the front, so stopping is wrong in "
             f"{100 * wrong / n:.0f} % of cases (95 % interval {100 * low:.0f} to "
             f"{100 * high:.0f} %)."
@@ -145,13 +144,9 @@ def _describe_agreement(agreement: Sequence[RankAgreement]) -> list[str]:
         if values and found.trials > 2:
             lines.append(
                 f"Rank correlation between epoch {found.key[0]} and the end, over "
-                f"{_count(found.trials, 'trial')}: {values}."
+                f"{count(found.trials, 'trial')}: {values}."
             )
     return lines
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _epochs_left(trial: Trial) -> int:

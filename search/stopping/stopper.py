@@ -24,7 +24,7 @@ class NoStopping:
     """Stops no trial."""
 
     def decide(self, view: View, number: int, rung: Rung) -> Decision:
-        """Continue."""
+        """Return the decision to continue."""
         return Decision("go on", "early stopping is off")
 
     def review(self, view: View) -> str:

@@ -172,7 +172,7 @@ def _unpack(theta: Array, knobs: int, fidelities: int) -> KernelParams:
 def _negative_log_likelihood(
     data: Observations, params: KernelParams, columns: Sequence[int]
 ) -> tuple[float, Array]:
-    """Return it up to a constant, and its gradient with respect to each hyperparameter.
+    """Return the negative log-likelihood up to a constant, and its gradient in each parameter.
 
     The gradient is tr(G dK), with G = (K^-1 - K^-1 y y' K^-1) / 2 (Rasmussen and Williams 2006,
     equation 5.9).

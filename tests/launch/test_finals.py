@@ -14,7 +14,7 @@ from search.record.ledger import Ledger, read
 
 MISTAKES = {
     "no such run": (["--finalists", "runs/nobody"], "the folder of a run"),
-    "no such run to re-score": (["--rescore", "runs/nobody"], "holds no search"),
+    "no such run to re-score": (["--rescore", "runs/nobody"], "no search in runs/nobody"),
     "a word": (["--space", "smoke", "--finalists", "atuo"], "did you mean 'auto'"),
     "none at all": (["--space", "smoke", "--finalists", "0"], "1 or more"),
     "off and some": (["--space", "smoke", "--finalists", "off", "--final-trainings", "3"], "off"),

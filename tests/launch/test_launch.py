@@ -151,7 +151,7 @@ MISTAKES = {
     "two bounds": (["--space", "smoke", *2 * ["--constrain", "params<5"]], "params has two bounds"),
     "no earlier run": (
         ["--space", "smoke", "--warm-from", "runs/no"],
-        "runs/no: it holds no search",
+        "runs/no: no search in runs/no",
     ),
     "no bound": (["--space", "smoke", "--constrain", "parms<5"], "did you mean 'params'"),
     "dead address": (["--space", "smoke", "--address", "127.0.0.1:9"], "127.0.0.1:9"),
@@ -182,7 +182,7 @@ def test_a_mistake_that_only_the_space_shows_is_one_line_too(tmp_path, capsys):
         ),
         (replace(smoke, space="everything", sampler="gp"), "take tpe"),
         (replace(smoke, trials=501, sampler="gp"), "up to 500 trials"),
-        (replace(smoke, warm_from=(tmp_path / "no",)), "it holds no search"),
+        (replace(smoke, warm_from=(tmp_path / "no",)), "no search in"),
     ):
         assert session_module.run_session(options) == 2
         said = capsys.readouterr().err
@@ -233,7 +233,7 @@ def test_the_plan_of_a_grid_is_its_configurations(tmp_path, capsys):
     laptop = capsys.readouterr().out
     assert session_module.run_session(replace(plan, scale="full")) == 0
     full = capsys.readouterr().out
-    assert "3 of 6 epochs" in laptop and "3 of 60 epochs" in full
+    assert "3 trials of 6 epochs each" in laptop and "3 trials of 60 epochs each" in full
     assert "wrn-10-1-rse" in laptop and "wrn-16-10-rse" in full
     assert "0.7 to 12.5 million" in laptop and "0.7 to 2,412.2 million" in full
     for text in (laptop, full):

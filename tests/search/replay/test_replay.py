@@ -63,7 +63,7 @@ def test_one_search_has_no_error_and_few_trials_few_workers(monkeypatch, capsys,
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere"], "nowhere holds no search"),
+        (["nowhere"], "no search in nowhere"),
         (["nowhere.csv"], "cannot read nowhere.csv: No such file"),
         (["{table}", "--stopper", "mosha"], "did you mean 'moasha'?"),
         (["{table}", "--sampler", ""], "There are: kriging"),

@@ -126,7 +126,7 @@ def test_there_are_no_more_points_than_asked_for_and_none_twice(run):
 
 
 def test_a_folder_without_a_search_or_without_a_shared_knob_is_refused(run, tmp_path):
-    with pytest.raises(ValueError, match=r"--warm-from .*nowhere: it holds no search"):
+    with pytest.raises(ValueError, match=r"--warm-from .*nowhere: no search in .*nowhere"):
         warm_start([tmp_path / "nowhere"], SPACE, StudyHeader.from_json(HEAD), 9)
     other = Space("?", {"y": KNOBS["x"]}, no_recipe)
     with pytest.raises(ValueError, match="shares no hyperparameter"):
