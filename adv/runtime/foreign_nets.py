@@ -1,4 +1,4 @@
-"""What nets need that are not ours: images in contiguous memory, and a copy that they may change.
+"""Adapting nets from elsewhere: images in contiguous memory, and a copy that they may change.
 
 Our layers and torch's work in any memory format and leave their input alone. Code of others may end
 in `x.view(len(x), -1)`, which takes contiguous memory only, or normalise its argument in place,
