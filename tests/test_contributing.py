@@ -21,14 +21,14 @@ ATTACK = '''"""Ascend from the image itself, in steps of half the radius."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import Ball
 from adv.attacks.pgd import PGD
-from adv.attacks.attack import Iterative, State
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,8 @@ class ToyDefence(Defence):
 SPACE = '''"""How large a learning rate does BaseNet take?
 
     python launch.py --space toy
+
+The validation split decides.
 """
 
 from __future__ import annotations
@@ -134,10 +136,10 @@ from search.samplers.strategy import Observed, ProposeParams, Strategy
 from spaces import Params, Space
 
 
-def build(space: Space, observed: Observed) -> ProposeParams:
+def build(space: Space, observed: Observed) -> ProposeParams:  # noqa: ARG001
     """Return a function that proposes the first known configuration."""
 
-    def propose(view: View, rng: random.Random) -> Params:
+    def propose(view: View, rng: random.Random) -> Params:  # noqa: ARG001
         return space.known[0]
 
     return propose
@@ -167,10 +169,35 @@ from search.record.view import View
 from search.reporting.html_template import section
 
 
-def toy_panel(view: View, finalists: Sequence[Finalist]) -> list[str]:
+def toy_panel(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
     """Return the number of trials as HTML."""
     return [section("The toy panel", "", f"<p>{len(view.trials)} trials</p>")]
 '''
+COMMAND = '''"""`python -m adv toy`: print the parameters of BaseNet."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+
+@click.command()
+def toy() -> None:
+    """Print the number of parameters of BaseNet.
+
+    \\b
+    python -m adv toy
+    """
+    import adv
+    from adv.terminal.console import print_line
+
+    print_line(str(sum(weight.numel() for weight in adv.BaseNet()(10).parameters())))
+'''
+USER_NET = """
+import torch
+
+def net():
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+"""
 # Kind: {file: the text of a new file, or {line: text to insert before it}}
 TOYS: dict[str, dict[str, str | dict[str, str]]] = {
     "an attack": {
@@ -180,6 +207,9 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
         },
         "adv/__init__.pyi": {
             "from .attacks import Transfer": "from .attacks import ToyAttack as ToyAttack\n"
+        },
+        "adv/cli/attack_table.py": {
+            '    "fgsm": (': '    "toy": ("adv.attacks:ToyAttack", {"steps": "steps"}),\n'
         },
         "tests/adv/attack_cases.py": {
             "from adv.runtime": "from adv import ToyAttack\n",
@@ -234,6 +264,16 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
         "search/reporting/html_report.py": {
             "from search.reporting.trials_html": "from search.reporting.toy import toy_panel\n",
             "    reading_guide,": "    toy_panel,\n",
+        },
+    },
+    "a command": {
+        "adv/cli/toy.py": COMMAND,
+        "adv/__main__.py": {
+            "from adv.cli.train": "from adv.cli.toy import toy\n",
+            "train, evaluate, attack,": "toy, ",
+        },
+        "docs/adv.md": {
+            "| `python -m adv synthesize`": "| `python -m adv toy` | count BaseNet's parameters |\n"
         },
     },
 }
@@ -293,7 +333,7 @@ def project(tmp_path_factory) -> Path:
     """A copy of the project in which every toy has been added."""
     copy = tmp_path_factory.mktemp("contribution") / "project"
     unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "runs", "recorded")
-    for name in ("adv", "search", "spaces", "tests"):
+    for name in ("adv", "search", "spaces", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=unwanted)
     for name in ("launch.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)
@@ -343,6 +383,18 @@ def test_a_toy_sampler_proposes_and_a_toy_panel_shows(project, tmp_path):
     assert "<h2>The toy panel</h2><p>7 trials</p>" in (tmp_path / "report.html").read_text()
 
 
-def test_the_command_line_knows_the_toys(project):
+def test_toys_pass_the_linter(project):
+    new = [next(iter(changes)) for changes in TOYS.values()]
+    run(project, "-m", "ruff", "check", "--no-cache", *new)
+    run(project, "-m", "ruff", "format", "--no-cache", "--check", *new)
+
+
+def test_the_command_line_knows_the_toys(project, tmp_path):
     assert "ToyNet" in run(project, "-m", "adv", "models")
+    assert int(run(project, "-m", "adv", "toy")) > 10_000
+    (tmp_path / "user.py").write_text(USER_NET)
+    target = ("--module", f"{tmp_path / 'user.py'}:net", "--data", "digits", "--images", "8")
+    said = run(project, "-m", "adv", "attack", *target, "--attack", "toy", "--steps", "2")
+    assert "toy-linf-" in said
+    assert "toy" in run(project, "-m", "adv", "attack", "--help")
     assert "How large a learning rate does BaseNet take?" in run(project, "launch.py", "--list")

@@ -176,6 +176,15 @@ def initial_state(
     eps: float,
     step_size: float = 0.0,
 ) -> State:
-    """Return the state before the first step; the arguments are those of `State`."""
+    """Return the state before the first step, in which no image is fooled yet.
+
+    Args:
+      clean: [n, c, h, w] the images under attack, float32 in [0, 1].
+      labels: [n] classes, or [n, k] probabilities; the loss compares the logits with them.
+      adv: [n, c, h, w] the starting points, float32 in [0, 1].
+      generator: source of the random numbers that steps draw.
+      eps: radius of the ball.
+      step_size: length of a step in pixel units; 0 for an attack that has none.
+    """
     fooled = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     return State(clean, labels, adv, labels, fooled, generator, eps, step_size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from adv.cli.attack_table import ATTACKS
 from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -20,7 +21,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     default="pgd",
     show_default=True,
     metavar="NAME",
-    help="pgd, fgsm, apgd, square or nes.",
+    help=f"One of {', '.join(ATTACKS)}.",
 )
 @click.option("--norm", default="linf", show_default=True, metavar=NORM, help="Norm of the ball.")
 @click.option("--eps", type=click.FloatRange(min=0), metavar="R", help=EPS)
@@ -64,7 +65,8 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--save",
     type=click.Path(path_type=Path),
-    help="Write the adversarial images that were scored, NAME.npz.",
+    help="Write the images that were scored, NAME.npz, with labels and verdicts. Images that are "
+    "misclassified before the attack are saved unchanged.",
 )
 def attack(
     target: TargetArgs,

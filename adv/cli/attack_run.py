@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import is_correct
@@ -43,7 +42,7 @@ def attack_target(
       name: of the attack, as printed.
       attack: the attack.
       repeats: (draws, votes): noise samples of a random net in each gradient and each prediction.
-      save: write the images that were scored to this .npz.
+      save: write the images that were scored, and the verdicts, to this .npz.
       surrogate: make the images on the net of this checkpoint (a transfer attack).
     """
     if save is not None:
@@ -76,8 +75,7 @@ def attack_target(
             score = evaluate(target.net, target.split, battery, keep_images=save is not None)
         print_score(score, target)
     if save is not None:
-        assert score.adversarial is not None
-        _save_images(save, target.split, score.adversarial[0])
+        _save_images(save, target.split, score)
 
 
 def _count_queries(target: Target, attack: Square | NES, battery: Battery) -> tuple[Score, Hunt]:
@@ -103,12 +101,21 @@ def _count_queries(target: Target, attack: Square | NES, battery: Battery) -> tu
     return score, found
 
 
-def _save_images(path: Path, split: Split, adversarial: Tensor) -> None:
-    """Write `clean`, `adversarial` (float32 in [0, 1]) and `label` as one .npz."""
+def _save_images(path: Path, split: Split, score: Score) -> None:
+    """Write an .npz: `clean` and `adversarial`, float32 in [0, 1], `label`, and `correct`.
+
+    `correct` [2, n] tells which images were classified correctly without and under the attack. It
+    is saved because a random net may judge the same images differently when asked again.
+    """
+    assert score.adversarial is not None
     clean = split.images.cpu().float().numpy() / 255
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, clean=clean, adversarial=adversarial.numpy(), label=split.labels.cpu().numpy()
+        buffer,
+        clean=clean,
+        adversarial=score.adversarial[0].numpy(),
+        label=split.labels.cpu().numpy(),
+        correct=score.ok.numpy(),
     )
     write_atomic(path, buffer.getvalue())
     print_line(f"\nimages   {path}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pkgutil import resolve_name
 from typing import Any
 
-from adv.attacks import APGD, FGSM, L2, NES, PGD, Attack, Ball, Linf, Square, restarts
+from adv.attacks import L2, PGD, Attack, Ball, Linf, restarts
+from adv.cli.attack_table import ATTACKS
 from adv.evaluation.battery import (
     Battery,
     autoattack,
@@ -17,14 +19,6 @@ from adv.evaluation.battery import (
 from adv.suggestions import suggest
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
-# Each attack, and its flags with the names of the arguments that they set.
-_ATTACKS: Mapping[str, tuple[Callable[..., Attack], Mapping[str, str]]] = {
-    "pgd": (PGD, {"steps": "steps", "step": "step_size", "loss": "loss", "target": "target"}),
-    "fgsm": (FGSM, {}),
-    "apgd": (APGD, {"steps": "steps", "loss": "loss", "target": "target"}),
-    "square": (Square, {"queries": "queries"}),
-    "nes": (NES, {"queries": "queries", "samples": "samples", "step": "step_size", "loss": "loss"}),
-}
 _RESTARTABLE = ("pgd", "apgd")  # fgsm has no random start, and the others count queries
 _BATTERIES = ("report", "quick", "autoattack", "rand")
 _RADIUS = 8 / 255
@@ -42,7 +36,8 @@ def build_attack(kind: str, norm: str, eps: float | None, settings: Mapping[str,
     Raises:
       ValueError: an unknown name, or a flag that the attack does not have.
     """
-    make, known = _ATTACKS[check_choice("--attack", kind, _ATTACKS)]
+    place, known = ATTACKS[check_choice("--attack", kind, ATTACKS)]
+    make: Callable[..., Attack] = resolve_name(place)
     ball = _ball(norm, eps)
     given = {flag: value for flag, value in settings.items() if value is not None}
     times = given.pop("restarts", 1)
@@ -94,7 +89,7 @@ def build_audited_battery(
       ValueError: as for `build_battery`.
     """
     if check_choice("--battery", kind, ("pgd", *_BATTERIES)) == "pgd":
-        steps = steps or 20
+        steps = steps or PGD.steps
         return Battery(((f"pgd{steps}", PGD(_ball(norm or "linf", eps), steps)),))
     return build_battery(kind, norm, None if kind in ("report", "quick") else eps, steps, None)
 

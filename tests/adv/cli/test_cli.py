@@ -17,11 +17,30 @@ import rich_click as click
 import torch
 from safetensors.torch import save_file
 
-from adv import PGD, RSE, BaseNet, Battery, Finding, Linf, Recipe, Score, Split, build, save
+from adv import (
+    APGD,
+    NES,
+    PGD,
+    RSE,
+    BaseNet,
+    Battery,
+    Finding,
+    Linf,
+    Recipe,
+    Score,
+    Split,
+    Square,
+    autoattack_rand,
+    build,
+    quick_battery,
+    report_battery,
+    save,
+)
 from adv.__main__ import adv as group
 from adv.__main__ import run
+from adv.cli.attack_table import ATTACKS
 from adv.cli.display import print_score
-from adv.cli.flags import _ATTACKS, _BATTERIES
+from adv.cli.flags import _BATTERIES
 from adv.cli.target import Target
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,13 +82,40 @@ def test_each_verb_explains_itself_with_an_example(adv, verb):
 def test_help_names_each_attack_and_battery(adv):
     """The flags name them without importing torch; the tables that build them must agree."""
     for verb, flag, names in (
-        ("attack", "--attack", _ATTACKS),
+        ("attack", "--attack", ATTACKS),
         ("evaluate", "--battery", _BATTERIES),
         ("audit", "--battery", ("pgd", *_BATTERIES)),
     ):
         params: list[Any] = group.commands[verb].params
         (said,) = (p.help for p in params if flag in p.opts)
         assert all(re.search(rf"\b{name}\b", said) for name in names)
+
+
+def test_help_states_the_defaults_of_attacks_and_batteries():
+    """The flags state them without importing torch; the settings must agree."""
+    nes, report, quick = NES(Linf(1.0)), report_battery(), quick_battery()
+    rand, plain = autoattack_rand(Linf(1.0)), Battery(report.attacks)
+    (report_steps,), (quick_steps,) = (
+        {attack.steps for _, attack in battery.attacks if isinstance(attack, PGD)}
+        for battery in (report, quick)
+    )
+    assert report.draws == quick.draws == plain.draws and report.votes == rand.votes == plain.votes
+    assert report_steps == PGD.steps
+    draws = f"Default: {plain.draws}, rand {rand.draws}."
+    votes = f"Default: {plain.votes}, quick {quick.votes}."
+    for verb, flag, said in (
+        ("attack", "--steps", f"Default: pgd {PGD.steps}, apgd {APGD.steps}."),
+        ("attack", "--step", f"Default: pgd eps/{1 / PGD.pace:g}, nes eps/{1 / nes.length:g}."),
+        ("attack", "--queries", f"Default: square {Square.queries}, nes {NES.queries}."),
+        ("attack", "--samples", f"Default: {NES.samples}."),
+        ("evaluate", "--steps", f"Default: report {report_steps}, quick {quick_steps}."),
+        ("audit", "--steps", f"Default: {PGD.steps}, quick {quick_steps}."),
+        *((verb, "--draws", draws) for verb in ("evaluate", "audit")),
+        *((verb, "--votes", votes) for verb in ("evaluate", "audit")),
+    ):
+        params: list[Any] = group.commands[verb].params
+        (text,) = (p.help for p in params if flag in p.opts)
+        assert text.endswith(said), (verb, flag)
 
 
 def test_help_names_each_verb(adv):
@@ -106,6 +152,10 @@ def test_an_attack_saves_its_images(adv, checkpoint, tmp_path):
     assert (lengths <= 0.5 + 1e-5).all()
     attacked = lengths > 0  # an image that is wrong without an attack is judged as it is
     assert 100 * attacked.mean() == natural > 0
+    assert saved["correct"].shape == (2, 10) and saved["correct"].dtype == bool
+    assert (saved["correct"][0] == attacked).all(), "wrong images are saved unchanged"
+    shares = [share for _, share in accuracies(out)]
+    assert shares == pytest.approx(100 * saved["correct"].mean(1), abs=0.05)
     assert saved["adversarial"].min() >= 0 and saved["adversarial"].max() <= 1
 
 
@@ -154,6 +204,7 @@ def test_saved_images_are_the_ones_that_were_scored(
     for key, (_, share) in zip(("clean", "adversarial"), accuracies(out), strict=True):
         right = net(torch.from_numpy(saved[key])).argmax(1) == label
         assert share == pytest.approx(100 * float(right.double().mean()), abs=0.05)
+        assert (saved["correct"][int(key == "adversarial")] == right.numpy()).all()
     assert np.abs(saved["adversarial"] - saved["clean"]).max() > 0
 
 

@@ -1,4 +1,4 @@
-"""Our attacks against torchattacks and foolbox: the same start gives the same image, each pixel.
+"""PGD and FGSM against torchattacks and foolbox: the same start gives the same image, each pixel.
 
 Their results were recorded by `benchmarks/record_peers.py`.
 """

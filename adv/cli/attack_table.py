@@ -1,0 +1,23 @@
+"""The attacks of `python -m adv attack` by their names on the command line.
+
+The classes are imported when an attack is built, so that `--help` needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Name -> where its class is, and its flags with the names of the arguments that they set.
+ATTACKS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "pgd": (
+        "adv.attacks:PGD",
+        {"steps": "steps", "step": "step_size", "loss": "loss", "target": "target"},
+    ),
+    "fgsm": ("adv.attacks:FGSM", {}),
+    "apgd": ("adv.attacks:APGD", {"steps": "steps", "loss": "loss", "target": "target"}),
+    "square": ("adv.attacks:Square", {"queries": "queries"}),
+    "nes": (
+        "adv.attacks:NES",
+        {"queries": "queries", "samples": "samples", "step": "step_size", "loss": "loss"},
+    ),
+}
