@@ -40,9 +40,8 @@ def loss_and_grad(model: nn.Module, x: Tensor, target: Tensor, loss: Loss = "ce"
       ValueError: the output of the model does not depend differentiably on the images.
     """
     if torch.is_inference_mode_enabled() or x.is_inference() or target.is_inference():
-        with torch.inference_mode(
-            False
-        ):  # autograd neither runs in this mode nor saves its tensors
+        # Autograd neither runs in inference mode nor saves its tensors.
+        with torch.inference_mode(False):
             return loss_and_grad(model, x.clone(), target.clone(), loss)
     x = x.detach().requires_grad_()
     with torch.enable_grad():

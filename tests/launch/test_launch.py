@@ -446,6 +446,7 @@ def test_a_reader_that_goes_away_ends_the_search_in_order(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
+        assert running.stdout is not None and running.stderr is not None
         while "trial 0 started" not in running.stdout.readline():
             pass
         running.stdout.close()

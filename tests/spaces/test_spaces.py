@@ -303,26 +303,26 @@ def test_texts_that_name_no_value(knob, text):
         (lambda: Float(0, 10**400), "a range needs finite ends"),
         (lambda: Int(1, 10**400), "a range needs finite ends"),
         (lambda: Float(math.nan, 1), "a range needs finite ends"),
-        (lambda: Float("0", "1"), "ends of a range are numbers, got '0'"),
-        (lambda: Float(None, 1), "ends of a range are numbers, got None"),
+        (lambda: Float("0", "1"), "ends of a range are numbers, got '0'"),  # type: ignore[arg-type]  # no numbers
+        (lambda: Float(None, 1), "ends of a range are numbers, got None"),  # type: ignore[arg-type]  # no number
         (lambda: Float(False, True), "ends of a range are numbers, got False"),
-        (lambda: Int(0.5, 2), "ends of an Int are whole numbers, got 0.5"),
-        (lambda: Choice("abc"), "options of a choice are a tuple, got 'abc'"),
-        (lambda: Choice(["a", "b"]), "options of a choice are a tuple, got"),
-        (lambda: Choice({"a": 1}), "options of a choice are a tuple, got"),
-        (lambda: Choice(((1, 2), (3, 4))), "which JSON keeps, not .1, 2.: give it a name"),
-        (lambda: Choice(([1], [2])), "which JSON keeps, not .1."),
-        (lambda: Choice((None, "a")), "which JSON keeps, not None"),
-        (lambda: Choice((torch.float32, "a")), "which JSON keeps, not torch.float32"),
-        (lambda: Choice((np.int64(1), 2)), "which JSON keeps, not"),
-        (lambda: Choice((b"a", b"b")), "which JSON keeps, not b'a'"),
+        (lambda: Int(0.5, 2), "ends of an Int are whole numbers, got 0.5"),  # type: ignore[arg-type]  # not whole
+        (lambda: Choice("abc"), "options of a choice are a tuple, got 'abc'"),  # type: ignore[arg-type]  # no tuple
+        (lambda: Choice(["a", "b"]), "options of a choice are a tuple, got"),  # type: ignore[arg-type]  # no tuple
+        (lambda: Choice({"a": 1}), "options of a choice are a tuple, got"),  # type: ignore[arg-type]  # no tuple
+        (lambda: Choice(((1, 2), (3, 4))), "which JSON keeps, not .1, 2.: give it a name"),  # type: ignore[arg-type]  # not in JSON
+        (lambda: Choice(([1], [2])), "which JSON keeps, not .1."),  # type: ignore[arg-type]  # not in JSON
+        (lambda: Choice((None, "a")), "which JSON keeps, not None"),  # type: ignore[arg-type]  # not in JSON
+        (lambda: Choice((torch.float32, "a")), "which JSON keeps, not torch.float32"),  # type: ignore[arg-type]  # not in JSON
+        (lambda: Choice((np.int64(1), 2)), "which JSON keeps, not"),  # type: ignore[arg-type]  # not in JSON
+        (lambda: Choice((b"a", b"b")), "which JSON keeps, not b'a'"),  # type: ignore[arg-type]  # not in JSON
         (lambda: Choice((math.nan, 1.0)), "must be finite, got nan"),
         (lambda: Choice((1.0, -math.inf)), "must be finite, got -inf"),
         (lambda: Choice(("a", "\ud800")), "not valid text"),
         (lambda: Choice((1, "1")), "needs distinct options"),
         (lambda: Choice((1, True)), "needs distinct options"),
-        (lambda: Space("?", {1: Int(1, 2)}, dict), "has a name and a knob, got 1"),
-        (lambda: Space("?", {"a": (1, 2)}, dict), "has a name and a knob, got 'a': .1, 2."),
+        (lambda: Space("?", {1: Int(1, 2)}, no_recipe), "has a name and a knob, got 1"),  # type: ignore[dict-item]  # no name
+        (lambda: Space("?", {"a": (1, 2)}, no_recipe), "has a name and a knob, got 'a': .1, 2."),  # type: ignore[dict-item]  # no knob
         (lambda: Choice(()), "needs distinct options"),
         (lambda: Choice(("a", "a")), "needs distinct options"),
         (

@@ -66,8 +66,10 @@ def test_other_formats_are_refused_whatever_their_suffix(tmp_path, kind):
 
 # --- transparency ---
 
+Colour = int | tuple[int, ...]
 
-def drawing(mode: str, clear: object, ink: object) -> Image.Image:
+
+def drawing(mode: str, clear: Colour, ink: Colour) -> Image.Image:
     image = Image.new(mode, (48, 48), clear)
     if mode in ("P", "PA"):
         image.putpalette([0, 0, 0] * 256)

@@ -20,6 +20,7 @@ from split_contents import counts, hashes
 from adv import BaseNet, Recipe, build, restore, save
 from adv.data import image_folder
 from adv.data.datasets import DataError, load, stratified_order
+from adv.data.image_file import decode
 from adv.data.names import SUFFIXES, check_name
 
 
@@ -44,7 +45,7 @@ def tree(tmp_path) -> Path:
 def decoded(monkeypatch) -> list[str]:
     """The files decoded so far."""
     seen: list[str] = []
-    real = image_folder.decode
+    real = decode
 
     def spy(path: str):
         seen.append(path)
@@ -188,15 +189,15 @@ def test_other_sizes_and_modes(tmp_path):
     Image.new("RGBA", (9, 5), (200, 100, 50, 255)).save(tmp_path / "clear.webp", lossless=True)
     Image.new("P", (64, 64), 3).save(tmp_path / "palette.png")
     for name in ("wide.png", "grey.png", "clear.webp", "palette.png"):
-        pixels = image_folder.decode(str(tmp_path / name))
+        pixels = decode(str(tmp_path / name))
         assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8
-    assert (image_folder.decode(str(tmp_path / "clear.webp"))[:, 16, 16] == [200, 100, 50]).all()
+    assert (decode(str(tmp_path / "clear.webp"))[:, 16, 16] == [200, 100, 50]).all()
 
     # Centre crop: black but for a white middle third, which is all that stays of 96 x 32.
     strip = np.zeros((32, 96, 3), dtype=np.uint8)
     strip[:, 32:64] = 255
     Image.fromarray(strip).save(tmp_path / "strip.png")
-    assert (image_folder.decode(str(tmp_path / "strip.png")) == 255).all()
+    assert (decode(str(tmp_path / "strip.png")) == 255).all()
 
 
 def test_images_are_rotated_upright(tmp_path):
@@ -205,7 +206,7 @@ def test_images_are_rotated_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turn a quarter clockwise to see it upright
     Image.fromarray(left).save(tmp_path / "turned.png", exif=exif)
-    pixels = image_folder.decode(str(tmp_path / "turned.png"))
+    pixels = decode(str(tmp_path / "turned.png"))
     assert (pixels[:, :16] == 255).all() and (pixels[:, 16:] == 0).all()
 
 
@@ -403,7 +404,7 @@ def test_an_unreadable_image_is_named(tree, tmp_path, content):
 def test_deep_grey_is_refused_rather_than_clipped(tmp_path):
     Image.fromarray(np.full((32, 32), 4000, dtype=np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(DataError, match="more than 8 bits per channel"):
-        image_folder.decode(str(tmp_path / "deep.png"))
+        decode(str(tmp_path / "deep.png"))
 
 
 @settings(max_examples=10, deadline=None)

@@ -29,9 +29,10 @@ def test_a_table_in_a_pipe_is_not_folded(capsys, monkeypatch):
 
 @pytest.mark.parametrize("width", [80, 50, 30, 10])
 def test_a_table_on_a_narrow_terminal_is_folded_at_words(width):
-    console = PlainConsole(width=width, file=io.StringIO(), soft_wrap=True, force_terminal=True)
+    file = io.StringIO()
+    console = PlainConsole(width=width, file=file, soft_wrap=True, force_terminal=True)
     print_table(console, make_table(ROW))
-    words = re.findall(r"[\w.]+", re.sub(r"\x1b\[[\d;]*m", "", console.file.getvalue()))
+    words = re.findall(r"[\w.]+", re.sub(r"\x1b\[[\d;]*m", "", file.getvalue()))
     assert sorted(words) == sorted(" ".join(("check found 95 interval at most", *ROW)).split())
 
 
@@ -45,7 +46,8 @@ def test_control_characters_are_escaped(capsys):
 
 
 def test_control_characters_in_a_live_table():
-    console = PlainConsole(width=80, file=io.StringIO(), force_terminal=True, color_system=None)
+    file = io.StringIO()
+    console = PlainConsole(width=80, file=file, force_terminal=True, color_system=None)
     with Live(make_table(("cat\x1b]0;title", "", "", "", "")), console=console):
         pass
-    assert r"cat\x1b]0;title" in console.file.getvalue()
+    assert r"cat\x1b]0;title" in file.getvalue()

@@ -67,7 +67,8 @@ def test_a_search_inside_a_sweep_keeps_its_own_ids_and_groups(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     left = dict.fromkeys(HIDDEN, "stray") | {"WANDB_LAUNCH": "true", "WANDB_CONFIG": "{}"}
-    printed = track_study(folder, "offline", 0, 999, WANDB_TAGS="a,b", WANDB_ENTITY="team", **left)
+    left |= {"WANDB_TAGS": "a,b", "WANDB_ENTITY": "team"}
+    printed = track_study(folder, "offline", 0, 999, trials=4, **left)
     assert "tracking is off" not in printed
     runs = read_offline_runs(folder)
     assert {run.id for run in runs} == {STUDY, *(f"{STUDY}-{n:04d}" for n in range(4))}
