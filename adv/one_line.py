@@ -20,6 +20,11 @@ def to_one_line(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escape, text))
 
 
+def join_lines(text: str, limit: int | None = None) -> str:
+    """Return `text` on one line, each white space a single space, cut off at `limit` characters."""
+    return " ".join(text.split())[:limit]
+
+
 def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from adv.one_line import join_lines
+
 
 def describe_error(error: BaseException, limit: int = 500) -> str:
     """Return the type and the message of an exception in one line.
@@ -12,7 +14,7 @@ def describe_error(error: BaseException, limit: int = 500) -> str:
     """
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     kind = "out of memory" if memory else type(error).__name__
-    return to_one_line(f"{kind}: {error}", limit)
+    return join_lines(f"{kind}: {error}", limit)
 
 
 def extract_last_line(error: BaseException, limit: int = 300) -> str:
@@ -24,8 +26,3 @@ def extract_last_line(error: BaseException, limit: int = 300) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:limit]
-
-
-def to_one_line(text: str, limit: int = 500) -> str:
-    """Return a text with all white space as single spaces, cut off at `limit` characters."""
-    return " ".join(text.split())[:limit]

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from search.errors import describe_error, to_one_line
+from adv.one_line import join_lines
+from search.errors import describe_error
 from search.interrupt import Interrupted
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
@@ -139,7 +140,7 @@ class Study:
     def fail(self, number: int, reason: str) -> None:
         """Record that a running trial ended without a usable result, and why."""
         if self.view.trials[number].state == "running":
-            self.ledger.append("failed", trial=number, reason=to_one_line(reason))
+            self.ledger.append("failed", trial=number, reason=join_lines(reason, 500))
 
     @contextmanager
     def record_failure(self, number: int) -> Iterator[None]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adv.checkpoints.expressions import parse, to_expression
 from adv.files import write_atomic
-from adv.one_line import to_one_line
+from adv.one_line import join_lines, to_one_line
 from adv.training.recipe import Recipe, build
 
 
@@ -110,7 +110,7 @@ def rebuild(
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
     except (ArithmeticError, RuntimeError, MemoryError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = join_lines(f"{type(error).__name__}: {error}", 200)
         raise CheckpointError(f"{path}: its net cannot be built: {reason}") from error
     return Checkpoint(load_weights(net, weights), recipe, classes, metadata)
 

@@ -12,6 +12,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from adv.one_line import join_lines
 from adv.suggestions import suggest
 
 _CONSTANTS = {"inf": math.inf, "nan": math.nan}
@@ -103,5 +104,5 @@ def _nearest_setting(found: type[Any], settings: dict[str, Any]) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text.split())
+    text = join_lines(text)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from adv.attacks.gradient import loss_and_grad
 from adv.checkpoints.state_dict import StateDict, read_state_dict
+from adv.one_line import join_lines
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import RandomModule, is_random
 from adv.suggestions import suggest
@@ -173,5 +174,4 @@ def _is_module(value: object) -> bool:
 
 def _one_line(error: BaseException) -> str:
     """Return an error as one line of at most 300 characters."""
-    lines = " ".join(str(error).split())
-    return f"{type(error).__name__}: {lines}"[:300]
+    return f"{type(error).__name__}: {join_lines(str(error))}"[:300]

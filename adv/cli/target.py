@@ -26,6 +26,7 @@ from adv.checkpoints.external_module import (
 )
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
+from adv.one_line import join_lines
 from adv.runtime.devices import device_of, on_device
 from adv.terminal.console import print_line
 from adv.training.recipe import Recipe
@@ -130,7 +131,7 @@ def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
         warnings.filterwarnings("always", message=".* changes its images in place")
         net = validate(net, few, len(data.classes), random=args.random, gradient=gradient)
     for warning in caught:
-        print_line(f"adv: {' '.join(str(warning.message).split())}", stderr=True)
+        print_line(f"adv: {join_lines(str(warning.message))}", stderr=True)
     if isinstance(net, SelfSeeding) and not args.random:
         print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
     title = f"{spec}  {args.weights or ''}".rstrip()

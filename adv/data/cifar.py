@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adv.data.names import DataError
+from adv.one_line import join_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def _explain(kind: Any, root: Path, error: Exception) -> str:
     from torchvision.datasets.utils import check_integrity
 
     archive, unpacked = root / kind.filename, root / kind.base_folder
-    why = " ".join(str(error).split()) or type(error).__name__
+    why = join_lines(str(error)) or type(error).__name__
     instead = "or use the data set 'digits' or a folder of images"
     try:
         if check_integrity(archive, kind.tgz_md5):

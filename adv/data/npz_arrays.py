@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from adv.data.names import DataError
+from adv.one_line import join_lines
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def _without_warnings() -> Iterator[None]:
 
 def explain_damage(path: Path, error: Exception) -> str:
     """Return in one line that an .npz file is none or damaged, and what its reader says."""
-    why = " ".join(str(error).split()) or type(error).__name__
+    why = join_lines(str(error)) or type(error).__name__
     return f"{path}: not an .npz file, or a damaged one ({shorten(why)})"
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from adv.data.datasets import Split
+from adv.one_line import join_lines
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 SOURCE = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/" + WEIGHTS
@@ -51,7 +52,7 @@ def standard_fid(real: Split, generated: Split) -> str:
             cache=False,
         )
     except RuntimeError as error:  # weights of another net
-        return f"standard FID: not computed, {path}: {' '.join(str(error).split())[:200]}"
+        return f"standard FID: not computed, {path}: {join_lines(str(error), 200)}"
     fid = found["frechet_inception_distance"]
     score, spread = (found[f"inception_score_{kind}"] for kind in ("mean", "std"))
     return (

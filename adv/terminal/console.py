@@ -18,6 +18,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from adv.one_line import join_lines
+
 _WIDE = 10_000  # columns of what is no terminal: a log has no edge at which to fold a table
 _LONG_WORD = 20  # longer ones may be broken where a table is folded
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -69,7 +71,7 @@ def print_line(text: str = "", *, stderr: bool = False) -> None:
 
 def print_error(program: str, message: str) -> None:
     """Print a message as one line on stderr, after the program's name."""
-    print_line(f"{program}: {' '.join(message.split())}", stderr=True)
+    print_line(f"{program}: {join_lines(message)}", stderr=True)
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import Attack, Iterative, State
+from adv.one_line import join_lines
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.random_streams import RngStream
@@ -99,7 +100,7 @@ class GraphCache:
                 raise RuntimeError("a layer replaces a buffer by a new tensor")
         except Exception as error:  # CUDA, a library or a layer may refuse in any way
             logging.getLogger("adv").warning(
-                "no CUDA graphs in this training, which is slower: %s", " ".join(str(error).split())
+                "no CUDA graphs in this training, which is slower: %s", join_lines(str(error))
             )
             self.capturing = False
             for other in self._steps.values():
