@@ -26,6 +26,7 @@ ORDER = (
     "adv/intervals.py",
     "adv/suggestions.py",
     "adv/files.py",
+    "adv/one_line.py",
     "adv/terminal",
     "adv/runtime",
     "adv/models",
