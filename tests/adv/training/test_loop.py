@@ -431,6 +431,6 @@ def test_metrics_count_every_image_once(digits):
 
 def test_a_recipe_refuses_a_class_as_net_and_a_bare_defence():
     with pytest.raises(TypeError, match=r"a value such as BaseNet\(\), got the class itself"):
-        Recipe(BaseNet)
+        Recipe(BaseNet)  # type: ignore[arg-type]  # a class
     with pytest.raises(TypeError, match=r"defences is a tuple such as \(RSE\(.*\),\), got RSE"):
-        Recipe(defences=RSE())
+        Recipe(defences=RSE())  # type: ignore[arg-type]  # no tuple
