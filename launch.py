@@ -20,7 +20,7 @@ from search.command_line import CommandWithExamples, OneOf, run_command
 from search.record.constraints import parse_bounds
 from search.record.run_folder import require_run
 from search.samplers.table import SAMPLER_HELP, SAMPLERS
-from search.session.options import Options, choose_run_folder, normalise
+from search.session.options import Options, choose_run_folder, merge_resume_flags
 from search.stopping.table import AUDIT_SHARE, STOPPER_HELP, STOPPERS
 
 EXAMPLES = """
@@ -261,7 +261,7 @@ def main(list_: bool, **given: Any) -> int:
         print_spaces()
         return 0
     try:
-        options = normalise(Options(**given))
+        options = merge_resume_flags(Options(**given))
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -16,7 +16,7 @@ from search.reporting.html_template import figure, section, table
 from search.reporting.importance import importance
 
 
-def front_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+def front_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
     """Return the sections on the front, its curves, importance and progress."""
     if not view.front():
         nothing = "<p class='none'>No trial has finished, so there is no front.</p>"

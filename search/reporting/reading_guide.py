@@ -13,7 +13,7 @@ from search.reporting.formatting import count
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
 
 
-def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
     """Return the section on data splits, attacks, masking gap, and which figures to publish."""
     attacks = "; ".join(_describe_attack(attack) for attack in view.header.battery)
     details = [trial.result.details for trial in view.front() if trial.result]

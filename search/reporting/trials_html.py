@@ -11,7 +11,7 @@ from search.reporting.html_template import section, table
 from search.stopping.audit import describe_stopping
 
 
-def what_stopping_cost(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+def what_stopping_cost(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
     """Return the section on early stopping, none if no trial was ever stopped."""
     lines = describe_stopping(view)
     if not lines:
@@ -26,7 +26,7 @@ def what_stopping_cost(view: View, finalists: Sequence[Finalist]) -> list[str]: 
     ]
 
 
-def training_remarks(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+def training_remarks(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
     """Return the section on unusual trainings, none if there was none."""
     rows = [
         [str(trial.number), escape("; ".join(trial.remarks))]
@@ -46,7 +46,7 @@ def training_remarks(view: View, finalists: Sequence[Finalist]) -> list[str]:  #
     ]
 
 
-def trials_without_result(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+def trials_without_result(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
     """Return the section on failed and stopped trials, none if there are none."""
     ended = [trial for state in ("failed", "stopped") for trial in view.in_state(state)]
     if not ended:

@@ -138,7 +138,7 @@ def make_tpe(space: Space, seed: int, cost: CostModel | None) -> BaseSampler:
     return CostAwareTPE(space, cost, seed)
 
 
-def make_gp(space: Space, seed: int, cost: CostModel | None) -> BaseSampler:  # noqa: ARG001
+def make_gp(space: Space, seed: int, cost: CostModel | None) -> BaseSampler:  # noqa: ARG001 - a common signature
     """Make Optuna's Gaussian processes, which maximise the expected hypervolume improvement."""
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS)
 

@@ -52,7 +52,7 @@ class Options:
         return self.finalists not in ("auto", "off") and not self.finalists.isdigit()
 
 
-def normalise(options: Options) -> Options:
+def merge_resume_flags(options: Options) -> Options:
     """Return the options with the folder to resume in `resume`, whichever flag named it.
 
     A number given to `--finalists` becomes `final_trainings`, and the project and entity of W&B

@@ -44,7 +44,7 @@ class RankAgreement:
 
 
 @dataclass(frozen=True)
-class Audit:
+class StoppingAudit:
     """What early stopping saved and cost in a study so far.
 
     Args:
@@ -73,11 +73,11 @@ class Audit:
         return wilson(len(self.wrong) / n, n) if n else (0.0, 1.0)
 
 
-def audit_stopping(view: View) -> Audit:
+def audit_stopping(view: View) -> StoppingAudit:
     """Compute what early stopping saved, and how often it was wrong."""
     stopped = view.in_state("stopped")
     finished, wrong = find_audited(view)
-    return Audit(
+    return StoppingAudit(
         stopped=len(stopped),
         saved=sum(_epochs_left(trial) for trial in stopped),
         running=sum(trial.audited for trial in view.in_state("running")),
@@ -109,7 +109,7 @@ def describe_stopping(view: View) -> list[str]:
     return [*describe_audit(audit_stopping(view)), *relaxed]
 
 
-def describe_audit(audit: Audit) -> list[str]:
+def describe_audit(audit: StoppingAudit) -> list[str]:
     """Return the audit as sentences; none if no trial was ever stopped or audited."""
     n, wrong = len(audit.finished), len(audit.wrong)
     if not (audit.stopped or n or audit.running):

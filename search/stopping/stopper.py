@@ -32,6 +32,6 @@ class NoStopping:
         return ""
 
 
-def no_stopping(*, seed: int, audit: float) -> NoStopping:  # noqa: ARG001
+def no_stopping(*, seed: int, audit: float) -> NoStopping:  # noqa: ARG001 - a common signature
     """Build the stopper `none`, which needs neither a seed nor an audit."""
     return NoStopping()
