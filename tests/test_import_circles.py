@@ -52,6 +52,7 @@ ORDER = (
     "adv/__main__.py",
     "search",
     "search/errors.py",
+    "search/formatting.py",
     "search/interrupt.py",
     "search/command_line.py",
     "search/record",

@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.finals.finalist import Finalist
+from search.formatting import count
 from search.record.view import View
-from search.reporting.formatting import count
 from search.reporting.plots import GREY, INK, empty_figure, hover_text
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"

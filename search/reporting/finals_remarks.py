@@ -8,8 +8,8 @@ import numpy as np
 
 from search.finals.finalist import Finalist
 from search.finals.selection import MIN_SHARE
+from search.formatting import count
 from search.record.view import View
-from search.reporting.formatting import count
 
 
 def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:

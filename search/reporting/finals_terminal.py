@@ -9,8 +9,8 @@ from rich.table import Table
 
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
+from search.formatting import format_clock, format_objective, objective_title
 from search.record.view import Event, View
-from search.reporting.formatting import format_clock, format_objective, objective_title
 from search.reporting.terminal import print_text
 from spaces import OBJECTIVES
 

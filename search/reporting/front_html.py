@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from urllib.parse import quote
 
 from search.finals.finalist import Finalist
+from search.formatting import format_value
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting import plots
-from search.reporting.formatting import format_value
 from search.reporting.html_template import figure, section, table
 from search.reporting.importance import importance
 

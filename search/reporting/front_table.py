@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from search.record.trial import Trial
-from search.reporting.formatting import (
+from search.formatting import (
     format_objective,
     format_value,
     objective_title,
 )
+from search.record.trial import Trial
 from spaces import OBJECTIVES
 
 

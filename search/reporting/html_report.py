@@ -13,10 +13,10 @@ from typing import Any
 from adv.files import write_atomic
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
+from search.formatting import count, format_duration
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
 from search.reporting.finals_html import finals_sections
-from search.reporting.formatting import count, format_duration
 from search.reporting.front_html import front_sections
 from search.reporting.html_template import PAGE, plotly_script
 from search.reporting.reading_guide import reading_guide

@@ -13,7 +13,7 @@ from rich.table import Table
 from adv import Recipe, size_of
 from adv.data import names
 from adv.terminal.console import print_table
-from search.reporting.formatting import count
+from search.formatting import count
 from spaces import Params, Scale, Space
 
 _TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}

@@ -11,10 +11,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from search.formatting import format_value
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
-from search.reporting.formatting import format_value
 from spaces import OBJECTIVES
 
 TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}

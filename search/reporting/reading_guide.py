@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 
 from search.finals.finalist import Finalist
+from search.formatting import count
 from search.record.view import View
-from search.reporting.formatting import count
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
 
 

@@ -11,14 +11,14 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search.record.trial import Trial
-from search.record.view import Event, View
-from search.reporting.formatting import (
+from search.formatting import (
     format_clock,
     format_objective,
     format_params,
     objective_title,
 )
+from search.record.trial import Trial
+from search.record.view import Event, View
 from search.reporting.front_table import format_result, front_table
 from spaces import OBJECTIVES
 

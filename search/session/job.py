@@ -10,9 +10,9 @@ from rich.markup import escape
 
 from adv import load
 from search.finals.reseeding_study import default_trainings
+from search.formatting import count
 from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
-from search.reporting.formatting import count
 from search.session.header import configure_sampler
 from search.session.options import Options
 from search.session.plan import Machine, Plan

@@ -10,8 +10,8 @@ from typing import Any
 
 import spaces
 from adv.data import names
+from search.formatting import format_clock
 from search.record.constraints import parse_bounds
-from search.reporting.formatting import format_clock
 from search.samplers.table import (
     default_sampler_name,
     load_strategy,

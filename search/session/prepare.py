@@ -16,11 +16,11 @@ from rich.markup import escape
 
 from adv.files import write_atomic
 from search.finals.reseeding_study import default_trainings
+from search.formatting import count
 from search.record.ledger import Ledger
 from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader, WarmStart
 from search.record.view import View
-from search.reporting.formatting import count
 from search.reporting.plan_table import print_plan
 from search.reporting.terminal import describe_finals_cost
 from search.samplers.warm_start import warm_start

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
+from search.formatting import format_clock
 from search.record.constraints import parse_bounds
 from search.record.ledger import Ledger, read
 from search.record.run_folder import LEDGER
 from search.record.study_header import StudyHeader
 from search.record.view import View
-from search.reporting.formatting import format_clock
 from search.session.header import describe_battery
 from search.session.job import (
     Job,

@@ -10,13 +10,13 @@ from rich.console import Console
 from adv.terminal.console import print_table
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
+from search.formatting import count, format_clock
 from search.record.constraints import excesses
 from search.record.run_folder import FRONT, REPORT
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
-from search.reporting.formatting import count, format_clock
 from search.reporting.front_table import front_table
 from search.reporting.terminal import print_text
 from search.session.job import Job

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adv.intervals import wilson
+from search.formatting import count
 from search.record.pareto import hypervolume
 from search.record.trial import Key, Trial
 from search.record.view import View
-from search.reporting.formatting import count
 from spaces import OBJECTIVES
 
 

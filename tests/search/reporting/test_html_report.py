@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 from synthetic_studies import build, events
 
+from search.formatting import format_duration
 from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.csv_tables import trial_rows
-from search.reporting.formatting import format_duration
 from search.reporting.html_report import write_html_report
 from search.reporting.importance import importance
 from search.reporting.terminal import LiveProgress, _body
