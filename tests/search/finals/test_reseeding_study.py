@@ -284,7 +284,7 @@ def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
     unsure = [replace(first, p_front=0.62, on_front=True), *rest]
     assert "with probability 0.62 only" in describe_finals(ledger.view, unsure)[0]
     sure = [replace(first, p_front=0.9, on_front=True), *rest]
-    assert "80% are expected" in describe_finals(ledger.view, sure)[0]
+    assert "80 % are expected" in describe_finals(ledger.view, sure)[0]
 
 
 def test_the_screen_shows_the_trainings_that_run(ledger):
