@@ -113,7 +113,7 @@ def overfitted(digits):
     optimizer = torch.optim.Adam(net.parameters())
     order = torch.Generator().manual_seed(0)
     x, y = digits.train.images.float() / 255, digits.train.labels
-    for _ in range(45):
+    for _ in range(60):  # after 45 epochs rounding decided how far the net had overfitted
         for ids in torch.randperm(len(y), generator=order).split(100):
             adv = FGSM(Linf(0.3))(net, x[ids], y[ids])
             optimizer.zero_grad()
@@ -198,9 +198,9 @@ CAUGHT = {
 }
 
 
-def doubts(net: nn.Module, digits: Digits, battery: Battery = PLAIN):
+def doubts(net: nn.Module, digits: Digits, battery: Battery = PLAIN, images: int = IMAGES):
     """Return the names of the failed checks, all of which the verdict names."""
-    findings = audit(net, digits.validation.head(IMAGES), battery, batch=IMAGES)
+    findings = audit(net, digits.validation.head(images), battery, batch=IMAGES)
     failed = {finding.name for finding in findings if not finding.passed}
     assert all(name in verdict(findings) for name in failed)
     assert all(finding.sentence for finding in findings)
@@ -220,7 +220,7 @@ def test_a_broken_net_is_caught(name, hardened, digits):
 def test_training_that_overfits_to_a_single_step_is_caught(overfitted, digits):
     battery = Battery((("fgsm", FGSM(Linf(0.3))),))
     wanted = {"single step overstates", "more steps", "masking gap"}
-    assert doubts(overfitted, digits, battery) >= wanted
+    assert doubts(overfitted, digits, battery, len(digits.validation)) >= wanted
 
 
 @pytest.mark.slow
