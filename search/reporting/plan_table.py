@@ -20,7 +20,7 @@ _TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
 
 
 class PlannedSearch(Protocol):
-    """What the table needs to know of a search, see `search.session.plan.Plan`."""
+    """The part of a plan that the table prints; `search.session.plan.Plan` has it."""
 
     @property
     def space_name(self) -> str: ...

@@ -45,7 +45,7 @@ class RankAgreement:
 
 @dataclass(frozen=True)
 class StoppingAudit:
-    """What early stopping saved and cost in a study so far.
+    """The savings and the cost of early stopping in a study so far.
 
     Args:
       stopped: how many trials were stopped.

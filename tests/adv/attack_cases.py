@@ -73,7 +73,7 @@ class LinearModel(nn.Module):
         self.b = nn.Parameter(torch.tensor(bias))
 
     def margin(self, x, y):
-        """Of the right class over the wrong one: below 0 is a mistake."""
+        """Return the margin of the right class over the wrong one: below 0 is a mistake."""
         return torch.where(y == 0, 1, -1) * ((self.w * x).sum((1, 2, 3)) + self.b).detach()
 
     def forward(self, x):

@@ -49,7 +49,7 @@ def test_postscript_is_never_executed(tmp_path, monkeypatch):
     path = tmp_path / "image.png"
     path.write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n"
-        b"(/tmp/written) (w) file (text) writestring showpage\n%%EOF\n"
+        b"(/written) (w) file (text) writestring showpage\n%%EOF\n"
     )
     refuse(path, "damaged, or not one of BMP, JPEG, PNG, PPM, TIFF, WEBP")
     assert calls == []
