@@ -5,6 +5,13 @@ from __future__ import annotations
 from adv.one_line import join_lines
 
 
+class StorageError(Exception):
+    """A disk or mount that fails, such as a full one; the message is one line.
+
+    It ends the search. The trials that ran stay as they are, and the next session resumes them.
+    """
+
+
 def describe_error(error: BaseException, limit: int = 500) -> str:
     """Return the type and the message of an exception in one line.
 
