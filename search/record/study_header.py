@@ -129,6 +129,8 @@ class Session:
       trials: planned in all; 0: not recorded.
       budget: seconds that the search may take, over all sessions; None: no limit.
       finalists: "off" if no finals were wanted.
+      changed: what differs from what the run began with and may change values (versions, commit,
+        hardware), as it is in this session.
       last: time of the latest event in this session; None: there is none yet.
       extra: keys that this version does not know.
     """
@@ -137,6 +139,7 @@ class Session:
     trials: int = 0
     budget: float | None = None
     finalists: str = ""
+    changed: Mapping[str, str] = field(default_factory=dict)
     last: float | None = None
     extra: Plain = field(default_factory=dict)
 

@@ -142,6 +142,8 @@ class Trial:
       reason: why it failed or was stopped.
       started: when it was proposed, in seconds since 1970.
       ended: when it ended; 0: not yet.
+      changed: what differed from what the run began with in a session that trained or scored it,
+        such as the version of torch, as it was then.
     """
 
     number: int
@@ -156,6 +158,7 @@ class Trial:
     reason: str = ""
     started: float = 0.0
     ended: float = 0.0
+    changed: dict[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float:
@@ -180,6 +183,11 @@ class Trial:
         return tuple(n for n, report in sorted(self.epochs.items()) if report.metrics.get(flag))
 
     @property
+    def changes(self) -> str:
+        """What differed from what the run began with, in words; "" if nothing did."""
+        return ", ".join(f"{name} {now}" for name, now in self.changed.items())
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Remarks on anything unusual in its training."""
         found = []
@@ -193,6 +201,8 @@ class Trial:
             )
         if self.audited:
             found.append("audited: a rung would have stopped it")
+        if self.changed:
+            found.append(f"trained or scored with {self.changes}, unlike the start of the run")
         return tuple(found)
 
 

@@ -60,6 +60,7 @@ class View:
         time = read_key(event, "time", float)
         if kind in _APPLY:
             _APPLY[kind](self, event)
+            self._note_changes(event)
         if self.sessions and kind != "session":
             session = self.sessions[-1]
             self.elapsed += time - (session.time if session.last is None else session.last)
@@ -155,6 +156,20 @@ class View:
         else:
             trial.reason = read_key(event, "reason", str)
         trial.state, trial.ended = event["event"], event["time"]
+
+    def _note_changes(self, event: Event) -> None:
+        """Note on each trial that an event gives values to what has changed since the run began."""
+        changed = self.sessions[-1].changed if self.sessions else {}
+        if not changed:
+            return
+        view, inner = self, event
+        if event["event"] == "final" and self.finals:
+            view, inner = self.finals, event["part"]
+        if inner["event"] in ("epoch", "finished"):
+            view.trials[inner["trial"]].changed |= changed
+        elif inner["event"] == "rebuilt":
+            for trial in view.in_state("finished"):
+                trial.changed |= changed
 
     def in_state(self, state: str) -> list[Trial]:
         """Return the trials in a state, by number."""

@@ -22,6 +22,7 @@ _BEFORE = ("trial", "state", "seed")
 _VALUES = tuple(f"{name}{end}" for name in OBJECTIVES for end in ("", "_low", "_high"))
 _GAP = ("masking_gap", "masking_gap_low", "masking_gap_high", "flagged")
 _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
+_CHANGED = "changed"
 
 
 def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None = None) -> None:
@@ -41,13 +42,15 @@ def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None 
     if view.finals:
         rows = finalist_rows(compute_standings(view) if finalists is None else finalists)
         write_atomic(folder / "finalists.csv", _csv(list(FINALISTS), rows))
-        write_atomic(folder / "finals.csv", _csv(list(FINALS), training_rows(view)))
+        names = [*FINALS, *_changed_column(view.finals)]
+        write_atomic(folder / "finals.csv", _csv(names, training_rows(view)))
 
 
 def column_names(view: View) -> list[str]:
     """Return the columns: trial, hyperparameters, objectives with intervals, training.
 
-    A hyperparameter whose name is taken, such as `epochs`, is called `knob_epochs`.
+    A hyperparameter whose name is taken, such as `epochs`, is called `knob_epochs`. If trials were
+    trained or scored with other versions than the run began with, the last column names them.
     """
     return [
         *_BEFORE,
@@ -55,7 +58,12 @@ def column_names(view: View) -> list[str]:
         *_VALUES,
         *_GAP,
         *_AFTER,
+        *_changed_column(view),
     ]
+
+
+def _changed_column(view: View) -> list[str]:
+    return [_CHANGED] if any(trial.changed for trial in view.trials.values()) else []
 
 
 def trial_rows(view: View) -> list[Row]:
@@ -72,6 +80,7 @@ def _row(view: View, trial: Trial) -> Row:
     row |= {_column(name): value for name, value in trial.params.items()}
     row |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
     row |= {"overfitted": len(trial.overfitted), "reason": trial.reason}
+    row |= {_CHANGED: trial.changes} if trial.changed else {}
     if trial.result:
         for name in OBJECTIVES:
             low, high = trial.result.intervals.get(name, (None, None))
@@ -109,7 +118,7 @@ def hypervolumes(view: View) -> list[float]:
 
 
 def _column(knob: str) -> str:
-    return f"knob_{knob}" if knob in {*_BEFORE, *_VALUES, *_GAP, *_AFTER} else knob
+    return f"knob_{knob}" if knob in {*_BEFORE, *_VALUES, *_GAP, *_AFTER, _CHANGED} else knob
 
 
 def _csv(names: list[str], content: Iterable[Mapping[str, Any]]) -> str:

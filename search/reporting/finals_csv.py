@@ -49,7 +49,10 @@ def finalist_rows(finalists: Sequence[Finalist]) -> list[Row]:
 
 
 def training_rows(view: View) -> list[Row]:
-    """Return a row for each training of the finals, under the names of `FINALS`."""
+    """Return a row for each training of the finals, under the names of `FINALS`.
+
+    A training with other versions than the run began with has them under `changed`.
+    """
     runs = view.finals.trials if view.finals else {}
     return [_training_row(run) for _, run in sorted(runs.items())]
 
@@ -86,4 +89,4 @@ def _training_row(run: Trial) -> Row:
         row |= run.result.objectives
         details = run.result.details
         row |= {"best_epoch": details.best_epoch, "weights": details.weights}
-    return row
+    return row | ({"changed": run.changes} if run.changed else {})

@@ -10,6 +10,7 @@ from search.finals.finalist import Finalist
 from search.finals.selection import MIN_SHARE
 from search.formatting import count
 from search.record.view import View
+from search.reporting.front_table import describe_marks
 
 
 def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
@@ -33,6 +34,8 @@ def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
         lines.insert(2, bias)
     if failed:
         lines.append(f"{count(failed, 'training')} failed.")
+    if why := describe_marks(list(view.finals.trials.values()), view.header):
+        lines.append(why.replace("~ trained", "Trainings were trained", 1))
     missing = [n for n in head.trials if n not in {f.trial.number for f in finalists}]
     if missing:
         plural = "s" * (len(missing) > 1)

@@ -12,6 +12,7 @@ from search.formatting import format_value
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting import plots
+from search.reporting.front_table import describe_marks, mark_number
 from search.reporting.html_template import figure, section, table
 from search.reporting.importance import importance
 
@@ -52,7 +53,7 @@ def _members(view: View) -> str:
     ]
     rows = [
         [
-            str(trial.number),
+            mark_number(trial),
             *_objectives(trial),
             _gap(trial),
             *(escape(format_value(trial.params.get(name, "–"))) for name in names),
@@ -60,7 +61,8 @@ def _members(view: View) -> str:
         ]
         for trial in view.front()
     ]
-    return section("Front members", "", table("The front, most accurate first", heads, rows))
+    why = escape(describe_marks(view.front(), view.header))
+    return section("Front members", why, table("The front, most accurate first", heads, rows))
 
 
 def _robustness_curves(view: View) -> str:

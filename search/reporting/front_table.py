@@ -11,6 +11,8 @@ from search.formatting import (
     format_value,
     objective_title,
 )
+from search.record.provenance import describe_origin
+from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from spaces import OBJECTIVES
 
@@ -27,9 +29,30 @@ def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
     for trial in members:
         cells = [_cell(trial, name, intervals) for name in OBJECTIVES]
         table.add_row(
-            str(trial.number), *cells, *(format_value(trial.params.get(name, "")) for name in names)
+            mark_number(trial),
+            *cells,
+            *(format_value(trial.params.get(name, "")) for name in names),
         )
     return table
+
+
+def mark_number(trial: Trial) -> str:
+    """Return the number of a trial, with "~" if `describe_marks` has something to say on it."""
+    return f"{trial.number}~" if trial.changed else str(trial.number)
+
+
+def describe_marks(trials: Sequence[Trial], header: StudyHeader) -> str:
+    """Return in words why trials are marked with "~"; "" if none is."""
+    changed = {name: trial.changed[name] for trial in trials for name in trial.changed}
+    if not changed:
+        return ""
+    then = describe_origin(header)
+    now = ", ".join(f"{name} {value}" for name, value in changed.items())
+    before = ", ".join(f"{name} {then[name]}" for name in changed if name in then)
+    return (
+        f"~ trained or scored with {now}, while the run began with {before or 'others'}: compared "
+        "with other trials, values may differ in their last digits."
+    )
 
 
 def _cell(trial: Trial, name: str, intervals: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,11 +18,12 @@ from adv.files import write_atomic
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
 from search.record.ledger import Ledger
+from search.record.provenance import describe_changes, find_changes
 from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader, WarmStart
 from search.record.view import View
 from search.reporting.plan_table import print_plan
-from search.reporting.terminal import describe_finals_cost
+from search.reporting.terminal import describe_finals_cost, print_text
 from search.samplers.warm_start import warm_start
 from search.session.header import configure_sampler, make_header
 from search.session.job import (
@@ -91,9 +92,20 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
     begin = resume_run if options.resume else _prepare_new
     job = begin(console, options, machine, mode)
     off = skips_finals(options, job.study.view)
+    changed = find_changes(job.header, asdict(job.scale))
     job.study.ledger.append(
-        "session", budget=options.budget, trials=job.study.trials, finalists="off" if off else "on"
+        "session",
+        budget=options.budget,
+        trials=job.study.trials,
+        finalists="off" if off else "on",
+        **({"changed": changed} if changed else {}),
     )
+    if changed:
+        print_text(
+            console,
+            f"This run began with {describe_changes(job.header, changed)}: values may differ in "
+            "their last digits, so trials of this session are marked.",
+        )
     console.print(
         f"Data {escape(job.header.data)}, {count(job.study.trials, 'trial')} of "
         f"{count(job.scale.epochs, 'epoch')} each, "

@@ -17,7 +17,7 @@ from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
-from search.reporting.front_table import front_table
+from search.reporting.front_table import describe_marks, front_table
 from search.reporting.terminal import print_text
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
@@ -38,6 +38,8 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     field = [finalist for finalist in compute_standings(view) if finalist.runs]
     if members:
         _print_front(console, members, folder, finals=bool(field))
+        if why := describe_marks(members, view.header):
+            print_text(console, f"{why}\n")
     if field:
         _print_finals(console, view, field)
     _print_warnings(console, members, folder)
