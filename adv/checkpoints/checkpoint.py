@@ -2,7 +2,8 @@
 
 The metadata is JSON in the header of the file, under the key "card". It holds the recipe as an
 expression (`adv.checkpoints.expressions`), or a search space and its parameters; the net is built
-from these. Nothing is unpickled.
+from these. Nothing is unpickled. A checksum in the metadata covers all of it, so a damaged file is
+refused wherever it is read.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from adv.checkpoints.checksum import add_checksum, pop_checksum
 from adv.checkpoints.expressions import parse, to_expression
 from adv.files import write_atomic
 from adv.one_line import join_lines, to_one_line
@@ -53,7 +55,7 @@ def save(
       recipe: the recipe, which may hold values of `adv` only.
       classes: the names of the classes by label, as in `Data.classes`.
       notes: further metadata that JSON can hold. Under `data`, the name of the data set that the
-        command line evaluates on by default.
+        command line evaluates on by default. `sha256` is the program's own.
 
     Raises:
       ValueError: the recipe holds a class that is not one of `adv`, or the weights of the net do
@@ -121,15 +123,21 @@ def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> 
     Raises:
       OSError: the file cannot be written; an earlier one at `path` is unchanged.
     """
-    weights = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    write_atomic(path, serialize(weights, metadata={"card": json.dumps(metadata)}))
+    write_atomic(path, serialize_checkpoint(net.state_dict(), metadata))
+
+
+def serialize_checkpoint(weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """Return the content of a checkpoint: weights and metadata, with a checksum of both."""
+    values = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    return serialize(values, metadata={"card": json.dumps(add_checksum(values, metadata))})
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights and the metadata of a checkpoint.
 
     Raises:
-      CheckpointError: no such file, or it is not a checkpoint of this program.
+      CheckpointError: no such file, it is not a checkpoint of this program, or it does not fit its
+        checksum.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
@@ -138,9 +146,15 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             metadata = json.loads((file.metadata() or {})["card"])
             _check_types(metadata)
             names = file.keys()  # a `safe_open` itself cannot be iterated
-            return {name: file.get_tensor(name) for name in names}, metadata
-    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+            weights = {name: file.get_tensor(name) for name in names}
+            whole = pop_checksum(weights, metadata)
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged or not a checkpoint of this program") from error
+    if not whole:
+        raise CheckpointError(
+            f"{path} does not fit its checksum: it is damaged, or another program has changed it"
+        )
+    return weights, metadata
 
 
 def _check_types(metadata: object) -> None:

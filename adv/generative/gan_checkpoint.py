@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
-from adv.checkpoints.checkpoint import CheckpointError, check_finite, load_weights, read_checkpoint
+from adv.checkpoints.checkpoint import (
+    CheckpointError,
+    check_finite,
+    load_weights,
+    read_checkpoint,
+    serialize_checkpoint,
+)
 from adv.checkpoints.expressions import parse
 from adv.data.datasets import Split
 from adv.files import write_atomic
@@ -79,7 +83,7 @@ def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
     """
     nets = {**trained.generators, "discriminator": trained.discriminator}
     weights = {
-        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        f"{name}.{key}": value.clone()
         for name, net in nets.items()
         for key, value in net.state_dict().items()
     }
@@ -92,7 +96,7 @@ def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
         "shares": list(trained.class_counts),
     }
-    write_atomic(path, serialize(weights, metadata={"card": json.dumps(metadata)}))
+    write_atomic(path, serialize_checkpoint(weights, metadata))
 
 
 def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
