@@ -6,67 +6,40 @@ Reports travel as one line of JSON each, so that Tune neither flattens nor check
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from search.backends.messages import run_trial
 from search.backends.ray_imports import ray, tune
-from search.errors import describe_error
-from search.record.trial import EpochReport, Run, Trial
+from search.record.trial import Run
 
 PATIENCE = "600"  # seconds; Tune's own two are too few on a busy machine
-
-
-def encode_trial(trial: Trial, folder: Path) -> dict[str, Any]:
-    """Return a trial as a configuration of Tune."""
-    content = {"params": dict(trial.params), "seed": trial.seed, "folder": str(folder)}
-    return {"task": json.dumps(content)}
 
 
 def train(config: dict[str, Any], run: Run) -> None:
     """Run one trial in a worker, and send each of its reports to the driver.
 
-    An exception of the run is sent as a message too, so that Tune does not retry it.
+    An exception of the run is a message too, so that Tune does not retry it.
 
     Args:
-      config: see `encode_trial`.
+      config: `task` is a trial, see `messages.encode_trial`.
       run: that trains the trial.
     """
-    content = json.loads(config["task"])
     # How long Tune waits for this function to end before it gives the worker another trial. A trial
     # that is given to a worker that is still busy is lost.
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", PATIENCE)
     try:
-        for message in _run_to_messages(run, content):
-            tune.report({"message": json.dumps(message, default=str)})
+        for message in run_trial(run, config["task"]):
+            tune.report({"message": message})
     finally:
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()  # the next trial in this worker may be larger
-
-
-def _run_to_messages(run: Run, task: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    try:
-        for report in run(task["params"], task["seed"], Path(task["folder"])):
-            yield {"values": report.to_json()}
-            if report.nonfinite:
-                return
-    except Exception as error:  # a trial may raise anything
-        yield {"failed": describe_error(error)}
-
-
-def decode(result: dict[str, Any]) -> EpochReport | str:
-    """Return the report that a trial has sent, or why it failed."""
-    message = json.loads(result["message"])
-    if "failed" in message:
-        return str(message["failed"])
-    return EpochReport.from_json(message["values"])
 
 
 @contextmanager

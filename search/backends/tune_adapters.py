@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from search.backends.messages import decode, encode_trial
 from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError
-from search.backends.ray_worker import decode, encode_trial
 from search.errors import extract_last_line
 from search.interrupt import Interrupt, Interrupted
 from search.study import Study
@@ -53,7 +53,7 @@ class StudySearcher(tune.search.Searcher):
             # A trial that still runs may lose its worker, and then has to be started again.
             return None if self.numbers else tune.search.Searcher.FINISHED
         self.numbers[trial_id] = trial.number
-        return encode_trial(trial, self.study.trial_folder(trial.number))
+        return {"task": encode_trial(trial, self.study.trial_folder(trial.number))}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -87,7 +87,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         """Update the study by one report; return whether the trial continues."""
         number = self.searcher.numbers[trial.trial_id]
         with self.callback.remember_error():
-            report = decode(result)
+            report = decode(result["message"])
             if isinstance(report, str):
                 self.study.fail(number, report)
                 return str(self.CONTINUE)  # the worker ends by itself

@@ -1,0 +1,79 @@
+"""The messages between the driver and a worker process, each one line of JSON.
+
+They are the same whether Ray or the driver itself has started the worker; nothing here imports Ray.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search.errors import StorageError, describe_error, find_storage_error
+from search.record.trial import EpochReport, Run, Trial
+
+
+def encode_trial(trial: Trial, folder: Path) -> str:
+    """Return what a worker needs to run a trial.
+
+    Args:
+      trial: to run.
+      folder: in which it keeps its state.
+    """
+    content = {"params": dict(trial.params), "seed": trial.seed, "folder": str(folder)}
+    return json.dumps(content)
+
+
+def run_trial(run: Run, task: str) -> Iterator[str]:
+    """Run a trial in a worker; yield a message for each report, or one that says why it failed.
+
+    Whatever the trial raises becomes a message, `SystemExit` and `KeyboardInterrupt` too: they are
+    meant to end a program, and a trial is none. A process that the trial has forked ends here.
+
+    Args:
+      run: that trains the trial.
+      task: see `encode_trial`.
+    """
+    content = json.loads(task)
+    folder, worker = Path(content["folder"]), os.getpid()
+    reports = _iterate(run, content, folder)
+    goes_on = True
+    while goes_on:
+        message, goes_on = _next_message(reports, folder)
+        if os.getpid() != worker:
+            os._exit(1)
+        if message:
+            yield json.dumps(message, default=str)
+
+
+def _iterate(run: Run, content: Mapping[str, Any], folder: Path) -> Iterator[EpochReport]:
+    yield from run(content["params"], content["seed"], folder)
+
+
+def _next_message(reports: Iterator[EpochReport], folder: Path) -> tuple[dict[str, Any], bool]:
+    """Return the next message, empty at the end, and whether another may follow."""
+    try:
+        report = next(reports)
+        return {"values": report.to_json()}, not report.nonfinite
+    except StopIteration:
+        return {}, False
+    except BaseException as error:  # a trial may raise anything
+        if (storage := find_storage_error(error, folder)) is not None:
+            return {"storage": str(storage)}, False
+        return {"failed": describe_error(error)}, False
+
+
+def decode(message: str) -> EpochReport | str:
+    """Return the report that a trial has sent, or why it failed.
+
+    Raises:
+      StorageError: a disk or mount has failed under the trial.
+    """
+    content = json.loads(message)
+    if "storage" in content:
+        raise StorageError(str(content["storage"]))
+    if "failed" in content:
+        return str(content["failed"])
+    return EpochReport.from_json(content["values"])
