@@ -41,5 +41,5 @@ def compute_checksum(weights: Mapping[str, Tensor], metadata: Mapping[str, Any])
     digest = hashlib.sha256(json.dumps(metadata).encode())
     for name, value in sorted(weights.items()):
         digest.update(f"\n{name!a} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
