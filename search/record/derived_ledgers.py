@@ -17,7 +17,7 @@ class MemoryLedger:
     """A ledger that is kept in memory only, for simulations and tests.
 
     Args:
-      clock: returns the time of an event, in seconds.
+      clock: returns the time of an event, in seconds; simulated time counts as time that passes.
     """
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from sys import intern
 from typing import Any
@@ -15,6 +15,7 @@ from search.record.trial import Decision, EpochReport, Key, Rung, Trial
 from search.record.trial_result import TrialResult
 
 Event = Mapping[str, Any]
+MAX_TRIALS = 10**9  # in a search, finals included
 
 
 @dataclass
@@ -25,13 +26,18 @@ class View:
       header: the `study` event.
       trials: by number.
       sessions: the `session` events.
-      elapsed: seconds from the first to the last event, without the time between sessions.
+      elapsed: seconds from the first to the last event of each session, in all. They are counted by
+        the clock that stands in the events; where none does, by their times, but never below zero.
       rungs: for each rung, the trials that have reached it, in that order.
       relaxed: the events that made early stopping gentler.
       finals: view of the trainings with fresh seeds; the `origin` of a training is the number of
         the trial that it repeats. None before the finals.
       finals_header: the last `finals` event.
       rescored: for each battery's id, the results of stored nets under it, by trial.
+      repairs: the `repaired` events: lines of the ledger were lost.
+      lost: numbers of the trials of which a repair could save nothing; they are not used again.
+      lost_finals: the same for the trainings of the finals.
+      clock: of the latest event of the session that runs; None: not recorded.
       events: how many events have been applied; what is computed from a view holds until this
         number changes.
     """
@@ -45,12 +51,20 @@ class View:
     finals: View | None = None
     finals_header: FinalsHeader = field(default_factory=FinalsHeader)
     rescored: dict[str, dict[int, TrialResult]] = field(default_factory=dict)
+    repairs: list[Event] = field(default_factory=list)
+    lost: set[int] = field(default_factory=set)
+    lost_finals: set[int] = field(default_factory=set)
+    clock: float | None = field(default=None, compare=False)
     events: int = field(default=0, compare=False)
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: Event, clock: float | None = None) -> None:
         """Update the view by one event; events of an unknown kind change nothing.
 
         An event that repeats another changes nothing; of two reports on one epoch the last counts.
+
+        Args:
+          event: a JSON object.
+          clock: seconds since its session began, by a clock that nobody sets; None: not recorded.
 
         Raises:
           FieldError: a key of the event is missing, or its value is of the wrong type.
@@ -61,11 +75,23 @@ class View:
         if kind in _APPLY:
             _APPLY[kind](self, event)
             self._note_changes(event)
-        if self.sessions and kind != "session":
-            session = self.sessions[-1]
-            self.elapsed += time - (session.time if session.last is None else session.last)
-            session.last = time
+        if kind == "session":
+            self.clock = clock
+        elif self.sessions and kind != "repaired":
+            self._count_time(time, clock)
         self.events += 1
+
+    def _count_time(self, time: float, clock: float | None) -> None:
+        """Add the seconds between the latest event of the session and this one."""
+        session = self.sessions[-1]
+        if clock is None or self.clock is None:
+            passed = time - (session.time if session.last is None else session.last)
+        elif clock < self.clock:  # of a session whose first line was lost
+            passed = clock
+        else:
+            passed = clock - self.clock
+        self.elapsed += max(0.0, passed)
+        session.last, self.clock = time, clock
 
     def _set_header(self, event: Event) -> None:
         self.header = StudyHeader.from_json(event)
@@ -119,7 +145,7 @@ class View:
         trial.decisions[rung.key] = Decision(action, reason)
 
     def _begin_finals(self, event: Event) -> None:
-        self.finals = self.finals or View()
+        self.finals = self.finals or View(lost=self.lost_finals)
         self.finals_header = FinalsHeader.from_json(event)
 
     def _apply_to_finals(self, event: Event) -> None:
@@ -171,6 +197,18 @@ class View:
             for trial in view.in_state("finished"):
                 trial.changed |= changed
 
+    def _note_repair(self, event: Event) -> None:
+        self.lost |= _read_numbers(event, "trials")
+        self.lost_finals |= _read_numbers(event, "finals")
+        if self.finals:
+            self.finals.lost |= self.lost_finals
+        self.repairs.append(event)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next trial: no trial has had it, nor one that was lost."""
+        return 1 + max({-1, *self.trials, *self.lost})
+
     def in_state(self, state: str) -> list[Trial]:
         """Return the trials in a state, by number."""
         return [t for _, t in sorted(self.trials.items()) if t.state == state]
@@ -191,6 +229,14 @@ class View:
         return sorted(members, key=lambda t: tuple(-v for v in t.result.point) if t.result else ())
 
 
+def _read_numbers(event: Event, key: str) -> set[int]:
+    """Return the numbers of trials that a key holds."""
+    numbers = read_key(event, key, Sequence[int])
+    if not all(type(number) is int and 0 <= number < MAX_TRIALS for number in numbers):
+        raise FieldError(f"key {key!r} holds something that is no number of a trial")
+    return set(numbers)
+
+
 _APPLY: Mapping[str, Callable[[View, Event], None]] = {
     "study": View._set_header,
     "session": View._add_session,
@@ -205,4 +251,5 @@ _APPLY: Mapping[str, Callable[[View, Event], None]] = {
     "final": View._apply_to_finals,
     "rescored": View._add_rescored,
     "rebuilt": View._rebuild,
+    "repaired": View._note_repair,
 }

@@ -39,7 +39,7 @@ class LiveProgress:
 
     def __init__(self, console: Console, trials: int, view: View, finals: int = 0) -> None:
         self.console, self.trials, self.finals = console, trials, finals
-        self._began = time.monotonic()
+        self._began = self._heard = time.monotonic()
         self._before = _work(view)
         self._last_line = -EPOCH_EVERY
         self._view = view
@@ -65,7 +65,7 @@ class LiveProgress:
 
     def __call__(self, event: Event, view: View) -> None:
         """Show one more event."""
-        self._view = view
+        self._view, self._heard = view, time.monotonic()
         if self.console.is_terminal:
             self._body = _body(view)
         line = self._line(event, view)
@@ -140,14 +140,10 @@ class LiveProgress:
             f"· {len(_running(view))} running",
             f"· {len(view.in_state('stopped'))} stopped",
             f"· {len(view.in_state('failed'))} failed",
-            f"· {format_clock(view.elapsed + self._since(view))} elapsed",
+            f"· {format_clock(view.elapsed + time.monotonic() - self._heard)} elapsed",
             f"· {self._time_left(view)}",
         )
         return Group(counts, self._body)
-
-    def _since(self, view: View) -> float:
-        last = view.sessions[-1].last if view.sessions else None
-        return 0.0 if last is None else max(0.0, time.time() - last)
 
 
 def _work(view: View) -> float:
