@@ -78,9 +78,9 @@ class Study:
             number = self._unfinished.pop(0)
             if not self._record_stop(number):  # a driver may die between a decision and its event
                 return self.view.trials[number]
-        number = len(self.view.trials)
-        if number >= self.trials:
+        if len(self.view.trials) >= self.trials:
             return None
+        number = self.view.next_number
         point = self.sampler.propose(self.view)
         if point is None:
             return None

@@ -61,15 +61,23 @@ class StagedSampler:
         Raises:
           ValueError: none of `ATTEMPTS` draws is allowed.
         """
-        number = len(view.trials)
-        if number < len(self.first):
-            return self.first[number], "known"
+        number = view.next_number
+        known = self._next_known(view, number)
+        if known is not None:
+            return known, "known"
         rng = random.Random(f"proposal {self.seed} {number}")
         for attempt in range(ATTEMPTS):
             params, origin = self._next(view, number, rng, attempt)
             if self.allowed(params):
                 return params, origin
         raise ValueError(f"none of {ATTEMPTS} sampled configurations satisfies the constraints")
+
+    def _next_known(self, view: View, number: int) -> Params | None:
+        """Return a known configuration that is due; those of lost trials are tried again."""
+        if not view.lost:
+            return self.first[number] if number < len(self.first) else None
+        tried = [trial.params for trial in view.trials.values()]
+        return next((params for params in self.first if params not in tried), None)
 
     def _next(
         self, view: View, number: int, rng: random.Random, attempt: int
@@ -84,4 +92,4 @@ class StagedSampler:
                 return params, self.name
         if attempt:
             return random_params(self.space, rng), "random"
-        return sobol_params(self.space, number - len(self.first), self.seed), "sobol"
+        return sobol_params(self.space, max(0, number - len(self.first)), self.seed), "sobol"
