@@ -8,6 +8,7 @@ refused wherever it is read.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,13 +118,18 @@ def rebuild(
     return Checkpoint(load_weights(net, weights), recipe, classes, metadata)
 
 
-def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> str:
     """Write the weights and the metadata of a net, whole or not at all.
+
+    Returns:
+      The SHA-256 of the file, 64 hex digits.
 
     Raises:
       OSError: the file cannot be written; an earlier one at `path` is unchanged.
     """
-    write_atomic(path, serialize_checkpoint(net.state_dict(), metadata))
+    content = serialize_checkpoint(net.state_dict(), metadata)
+    write_atomic(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def serialize_checkpoint(weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:

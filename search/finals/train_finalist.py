@@ -15,11 +15,13 @@ from adv.checkpoints.checkpoint import load_weights, read_checkpoint
 from adv.intervals import MASKING_GAP_LIMIT
 from adv.runtime.devices import on_device
 from search.finals.final_battery import FinalBattery
+from search.record.run_files import unchanged_file
 from search.record.run_folder import FINALS, TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.score_fields import intervals_of, objectives_of, score_fields
-from search.trials.train_trial import BEST, Training
+from search.trials.train_trial import Training
+from search.trials.trial_state import BEST
 from spaces import Params
 
 
@@ -50,7 +52,8 @@ class FinalTraining:
             if report.result is None:
                 yield report
                 continue
-            net = load_trained_net(self.training, params, seed, folder / BEST)
+            kept = unchanged_file(folder, BEST, report.result.details.weights_sha256)
+            net = load_trained_net(self.training, params, seed, kept)
             yield replace(report, result=self.score(net, report.result, folder.name))
 
     def score(self, net: nn.Module, trained: TrialResult, name: str) -> TrialResult:
@@ -75,6 +78,8 @@ class FinalTraining:
             masking_gap=_masking_gap(claimed, strong),
             battery=self.final_battery.id,
             weights=f"{FINALS}/{TRIALS}/{name}/{BEST}",
+            weights_sha256=known.weights_sha256,
+            remark=known.remark,
             evaluate_seconds=(known.evaluate_seconds or 0.0) + time.perf_counter() - began,
         )
         return TrialResult(objectives_of(strong), intervals_of(strong), details)

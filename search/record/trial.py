@@ -201,6 +201,8 @@ class Trial:
             )
         if self.audited:
             found.append("audited: a rung would have stopped it")
+        if self.result and self.result.details.remark:
+            found.append(self.result.details.remark)
         if self.changed:
             found.append(f"trained or scored with {self.changes}, unlike the start of the run")
         return tuple(found)

@@ -64,6 +64,8 @@ class ResultDetails:
       parameters: of the net.
       latency: milliseconds to classify one image.
       weights: path of the checkpoint, relative to the run folder.
+      weights_sha256: of that file, 64 hex digits.
+      remark: what was unusual about the training, such as a state that was damaged.
       masking_gap: how much a stronger attack takes from the accuracy.
       evaluate_seconds: time that scoring took.
       validation: of a finalist: objectives on the images and under the battery of the search.
@@ -89,6 +91,8 @@ class ResultDetails:
     parameters: int | None = None
     latency: float | None = None
     weights: str | None = None
+    weights_sha256: str | None = None
+    remark: str | None = None
     masking_gap: MaskingGap | None = None
     evaluate_seconds: float | None = None
     validation: Mapping[str, float] | None = None

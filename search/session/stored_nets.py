@@ -11,7 +11,7 @@ from search.record.run_folder import trial_path
 from search.record.trial import Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.trials.train_trial import BEST
+from search.trials.trial_state import BEST
 
 TRIAL, FINAL = "trial", "final"
 

@@ -31,16 +31,15 @@ from adv import (
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.runtime.devices import default_device, on_device
 from adv.training.training_state import eval_weights
+from search.record.run_files import LostNetError, compute_sha256, unchanged_file
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.latency import measure_latency
 from search.trials.rung_evaluation import RungEvaluator
 from search.trials.score_fields import intervals_of, objectives_of, score_fields
-from search.trials.trial_state import STATE, TrialState, load_state, save_state
+from search.trials.trial_state import BEST, TrialState, begin_anew, load_state, save_state
 from spaces import Params, Scale
-
-BEST = "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,20 @@ class Training:
         """Train and validate each epoch, save the best one, score it at the end.
 
         A trial that was interrupted resumes from its state in `folder`: the reports of its earlier
-        epochs are yielded again.
+        epochs are yielded again. It begins anew if its state or its best net is damaged.
         """
         torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums on each machine
+        state = load_state(folder)
+        try:
+            yield from self._continue(params, seed, folder, state)
+        except LostNetError:  # since it was written, or its epoch was not the best one again
+            yield from self._continue(params, seed, folder, begin_anew("best net"))
+
+    def _continue(
+        self, params: Params, seed: int, folder: Path, state: TrialState
+    ) -> Iterator[EpochReport]:
+        """Yield the reports of a state, and those of what is left to do."""
         recipe = self.recipe(params)
-        state = load_state(folder / STATE)
         yield from state.reports
         if state.reports and state.reports[-1].result:
             return
@@ -76,15 +84,18 @@ class Training:
         net = None
         for validated in self._train(recipe, seed, state):
             epoch = validated.epoch
+            sha256 = state.best_sha256
             if validated.is_best:
-                save_checkpoint(folder / BEST, epoch.net, {**metadata, "epoch": epoch.number})
+                card = {**metadata, "epoch": epoch.number}
+                sha256 = save_checkpoint(folder / BEST, epoch.net, card)
             report = self._report(validated, evaluator)
-            state = TrialState((*state.reports, report), epoch.state(), validated.best)
-            save_state(folder / STATE, state)
+            reports = (*state.reports, report)
+            state = TrialState(reports, epoch.state(), validated.best, sha256, state.remark)
+            save_state(folder, state)
             yield report
             net = epoch.net
         report = self._score(recipe, state, net, folder, seed)
-        save_state(folder / STATE, replace(state, reports=(*state.reports, report)))
+        save_state(folder, replace(state, reports=(*state.reports, report)))
         yield report
 
     def recipe(self, params: Params) -> Recipe:
@@ -150,8 +161,13 @@ class Training:
         folder: Path,
         seed: int,
     ) -> EpochReport:
-        """Score the best epoch; `net` is that of the last one, None if it is only in `state`."""
+        """Score the best epoch; `net` is that of the last one, None if it is only in `state`.
+
+        Raises:
+          LostNetError: the net of the best epoch has changed since it was written.
+        """
         began = time.perf_counter()
+        kept = unchanged_file(folder, BEST, state.best_sha256)
         if net is None:
             net = build(recipe, len(self.data.classes), seed)
             load_weights(net, eval_weights(state.training) if state.training else {})
@@ -161,7 +177,7 @@ class Training:
         last = evaluate(net, split, self.scale.battery())
         best = last
         if state.best.epoch != last_epoch:
-            load_weights(net, read_checkpoint(folder / BEST)[0])
+            load_weights(net, read_checkpoint(kept)[0])
             best = evaluate(net, split, self.scale.battery())
         details = ResultDetails(
             **score_fields(best),
@@ -170,6 +186,8 @@ class Training:
             parameters=sum(p.numel() for p in net.parameters()),
             latency=measure_latency(net, split.images[0], best.votes),
             weights=f"{TRIALS}/{folder.name}/{BEST}",
+            weights_sha256=state.best_sha256 or compute_sha256(kept),
+            remark=state.remark or None,
             masking_gap=self.measure_gap(net, split, best) if self.scale.gap_images else None,
         )
         details = replace(details, evaluate_seconds=time.perf_counter() - began)

@@ -15,7 +15,8 @@ from search.session.header import describe_battery
 from search.session.rescore import Rescoring, rescore, rescore_net, resize
 from search.session.resume import battery_differs
 from search.session.stored_nets import StoredNet, find_stored_nets, has_stored_nets
-from search.trials.train_trial import BEST, Training
+from search.trials.train_trial import Training
+from search.trials.trial_state import BEST
 
 VALUES = {0: (0.9, 100.0), 1: (0.8, 200.0), 2: (0.7, 150.0), 3: (0.5, 50.0)}
 TURNED = {0: (0.9, 90.0), 1: (0.8, 20.0), 2: (0.7, 140.0), 3: (0.5, 10.0)}

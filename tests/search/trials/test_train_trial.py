@@ -8,8 +8,8 @@ import torch
 import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, Score, load
 from adv.checkpoints.checkpoint import read_checkpoint
-from search.trials.train_trial import BEST, Training
-from search.trials.trial_state import STATE, load_state
+from search.trials.train_trial import Training
+from search.trials.trial_state import BEST, load_state
 
 RECIPES = {
     "patience": Recipe(
@@ -90,17 +90,10 @@ def test_a_rung_changes_nothing_in_the_training_and_is_told_again(run, monkeypat
 def test_what_is_kept_is_the_average(run, monkeypatch, tmp_path):
     monkeypatch.setattr(Training, "recipe", lambda *_: RECIPES["average"])
     *_, last = run({}, 3, tmp_path)
-    state = load_state(tmp_path / STATE).training
+    state = load_state(tmp_path).training
     assert state is not None
     kept, card = read_checkpoint(tmp_path / BEST)
     if card["epoch"] == 3:
         assert all(torch.equal(kept[k], v) for k, v in state["average"]["net"].items())
     assert not any(torch.equal(kept[k], state["net"][k]) for k in kept if k.endswith("weight"))
     assert last.result.details.best_epoch == card["epoch"]
-
-
-def test_a_state_that_cannot_be_read_is_none(tmp_path):
-    (tmp_path / STATE).write_bytes(b"nonsense")
-    assert (
-        load_state(tmp_path / STATE).reports == () and load_state(tmp_path / "none").best.epoch == 0
-    )
