@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search.backends.ray_folder import make_ray_folder, remove_ray_folder
 from search.backends.ray_imports import ray
 from search.backends.ray_nodes import ClusterError, check_versions, list_alive_nodes
 from search.errors import extract_last_line
@@ -87,10 +88,16 @@ def disconnect() -> None:
         for info in () if kind in ("raylet", "gcs_server") else started:
             info.process.kill()  # Ray gives each a second for a SIGTERM that is blocked
     ray.shutdown()
+    if node:
+        remove_ray_folder(Path(node.get_temp_dir_path()))
 
 
 def _start_private_cluster() -> None:
-    """Start a cluster without dashboard, with a small object store and a random token."""
+    """Start a cluster that nobody else can use: closed folder, loopback only, random token.
+
+    It has a small object store and no dashboard.
+    """
+    folder = make_ray_folder()
     _set_token()
     # Ray's processes ignore a Ctrl-C that reaches all processes of a terminal, but not a SIGTERM,
     # which batch systems send to all. They inherit this mask, so that the search can end in order.
@@ -98,16 +105,19 @@ def _start_private_cluster() -> None:
     key = os.environ.pop("WANDB_API_KEY", None)  # workers would inherit it, and do not need it
     room = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else GIGABYTE
     try:
-        ray.init(
-            address="local",
-            num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-            object_store_memory=max(GIGABYTE // 10, min(GIGABYTE, int(room * 0.9))),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
+        with _loopback_only():
+            ray.init(
+                address="local",
+                _temp_dir=str(folder),
+                num_cpus=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+                object_store_memory=max(GIGABYTE // 10, min(GIGABYTE, int(room * 0.9))),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except Exception as error:  # a slow start is a bare Exception to Ray
         disconnect()
+        remove_ray_folder(folder)
         raise ClusterError(
             f"Ray does not start on this machine: {extract_last_line(error)}"
         ) from None
@@ -119,9 +129,22 @@ def _start_private_cluster() -> None:
 
 def _set_token() -> None:
     """Set a random token for the private cluster; else Ray writes one to the home folder."""
-    names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    if not any(name in os.environ for name in names):
+    if not any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Let Ray take 127.0.0.1 for this machine's address, as it does on systems without clusters.
+
+    `ray.init(_node_ip_address="127.0.0.1")` does not do it: Ray replaces that by an outer address.
+    """
+    constants = ray._private.ray_constants
+    before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 def _resolve_address(address: str) -> str:
