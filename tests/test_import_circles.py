@@ -27,6 +27,7 @@ ORDER = (
     "adv/suggestions.py",
     "adv/files.py",
     "adv/one_line.py",
+    "adv/shell.py",
     "adv/terminal",
     "adv/runtime",
     "adv/models",

@@ -13,6 +13,7 @@ from adv.cli.display import training_progress
 from adv.data.datasets import load
 from adv.files import check_writable
 from adv.runtime.devices import default_device
+from adv.shell import join_command
 from adv.suggestions import suggest
 from adv.terminal.console import print_line
 from adv.training.early_stopping import watch
@@ -54,7 +55,8 @@ def train_recipe(
             print_epoch(epoch, seen.score, seen.is_best)
     if epoch.number < epoch.total:
         print_line(f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement")
-    print_line(f"\n{out}\nevaluate it: python -m adv evaluate {out}")
+    command = join_command("python", "-m", "adv", "evaluate", out)
+    print_line(f"\n{out}\nevaluate it: {command}")
 
 
 def parse_recipe_flag(text: str, epochs: int | None) -> Recipe:

@@ -61,7 +61,7 @@ def open_console(*, stderr: bool = False) -> PlainConsole:
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream is not None and stream.isatty()
     width = None if terminal else _WIDE
-    return PlainConsole(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+    return PlainConsole(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
 
 
 def print_line(text: str = "", *, stderr: bool = False) -> None:

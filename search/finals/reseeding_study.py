@@ -14,6 +14,7 @@ import numpy as np
 
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
+from adv.shell import join_command
 from search.finals.seed_noise import Floats
 from search.finals.selection import choose_next, select_candidates
 from search.finals.standings import compute_standings
@@ -144,7 +145,7 @@ def make_reseeding_study(
     if any(t.result.details.battery != header["battery"] for t in earlier if t.result):
         raise ValueError(
             f"the finalists of {ledger.path.parent} were attacked with another battery: "
-            f"python launch.py --rescore {ledger.path.parent}"
+            + join_command("python", "launch.py", "--rescore", ledger.path.parent)
         )
     ledger.append("finals", trials=numbers, trainings=trainings, **header)
     seed = (view.header.seed or 0) + SEED_OFFSET

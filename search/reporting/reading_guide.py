@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
+from adv.shell import join_command
 from search.finals.finalist import Finalist
 from search.formatting import count
 from search.record.view import View
@@ -19,9 +19,10 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     details = [trial.result.details for trial in view.front() if trial.result]
     images = sorted({d.images for d in details if d.images is not None})
     votes = sorted({d.votes for d in details if d.random and d.votes is not None})
-    name = quote(view.header.name or "NAME")
+    name = view.header.name or "NAME"
     member = view.front()[0].name if view.front() else "0003"
-    command = f"python -m adv evaluate runs/{name}/front/{member}.safetensors --split test"
+    weights = f"runs/{name}/front/{member}.safetensors"
+    command = join_command("python", "-m", "adv", "evaluate", weights, "--split", "test")
     has_finals = view.finals is not None and view.finals.in_state("finished")
     values = {
         "battery": escape(attacks) or "not recorded",

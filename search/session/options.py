@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adv.shell import quote
 from adv.suggestions import suggest
 from search.record.run_folder import nearest_run, require_run
 from search.tracking.wandb_environment import resolve_entity, resolve_project
@@ -106,6 +107,6 @@ def choose_run_folder(options: Options) -> Path:
     folder = (options.out or Path("runs")) / name
     if folder.exists():
         raise ValueError(
-            f"{folder} exists: continue it with --resume {folder}, or choose another --name"
+            f"{folder} exists: continue it with --resume {quote(folder)}, or choose another --name"
         )
     return folder

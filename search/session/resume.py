@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
+from adv.shell import join_command
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
 from search.record.ledger import Ledger, read
@@ -82,11 +83,12 @@ def _check_comparable(options: Options, view: View, run: Training) -> None:
     if options.rescore is None and done and battery_differs(header.battery, run.scale):
         raise ValueError(
             f"the battery has changed since {folder} was scored, and results of two batteries "
-            f"cannot be compared: python launch.py --rescore {folder}"
+            f"cannot be compared: {join_command('python', 'launch.py', '--rescore', folder)}"
         )
     if options.only_finals and not done:
         raise ValueError(
-            f"{folder} has no finished trial to train again: python launch.py --resume {folder}"
+            f"{folder} has no finished trial to train again: "
+            + join_command("python", "launch.py", "--resume", folder)
         )
 
 

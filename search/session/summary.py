@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from adv.shell import join_command
 from adv.terminal.console import print_table
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
@@ -76,7 +77,8 @@ def _print_front(console: Console, members: Sequence[Trial], folder: Path, *, fi
     if finals:
         text += ".\n"
     else:
-        text += f"; the test split has not been used:\n  python launch.py --finalists {folder}\n"
+        command = join_command("python", "launch.py", "--finalists", folder)
+        text += f"; the test split has not been used:\n  {command}\n"
     console.print(text, markup=False)
 
 
@@ -93,10 +95,11 @@ def _print_warnings(console: Console, members: Sequence[Trial], folder: Path) ->
     for trial in members:
         gap = trial.result.details.masking_gap if trial.result else None
         if gap and gap.flagged:
+            weights = folder / FRONT / f"{trial.name}.safetensors"
             console.print(
                 f"Trial {trial.number} is flagged: a stronger attack lowers its accuracy by "
                 f"{100 * gap.gap:.0f} points at eps {gap.eps:.3g}. Why:\n"
-                f"  python -m adv audit {folder}/{FRONT}/{trial.name}.safetensors\n",
+                f"  {join_command('python', '-m', 'adv', 'audit', weights)}\n",
                 markup=False,
             )
 
@@ -120,13 +123,13 @@ def describe_infeasible(view: View) -> list[str]:
 
 def resume_command(job: Job) -> str:
     """Return the command with which an interrupted session resumes."""
-    return f"python launch.py {_resume_flags(job)}"
+    return join_command("python", "launch.py", *_resume_flags(job))
 
 
-def _resume_flags(job: Job) -> str:
+def _resume_flags(job: Job) -> list[str | Path]:
     options = job.options
     if options.rescore:
         sizes = {"--battery-steps": options.battery_steps, "--images": options.images}
-        given = "".join(f" {flag} {value}" for flag, value in sizes.items() if value)
-        return f"--rescore {job.folder}{given}"
-    return f"{'--finalists' if options.only_finals else '--resume'} {job.folder}"
+        given = [word for flag, size in sizes.items() if size for word in (flag, str(size))]
+        return ["--rescore", job.folder, *given]
+    return ["--finalists" if options.only_finals else "--resume", job.folder]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
-import shlex
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import final
 
+from adv.shell import quote
 from search.errors import describe_error
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
@@ -126,7 +126,7 @@ class Tracker:
                 drop_pending_uploads()
 
     def _sync_command(self, pattern: str, option: str = "") -> str:
-        return f"wandb sync {option}{shlex.quote(str(self._folder / 'wandb'))}/{pattern}"
+        return f"wandb sync {option}{quote(self._folder / 'wandb')}/{pattern}"
 
 
 def study_id(header: StudyHeader) -> str:

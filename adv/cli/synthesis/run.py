@@ -30,6 +30,7 @@ from adv.generative.sample_journal import append_batch, open_journal, read_batch
 from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.generative.training import TrainingSegment
 from adv.runtime.devices import default_device
+from adv.shell import join_command
 from adv.terminal.console import print_line
 
 _BATCH = 100
@@ -58,7 +59,8 @@ def train_generator(
             f"real from generated: {entropy['calibrated']:.3f} nats, uncalibrated "
             f"{entropy['as it is']:.3f}"
         )
-    print_line(f"{out}\nsample it: python -m adv synthesize sample {out} --count 5000 --out X.npz")
+    command = join_command("python", "-m", "adv", "synthesize", "sample", out)
+    print_line(f"{out}\nsample it: {command} --count 5000 --out X.npz")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+"""Print commands so that they can be pasted into a shell."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+
+def quote(word: str | Path) -> str:
+    r"""Return a word as a shell reads it, unchanged where it needs no quotes.
+
+    Args:
+      word: a path that begins with a dash gets `./` before it, so that it is not taken for a flag.
+        A word that a terminal or a line of a message would change (line breaks, double spaces,
+        control characters, bytes that are not UTF-8) is written as `$'a\x0ab'`, for bash and zsh.
+    """
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"
+    if text.isprintable() and " ".join(text.split()) == text:
+        return shlex.quote(text)
+    return f"$'{''.join(map(_escape, text))}'"
+
+
+def join_command(*words: str | Path) -> str:
+    """Return the words of a command, each quoted where it needs it, with a space between two."""
+    return " ".join(map(quote, words))
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable() and character != " ":
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
