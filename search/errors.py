@@ -12,11 +12,8 @@ from pathlib import Path
 from adv.one_line import join_lines
 
 # Only a disk, a quota or a mount gives these. EFBIG is a limit on the size of a file (`ulimit -f`).
-_OF_DISKS = {
-    getattr(errno, name)
-    for name in "ENOSPC EDQUOT EROFS ESTALE EFBIG EREMOTEIO ENOMEDIUM EUCLEAN".split()
-    if hasattr(errno, name)
-}
+_NAMES = ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EFBIG", "EREMOTEIO", "ENOMEDIUM", "EUCLEAN"]
+_OF_DISKS = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 # Terminals, devices and sockets give these too: they count where a file is named.
 _OF_FILES = {
     errno.EIO,
@@ -58,6 +55,8 @@ def find_storage_error(error: BaseException, folder: Path | None = None) -> Stor
             return link
         if isinstance(link, MemoryError):
             return None
+        if type(link).__name__ == "OutOfDiskError":
+            return StorageError("the disk of a node is full, so that Ray cannot store an object")
         if isinstance(link, OSError):
             if _is_of_storage(link, folder):
                 return StorageError(_describe(link))

@@ -7,17 +7,15 @@ propose the same configurations.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from adv.one_line import join_lines
-from search.errors import describe_error
-from search.interrupt import Interrupted
+from search.errors import describe_error, find_storage_error
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.run_folder import trial_path
-from search.record.trial import EpochReport, Rung, Trial
+from search.record.trial import EpochReport, Run, Rung, Trial
 from search.record.view import View
 from search.samplers.sampler import Sampler
 from search.samplers.table import initial_design_size, make_sampler
@@ -142,17 +140,23 @@ class Study:
         if self.view.trials[number].state == "running":
             self.ledger.append("failed", trial=number, reason=join_lines(reason, 500))
 
-    @contextmanager
-    def record_failure(self, number: int) -> Iterator[None]:
-        """Record a trial as failed if the block raises, or ends without a result of the trial."""
+    def train(self, trial: Trial, run: Run) -> Iterator[EpochReport]:
+        """Yield the reports of a trial; fail it if the run raises, or ends without a result.
+
+        Only what the run raises fails the trial: an error in whoever takes the reports does not.
+
+        Raises:
+          StorageError: a disk or mount failed; the trial stays running and resumes from its state.
+        """
+        folder = self.trial_folder(trial.number)
         try:
-            yield
-        except Interrupted:
-            raise
+            yield from run(trial.params, trial.seed, folder)
         except Exception as error:  # a trial may raise anything
-            self.fail(number, describe_error(error))
+            if storage := find_storage_error(error, folder):
+                raise storage from error
+            self.fail(trial.number, describe_error(error))
         else:
-            self.fail(number, "the run ended without a result")
+            self.fail(trial.number, "the run ended without a result")
 
 
 def default_sampler(space: Space, seed: int, trials: int) -> Sampler:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def _next_message(reports: Iterator[EpochReport], folder: Path) -> tuple[dict[st
         return {}, False
     except BaseException as error:  # a trial may raise anything
         if (storage := find_storage_error(error, folder)) is not None:
-            return {"storage": str(storage)}, False
+            return {"storage": str(storage), "node": socket.gethostname()}, False
         return {"failed": describe_error(error)}, False
 
 
@@ -69,11 +70,13 @@ def decode(message: str) -> EpochReport | str:
     """Return the report that a trial has sent, or why it failed.
 
     Raises:
-      StorageError: a disk or mount has failed under the trial.
+      StorageError: a disk or mount has failed under the trial; if it may be one that only another
+        node has, the message names the node.
     """
     content = json.loads(message)
     if "storage" in content:
-        raise StorageError(str(content["storage"]))
+        elsewhere = content["node"] != socket.gethostname()
+        raise StorageError(content["storage"] + f", on node {content['node']}" * elsewhere)
     if "failed" in content:
         return str(content["failed"])
     return EpochReport.from_json(content["values"])

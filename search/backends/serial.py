@@ -15,12 +15,12 @@ def search(study: Study, run: Run, interrupt: Interrupt) -> None:
 
     Raises:
       Interrupted: `interrupt` asked for it; the current trial resumes from its last epoch.
+      StorageError: a disk or mount failed; the same holds.
     """
     while trial := study.suggest():
         interrupt.check()
-        with study.record_failure(trial.number):
-            for report in run(trial.params, trial.seed, study.trial_folder(trial.number)):
-                goes_on = study.update(trial.number, report)
-                interrupt.check()
-                if not goes_on:
-                    break
+        for report in study.train(trial, run):
+            goes_on = study.update(trial.number, report)
+            interrupt.check()
+            if not goes_on:
+                break

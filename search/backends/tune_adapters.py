@@ -15,7 +15,7 @@ from typing import Any
 from search.backends.messages import decode, encode_trial
 from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError
-from search.errors import extract_last_line
+from search.errors import StorageError, extract_last_line, find_storage_error
 from search.interrupt import Interrupt, Interrupted
 from search.study import Study
 
@@ -40,11 +40,28 @@ class StudySearcher(tune.search.Searcher):
         self.limit = capacity()
         self.numbers: dict[str, int] = {}  # of the trials that run, by Tune's id
         self.to_retry: list[int] = []
+        self.storage_error: StorageError | None = None
+
+    @contextmanager
+    def keep_storage_error(self) -> Iterator[None]:
+        """Keep the failure of a disk that is raised in the block; it ends the loop after this step.
+
+        Tune would wrap it in an error of its own, and wait for the epoch of each worker.
+        """
+        try:
+            yield
+        except StorageError as error:
+            self.storage_error = self.storage_error or error
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Any:
         """Return the configuration of the next trial, or None while there is no room for one."""
         if len(self.numbers) >= self.limit:
             return None
+        with self.keep_storage_error():
+            return self._suggest(trial_id)
+        return tune.search.Searcher.FINISHED  # while nothing runs, Tune would ask for ever
+
+    def _suggest(self, trial_id: str) -> dict[str, Any] | Any:
         if self.to_retry:
             trial = self.study.view.trials[self.to_retry.pop(0)]
         elif (suggestion := self.study.suggest()) is not None:
@@ -60,7 +77,8 @@ class StudySearcher(tune.search.Searcher):
     ) -> None:
         """Fail a trial that has ended without a result."""
         if not error and trial_id in self.numbers:
-            self.study.fail(self.numbers.pop(trial_id), "the run ended without a result")
+            with self.keep_storage_error():
+                self.study.fail(self.numbers.pop(trial_id), "the run ended without a result")
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles this for its own restore, which is not used
@@ -86,13 +104,16 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Update the study by one report; return whether the trial continues."""
         number = self.searcher.numbers[trial.trial_id]
-        with self.callback.remember_error():
+        if self.searcher.storage_error:
+            return str(self.CONTINUE)  # the loop ends after this step
+        with self.callback.remember_error(), self.searcher.keep_storage_error():
             report = decode(result["message"])
             if isinstance(report, str):
                 self.study.fail(number, report)
                 return str(self.CONTINUE)  # the worker ends by itself
             goes_on = self.study.update(number, report) or report.result is not None
             return str(self.CONTINUE if goes_on else self.STOP)
+        return str(self.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # see StudySearcher
@@ -124,22 +145,28 @@ class StudyCallback(tune.Callback):
         number = self.searcher.numbers.pop(trial.trial_id, None)
         if number is None or self.study.view.trials[number].state != "running":
             return
+        loss = _read_loss(trial.pickled_error_file)
+        if loss and (storage := find_storage_error(loss)):
+            self.searcher.storage_error = storage
+            return
         self.losses[number] += 1
         if self.losses[number] <= RETRIES:
             self.searcher.to_retry.append(number)
             return
-        with self.remember_error():
-            cause = _describe_loss(trial.pickled_error_file)
+        with self.remember_error(), self.searcher.keep_storage_error():
+            cause = _describe_loss(loss)
             self.study.fail(number, f"its worker died {self.losses[number]} times: {cause}")
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
-        """End Tune's loop if `interrupt` asks for it, or if no node can hold a trial any more."""
+        """End Tune's loop: `interrupt` asks for it, a disk failed, or no node can hold a trial."""
         try:
+            if self.searcher.storage_error:
+                raise self.searcher.storage_error
             self.interrupt.check()
             if time.monotonic() - self.last_check > CHECK_EVERY:
                 self.last_check = time.monotonic()
                 self.searcher.limit = self.searcher.capacity()
-        except (Interrupted, ClusterError) as error:
+        except (Interrupted, ClusterError, StorageError) as error:
             self.error = error
             for trial in trials:
                 if trial.temporary_state.ray_actor is not None:
@@ -159,11 +186,18 @@ class StudyCallback(tune.Callback):
         return {}  # see StudySearcher
 
 
-def _describe_loss(path: str | None) -> str:
-    """Return why a worker was lost, without the advice that Ray appends each time."""
+def _read_loss(path: str | None) -> BaseException | None:
+    """Return the exception with which Tune lost a worker, None if it is not known."""
     if path is None:
-        return "of unknown cause"
+        return None
     error = pickle.loads(Path(path).read_bytes())
+    return error if isinstance(error, BaseException) else None
+
+
+def _describe_loss(error: BaseException | None) -> str:
+    """Return why a worker was lost, without the advice that Ray appends each time."""
+    if error is None:
+        return "of unknown cause"
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "out of memory, ended by Ray because its node ran low"
     line = extract_last_line(error)

@@ -1,5 +1,6 @@
 """Runs that compute their objectives by a formula, with a known front and failures on demand."""
 
+import errno
 import os
 import signal
 import time
@@ -138,6 +139,9 @@ def trigger_mishap(kind: str, folder: Path) -> dict[str, float]:
         raise RuntimeError("the net\nexploded")
     if kind == "memory":
         raise MemoryError("no room for 8 GiB")
+    if kind == "full disk once" and not (folder / "full").exists():
+        (folder / "full").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "state.pt"))
     if kind == "nan":
         return {"robust": float("nan")}
     if kind == "inf":

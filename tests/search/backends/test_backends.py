@@ -7,6 +7,7 @@ import pytest
 from formula_runs import GRID, SPACE, Formula, SlowToEnd, TensorProbe, trained_epochs
 
 from search.backends import serial
+from search.errors import StorageError
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.study import Study
@@ -86,6 +87,39 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
         1,
         2,
     ]  # no epoch is spent on a net that is lost
+
+
+def test_a_full_disk_ends_the_search_and_fails_no_trial(search, ledger):
+    study, run = Study(SPACE, ledger, trials=3, seed=0), Formula(3, mishaps={1: "full disk once"})
+    with pytest.raises(StorageError, match=r"^No space left on device: .*/trials/0001/state.pt"):
+        search(study, run, Interrupt(60))
+    assert [t.state for t in ledger.view.trials.values()] == ["finished", "running"]
+    search(Study(SPACE, ledger, trials=3, seed=0), run, Interrupt(60))
+    assert [t.state for t in ledger.view.trials.values()] == ["finished"] * 3
+    for number in range(3):
+        assert trained_epochs(study.trial_folder(number)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("proposed", StorageError("the disk is full")),
+        ("epoch", KeyError("a bug")),
+        ("finished", StorageError("the disk is full")),
+    ],
+)
+def test_an_error_in_a_reader_of_the_ledger_fails_no_trial(search, ledger, kind, error):
+    def read(event, view):
+        if event["event"] == kind:
+            ledger.readers.clear()
+            raise error
+
+    ledger.readers.append(read)
+    with pytest.raises(type(error)):
+        search(Study(SPACE, ledger, trials=2, seed=0), Formula(2), Interrupt(60))
+    assert not ledger.view.in_state("failed")
+    search(Study(SPACE, ledger, trials=2, seed=0), Formula(2), Interrupt(60))
+    assert [t.state for t in ledger.view.trials.values()] == ["finished"] * 2
 
 
 def test_a_trial_may_end_before_its_last_epoch(search, ledger):
