@@ -1,0 +1,1 @@
+"""Faults that `benchmarks/faults.py` injects into searches, and what it takes to judge them."""
