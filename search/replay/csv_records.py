@@ -25,6 +25,7 @@ from search.replay.recorded_trials import (
     fill_gaps,
     no_recipe,
 )
+from search.reporting.csv_cells import unescape_cell
 from search.stopping.rung_schedule import rung_epochs
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space, Value, exists
 
@@ -44,8 +45,9 @@ def benchmark_from_csv(path: Path, surrogate: SurrogateName = "nearest") -> Tria
         reader = csv.DictReader(io.StringIO(text.decode()))
     except UnicodeDecodeError:
         raise BenchmarkError(f"{path} is not text") from None
-    rows: list[Row] = [dict(row) for row in reader]
-    columns = list(reader.fieldnames or [])
+    reader.fieldnames = list(map(unescape_cell, reader.fieldnames or ()))
+    rows: list[Row] = [_unescape(row) for row in reader]
+    columns = list(reader.fieldnames)
     if not rows or len(columns) < 3:
         raise BenchmarkError(f"{path}: needs rows, at least one hyperparameter and two objectives")
     named = all(name in columns for name in OBJECTIVES)
@@ -60,6 +62,10 @@ def benchmark_from_csv(path: Path, surrogate: SurrogateName = "nearest") -> Tria
     return TrialBenchmark(
         path.name.split(".")[0], space, _records(path, rows, space, objectives), surrogate
     )
+
+
+def _unescape(row: dict[str, str]) -> Row:
+    return {k: unescape_cell(v) if isinstance(v, str) else v for k, v in row.items()}
 
 
 def _records(

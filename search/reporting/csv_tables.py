@@ -14,6 +14,7 @@ from search.finals.standings import compute_standings
 from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
 from search.record.view import View
+from search.reporting.csv_cells import escape_cell
 from search.reporting.finals_csv import FINALISTS, FINALS, finalist_rows, training_rows
 from spaces import OBJECTIVES
 
@@ -123,7 +124,7 @@ def _column(knob: str) -> str:
 
 def _csv(names: list[str], content: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(content)
+    writer = csv.writer(text, lineterminator="\n")
+    for row in (dict(zip(names, names, strict=True)), *content):
+        writer.writerow([escape_cell(row[name]) for name in names])
     return text.getvalue()
