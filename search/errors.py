@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from adv.keys import redact
 from adv.one_line import join_lines
 
 # Only a disk, a quota or a mount gives these. EFBIG is a limit on the size of a file (`ulimit -f`).
@@ -125,7 +126,7 @@ def format_bytes(size: float) -> str:
 
 
 def describe_error(error: BaseException, limit: int = 500) -> str:
-    """Return the type and the message of an exception in one line.
+    """Return the type and the message of an exception in one line, without keys.
 
     Args:
       error: the exception; running out of memory is named as such.
@@ -133,15 +134,15 @@ def describe_error(error: BaseException, limit: int = 500) -> str:
     """
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     kind = "out of memory" if memory else type(error).__name__
-    return join_lines(f"{kind}: {error}", limit)
+    return join_lines(redact(f"{kind}: {error}"), limit)
 
 
 def extract_last_line(error: BaseException, limit: int = 300) -> str:
-    """Return the last line of an exception's message, where Ray puts the cause.
+    """Return the last line of an exception's message, where Ray puts the cause, without keys.
 
     Args:
       error: the exception; one without a message is named by its type.
       limit: characters at most.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:limit]
+    return redact(lines[-1] if lines else type(error).__name__)[:limit]

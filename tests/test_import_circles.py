@@ -26,6 +26,7 @@ ORDER = (
     "adv/intervals.py",
     "adv/suggestions.py",
     "adv/files.py",
+    "adv/keys.py",
     "adv/one_line.py",
     "adv/shell.py",
     "adv/terminal",

@@ -18,6 +18,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from adv.keys import redact
 from adv.one_line import join_lines
 
 _WIDE = 10_000  # columns of what is no terminal: a log has no edge at which to fold a table
@@ -70,8 +71,8 @@ def print_line(text: str = "", *, stderr: bool = False) -> None:
 
 
 def print_error(program: str, message: str) -> None:
-    """Print a message as one line on stderr, after the program's name."""
-    print_line(f"{program}: {join_lines(message)}", stderr=True)
+    """Print a message as one line on stderr, after the program's name; without keys."""
+    print_line(f"{program}: {join_lines(redact(message))}", stderr=True)
 
 
 def print_table(console: Console, table: Table) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adv.keys import hide_keys
 from search.backends.ray_folder import make_ray_folder, remove_ray_folder
 from search.backends.ray_imports import ray
 from search.backends.ray_nodes import ClusterError, check_versions, list_alive_nodes
@@ -102,10 +103,9 @@ def _start_private_cluster() -> None:
     # Ray's processes ignore a Ctrl-C that reaches all processes of a terminal, but not a SIGTERM,
     # which batch systems send to all. They inherit this mask, so that the search can end in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    key = os.environ.pop("WANDB_API_KEY", None)  # workers would inherit it, and do not need it
     room = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else GIGABYTE
     try:
-        with _loopback_only():
+        with _loopback_only(), hide_keys("RAY_AUTH_TOKEN"):  # workers would inherit them
             ray.init(
                 address="local",
                 _temp_dir=str(folder),
@@ -123,8 +123,6 @@ def _start_private_cluster() -> None:
         ) from None
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        if key is not None:
-            os.environ["WANDB_API_KEY"] = key
 
 
 def _set_token() -> None:

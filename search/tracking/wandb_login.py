@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from adv.keys import redact
 from search.errors import describe_error
 
 MODES = {  # values of WANDB_MODE
@@ -66,7 +67,7 @@ def find_login_problem(wandb: Any) -> str:
     except OSError as error:
         reason = getattr(error, "reason", error)
         if not isinstance(reason, SSLError):  # W&B has its own root certificates
-            return f"{server} cannot be reached ({reason})"
+            return redact(f"{server} cannot be reached ({reason})")
     try:
         return "" if wandb.login(prompt=False, verify=True) else "there is no API key"
     except Exception as error:
