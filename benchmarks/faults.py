@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -81,6 +82,7 @@ def main(
     out: Path | None,
 ) -> None:
     """Inject faults into searches, and print a row for each kind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end what was started, then go
     if wrong := {*only, *skip} - set(KINDS):
         raise click.BadParameter(f"{', '.join(sorted(wrong))}: there are {', '.join(KINDS)}")
     if list_:

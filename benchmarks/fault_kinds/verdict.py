@@ -105,13 +105,14 @@ class Case:
         for launch, allowed in self.launches:
             status = launch.process.returncode
             self.demand(status in allowed, f"status {status} instead of {_or(allowed)}")
-            self.demand("Traceback (most" not in launch.text, "a traceback")
+            *_, last = launch.text.strip().splitlines() or [""]
+            self.demand("Traceback (most" not in launch.text, f"a traceback, at its end: {last}")
         statuses = [str(launch.process.returncode) for launch, _ in self.launches]
         try:
             view = read_view(ledger_of(self.home))
         except (LedgerError, OSError) as error:
             return Outcome(statuses, seconds, len(self.twin.trials), 0, False, [str(error)])
-        return Outcome(
+        outcome = Outcome(
             statuses,
             seconds,
             count_lost(view, self.twin, self.bad),
@@ -119,6 +120,14 @@ class Case:
             equals(view, self.twin, self.bad),
             self.complaints,
         )
+        if not outcome.ok:
+            self._print_outputs()
+        return outcome
+
+    def _print_outputs(self) -> None:
+        """Print what the launches have printed, to see what went wrong."""
+        for launch, _ in self.launches:
+            print(f"--- exit status {launch.process.returncode}\n{launch.text[-3000:]}")
 
 
 def _or(statuses: Collection[int]) -> str:
