@@ -44,7 +44,7 @@ def partial_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
     Raises:
       FileExistsError: `replace` is false, and a file has come to exist at `path`.
-      OSError: the file cannot be written.
+      OSError: the file cannot be written; `filename` is `path`, also where the system names none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
@@ -56,6 +56,9 @@ def partial_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
             partial.replace(path)
         else:
             _link(partial, path)
+    except OSError as error:
+        _name_destination(error, partial, path)
+        raise
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -98,6 +101,14 @@ def _encode(text: str) -> bytes:
 
 def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _name_destination(error: OSError, partial: Path, path: Path) -> None:
+    """Let an error name the file that could not be written, instead of the partial one or none."""
+    if error.filename2 == str(partial):
+        error.filename2 = str(path)
+    elif error.errno is not None and error.filename in (None, str(partial)):
+        error.filename = str(path)
 
 
 def _link(partial: Path, path: Path) -> None:

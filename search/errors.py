@@ -88,7 +88,7 @@ def _is_of_storage(error: OSError, folder: Path | None) -> bool:
 
 
 def _file_name(error: OSError) -> str:
-    name = error.filename
+    name = error.filename2 or error.filename  # the second is the destination of a copy
     return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else ""
 
 

@@ -1,8 +1,10 @@
 """Fixtures of all tests: a plain environment, the project's folder, benchmarks, stand-ins."""
 
 import os
+import resource
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -27,6 +29,38 @@ def _plain_environment():
         tests = {path.parent for path in (ROOT / "tests" / "search").rglob("*.py")}
         patch.setenv("PYTHONPATH", os.pathsep.join(map(str, [ROOT, *sorted(tests)])))
         yield
+
+
+@pytest.fixture
+def mount_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
+    """Return a function that mounts an empty disk of so many kB; the test is skipped if it may not.
+
+    Only root can do so, and not in every container.
+    """
+    mounted: list[Path] = []
+
+    def mount(size: int) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        call = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", str(folder)]
+        try:
+            subprocess.run(call, check=True, capture_output=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("needs the right to mount a tmpfs")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Return a function that sets the largest size of a file in bytes, as `ulimit -f` does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture

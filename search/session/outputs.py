@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+from adv.files import partial_file
 from search.finals.standings import compute_standings
 from search.record.run_folder import FRONT, REPORT, trial_path
 from search.record.view import Event, View
@@ -85,11 +86,23 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> None:
 
 
 def copy_front(view: View, folder: Path) -> None:
-    """Copy the weights of the front's members, and of no others, to `front/`."""
+    """Copy the weights of the front's members, and of no others, to `front/`.
+
+    Files of an earlier front go last, so that a full disk costs none that is still needed.
+
+    Raises:
+      OSError: a file cannot be copied; those of the earlier front are unchanged.
+    """
     target = folder / FRONT
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir()
+    target.mkdir(exist_ok=True)
+    copied = set[str]()
     for trial in view.front():
         weights = trial.result.details.weights if trial.result else None
         if weights and (folder / weights).is_file():
-            shutil.copyfile(folder / weights, target / f"{trial.name}.safetensors")
+            name = f"{trial.name}.safetensors"
+            with partial_file(target / name) as partial:
+                shutil.copyfile(folder / weights, partial)
+            copied.add(name)
+    for file in target.iterdir():
+        if file.name not in copied and not file.is_dir():
+            file.unlink()

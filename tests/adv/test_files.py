@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from contextlib import suppress
 
 import pytest
@@ -28,6 +29,53 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     with suppress(RuntimeError), partial_file(path) as partial:
         partial.write_text("half of the n")
         raise RuntimeError
+    assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
+
+
+def test_a_file_that_exceeds_the_limit_leaves_the_old_one_and_is_named(tmp_path, limit_files):
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    limit_files(1000)
+    with pytest.raises(OSError, match="File too large") as info:
+        write_atomic(path, b"x" * 2000)
+    assert (info.value.errno, info.value.filename) == (errno.EFBIG, str(path))
+    assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
+
+
+def test_a_full_disk_leaves_the_old_file(mount_disk):
+    folder = mount_disk(64)
+    path = folder / "file"
+    write_atomic(path, "old")
+    with pytest.raises(OSError, match="No space left on device") as info:
+        write_atomic(path, b"x" * 100_000)
+    assert info.value.filename == str(path)
+    with pytest.raises(OSError, match="No space left on device") as info:
+        write_atomic(folder / "new" / "file", b"x" * 100_000)
+    assert (path.read_text(), names(folder / "new")) == ("old", [])
+
+
+def test_a_disk_that_becomes_read_only_leaves_the_old_file(mount_disk):
+    folder = mount_disk(64)
+    path = folder / "file"
+    write_atomic(path, "old")
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    with pytest.raises(OSError, match="Read-only file system") as info:
+        write_atomic(path, "new")
+    assert info.value.filename == str(path)
+    assert (path.read_text(), names(folder)) == ("old", ["file"])
+
+
+def test_a_sync_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+
+    def fail(number):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output error") as info:
+        write_atomic(path, "new")
+    assert info.value.filename == str(path)
     assert (path.read_text(), names(tmp_path)) == ("old", ["file"])
 
 

@@ -1,0 +1,74 @@
+"""The files of a session that follow from its ledger, on a disk that fails."""
+
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from formula_runs import GRID, Formula
+
+from search.backends import serial
+from search.interrupt import Interrupt
+from search.record.ledger import Ledger
+from search.record.trial_result import ResultDetails
+from search.session.outputs import copy_front
+from search.study import Study
+
+WEIGHTS = 20_000  # bytes
+
+
+class FormulaWithWeights(Formula):
+    """A formula that writes a file of weights."""
+
+    def __call__(self, params, seed, folder):
+        for report in super().__call__(params, seed, folder):
+            path = folder / "best.safetensors"
+            path.write_bytes(bytes([seed]) * WEIGHTS)
+            details = ResultDetails(weights=str(Path("trials", folder.name, path.name)))
+            result = report.result and replace(report.result, details=details)
+            yield replace(report, result=result)
+
+
+def search(folder, trials):
+    ledger = Ledger(folder / "ledger.jsonl")
+    serial.search(Study(GRID, ledger, trials=trials, seed=0), FormulaWithWeights(1), Interrupt())
+    ledger.close()
+    return ledger.view
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in (folder / "front").iterdir()}
+
+
+def test_the_front_is_copied_and_what_left_it_is_removed(tmp_path):
+    view = search(tmp_path, 6)
+    (tmp_path / "front").mkdir()
+    for name in ("0099.safetensors", ".0001.safetensors.123", "mine.txt"):
+        (tmp_path / "front" / name).write_text("old")
+    copy_front(view, tmp_path)
+    copy_front(view, tmp_path)
+    members = {f"{t.name}.safetensors": bytes([t.number]) * WEIGHTS for t in view.front()}
+    assert len(members) == 3 and content(tmp_path) == members
+
+
+def test_a_full_disk_costs_no_file_of_the_front(mount_disk):
+    folder = mount_disk(300)
+    view = search(folder, 6)
+    copy_front(view, folder)
+    before = content(folder)
+    (folder / "other").write_bytes(bytes(shutil.disk_usage(folder).free))
+    with pytest.raises(OSError, match=r"No space left on device.*front/"):
+        copy_front(view, folder)
+    assert content(folder) == before
+
+
+def test_a_disk_that_becomes_read_only_costs_no_file_of_the_front(mount_disk):
+    folder = mount_disk(1000)
+    view = search(folder, 6)
+    copy_front(view, folder)
+    before = content(folder)
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    with pytest.raises(OSError, match="Read-only file system"):
+        copy_front(view, folder)
+    assert content(folder) == before
