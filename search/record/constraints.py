@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from adv.intervals import MASKING_GAP_LIMIT
 from adv.suggestions import suggest
+from search.record.json_records import FieldError
+from search.record.limits import shorten
 from search.record.study_header import StudyHeader
 from search.record.trial_result import ResultDetails, TrialResult
 from spaces import Params, Space
@@ -86,6 +88,14 @@ def parse_bounds(texts: Iterable[str]) -> dict[str, float]:
             raise ValueError(f"--constrain: {bound.name} has two bounds, give it one")
         found[bound.name] = bound.bound
     return found
+
+
+def check_names(header: StudyHeader) -> None:
+    """Raise FieldError if a search has a bound on something that this program does not measure."""
+    for name in header.constraints or {}:
+        if name not in MEASURES:
+            near = suggest(name, MEASURES) or f"; there are: {', '.join(MEASURES)}"
+            raise FieldError(f"key 'constraints' holds {shorten(name)}{near}")
 
 
 def make_screen(

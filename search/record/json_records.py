@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from numbers import Integral, Real
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from search.record.limits import Range, shorten
 
 Record = TypeVar("Record")
 OBJECT = Mapping[str, Any]
@@ -20,7 +22,7 @@ EXTRA = "extra"
 
 
 class FieldError(ValueError):
-    """A key of a JSON object is missing or holds a value of the wrong type; one line names it."""
+    """A key of a JSON object is missing or holds a value that cannot be; one line names it."""
 
 
 def from_json(record: type[Record], plain: Mapping[str, Any]) -> Record:
@@ -88,7 +90,7 @@ Converter = Callable[[Any, str], Any]  # a value and its key, to the value in it
 @lru_cache
 def _schema(record: Any) -> Mapping[str, tuple[Converter, Any]]:
     """Return the converter and the default of each field, MISSING for no default."""
-    hints, schema = get_type_hints(record), {}
+    hints, schema = get_type_hints(record, include_extras=True), {}
     for one in fields(record):
         default = one.default if one.default_factory is MISSING else one.default_factory()
         schema[one.name] = (_converter(hints[one.name]), default)
@@ -99,17 +101,20 @@ def _schema(record: Any) -> Mapping[str, tuple[Converter, Any]]:
 @lru_cache  # a ledger may hold a million values, of a few types
 def _converter(kind: Any) -> Converter:
     """Return a function that returns a value as a `kind`, or raises FieldError."""
-    origin = get_origin(kind)
-    if kind is Any:
-        return lambda value, _: value
-    if origin in (types.UnionType, Union):  # each of ours is "... or None"
-        inner = _converter(get_args(kind)[0])
-        return lambda value, key: None if value is None else inner(value, key)
-    if origin is tuple:
-        return _tuple_converter([_converter(part) for part in get_args(kind)])
-    if origin is None and is_dataclass(kind):
-        return _record_converter(kind)
-    return _type_converter(origin or kind)
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        made = _range_converter(_converter(parts[0]), parts[1])
+    elif origin in (types.UnionType, Union):
+        made = _union_converter(parts)
+    elif origin is tuple:
+        made = _tuple_converter([_converter(part) for part in parts])
+    elif origin in (Mapping, Sequence) and parts[-1] is not Any:
+        made = _items_converter(origin, _converter(parts[-1]))
+    elif origin is None and is_dataclass(kind):
+        made = _record_converter(kind)
+    else:
+        made = _type_converter(origin or kind)
+    return made
 
 
 _USUAL: Mapping[Any, tuple[type, ...]] = {
@@ -130,6 +135,8 @@ _WORDS = {
 
 
 def _type_converter(kind: Any) -> Converter:
+    if kind is Any:
+        return lambda value, _: value
     usual, unusual = _USUAL.get(kind, (kind,)), _UNUSUAL.get(kind, kind)
     words = _WORDS[kind]
 
@@ -138,6 +145,49 @@ def _type_converter(kind: Any) -> Converter:
             return value
         if not isinstance(value, unusual) or (isinstance(value, bool | str) and kind is not str):
             raise _wrong(words, value, key)
+        return value
+
+    return convert
+
+
+def _range_converter(convert_type: Converter, allowed: Range) -> Converter:
+    def convert(value: Any, key: str) -> Any:
+        if convert_type(value, key) not in allowed:
+            raise _wrong(str(allowed), value, key)
+        return value
+
+    return convert
+
+
+def _union_converter(parts: Sequence[Any]) -> Converter:
+    """Return a converter to "... or None", or to one of several plain types."""
+    optional = type(None) in parts
+    kinds = [part for part in parts if part is not type(None)]
+    inner = _converter(kinds[0])
+    usual = {kind for part in kinds for kind in _USUAL.get(part, (part,))}
+
+    def convert(value: Any, key: str) -> Any:
+        if value is None and optional:
+            return None
+        if len(kinds) == 1:
+            return inner(value, key)
+        if type(value) not in usual:
+            raise _wrong(" or ".join(_WORDS[kind] for kind in kinds), value, key)
+        return value
+
+    return convert
+
+
+def _items_converter(kind: Any, convert_item: Converter) -> Converter:
+    convert_type = _type_converter(kind)
+
+    def convert(value: Any, key: str) -> Any:
+        convert_type(value, key)
+        for name, item in value.items() if kind is Mapping else enumerate(value):
+            try:
+                convert_item(item, key)
+            except FieldError:  # to name each item of a million would take longer than to read it
+                convert_item(item, f"{key}.{name}"[:80])
         return value
 
     return convert
@@ -169,6 +219,4 @@ def _record_converter(record: Any) -> Converter:
 
 
 def _wrong(words: str, value: Any, key: str) -> FieldError:
-    text = repr(value)
-    short = text if len(text) <= 40 else f"{text[:40]}..."
-    return FieldError(f"key {key!r} holds {short}, not {words}")
+    return FieldError(f"key {key!r} holds {shorten(value)}, not {words}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from search.record import json_records
+from search.record.limits import Clock, Count, Range, Seconds, Seed, Share, TrialNumber
 from spaces import Params
 
 Plain = Mapping[str, Any]
@@ -34,6 +35,10 @@ class WarmStart:
 
     def __post_init__(self) -> None:
         json_records.check(self)
+        for trial in self.told:
+            json_records.read_key(trial, "params", Params)
+            for key in ("objectives", "details"):
+                json_records.read_key(trial, key, Plain)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class StudyHeader:
     """
 
     format: int = 0
-    time: float | None = None
+    time: Clock | None = None
     id: str = ""
     name: str = ""
     space: str = ""
@@ -84,14 +89,14 @@ class StudyHeader:
     scale_reason: str = ""
     data: str = ""
     data_fingerprint: str = ""
-    classes: int = 0
+    classes: Annotated[int, Range(0, 10**6)] = 0
     battery: Sequence[Plain] = ()
-    trials: int = 0
-    seed: int | None = None
-    start: int | None = None
+    trials: TrialNumber = 0
+    seed: Seed | None = None
+    start: TrialNumber | None = None
     sampler: str = ""
     stopper: str = ""
-    audit: float | None = None
+    audit: Share | None = None
     constraints: Mapping[str, float] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     commit: str | None = None
@@ -101,6 +106,8 @@ class StudyHeader:
 
     def __post_init__(self) -> None:
         json_records.check(self)
+        for attack in self.battery:
+            _check_attack(attack)
 
     @classmethod
     def from_json(cls, plain: Plain) -> StudyHeader:
@@ -135,12 +142,12 @@ class Session:
       extra: keys that this version does not know.
     """
 
-    time: float
-    trials: int = 0
-    budget: float | None = None
+    time: Clock
+    trials: TrialNumber = 0
+    budget: Seconds | None = None
     finalists: str = ""
     changed: Mapping[str, str] = field(default_factory=dict)
-    last: float | None = None
+    last: Clock | None = None
     extra: Plain = field(default_factory=dict)
 
 
@@ -163,14 +170,14 @@ class FinalsHeader:
       FieldError: a value is not of its field's type.
     """
 
-    time: float | None = None
-    trials: Sequence[int] = ()
-    trainings: int = 0
+    time: Clock | None = None
+    trials: Sequence[TrialNumber] = ()
+    trainings: TrialNumber = 0
     battery: str = ""
-    images: int = 0
-    steps: int = 0
+    images: Count = 0
+    steps: Count = 0
     attacks: str = ""
-    of: int | None = None
+    of: TrialNumber | None = None
     extra: Plain = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -192,3 +199,11 @@ class FinalsHeader:
     def merge(self, changes: Plain) -> FinalsHeader:
         """Return a header with other values under some of the ledger's keys."""
         return FinalsHeader.from_json({**self.to_json(), **changes})
+
+
+def _check_attack(attack: Plain) -> None:
+    """Raise FieldError if the name, radius or size of an attack is of another type."""
+    kinds = {"name": str, "eps": Annotated[float, Range(0, 1e6)], "steps": Count, "restarts": Count}
+    for key, kind in kinds.items():
+        if attack.get(key) is not None:
+            json_records.read_key(attack, key, kind)

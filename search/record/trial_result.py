@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
+from adv.evaluation.table_check import check_table
 from search.record import json_records
+from search.record.limits import Count, EpochNumber, Range, Seconds, Share, shorten
 from spaces import OBJECTIVES
 
 Interval = tuple[float, float]
 Plain = Mapping[str, Any]
+Difference = Annotated[float, Range(-1, 1)]  # of two shares
+Radius = Annotated[float, Range(0, 1e6)]
 
 
 @dataclass(frozen=True)
@@ -32,17 +36,18 @@ class MaskingGap:
       FieldError: a value is not of its field's type.
     """
 
-    gap: float
-    interval: Interval
+    gap: Difference
+    interval: tuple[Difference, Difference]
     flagged: bool | None = None
-    eps: float | None = None
-    claimed: float | None = None
-    strong: float | None = None
-    images: int | None = None
+    eps: Radius | None = None
+    claimed: Share | None = None
+    strong: Share | None = None
+    images: Count | None = None
     extra: Plain = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         json_records.check(self)
+        check_interval(self.interval, "interval")
 
 
 @dataclass(frozen=True)
@@ -78,23 +83,23 @@ class ResultDetails:
     """
 
     curve: Sequence[Sequence[float]] | None = None
-    mean: float | None = None
-    worst: float | None = None
-    aurc: float | None = None
-    images: int | None = None
-    votes: int | None = None
-    draws: int | None = None
+    mean: Share | None = None
+    worst: Share | None = None
+    aurc: Share | None = None
+    images: Count | None = None
+    votes: Count | None = None
+    draws: Count | None = None
     random: bool | None = None
     table: Plain | None = None
-    best_epoch: int | None = None
+    best_epoch: EpochNumber | None = None
     last: Mapping[str, float] | None = None
-    parameters: int | None = None
-    latency: float | None = None
+    parameters: Count | None = None
+    latency: Seconds | None = None
     weights: str | None = None
     weights_sha256: str | None = None
     remark: str | None = None
     masking_gap: MaskingGap | None = None
-    evaluate_seconds: float | None = None
+    evaluate_seconds: Seconds | None = None
     validation: Mapping[str, float] | None = None
     claimed: Mapping[str, float] | None = None
     battery: str | None = None
@@ -102,6 +107,13 @@ class ResultDetails:
 
     def __post_init__(self) -> None:
         json_records.check(self)
+        for row in self.curve or ():
+            _check_curve_row(row)
+        if self.table:
+            try:
+                check_table(self.table)
+            except ValueError as error:
+                raise json_records.FieldError(f"key 'table': {error}") from None
 
     @classmethod
     def from_json(cls, plain: Plain) -> ResultDetails:
@@ -155,9 +167,12 @@ class TrialResult:
           ValueError: an objective is missing, or is not finite.
         """
         pairs = json_records.read_key(plain, "intervals", Mapping[str, Any])
+        intervals = {name: json_records.read_key(pairs, name, Interval) for name in pairs}
+        for name, interval in intervals.items():
+            check_interval(interval, name)
         return cls(
-            json_records.read_key(plain, "objectives", Mapping[str, Any]),
-            {name: json_records.read_key(pairs, name, Interval) for name in pairs},
+            json_records.read_key(plain, "objectives", Mapping[str, float]),
+            intervals,
             json_records.read_key(plain, "details", ResultDetails),
         )
 
@@ -168,3 +183,21 @@ class TrialResult:
             "intervals": dict(self.intervals),
             "details": self.details.to_json(),
         }
+
+
+def check_interval(interval: Interval, key: str) -> None:
+    """Raise FieldError unless the first end of an interval is the lower one."""
+    if interval[0] > interval[1]:
+        raise json_records.FieldError(
+            f"key {key!r} holds {list(interval)}, not the lower and then the upper end"
+        )
+
+
+def _check_curve_row(row: Sequence[float]) -> None:
+    """Raise FieldError unless a row is a radius, an accuracy, and the ends of its interval."""
+    accuracies = row[1:]
+    if len(row) != 4 or row[0] < 0 or not all(0 <= value <= 1 for value in accuracies):
+        raise json_records.FieldError(
+            f"key 'curve' holds a row {shorten(list(row))}, not a radius and three numbers "
+            "from 0 to 1"
+        )

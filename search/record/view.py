@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from sys import intern
-from typing import Any
 
-from search.record.constraints import feasible
+from search.record.constraints import check_names, feasible
+from search.record.event_readers import read_report, read_result, read_rung, read_trial
 from search.record.json_records import OBJECT, FieldError, from_json, read_key
+from search.record.limits import Clock, TrialNumber, find_unusable, shorten
 from search.record.pareto import front
 from search.record.study_header import FinalsHeader, Session, StudyHeader
-from search.record.trial import Decision, EpochReport, Key, Rung, Trial
+from search.record.trial import Key, Trial
 from search.record.trial_result import TrialResult
 
-Event = Mapping[str, Any]
-MAX_TRIALS = 10**9  # in a search, finals included
+Event = OBJECT
+_OF_THE_SEARCH = ("study", "session", "finals", "final")  # no event of a final training
 
 
 @dataclass
@@ -67,11 +68,12 @@ class View:
           clock: seconds since its session began, by a clock that nobody sets; None: not recorded.
 
         Raises:
-          FieldError: a key of the event is missing, or its value is of the wrong type.
-          ValueError: a finished trial has no finite objectives.
+          FieldError: the event is not possible; one line says why, and the view is unchanged.
         """
+        if unusable := find_unusable(event):
+            raise FieldError(unusable)
         kind = read_key(event, "event", str)
-        time = read_key(event, "time", float)
+        time = read_key(event, "time", Clock)
         if kind in _APPLY:
             _APPLY[kind](self, event)
             self._note_changes(event)
@@ -94,7 +96,11 @@ class View:
         session.last, self.clock = time, clock
 
     def _set_header(self, event: Event) -> None:
-        self.header = StudyHeader.from_json(event)
+        header = StudyHeader.from_json(event)
+        check_names(header)
+        if self.header.format and self.header != header:
+            raise FieldError("the ledger begins with another study")
+        self.header = header
 
     def _add_session(self, event: Event) -> None:
         plain = {key: value for key, value in event.items() if key != "event"}
@@ -104,63 +110,65 @@ class View:
         self.relaxed.append(event)
 
     def _trial(self, event: Event) -> Trial:
-        number = read_key(event, "trial", int)
+        number = read_key(event, "trial", TrialNumber)
         if number not in self.trials:
             raise FieldError(f"key 'trial' holds {number}, which no proposed event has")
         return self.trials[number]
 
     def _add_trial(self, event: Event) -> None:
-        number = read_key(event, "trial", int)
-        self.trials[number] = Trial(
-            number,
-            read_key(event, "params", OBJECT),
-            read_key(event, "seed", int),
-            read_key(event, "origin", str),
-            started=event["time"],
-        )
+        trial = read_trial(event)
+        known = self.trials.setdefault(trial.number, trial)
+        if (known.params, known.seed, known.origin) != (trial.params, trial.seed, trial.origin):
+            raise FieldError(f"trial {trial.number} was proposed before, with other values")
 
     def _add_epoch(self, event: Event) -> None:
-        metrics = read_key(event, "metrics", OBJECT)
-        report = EpochReport(
-            read_key(event, "epoch", int),
-            read_key(event, "epochs", int),
-            read_key(event, "seconds", float),
-            {intern(name): value for name, value in metrics.items()},
-        )
-        self._trial(event).epochs[report.epoch] = report
+        report = read_report(event)
+        metrics = {intern(name): value for name, value in report.metrics.items()}
+        self._trial(event).epochs[report.epoch] = replace(report, metrics=metrics)
 
     def _add_rung(self, event: Event) -> None:
-        rung = Rung(
-            read_key(event, "epoch", int),
-            read_key(event, "strength", float),
-            read_key(event, "objectives", OBJECT),
-            read_key(event, "sds", OBJECT),
-            read_key(event, "table", OBJECT | None),
-        )
-        action, reason = read_key(event, "action", Any), read_key(event, "reason", str)
+        rung, decision = read_rung(event, self.header)
         trial = self._trial(event)
         if rung.key not in trial.rungs:
             self.rungs.setdefault(rung.key, []).append(trial.number)
         trial.rungs[rung.key] = rung
-        trial.decisions[rung.key] = Decision(action, reason)
+        trial.decisions[rung.key] = decision
 
     def _begin_finals(self, event: Event) -> None:
+        header = FinalsHeader.from_json(event)
+        for number in header.trials:
+            if number not in self.trials:
+                raise FieldError(f"key 'trials' holds {number}, which no proposed event has")
         self.finals = self.finals or View(lost=self.lost_finals)
-        self.finals_header = FinalsHeader.from_json(event)
+        self.finals_header = header
 
     def _apply_to_finals(self, event: Event) -> None:
         if self.finals is None:
             return
         inner = {**read_key(event, "part", OBJECT), "time": event["time"]}
-        if inner.get("event") == "rebuilt":
+        kind = read_key(inner, "event", str)
+        if kind in _OF_THE_SEARCH:
+            raise FieldError(f"part: a final training has no event {kind!r}")
+        if kind == "proposed":
+            self._check_repeated(read_key(inner, "origin", str))
+        self.finals.header = self.header  # its battery gives the ranges of the results
+        if kind == "rebuilt":
             self.finals_header = self.finals_header.merge(read_key(inner, "header", OBJECT))
             self.finals._replace_results(inner)
         else:
             self.finals.apply(inner)
 
+    def _check_repeated(self, origin: str) -> None:
+        """Raise FieldError unless the origin of a final training is the number of a trial."""
+        if not (origin.isascii() and origin.isdigit() and len(origin) < 9):
+            raise FieldError(f"part: key 'origin' holds {shorten(origin)}, not a trial's number")
+        if int(origin) not in self.trials:
+            raise FieldError(f"part: key 'origin' holds {origin}, which no proposed event has")
+
     def _add_rescored(self, event: Event) -> None:
-        known = self.rescored.setdefault(read_key(event, "battery", str), {})
-        known[read_key(event, "trial", int)] = TrialResult.from_json(event)
+        result = read_result(event, self.header)
+        battery, trial = read_key(event, "battery", str), self._trial(event)
+        self.rescored.setdefault(battery, {})[trial.number] = result
 
     def _rebuild(self, event: Event) -> None:
         self.header = self.header.merge(read_key(event, "header", OBJECT))
@@ -176,12 +184,14 @@ class View:
                 trial.state, trial.reason = "failed", read_key(missing, str(trial.number), str)
 
     def _end_trial(self, event: Event) -> None:
-        trial = self._trial(event)
-        if event["event"] == "finished":
-            trial.result = TrialResult.from_json(event)
-        else:
-            trial.reason = read_key(event, "reason", str)
-        trial.state, trial.ended = event["event"], event["time"]
+        trial, state = self._trial(event), event["event"]
+        result = read_result(event, self.header) if state == "finished" else None
+        reason = "" if result else read_key(event, "reason", str)
+        if trial.state == "running":
+            trial.result, trial.reason = result, reason
+            trial.state, trial.ended = state, event["time"]
+        elif (trial.state, trial.result, trial.reason) != (state, result, reason):
+            raise FieldError(f"trial {trial.number} has {trial.state} before, with other values")
 
     def _note_changes(self, event: Event) -> None:
         """Note on each trial that an event gives values to what has changed since the run began."""
@@ -198,8 +208,11 @@ class View:
                 trial.changed |= changed
 
     def _note_repair(self, event: Event) -> None:
-        self.lost |= _read_numbers(event, "trials")
-        self.lost_finals |= _read_numbers(event, "finals")
+        trials, finals = (
+            read_key(event, key, Sequence[TrialNumber]) for key in ("trials", "finals")
+        )
+        self.lost |= set(trials)
+        self.lost_finals |= set(finals)
         if self.finals:
             self.finals.lost |= self.lost_finals
         self.repairs.append(event)
@@ -227,14 +240,6 @@ class View:
         best = front([t.result.point for t in done if t.result])
         members = [t for t, on in zip(done, best, strict=True) if on]
         return sorted(members, key=lambda t: tuple(-v for v in t.result.point) if t.result else ())
-
-
-def _read_numbers(event: Event, key: str) -> set[int]:
-    """Return the numbers of trials that a key holds."""
-    numbers = read_key(event, key, Sequence[int])
-    if not all(type(number) is int and 0 <= number < MAX_TRIALS for number in numbers):
-        raise FieldError(f"key {key!r} holds something that is no number of a trial")
-    return set(numbers)
 
 
 _APPLY: Mapping[str, Callable[[View, Event], None]] = {

@@ -55,6 +55,7 @@ class Lottery(Formula):
 
     def drawn(self, params, seed):
         rng, (first, second) = random.Random(seed), score(params).point
+        first = max(0.1, first)  # no accuracy is below 0, noise included
         point = first + rng.gauss(0, self.noise[0]), second + rng.gauss(0, self.noise[1])
         names = ("natural_accuracy", "attacked_score")
         return TrialResult(
@@ -225,10 +226,10 @@ def test_without_a_finished_trial_there_are_no_finals(ledger):
 def test_seeds_go_where_the_front_is_in_doubt(ledger):
     """Two nearly equal points and one far along each axis: the seeds go to the equal ones."""
     points: tuple[Params, ...] = (
-        {"x": 0.0, "waste": 0.001, "kind": "plain"},
+        {"x": 0.1, "waste": 0.001, "kind": "plain"},
         {"x": 0.5, "waste": 0.0205, "kind": "plain"},
         {"x": 0.5, "waste": 0.02, "kind": "plain"},
-        {"x": 1.0, "waste": 0.001, "kind": "plain"},
+        {"x": 0.9, "waste": 0.001, "kind": "plain"},
     )
     space = Space("twins", KNOBS, no_recipe, points)
     serial.search(Study(space, ledger, trials=4, seed=0), Lottery(1), Interrupt())

@@ -74,8 +74,8 @@ def view_of(*events) -> View:
     return view
 
 
-def proposed(number: int):
-    return "proposed", {"trial": number, "params": {}, "seed": number, "origin": "known"}
+def proposed(number: int, origin: str = "known"):
+    return "proposed", {"trial": number, "params": {}, "seed": number, "origin": origin}
 
 
 def epoch(number: int):
@@ -99,7 +99,8 @@ def test_trials_are_marked_that_were_trained_or_scored_in_another_session():
 
 
 def test_finals_are_marked_alike():
-    part = [("final", {"part": {"event": e, **content}}) for e, content in (proposed(0), epoch(0))]
+    events = (proposed(0, origin="0"), epoch(0))
+    part = [("final", {"part": {"event": event, **content}}) for event, content in events]
     view = view_of(SAME, proposed(0), finished(0), ("finals", {"trials": [0]}), OTHER, *part)
     assert view.finals is not None
     assert view.finals.trials[0].changed == {"torch": "2.0"} and not view.trials[0].changed

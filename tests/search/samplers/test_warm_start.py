@@ -27,7 +27,7 @@ HEAD: dict[str, Any] = {
 POINTS: list[Params] = [
     {"x": 0.1, "waste": 0.01, "kind": "plain"},
     {"x": 0.9, "waste": 0.01, "kind": "fancy", "depth": 1},
-    {"x": 0.5, "waste": 0.9, "kind": "plain"},
+    {"x": 0.5, "waste": 0.45, "kind": "plain"},
 ]
 
 
@@ -43,7 +43,7 @@ def run(tmp_path):
             trial=n,
             objectives=dict(score(params).objectives),
             intervals={},
-            details={"parameters": 5, "table": {"ok": "long"}},
+            details={"parameters": 5, "images": 50},
         )
     ledger.close()
     return tmp_path

@@ -1,0 +1,83 @@
+"""Limits of what a ledger may hold, whoever wrote it: ranges of numbers, depth, finite values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+MAX_TRIALS = 10_000_000
+MAX_EPOCHS = 100_000
+_TOLERANCE = 1e-6  # of the ends of a range: sums of accuracies are rounded
+_MAX_DEPTH = 32  # of objects and lists in each other; ours have 6
+_MAX_WHOLE = 2**63
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`, both included and up to rounding.
+
+    Args:
+      low: the smallest number.
+      high: the largest number.
+    """
+
+    low: float
+    high: float
+
+    def __contains__(self, number: float) -> bool:
+        slack = _TOLERANCE * max(1.0, abs(number)) if isinstance(number, float) else 0
+        return bool(self.low - slack <= number <= self.high + slack)
+
+    def __str__(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
+
+
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(0, 10**15)]
+Seed = Annotated[int, Range(0, 2**62)]
+TrialNumber = Annotated[int, Range(0, MAX_TRIALS)]
+EpochNumber = Annotated[int, Range(1, MAX_EPOCHS)]
+Seconds = Annotated[float, Range(0, 1e10)]  # 300 years
+Clock = Annotated[float, Range(-1e11, 1e11)]  # seconds since 1970, as the machine has it
+
+
+def find_unusable(plain: Mapping[str, Any]) -> str:
+    """Return in words what no JSON object of ours holds, and under which key; "" if nothing is.
+
+    Numbers that are not finite or have more than 64 bits, and values that are nested so deeply that
+    they exhaust the stack of whoever walks through them.
+    """
+    for key, value in plain.items():
+        if wrong := _find_unusable_value(value):
+            return f"key {shorten(key)} holds {wrong}"
+    return ""
+
+
+def _find_unusable_value(value: Any) -> str:
+    left = [(value, 1)]
+    while left:
+        item, depth = left.pop()
+        if isinstance(item, float):
+            if not math.isfinite(item):
+                return f"{item}, not a finite number"
+        elif isinstance(item, int):
+            if abs(item) >= _MAX_WHOLE:
+                return f"a whole number of {item.bit_length()} bits, 64 are the limit"
+        elif isinstance(item, dict | list | tuple):
+            if depth > _MAX_DEPTH:
+                return f"objects or lists nested more than {_MAX_DEPTH} deep"
+            inner = item.values() if isinstance(item, dict) else item
+            left.extend((one, depth + 1) for one in inner)
+    return ""
+
+
+def shorten(value: Any, limit: int = 40) -> str:
+    """Return a value as Python writes it, cut off after `limit` characters."""
+    if isinstance(value, int) and abs(value) >= _MAX_WHOLE:
+        return f"a whole number of {value.bit_length()} bits"
+    if isinstance(value, str):
+        value = value[: limit + 1]
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
