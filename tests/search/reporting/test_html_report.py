@@ -136,7 +136,16 @@ def test_nothing_is_loaded_from_outside(tmp_path):
     links.feed(text)
     outside = [v for _, _, v in links.found if not v.startswith(("./", "data:"))]
     assert outside == []
-    assert "default-src 'none'" in text
+    (policy,) = re.findall(r'"Content-Security-Policy" content="([^"]*)"', text)
+    assert {part.strip() for part in policy.split(";")} == {
+        "default-src 'none'",  # so no connection, no frame, no font, no file of another site
+        "img-src data: blob:",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    }
+    assert "url(" not in text and "@import" not in text
     assert (tmp_path / "report.html").read_text().count("plotly.js v") == 1
 
 
