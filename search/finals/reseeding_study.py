@@ -43,7 +43,7 @@ def choose_finalists(view: View, trainings: int) -> list[int]:
 
     A third of the trainings is kept for those whose membership stays in doubt.
     """
-    every = [trial for trial in view.in_state("finished") if trial.result]
+    every = view.scored()
     done = _leave_out_far([trial for trial in every if view.feasible(trial)] or every)
     points = [trial.result.point for trial in done if trial.result]
     limit = max(1, trainings - trainings // 3)
@@ -141,7 +141,7 @@ def make_reseeding_study(
     numbers = choose_finalists(view, trainings)
     if not numbers:
         return None
-    earlier = view.finals.in_state("finished") if view.finals else []
+    earlier = view.finals.scored() if view.finals else []
     if any(t.result.details.battery != header["battery"] for t in earlier if t.result):
         raise ValueError(
             f"the finalists of {ledger.path.parent} were attacked with another battery: "

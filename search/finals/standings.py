@@ -153,7 +153,7 @@ def _other_trials(view: View, scored: Sequence[Finalist], sd: Floats) -> list[Tr
     if any(f.validation_mean is None for f in scored):
         return None
     numbers = {f.trial.number for f in scored}
-    rest = [t for t in view.in_state("finished") if t.result and t.number not in numbers]
+    rest = [t for t in view.scored() if t.number not in numbers]
     rest = [t for t in rest if view.feasible(t)]
     if not rest:
         return []

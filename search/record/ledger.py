@@ -10,6 +10,7 @@ come
 - `relaxed`: early stopping became gentler, and why;
 - `finals`: which trials are trained again, and how they are attacked; `final`: holds an event of
   such a training;
+- `net`: the file of a trial's net was found to be lost, or to be there again;
 - `rescored`: the result of a stored net under another battery; `rebuilt`: those results replace
   the ones of the trials;
 - `repaired`: lines were lost, and which.

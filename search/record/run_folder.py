@@ -36,6 +36,11 @@ def trial_path(number: int, *, final: bool = False) -> Path:
     return Path(FINALS if final else "", TRIALS, trial_name(number))
 
 
+def front_path(number: int) -> Path:
+    """Return the copy of a net of the front, relative to the run folder."""
+    return Path(FRONT, f"{trial_name(number)}.safetensors")
+
+
 def require_run(folder: Path, flag: str = "") -> Path:
     """Return `folder` if it holds a search.
 

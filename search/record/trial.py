@@ -138,8 +138,11 @@ class Trial:
       epochs: its reports, by epoch.
       rungs: its evaluations at rungs, by key.
       decisions: whether it continued, by key of the rung.
-      result: if it has finished.
-      reason: why it failed or was stopped.
+      result: if it has finished; None if its net could not be scored again under the present
+        battery.
+      earlier: its last result under an earlier battery, if it was re-scored.
+      reason: why it failed or was stopped, or finished but has no result.
+      lost_net: why the file of its net cannot be used; "" if it can, or nobody has looked.
       started: when it was proposed, in seconds since 1970.
       ended: when it ended; 0: not yet.
       changed: what differed from what the run began with in a session that trained or scored it,
@@ -155,7 +158,9 @@ class Trial:
     rungs: dict[Key, Rung] = field(default_factory=dict)
     decisions: dict[Key, Decision] = field(default_factory=dict)
     result: TrialResult | None = None
+    earlier: TrialResult | None = None
     reason: str = ""
+    lost_net: str = ""
     started: float = 0.0
     ended: float = 0.0
     changed: dict[str, str] = field(default_factory=dict)
@@ -163,7 +168,8 @@ class Trial:
     @property
     def seconds(self) -> float:
         """The seconds that training and scoring have taken, over all sessions."""
-        extra = (self.result.details.evaluate_seconds or 0.0) if self.result else 0.0
+        known = self.result or self.earlier
+        extra = (known.details.evaluate_seconds or 0.0) if known else 0.0
         return sum(report.seconds for report in self.epochs.values()) + extra
 
     @property
@@ -203,6 +209,8 @@ class Trial:
             found.append("audited: a rung would have stopped it")
         if self.result and self.result.details.remark:
             found.append(self.result.details.remark)
+        if self.lost_net:
+            found.append(f"its net is lost: {self.lost_net}")
         if self.changed:
             found.append(f"trained or scored with {self.changes}, unlike the start of the run")
         return tuple(found)

@@ -175,13 +175,21 @@ class View:
         self._replace_results(event)
 
     def _replace_results(self, event: Event) -> None:
-        """Give each finished trial its result under another battery, or fail it without one."""
+        """Give each finished trial its result under another battery, or the reason for none."""
         known = self.rescored.get(read_key(event, "battery", str), {})
         missing = read_key(event, "missing", OBJECT)
         for trial in self.in_state("finished"):
+            trial.earlier = trial.result or trial.earlier
             trial.result = known.get(trial.number)
             if trial.result is None:
-                trial.state, trial.reason = "failed", read_key(missing, str(trial.number), str)
+                number = str(trial.number)
+                # Earlier versions name a trial once, at the first re-scoring without it.
+                trial.reason = read_key(missing, number, str) if number in missing else trial.reason
+            else:
+                trial.reason = trial.lost_net = ""
+
+    def _note_net(self, event: Event) -> None:
+        self._trial(event).lost_net = read_key(event, "lost", str)
 
     def _end_trial(self, event: Event) -> None:
         trial, state = self._trial(event), event["event"]
@@ -204,7 +212,7 @@ class View:
         if inner["event"] in ("epoch", "finished"):
             view.trials[inner["trial"]].changed |= changed
         elif inner["event"] == "rebuilt":
-            for trial in view.in_state("finished"):
+            for trial in view.scored():
                 trial.changed |= changed
 
     def _note_repair(self, event: Event) -> None:
@@ -226,6 +234,13 @@ class View:
         """Return the trials in a state, by number."""
         return [t for _, t in sorted(self.trials.items()) if t.state == state]
 
+    def scored(self) -> list[Trial]:
+        """Return the finished trials that have a result under the battery of the run, by number.
+
+        After a re-scoring, those have none whose nets could not be scored again.
+        """
+        return [trial for trial in self.in_state("finished") if trial.result]
+
     def feasible(self, trial: Trial) -> bool:
         """Return whether a trial keeps the constraints; one without a result does."""
         return trial.result is None or feasible(trial.result, self.header)
@@ -235,7 +250,7 @@ class View:
 
         Trials that do not keep the constraints of the search are left out, unless none keeps them.
         """
-        every = [t for t in self.in_state("finished") if t.result]
+        every = self.scored()
         done = [t for t in every if self.feasible(t)] or every
         best = front([t.result.point for t in done if t.result])
         members = [t for t, on in zip(done, best, strict=True) if on]
@@ -257,4 +272,5 @@ _APPLY: Mapping[str, Callable[[View, Event], None]] = {
     "rescored": View._add_rescored,
     "rebuilt": View._rebuild,
     "repaired": View._note_repair,
+    "net": View._note_net,
 }

@@ -37,7 +37,7 @@ def benchmark_from_view(
     Raises:
       BenchmarkError: there are too few finished trials, or hyperparameters of an unknown kind.
     """
-    done = [t for t in view.in_state("finished") if t.epochs]
+    done = [t for t in view.scored() if t.epochs]
     if len(done) < MIN_TRIALS:
         raise BenchmarkError(f"{name} has {len(done)} finished trials, a replay needs {MIN_TRIALS}")
     epochs = max(v.epochs for t in done for v in t.epochs.values())

@@ -105,7 +105,7 @@ def hypervolumes(view: View) -> list[float]:
     It is in [0, 1]: the share of the unit square of natural accuracy and mean attacked accuracy. 1
     is a net that classifies all images correctly, natural and under each attack of the battery.
     """
-    every = view.in_state("finished")
+    every = view.scored()
     feasible = [trial for trial in every if view.feasible(trial)] or every
     done = sorted(feasible, key=lambda trial: trial.ended)
     full = 100.0 * max(1, len(view.header.battery))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import PurePosixPath
-from urllib.parse import quote
 
 from search.finals.finalist import Finalist, Pair
 from search.record.view import View
 from search.reporting.finals_plots import finals_front, selection_bias
 from search.reporting.finals_remarks import describe_finals, describe_selection_bias
-from search.reporting.html_template import figure, section, table
+from search.reporting.html_template import figure, file_link, section, table
 
 TITLE = "The front, with unbiased error bars from fresh training runs"
 HEADS = (
@@ -94,9 +93,5 @@ def _gap(f: Finalist) -> str:
 
 def _weights(f: Finalist) -> str:
     paths = [run.result.details.weights or "" for run in f.runs if run.result]
-    links = (
-        f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).parent.name)}</a>"
-        for path in paths
-        if path
-    )
+    links = (file_link(path, PurePosixPath(path).parent.name) for path in paths if path)
     return " ".join(links) or "–"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from pathlib import PurePosixPath
-from urllib.parse import quote
 
 from search.finals.finalist import Finalist
 from search.formatting import format_value
@@ -13,7 +12,7 @@ from search.record.trial import Trial
 from search.record.view import View
 from search.reporting import plots
 from search.reporting.front_table import describe_marks, mark_number
-from search.reporting.html_template import figure, section, table
+from search.reporting.html_template import figure, file_link, section, table
 from search.reporting.importance import importance
 
 
@@ -126,7 +125,7 @@ def _gap(trial: Trial) -> str:
 
 
 def _weights(trial: Trial) -> str:
+    if trial.lost_net:
+        return "<b class='flag'>lost</b>"
     path = (trial.result.details.weights or "") if trial.result else ""
-    if not path:
-        return "–"
-    return f"<a href='./{quote(path)}'>{escape(PurePosixPath(path).name)}</a>"
+    return file_link(path, PurePosixPath(path).name)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 from typing import Any
+from urllib.parse import quote
+
+from search.record.run_files import is_inside
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -128,3 +131,15 @@ def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def file_link(name: str, text: str) -> str:
+    """Return a link to a file of the run folder, or a dash if its path leads out of it.
+
+    Args:
+      name: the path, relative to the run folder, as the ledger has it.
+      text: of the link.
+    """
+    if not is_inside(name):
+        return "–"
+    return f"<a href='./{quote(name, errors='backslashreplace')}'>{escape(text)}</a>"

@@ -21,7 +21,7 @@ def importance(view: View) -> Shares | str:
     Returns:
       For each objective the share in [0, 1] that each hyperparameter explains; or a sentence.
     """
-    done = [trial for trial in view.in_state("finished") if trial.result]
+    done = view.scored()
     if len(done) < MIN_TRIALS:
         return f"Importance needs {MIN_TRIALS} finished trials, there are {len(done)}."
     if not view.header.knobs:

@@ -29,7 +29,7 @@ def front(view: View) -> go.Figure:
     """Plot natural accuracy against attacked score, with the front as a staircase."""
     best = view.front()
     numbers = {trial.number for trial in best}
-    others = [t for t in view.in_state("finished") if t.number not in numbers]
+    others = [t for t in view.scored() if t.number not in numbers]
     top = 100 * len(view.header.battery) or 100
     figure = empty_figure("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
     if others:

@@ -23,7 +23,7 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     member = view.front()[0].name if view.front() else "0003"
     weights = f"runs/{name}/front/{member}.safetensors"
     command = join_command("python", "-m", "adv", "evaluate", weights, "--split", "test")
-    has_finals = view.finals is not None and view.finals.in_state("finished")
+    has_finals = view.finals is not None and view.finals.scored()
     values = {
         "battery": escape(attacks) or "not recorded",
         "images": f" ({_join(images)} images)" if images else "",

@@ -47,11 +47,19 @@ def training_remarks(view: View, finalists: Sequence[Finalist]) -> list[str]:  #
 
 
 def trials_without_result(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
-    """Return the section on failed and stopped trials, none if there are none."""
-    ended = [trial for state in ("failed", "stopped") for trial in view.in_state(state)]
-    if not ended:
+    """Return the section on trials and final trainings without a result, none if all have one.
+
+    Finished ones have none if their net could not be scored under the present battery.
+    """
+    rows = [
+        [f"{label}{trial.number}", trial.state, str(len(trial.epochs)), escape(trial.reason or "–")]
+        for label, part in (("", view), ("final ", view.finals))
+        for state in ("failed", "stopped", "finished")
+        for trial in (part.in_state(state) if part else [])
+        if not trial.result
+    ]
+    if not rows:
         return []
-    rows = [[str(t.number), t.state, str(len(t.epochs)), escape(t.reason or "–")] for t in ended]
     heads = ["Trial", "State", "Epochs", "Reason"]
-    content = table("Failed and stopped trials", heads, rows)
+    content = table("Trials without a result", heads, rows)
     return [section("Trials without a result", "", content)]

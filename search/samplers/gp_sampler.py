@@ -45,7 +45,7 @@ class GPSampler:
         Returns None while there are too few results. Returns None also at random, the more often
         the worse the model predicts trials that were left out (`model_share`).
         """
-        if len(view.in_state("finished")) + len(self.observed) < MIN_RESULTS:
+        if len(view.scored()) + len(self.observed) < MIN_RESULTS:
             return None
         surrogate = Surrogate(self.space, view, self.observed)
         if rng.random() >= model_share(surrogate.loo_r2):

@@ -26,7 +26,7 @@ def propose_offspring(space: Space, view: View, rng: random.Random) -> Params:
 
     Returns a random configuration while fewer than two trials are feasible.
     """
-    done = [trial for trial in view.in_state("finished") if trial.result and view.feasible(trial)]
+    done = [trial for trial in view.scored() if view.feasible(trial)]
     if len(done) < 2:
         return random_params(space, rng)
     best = select_best([trial.result.point for trial in done if trial.result], POPULATION)

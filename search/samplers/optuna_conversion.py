@@ -19,7 +19,12 @@ STATES = {"finished": TrialState.COMPLETE, "running": TrialState.RUNNING}
 
 
 def to_optuna_state(trial: Trial) -> TrialState:
-    """Return a trial's state in Optuna's form; stopped and failed trials count as failed."""
+    """Return a trial's state in Optuna's form.
+
+    Trials without a result, such as stopped ones, count as failed.
+    """
+    if trial.state == "finished" and trial.result is None:
+        return TrialState.FAIL
     return STATES.get(trial.state, TrialState.FAIL)
 
 

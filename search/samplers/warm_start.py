@@ -101,7 +101,7 @@ def _adapt_front(view: View, space: Space) -> Iterator[Params]:
 
 
 def _select_observed(view: View, space: Space) -> Iterator[dict[str, Any]]:
-    for trial in view.in_state("finished"):
+    for trial in view.scored():
         if trial.result and space.holds(trial.params):
             details = {k: v for k, v in trial.result.details.to_json().items() if k in DETAILS}
             objectives = dict(trial.result.objectives)

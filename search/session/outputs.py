@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from adv.files import partial_file
 from search.finals.standings import compute_standings
-from search.record.run_folder import FRONT, REPORT, trial_path
+from search.record.derived_ledgers import FinalsLedger, MemoryLedger
+from search.record.ledger import Ledger
+from search.record.run_files import LostNetError
+from search.record.run_folder import FRONT, REPORT, front_path, trial_path
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
 from search.session.job import Job
+from search.session.stored_nets import TRIAL, stored_net
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
 
@@ -78,31 +83,49 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> None:
     """
     view, folder = job.study.view, job.folder
     job.study.ledger.append("end", reason=note or "done", code=code)
-    copy_front(view, folder)
+    note_lost_nets(job.study.ledger, copy_front(view, folder))
     finalists = compute_standings(view)
     write_tables(view, folder, finalists)
     write_html_report(view, folder / REPORT, finalists)
     tracker.close()
 
 
-def copy_front(view: View, folder: Path) -> None:
+def copy_front(view: View, folder: Path) -> dict[int, str]:
     """Copy the weights of the front's members, and of no others, to `front/`.
 
-    Files of an earlier front go last, so that a full disk costs none that is still needed.
+    Each copy is whole or absent. The copy of an earlier session takes the place of a file that is
+    gone, or has changed since its trial wrote it.
+
+    Returns:
+      Which members have lost their net, and why: a reason by number, "" for all that have it.
 
     Raises:
-      OSError: a file cannot be copied; those of the earlier front are unchanged.
+      OSError: a copy cannot be written; those of earlier sessions are still there.
     """
-    target = folder / FRONT
-    target.mkdir(exist_ok=True)
-    copied = set[str]()
+    lost: dict[int, str] = {}
+    (folder / FRONT).mkdir(exist_ok=True)
     for trial in view.front():
-        weights = trial.result.details.weights if trial.result else None
-        if weights and (folder / weights).is_file():
-            name = f"{trial.name}.safetensors"
-            with partial_file(target / name) as partial:
-                shutil.copyfile(folder / weights, partial)
-            copied.add(name)
-    for file in target.iterdir():
-        if file.name not in copied and not file.is_dir():
-            file.unlink()
+        net = stored_net(TRIAL, trial, folder)
+        if net is None or net.result.details.weights is None:
+            continue
+        try:
+            source, copy = net.find(), folder / front_path(trial.number)
+        except LostNetError as error:
+            lost[trial.number] = str(error)
+            continue
+        lost[trial.number] = ""
+        if source != copy.resolve():
+            with partial_file(copy) as partial:
+                shutil.copyfile(source, partial)
+    kept = {folder / front_path(number) for number, reason in lost.items() if not reason}
+    for path in (folder / FRONT).iterdir():
+        if path not in kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return lost
+
+
+def note_lost_nets(ledger: Ledger | MemoryLedger | FinalsLedger, lost: Mapping[int, str]) -> None:
+    """Note in the ledger which trials have lost their net since the last time, or have it again."""
+    for number, reason in lost.items():
+        if reason != ledger.view.trials[number].lost_net:
+            ledger.append("net", trial=number, lost=reason)

@@ -2,7 +2,8 @@
 
 Results of two batteries never mix. The new ones are collected beside the old ones and replace them
 all at once when the last is known; a re-scoring that is interrupted resumes with what is missing. A
-net whose weights are missing has no result under the new battery, and leaves the front.
+trial whose net cannot be scored again stays finished. It has no result under the new battery, and
+is not on the front, until a later re-scoring can give it one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from search.errors import describe_error
 from search.finals.train_finalist import FinalTraining, load_trained_net
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
+from search.record.run_folder import trial_name
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.session.header import describe_battery
@@ -50,10 +52,11 @@ class Rescoring:
         """Return the result of a net under today's battery.
 
         Raises:
-          CheckpointError: its weights are missing, or are those of another net.
+          LostNetError: its weights are missing, or have changed.
+          CheckpointError: they are those of another net.
         """
         began = time.perf_counter()
-        model = load_trained_net(self.training, net.params, net.seed, net.weights)
+        model = load_trained_net(self.training, net.params, net.seed, net.find())
         split = self.training.data.validation.head(self.training.scale.images)
         score = evaluate(model, split, self.training.scale.battery())
         gap = None
@@ -66,7 +69,7 @@ class Rescoring:
             return TrialResult(objectives, intervals_of(score), details)
         details = replace(details, validation=objectives)
         result = TrialResult(objectives, intervals_of(score), details)
-        return self.final.score(model, result, net.weights.parent.name)
+        return self.final.score(model, result, trial_name(net.number))
 
 
 MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]
@@ -89,6 +92,9 @@ def rescore(
 
     Returns:
       Why others could not be scored, by name: `trial 3` or `final 3`.
+
+    Raises:
+      ValueError: no net of a trial could be scored; nothing is replaced.
     """
     nets, missing = find_stored_nets(ledger.view, ledger.path.parent)
     batteries = _name_batteries(run)
@@ -107,6 +113,11 @@ def rescore(
         say(
             f"{n}/{len(remaining)} {name}: natural accuracy {100 * before[0]:.1f} to "
             f"{100 * after[0]:.1f} %, attacked score {before[1]:.1f} to {after[1]:.1f}"
+        )
+    if not ledger.view.rescored.get(batteries[TRIAL]):
+        raise ValueError(
+            f"no net of {ledger.path.parent} could be scored again, so nothing was replaced: "
+            + "; ".join(f"{name}: {reason}" for name, reason in [*missing.items()][:3])
         )
     _rebuild(ledger, run, batteries, missing)
     return missing
@@ -152,7 +163,11 @@ def _rebuild(
 def _reasons(kind: str, missing: Mapping[str, str]) -> dict[str, str]:
     """Return the reasons of one kind of net, by number."""
     split = ((*name.split(), reason) for name, reason in missing.items())
-    return {number: f"not re-scored: {reason}" for of, number, reason in split if of == kind}
+    return {
+        number: f"not scored under this battery: {reason}"
+        for of, number, reason in split
+        if of == kind
+    }
 
 
 def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:

@@ -15,6 +15,7 @@ from adv.shell import join_command
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
 from search.record.ledger import Ledger, read
+from search.record.run_files import check_links
 from search.record.run_folder import LEDGER
 from search.record.study_header import StudyHeader
 from search.record.view import View
@@ -47,6 +48,7 @@ def resume_run(console: Console, options: Options, machine: Machine, mode: str) 
       ValueError: it cannot go on, or not with these flags.
     """
     folder = choose_run_folder(options)
+    check_links(folder)
     view = read(folder / LEDGER)
     if not view.header.format:
         raise ValueError(f"{folder / LEDGER} is empty: start again with another --name")
@@ -85,7 +87,7 @@ def _check_comparable(options: Options, view: View, run: Training) -> None:
             f"the battery has changed since {folder} was scored, and results of two batteries "
             f"cannot be compared: {join_command('python', 'launch.py', '--rescore', folder)}"
         )
-    if options.only_finals and not done:
+    if options.only_finals and not view.scored():
         raise ValueError(
             f"{folder} has no finished trial to train again: "
             + join_command("python", "launch.py", "--resume", folder)

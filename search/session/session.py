@@ -119,7 +119,7 @@ def _search(console: PlainConsole, job: Job) -> int:
         return _print_error(note, 1)
     if code == 128 + signal.SIGPIPE:  # so the summary was not read either
         return _print_error(f"{note}; resume with: {resume_command(job)}", code)
-    return 3 if code == 0 and not study.view.in_state("finished") else code
+    return 3 if code == 0 and not study.view.scored() else code
 
 
 def _run(console: Console, job: Job, interrupt: Interrupt) -> None:

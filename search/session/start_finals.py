@@ -30,7 +30,7 @@ def start_finals(
     """
     assert not isinstance(study.ledger, FinalsLedger), "finals of finals"
     view, final = study.view, FinalTraining(run)
-    done = len(view.in_state("finished"))
+    done = len(view.scored())
     if trainings is None:
         trainings = _choose_trainings(view, done)
     strong = final.final_battery.describe()

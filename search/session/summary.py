@@ -44,7 +44,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     if field:
         _print_finals(console, view, field)
     _print_warnings(console, members, folder)
-    for text in (*describe_stopping(view), *describe_infeasible(view)):
+    for text in (*describe_stopping(view), *describe_infeasible(view), *describe_nets(view)):
         print_text(console, text)
     places = {"report": str(folder / REPORT), "W&B": tracking}
     if members:
@@ -107,18 +107,39 @@ def _print_warnings(console: Console, members: Sequence[Trial], folder: Path) ->
 def describe_infeasible(view: View) -> list[str]:
     """Return in words which finished trials are left out of the front, and by which bound."""
     broken: dict[str, list[str]] = {}
-    for trial in view.in_state("finished"):
+    for trial in view.scored():
         found = excesses(trial.result, view.header) if trial.result else {}
         for name in found:
             if found[name] > 0:
                 broken.setdefault(name, []).append(str(trial.number))
-    if broken and not any(map(view.feasible, view.in_state("finished"))):
+    if broken and not any(map(view.feasible, view.scored())):
         return [f"No trial keeps the bounds ({', '.join(broken)}): the front is of all trials."]
     return [
         f"Left out of the front: trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}, "
         f"above the bound of {name}."
         for name, numbers in broken.items()
     ]
+
+
+def describe_nets(view: View) -> list[str]:
+    """Return in words which nets could not be scored again, and which of the front are lost."""
+    unscored = [
+        f"{name} {trial.number}"
+        for name, part in (("trial", view), ("final", view.finals))
+        for trial in (part.in_state("finished") if part else [])
+        if not trial.result
+    ]
+    lines = [
+        f"Trial {trial.number} has lost its net, so it is not in {FRONT}/: {trial.lost_net}."
+        for trial in view.front()
+        if trial.lost_net
+    ]
+    if unscored:
+        lines.append(
+            f"Finished, but without a result under this battery: {', '.join(unscored)} (reasons in "
+            "the report). The next --rescore tries them again."
+        )
+    return lines
 
 
 def resume_command(job: Job) -> str:

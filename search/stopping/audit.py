@@ -83,14 +83,14 @@ def audit_stopping(view: View) -> StoppingAudit:
         running=sum(trial.audited for trial in view.in_state("running")),
         finished=finished,
         wrong=wrong,
-        regret=_regret(view.in_state("finished")),
+        regret=_regret(view.scored()),
         agreement=tuple(rank_agreement(view, key) for key in sorted(view.rungs)),
     )
 
 
 def find_audited(view: View) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the numbers of the audited trials that have finished, and of those on the front."""
-    finished = tuple(trial.number for trial in view.in_state("finished") if trial.audited)
+    finished = tuple(trial.number for trial in view.scored() if trial.audited)
     best = {trial.number for trial in view.front()} if finished else set()
     return finished, tuple(number for number in finished if number in best)
 

@@ -77,7 +77,7 @@ class Tracker:
         if inner["event"] in {*ENDS, "finals", "rebuilt"} or self._latest is None:
             self._latest = _snapshot(view)
         trials = view.finals.trials if event["event"] == "final" and view.finals else view.trials
-        if "trial" in inner and inner["event"] != "rescored":
+        if "trial" in inner and inner["event"] not in ("rescored", "net"):
             self._queue.put((event, copy.copy(trials[inner["trial"]])))
 
     def describe_location(self) -> str:

@@ -56,7 +56,7 @@ class WandbRuns:
 
     def mark_as_logged(self, view: View, event: Event) -> None:
         """Skip what an earlier session has logged: all in `view` except the new `event`."""
-        self._logged = len(view.in_state("finished")) - (event["event"] == "finished")
+        self._logged = len(view.scored()) - (event["event"] == "finished")
         self._on_front = dict(_on_front(view))
 
     def open(self) -> str:

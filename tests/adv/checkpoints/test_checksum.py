@@ -17,7 +17,7 @@ from adv import BaseNet, Recipe, build, restore
 from adv import save as save_net
 from adv.checkpoints.checkpoint import CheckpointError, read_checkpoint, save_checkpoint
 
-METADATA = {
+METADATA: dict[Any, Any] = {
     "seed": 3,
     "params": {"a": 0.1 + 0.2, "b": [1, None]},
     7: "a key that JSON turns to text",

@@ -70,7 +70,7 @@ def way(values, stop_after=99):
 
 
 def points(view):
-    return {t.number: t.result.point for t in view.in_state("finished")}
+    return {t.number: t.result.point for t in view.scored()}
 
 
 def test_the_front_is_made_anew_from_the_new_values_alone(ledger, training, tmp_path):
@@ -81,7 +81,8 @@ def test_the_front_is_made_anew_from_the_new_values_alone(ledger, training, tmp_
     assert points(ledger.view) == {n: TURNED[n] for n in (0, 1, 2)}
     assert list(missing) == ["trial 3"] and "no weights at" in missing["trial 3"]
     lost = ledger.view.trials[3]
-    assert (lost.state, lost.result) == ("failed", None) and "not re-scored" in lost.reason
+    assert (lost.state, lost.result) == ("finished", None)
+    assert lost.reason == f"not scored under this battery: no weights at trials/0003/{BEST}"
     assert len(said) == 4 and said[0].startswith("not re-scored: trial 3")
     assert "attacked score 200.0 to 20.0" in said[2]
     assert read(tmp_path / "ledger.jsonl") == ledger.view
@@ -103,7 +104,8 @@ def test_cut_off_it_keeps_the_old_values_and_goes_on(ledger, training):
 def test_a_net_that_cannot_be_judged_leaves_the_front_with_a_reason(ledger, training):
     missing = rescore(ledger, Rescoring(training), way({**TURNED, 0: "it is damaged"}), print)
     assert missing["trial 0"] == "it is damaged"
-    assert ledger.view.trials[0].reason == "not re-scored: it is damaged"
+    assert ledger.view.trials[0].reason == "not scored under this battery: it is damaged"
+    assert ledger.view.trials[0].state == "finished"
     assert [t.number for t in ledger.view.front()] == [1, 2]
 
 
@@ -157,7 +159,8 @@ def test_finals_are_judged_again_too(ledger, training, tmp_path):
     (field,) = [f for f in compute_standings(ledger.view) if f.runs]
     assert field.trial.number == 0 and field.mean == (0.6, 60.0)
     assert ledger.view.finals_header.battery == strong
-    assert ledger.view.finals.trials[1].state == "failed"
+    unscored = ledger.view.finals.trials[1]
+    assert (unscored.state, unscored.result) == ("finished", None)
 
 
 def test_what_is_there_is_found(ledger, tmp_path):
@@ -165,16 +168,15 @@ def test_what_is_there_is_found(ledger, tmp_path):
     assert [item.number for item in found] == [0, 1, 2] and list(missing) == ["trial 3"]
     assert has_stored_nets(ledger.view, tmp_path)
     for item in found:
-        item.weights.unlink()
+        item.find().unlink()
     assert not has_stored_nets(ledger.view, tmp_path)
 
 
 def test_a_damaged_file_is_one_line(training, tmp_path):
-    weights = tmp_path / BEST
-    weights.write_bytes(b"nonsense")
+    (tmp_path / BEST).write_bytes(b"nonsense")
     point = spaces.load("smoke").known[0]
     said = rescore_net(
-        Rescoring(training), StoredNet("trial", 0, point, 0, weights, result((0.5, 5.0)))
+        Rescoring(training), StoredNet("trial", 0, point, 0, tmp_path, (BEST,), result((0.5, 5.0)))
     )
     assert isinstance(said, str) and "damaged" in said and "\n" not in said
 
