@@ -1,0 +1,162 @@
+"""`front/` holds the nets of the front as they were recorded, and nothing else."""
+
+import errno
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from flipped_bits import flip_in_file
+
+from search.record.ledger import Ledger, read
+from search.record.run_files import compute_sha256
+from search.reporting.csv_tables import write_tables
+from search.reporting.html_report import write_html_report
+from search.session.outputs import copy_front, note_lost_nets
+from search.session.summary import describe_nets
+from search.trials.trial_state import BEST
+
+
+class Links(HTMLParser):
+    """The targets of all links of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.found += [str(value) for name, value in attrs if tag == "a" and name == "href"]
+
+
+def add_trial(ledger, number, point, weights, sha256=None):
+    ledger.append("proposed", trial=number, params={}, seed=number, origin="known")
+    details = {"weights": weights, "weights_sha256": sha256} if sha256 else {"weights": weights}
+    objectives = dict(zip(("natural_accuracy", "attacked_score"), point, strict=True))
+    ledger.append("finished", trial=number, objectives=objectives, intervals={}, details=details)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    """Two trials on the front, with their nets."""
+    (tmp_path / "run").mkdir()
+    opened = Ledger(tmp_path / "run" / "ledger.jsonl")
+    opened.append("study", format=1, name="n", battery=[{"name": "a"}] * 3)
+    for number in (0, 1):
+        name = f"trials/{number:04d}/{BEST}"
+        path = tmp_path / "run" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(bytes([number]) * 500)
+        add_trial(opened, number, (0.5 + number / 10, 100 - number), name, compute_sha256(path))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folder(ledger) -> Path:
+    return ledger.path.parent
+
+
+def copies(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "front").iterdir()}
+
+
+BOTH = {f"000{n}.safetensors": bytes([n]) * 500 for n in (0, 1)}
+
+
+def test_the_front_is_copied_and_nothing_else_is_kept(ledger, folder):
+    assert copy_front(ledger.view, folder) == {0: "", 1: ""} and copies(folder) == BOTH
+    (folder / "front" / "0007.safetensors").write_bytes(b"of an earlier front")
+    (folder / "front" / "stray").mkdir()
+    copy_front(ledger.view, folder)
+    assert copies(folder) == BOTH
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone", "folder"])
+def test_the_copy_of_an_earlier_session_takes_the_place_of_a_lost_net(ledger, folder, how):
+    copy_front(ledger.view, folder)
+    spoil(folder / "trials" / "0000" / BEST, how)
+    note_lost_nets(ledger, copy_front(ledger.view, folder))
+    assert copies(folder) == BOTH and not ledger.view.trials[0].lost_net
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "flipped":
+        flip_in_file(path, 77)
+        return
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize("how", ["flipped", "gone", "folder"])
+def test_a_trial_that_has_lost_its_net_keeps_its_value_and_is_named(ledger, folder, how):
+    spoil(folder / "trials" / "0000" / BEST, how)
+    note_lost_nets(ledger, copy_front(ledger.view, folder))
+    assert copies(folder) == {"0001.safetensors": BOTH["0001.safetensors"]}
+    trial = ledger.view.trials[0]
+    assert trial.lost_net and trial.result and trial in ledger.view.front()
+    (line,) = describe_nets(ledger.view)
+    assert line.startswith("Trial 0 has lost its net, so it is not in front/: ")
+    assert any("its net is lost" in remark for remark in trial.remarks)
+    write_html_report(ledger.view, folder / "report.html")
+    page = (folder / "report.html").read_text()
+    assert "<b class='flag'>lost</b>" in page and "its net is lost" in page
+    assert read(ledger.path) == ledger.view
+
+
+def test_a_net_that_is_back_is_copied_again_and_noted_once(ledger, folder):
+    path = folder / "trials" / "0000" / BEST
+    content = path.read_bytes()
+    path.unlink()
+    for _ in range(3):
+        note_lost_nets(ledger, copy_front(ledger.view, folder))
+    path.write_bytes(content)
+    for _ in range(3):
+        note_lost_nets(ledger, copy_front(ledger.view, folder))
+    assert copies(folder) == BOTH and not ledger.view.trials[0].lost_net
+    events = [json.loads(line) for line in ledger.path.read_text().splitlines()]
+    assert [bool(e["lost"]) for e in events if e["event"] == "net"] == [True, False]
+
+
+def test_a_full_disk_leaves_the_earlier_copies(ledger, folder, monkeypatch):
+    copy_front(ledger.view, folder)
+    (folder / "front" / "0000.safetensors").unlink()
+
+    def fail(source, target):
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", fail)
+    with pytest.raises(OSError, match="No space left"):
+        copy_front(ledger.view, folder)
+    assert copies(folder) == {"0001.safetensors": BOTH["0001.safetensors"]}
+
+
+def test_a_ledger_without_checksums_is_copied_as_before(folder, ledger):
+    name = f"trials/0005/{BEST}"
+    (folder / name).parent.mkdir()
+    (folder / name).write_bytes(b"old")
+    add_trial(ledger, 5, (0.9, 300.0), name)
+    copy_front(ledger.view, folder)
+    assert copies(folder) == {"0005.safetensors": b"old"}
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret", "/etc/passwd", "trials/../../secret", "javascript:alert(1)", "\\\\host"]
+)
+def test_a_path_of_a_hostile_ledger_is_neither_copied_nor_linked(ledger, folder, path):
+    (folder.parent / "secret").write_bytes(b"secret")
+    add_trial(ledger, 5, (0.9, 300.0), path)
+    lost = copy_front(ledger.view, folder)
+    assert lost[5] and copies(folder) == {}
+    note_lost_nets(ledger, lost)
+    for _ in range(2):  # also before anyone has looked for the net
+        ledger.view.trials[5].lost_net = ""
+        write_html_report(ledger.view, folder / "report.html")
+        links = Links()
+        links.feed((folder / "report.html").read_text())
+        assert all(link.startswith(("./", "#")) and ".." not in link for link in links.found)
+        assert not any(re.search(r"secret|passwd", link) for link in links.found)
+    write_tables(ledger.view, folder)
