@@ -90,9 +90,12 @@ def main(
             print(f"{kind.name:20} {kind.text}")
         return
     rows = _load(keep)
-    for name in only or KINDS:
-        if name not in skip:
-            rows[name] = run_kind(KINDS[name], times or KINDS[name].times, away)
+    with tempfile.TemporaryDirectory(prefix="faults-") as workshop:
+        for name in only or KINDS:
+            if name in skip:
+                continue
+            kind = KINDS[name]
+            rows[name] = run_kind(kind, times or kind.times, away, Path(workshop))
             print(_describe(rows[name]), flush=True)
             if keep:
                 keep.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
@@ -105,12 +108,12 @@ def main(
     sys.exit(any(row["verdict"].startswith("not") for row in rows.values()))
 
 
-def run_kind(kind: Kind, times: int, away: float) -> dict[str, str]:
+def run_kind(kind: Kind, times: int, away: float, workshop: Path) -> dict[str, str]:
     """Inject a kind of fault some times, and return its row of the table."""
     if kind.root and os.geteuid() != 0:
         return {**dict.fromkeys(HEADS, "–"), "fault": kind.text, "verdict": "skipped: needs root"}
     print(f"{kind.name}: {kind.text} ...", flush=True)
-    outcomes = [inject(kind, away) for _ in range(times)]
+    outcomes = [inject(kind, away, workshop) for _ in range(times)]
     complaints = dict.fromkeys(text for outcome in outcomes for text in outcome.complaints)
     seconds = [outcome.seconds for outcome in outcomes]
     ok = all(outcome.ok for outcome in outcomes)
@@ -126,10 +129,13 @@ def run_kind(kind: Kind, times: int, away: float) -> dict[str, str]:
     }
 
 
-def inject(kind: Kind, away: float) -> Outcome:
+def inject(kind: Kind, away: float, workshop: Path) -> Outcome:
     """Inject a fault once in a laboratory of its own; a search that is stuck is no success."""
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder, Lab(Path(folder), away) as lab:
+    with (
+        tempfile.TemporaryDirectory(prefix="faults-") as folder,
+        Lab(Path(folder), away, workshop=workshop) as lab,
+    ):
         try:
             return kind.inject(lab)
         except StuckError as error:

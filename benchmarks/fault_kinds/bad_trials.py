@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_kinds.lab import RAY, SERIAL, Lab, Launch, copy_project, wait_for
+from fault_kinds.lab import RAY, SERIAL, Lab, Launch, StuckError, add_space, wait_for
 from fault_kinds.verdict import Case, Kind, Outcome, find_twin
 from search.record.ledger import read
 
@@ -32,13 +31,9 @@ class BadTrial:
 
     def __call__(self, lab: Lab) -> Outcome:
         """Run it beside a twin whose second trial is good."""
-        program = lab.folder / "program"
-        if not program.exists():
-            copy_project(program)
-            shutil.copy(SPACE, program / "spaces" / "faulty.py")
+        program = add_space(lab, SPACE, "faulty")
         mishap = program / "spaces" / "mishap.txt"
-        inner = Lab(lab.folder, lab.away, program)
-        with inner:
+        with Lab(lab.folder, lab.away, program) as inner:
             mishap.write_text("")
             twin = find_twin(inner, lambda home: _begin(inner, home, SERIAL), "faulty")
             mishap.write_text(self.mishap)
@@ -60,7 +55,7 @@ def _all_end(lab: Lab) -> bool:
     """Return whether everything that was started ends soon."""
     try:
         wait_for(lambda: not lab.find_processes(), "the end of all processes", limit=PATIENCE)
-    except Exception:
+    except StuckError:
         return False
     return True
 

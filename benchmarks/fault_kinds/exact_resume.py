@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fault_kinds.lab import SERIAL, Lab, Launch, copy_project
+from fault_kinds.lab import SERIAL, Lab, Launch, add_space
 from fault_kinds.verdict import Case, Kind, Outcome, find_twin
 from search.record.ledger import read
 
@@ -37,11 +36,7 @@ class KillAtEpochs:
 
     def __call__(self, lab: Lab) -> Outcome:
         """Launch the search again and again until it reaches its end."""
-        program = lab.folder / "exact-program"
-        if not program.exists():
-            copy_project(program)
-            shutil.copy(SPACE, program / "spaces" / "exact.py")
-        with Lab(lab.folder, lab.away, program) as inner:
+        with Lab(lab.folder, lab.away, add_space(lab, SPACE, "exact")) as inner:
             flags = ("--space", "exact", "--name", "x", *SERIAL, *self.sizes)
             twin = find_twin(inner, lambda home: inner.start(home, *flags), *self.sizes)
             case = Case(inner, inner.open_home(self.moment), twin)

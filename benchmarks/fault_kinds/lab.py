@@ -76,10 +76,19 @@ class Lab:
       folder: that takes them.
       away: seconds for which a storage is taken away.
       program: folder of the `launch.py` that is tested.
+      workshop: folder for copies of the program, which several laboratories may share; None: each
+        has its own.
     """
 
-    def __init__(self, folder: Path, away: float = 60.0, program: Path = PROJECT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        away: float = 60.0,
+        program: Path = PROJECT,
+        workshop: Path | None = None,
+    ) -> None:
         self.folder, self.away, self.program = folder, away, program
+        self.workshop = workshop or folder
         self.id = secrets.token_hex(8)
         self.started: list[Launch] = []
         self.at_end: list[Callable[[], object]] = []
@@ -92,8 +101,10 @@ class Lab:
 
     def clear(self) -> None:
         """Kill all that was started, also what has left its driver, and undo the mounts."""
-        for process in self.find_processes():
-            _kill(process)
+        while found := self.find_processes():
+            for process in found:
+                _kill(process)
+            time.sleep(POLL)
         while self.at_end:
             self.at_end.pop()()
 
@@ -219,10 +230,19 @@ def wait_for_event(home: Path, event: str, launch: Launch, count: int = 1) -> No
     wait_for(lambda: ledger_text(home).count(key) >= count, f"event {event}", launch)
 
 
-def copy_project(folder: Path) -> Path:
-    """Copy the program, so that a space can be added to it as a stranger would."""
-    for part in ("adv", "search", "spaces"):
+def add_space(lab: Lab, space: Path, name: str) -> Path:
+    """Return a copy of the program to which a space was added, as a stranger would add it.
+
+    Args:
+      lab: whose workshop holds it, once for each name.
+      space: its file.
+      name: that it gets.
+    """
+    program = lab.workshop / f"program-{name}"
+    if not program.exists():
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(PROJECT / part, folder / part, ignore=ignored)
-    shutil.copy(PROJECT / "launch.py", folder)
-    return folder
+        for part in ("adv", "search", "spaces"):
+            shutil.copytree(PROJECT / part, program / part, ignore=ignored)
+        shutil.copy(PROJECT / "launch.py", program)
+        shutil.copy(space, program / "spaces" / f"{name}.py")
+    return program

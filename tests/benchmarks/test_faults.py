@@ -95,22 +95,22 @@ def test_a_damage_is_what_it_says(damager, lines, tmp_path):
     assert after[:2] == before[:2]
 
 
-def test_statuses_are_short_and_a_row_has_all_columns():
+def test_statuses_are_short_and_a_row_has_all_columns(tmp_path):
     assert faults._statuses(["-9", "-9", "0"]) == "2 times killed, 0"
     done = verdict.Outcome(["143", "0"], 3.0)
-    row = faults.run_kind(verdict.Kind("x", "nothing", lambda lab: done), 2, 0.1)
+    row = faults.run_kind(verdict.Kind("x", "nothing", lambda lab: done), 2, 0.1, tmp_path)
     assert row["verdict"] == "ok" and row["seconds"] == "3 to 3" and row["times"] == "2"
     lost = replace(done, lost=1)
-    row = faults.run_kind(verdict.Kind("x", "nothing", lambda lab: lost), 1, 0.1)
+    row = faults.run_kind(verdict.Kind("x", "nothing", lambda lab: lost), 1, 0.1, tmp_path)
     assert row["verdict"] == "not ok: see the row"
     assert faults.format_table([row]).count("\n") == 2
 
 
-def test_a_kind_that_is_stuck_or_raises_is_not_ok():
+def test_a_kind_that_is_stuck_or_raises_is_not_ok(tmp_path):
     def stick(lab: Lab) -> verdict.Outcome:
         raise StuckError("waited 3 s")
 
-    outcome = faults.inject(verdict.Kind("x", "nothing", stick), 0.1)
+    outcome = faults.inject(verdict.Kind("x", "nothing", stick), 0.1, tmp_path)
     assert not outcome.ok and outcome.complaints == ["waited 3 s"]
 
 
