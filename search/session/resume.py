@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
-import spaces
 from adv.shell import join_command
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
@@ -34,6 +33,11 @@ from search.session.plan import (
     check_sampler,
     check_trials,
     resolve_data_name,
+)
+from search.session.recorded_settings import (
+    check_recorded_names,
+    check_recorded_params,
+    restore_scale,
 )
 from search.session.rescore import resize
 from search.session.stored_nets import has_stored_nets
@@ -79,6 +83,7 @@ def resume_run(console: Console, options: Options, machine: Machine, mode: str) 
 def _check_comparable(options: Options, view: View, run: Training) -> None:
     """Raise ValueError if new results would not be comparable with those of the run."""
     folder, header = options.resume, view.header
+    assert folder is not None
     if run.data.fingerprint != header.data_fingerprint:
         raise ValueError(f"the data {header.data} has changed since {folder} began")
     done = view.in_state("finished")
@@ -110,7 +115,12 @@ def battery_differs(recorded: Sequence[Mapping[str, Any]], scale: Scale) -> bool
 def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     """Return the plan that a run began with, with what may change between sessions."""
     header, folder = fill_in_defaults(view.header), options.resume
-    scale = _restore_scale(header)
+    assert folder is not None
+    try:
+        scale = restore_scale(header)
+        check_recorded_names(header)
+    except ValueError as error:
+        raise ValueError(f"{folder / LEDGER}, event study: {error}") from None
     _check_flags(options, header, scale)
     planned = max((session.trials for session in view.sessions), default=0) or header.trials
     trials = options.trials or planned
@@ -144,6 +154,10 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         raise ValueError(
             f"the space {plan.space_name} has other hyperparameters now than when {folder} began"
         )
+    try:
+        check_recorded_params(plan.space, view)
+    except ValueError as error:
+        raise ValueError(f"{folder / LEDGER}, {error}") from None
     return plan
 
 
@@ -156,11 +170,6 @@ def fill_in_defaults(header: StudyHeader) -> StudyHeader:
         audit=header.audit or 0.0,
         constraints=header.constraints or {},
     )
-
-
-def _restore_scale(header: StudyHeader) -> Scale:
-    """Return the scale of a run; what it did not record is as today."""
-    return Scale(**{**asdict(spaces.scale(header.scale["name"])), **header.scale})
 
 
 def _check_flags(options: Options, header: StudyHeader, scale: Scale) -> None:
