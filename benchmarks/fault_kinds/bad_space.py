@@ -97,7 +97,7 @@ MISHAPS: Mapping[str, Callable[[Tensor], Any]] = {
 
 
 class Trap(nn.Module):
-    """A layer that triggers a mishap in the second epoch, once in a process."""
+    """A layer that triggers a mishap in the second epoch, once in a process; "": none."""
 
     triggered = False
 
@@ -107,7 +107,7 @@ class Trap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.batches += self.training
-        if self.batches > 3 and not Trap.triggered and torch.is_grad_enabled():
+        if self.mishap and self.batches > 5 and not Trap.triggered and torch.is_grad_enabled():
             Trap.triggered = self.mishap != "nan"
             MISHAPS[self.mishap](x)
         return x
@@ -128,7 +128,7 @@ class BadNet(adv.BaseNet):
 def build(lr: float) -> adv.Recipe:
     """Return BaseNet, which is a trap at one learning rate."""
     mishap = Path(__file__).with_name("mishap.txt").read_text()
-    net = BadNet(mishap=mishap) if lr == BAD and mishap else adv.BaseNet()
+    net = BadNet(mishap=mishap) if lr == BAD else adv.BaseNet()
     return adv.Recipe(net=net, optimizer=adv.AdamW(lr=lr))
 
 
