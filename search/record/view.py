@@ -183,8 +183,9 @@ class View:
             trial.result = known.get(trial.number)
             if trial.result is None:
                 number = str(trial.number)
-                # Earlier versions name a trial once, at the first re-scoring without it.
-                trial.reason = read_key(missing, number, str) if number in missing else trial.reason
+                if number in missing:  # earlier versions name a trial only the first time
+                    trial.reason = read_key(missing, number, str)
+                trial.reason = trial.reason or "not scored under this battery"
             else:
                 trial.reason = trial.lost_net = ""
 

@@ -4,9 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from flipped_bits import flip_in_file
 
 import spaces
-from adv import load
+from adv import build, load
+from adv.checkpoints.checkpoint import save_checkpoint
 from search.finals.standings import compute_standings
 from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
@@ -197,3 +199,49 @@ def test_a_setting_that_a_run_did_not_know_changes_nothing(training):
     assert not battery_differs(battery, training.scale)
     battery[0]["steps"] = 99
     assert battery_differs(battery, training.scale)
+
+
+def test_a_net_that_is_back_gets_its_value_from_the_next_rescoring(ledger, training, tmp_path):
+    run = Rescoring(training)
+    rescore(ledger, run, way({**TURNED, 0: "it is damaged"}), print)
+    scored: list[int] = []
+
+    def go(run, nets):
+        for net in nets:
+            scored.append(net.number)
+            yield net, result(TURNED[net.number])
+
+    rescore(ledger, run, go, print)
+    assert scored == [0] and ledger.view.trials[0].reason == ""
+    path = tmp_path / "trials" / "0003" / BEST
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"")
+    assert rescore(ledger, run, go, print) == {}
+    assert scored == [0, 3] and points(ledger.view) == TURNED
+    assert read(tmp_path / "ledger.jsonl") == ledger.view
+
+
+def test_if_no_net_can_be_scored_nothing_is_replaced(ledger, training, tmp_path):
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"nothing was replaced: trial 3: no weights .* trial 0"):
+        rescore(ledger, Rescoring(training), way(dict.fromkeys(VALUES, "it is damaged")), print)
+    assert points(ledger.view) == VALUES
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_changed_net_is_not_scored_but_its_copy_is(training, tmp_path):
+    recipe = training.recipe(spaces.load("smoke").known[0])
+    net = build(recipe, 10, seed=0)
+    (tmp_path / "front").mkdir()
+    sha256 = save_checkpoint(tmp_path / BEST, net, {})
+    copy = tmp_path / "front" / "0000.safetensors"
+    copy.write_bytes((tmp_path / BEST).read_bytes())
+    flip_in_file(tmp_path / BEST, 90_001)
+    known = result((0.5, 5.0), weights=BEST, weights_sha256=sha256)
+    files = (BEST, "front/0000.safetensors")
+    point = spaces.load("smoke").known[0]
+    stored = StoredNet("trial", 0, point, 0, tmp_path, files, known)
+    assert isinstance(rescore_net(Rescoring(training), stored), TrialResult)
+    flip_in_file(copy, 90_001)
+    said = rescore_net(Rescoring(training), stored)
+    assert isinstance(said, str) and "has changed since it was written" in said
