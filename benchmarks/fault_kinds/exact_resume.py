@@ -50,8 +50,8 @@ class KillAtEpochs:
             return case.judge(read)
 
     def _launch(self, lab: Lab, home: Path, launches: int, *flags: str) -> Launch:
-        """Start it and wait; what the launch before could not write is let through."""
-        passed = 0 if self.moment == "after-event" or not launches else 1
+        """Start it and wait; the state that the launch before could not write is let through."""
+        passed = int(self.moment == "before-state" and launches > 0)
         variables = {
             "PYTHONPATH": str(HOOKS),
             "FAULT_MOMENT": self.moment,
