@@ -17,6 +17,7 @@ from torch import nn
 
 from adv.data.datasets import Split
 from adv.defences.input_noise import without_input_noise
+from adv.runtime.foreign_nets import protect_images
 from adv.runtime.precision import conv_precision
 from adv.runtime.random_streams import derive_seed
 from adv.training import catastrophic_overfitting
@@ -104,7 +105,12 @@ def train(
     while training.epoch < recipe.epochs and not training.curriculum.finished:
         began = time.perf_counter()
         training.epoch += 1
-        with without_input_noise(training.net, every=False), conv_precision("tf32"):
+        with (
+            without_input_noise(training.net, every=False),
+            conv_precision("tf32"),
+            protect_images(training.net),  # an objective may pass the same images twice
+            protect_images(training.eval_net),
+        ):
             metrics = _train_epoch(training, graphs)
         seconds = time.perf_counter() - began
         yield Epoch(training.epoch, recipe.epochs, training.eval_net, seconds, metrics, training)
