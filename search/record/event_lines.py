@@ -12,15 +12,17 @@ whoever can write the file can write a checksum too.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 RESERVED = ("n", "clock", "sum")
+MAX_LINE = 64_000_000  # bytes; the longest lines, of tables of 10,000 images, have 20,000
 _SUM = b', "sum": "%08x"}\n'
 _SUM_SIZE = len(_SUM % 0)
 
@@ -73,11 +75,25 @@ def read_lines(path: Path) -> Iterator[Line]:
     """
     end = 0
     with path.open("rb") as file:
-        for place, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
+        for place in itertools.count(1):
+            line, size = _read_line(file)
+            if not size:
                 return
-            end += len(line)
-            yield _parse(line, place, end)
+            end += size
+            if size > len(line):
+                yield Line(place, end, {}, fault=f"it is longer than {MAX_LINE / 1e6:,.0f} MB")
+            else:
+                yield _parse(line, place, end)
+
+
+def _read_line(file: BinaryIO) -> tuple[bytes, int]:
+    """Return the next line, only its first `MAX_LINE` bytes, and its size; 0 if it has no end."""
+    line = last = file.readline(MAX_LINE)
+    size = len(line)
+    while last and not last.endswith(b"\n"):
+        last = file.readline(MAX_LINE)
+        size += len(last)
+    return line, size if last else 0
 
 
 def describe_order(number: int | None, expected: int) -> str:

@@ -1,12 +1,14 @@
 """Events that no search can have written are refused, in one line that says what is allowed."""
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from synthetic_studies import events, final_events, header
 
+from search.record import event_lines
 from search.record.ledger import Ledger, LedgerError, read
 from search.record.limits import MAX_EPOCHS, MAX_TRIALS
 from search.record.view import View
@@ -192,3 +194,21 @@ def test_a_program_of_ones_own_may_have_objectives_of_any_range(tmp_path):
     content[-1] |= {"objectives": {"natural_accuracy": -3.0, "attacked_score": 1e6}}
     content[-1] |= {"intervals": {}, "details": {}}
     assert read(put(tmp_path, content)).trials[0].state == "finished"
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_an_endless_line_is_not_read_into_memory(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(event_lines, "MAX_LINE", 10_000)
+    path = put(tmp_path, CONTENT[:2])
+    with path.open("ab") as file:
+        file.write(bytes(5_000_000) + end)
+    tracemalloc.start()
+    try:
+        if end:
+            with pytest.raises(LedgerError, match="line 3, it is longer than"):
+                read(path)
+        else:  # as a power cut leaves it
+            assert read(path).header.format
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
