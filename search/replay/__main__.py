@@ -114,6 +114,8 @@ def main(
         pairs = _parse_pairs(samplers, stoppers, benchmark)
         if json_path and not json_path.parent.is_dir():
             raise ValueError(f"--json {json_path}: there is no folder {json_path.parent}")
+        if json_path and json_path.is_dir():
+            raise ValueError(f"--json {json_path} is a folder: name a file")
     except (BenchmarkError, LedgerError, ValueError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:

@@ -12,16 +12,19 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from search.record.limits import MAX_EPOCHS
 from search.replay.recorded_trials import (
     BenchmarkError,
     RecordedTrial,
     SurrogateName,
     TrialBenchmark,
+    check_size,
     fill_gaps,
     no_recipe,
 )
@@ -30,6 +33,8 @@ from search.stopping.rung_schedule import rung_epochs
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Space, Value, exists
 
 Row = dict[str, str]
+MAX_BYTES = 100_000_000  # of text; a million rows of 17 hyperparameters
+MAX_VALUE = 1e100  # of an objective, so that areas are finite
 LOG_RATIO = 100.0  # of the largest to the smallest value: two decades
 
 
@@ -40,14 +45,7 @@ def benchmark_from_csv(path: Path, surrogate: SurrogateName = "nearest") -> Tria
       BenchmarkError: the file is not as described; the message is one line.
       OSError: it cannot be read.
     """
-    text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    try:
-        reader = csv.DictReader(io.StringIO(text.decode()))
-    except UnicodeDecodeError:
-        raise BenchmarkError(f"{path} is not text") from None
-    reader.fieldnames = list(map(unescape_cell, reader.fieldnames or ()))
-    rows: list[Row] = [_unescape(row) for row in reader]
-    columns = list(reader.fieldnames)
+    rows, columns = _read_rows(path)
     if not rows or len(columns) < 3:
         raise BenchmarkError(f"{path}: needs rows, at least one hyperparameter and two objectives")
     named = all(name in columns for name in OBJECTIVES)
@@ -58,14 +56,35 @@ def benchmark_from_csv(path: Path, surrogate: SurrogateName = "nearest") -> Tria
         raise BenchmarkError(
             f"{path}: no column except {', '.join(objectives)} has different values"
         )
-    space = Space(f"the trials in {path.name}", _space(path, rows, knobs), no_recipe)
-    return TrialBenchmark(
-        path.name.split(".")[0], space, _records(path, rows, space, objectives), surrogate
-    )
+    try:
+        space = Space(f"the trials in {path.name}", _space(path, rows, knobs), no_recipe)
+        records = _records(path, rows, space, objectives)
+    except BenchmarkError:
+        raise
+    except ValueError as error:
+        raise BenchmarkError(f"{path}: {error}") from None
+    return TrialBenchmark(path.name.split(".")[0], space, records, surrogate)
 
 
-def _unescape(row: dict[str, str]) -> Row:
-    return {k: unescape_cell(v) if isinstance(v, str) else v for k, v in row.items()}
+def _read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """Return the rows of a file, each with a text for each column, and the columns."""
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise BenchmarkError(f"{path}: more than {MAX_BYTES / 1e6:g} MB of text")
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        columns, *lines = [[*map(unescape_cell, cells)] for cells in reader if cells] or [[]]
+    except (UnicodeDecodeError, gzip.BadGzipFile, zlib.error, EOFError, csv.Error) as error:
+        raise BenchmarkError(f"{path} cannot be read as CSV in UTF-8: {error}") from None
+    if len(set(columns)) < len(columns):
+        raise BenchmarkError(f"{path}: two columns have the same name")
+    for number, cells in enumerate(lines, 2):
+        if len(cells) != len(columns):
+            raise BenchmarkError(
+                f"{path}, line {number}: {len(cells)} values for {len(columns)} columns"
+            )
+    return [dict(zip(columns, cells, strict=True)) for cells in lines], columns
 
 
 def _records(
@@ -78,16 +97,21 @@ def _records(
         try:
             epoch = int(float(row["epoch"])) if "epoch" in row else 1
             values = float(row[objectives[0]]), float(row[objectives[1]])
-        except (TypeError, ValueError):
+        except (OverflowError, ValueError):
             raise BenchmarkError(
                 f"{path}, line {line}: epoch and objectives must be numbers"
             ) from None
-        if not np.isfinite(values).all():
-            raise BenchmarkError(f"{path}, line {line}: an objective is not finite")
+        if not all(abs(value) <= MAX_VALUE for value in values):
+            raise BenchmarkError(f"{path}, line {line}: an objective is not finite, or too large")
+        if not 0 <= epoch <= MAX_EPOCHS:
+            raise BenchmarkError(
+                f"{path}, line {line}: epoch {epoch} is not a number from 0 to {MAX_EPOCHS}"
+            )
         trials.setdefault(key, []).append((epoch, *values))
         points[key] = _point(space, row)
     first = min(report[0] for reports in trials.values() for report in reports)
     epochs = 1 + max(report[0] for reports in trials.values() for report in reports) - first
+    check_size(str(path), len(trials), epochs)
     records = []
     for key, reports in trials.items():
         curve = np.full((epochs, 2), np.nan)

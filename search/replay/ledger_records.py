@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adv.intervals import error_of_interval
+from search.record.limits import shorten
 from search.record.trial import Trial
 from search.record.view import View
 from search.replay.recorded_trials import (
@@ -17,6 +18,7 @@ from search.replay.recorded_trials import (
     RecordedTrial,
     SurrogateName,
     TrialBenchmark,
+    check_size,
     fill_gaps,
     no_recipe,
 )
@@ -41,8 +43,14 @@ def benchmark_from_view(
     if len(done) < MIN_TRIALS:
         raise BenchmarkError(f"{name} has {len(done)} finished trials, a replay needs {MIN_TRIALS}")
     epochs = max(v.epochs for t in done for v in t.epochs.values())
+    check_size(name, len(done), epochs)
     known = tuple(t.params for t in view.trials.values() if t.origin == "known")
     space = rebuild_space(view.header.knobs, known)
+    for trial in done:
+        try:
+            space.check(trial.params)
+        except ValueError as error:
+            raise BenchmarkError(f"{name}, trial {trial.number}: {error}") from None
     return TrialBenchmark(name, space, [_record(t, epochs) for t in done], surrogate, "recorded")
 
 
@@ -58,7 +66,8 @@ def _record(trial: Trial, epochs: int) -> RecordedTrial:
             (np.nan if robust is None else 100 * robust),
         )
     for rung in trial.rungs.values():
-        curve[rung.epoch - 1] = rung.point
+        if rung.epoch <= epochs:
+            curve[rung.epoch - 1] = rung.point
     bounds = [trial.result.intervals.get(name, (0.0, 0.0)) for name in OBJECTIVES]
     noise = tuple(error_of_interval(low, high) for low, high in bounds)
     rungs = tuple(sorted(rung.epoch for rung in trial.rungs.values()))
@@ -79,21 +88,32 @@ def rebuild_space(knobs: Mapping[str, Mapping[str, Any]], known: Sequence[Params
     """Rebuild the space from what `Space.describe` returned.
 
     Raises:
-      BenchmarkError: a hyperparameter is of an unknown kind.
+      BenchmarkError: a hyperparameter is of an unknown kind, or not as described.
     """
-    rebuilt: dict[str, Knob] = {}
-    for name, described in knobs.items():
-        settings: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in described.items()
-        }
-        kind = settings.pop("kind")
-        if kind not in _KINDS:
-            raise BenchmarkError(f"hyperparameter {name!r} is of the unknown kind {kind!r}")
+    rebuilt = {name: _rebuild_knob(name, described) for name, described in knobs.items()}
+    try:
+        space = Space("recorded trials", rebuilt, no_recipe)
+        kept = tuple(
+            point for i, point in enumerate(known) if space.holds(point) and point not in known[:i]
+        )
+        return Space("recorded trials", rebuilt, no_recipe, kept)
+    except (ValueError, TypeError) as error:
+        raise BenchmarkError(f"the recorded hyperparameters are no space: {error}") from None
+
+
+def _rebuild_knob(name: str, described: Mapping[str, Any]) -> Knob:
+    settings: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in described.items()
+    }
+    kind = settings.pop("kind", None)
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise BenchmarkError(
+            f"hyperparameter {shorten(name)} is of the unknown kind {shorten(kind)}"
+        )
+    try:
         when = settings.get("when", {})
         settings["when"] = {k: tuple(v) if isinstance(v, list) else v for k, v in when.items()}
-        rebuilt[name] = _KINDS[kind](**settings)
-    space = Space("recorded trials", rebuilt, no_recipe)
-    kept = tuple(
-        point for i, point in enumerate(known) if space.holds(point) and point not in known[:i]
-    )
-    return Space("recorded trials", rebuilt, no_recipe, kept)
+        knob: Knob = _KINDS[kind](**settings)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BenchmarkError(f"hyperparameter {shorten(name)} is none: {error}") from None
+    return knob

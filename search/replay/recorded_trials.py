@@ -28,6 +28,7 @@ from spaces import OBJECTIVES, Params, Space
 SurrogateName = Literal["nearest", "forest"]
 SURROGATES: tuple[SurrogateName, ...] = ("nearest", "forest")
 MIN_TRIALS = 4  # for a benchmark
+MAX_POINTS = 20_000_000  # epochs of all trials, 320 MB
 Array = NDArray[np.float64]
 
 
@@ -161,6 +162,14 @@ class TrialBenchmark:
                 end = np.array(final) + rng.normal(0, 1, 2) * scale
                 result = TrialResult(dict(zip(OBJECTIVES, map(float, end), strict=True)))
             yield EpochReport(epoch, len(curve), 1.0, metrics, result, rung)
+
+
+def check_size(name: str, trials: int, epochs: int) -> None:
+    """Raise BenchmarkError if so many curves would not fit into memory."""
+    if trials * epochs > MAX_POINTS:
+        raise BenchmarkError(
+            f"{name}: {trials} trials of {epochs} epochs; a replay takes {MAX_POINTS:,} epochs"
+        )
 
 
 def fill_gaps(curve: Array, final: Point) -> Array:

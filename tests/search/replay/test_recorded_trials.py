@@ -9,6 +9,7 @@ from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
 from search.record.view import View
+from search.replay import csv_records
 from search.replay.csv_records import benchmark_from_csv
 from search.replay.ledger_records import benchmark_from_view, rebuild_space
 from search.replay.recorded_trials import BenchmarkError
@@ -108,16 +109,50 @@ def test_without_epochs_and_names_the_last_two_columns_are_the_objectives(tmp_pa
         ("a,y,z\n1,2,3\n", "different values"),
         ("a,y,z\n1,2,3\n2,2,nan\n3,3,3\n4,4,4\n", "line 3: an objective is not finite"),
         ("a,y,z\n1,2,3\n2,2,\n3,3,3\n4,4,4\n", "line 3: epoch and objectives must be numbers"),
+        ("a,y,z\n1,2,3\n2,2\n", "line 3: 2 values for 3 columns"),
+        ("a,y,z\n1,2,3\n2,2,3,4\n", "line 3: 4 values for 3 columns"),
+        ("a,a,z\n1,2,3\n", "two columns have the same name"),
+        ("a,y,z\n1,2,3\n2,2,1e200\n", "line 3: an objective is not finite, or too large"),
+        ("a,epoch,y,z\n1,inf,2,3\n2,2,2,3\n", "line 2: epoch and objectives must be numbers"),
+        ("a,epoch,y,z\n1,1,2,3\n2,1e9,2,3\n", "line 3: epoch 1000000000 is not a number from 0"),
+        ('a,y,z\n"1"x,2,3\n', "cannot be read as CSV in UTF-8"),
+        ("a,y,z\n" + "1" * 200_000 + ",2,3\n", "cannot be read as CSV in UTF-8: field larger"),
+        ("a,y,z\n-1e308,2,3\n1e308,2,3\n", "a range needs finite ends"),
+        ("é".encode("latin-1"), "cannot be read as CSV in UTF-8"),
+        ("a,y,z\n1,2,3\n".encode("utf-16"), "cannot be read as CSV in UTF-8"),
         ("a,y,z\n1,2,3\n2,2,3\n", "2 finished trials"),
         ("b,a,y,z\n1,,2,3\n2,4,2,3\n2,5,3,3\n3,,4,4\n", "'a' is empty in some rows"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, text, said):
     path = tmp_path / "t.csv"
-    path.write_text(text)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(BenchmarkError, match=said) as error:
         benchmark_from_csv(path)
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value) and path.stem in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"a,y,z\n" * 99)[:-9]])
+def test_a_damaged_archive_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(BenchmarkError, match="cannot be read as CSV"):
+        benchmark_from_csv(path)
+
+
+def test_a_table_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_records, "MAX_BYTES", 1000)
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(bytes(5000)))
+    with pytest.raises(BenchmarkError, match="of text"):
+        benchmark_from_csv(path)
+
+
+def test_a_table_as_excel_saves_it_is_read(tmp_path):
+    path = tmp_path / "t.csv"
+    rows = "".join(f"{i},{i},{-i}\r\n" for i in range(5))
+    path.write_bytes(("\ufeffa,up,right\r\n" + rows).encode())
+    assert list(benchmark_from_csv(path).space.knobs) == ["a"]
 
 
 def test_what_cannot_be_replayed_is_refused():
