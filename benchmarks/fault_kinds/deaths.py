@@ -11,7 +11,17 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
-from fault_kinds.lab import LIMIT, RAY, SERIAL, Lab, Launch, wait_for, wait_for_event
+from fault_kinds.lab import (
+    LIMIT,
+    RAY,
+    SERIAL,
+    Lab,
+    Launch,
+    kill,
+    parent_of,
+    wait_for,
+    wait_for_event,
+)
 from fault_kinds.verdict import Case, Kind, Outcome, find_twin
 
 KILLED = -signal.SIGKILL.value
@@ -70,22 +80,26 @@ class KillProcess:
       words: that the command of the process holds, one of them.
       way: flags that say how trials run.
       statuses: of the driver that are right; if it does not end with 0 it is resumed.
+      leaf: whether only those are killed whose parent is one of them too, as a process that was
+        forked for a trial is.
     """
 
     words: tuple[str, ...]
     way: tuple[str, ...]
     statuses: tuple[int, ...]
+    leaf: bool = False
 
     def __call__(self, lab: Lab) -> Outcome:
         """Kill the process after the first epoch of the search."""
         case = open_case(lab, "kill-process")
         launch = lab.begin(case.home, *self.way)
         wait_for_event(case.home, "epoch", launch)
-        victims = [pid for pid in lab.find_processes(*self.words) if pid != launch.process.pid]
+        found = [pid for pid in lab.find_processes(*self.words) if pid != launch.process.pid]
+        victims = [pid for pid in found if parent_of(pid) in found] if self.leaf else found
         case.demand(victims, f"no process to kill: {' or '.join(self.words)}")
         case.start_clock()
         for pid in victims:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
         case.expect(launch, *self.statuses)
         if launch.wait(LIMIT if 0 in self.statuses else DEATH_LIMIT):
             case.expect(lab.resume(case.home, *self.way), 0)
@@ -102,7 +116,7 @@ def kill_head(lab: Lab) -> Outcome:
     case.start_clock()
     for pid in lab.find_processes():
         if pid != launch.process.pid:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
     launch.wait(DEATH_LIMIT)
     case.expect(launch, 1)
     again = ("--address", _start_cluster(lab), "--concurrent", "2")
@@ -187,11 +201,12 @@ SIGNALS = (
     SendSignal(signal.SIGHUP, 129),
     SendSignal(signal.SIGUSR1, 143),
 )
-WORKER = ("multiprocessing", "worker_process")
+WORKER = ("trial_server", "multiprocessing")  # the words of its command
 KINDS = (
     Kind("driver", f"driver killed {KILLS} times", KillDriver(SERIAL, KILLS, 15.0)),
     Kind("driver-ray", "driver killed 4 times, on Ray", KillDriver(RAY, 4, 30.0)),
-    Kind("worker", "worker process killed", KillProcess(WORKER, SERIAL, (0,))),
+    Kind("worker", "process of a trial killed", KillProcess(WORKER, SERIAL, (0,), leaf=True)),
+    Kind("workers", "all worker processes killed", KillProcess(WORKER, SERIAL, (0,))),
     Kind("worker-ray", "worker killed, on Ray", KillProcess(("ray::",), RAY, (0,))),
     Kind("raylet", "raylet killed", KillProcess(("raylet/raylet",), RAY, (1,))),
     Kind("gcs", "Ray's control service (GCS) killed", KillProcess(("gcs_server",), RAY, (1,))),

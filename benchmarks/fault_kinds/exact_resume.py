@@ -56,6 +56,7 @@ class KillAtEpochs:
             "PYTHONPATH": str(HOOKS),
             "FAULT_MOMENT": self.moment,
             "FAULT_PASSED": str(passed),
+            "FAULT_COUNT": str(home / f"moments-{launches}"),
         }
         launch = lab.start(home, *flags, variables=variables)
         launch.wait()

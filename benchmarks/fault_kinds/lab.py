@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,7 +104,7 @@ class Lab:
         """Kill all that was started, also what has left its driver, and undo the mounts."""
         while found := self.find_processes():
             for process in found:
-                _kill(process)
+                kill(process)
             time.sleep(POLL)
         while self.at_end:
             self.at_end.pop()()
@@ -181,11 +182,19 @@ class Lab:
         return found
 
 
-def _kill(process: int) -> None:
-    try:
+def kill(process: int) -> None:
+    """Kill a process by SIGKILL, if it still runs."""
+    with suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+
+
+def parent_of(process: int) -> int:
+    """Return the parent of a process; 0 if the process has ended."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[1])  # its name, in brackets, may hold anything
 
 
 def ledger_of(home: Path) -> Path:

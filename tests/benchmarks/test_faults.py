@@ -140,6 +140,7 @@ def test_the_hooks_kill_at_the_chosen_moment(tmp_path):
                 "PYTHONPATH": str(HOOKS),
                 "FAULT_MOMENT": moment,
                 "FAULT_PASSED": "1",
+                "FAULT_COUNT": str(tmp_path / f"count-{moment}"),
             },
             capture_output=True,
             text=True,

@@ -2,7 +2,8 @@
 
 FAULT_MOMENT: "before-state" (a trial's new state is written beside the old one, but not yet in its
 place), "before-event" (it is in its place), or "after-event" (the ledger's event is on disk).
-FAULT_PASSED: how many such moments pass before the kill.
+FAULT_PASSED: how many such moments pass before the kill, in all processes of the search together.
+FAULT_COUNT: a file that grows by a byte at each of them.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ DRIVER = os.environ.setdefault("FAULT_DRIVER", str(os.getpid()))
 MOMENT = os.environ.get("FAULT_MOMENT", "")
 ENDS = (b'"event": "epoch"', b'"event": "finished"')
 _replace, _fsync = os.replace, os.fsync
-_left = int(os.environ.get("FAULT_PASSED", "0"))
 
 
 def kill_at(moment: str) -> None:
     """Kill the driver and this process, if it is the chosen moment and enough have passed."""
-    global _left  # noqa: PLW0603 - one counter of this process
     if moment != MOMENT:
         return
-    if _left:
-        _left -= 1
+    with open(os.environ["FAULT_COUNT"], "ab") as count:
+        passed = count.tell()
+        count.write(b".")
+    if passed < int(os.environ["FAULT_PASSED"]):
         return
     for pid in (int(DRIVER), os.getpid()):
         os.kill(pid, signal.SIGKILL)
