@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from adv.suggestions import suggest
 from search.record.run_folder import nearest_run, require_run
 from search.tracking.wandb_environment import resolve_entity, resolve_project
 from search.tracking.wandb_login import resolve_mode
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has made one slash of two
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,13 @@ def choose_run_folder(options: Options) -> Path:
     """Return the folder of this run: the one to resume, or one that does not exist yet.
 
     Raises:
-      ValueError: there is no search to resume in it, or the name is taken.
+      ValueError: there is no search to resume in it, the name is taken, or `out` is a URL.
     """
     if options.resume is not None:
         return require_run(options.resume)
     name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if options.out is not None and _URL.match(str(options.out)):
+        raise ValueError(f"--out {options.out} is a URL: mount the storage and give its folder")
     folder = (options.out or Path("runs")) / name
     if folder.exists():
         raise ValueError(

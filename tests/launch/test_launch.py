@@ -131,6 +131,10 @@ MISTAKES = {
     "negative gpus": (["--space", "smoke", "--gpus-per-trial", "-1"], "--gpus-per-trial"),
     "no time": (["--space", "smoke", "--budget", "0m"], "45m"),
     "bad time": (["--space", "smoke", "--budget", "soon"], "45m"),
+    "url": (
+        ["--space", "smoke", "--out", "s3://key:secret@bucket/runs"],
+        "--out s3:/***@bucket/runs is a URL: mount the storage",
+    ),
     "bad name": (["--space", "smoke", "--name", "../x"], "--name"),
     "two places": (["--space", "smoke", "--serial", "--address", "x:1"], "--serial"),
     "bad tracker": (
