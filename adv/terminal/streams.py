@@ -29,6 +29,9 @@ def run_program(name: str, main: Callable[[], int | None]) -> NoReturn:
     if not _prepare_streams():
         print_error(name, "stdout is closed: redirect it to a file, or to /dev/null to discard it")
         sys.exit(2)
+    if trouble := _find_trouble():
+        print_error(name, trouble)
+        sys.exit(2)
     try:
         code = main()
         sys.stdout.flush()
@@ -45,6 +48,19 @@ def run_program(name: str, main: Callable[[], int | None]) -> NoReturn:
     if code == _CLOSED:
         _discard_output()
     sys.exit(code)
+
+
+def _find_trouble() -> str:
+    """Return in what state of the process nothing can work, with the remedy; "" if in none."""
+    try:
+        os.getcwd()
+    except OSError:  # torch does not even load
+        return "the current folder has been removed: change to another one (cd)"
+    mask = os.umask(0o077)
+    os.umask(mask)
+    if mask & 0o700:
+        return f"umask {mask:03o} takes new files away from yourself: set umask 077, or 022"
+    return ""
 
 
 def _prepare_streams() -> bool:

@@ -73,3 +73,26 @@ def test_the_status_of_the_program():
     assert run("return 3").returncode == 3
     assert run("sys.exit(4)").returncode == 4
     assert run("pass").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "remedy"),
+    [
+        ("mkdir gone && cd gone && rmdir ../gone", "cd"),
+        ("umask 777", "set umask 077"),
+        ("umask 277", "set umask 077"),
+    ],
+)
+def test_a_process_that_can_do_nothing_says_why(tmp_path, project_root, before, remedy):
+    code = ROOT_CODE.format(body="print('ran')")
+    done = subprocess.run(
+        ["bash", "-c", f'{before} && exec "$@"', "bash", sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(project_root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("prog: ") and remedy in done.stderr
+    assert done.stderr.count("\n") == 1
