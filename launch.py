@@ -20,7 +20,12 @@ from search.command_line import CommandWithExamples, OneOf, run_command
 from search.record.constraints import parse_bounds
 from search.record.run_folder import require_run
 from search.samplers.table import SAMPLER_HELP, SAMPLERS
-from search.session.options import Options, choose_run_folder, merge_resume_flags
+from search.session.options import (
+    Options,
+    check_repair_flags,
+    choose_run_folder,
+    merge_resume_flags,
+)
 from search.stopping.table import AUDIT_SHARE, STOPPER_HELP, STOPPERS
 
 EXAMPLES = """
@@ -229,6 +234,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "--images, and rebuild its front. Nothing is trained.",
 )
 @click.option(
+    "--repair",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=RECORD,
+    help="Copy what is whole of a run's damaged ledger to ledger.repaired.jsonl beside it, and say "
+    "what is lost. Nothing else is changed; no other flag fits.",
+)
+@click.option(
     "--wandb",
     default="auto",
     type=OneOf("auto", "online", "offline", "off"),
@@ -261,6 +274,8 @@ def main(list_: bool, **given: Any) -> int:
         print_spaces()
         return 0
     try:
+        if given["repair"] is not None:
+            return _repair(Options(**given))
         options = merge_resume_flags(Options(**given))
         _check(options)
     except ValueError as error:
@@ -268,6 +283,14 @@ def main(list_: bool, **given: Any) -> int:
     from search.session.session import run_session
 
     return run_session(options)
+
+
+def _repair(options: Options) -> int:
+    """Repair a damaged ledger, and return the exit status."""
+    folder = check_repair_flags(options)
+    from search.session.repair_run import repair_run
+
+    return repair_run(folder)
 
 
 def _check(options: Options) -> None:

@@ -61,7 +61,7 @@ def encode_line(event: Mapping[str, Any], number: int, clock: float | None = Non
     if taken := [key for key in RESERVED if key in event]:
         raise ValueError(f"an event cannot have a key {taken[0]!r}, which each line has")
     timed = {} if clock is None else {"clock": round(clock, 3)}
-    head = {key: event[key] for key in ("event", "time")}
+    head = {key: event[key] for key in ("event", "time") if key in event}
     content = {**head, "n": number, **timed, **event}
     body = json.dumps(content, allow_nan=False, default=_plain)[:-1].encode()
     return body + _SUM % zlib.crc32(body)
@@ -119,7 +119,7 @@ def describe_numbers(noun: str, numbers: range) -> str:
 
 def _parse(line: bytes, place: int, end: int) -> Line:
     try:
-        event = json.loads(line)
+        event = _DECODER.decode(line.decode())
     except (ValueError, RecursionError):
         return Line(place, end, {}, fault="it is no JSON")
     if type(event) is not dict or "event" not in event:
@@ -132,6 +132,13 @@ def _parse(line: bytes, place: int, end: int) -> Line:
     if type(number) is not int or not (clock is None or _is_time(clock)):
         return Line(place, end, {}, fault="its number or its clock is wrong")
     return Line(place, end, event, number, clock)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # for NaN and Infinity
 
 
 def _is_time(value: Any) -> bool:

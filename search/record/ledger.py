@@ -25,13 +25,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from adv.shell import join_command
 from search.errors import StorageError, find_storage_error
 from search.record.event_lines import Line, describe_order, encode_line, read_lines
 from search.record.view import Event, View
@@ -200,7 +200,7 @@ def _describe_damage(path: Path, line: Line, fault: str, follow: int) -> str:
       follow: how many whole events come after what is wrong.
     """
     events = f"{follow} whole event{'s follow' if follow != 1 else ' follows'}"
-    command = f"python launch.py --repair {shlex.quote(str(path.parent))}"
+    command = join_command("python", "launch.py", "--repair", path.parent)
     return f"{path}, line {line.place}, {fault}; {events}. To save what is whole: {command}"
 
 

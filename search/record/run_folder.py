@@ -1,6 +1,7 @@
 """The layout of a run folder: the names of the files and folders that a search writes.
 
 ledger.jsonl    all that happened
+ledger.repaired.jsonl  a copy of a damaged ledger, made by `--repair`
 study.json      the header of the ledger, for people
 report.html     and tables as CSV files
 trials/0007/    state and weights of trial 7
@@ -14,6 +15,7 @@ import difflib
 from pathlib import Path
 
 LEDGER = "ledger.jsonl"
+REPAIRED = "ledger.repaired.jsonl"
 STUDY = "study.json"
 REPORT = "report.html"
 TRIALS = "trials"

@@ -224,6 +224,9 @@ class View:
         self.lost_finals |= set(finals)
         if self.finals:
             self.finals.lost |= self.lost_finals
+        read_key(event, "lines", Sequence[int])
+        for pair in read_key(event, "missing", Sequence[Any]):
+            read_key({"missing": pair}, "missing", tuple[int, int])
         self.repairs.append(event)
 
     @property

@@ -14,6 +14,7 @@ from adv.files import write_atomic
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.formatting import count, format_duration
+from search.record.repair import describe_repairs
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
 from search.reporting.finals_html import finals_sections
@@ -81,6 +82,7 @@ def _facts(view: View) -> str:
         "Seed": "" if head.seed is None else head.seed,
         "Commit": head.commit or "unknown",
         "Hardware": head.hardware or "",
+        "Losses": " ".join(describe_repairs(view)),
     }
     items = "".join(
         f"<div><dt>{key}</dt><dd>{escape(_flatten(value))}</dd></div>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from adv.shell import quote
@@ -49,11 +49,26 @@ class Options:
     wandb_project: str | None = None
     wandb_entity: str | None = None
     dry_run: bool = False
+    repair: Path | None = None
 
     @property
     def only_finals(self) -> bool:
         """True if only the finals of an existing run are wanted, whose folder `finalists` names."""
         return self.finalists not in ("auto", "off") and not self.finalists.isdigit()
+
+
+def check_repair_flags(options: Options) -> Path:
+    """Return the run to repair.
+
+    Raises:
+      ValueError: there are other flags too, or the folder holds no search.
+    """
+    given = [one.name for one in fields(options) if getattr(options, one.name) != one.default]
+    others = [f"--{name.replace('_', '-')}" for name in given if name != "repair"]
+    if others:
+        raise ValueError(f"--repair does nothing else: leave out {', '.join(others)}")
+    assert options.repair is not None
+    return require_run(options.repair, "--repair")
 
 
 def merge_resume_flags(options: Options) -> Options:

@@ -13,6 +13,7 @@ from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.formatting import count, format_clock
 from search.record.constraints import excesses
+from search.record.repair import describe_repairs
 from search.record.run_folder import FRONT, REPORT
 from search.record.trial import Trial
 from search.record.view import View
@@ -44,7 +45,8 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     if field:
         _print_finals(console, view, field)
     _print_warnings(console, members, folder)
-    for text in (*describe_stopping(view), *describe_infeasible(view), *describe_nets(view)):
+    remarks = (describe_stopping, describe_infeasible, describe_nets, describe_repairs)
+    for text in (text for describe in remarks for text in describe(view)):
         print_text(console, text)
     places = {"report": str(folder / REPORT), "W&B": tracking}
     if members:
