@@ -31,7 +31,7 @@ import rich_click as click  # noqa: E402
 from fault_kinds import bad_trials, damage, deaths, exact_resume, storage, surroundings  # noqa: E402
 from fault_kinds.lab import Lab, StuckError  # noqa: E402
 from fault_kinds.verdict import Kind, Outcome  # noqa: E402
-from markdown_report import command, machine, table, write_section  # noqa: E402
+from markdown_report import machine, table, write_section  # noqa: E402
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
@@ -52,6 +52,7 @@ HEADS = (
 
 @click.command()
 @click.option("--list", "list_", is_flag=True, help="List the kinds, and inject nothing.")
+@click.option("--table", "table_", is_flag=True, help="Write what --keep holds; inject nothing.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this kind; repeatable.")
 @click.option("--skip", multiple=True, metavar="NAME", help="Not this kind; repeatable.")
 @click.option("--times", type=click.IntRange(1), metavar="N", help="Inject each kind N times.")
@@ -74,6 +75,7 @@ HEADS = (
 )
 def main(
     list_: bool,
+    table_: bool,
     only: tuple[str, ...],
     skip: tuple[str, ...],
     times: int | None,
@@ -91,7 +93,7 @@ def main(
         return
     rows = _load(keep)
     with tempfile.TemporaryDirectory(prefix="faults-") as workshop:
-        for name in only or KINDS:
+        for name in () if table_ else only or KINDS:
             if name in skip:
                 continue
             kind = KINDS[name]
@@ -102,8 +104,7 @@ def main(
     text = format_table([rows[name] for name in KINDS if name in rows])
     print(f"\n{text}")
     if out:
-        words = [word for word in sys.argv[1:] if not word.startswith("--out")]
-        about = f"`{command(words)}` on {machine('cpu', ())}."
+        about = f"By `python benchmarks/faults.py --keep FILE` on {machine('cpu', ())}."
         write_section(out, "faults", f"{text}\n\n{about}")
     sys.exit(any(row["verdict"].startswith("not") for row in rows.values()))
 
