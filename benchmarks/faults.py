@@ -100,7 +100,8 @@ def main(
     text = format_table([rows[name] for name in KINDS if name in rows])
     print(f"\n{text}")
     if out:
-        about = f"By `python benchmarks/faults.py --keep FILE` on {machine('cpu', ()).replace('processor time', 'wall time')}."
+        where = machine("cpu", ()).replace("processor time", "wall time")
+        about = f"By `python benchmarks/faults.py --keep FILE` on {where}."
         write_section(out, "faults", f"{text}\n\n{about}")
     sys.exit(any(row["verdict"].startswith("not") for row in rows.values()))
 
