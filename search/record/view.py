@@ -225,8 +225,7 @@ class View:
         if self.finals:
             self.finals.lost |= self.lost_finals
         read_key(event, "lines", Sequence[int])
-        for pair in read_key(event, "missing", Sequence[OBJECT]):
-            read_key({"missing": pair}, "missing", tuple[int, int])
+        read_key(event, "missing", Sequence[tuple[int, int]])
         self.repairs.append(event)
 
     @property
