@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from search.backends.ray_imports import ray
 from search.backends.ray_tune import Resources
 from search.backends.ray_worker import share_images
-from search.errors import extract_last_line
+from search.errors import extract_last_line, find_storage_error
 from search.interrupt import Interrupt
 
 Shared = TypeVar("Shared")
@@ -41,6 +41,7 @@ def map_on_cluster(
     Raises:
       Interrupted: `interrupt` asked for it.
       ClusterError: a task fits on no node.
+      StorageError: a disk or mount failed under a task.
     """
     room = resources.capacity()
     needs: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
@@ -65,4 +66,6 @@ def _get_outcome(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:
+        if storage := find_storage_error(getattr(error, "cause", error)):
+            raise storage from None
         return extract_last_line(error)

@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from adv.files import partial_file
+from search.errors import find_storage_error
 from search.finals.standings import compute_standings
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.run_files import LostNetError
-from search.record.run_folder import FRONT, REPORT, front_path, trial_path
+from search.record.run_folder import FRONT, LEDGER, REPORT, front_path, trial_path
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
 from search.session.job import Job
 from search.session.stored_nets import TRIAL, stored_net
+from search.session.tolerant_reader import Reader, TolerantReader, locate
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
 
 REPORT_EVERY = 20.0  # seconds between two reports while the search runs
 ENDS = {"finished", "failed", "stopped"}
+
+
+def add_readers(job: Job, progress: Reader, tracker: Tracker, say: Callable[[str], None]) -> None:
+    """Let a session's ledger keep the terminal, W&B, the tables and the report up to date.
+
+    Args:
+      job: the search.
+      progress: shows the search in the terminal.
+      tracker: of the session.
+      say: takes a line that says what went wrong.
+    """
+    readers: dict[str, Reader] = {
+        "progress": progress,
+        "tracking": tracker,
+        "tables and report": ReportWriter(job.folder),
+        "states of ended trials": StateCleaner(job.folder),
+    }
+    job.study.ledger.readers += [TolerantReader(readers[name], name, say) for name in readers]
 
 
 class ReportWriter:
@@ -72,22 +92,39 @@ def find_ended_trial(event: Event) -> Path | None:
     return trial_path(inner["trial"], final=final) if inner["event"] in ENDS else None
 
 
-def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> None:
-    """Write the last event, tables, report and front of a session, and close the tracker.
+def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
+    """Write the last event, front, tables and report of a session, and close the tracker.
+
+    Each is tried, whatever becomes of the others.
 
     Args:
       job: the search.
       tracker: of the session.
       note: why the search ended early, "" if it did not.
       code: the exit status.
+
+    Returns:
+      What could not be written, and why, in one line; "" if all was.
     """
     view, folder = job.study.view, job.folder
-    job.study.ledger.append("end", reason=note or "done", code=code)
-    note_lost_nets(job.study.ledger, copy_front(view, folder))
-    finalists = compute_standings(view)
-    write_tables(view, folder, finalists)
-    write_html_report(view, folder / REPORT, finalists)
-    tracker.close()
+    outputs = {
+        LEDGER: lambda: job.study.ledger.append("end", reason=note or "done", code=code),
+        FRONT: lambda: note_lost_nets(job.study.ledger, copy_front(view, folder)),
+        "tables": lambda: write_tables(view, folder, compute_standings(view)),
+        REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),
+        "tracking": tracker.close,
+    }
+    problems = [_try(name, write) for name, write in outputs.items()]
+    return next(filter(None, problems), "")  # a full disk gives the same for all
+
+
+def _try(name: str, write: Callable[[], None]) -> str:
+    try:
+        write()
+    except Exception as error:  # a bug may raise anything
+        storage = find_storage_error(error)
+        return str(storage) if storage else f"could not write {name}: {locate(error)}"
+    return ""
 
 
 def copy_front(view: View, folder: Path) -> dict[int, str]:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv.files import write_atomic
+from search.errors import StorageError
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
 from search.record.ledger import Ledger
@@ -86,7 +87,7 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
     """Get a search ready, and print what it will do.
 
     Raises:
-      ValueError, OSError: it cannot be started; nothing was left behind.
+      ValueError, OSError, StorageError: it cannot be started; nothing was left behind.
     """
     mode, reason = resolve_mode(options.wandb)
     begin = resume_run if options.resume else _prepare_new
@@ -134,7 +135,7 @@ def _prepare_new(console: Console, options: Options, machine: Machine, mode: str
         write_atomic(folder / STUDY, json.dumps(header.to_json(), indent=2) + "\n")
         ledger = Ledger(folder / LEDGER)
         ledger.append("study", **header.to_json())
-    except OSError:
+    except (OSError, StorageError):
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Job(make_study(plan, ledger), run, options, folder, mode)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from adv import evaluate
-from search.errors import describe_error
+from search.errors import describe_error, find_storage_error
 from search.finals.train_finalist import FinalTraining, load_trained_net
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
@@ -171,10 +171,16 @@ def _reasons(kind: str, missing: Mapping[str, str]) -> dict[str, str]:
 
 
 def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:
-    """Return the result of a net, or in one line why there is none."""
+    """Return the result of a net, or in one line why there is none.
+
+    Raises:
+      StorageError: a disk or mount failed, which says nothing about the net.
+    """
     try:
         return run(net)
     except Exception as error:  # a file may be damaged in any way
+        if storage := find_storage_error(error, net.weights.parent):
+            raise storage from error
         return describe_error(error)
 
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from adv.terminal.console import PlainConsole, open_console, print_error
 from search.backends import serial
+from search.errors import StorageError, find_storage_error
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.record.provenance import PROJECT
@@ -20,7 +21,7 @@ from search.record.trial_result import TrialResult
 from search.reporting.terminal import LiveProgress
 from search.session.job import Job
 from search.session.options import Options
-from search.session.outputs import ReportWriter, StateCleaner, write_outputs
+from search.session.outputs import add_readers, write_outputs
 from search.session.plan import Machine
 from search.session.prepare import dry_run, prepare
 from search.session.rescore import Rescoring, rescore, rescore_net
@@ -47,15 +48,22 @@ def run_session(options: Options) -> int:
                 dry_run(console, options, machine)
                 return 0
             job = prepare(console, options, machine)
-        except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            return _print_error(f"cannot use{where}: {error.strerror or error}", 2)
-        except ValueError as error:
-            return _print_error(str(error), 2)
+        except (StorageError, OSError, ValueError) as error:
+            return _print_error(*_explain(error))
         except KeyboardInterrupt:
             return _print_error("interrupted before anything began", 130)
         stack.callback(job.study.ledger.close)
         return _search(console, job)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """Return why a search cannot be started, in one line, and the exit status."""
+    if storage := find_storage_error(error):
+        return str(storage), 1
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return f"cannot use{where}: {error.strerror or error}", 2
+    return str(error), 2
 
 
 def _print_error(message: str, code: int) -> int:
@@ -92,15 +100,19 @@ def _search(console: PlainConsole, job: Job) -> int:
     interrupt = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
     console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
+
+    def say(line: str) -> None:
+        console.print(escape(line))
+
     tracker = Tracker(
         job.folder,
         job.header,
         job.mode,
         options.wandb_project or DEFAULT_PROJECT,
         options.wandb_entity,
-        say=lambda line: console.print(escape(line)),
+        say=say,
     )
-    study.ledger.readers += [live, tracker, ReportWriter(job.folder), StateCleaner(job.folder)]
+    add_readers(job, live, tracker, say)
     code, note = 0, ""
     with interrupt.handle_signals():
         try:
@@ -108,15 +120,16 @@ def _search(console: PlainConsole, job: Job) -> int:
                 _run(console, job, interrupt)
         except Interrupted as early:
             code, note = early.code, early.reason
-        except (ValueError, OSError) as error:
-            code, note = 1, str(error)
+        except (StorageError, ValueError, OSError) as error:
+            code, note = 1, str(find_storage_error(error) or error)
+        if problem := write_outputs(job, tracker, note, code):
+            code, note = 1, note if code == 1 else problem
         try:
-            write_outputs(job, tracker, note, code)
             print_summary(console, job, tracker.describe_location(), note)
         except OSError as error:
-            code, note = 1, str(error)
+            code, note = 1, str(find_storage_error(error) or error)
     if code == 1:
-        return _print_error(note, 1)
+        return _print_error(f"{note}; resume with: {resume_command(job)}", 1)
     if code == 128 + signal.SIGPIPE:  # so the summary was not read either
         return _print_error(f"{note}; resume with: {resume_command(job)}", code)
     return 3 if code == 0 and not study.view.scored() else code
