@@ -179,7 +179,7 @@ def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:
     try:
         return run(net)
     except Exception as error:  # a file may be damaged in any way
-        if storage := find_storage_error(error, net.weights.parent):
+        if storage := find_storage_error(error):
             raise storage from error
         return describe_error(error)
 
