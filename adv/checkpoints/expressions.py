@@ -33,7 +33,7 @@ def parse(text: str) -> Any:
         )
     try:
         return _value(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, RecursionError, MemoryError) as error:
+    except (SyntaxError, UnicodeEncodeError, RecursionError, MemoryError) as error:
         raise ValueError(f"this is not an expression: {_shorten(text)}") from error
 
 

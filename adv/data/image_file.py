@@ -19,6 +19,7 @@ from adv.data.names import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
+    from PIL.ImageFile import ImageFile
 
 SIDE = 32
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -51,6 +52,7 @@ def decode(path: str) -> NDArray[np.uint8]:
             with Image.open(file, formats=FORMATS) as image:
                 _check_size(path, image)
                 image.decodermaxblock = _BLOCK
+                _scale_transparent_grey(image)
                 ImageOps.exif_transpose(image, in_place=True)
                 opaque = _flatten(path, image)
                 small = ImageOps.fit(opaque, (SIDE, SIDE), method=Image.Resampling.BILINEAR)
@@ -104,6 +106,14 @@ def _explain_size(path: str, size: str = "") -> str:
     return (
         f"{path}: too large to be decoded{size}: the limit is {MAX_PIXELS / 1e6:g} million pixels"
     )
+
+
+def _scale_transparent_grey(image: ImageFile) -> None:
+    """Scale the transparent level of a grey PNG of 2 or 4 bits to 8: Pillow scales pixels only."""
+    level, factors = image.info.get("transparency"), {"L;2": 85, "L;4": 17}
+    if image.format == "PNG" and isinstance(level, int) and image.tile:
+        factor = factors.get(str(image.tile[0].args), 1)
+        image.info["transparency"] = min(255, level * factor)
 
 
 def _flatten(path: str, image: Picture) -> Picture:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +194,34 @@ def test_damaged_files_are_decoded_or_refused_in_one_line(tmp_path, data):
         assert said.startswith(str(path)) and "\n" not in said
     else:
         assert pixels.shape == (3, 32, 32) and pixels.dtype == np.uint8
+
+
+# --- grey levels of few bits ---
+
+
+def grey_png(bits: int, clear: int) -> bytes:
+    """Return a PNG of 32 x 32 pixels in columns of rising levels, of which one is transparent."""
+    levels = [column % 2**bits for column in range(32)]
+    packed = int("".join(f"{level:0{bits}b}" for level in levels), 2).to_bytes(4 * bits, "big")
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (
+            chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 32, bits, 0, 0, 0, 0)),
+            chunk(b"tRNS", struct.pack(">H", clear)),
+            chunk(b"IDAT", zlib.compress((b"\0" + packed) * 32)),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+@pytest.mark.parametrize(("bits", "clear"), [(b, c) for b in (2, 4, 8) for c in (0, 1, 2, 3)])
+def test_the_transparent_level_of_a_grey_png_is_white(tmp_path, bits, clear):
+    path = tmp_path / "image.png"
+    path.write_bytes(grey_png(bits, clear))
+    levels = np.arange(32) % 2**bits
+    want = np.where(levels == clear, WHITE, levels * 255 // (2**bits - 1))
+    assert (decode(str(path)) == want).all()
