@@ -134,10 +134,9 @@ class Lab:
         """
         output = home / f"output-{len([*home.glob('output-*')])}"
         base = command or (str(self.program / "launch.py"),)
-        tracking = () if "--wandb" in flags else ("--wandb", "off")
         with output.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, *base, *flags, *tracking],
+                [sys.executable, *base, *flags],
                 cwd=home,
                 env=self.make_environment(variables or {}),
                 stdin=subprocess.DEVNULL,
@@ -153,7 +152,8 @@ class Lab:
         plain = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "WANDB_"))}
         before = [variables["PYTHONPATH"]] if "PYTHONPATH" in variables else []
         path = os.pathsep.join([*before, str(self.program)])
-        return {**plain, "OMP_NUM_THREADS": "1", TAG: self.id, **variables, "PYTHONPATH": path}
+        own = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", TAG: self.id}
+        return {**plain, **own, **variables, "PYTHONPATH": path}
 
     def begin(self, home: Path, *flags: str, variables: Mapping[str, str] | None = None) -> Launch:
         """Start a new small search called x."""
