@@ -78,6 +78,7 @@ class BreakTracking:
             variables = {
                 "WANDB_BASE_URL": f"http://127.0.0.1:{port}",
                 "WANDB_API_KEY": "0" * 40,
+                "WANDB_MODE": "online",
                 "HOME": str(case.home),
             }
             launch = lab.begin(case.home, *SERIAL, "--wandb", "online", variables=variables)
