@@ -6,6 +6,7 @@ propose the same configurations.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ from search.samplers.sampler import Sampler
 from search.samplers.table import initial_design_size, make_sampler
 from search.stopping.stopper import NoStopping, Stopper
 from spaces import Space
+
+MAX_STARTS = 3  # of a trial, without its end or a new epoch
 
 
 class Study:
@@ -52,6 +55,7 @@ class Study:
         self.sampler = sampler or default_sampler(space, seed, trials)
         self.stopper = stopper or NoStopping()
         self._unfinished = [trial.number for trial in ledger.view.in_state("running")]
+        self._losses: Counter[int] = Counter()  # of workers, by trial, since its last new epoch
 
     @property
     def view(self) -> View:
@@ -68,14 +72,16 @@ class Study:
         return self.ledger.path.parent.absolute() / trial_path(number)
 
     def suggest(self) -> Trial | None:
-        """Return the next trial to run, or None if there is none.
+        """Return the next trial to run, or None if there is none; record that it is started.
 
-        Trials that an earlier session left unfinished come first.
+        Trials that an earlier session left unfinished come first. One that was started too often
+        without an end or a new epoch is failed: it may be what ended those sessions.
         """
         while self._unfinished:
             number = self._unfinished.pop(0)
-            if not self._record_stop(number):  # a driver may die between a decision and its event
-                return self.view.trials[number]
+            # A driver may die between a decision and its event.
+            if not self._record_stop(number) and not self._record_poison(number):
+                return self.start(number)
         if len(self.view.trials) >= self.trials:
             return None
         number = self.view.next_number
@@ -86,7 +92,31 @@ class Study:
         self.ledger.append(
             "proposed", trial=number, params=params, seed=self.seed + number, origin=origin
         )
+        return self.start(number)
+
+    def start(self, number: int) -> Trial:
+        """Record that a worker is given a trial, and return the trial."""
+        self.ledger.append("started", trial=number)
         return self.view.trials[number]
+
+    def lose_worker(self, number: int, cause: str) -> bool:
+        """Record that the worker of a trial died before the trial had ended.
+
+        Args:
+          number: of the trial.
+          cause: of the death, in words.
+
+        Returns:
+          Whether the trial is to be started again. If not, it has ended, or was failed because it
+          has lost its worker too often since its last new epoch.
+        """
+        trial = self.view.trials[number]
+        self._losses[number] += 1
+        if self._losses[number] >= MAX_STARTS:
+            self.fail(number, f"its worker died {self._losses[number]} times: {cause}")
+        elif trial.starts >= MAX_STARTS:
+            self.fail(number, f"{_describe_starts(trial)}; at last its worker died: {cause}")
+        return trial.state == "running"
 
     def update(self, number: int, report: EpochReport) -> bool:
         """Record what a trial reports, and decide at a rung whether it continues.
@@ -112,6 +142,7 @@ class Study:
                 seconds=report.seconds,
                 metrics=dict(report.metrics),
             )
+            self._losses.pop(number, None)
         if report.rung is not None and report.rung.key not in trial.rungs:
             self._decide(number, report.rung)
         if self._record_stop(number):
@@ -135,6 +166,14 @@ class Study:
                 return True
         return False
 
+    def _record_poison(self, number: int) -> bool:
+        """Fail a trial that was started too often to no end; return whether it was."""
+        trial = self.view.trials[number]
+        if trial.starts < MAX_STARTS:
+            return False
+        self.fail(number, f"{_describe_starts(trial)}: the search died each time")
+        return True
+
     def fail(self, number: int, reason: str) -> None:
         """Record that a running trial ended without a usable result, and why."""
         if self.view.trials[number].state == "running":
@@ -157,6 +196,10 @@ class Study:
             self.fail(trial.number, describe_error(error))
         else:
             self.fail(trial.number, "the run ended without a result")
+
+
+def _describe_starts(trial: Trial) -> str:
+    return f"started {trial.starts} times without an end or a new epoch"
 
 
 def default_sampler(space: Space, seed: int, trials: int) -> Sampler:

@@ -4,7 +4,8 @@ Each line is a JSON object, as `search.record.event_lines` describes it. The fir
 come
 
 - `session`: a driver started; `end`: it stopped, and why;
-- `proposed`: a trial's hyperparameters and seed; `epoch`: its metrics after an epoch;
+- `proposed`: a trial's hyperparameters and seed; `started`: a worker is given it, for the first
+  time or again; `epoch`: its metrics after an epoch;
 - `rung`: objectives of a half-trained net, and whether its training continues;
 - `finished`, `failed`, `stopped`: how a trial ended;
 - `relaxed`: early stopping became gentler, and why;

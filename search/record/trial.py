@@ -143,6 +143,8 @@ class Trial:
       earlier: its last result under an earlier battery, if it was re-scored.
       reason: why it failed or was stopped, or finished but has no result.
       lost_net: why the file of its net cannot be used; "" if it can, or nobody has looked.
+      starts: how often it was started since its last new epoch, and since the last session that
+        ended in order.
       started: when it was proposed, in seconds since 1970.
       ended: when it ended; 0: not yet.
       changed: what differed from what the run began with in a session that trained or scored it,
@@ -161,6 +163,7 @@ class Trial:
     earlier: TrialResult | None = None
     reason: str = ""
     lost_net: str = ""
+    starts: int = 0
     started: float = 0.0
     ended: float = 0.0
     changed: dict[str, str] = field(default_factory=dict)

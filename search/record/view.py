@@ -121,10 +121,22 @@ class View:
         if (known.params, known.seed, known.origin) != (trial.params, trial.seed, trial.origin):
             raise FieldError(f"trial {trial.number} was proposed before, with other values")
 
+    def _start_trial(self, event: Event) -> None:
+        self._trial(event).starts += 1
+
+    def _end_session(self, event: Event) -> None:
+        """Forget starts without an end: a session that ends in order was ended by no trial."""
+        for view in (self, self.finals):
+            for trial in view.in_state("running") if view else ():
+                trial.starts = 0
+
     def _add_epoch(self, event: Event) -> None:
         report = read_report(event)
         metrics = {intern(name): value for name, value in report.metrics.items()}
-        self._trial(event).epochs[report.epoch] = replace(report, metrics=metrics)
+        trial = self._trial(event)
+        if report.epoch not in trial.epochs:
+            trial.starts = 0
+        trial.epochs[report.epoch] = replace(report, metrics=metrics)
 
     def _add_rung(self, event: Event) -> None:
         rung, decision = read_rung(event, self.header)
@@ -263,7 +275,9 @@ class View:
 _APPLY: Mapping[str, Callable[[View, Event], None]] = {
     "study": View._set_header,
     "session": View._add_session,
+    "end": View._end_session,
     "proposed": View._add_trial,
+    "started": View._start_trial,
     "epoch": View._add_epoch,
     "rung": View._add_rung,
     "relaxed": View._relax,
