@@ -61,7 +61,7 @@ def find_storage_error(error: BaseException, folder: Path | None = None) -> Stor
         if isinstance(link, OSError):
             if _is_of_storage(link, folder):
                 return StorageError(_describe(link))
-        elif _names_disk(str(link)):
+        elif _names_disk(read_message(link)):
             return StorageError(f"a file could not be written or read: {describe_error(link, 300)}")
     return None
 
@@ -134,7 +134,16 @@ def describe_error(error: BaseException, limit: int = 500) -> str:
     """
     memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     kind = "out of memory" if memory else type(error).__name__
-    return join_lines(redact(f"{kind}: {error}"), limit)
+    text = read_message(error)
+    return join_lines(redact(f"{kind}: {text}") if text.strip() else kind, limit)
+
+
+def read_message(error: BaseException) -> str:
+    """Return the message of an exception, whatever its own code does."""
+    try:
+        return str(error)
+    except Exception:
+        return "its message cannot be read"
 
 
 def extract_last_line(error: BaseException, limit: int = 300) -> str:

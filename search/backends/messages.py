@@ -16,6 +16,10 @@ from search.errors import StorageError, describe_error, find_storage_error
 from search.record.trial import EpochReport, Run, Trial
 
 
+class WorkerError(ValueError):
+    """Worker processes that cannot run any trial; the message is one line."""
+
+
 def encode_trial(trial: Trial, folder: Path) -> str:
     """Return what a worker needs to run a trial.
 
@@ -42,28 +46,35 @@ def run_trial(run: Run, task: str) -> Iterator[str]:
     reports = _iterate(run, content, folder)
     goes_on = True
     while goes_on:
-        message, goes_on = _next_message(reports, folder)
+        message, goes_on = _encode_next(reports, folder)
         if os.getpid() != worker:
             os._exit(1)
         if message:
-            yield json.dumps(message, default=str)
+            yield message
 
 
 def _iterate(run: Run, content: Mapping[str, Any], folder: Path) -> Iterator[EpochReport]:
     yield from run(content["params"], content["seed"], folder)
 
 
-def _next_message(reports: Iterator[EpochReport], folder: Path) -> tuple[dict[str, Any], bool]:
-    """Return the next message, empty at the end, and whether another may follow."""
+def _encode_next(reports: Iterator[EpochReport], folder: Path) -> tuple[str, bool]:
+    """Return the next message, "" at the end, and whether another may follow."""
     try:
         report = next(reports)
-        return {"values": report.to_json()}, not report.nonfinite
+        return json.dumps({"values": report.to_json()}, default=str), not report.nonfinite
     except StopIteration:
-        return {}, False
+        return "", False
     except BaseException as error:  # a trial may raise anything
         if (storage := find_storage_error(error, folder)) is not None:
-            return {"storage": str(storage), "node": socket.gethostname()}, False
-        return {"failed": describe_error(error)}, False
+            content = {"storage": str(storage), "node": socket.gethostname()}
+        else:
+            content = {"failed": describe_error(error)}
+        return json.dumps(content), False
+
+
+def encode_broken(error: BaseException) -> str:
+    """Return the message of a worker that can run no trial, because of an exception."""
+    return json.dumps({"broken": describe_error(error)})
 
 
 def decode(message: str) -> EpochReport | str:
@@ -72,11 +83,19 @@ def decode(message: str) -> EpochReport | str:
     Raises:
       StorageError: a disk or mount has failed under the trial; if it may be one that only another
         node has, the message names the node.
+      WorkerError: the worker can run no trial.
     """
     content = json.loads(message)
+    if "broken" in content:
+        raise WorkerError(f"a worker process cannot run trials: {content['broken']}")
     if "storage" in content:
         elsewhere = content["node"] != socket.gethostname()
         raise StorageError(content["storage"] + f", on node {content['node']}" * elsewhere)
     if "failed" in content:
         return str(content["failed"])
-    return EpochReport.from_json(content["values"])
+    try:
+        report = EpochReport.from_json(content["values"])
+        _ = report.nonfinite  # which needs numbers
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        return f"it sent an invalid report: {describe_error(error)}"
+    return report
