@@ -6,6 +6,7 @@ propose the same configurations.
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -188,14 +189,30 @@ class Study:
           StorageError: a disk or mount failed; the trial stays running and resumes from its state.
         """
         folder = self.trial_folder(trial.number)
-        try:
-            yield from run(trial.params, trial.seed, folder)
-        except Exception as error:  # a trial may raise anything
-            if storage := find_storage_error(error, folder):
-                raise storage from error
-            self.fail(trial.number, describe_error(error))
-        else:
-            self.fail(trial.number, "the run ended without a result")
+        reports = _iterate(run, trial, folder)
+        while True:
+            try:
+                report = next(reports)
+            except StopIteration:
+                self.fail(trial.number, "the run ended without a result")
+                return
+            except BaseException as error:  # a trial may raise anything, SystemExit too
+                if storage := find_storage_error(error, folder):
+                    raise storage from error
+                if isinstance(error, KeyboardInterrupt) and _raises_on_interrupt():
+                    raise
+                self.fail(trial.number, describe_error(error))
+                return
+            yield report
+
+
+def _iterate(run: Run, trial: Trial, folder: Path) -> Iterator[EpochReport]:
+    yield from run(trial.params, trial.seed, folder)  # what the call itself raises comes later
+
+
+def _raises_on_interrupt() -> bool:
+    """Return whether Ctrl-C raises KeyboardInterrupt; `Interrupt.handle_signals` prevents that."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _describe_starts(trial: Trial) -> str:

@@ -18,6 +18,7 @@ from search.backends.ray_cluster import Cluster, connect, disconnect
 from search.backends.ray_imports import tune
 from search.backends.ray_nodes import ClusterError, check_storage, list_alive_nodes
 from search.backends.ray_worker import share_images, train
+from search.backends.trial_timeout import TrialTimeout, Watchdog
 from search.backends.tune_adapters import StudyCallback, StudyScheduler, StudySearcher
 from search.interrupt import Interrupt
 from search.record.trial import Run
@@ -83,11 +84,24 @@ class Resources:
         return min(bounds)
 
 
-def search(study: Study, run: Run, interrupt: Interrupt, resources: Resources) -> None:
+def search(
+    study: Study,
+    run: Run,
+    interrupt: Interrupt,
+    resources: Resources,
+    timeout: TrialTimeout = TrialTimeout(),  # noqa: B008  # a frozen value
+) -> None:
     """Run every trial that `study` suggests, as many at once as the cluster has room for.
 
     Needs a cluster (`connect`). The run is put into the object store once; the workers of a node
     share its image tensors.
+
+    Args:
+      study: the search.
+      run: that trains its trials.
+      interrupt: says when to end early.
+      resources: of one trial.
+      timeout: how long a trial may be silent.
 
     Raises:
       Interrupted: `interrupt` asked for it; trials that ran resume from their last epoch next time.
@@ -98,7 +112,7 @@ def search(study: Study, run: Run, interrupt: Interrupt, resources: Resources) -
     resources.capacity()
     check_storage(study.ledger.path.parent.absolute())
     searcher = StudySearcher(study, resources.capacity)
-    callback = StudyCallback(study, searcher, interrupt)
+    callback = StudyCallback(study, searcher, interrupt, Watchdog(study, timeout))
     with _environment(searcher.limit), tempfile.TemporaryDirectory(prefix="robustune-") as scratch:
         with share_images():
             trainable = tune.with_parameters(train, run=run)

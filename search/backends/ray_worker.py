@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from search.backends.messages import run_trial
+from search.backends.process_tree import adopt_orphans, end_descendants, list_descendants
 from search.backends.ray_imports import ray, tune
 from search.record.trial import Run
 
@@ -33,13 +34,31 @@ def train(config: dict[str, Any], run: Run) -> None:
     # that is given to a worker that is still busy is lost.
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", PATIENCE)
     try:
-        for message in run_trial(run, config["task"]):
-            tune.report({"message": message})
+        with _contain():
+            for message in run_trial(run, config["task"]):
+                tune.report({"message": message})
     finally:
         gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()  # the next trial in this worker may be larger
+
+
+@contextmanager
+def _contain() -> Iterator[None]:
+    """Undo at the end of a trial what the next one in this worker would notice.
+
+    These are the directory, the environment, and the processes that the trial has started.
+    """
+    adopt_orphans()
+    earlier, folder, environment = list_descendants(), os.getcwd(), dict(os.environ)
+    try:
+        yield
+    finally:
+        end_descendants(spare=earlier)
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import pickle
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 from search.backends.messages import decode, encode_trial
 from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError
+from search.backends.trial_timeout import Watchdog
 from search.errors import StorageError, extract_last_line, find_storage_error
 from search.interrupt import Interrupt, Interrupted
 from search.study import Study
 
-RETRIES = 2  # how often a trial may lose its worker and resume
 CHECK_EVERY = 10.0  # seconds between two checks of the nodes
 
 
@@ -63,7 +62,7 @@ class StudySearcher(tune.search.Searcher):
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | Any:
         if self.to_retry:
-            trial = self.study.view.trials[self.to_retry.pop(0)]
+            trial = self.study.start(self.to_retry.pop(0))
         elif (suggestion := self.study.suggest()) is not None:
             trial = suggestion
         else:
@@ -104,6 +103,7 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Update the study by one report; return whether the trial continues."""
         number = self.searcher.numbers[trial.trial_id]
+        self.callback.watchdog.hear(number)
         if self.searcher.storage_error:
             return str(self.CONTINUE)  # the loop ends after this step
         with self.callback.remember_error(), self.searcher.keep_storage_error():
@@ -120,17 +120,19 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
 
 
 class StudyCallback(tune.Callback):
-    """Restarts trials that lost their worker, and ends Tune's loop if `interrupt` asks for it.
+    """Restarts trials that lost their worker, ends silent ones, and all if `interrupt` asks for it.
 
     Attributes:
       error: the exception that ended Tune's loop; Tune wraps or drops it.
     """
 
-    def __init__(self, study: Study, searcher: StudySearcher, interrupt: Interrupt) -> None:
+    def __init__(
+        self, study: Study, searcher: StudySearcher, interrupt: Interrupt, watchdog: Watchdog
+    ) -> None:
         self.study = study
         self.searcher = searcher
         self.interrupt = interrupt
-        self.losses: Counter[int] = Counter()  # of workers, by trial
+        self.watchdog = watchdog
         self.error: BaseException | None = None
         self.handlers = _read_signal_handlers()
         self.last_check = time.monotonic()
@@ -139,6 +141,10 @@ class StudyCallback(tune.Callback):
         """Put the signal handlers back: Tune has replaced the one of SIGUSR1."""
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Watch the silence of a trial from now on; until now it waited for its worker."""
+        self.watchdog.hear(self.searcher.numbers[trial.trial_id])
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Restart the trial of a lost worker; Tune's own retry loses trials between two reports."""
@@ -149,13 +155,9 @@ class StudyCallback(tune.Callback):
         if loss and (storage := find_storage_error(loss)):
             self.searcher.storage_error = storage
             return
-        self.losses[number] += 1
-        if self.losses[number] <= RETRIES:
-            self.searcher.to_retry.append(number)
-            return
         with self.remember_error(), self.searcher.keep_storage_error():
-            cause = _describe_loss(loss)
-            self.study.fail(number, f"its worker died {self.losses[number]} times: {cause}")
+            if self.study.lose_worker(number, _describe_loss(loss)):
+                self.searcher.to_retry.append(number)
 
     def on_step_end(self, iteration: int, trials: Any, **info: Any) -> None:
         """End Tune's loop: `interrupt` asks for it, a disk failed, or no node can hold a trial."""
@@ -163,6 +165,7 @@ class StudyCallback(tune.Callback):
             if self.searcher.storage_error:
                 raise self.searcher.storage_error
             self.interrupt.check()
+            self._end_silent(trials)
             if time.monotonic() - self.last_check > CHECK_EVERY:
                 self.last_check = time.monotonic()
                 self.searcher.limit = self.searcher.capacity()
@@ -172,6 +175,18 @@ class StudyCallback(tune.Callback):
                 if trial.temporary_state.ray_actor is not None:
                     ray.kill(trial.temporary_state.ray_actor)  # else Tune waits for its epoch
             raise RuntimeError("stop") from None  # Tune cleans up after an Exception only
+
+    def _end_silent(self, trials: Any) -> None:
+        """Fail trials that have been silent for too long, and kill their workers."""
+        silent = self.watchdog.find_silent()
+        for trial in trials if silent else ():
+            number = self.searcher.numbers.get(trial.trial_id)
+            actor = trial.temporary_state.ray_actor
+            if number in silent and actor is not None:
+                self.watchdog.forget(number)
+                with self.remember_error():
+                    self.study.fail(number, silent[number])
+                ray.kill(actor)
 
     @contextmanager
     def remember_error(self) -> Iterator[None]:
