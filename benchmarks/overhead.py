@@ -12,6 +12,8 @@ worker, in our search and in plain Ray Tune with and without reused actors.
 from __future__ import annotations
 
 import argparse
+import base64
+import itertools
 import json
 import os
 import random
@@ -27,6 +29,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from search.record.event_lines import encode_line  # noqa: E402
 from search.record.ledger import Ledger, read  # noqa: E402
 from search.record.trial import EpochReport, Trial  # noqa: E402
 from search.record.trial_result import ResultDetails, TrialResult  # noqa: E402
@@ -124,9 +127,9 @@ def _write(path: Path, trials: int, epochs: int) -> None:
         "images": 1000,
         "votes": 1,
         "draws": 1,
-        "ok": "A" * 1168,
+        "ok": base64.b64encode(bytes(7 * 125)).decode(),
     }
-    rung_table = {**table, "images": 512, "ok": "A" * 600}
+    rung_table = {**table, "images": 512, "ok": base64.b64encode(bytes(7 * 64)).decode()}
     metrics = {
         "loss": 1.2345678,
         "eps": 0.0345678,
@@ -148,10 +151,13 @@ def _write(path: Path, trials: int, epochs: int) -> None:
         "best_epoch": 7,
         "parameters": 77850,
     }
-    with path.open("w") as file:
+    with path.open("wb") as file:
+        numbers = itertools.count()
 
         def append(event: str, **content: object) -> None:
-            file.write(json.dumps({"event": event, "time": 1.7e9, **content}) + "\n")
+            number = next(numbers)
+            record = {"event": event, "time": 1.7e9, **content}
+            file.write(encode_line(record, number, float(number)))
 
         append("study", format=1)
         append("session", pid=1)
