@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from search.backends.ray_nodes import ClusterError
+from search.backends.scratch import make_scratch, remove_scratch, sweep
 
-PREFIX = "robustune-"
 LONGEST = 22  # bytes of a path in which Ray's sockets, 85 bytes further down, stay below 107
 LEAST_FREE = 50_000_000  # bytes that the logs of a long search may need
 
@@ -32,7 +32,7 @@ def make_ray_folder() -> Path:
         if problem := _find_problem(parent):
             problems.append(f"{label} {problem}")
             continue
-        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent)) / "r"
+        return make_scratch(Path(parent)) / "r"
     raise ClusterError(
         f"Ray finds no folder for its sockets: {'; '.join(problems)}. Set RAY_TMPDIR to a folder "
         "with room and a short path, or use --serial"
@@ -41,8 +41,13 @@ def make_ray_folder() -> Path:
 
 def remove_ray_folder(folder: Path) -> None:
     """Remove what `make_ray_folder` has made; nothing if `folder` is another one."""
-    if folder.parent.name.startswith(PREFIX):
-        shutil.rmtree(folder.parent, ignore_errors=True)
+    remove_scratch(folder.parent)
+
+
+def sweep_ray_folders() -> str:
+    """Remove what killed drivers have left, and return a line that says so, "" if there was none."""
+    variables = [os.environ[name] for name in _set_variables()]
+    return sweep((*variables, tempfile.gettempdir(), *_COMMON)).describe()
 
 
 _COMMON = ("/tmp", "/var/tmp", "/dev/shm")

@@ -1,0 +1,101 @@
+"""What killed drivers leave is removed, and nothing else."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from search.backends import scratch
+
+DRIVER = """
+import subprocess, sys
+from pathlib import Path
+from search.backends.scratch import make_scratch, mark_processes
+path = make_scratch(Path(sys.argv[1]))
+(path / "log").write_bytes(b"x" * 3_000_000)
+with mark_processes(path):
+    left = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
+print(path, left.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def driver(tmp_path):
+    """Start a driver with a folder in `tmp_path`: it, its folder and a process of that folder."""
+    started = []
+
+    def begin():
+        process = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        path, child = process.stdout.readline().split()
+        started.append((process, int(child)))
+        return process, tmp_path / path, int(child)
+
+    yield begin
+    for process, child in started:
+        process.kill()
+        process.communicate()
+        if runs(child):
+            os.kill(child, 9)
+
+
+def runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(done, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "this took too long"
+        time.sleep(0.05)
+
+
+def test_only_what_a_killed_driver_has_left_is_removed(driver, tmp_path):
+    killed, dead, orphan = driver()
+    _, living, child = driver()
+    killed.kill()
+    killed.wait()
+    swept = scratch.sweep([str(tmp_path), "/nonexistent"])
+    assert not dead.exists() and living.exists()
+    wait_until(lambda: not runs(orphan))
+    assert runs(child)
+    assert (swept.folders, swept.processes) == (1, 1)
+    said = "Removed what a killed launch.py had left: 1 temporary folder (3 MB) and 1 process."
+    assert swept.describe() == said
+    assert scratch.sweep([str(tmp_path)]).describe() == ""
+
+
+def test_folders_of_others_stay(tmp_path, monkeypatch):
+    (tmp_path / "robustune-without-a-lock").mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / scratch.LOCK).touch()
+    (tmp_path / "robustune-link").symlink_to(elsewhere)
+    (tmp_path / "robustune-file").touch()
+    assert scratch.sweep([str(tmp_path)]).folders == 0
+    os.rename(elsewhere, tmp_path / "robustune-of-another")
+    monkeypatch.setattr(os, "geteuid", lambda: -1)
+    assert scratch.sweep([str(tmp_path)]).folders == 0
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_folder_is_removed_by_its_driver_only(tmp_path):
+    path = scratch.make_scratch(tmp_path)
+    assert scratch.sweep([str(tmp_path)]).folders == 0
+    stranger = tmp_path / "robustune-stranger"
+    stranger.mkdir()
+    scratch.remove_scratch(stranger)
+    scratch.remove_scratch(path)
+    assert [left.name for left in tmp_path.iterdir()] == [stranger.name]
