@@ -101,12 +101,20 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
     needs = f"{count(scale.cpus, 'CPU')} and {count(scale.gpus, 'GPU')}"
     if options.serial:
         return f"one at a time in this process; {have}"
+    fits = count_slots(options, scale, machine)
+    if not fits:
+        raise ValueError(f"a trial needs {needs}; {have}")
+    return f"{fits} at once with {needs} each; {have}"
+
+
+def count_slots(options: Options, scale: Scale, machine: Machine) -> int:
+    """Return how many trials run at once."""
+    if options.serial:
+        return 1
     fits = int(machine.cpus / scale.cpus + 1e-6)
     if scale.gpus:
         fits = min(fits, int(machine.gpus / scale.gpus + 1e-6))
-    if not fits:
-        raise ValueError(f"a trial needs {needs}; {have}")
-    return f"{min(fits, options.concurrent or fits)} at once with {needs} each; {have}"
+    return min(fits, options.concurrent or fits)
 
 
 def print_scale(console: Console, scale: Scale, reason: str) -> None:

@@ -17,6 +17,7 @@ from search.record.run_folder import FRONT, LEDGER, REPORT, front_path, trial_pa
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
+from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
 from search.session.stored_nets import TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
@@ -41,6 +42,7 @@ def add_readers(job: Job, progress: Reader, tracker: Tracker, say: Callable[[str
         "tracking": tracker,
         "tables and report": ReportWriter(job.folder),
         "states of ended trials": StateCleaner(job.folder),
+        "free space": SpaceWatcher(job.folder, estimate_trial(job)),
     }
     job.study.ledger.readers += [TolerantReader(readers[name], name, say) for name in readers]
 

@@ -26,9 +26,11 @@ from search.record.view import View
 from search.reporting.plan_table import print_plan
 from search.reporting.terminal import describe_finals_cost, print_text
 from search.samplers.warm_start import warm_start
+from search.session.disk_space import warn_of_space
 from search.session.header import configure_sampler, make_header
 from search.session.job import (
     Job,
+    count_slots,
     describe_concurrency,
     make_study,
     make_training,
@@ -119,6 +121,8 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
             f"Finals: up to {count(job.expected_trainings, 'training')} with fresh seeds ({added})."
         )
     console.print(f"Run folder {escape(str(job.folder))}. {escape(reason)}")
+    if warning := warn_of_space(job, count_slots(options, job.scale, machine)):
+        print_text(console, warning)
     return job
 
 
