@@ -5,8 +5,10 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
+from flipped_bits import flip_in_file
 from test_launch import command, launch, rows, wait_until
 
 from search.finals.standings import compute_standings
@@ -103,13 +105,17 @@ def test_another_battery_rebuilds_the_front(killed):
     folder = home / "runs" / "again"
     shutil.copytree(home / "runs" / "x", folder)
     before = read(folder / "ledger.jsonl")
+    kept = (folder / "trials" / "0000" / "best.safetensors").read_bytes()
     (folder / "trials" / "0000" / "best.safetensors").unlink()
+    (folder / "front" / "0000.safetensors").unlink(missing_ok=True)
     done = launch("--rescore", "runs/again", "--battery-steps", 3, "--serial", cwd=home)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not re-scored: trial 0: no weights at" in done.stdout
     after = read(folder / "ledger.jsonl")
-    assert [t.number for t in after.in_state("finished")] == [1, 2]
-    for trial in after.in_state("finished"):
+    assert "Finished, but without a result under this battery: trial 0" in done.stdout
+    assert [t.number for t in after.in_state("finished")] == [0, 1, 2]
+    assert [t.number for t in after.scored()] == [1, 2]
+    for trial in after.scored():
         old = before.trials[trial.number].result
         assert old is not None and trial.result is not None
         assert trial.result.objectives["natural_accuracy"] == old.objectives["natural_accuracy"]
@@ -124,6 +130,32 @@ def test_another_battery_rebuilds_the_front(killed):
     last = read(folder / "ledger.jsonl").trials[3]
     assert last.result is not None and last.result.details.table is not None
     assert last.result.details.table["names"][0] == "pgd3-0.01"
+    (folder / "trials" / "0000" / "best.safetensors").write_bytes(kept)
+    back = launch("--rescore", "runs/again", "--battery-steps", 3, "--serial", cwd=home)
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert [t.number for t in read(folder / "ledger.jsonl").scored()] == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_changed_nets_are_refused_and_nothing_is_lost(killed):
+    home, before = killed
+    folder = Path(shutil.copytree(home / "runs" / "x", home / "runs" / "changed"))
+    shutil.rmtree(folder / "front", ignore_errors=True)
+    for number in range(3):
+        flip_in_file(folder / "trials" / f"000{number}" / "best.safetensors", 400_000 + number)
+    done = launch("--rescore", "runs/changed", "--battery-steps", 3, "--serial", cwd=home)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "nothing was replaced" in done.stderr and done.stderr.count("\n") == 1
+    assert "has changed since it was written" in done.stderr
+    assert "has lost its net, so it is not in front/" in done.stdout
+    after = read(folder / "ledger.jsonl")
+    assert {t.number: t.result for t in after.scored()} == {
+        t.number: t.result for t in before.scored()
+    }
+    assert after.header.battery == before.header.battery
+    assert list((folder / "front").iterdir()) == []
+    page = (folder / "report.html").read_text()
+    assert "its net is lost" in page
 
 
 @pytest.mark.slow
