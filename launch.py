@@ -33,7 +33,7 @@ EXAMPLES = """
   python launch.py --space rse_sigmas
       [dim]a whole search on this machine[/]
   python launch.py --space smoke --serial
-      [dim]seconds, in this process, without Ray[/]
+      [dim]seconds, one trial at a time, without Ray[/]
   python launch.py --space rse_sigmas --dry-run
       [dim]print the plan; nothing is started[/]
   python launch.py --space architecture --data ~/images --epochs 20 --budget 2h
@@ -67,6 +67,14 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic in newer c
         if seconds <= 0:
             self.fail(f"{value!r} is not a time above zero: write 45m, 2h or 1h30m", param, ctx)
         return float(seconds)
+
+
+class DurationOrOff(Duration):
+    """A time, or `off`, which gives 0 seconds."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return the seconds, 0 for `off`; fail if the text is neither."""
+        return 0.0 if value == "off" else super().convert(value, param, ctx)
 
 
 count = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
@@ -193,7 +201,21 @@ WHERE, RECORD = "Where it runs", "What is saved"
 @click.option(
     "--address", panel=WHERE, help="An existing Ray cluster, host:port. RAY_ADDRESS is honoured."
 )
-@click.option("--serial", is_flag=True, panel=WHERE, help="Run in this process, without Ray.")
+@click.option(
+    "--serial",
+    is_flag=True,
+    panel=WHERE,
+    help="One trial at a time, in a worker process on this machine, without Ray.",
+)
+@click.option(
+    "--trial-timeout",
+    type=DurationOrOff(),
+    metavar="TIME",
+    panel=WHERE,
+    help="Fail a trial that reports nothing for this long, from its start or its last report on; "
+    "off: never. Default: 10 times an epoch of the run, at least 5m; 1h for a trial's first epoch "
+    "and for scoring it.",
+)
 @count("--concurrent", panel=WHERE, help="Trials at a time. Default: as many as fit.")
 @click.option(
     "--cpus-per-trial",
@@ -306,7 +328,7 @@ def _check(options: Options) -> None:
     if options.data is not None:
         check_data_name(options.data)
     if options.serial and options.address:
-        raise ValueError("--serial runs in this process, --address on a cluster: take one of them")
+        raise ValueError("--serial runs on this machine, --address on a cluster: take one of them")
     choose_run_folder(options)
     parse_bounds(options.constrain)
     for run in options.warm_from:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def encode_trial(trial: Trial, folder: Path) -> str:
     return json.dumps(content)
 
 
-def run_trial(run: Run, task: str) -> Iterator[str]:
+def run_trial(run: Run, task: str) -> Generator[str, None, None]:
     """Run a trial in a worker; yield a message for each report, or one that says why it failed.
 
     Whatever the trial raises becomes a message, `SystemExit` and `KeyboardInterrupt` too: they are

@@ -136,6 +136,8 @@ class Session:
       trials: planned in all; 0: not recorded.
       budget: seconds that the search may take, over all sessions; None: no limit.
       finalists: "off" if no finals were wanted.
+      trial_timeout: seconds for which a trial might be silent; 0: any time, None: by the rule of
+        `search.backends.trial_timeout`.
       changed: what differs from what the run began with and may change values (versions, commit,
         hardware), as it is in this session.
       last: time of the latest event in this session; None: there is none yet.
@@ -146,6 +148,7 @@ class Session:
     trials: TrialNumber = 0
     budget: Seconds | None = None
     finalists: str = ""
+    trial_timeout: float | None = None
     changed: Mapping[str, str] = field(default_factory=dict)
     last: Clock | None = None
     extra: Plain = field(default_factory=dict)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv import load
+from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
 from search.record.ledger import Ledger
@@ -60,6 +61,11 @@ class Job:
         return self.trainings or default_trainings(self.study.trials)
 
     @property
+    def timeout(self) -> TrialTimeout:
+        """How long a trial may be silent."""
+        return TrialTimeout(self.study.view.sessions[-1].trial_timeout)
+
+    @property
     def scale(self) -> Scale:
         """The scale of the trials."""
         return self.run.scale
@@ -100,7 +106,7 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
     have = f"{machine.where} has {count(machine.cpus, 'CPU')} and {count(machine.gpus, 'GPU')}"
     needs = f"{count(scale.cpus, 'CPU')} and {count(scale.gpus, 'GPU')}"
     if options.serial:
-        return f"one at a time in this process; {have}"
+        return f"one at a time, without Ray; {have}"
     fits = count_slots(options, scale, machine)
     if not fits:
         raise ValueError(f"a trial needs {needs}; {have}")

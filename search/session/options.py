@@ -26,6 +26,7 @@ class Options:
     trials: int | None = None
     epochs: int | None = None
     budget: float | None = None
+    trial_timeout: float | None = None
     seed: int | None = None
     sampler: str | None = None
     stopper: str | None = None

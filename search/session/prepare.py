@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv.files import write_atomic
+from search.backends.trial_timeout import TrialTimeout
 from search.errors import StorageError
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
@@ -59,6 +60,7 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
     notes = {
         "at once": describe_concurrency(options, plan.scale, machine),
         "budget": format_budget(options.budget),
+        "silent trials": TrialTimeout(options.trial_timeout).describe(),
         "finalists": _describe_finals(options, plan),
         "sampler": _describe_sampler(options, plan),
         "stops early": describe_stopper(plan),
@@ -101,6 +103,7 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
         budget=options.budget,
         trials=job.study.trials,
         finalists="off" if off else "on",
+        trial_timeout=choose_timeout(options, job.study.view),
         **({"changed": changed} if changed else {}),
     )
     if changed:
@@ -120,6 +123,8 @@ def prepare(console: Console, options: Options, machine: Machine) -> Job:
         console.print(
             f"Finals: up to {count(job.expected_trainings, 'training')} with fresh seeds ({added})."
         )
+    if not options.rescore:
+        console.print(f"Silent trials: {job.timeout.describe()}.", markup=False)
     console.print(f"Run folder {escape(str(job.folder))}. {escape(reason)}")
     if warning := warn_of_space(job, count_slots(options, job.scale, machine)):
         print_text(console, warning)
@@ -168,6 +173,13 @@ def _describe_sizes(plan: Plan, classes: int) -> str:
     counts = sorted(size_of(recipe.net, classes).parameters for recipe in recipes)
     ends = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
     return f"its known points have {ends} parameters"
+
+
+def choose_timeout(options: Options, view: View) -> float | None:
+    """Return the seconds for which a trial may be silent: as given, else as in the last session."""
+    if options.trial_timeout is not None or not view.sessions:
+        return options.trial_timeout
+    return view.sessions[-1].trial_timeout
 
 
 def skips_finals(options: Options, view: View) -> bool:

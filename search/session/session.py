@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from adv.terminal.console import PlainConsole, open_console, print_error
 from search.backends import serial
+from search.backends.worker_process import WorkerProcess
 from search.errors import StorageError, find_storage_error
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
@@ -190,14 +191,16 @@ def _map_nets(
 
 @contextmanager
 def _open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
-    """Give a function that runs a study: in this process, or on the cluster, left at the end."""
+    """Give a function that runs a study: in one worker, or on the cluster; both end afterwards."""
+    timeout = job.timeout
     if job.options.serial:
-        yield lambda study, run: serial.search(study, run, interrupt)
+        with WorkerProcess() as worker:
+            yield lambda study, run: serial.search_in_worker(study, run, interrupt, worker, timeout)
         return
     from search.backends import ray_tune
 
     resources = ray_tune.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
     try:
-        yield lambda study, run: ray_tune.search(study, run, interrupt, resources)
+        yield lambda study, run: ray_tune.search(study, run, interrupt, resources, timeout)
     finally:
         ray_tune.disconnect()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from search.backends import serial
 from search.record.ledger import read
 from search.record.trial import EpochReport
 from search.record.trial_result import TrialResult
@@ -130,6 +131,7 @@ MISTAKES = {
     "zero cpus": (["--space", "smoke", "--cpus-per-trial", "0"], "--cpus-per-trial"),
     "negative gpus": (["--space", "smoke", "--gpus-per-trial", "-1"], "--gpus-per-trial"),
     "no time": (["--space", "smoke", "--budget", "0m"], "45m"),
+    "no timeout": (["--space", "smoke", "--trial-timeout", "none"], "'none' is not a time"),
     "bad time": (["--space", "smoke", "--budget", "soon"], "45m"),
     "url": (
         ["--space", "smoke", "--out", "s3://key:secret@bucket/runs"],
@@ -248,6 +250,17 @@ def test_the_plan_of_a_grid_is_its_configurations(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def trials_here(monkeypatch):
+    """Run trials in this process, so that a test can replace what they train."""
+
+    def search(study, run, interrupt, worker, timeout):
+        serial.search(study, run, interrupt)
+
+    monkeypatch.setattr(serial, "search_in_worker", search)
+
+
+@pytest.mark.usefixtures("trials_here")
 def test_each_configuration_of_a_grid_is_tried_once(tmp_path, monkeypatch):
     """Resumed, too; only what a trial trains is replaced."""
 
@@ -272,6 +285,7 @@ def test_each_configuration_of_a_grid_is_tried_once(tmp_path, monkeypatch):
     assert study["knobs"]["net"]["options"] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
 
 
+@pytest.mark.usefixtures("trials_here")
 def test_no_usable_result_is_status_three(tmp_path, monkeypatch, capsys):
     def broken(self, params, seed, folder):
         raise RuntimeError("no luck")

@@ -1,13 +1,17 @@
 """Runs that compute their objectives by a formula, with a known front and failures on demand."""
 
+import ctypes
 import errno
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.record.trial import EpochReport, Rung
 from search.record.trial_result import ResultDetails, TrialResult
@@ -107,6 +111,7 @@ class Formula:
 
     def _train(self, epoch: int, folder: Path) -> None:
         (folder / "pid").write_text(str(os.getpid()))
+        (folder / "place").write_text(f"{os.getcwd()} {os.environ.get('ROBUSTUNE_MESS', '')}")
         time.sleep(self.pause)
         while epoch > 1 and self.gate is not None and not self.gate.exists():
             time.sleep(0.02)
@@ -134,24 +139,98 @@ def trained_epochs(folder: Path) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
 
 
+class UnreadNumber:
+    """A number to Python that JSON keeps as text, as a tensor is."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class MuteError(Exception):
+    """An exception whose message cannot be read."""
+
+    def __str__(self) -> str:
+        raise TypeError("no message")
+
+
+EXCEPTIONS: Mapping[str, BaseException] = {
+    "raise": RuntimeError("the net\nexploded"),
+    "memory": MemoryError("no room for 8 GiB"),
+    "exit": SystemExit(3),
+    "exit in order": SystemExit(),
+    "interrupt": KeyboardInterrupt(),
+    "generator exit": GeneratorExit(),
+    "mute": MuteError(),
+}
+CRASHES: dict[str, Callable[[], object]] = {
+    "exit at once": lambda: os._exit(0),
+    "segfault": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "close all": lambda: (os.closerange(3, 200), os._exit(0)),
+}
+HANGS: dict[str, Callable[[], object]] = {
+    "hang": lambda: time.sleep(600),
+    "hang in C": lambda: ctypes.PyDLL(None).sleep(600),  # holds the interpreter's lock
+    "hang deaf": lambda: (signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)), time.sleep(600)),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+}
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")
+
+
+def leave_a_mess(folder: Path) -> None:
+    """Leave children of several kinds behind, another directory and environment, and a thread."""
+    children = [
+        subprocess.Popen(SLEEPER),
+        subprocess.Popen(SLEEPER, start_new_session=True),  # not in the trial's process group
+    ]
+    # Its child is an orphan at once, and holds all that the trial has open.
+    code = (
+        "import subprocess, sys; none = subprocess.DEVNULL; "
+        "print(subprocess.Popen(sys.argv[1:], stdout=none, close_fds=False).pid)"
+    )
+    orphan = subprocess.run(
+        [sys.executable, "-c", code, *SLEEPER], stdout=subprocess.PIPE, check=True, close_fds=False
+    )
+    copy = os.fork()
+    if copy == 0:
+        return  # a copy of the trial, which goes on like the trial
+    pids = [*(child.pid for child in children), int(orphan.stdout), copy]
+    (folder / "children").write_text("\n".join(map(str, pids)))
+    threading.Thread(target=time.sleep, args=(600,)).start()  # no daemon
+    os.chdir("/")
+    os.environ["ROBUSTUNE_MESS"] = "1"
+
+
+METRICS: Mapping[str, Any] = {
+    "nan": {"robust": float("nan")},
+    "inf": {"robust": float("inf")},
+    "words": {"loss": UnreadNumber(0.5)},
+}
+
+
 def trigger_mishap(kind: str, folder: Path) -> dict[str, float]:
-    if kind == "raise":
-        raise RuntimeError("the net\nexploded")
-    if kind == "memory":
-        raise MemoryError("no room for 8 GiB")
+    if kind in EXCEPTIONS:
+        raise EXCEPTIONS[kind]
+    if kind in CRASHES | HANGS:
+        (CRASHES | HANGS)[kind]()
     if kind == "full disk once" and not (folder / "full").exists():
         (folder / "full").touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "state.pt"))
-    if kind == "nan":
-        return {"robust": float("nan")}
-    if kind == "inf":
-        return {"robust": float("inf")}
+    if kind == "loud":
+        for stream in (1, 2):
+            os.write(stream, b"word " * 2_000_000)
+    if kind == "messy":
+        leave_a_mess(folder)
     if kind == "nan result":
         TrialResult({"natural_accuracy": float("nan"), "attacked_score": 0.0})
     if kind == "dies" or (kind == "dies once" and not (folder / "died").exists()):
         (folder / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return {}
+    return dict(METRICS.get(kind, {}))
 
 
 @dataclass(frozen=True)

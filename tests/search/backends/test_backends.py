@@ -1,16 +1,31 @@
-"""The contract of all backends: the serial one and Ray pass the same tests."""
+"""The contract of all backends: both serial ones and Ray pass the same tests."""
 
+import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
-from formula_runs import GRID, SPACE, Formula, SlowToEnd, TensorProbe, trained_epochs
+from formula_runs import (
+    CRASHES,
+    GRID,
+    HANGS,
+    SPACE,
+    Formula,
+    SlowToEnd,
+    TensorProbe,
+    trained_epochs,
+)
 
 from search.backends import serial
+from search.backends.trial_timeout import TrialTimeout
+from search.backends.worker_process import WorkerProcess
 from search.errors import StorageError
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.study import Study
+
+DEFAULT = TrialTimeout()
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +36,40 @@ def ray_search(project_root):
         patch.setenv("WANDB_API_KEY", "k" * 40)
         ray_tune.connect(None, project=project_root)
 
-    def one_at_a_time(study, run, interrupt):
-        ray_tune.search(study, run, interrupt, ray_tune.Resources(concurrent=1))
+    def one_at_a_time(study, run, interrupt, timeout=DEFAULT):
+        ray_tune.search(study, run, interrupt, ray_tune.Resources(concurrent=1), timeout)
 
     yield one_at_a_time
     ray_tune.disconnect()
 
 
-@pytest.fixture(params=["serial", pytest.param("cluster", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
+def worker_search():
+    """The search in a worker process; all tests use one, as a search and its finals do."""
+    with WorkerProcess() as worker:
+
+        def one_at_a_time(study, run, interrupt, timeout=DEFAULT):
+            serial.search_in_worker(study, run, interrupt, worker, timeout)
+
+        yield one_at_a_time
+
+
+BY_NAME = {"worker": "worker_search", "cluster": "ray_search"}
+CLUSTER = pytest.param("cluster", marks=pytest.mark.slow)
+
+
+@pytest.fixture(params=["here", "worker", CLUSTER])
 def search(request):
-    return serial.search if request.param == "serial" else request.getfixturevalue("ray_search")
+    """A search of each kind: in this process, in a worker process, on Ray."""
+    if request.param == "here":
+        return serial.search
+    return request.getfixturevalue(BY_NAME[request.param])
+
+
+@pytest.fixture(params=["worker", CLUSTER])
+def safe_search(request):
+    """A search of each kind that survives whatever a trial does."""
+    return request.getfixturevalue(BY_NAME[request.param])
 
 
 @pytest.fixture
@@ -44,6 +83,14 @@ def events(ledger, kind):
     heard = []
     ledger.readers.append(lambda e, view: heard.append(e["trial"]) if e["event"] == kind else None)
     return heard
+
+
+def lives(pid):
+    """Return whether a process lives; one that has ended and was not waited for does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_it_finds_the_front_of_a_grid(search, ledger):
@@ -172,10 +219,114 @@ def test_it_leaves_signal_handlers_and_threads_as_they_were(search, ledger):
     assert threading.current_thread() is threading.main_thread()
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_is_given_two_more_chances(ray_search, ledger):
+def test_whatever_a_trial_raises_fails_that_trial(search, ledger):
+    mishaps = {
+        0: ("exit", "SystemExit: 3"),
+        1: ("exit in order", "SystemExit"),
+        2: ("interrupt", "KeyboardInterrupt"),
+        3: ("generator exit", "GeneratorExit"),
+        4: ("mute", "MuteError: its message cannot be read"),
+    }
+    study, interrupt = Study(SPACE, ledger, trials=6, seed=0), Interrupt()
+    with interrupt.handle_signals():  # as in a session; else Ctrl-C raises KeyboardInterrupt too
+        search(study, Formula(3, mishaps={n: kind for n, (kind, _) in mishaps.items()}), interrupt)
+    failed = {t.number: t.reason for t in ledger.view.in_state("failed")}
+    assert failed == {n: reason for n, (_, reason) in mishaps.items()}
+    assert [t.number for t in ledger.view.in_state("finished")] == [5]
+
+
+def test_ctrl_c_ends_the_search_in_this_process_where_nothing_handles_it(ledger):
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    study = Study(SPACE, ledger, trials=2, seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        serial.search(study, Formula(3, mishaps={0: "interrupt"}), Interrupt())
+    assert ledger.view.trials[0].state == "running"
+
+
+def test_a_report_that_is_none_fails_the_trial(safe_search, ledger):
+    safe_search(
+        Study(SPACE, ledger, trials=2, seed=0), Formula(3, mishaps={0: "words"}), Interrupt()
+    )
+    [trial] = ledger.view.in_state("failed")
+    assert trial.reason.startswith("it sent an invalid report: TypeError: ")
+
+
+def test_a_crash_is_tried_three_times_and_fails_that_trial(safe_search, ledger):
+    mishaps = dict(enumerate(CRASHES))
+    study = Study(SPACE, ledger, trials=len(mishaps) + 1, seed=0)
+    safe_search(study, Formula(3, mishaps=mishaps), Interrupt(300))
+    failed = ledger.view.in_state("failed")
+    assert [t.number for t in failed] == [*mishaps]
+    for trial in failed:
+        assert trial.reason.startswith("its worker died 3 times: "), trial.reason
+        assert len(trial.reason) < 200
+    assert [t.number for t in ledger.view.in_state("finished")] == [len(mishaps)]
+
+
+def test_the_reason_names_the_status_or_the_signal(worker_search, ledger):
+    mishaps = {0: "exit at once", 1: "segfault", 2: "abort"}
+    worker_search(Study(SPACE, ledger, trials=3, seed=0), Formula(3, mishaps=mishaps), Interrupt())
+    assert [t.reason.split("times: ")[1] for t in ledger.view.in_state("failed")] == [
+        "exit status 0",
+        "signal SIGSEGV",
+        "signal SIGABRT",
+    ]
+
+
+def test_a_trial_that_hangs_is_ended_and_the_search_goes_on(safe_search, ledger):
+    mishaps = dict(enumerate(HANGS))
+    study = Study(SPACE, ledger, trials=len(mishaps) + 1, seed=0)
+    safe_search(study, Formula(3, mishaps=mishaps), Interrupt(300), TrialTimeout(2.0))
+    reason = "silent for more than 2 s (set by --trial-timeout); --trial-timeout allows more"
+    assert {t.number: t.reason for t in ledger.view.in_state("failed")} == dict.fromkeys(
+        mishaps, reason
+    )
+    assert [t.number for t in ledger.view.in_state("finished")] == [len(mishaps)]
+    for number in mishaps:
+        assert not lives(int((study.trial_folder(number) / "pid").read_text()))
+
+
+@pytest.mark.parametrize("kind", ["hang", "hang in C"])
+def test_an_interrupt_ends_a_trial_that_hangs(safe_search, ledger, kind):
+    interrupt = Interrupt()
+    ledger.readers.append(
+        lambda e, view: (
+            setattr(interrupt, "signal", signal.SIGINT) if e["event"] == "epoch" else None
+        )
+    )
+    study = Study(SPACE, ledger, trials=1, seed=0)
+    with pytest.raises(Interrupted):
+        safe_search(study, Formula(3, mishaps={0: kind}), interrupt)
+    assert not lives(int((study.trial_folder(0) / "pid").read_text()))
+    assert ledger.view.trials[0].state == "running"
+
+
+def test_what_a_trial_prints_is_not_shown(safe_search, ledger, capfd):
+    study = Study(SPACE, ledger, trials=2, seed=0)
+    safe_search(study, Formula(2, mishaps={0: "loud"}), Interrupt(300))
+    assert {t.state for t in ledger.view.trials.values()} == {"finished"}
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_trial_leaves_behind_ends_with_it(safe_search, ledger):
+    study = Study(SPACE, ledger, trials=2, seed=0)
+    seen = []
+
+    def look(event, view):
+        if event["event"] == "epoch" and event["trial"] == 1:
+            pids = (study.trial_folder(0) / "children").read_text().split()
+            seen.append([pid for pid in map(int, pids) if lives(pid)])
+
+    ledger.readers.append(look)
+    safe_search(study, Formula(2, mishaps={0: "messy"}), Interrupt(300))
+    assert {t.state for t in ledger.view.trials.values()} == {"finished"}
+    assert seen == [[], []]
+    assert (study.trial_folder(1) / "place").read_text() == f"{os.getcwd()} "
+
+
+def test_a_worker_that_dies_is_given_two_more_chances(safe_search, ledger):
     study = Study(SPACE, ledger, trials=3, seed=0)
-    ray_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Interrupt())
+    safe_search(study, Formula(3, mishaps={0: "dies once", 1: "dies"}), Interrupt())
     assert [t.state for t in ledger.view.trials.values()] == ["finished", "failed", "finished"]
     assert trained_epochs(study.trial_folder(0)) == [1, 2, 3]
     reason = ledger.view.trials[1].reason
