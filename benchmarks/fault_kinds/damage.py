@@ -93,6 +93,7 @@ class DamageLedger:
     def __call__(self, lab: Lab) -> Outcome:
         """Kill the driver, damage the ledger, see it refused, repair it, and resume."""
         case = open_case(lab, "ledger-middle")
+        case.holes = True  # what the damaged line alone held, such as metrics of an epoch
         _kill_after_epochs(lab, case)
         case.start_clock()
         ledger = ledger_of(case.home)

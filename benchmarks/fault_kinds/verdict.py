@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,14 @@ class Case:
       twin: the undisturbed search.
       allowed: for each launch in order, the exit statuses that are right.
       bad: trials that are expected to fail.
+      holes: whether epochs and rungs may be missing, because the fault was to lose their events.
     """
 
     lab: Lab
     home: Path
     twin: View
     bad: Collection[int] = ()
+    holes: bool = False
     since: float = field(default_factory=time.monotonic)
     launches: list[tuple[Launch, Collection[int]]] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -117,7 +119,7 @@ class Case:
             seconds,
             count_lost(view, self.twin, self.bad),
             count_doubled(ledger_of(self.home)),
-            equals(view, self.twin, self.bad),
+            equals(view, self.twin, self.bad, holes=self.holes),
             self.complaints,
         )
         if not outcome.ok:
@@ -155,16 +157,29 @@ def count_doubled(ledger: Path) -> int:
     return sum(count - 1 for count in seen.values())
 
 
-def equals(view: View, twin: View, bad: Collection[int] = ()) -> bool:
-    """Return whether two searches have equal parameters, seeds, epochs, rungs and results."""
+def equals(view: View, twin: View, bad: Collection[int] = (), *, holes: bool = False) -> bool:
+    """Return whether two searches have equal parameters, seeds, epochs, rungs and results.
+
+    Args:
+      view: of the search under the fault.
+      twin: of the undisturbed one.
+      bad: trials that are not compared.
+      holes: whether the first may lack epochs and rungs of the second.
+    """
     same = all(
-        n in view.trials and _describe(view.trials[n]) == _describe(trial)
+        n in view.trials and _equal(view.trials[n], trial, holes)
         for n, trial in twin.trials.items()
         if n not in bad
     )
     if twin.finals is None or not same:
         return same
-    return view.finals is not None and equals(view.finals, twin.finals)
+    return view.finals is not None and equals(view.finals, twin.finals, holes=holes)
+
+
+def _equal(one: Trial, twin: Trial, holes: bool) -> bool:
+    epochs = {n: e for n, e in twin.epochs.items() if not holes or n in one.epochs}
+    rungs = {key: rung for key, rung in twin.rungs.items() if not holes or key in one.rungs}
+    return _describe(one) == _describe(replace(twin, epochs=epochs, rungs=rungs))
 
 
 def _describe(trial: Trial) -> Mapping[str, Any]:

@@ -60,6 +60,13 @@ def test_another_value_or_a_missing_trial_is_seen(tmp_path):
     assert verdict.count_lost(short, twin) == 1
 
 
+def test_an_epoch_that_was_lost_by_the_fault_itself_may_be_missing(tmp_path):
+    twin, run = read(write(tmp_path / "a")), read(write(tmp_path / "b"))
+    run.trials[0].epochs.clear()
+    assert not verdict.equals(run, twin) and verdict.equals(run, twin, holes=True)
+    assert not verdict.equals(twin, run, holes=True)
+
+
 def test_a_bad_trial_has_to_fail_and_is_not_compared(tmp_path):
     twin, run = read(write(tmp_path / "a")), read(write(tmp_path / "b"))
     twin.trials[1].state = "finished"
