@@ -28,6 +28,7 @@ MAX_PIXELS = 50_000_000
 MAX_BYTES = 8 * MAX_PIXELS  # Four channels of 16 bits, uncompressed.
 MAX_SECONDS = 30.0
 _BAND = 2**20  # Pixels composited at a time.
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # Tags of TIFF.
 _BLOCK = 4096  # Bytes decoded between two looks at the clock.
 
 
@@ -75,7 +76,8 @@ class _TimedFile(io.BufferedReader):
 
     A small JPEG can hold thousands of passes over millions of pixels. No thread can stop Pillow
     from outside, but it reads such a file block by block. The other formats take a time that is
-    proportional to the number of pixels.
+    proportional to the number of pixels, 50 million of them 6 seconds; a TIFF that holds such a
+    JPEG is ended by its library after 100 passes.
     """
 
     def __init__(self, path: str) -> None:
@@ -96,8 +98,12 @@ class _TimedFile(io.BufferedReader):
 
 
 def _check_size(path: str, image: Picture) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(_explain_size(path, f" ({image.width:,} x {image.height:,})"))
+    sizes = [(image.width, image.height)]
+    if tags := getattr(image, "tag_v2", None):  # A tile of a TIFF may be larger than the image.
+        sizes.append((tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)))
+    for width, height in sizes:
+        if width * height > MAX_PIXELS:
+            raise DataError(_explain_size(path, f" ({width:,} x {height:,})"))
     if image.mode.startswith(("I", "F")):  # Pillow would clip these at 255, not scale them.
         raise DataError(f"{path}: more than 8 bits per channel; convert it to 8 bits")
 

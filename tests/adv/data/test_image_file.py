@@ -225,3 +225,39 @@ def test_the_transparent_level_of_a_grey_png_is_white(tmp_path, bits, clear):
     levels = np.arange(32) % 2**bits
     want = np.where(levels == clear, WHITE, levels * 255 // (2**bits - 1))
     assert (decode(str(path)) == want).all()
+
+
+# --- TIFF ---
+
+
+def tiff(tags: dict[int, int], content: bytes) -> bytes:
+    """Return a grey TIFF whose pixels are `content`; the tags are whole numbers."""
+    plain = {258: 8, 262: 1, 277: 1} | tags
+    rows = [struct.pack("<HHII", tag, 4, 1, plain[tag]) for tag in sorted(plain)]
+    directory = struct.pack("<H", len(rows)) + b"".join(rows) + bytes(4)
+    return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + directory
+
+
+def test_a_tile_that_is_larger_than_its_image_is_refused(tmp_path, monkeypatch):
+    """Else an image of 40 x 40 pixels takes gigabytes."""
+    monkeypatch.setattr(image_file, "MAX_PIXELS", 4000)
+    path = tmp_path / "image.tif"
+    for side, fits in ((48, True), (64, False)):
+        content = zlib.compress(bytes(side * side))
+        tile = {322: side, 323: side, 324: 8, 325: len(content)}
+        path.write_bytes(tiff({256: 40, 257: 40, 259: 8, **tile}, content))
+        if fits:
+            assert decode(str(path)).max() == 0
+        else:
+            refuse(path, r"too large to be decoded \(64 x 64\)")
+
+
+def test_a_tiff_of_endless_passes_is_given_up(tmp_path, capfd):
+    content = encode(Image.new("L", (200, 200), 128), "JPEG", progressive=True)
+    last = content[content.rindex(b"\xff\xda") : -2]
+    content = content[:-2] + last * 200 + b"\xff\xd9"
+    strip = {273: 8, 278: 200, 279: len(content)}
+    path = tmp_path / "image.tif"
+    path.write_bytes(tiff({256: 200, 257: 200, 259: 7, **strip}, content))
+    refuse(path, "cannot be read as an image")
+    assert "exceeds maximum scans" in capfd.readouterr().err
