@@ -1,0 +1,97 @@
+"""What a killed driver or server leaves behind, and what reaches a worker."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from formula_runs import SPACE, Formula
+
+from search.backends.messages import WorkerError
+from search.backends.serial import search_in_worker
+from search.backends.worker_process import WorkerProcess
+from search.interrupt import Interrupt
+from search.record.derived_ledgers import MemoryLedger
+from search.study import Study
+
+DRIVER = """
+import sys
+from pathlib import Path
+from formula_runs import SPACE, Formula
+from search.backends.serial import search_in_worker
+from search.backends.worker_process import WorkerProcess
+from search.interrupt import Interrupt
+from search.record.ledger import Ledger
+from search.study import Study
+
+study = Study(SPACE, Ledger(Path(sys.argv[1]) / "ledger.jsonl"), trials=1, seed=0)
+with WorkerProcess() as worker:
+    search_in_worker(study, Formula(3, mishaps={0: sys.argv[2]}), Interrupt(), worker)
+"""
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+@pytest.mark.parametrize("kind", ["hang", "hang in C", "stop"])
+def test_nothing_outlives_a_driver_that_is_killed(tmp_path, kind):
+    told = tmp_path / "trials" / "0000" / "trained"
+    with subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), kind]) as driver:
+        wait_until(lambda: told.exists() and told.read_text() == "1\n")
+        trial = int(told.with_name("pid").read_text())
+        server = int(Path(f"/proc/{trial}/stat").read_text().rpartition(")")[2].split()[1])
+        driver.kill()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (trial, server)))
+
+
+def test_a_trial_ends_with_its_server_and_a_new_server_is_started(tmp_path):
+    """Whatever may kill the server: the trial is started again."""
+    study = Study(SPACE, MemoryLedger(), trials=1, seed=0)
+    study.trial_folder = lambda number: tmp_path  # type: ignore[method-assign]
+    killed = []
+
+    def kill_server(event, view):
+        if event["event"] == "epoch" and not killed:
+            pid = int((tmp_path / "pid").read_text())
+            killed.append(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    study.ledger.readers.append(kill_server)
+    with WorkerProcess() as worker:
+        search_in_worker(study, Formula(3), Interrupt(60), worker)
+    assert study.view.trials[0].state == "finished" and killed
+
+
+def test_a_run_that_cannot_be_sent_ends_the_search_and_fails_no_trial():
+    def run(params, seed, folder):
+        yield from ()
+
+    study = Study(SPACE, MemoryLedger(), trials=1, seed=0)
+    with WorkerProcess() as worker, pytest.raises(WorkerError, match="cannot be sent"):
+        search_in_worker(study, run, Interrupt(), worker)
+    assert study.view.trials[0].state == "running"
+
+
+def test_workers_inherit_no_keys(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "k" * 40)
+    study = Study(SPACE, MemoryLedger(), trials=1, seed=0)
+    study.trial_folder = lambda number: tmp_path  # type: ignore[method-assign]
+    seen = []
+
+    def look(event, view):
+        if event["event"] == "epoch":
+            pid = (tmp_path / "pid").read_text()
+            seen.append(b"k" * 40 in Path(f"/proc/{pid}/environ").read_bytes())
+
+    study.ledger.readers.append(look)
+    with WorkerProcess() as worker:
+        search_in_worker(study, Formula(1), Interrupt(), worker)
+    assert seen == [False]
