@@ -33,6 +33,9 @@ class MemoryLedger:
         for reader in self.readers:
             reader(record, self.view)
 
+    def claim(self, seconds: float) -> None:
+        """Do nothing: there is no other thread."""
+
     def close(self) -> None:
         """Do nothing: there is no file to close."""
 
@@ -59,6 +62,10 @@ class FinalsLedger:
     def append(self, event: str, **content: Any) -> None:
         """Write one event of a training with a fresh seed."""
         self.ledger.append("final", part={"event": event, **content})
+
+    def claim(self, seconds: float) -> None:
+        """Let no other thread append to the ledger of the search from now on."""
+        self.ledger.claim(seconds)
 
     def close(self) -> None:
         """Do nothing: the ledger of the search is closed by its owner."""

@@ -26,6 +26,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -71,6 +72,7 @@ class Ledger:
             self._file.close()
             raise
         self._torn = False  # whether a part of a failed event may stand at the end of the file
+        self._turn = threading.RLock()
 
     def append(self, event: str, **content: Any) -> None:
         """Write one event to disk, apply it to `view`, then pass it to the readers.
@@ -82,6 +84,18 @@ class Ledger:
           StorageError: it cannot be written; neither the file nor `view` holds it.
           ValueError: it is no event that can be recorded; nothing holds it either.
         """
+        with self._turn:
+            self._append(event, content)
+
+    def claim(self, seconds: float) -> None:
+        """Let no other thread append from now on: one that tries waits for ever.
+
+        Args:
+          seconds: to wait for an event that is being written.
+        """
+        self._turn.acquire(timeout=seconds)
+
+    def _append(self, event: str, content: Event) -> None:
         record = {"event": event, "time": time.time(), **content}
         line = encode_line(record, self._count, time.monotonic() - self._began)
         written = json.loads(line)
