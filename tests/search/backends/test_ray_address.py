@@ -1,0 +1,114 @@
+"""What is answered where --address names something that is not a Ray cluster."""
+
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from search.backends import ray_address
+from search.backends.ray_nodes import ClusterError
+
+
+@contextmanager
+def serve(kind):
+    """Let something answer on a port of this machine, and give the address."""
+    if kind == "web server":
+        handler = http.server.SimpleHTTPRequestHandler
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            handler.log_message = lambda *_: None
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"127.0.0.1:{server.server_port}"
+            server.shutdown()
+        return
+    with socket.create_server(("", 0)) as listener:
+        if kind == "garbage":
+
+            def answer():
+                while True:
+                    try:
+                        call, _ = listener.accept()
+                        with call:
+                            call.sendall(b"220 mail ready\r\n" * 10)
+                            call.recv(1)
+                    except OSError:
+                        return
+
+            threading.Thread(target=answer, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+SAID = {
+    "web server": r"a web server answers there\. .* 6379 by default, .* 8265$",
+    "silence": r"no answer in 0 s; is it running",
+    "garbage": r"something else answers there\. .* 6379",
+}
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_what_is_no_cluster_is_named_in_one_line(kind, monkeypatch):
+    monkeypatch.setattr(ray_address, "ANSWER", 0.3)
+    with serve(kind) as address, pytest.raises(ClusterError, match=SAID[kind]) as info:
+        ray_address.resolve_address(address)
+    assert str(info.value).startswith(f"no Ray cluster at {address}: ")
+    assert "\n" not in str(info.value)
+
+
+def test_auto_where_no_cluster_runs_names_the_remedies(monkeypatch, tmp_path):
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", frozenset)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(ClusterError, match=r"ray start --head.*unset RAY_ADDRESS"):
+        ray_address.resolve_address("auto")
+
+
+def test_auto_at_a_cluster_that_has_ended_names_its_address(monkeypatch, tmp_path):
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", frozenset)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    with pytest.raises(ClusterError, match=r"at auto \([0-9.]*:1\): .*unset RAY_ADDRESS"):
+        ray_address.resolve_address("auto")
+
+
+def test_the_steps_of_asking_take_less_than_ten_seconds():
+    assert ray_address.CONNECT + ray_address.ANSWER + 2 * ray_address.HTTP < 10
+
+
+def launch(address, project_root, folder):
+    return subprocess.Popen(
+        [sys.executable, project_root / "launch.py", "--space", "smoke", "--address", address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(project_root)},
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_web_server_is_refused_with_nothing_of_rays_own(project_root, tmp_path):
+    with serve("web server") as address:
+        out, error = launch(address, project_root, tmp_path).communicate(timeout=60)
+    assert out == "" and error.startswith(f"launch.py: no Ray cluster at {address}: a web server")
+    assert error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_wait_for_an_answer(number, status, project_root, tmp_path):
+    with socket.create_server(("", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        asking = launch(address, project_root, tmp_path)
+        listener.settimeout(60)
+        calls = [listener.accept()[0] for _ in range(2)]  # the second one is Ray's
+        asking.send_signal(number)
+        out, error = asking.communicate(timeout=30)
+        for call in calls:
+            call.close()
+    assert (asking.returncode, out) == (status, "")
+    assert error.endswith("before anything began\n") and error.count("\n") == 1
