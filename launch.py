@@ -16,7 +16,9 @@ import rich_click as click
 import spaces
 from adv.data.names import check_name as check_data_name
 from adv.suggestions import suggest
+from adv.terminal.console import print_error
 from search.command_line import CommandWithExamples, OneOf, run_command
+from search.interrupt import Interrupt, Interrupted
 from search.record.constraints import parse_bounds
 from search.record.run_folder import require_run
 from search.samplers.table import SAMPLER_HELP, SAMPLERS
@@ -48,7 +50,8 @@ EXAMPLES = """
 
 [bold]Exit status[/]
   0 done, 1 failed, 2 wrong usage, 3 no trial gave a usable result,
-  130 interrupted, 141 output closed by its reader, 143 terminated
+  129 terminal closed, 130 interrupted, 141 output closed by its reader,
+  143 terminated, or warned by the batch system (SIGUSR1, SIGUSR2, SIGXCPU)
 """
 
 
@@ -302,9 +305,20 @@ def main(list_: bool, **given: Any) -> int:
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    from search.session.session import run_session
+    return _run(options)
 
-    return run_session(options)
+
+def _run(options: Options) -> int:
+    """Run the session and return the exit status; from here on signals end it in order."""
+    interrupt = Interrupt()
+    try:
+        with interrupt.handle_signals(), interrupt.raise_at_once():
+            from search.session.session import run_session
+
+            return run_session(options, interrupt)
+    except Interrupted as early:
+        print_error("launch.py", f"{early.reason} before anything began")
+        return early.code
 
 
 def _repair(options: Options) -> int:

@@ -10,19 +10,23 @@ import os
 import secrets
 import shutil
 import signal
-import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from adv.keys import hide_keys
-from search.backends.ray_folder import make_ray_folder, remove_ray_folder
+from adv.one_line import join_lines
+from search.backends.ray_address import resolve_address
+from search.backends.ray_folder import make_ray_folder, remove_ray_folder, sweep_ray_folders
 from search.backends.ray_imports import ray
 from search.backends.ray_nodes import ClusterError, check_versions, list_alive_nodes
+from search.backends.scratch import mark_processes
 from search.errors import extract_last_line
+from search.interrupt import HANDLED
 
 GIGABYTE = 1 << 30
 EXCLUDED = ["runs", "data", ".git", ".venv", "tests", "docs", "benchmarks", "wandb", "__pycache__"]
@@ -38,12 +42,14 @@ class Cluster:
       cpus: of all nodes.
       gpus: of all nodes.
       address: host:port; "" for a private cluster.
+      swept: a line on what was removed that killed drivers had left, "" for nothing.
     """
 
     nodes: int
     cpus: float
     gpus: float
     address: str = ""
+    swept: str = ""
 
 
 def connect(address: str | None, *, project: Path) -> Cluster:
@@ -62,22 +68,23 @@ def connect(address: str | None, *, project: Path) -> Cluster:
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    with _keep_signal_handlers():
+    swept = sweep_ray_folders()
+    try:
         if address == "local":
             _start_private_cluster()
         else:
-            _join(_resolve_address(address), project)
-            try:
-                check_versions()
-            except ClusterError:
-                disconnect()
-                raise
-    nodes = list_alive_nodes()
+            _join(resolve_address(address), project)
+            check_versions()
+        nodes = list_alive_nodes()
+    except BaseException:  # a signal too
+        disconnect()
+        raise
     return Cluster(
         nodes=len(nodes),
         cpus=sum(node["Resources"].get("CPU", 0.0) for node in nodes),
         gpus=sum(node["Resources"].get("GPU", 0.0) for node in nodes),
         address="" if address == "local" else address,
+        swept=swept,
     )
 
 
@@ -93,6 +100,20 @@ def disconnect() -> None:
         remove_ray_folder(Path(node.get_temp_dir_path()))
 
 
+def abandon(code: int) -> NoReturn:
+    """End this process, and what is left of a cluster that is lost: leaving it would not return.
+
+    Args:
+      code: the exit status.
+    """
+    node: Any = ray._private.worker._global_node
+    remove_ray_folder(Path(node.get_temp_dir_path()))
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
 def _start_private_cluster() -> None:
     """Start a cluster that nobody else can use: closed folder, loopback only, random token.
 
@@ -100,12 +121,15 @@ def _start_private_cluster() -> None:
     """
     folder = make_ray_folder()
     _set_token()
-    # Ray's processes ignore a Ctrl-C that reaches all processes of a terminal, but not a SIGTERM,
-    # which batch systems send to all. They inherit this mask, so that the search can end in order.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     room = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else GIGABYTE
     try:
-        with _loopback_only(), hide_keys("RAY_AUTH_TOKEN"):  # workers would inherit them
+        with (
+            _block_signals(),
+            _keep_signal_handlers(),
+            hide_keys("RAY_AUTH_TOKEN"),  # workers would inherit them
+            _loopback_only(),
+            mark_processes(folder.parent),
+        ):
             ray.init(
                 address="local",
                 _temp_dir=str(folder),
@@ -115,14 +139,29 @@ def _start_private_cluster() -> None:
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
             )
-    except Exception as error:  # a slow start is a bare Exception to Ray
-        disconnect()
+    except BaseException as error:
         remove_ray_folder(folder)
+        if not isinstance(error, Exception):  # a slow start is a bare Exception to Ray
+            raise
         raise ClusterError(
             f"Ray does not start on this machine: {extract_last_line(error)}"
         ) from None
+
+
+@contextmanager
+def _block_signals() -> Iterator[None]:
+    """Block the signals that end a search in order, for the processes that the block starts.
+
+    Ray's processes ignore a Ctrl-C that reaches all processes of a terminal, but not a SIGTERM or
+    a warning, which batch systems send to all, nor the SIGHUP of a terminal that closes. They
+    inherit this mask, so that the search can end in order.
+    """
+    blocked = set(HANDLED) - {signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    try:
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
 
 
 def _set_token() -> None:
@@ -145,51 +184,37 @@ def _loopback_only() -> Iterator[None]:
         constants.ENABLE_RAY_CLUSTER = before
 
 
-def _resolve_address(address: str) -> str:
-    """Return the address as host:port, once a Ray cluster has answered there."""
-    if address.startswith("ray://"):
-        raise ClusterError(
-            f"{address} is a Ray Client address, which cannot run a search: start launch.py on a "
-            "node of the cluster with --address auto, or submit it with `ray job submit`"
-        )
-    advice = "is it running (ray start --head), and can this machine reach it?"
-    try:
-        target = str(ray._private.services.canonicalize_bootstrap_address(address))
-        host, port = target.rsplit(":", 1)
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    except (OSError, ValueError, AttributeError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address}: {extract_last_line(error)}; {advice}"
-        ) from None
-    return target
-
-
 def _join(target: str, project: Path) -> None:
     # Every user of the cluster can list this environment: it must hold no key or password.
     environment: dict[str, Any] = {"env_vars": {name: os.environ[name] for name in SHIPPED}}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:  # `ray job submit` ships the code itself
         environment |= {"working_dir": str(project), "excludes": EXCLUDED}
     try:
-        ray.init(
-            address=target,
-            runtime_env=environment,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
+        with _keep_signal_handlers():
+            ray.init(
+                address=target,
+                runtime_env=environment,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"cannot join the cluster at {target}: {extract_last_line(error)}"
-        ) from None
+        text = str(error)
+        cause = join_lines(text, 300) if "Version mismatch" in text else extract_last_line(error)
+        raise ClusterError(f"cannot join the cluster at {target}: {cause}") from None
 
 
 @contextmanager
 def _keep_signal_handlers() -> Iterator[None]:
-    """Put the handler of SIGTERM back, which ray.init replaces."""
+    """Put the handler of SIGTERM back, which ray.init replaces by one that raises SystemExit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from search.backends.ray_imports import ray
 from search.backends.ray_tune import Resources
+from search.backends.ray_watch import Watch
 from search.backends.ray_worker import share_images
 from search.errors import extract_last_line, find_storage_error
 from search.interrupt import Interrupt
@@ -39,10 +40,11 @@ def map_on_cluster(
       Each item with its outcome, or with a line of text if its worker was lost.
 
     Raises:
-      Interrupted: `interrupt` asked for it.
+      Interrupted: `interrupt` asked for it, or the cluster is lost (`interrupt.lost`).
       ClusterError: a task fits on no node.
       StorageError: a disk or mount failed under a task.
     """
+    watch = Watch()
     room = resources.capacity()
     needs: dict[str, Any] = {"num_cpus": resources.cpus, "num_gpus": resources.gpus}
     task: Any = ray.remote(**needs, max_retries=RETRIES)(work)
@@ -57,6 +59,7 @@ def map_on_cluster(
         if not waiting:
             return
         done, _ = ray.wait(list(waiting), timeout=0.5)
+        interrupt.lost = watch.find_loss()
         interrupt.check()
         for reference in done:
             yield waiting.pop(reference), _get_outcome(reference)

@@ -9,22 +9,23 @@ worker.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from search.backends.ray_cluster import Cluster, connect, disconnect
+from search.backends.ray_cluster import Cluster, abandon, connect, disconnect
 from search.backends.ray_imports import tune
 from search.backends.ray_nodes import ClusterError, check_storage, list_alive_nodes
+from search.backends.ray_watch import GRACE, run_watched
 from search.backends.ray_worker import share_images, train
+from search.backends.scratch import scratch_folder
 from search.backends.trial_timeout import TrialTimeout, Watchdog
 from search.backends.tune_adapters import StudyCallback, StudyScheduler, StudySearcher
 from search.interrupt import Interrupt
 from search.record.trial import Run
 from search.study import Study
 
-__all__ = ["Cluster", "ClusterError", "Resources", "connect", "disconnect", "search"]
+__all__ = ["Cluster", "ClusterError", "Resources", "abandon", "connect", "disconnect", "search"]
 
 TUNE = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a box even at verbosity 0
@@ -104,16 +105,26 @@ def search(
       timeout: how long a trial may be silent.
 
     Raises:
-      Interrupted: `interrupt` asked for it; trials that ran resume from their last epoch next time.
+      Interrupted: `interrupt` asked for it, or the cluster is lost (`interrupt.lost`); trials that
+        ran resume from their last epoch next time.
       ClusterError: a trial fits on no node, or a node cannot access the run folder.
     """
-    if not study.remaining:
-        return
+    if study.remaining:
+        run_watched(
+            lambda: _search(study, run, interrupt, resources, timeout),
+            interrupt,
+            give_up=lambda: study.ledger.claim(seconds=GRACE),
+        )
+
+
+def _search(
+    study: Study, run: Run, interrupt: Interrupt, resources: Resources, timeout: TrialTimeout
+) -> None:
     resources.capacity()
     check_storage(study.ledger.path.parent.absolute())
     searcher = StudySearcher(study, resources.capacity)
     callback = StudyCallback(study, searcher, interrupt, Watchdog(study, timeout))
-    with _environment(searcher.limit), tempfile.TemporaryDirectory(prefix="robustune-") as scratch:
+    with _environment(searcher.limit), scratch_folder() as scratch:
         with share_images():
             trainable = tune.with_parameters(train, run=run)
         tuner = tune.Tuner(
@@ -127,7 +138,7 @@ def search(
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=scratch, callbacks=[callback], verbose=0
+                name="search", storage_path=str(scratch), callbacks=[callback], verbose=0
             ),
         )
         try:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -134,13 +132,7 @@ class StudyCallback(tune.Callback):
         self.interrupt = interrupt
         self.watchdog = watchdog
         self.error: BaseException | None = None
-        self.handlers = _read_signal_handlers()
         self.last_check = time.monotonic()
-
-    def setup(self, *_: Any, **info: Any) -> None:
-        """Put the signal handlers back: Tune has replaced the one of SIGUSR1."""
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Watch the silence of a trial from now on; until now it waited for its worker."""
@@ -217,11 +209,3 @@ def _describe_loss(error: BaseException | None) -> str:
         return "out of memory, ended by Ray because its node ran low"
     line = extract_last_line(error)
     return line.split(" Some common causes")[0].split("Worker exit detail: ")[-1]
-
-
-def _read_signal_handlers() -> dict[int, Any]:
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    names = ("SIGINT", "SIGTERM", "SIGUSR1")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    return {number: signal.getsignal(number) for number in numbers}

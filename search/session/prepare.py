@@ -19,6 +19,7 @@ from search.backends.trial_timeout import TrialTimeout
 from search.errors import StorageError
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
+from search.interrupt import Interrupt
 from search.record.ledger import Ledger
 from search.record.provenance import describe_changes, find_changes
 from search.record.run_folder import LEDGER, STUDY
@@ -87,15 +88,17 @@ def _describe_sampler(options: Options, plan: Plan) -> str:
     return ", ".join((plan.sampler, *bounds, *first))
 
 
-def prepare(console: Console, options: Options, machine: Machine) -> Job:
+def prepare(console: Console, options: Options, machine: Machine, interrupt: Interrupt) -> Job:
     """Get a search ready, and print what it will do.
 
     Raises:
-      ValueError, OSError, StorageError: it cannot be started; nothing was left behind.
+      ValueError, OSError, StorageError, Interrupted: it cannot be started; nothing was left
+        behind.
     """
     mode, reason = resolve_mode(options.wandb)
     begin = resume_run if options.resume else _prepare_new
     job = begin(console, options, machine, mode)
+    interrupt.defer()
     off = skips_finals(options, job.study.view)
     changed = find_changes(job.header, asdict(job.scale))
     job.study.ledger.append(
@@ -144,7 +147,7 @@ def _prepare_new(console: Console, options: Options, machine: Machine, mode: str
         write_atomic(folder / STUDY, json.dumps(header.to_json(), indent=2) + "\n")
         ledger = Ledger(folder / LEDGER)
         ledger.append("study", **header.to_json())
-    except (OSError, StorageError):
+    except BaseException:  # a signal too
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return Job(make_study(plan, ledger), run, options, folder, mode)

@@ -34,27 +34,38 @@ from search.tracking.tracker import Tracker
 from search.tracking.wandb_environment import DEFAULT_PROJECT
 
 
-def run_session(options: Options) -> int:
+def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
     """Plan a search, run it and summarise it.
 
+    Args:
+      options: of the command line.
+      interrupt: says when to end early.
+
     Returns:
-      The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 130 interrupted, 141
-      nobody reads the output, 143 terminated.
+      The exit status: 0 done, 1 failed, 2 wrong usage, 3 no usable result, 129 terminal closed,
+      130 interrupted, 141 nobody reads the output, 143 terminated.
+
+    Raises:
+      Interrupted: before anything was written.
     """
+    interrupt = interrupt or Interrupt()
     console = open_console()
     with ExitStack() as stack:
         try:
-            machine = stack.enter_context(_connect(options))
+            machine = stack.enter_context(_connect(console, options))
             if options.dry_run:
                 dry_run(console, options, machine)
                 return 0
-            job = prepare(console, options, machine)
+            job = prepare(console, options, machine, interrupt)
         except (StorageError, OSError, ValueError) as error:
             return _print_error(*_explain(error))
-        except KeyboardInterrupt:
-            return _print_error("interrupted before anything began", 130)
         stack.callback(job.study.ledger.close)
-        return _search(console, job)
+        code = _search(console, job, interrupt)
+        if interrupt.lost:
+            from search.backends import ray_tune
+
+            ray_tune.abandon(code)
+        return code
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -73,7 +84,7 @@ def _print_error(message: str, code: int) -> int:
 
 
 @contextmanager
-def _connect(options: Options) -> Iterator[Machine]:
+def _connect(console: Console, options: Options) -> Iterator[Machine]:
     """Connect to what the search runs on, for as long as the block runs."""
     elsewhere = options.address or os.environ.get("RAY_ADDRESS")
     if options.serial or (options.dry_run and not elsewhere):
@@ -84,6 +95,8 @@ def _connect(options: Options) -> Iterator[Machine]:
     from search.backends import ray_tune
 
     cluster = ray_tune.connect(options.address, project=PROJECT)
+    if cluster.swept:
+        console.print(cluster.swept, markup=False)
     where = f"the cluster at {cluster.address}" if cluster.address else "this machine"
     try:
         yield Machine(where, cluster.cpus, cluster.gpus)
@@ -95,10 +108,11 @@ def _count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _search(console: PlainConsole, job: Job) -> int:
+def _search(console: PlainConsole, job: Job, interrupt: Interrupt) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
-    interrupt = Interrupt(None if options.budget is None else options.budget - study.view.elapsed)
+    if options.budget is not None:
+        interrupt.limit_time(options.budget - study.view.elapsed)
     console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
 
@@ -115,20 +129,19 @@ def _search(console: PlainConsole, job: Job) -> int:
     )
     add_readers(job, live, tracker, say)
     code, note = 0, ""
-    with interrupt.handle_signals():
-        try:
-            with live:
-                _run(console, job, interrupt)
-        except Interrupted as early:
-            code, note = early.code, early.reason
-        except (StorageError, ValueError, OSError) as error:
-            code, note = 1, str(find_storage_error(error) or error)
-        if problem := write_outputs(job, tracker, note, code):
-            code, note = 1, note if code == 1 else problem
-        try:
-            print_summary(console, job, tracker.describe_location(), note)
-        except OSError as error:
-            code, note = 1, str(find_storage_error(error) or error)
+    try:
+        with live:
+            _run(console, job, interrupt)
+    except Interrupted as early:
+        code, note = early.code, early.reason
+    except (StorageError, ValueError, OSError) as error:
+        code, note = 1, str(find_storage_error(error) or error)
+    if problem := write_outputs(job, tracker, note, code):
+        code, note = 1, note if code == 1 else problem
+    try:
+        print_summary(console, job, tracker.describe_location(), note)
+    except OSError as error:
+        code, note = 1, str(find_storage_error(error) or error)
     if code == 1:
         return _print_error(f"{note}; resume with: {resume_command(job)}", 1)
     if code == 128 + signal.SIGPIPE:  # so the summary was not read either
@@ -160,7 +173,7 @@ def _rescore(console: Console, job: Job, interrupt: Interrupt) -> None:
             lambda line: console.print(line, markup=False),
         )
     finally:
-        if not job.options.serial:
+        if not job.options.serial and not interrupt.lost:
             from search.backends import ray_tune
 
             ray_tune.disconnect()
@@ -203,4 +216,5 @@ def _open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, R
     try:
         yield lambda study, run: ray_tune.search(study, run, interrupt, resources, timeout)
     finally:
-        ray_tune.disconnect()
+        if not interrupt.lost:
+            ray_tune.disconnect()

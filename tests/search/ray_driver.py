@@ -50,12 +50,16 @@ def main(folder: Path, settings: dict) -> int:
             ray_tune.search(study, run, interrupt, resources)
         except Interrupted as error:
             code = error.code
+            (folder / "reason").write_text(error.reason)
         except ray_tune.ClusterError as error:
             code = 1
             (folder / "error").write_text(str(error))
         finally:
-            ray_tune.disconnect()
+            if not interrupt.lost:
+                ray_tune.disconnect()
         ledger.append("end", code=code)
+        if interrupt.lost:
+            ray_tune.abandon(code)
     return code
 
 
