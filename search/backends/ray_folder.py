@@ -45,7 +45,7 @@ def remove_ray_folder(folder: Path) -> None:
 
 
 def sweep_ray_folders() -> str:
-    """Remove what killed drivers have left, and return a line that says so, "" if there was none."""
+    """Remove what killed drivers have left; return a line that says so, "" for nothing."""
     variables = [os.environ[name] for name in _set_variables()]
     return sweep((*variables, tempfile.gettempdir(), *_COMMON)).describe()
 

@@ -1,0 +1,110 @@
+"""The head or the raylet of a cluster is killed while trials run."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_ray_processes import (
+    assert_each_once,
+    assert_ends,
+    count_epochs,
+    start,
+    two_nodes,
+    wait_until,
+)
+
+from search.backends import ray_watch
+from search.record.ledger import read
+
+
+def kill_child(parent, name):
+    """Kill the child of a process that runs a program of this name."""
+    listed = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    [found] = [int(row[0]) for row in rows if Path(row[1]).name == name]
+    os.kill(found, signal.SIGKILL)
+
+
+def assert_lost(folder, driver, reason):
+    """Assert that the driver ends in order, says why, prints nothing, and leaves trials running."""
+    output, _ = driver.communicate(timeout=60)
+    assert (driver.returncode, output) == (1, "")
+    assert reason in (folder / "reason").read_text()
+    last = json.loads((folder / "ledger.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["code"]) == ("end", 1)
+    assert [t.number for t in read(folder / "ledger.jsonl").in_state("running")] == [0, 1]
+
+
+@pytest.fixture
+def gated(tmp_path):
+    """Start drivers whose trials stand before a gate after their first epoch."""
+    drivers = []
+
+    def begin(**settings):
+        drivers.append(start(tmp_path, gate=True, **settings))
+        wait_until(lambda: count_epochs(tmp_path) == 2, seconds=240)
+        return drivers[-1]
+
+    yield begin
+    for driver in drivers:
+        driver.kill()
+        driver.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "reason"), [("gcs_server", "(GCS)"), ("raylet", "(raylet)")])
+def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path, gated, name, reason):
+    settings = {"trials": 2, "epochs": 3}
+    driver = gated(**settings)
+    kill_child(driver.pid, name)
+    assert_lost(tmp_path, driver, f"{reason} has died")
+    (tmp_path / "gate").touch()
+    assert_ends(start(tmp_path, **settings), seconds=240)
+    assert_each_once(tmp_path, trials=2, epochs=3)
+
+
+@pytest.mark.slow
+def test_a_lost_head_of_a_joined_cluster_ends_the_search_in_order(tmp_path, gated):
+    with two_nodes() as (nodes, address):
+        settings = {"trials": 2, "epochs": 3, "address": address, "concurrent": None}
+        driver = gated(**settings)
+        kill_child(nodes.pid, "gcs_server")
+        assert_lost(tmp_path, driver, "(GCS) at")
+        nodes.kill()
+
+
+def test_a_short_gap_is_no_loss(monkeypatch):
+    """A network may fail for seconds, and a head may be started again."""
+    now, reached = [0.0], [True]
+    monkeypatch.setattr(ray_watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(ray_watch, "_accepts", lambda place: reached[0])
+    node = type("Node", (), {"all_processes": {}, "gcs_address": "head:6379"})
+    node.node_ip_address, node.node_manager_port = "here", 1
+    monkeypatch.setattr(ray_watch.ray._private.worker, "_global_node", node)
+    watch = ray_watch.Watch()
+
+    def step(seconds, answers):
+        now[0] += seconds
+        reached[0] = answers
+        return watch.find_loss()
+
+    assert [step(2, False) for _ in range(4)] == [""] * 4
+    assert step(2, True) == ""
+    assert step(ray_watch.PATIENCE - 1, False) == ""
+    assert "(GCS) at head:6379 has not been reached for 8 s" in step(2, False)
+
+
+def test_who_lets_ray_wait_longer_lets_the_search_wait_longer(monkeypatch):
+    monkeypatch.delenv(ray_watch.RECONNECT, raising=False)
+    assert ray_watch.find_patience() == ray_watch.PATIENCE
+    for given, patience in (("60", 55.0), ("2", 1.0), ("soon", ray_watch.PATIENCE)):
+        monkeypatch.setenv(ray_watch.RECONNECT, given)
+        assert ray_watch.find_patience() == patience
