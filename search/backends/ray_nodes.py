@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import secrets
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 from search.backends.ray_imports import ray
 from search.errors import extract_last_line
+
+SHARED = ".shared-"  # beginning of the name of the folder in which storage is checked
 
 
 class ClusterError(ValueError):
@@ -78,9 +81,11 @@ def check_versions() -> None:
 
 def check_storage(folder: Path) -> None:
     """Raise ClusterError unless every node can read and write the run folder."""
+    for left in folder.glob(f"{SHARED}*"):  # by a driver that was killed: no other uses this run
+        shutil.rmtree(left, ignore_errors=True)
     if len(list_alive_nodes()) < 2:
         return
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".shared-") as shared:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=SHARED) as shared:
         word = secrets.token_hex(8)
         Path(shared, "word").write_text(word)
         for node, answer in run_on_each_node(_probe_storage, shared).items():

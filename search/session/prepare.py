@@ -16,7 +16,6 @@ from rich.markup import escape
 
 from adv.files import write_atomic
 from search.backends.trial_timeout import TrialTimeout
-from search.errors import StorageError
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
 from search.interrupt import Interrupt

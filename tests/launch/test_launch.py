@@ -453,11 +453,12 @@ def test_a_budget_ends_early_and_a_larger_one_resumes(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_ends_the_search_in_order(tmp_path):
+@pytest.mark.parametrize("where", [("--serial",), ("--concurrent", "1")], ids=["serial", "ray"])
+def test_a_reader_that_goes_away_ends_the_search_in_order(where, tmp_path):
     """As in `| head -1`: no traceback, no failed trial, and the command that resumes."""
-    flags = ("--space", "smoke", "--serial", "--name", "x", "--trials", 3, "--finalists", "off")
+    flags = ("--space", "smoke", "--name", "x", "--trials", 3, "--finalists", "off")
     with subprocess.Popen(
-        command(*flags),
+        command(*flags, *where),
         cwd=tmp_path,
         env={**os.environ, "WANDB_MODE": "disabled"},
         stdout=subprocess.PIPE,

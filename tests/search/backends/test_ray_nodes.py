@@ -29,6 +29,14 @@ def test_a_node_that_does_not_see_the_run_folder_is_named(monkeypatch, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_check_of_the_storage_has_left_is_removed(monkeypatch, tmp_path):
+    patch_answers(monkeypatch)
+    (tmp_path / ".shared-of-a-killed-driver").mkdir()
+    (tmp_path / ".shared-of-a-killed-driver" / "word").touch()
+    ray_nodes.check_storage(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_node_with_other_versions_is_named(monkeypatch):
     patch_answers(monkeypatch)
     ray_nodes.check_versions()
