@@ -51,7 +51,7 @@ def search_in_worker(
 
     Raises:
       Interrupted: `interrupt` asked for it; the current trial resumes from its last epoch.
-      StorageError: a disk or mount has failed; so does the current trial.
+      StorageError: a disk or mount has failed; the current trial resumes from its last epoch.
       WorkerError: the worker can run no trial.
     """
     watchdog = Watchdog(study, timeout)
