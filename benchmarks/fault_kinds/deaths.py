@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 
 from fault_kinds.lab import (
     LIMIT,
+    NAME,
     RAY,
     SERIAL,
+    SMALL,
     Lab,
     Launch,
     kill,
@@ -168,8 +170,7 @@ def close_output(lab: Lab) -> Outcome:
     case = open_case(lab, "close-output")
     reader, writer = os.pipe()
     try:
-        flags = ("--space", "smoke", "--trials", "3", "--epochs", "3", "--finalists", "off")
-        launch = lab.start(case.home, *flags, "--name", "x", *SERIAL, stdout=writer)
+        launch = lab.start(case.home, *SMALL, "--name", NAME, *SERIAL, stdout=writer)
         os.close(writer)
         wait_for(lambda: b"\n" in os.read(reader, 4096), "a first line", launch)
     finally:
