@@ -40,15 +40,15 @@ def open_case(lab: Lab, name: str) -> Case:
 class KillDriver:
     """Kills the driver again and again at random moments, and resumes it.
 
+    A kill comes up to twice as long after a start as the first start took to its `session` event.
+
     Args:
       way: flags that say how trials run.
       kills: how often, in one search.
-      longest: seconds from a start to the kill, at most.
     """
 
     way: tuple[str, ...]
     kills: int
-    longest: float
 
     def __call__(self, lab: Lab) -> Outcome:
         """Kill the driver `kills` times, then let it finish."""
@@ -56,8 +56,9 @@ class KillDriver:
         launch = lab.begin(case.home, *self.way)
         wait_for_event(case.home, "session", launch)
         case.start_clock()
+        longest = 2 * (case.since - launch.began)
         for _ in range(self.kills):
-            if _ends_within(launch, chance.uniform(0.0, self.longest)):
+            if _ends_within(launch, chance.uniform(0.0, longest)):
                 break
             launch.kill()
             case.expect(launch, KILLED)
@@ -204,8 +205,8 @@ SIGNALS = (
 )
 WORKER = ("trial_server", "multiprocessing")  # the words of its command
 KINDS = (
-    Kind("driver", f"driver killed {KILLS} times", KillDriver(SERIAL, KILLS, 15.0)),
-    Kind("driver-ray", "driver killed 4 times, on Ray", KillDriver(RAY, 4, 30.0)),
+    Kind("driver", f"driver killed {KILLS} times", KillDriver(SERIAL, KILLS)),
+    Kind("driver-ray", "driver killed 4 times, on Ray", KillDriver(RAY, 4)),
     Kind("worker", "process of a trial killed", KillProcess(WORKER, SERIAL, (0,), leaf=True)),
     Kind("workers", "all worker processes killed", KillProcess(WORKER, SERIAL, (0,))),
     Kind("worker-ray", "worker killed, on Ray", KillProcess(("ray::",), RAY, (0,))),
