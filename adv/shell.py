@@ -33,4 +33,8 @@ def _escape(character: str) -> str:
         return f"\\{character}"
     if character.isprintable() and character != " ":
         return character
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    try:
+        content = os.fsencode(character)
+    except UnicodeEncodeError:  # half of a surrogate pair: no name of a file has it
+        content = character.encode("utf-8", "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in content)

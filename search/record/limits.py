@@ -46,9 +46,11 @@ Clock = Annotated[float, Range(-1e11, 1e11)]  # seconds since 1970, as the machi
 def find_unusable(plain: Mapping[str, Any]) -> str:
     """Return in words what no JSON object of ours holds, and under which key; "" if nothing is.
 
-    Numbers that are not finite or have more than 64 bits, and values that are nested so deeply that
-    they exhaust the stack of whoever walks through them.
+    Numbers that are not finite or have more than 64 bits, halves of surrogate pairs, and values
+    that are nested so deeply that they exhaust the stack of whoever walks through them.
     """
+    if not _is_text("".join(map(str, plain))):
+        return "the name of a key is no text"
     for key, value in plain.items():
         if wrong := _find_unusable_value(value):
             return f"key {shorten(key)} holds {wrong}"
@@ -59,18 +61,39 @@ def _find_unusable_value(value: Any) -> str:
     left = [(value, 1)]
     while left:
         item, depth = left.pop()
-        if isinstance(item, float):
-            if not math.isfinite(item):
-                return f"{item}, not a finite number"
-        elif isinstance(item, int):
-            if abs(item) >= _MAX_WHOLE:
-                return f"a whole number of {item.bit_length()} bits, 64 are the limit"
-        elif isinstance(item, dict | list | tuple):
-            if depth > _MAX_DEPTH:
-                return f"objects or lists nested more than {_MAX_DEPTH} deep"
-            inner = item.values() if isinstance(item, dict) else item
-            left.extend((one, depth + 1) for one in inner)
+        if not isinstance(item, dict | list | tuple):
+            if wrong := _find_unusable_leaf(item):
+                return wrong
+            continue
+        if depth > _MAX_DEPTH:
+            return f"objects or lists nested more than {_MAX_DEPTH} deep"
+        if isinstance(item, dict):
+            left.append(("".join(item), depth))
+            item = item.values()
+        left.extend((one, depth + 1) for one in item)
     return ""
+
+
+def _find_unusable_leaf(value: Any) -> str:
+    wrong = ""
+    if isinstance(value, float):
+        wrong = "" if math.isfinite(value) else f"{value}, not a finite number"
+    elif isinstance(value, int) and abs(value) >= _MAX_WHOLE:
+        wrong = f"a whole number of {value.bit_length()} bits, 64 are the limit"
+    elif isinstance(value, str) and not _is_text(value):
+        wrong = f"{shorten(value)}, which is no text"
+    return wrong
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a text can be the name of a file; half of a surrogate pair can not."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def shorten(value: Any, limit: int = 40) -> str:
