@@ -251,16 +251,26 @@ def test_a_report_that_is_none_fails_the_trial(safe_search, ledger):
     assert trial.reason.startswith("it sent an invalid report: TypeError: ")
 
 
-def test_a_crash_is_tried_three_times_and_fails_that_trial(safe_search, ledger):
-    mishaps = dict(enumerate(CRASHES))
+def check_crashes(search, ledger, kinds):
+    mishaps = dict(enumerate(kinds))
     study = Study(SPACE, ledger, trials=len(mishaps) + 1, seed=0)
-    safe_search(study, Formula(3, mishaps=mishaps), Interrupt(300))
+    search(study, Formula(3, mishaps=mishaps), Interrupt(500))
     failed = ledger.view.in_state("failed")
     assert [t.number for t in failed] == [*mishaps]
     for trial in failed:
         assert trial.reason.startswith("its worker died 3 times: "), trial.reason
         assert len(trial.reason) < 200
     assert [t.number for t in ledger.view.in_state("finished")] == [len(mishaps)]
+
+
+def test_a_crash_is_tried_three_times_and_fails_that_trial(worker_search, ledger):
+    check_crashes(worker_search, ledger, CRASHES)
+
+
+@pytest.mark.slow
+def test_a_crash_on_ray_is_tried_three_times_too(ray_search, ledger):
+    """Two kinds of crashes only: a worker of Ray takes seconds to start."""
+    check_crashes(ray_search, ledger, ("exit at once", "segfault"))
 
 
 def test_the_reason_names_the_status_or_the_signal(worker_search, ledger):
