@@ -97,7 +97,7 @@ MISHAPS: Mapping[str, Callable[[Tensor], Any]] = {
 
 
 class Trap(nn.Module):
-    """A layer that triggers a mishap in the second epoch, once in a process; "": none."""
+    """A layer that triggers a mishap in its second batch, once in a process; "": none."""
 
     triggered = False
 
@@ -107,7 +107,7 @@ class Trap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.batches += self.training
-        if self.mishap and self.batches > 5 and not Trap.triggered and torch.is_grad_enabled():
+        if self.mishap and self.batches > 1 and not Trap.triggered and torch.is_grad_enabled():
             Trap.triggered = self.mishap != "nan"
             MISHAPS[self.mishap](x)
         return x
@@ -115,20 +115,18 @@ class Trap(nn.Module):
 
 @dataclass(frozen=True)
 class BadNet(adv.BaseNet):
-    """BaseNet behind a trap."""
-
-    mishap: str = ""
+    """BaseNet behind a trap; its checkpoints do not tell which."""
 
     def __call__(self, classes: int) -> nn.Module:
         """Return the net."""
         net = super().__call__(classes)
-        return nn.Sequential(*net.children(), Trap(self.mishap))
+        mishap = Path(__file__).with_name("mishap.txt").read_text()
+        return nn.Sequential(*net.children(), Trap(mishap))
 
 
 def build(lr: float) -> adv.Recipe:
     """Return BaseNet, which is a trap at one learning rate."""
-    mishap = Path(__file__).with_name("mishap.txt").read_text()
-    net = BadNet(mishap=mishap) if lr == BAD else adv.BaseNet()
+    net = BadNet() if lr == BAD else adv.BaseNet()
     return adv.Recipe(net=net, optimizer=adv.AdamW(lr=lr))
 
 
