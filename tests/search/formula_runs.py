@@ -165,17 +165,31 @@ EXCEPTIONS: Mapping[str, BaseException] = {
     "generator exit": GeneratorExit(),
     "mute": MuteError(),
 }
+
+
+def close_all() -> None:
+    """Close the pipes to whoever runs the trial, and go."""
+    os.closerange(3, 200)
+    os._exit(0)
+
+
+def hang_deaf() -> None:
+    """Hang, and take no signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+    time.sleep(600)
+
+
 CRASHES: dict[str, Callable[[], object]] = {
     "exit at once": lambda: os._exit(0),
     "segfault": lambda: ctypes.string_at(0),
     "abort": os.abort,
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "close all": lambda: (os.closerange(3, 200), os._exit(0)),
+    "close all": close_all,
 }
 HANGS: dict[str, Callable[[], object]] = {
     "hang": lambda: time.sleep(600),
     "hang in C": lambda: ctypes.PyDLL(None).sleep(600),  # holds the interpreter's lock
-    "hang deaf": lambda: (signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65)), time.sleep(600)),
+    "hang deaf": hang_deaf,
     "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
 }
 SLEEPER = (sys.executable, "-c", "import time; time.sleep(600)")

@@ -11,7 +11,7 @@ from search.study import Study
 @pytest.fixture
 def die_and_resume(tmp_path):
     """Return a function that opens the study as a new driver does; the one before is dead."""
-    held = []
+    held: list[Ledger] = []
 
     def begin(trials: int = 1) -> Study:
         for ledger in held:

@@ -56,7 +56,7 @@ def test_a_trial_ends_with_its_server_and_a_new_server_is_started(tmp_path):
     """Whatever may kill the server: the trial is started again."""
     study = Study(SPACE, MemoryLedger(), trials=1, seed=0)
     study.trial_folder = lambda number: tmp_path  # type: ignore[method-assign]
-    killed = []
+    killed: list[int] = []
 
     def kill_server(event, view):
         if event["event"] == "epoch" and not killed:
