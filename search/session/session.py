@@ -15,8 +15,9 @@ from search.backends import serial
 from search.backends.worker_process import WorkerProcess
 from search.errors import StorageError, find_storage_error
 from search.interrupt import Interrupt, Interrupted
-from search.record.ledger import Ledger
+from search.record.ledger import Ledger, read
 from search.record.provenance import PROJECT
+from search.record.run_folder import LEDGER
 from search.record.trial import Run
 from search.record.trial_result import TrialResult
 from search.reporting.terminal import LiveProgress
@@ -92,6 +93,8 @@ def _connect(console: Console, options: Options) -> Iterator[Machine]:
 
         yield Machine("this machine", float(_count_cpus()), float(torch.cuda.device_count()))
         return
+    for folder in (*filter(None, [options.resume]), *options.warm_from):
+        read(folder / LEDGER)  # a cluster takes seconds to start: refuse a damaged ledger before
     from search.backends import ray_tune
 
     cluster = ray_tune.connect(options.address, project=PROJECT)

@@ -35,6 +35,7 @@ def test_a_mistake_is_one_line(name, tmp_path):
 
 READERS = {
     "resume": ["launch.py", "--resume", "runs/a b", "--serial"],
+    "resume on a cluster": ["launch.py", "--resume", "runs/a b"],  # before one is started
     "finals": ["launch.py", "--finalists", "runs/a b", "--serial"],
     "re-scoring": ["launch.py", "--rescore", "runs/a b", "--serial"],
     "warm start": [
