@@ -17,7 +17,7 @@ from search.record.trial import Trial
 from search.record.view import View
 
 ENDS = ("finished", "failed", "stopped")
-TIMED = ("latency", "evaluate_seconds")  # what differs between two runs that are the same
+UNEQUAL = ("latency", "evaluate_seconds", "remark")  # what may differ between equal trials
 DIED = f"-{signal.SIGKILL.value}"
 
 
@@ -185,7 +185,7 @@ def _equal(one: Trial, twin: Trial, holes: bool) -> bool:
 def _describe(trial: Trial) -> Mapping[str, Any]:
     """Return all of a trial that does not depend on the speed of the machine."""
     result = trial.result.to_json() if trial.result else {"details": {}}
-    details = {k: v for k, v in result["details"].items() if k not in TIMED}
+    details = {k: v for k, v in result["details"].items() if k not in UNEQUAL}
     return {
         "params": trial.params,
         "seed": trial.seed,
