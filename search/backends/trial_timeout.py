@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
+from adv.models import Net
+from adv.models.size import size_of
 from search.formatting import format_duration
 from search.record.derived_ledgers import FinalsLedger
 from search.record.trial import Trial
 from search.record.view import View
 from search.study import Study
 
-FACTOR = 10  # times what epochs or scoring have taken so far
-LEAST = 300.0  # seconds; the limit between two epochs is never shorter
+FACTOR = 10  # times what epochs have taken so far
+SCORING_FACTOR = 40  # times scoring so far: a random net takes about four times as long as others
+LEAST = 300.0  # seconds; the limit is never shorter
 UNKNOWN = 3600.0  # seconds; as long as nothing says how long it takes
 FINALS_FACTOR = 1000  # times scoring in the search: the final battery takes up to 150 times as long
 OFF = 0.0
@@ -28,8 +33,9 @@ class TrialTimeout:
     """How long a trial may be silent.
 
     Without a limit of the user's it is ten times what epochs have taken, and at least five minutes.
-    The first epoch of a trial and its scoring get at least an hour: nets of one space differ in
-    their cost by a factor of a thousand, and nothing of this trial says yet how long they take.
+    Nets of one space differ in their cost by a factor of a thousand, so what other trials took
+    counts in proportion to the multiply-adds of the nets until a trial has an epoch of its own.
+    While nothing is known, as before the first epoch of a run, the limit is an hour.
 
     Args:
       seconds: the limit; None: it follows from the trials so far, `OFF`: there is none.
@@ -50,42 +56,73 @@ class TrialTimeout:
             return f"failed after {format_duration(self.seconds)} without a report"
         return (
             f"failed after {FACTOR} times the time of an epoch, at least {format_duration(LEAST)}; "
-            f"a first epoch and scoring have at least {format_duration(UNKNOWN)}"
+            f"{format_duration(UNKNOWN)} before the first epoch of the run"
         )
 
     def limit(self, study: Study, trial: Trial) -> tuple[float, str]:
         """Return the seconds for which a trial may now be silent, and how they came about."""
         if self.seconds is not None:
             return self.seconds or float("inf"), "set by --trial-timeout"
-        view = study.view
-        epochs = [report.seconds for t in view.trials.values() for report in t.epochs.values()]
-        own = [report.seconds for report in trial.epochs.values()]
         last = trial.epochs[max(trial.epochs)] if trial.epochs else None
+        if last is not None and last.epoch >= last.epochs:
+            return _limit_scoring(study, trial)
+        trained = [t for t in study.view.trials.values() if t.epochs]
         if last is None:
-            return _stretch(max(epochs, default=0.0), UNKNOWN, "the longest epoch of this run")
-        if last.epoch >= last.epochs:
-            return _limit_scoring(study)
-        typical = max(statistics.median(epochs), *own)
-        return _stretch(typical, LEAST, "the median epoch of this run, or the trial's longest")
+            known = ((t, max(report.seconds for report in t.epochs.values())) for t in trained)
+            return _stretch(
+                _carry_over(study, trial, known), FACTOR, "the longest epoch of this run"
+            )
+        epochs = [report.seconds for t in trained for report in t.epochs.values()]
+        own = max(report.seconds for report in trial.epochs.values())
+        typical = max(statistics.median(epochs), own)
+        return _stretch(typical, FACTOR, "the median epoch of this run, or the trial's longest")
 
 
-def _limit_scoring(study: Study) -> tuple[float, str]:
-    known = _scoring_seconds(study.view)
-    if not known and isinstance(study.ledger, FinalsLedger):
-        before = _scoring_seconds(study.ledger.ledger.view)
-        longest = max(before, default=86_400 / FINALS_FACTOR)
-        return _stretch(longest, UNKNOWN, "the longest scoring in the search", FINALS_FACTOR)
-    return _stretch(max(known, default=0.0), UNKNOWN, "the longest scoring in this run")
+def _limit_scoring(study: Study, trial: Trial) -> tuple[float, str]:
+    seconds = _carry_over(study, trial, _scoring_seconds(study.view))
+    if seconds is None and isinstance(study.ledger, FinalsLedger):
+        before = _carry_over(study, trial, _scoring_seconds(study.ledger.ledger.view))
+        return _stretch(before, FINALS_FACTOR, "the longest scoring in the search")
+    return _stretch(seconds, SCORING_FACTOR, "the longest scoring in this run")
 
 
-def _scoring_seconds(view: View) -> list[float]:
-    results = [trial.result for trial in view.in_state("finished")]
-    return [result.details.evaluate_seconds or 0.0 for result in results if result]
+def _scoring_seconds(view: View) -> list[tuple[Trial, float]]:
+    return [(t, t.result.details.evaluate_seconds or 0.0) for t in view.scored() if t.result]
 
 
-def _stretch(seconds: float, least: float, what: str, factor: int = FACTOR) -> tuple[float, str]:
-    text = f"{factor} times {what}, and at least {format_duration(least)}"
-    return max(factor * seconds, least), text
+def _carry_over(study: Study, trial: Trial, known: Iterable[tuple[Trial, float]]) -> float | None:
+    """Return how long a trial would take at most, judging by others; None: nothing tells it.
+
+    A net larger than another takes longer in proportion to its multiply-adds, at most.
+    """
+    own = _multiply_adds(study, trial)
+    expected = []
+    for other, seconds in known:
+        theirs = _multiply_adds(study, other)
+        if own is None or theirs is None:
+            return None
+        expected.append(seconds * max(1.0, own / theirs))
+    return max(expected, default=None)
+
+
+def _multiply_adds(study: Study, trial: Trial) -> float | None:
+    """Return the multiply-adds of a net for an image; None if the recipe has no such net."""
+    try:
+        return _count(study.space.build(**trial.params).net, max(2, study.view.header.classes))
+    except Exception:  # a recipe of the user's may raise anything; its trial says so
+        return None
+
+
+@lru_cache(maxsize=1000)
+def _count(net: Net, classes: int) -> float:
+    return max(1.0, size_of(net, classes).multiply_adds)
+
+
+def _stretch(seconds: float | None, factor: int, what: str) -> tuple[float, str]:
+    if seconds is None:
+        return UNKNOWN, "nothing is known yet of how long it takes"
+    text = f"{factor} times {what}, and at least {format_duration(LEAST)}"
+    return max(factor * seconds, LEAST), text
 
 
 class Watchdog:

@@ -1,30 +1,44 @@
 """How long a trial may be silent: by the user's limit and by the rule."""
 
 import pytest
-from formula_runs import SPACE, score
+from formula_runs import SPACE
 
+from adv import WRN, BaseNet, Recipe, size_of
 from search.backends.trial_timeout import OFF, TrialTimeout, Watchdog
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.trial import EpochReport
 from search.record.trial_result import ResultDetails, TrialResult
 from search.study import Study
+from spaces import Choice, Space
 
+NETS = {"small": BaseNet(), "large": WRN(16, 4)}
 MINUTE, HOUR = 60.0, 3600.0
 
 
-def make_study(trials: int = 3) -> Study:
-    study = Study(SPACE, MemoryLedger(), trials=trials, seed=0)
-    for _ in range(trials):
-        assert study.suggest() is not None
+def build(net: str) -> Recipe:
+    return Recipe(net=NETS[net])
+
+
+BY_SIZE = Space("which net?", {"net": Choice(("small", "large"))}, build, ({"net": "small"},))
+RATIO = size_of(NETS["large"], 2).multiply_adds / size_of(NETS["small"], 2).multiply_adds
+
+
+def make_study(trials: int = 3, nets: str = "small small small") -> Study:
+    """Return a search with trials of these nets."""
+    study = Study(BY_SIZE, MemoryLedger(), trials=trials, seed=0)
+    for number, net in enumerate(nets.split()[:trials]):
+        study.ledger.append(
+            "proposed", trial=number, params={"net": net}, seed=number, origin="known"
+        )
     return study
 
 
 def report(study: Study, number: int, epoch: int, seconds: float, scoring: float = -1.0) -> None:
-    trial = study.view.trials[number]
     result = None
     if scoring >= 0:
         details = ResultDetails(evaluate_seconds=scoring)
-        result = TrialResult(score(trial.params).objectives, {}, details)
+        values = {"natural_accuracy": 0.5, "attacked_score": 100.0}
+        result = TrialResult(values, {}, details)
     study.update(number, EpochReport(epoch, 3, seconds, {}, result))
 
 
@@ -37,21 +51,40 @@ def test_the_rule_follows_the_epochs_so_far():
     assert limit(study, 0, rule) == HOUR  # nothing is known
     report(study, 0, 1, 1.0)
     assert limit(study, 0, rule) == 5 * MINUTE
-    assert limit(study, 1, rule) == HOUR  # its first epoch: it may be a far larger net
+    assert limit(study, 1, rule) == 5 * MINUTE
     report(study, 1, 1, 20 * MINUTE)
     assert limit(study, 1, rule) == 200 * MINUTE
     assert limit(study, 0, rule) == pytest.approx(100 * MINUTE, rel=0.01)  # the median of both
     assert limit(study, 2, rule) == 200 * MINUTE
 
 
+def test_a_larger_net_has_more_time_until_it_has_an_epoch_of_its_own():
+    study, rule = make_study(3, "small large small"), TrialTimeout()
+    report(study, 0, 1, 30.0)
+    assert RATIO > 100
+    assert limit(study, 1, rule) == pytest.approx(RATIO * 300)
+    report(study, 1, 1, 10 * MINUTE)
+    assert limit(study, 1, rule) == 100 * MINUTE
+    assert limit(study, 2, rule) == 100 * MINUTE  # a smaller one need not be faster
+
+
+def test_where_no_net_tells_the_cost_the_limit_is_an_hour():
+    study, rule = Study(SPACE, MemoryLedger(), trials=2, seed=0), TrialTimeout()
+    assert study.suggest() and study.suggest()
+    report(study, 0, 1, 1.0)
+    assert limit(study, 0, rule) == 5 * MINUTE
+    assert limit(study, 1, rule) == HOUR
+
+
 def test_scoring_has_a_limit_of_its_own():
-    study, rule = make_study(), TrialTimeout()
-    for number in (0, 1):
+    study, rule = make_study(3, "small small large"), TrialTimeout()
+    for number in range(3):
         for epoch in (1, 2, 3):
             report(study, number, epoch, 1.0)
     assert limit(study, 1, rule) == HOUR
     report(study, 0, 3, 1.0, scoring=10 * MINUTE)
-    assert limit(study, 1, rule) == 100 * MINUTE
+    assert limit(study, 1, rule) == 400 * MINUTE
+    assert limit(study, 2, rule) == pytest.approx(RATIO * 400 * MINUTE)
 
 
 def test_the_final_battery_takes_far_longer_than_the_search_one():
@@ -59,7 +92,7 @@ def test_the_final_battery_takes_far_longer_than_the_search_one():
     report(study, 0, 3, 1.0, scoring=MINUTE)
     study.ledger.append("finals", trials=[0], trainings=1, battery="x")
     assert isinstance(study.ledger, MemoryLedger)
-    finals = Study(SPACE, FinalsLedger(study.ledger), trials=2, seed=0)
+    finals = Study(BY_SIZE, FinalsLedger(study.ledger), trials=2, seed=0)
     params = study.view.trials[0].params
     for number in range(2):
         finals.ledger.append("proposed", trial=number, params=params, seed=number, origin="0")
@@ -69,7 +102,7 @@ def test_the_final_battery_takes_far_longer_than_the_search_one():
     assert limit(finals, 0, rule) == 1000 * MINUTE
     report(finals, 0, 3, 1.0, scoring=30 * MINUTE)
     report(finals, 1, 3, 1.0)
-    assert limit(finals, 1, rule) == 300 * MINUTE
+    assert limit(finals, 1, rule) == 1200 * MINUTE
 
 
 def test_the_user_may_set_or_remove_the_limit():
