@@ -23,7 +23,8 @@ from pathlib import Path
 
 from fuzz_targets import TARGETS, run_target
 
-LIMITS = ("-rss_limit_mb=2048", "-timeout=60", "-max_len=256", "-len_control=0", "-verbosity=0")
+LIMITS = ("-rss_limit_mb=2048", "-timeout=60", "-report_slow_units=60", "-max_len=256")
+QUIET = ("-len_control=0", "-verbosity=0", "-print_final_stats=1")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -82,8 +83,8 @@ def fuzz(target: str, seconds: int, folder: Path) -> int:
             traceback.print_exc()
             raise
 
-    words = (f"-max_total_time={seconds}", f"-artifact_prefix={folder}/", "-print_final_stats=1")
-    atheris.Setup([sys.argv[0], *LIMITS, *words], feed)
+    words = (f"-max_total_time={seconds}", f"-artifact_prefix={folder}/")
+    atheris.Setup([sys.argv[0], *LIMITS, *QUIET, *words], feed)
     atheris.Fuzz()
     return 0
 

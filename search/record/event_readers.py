@@ -48,8 +48,6 @@ def read_rung(event: OBJECT, header: StudyHeader) -> tuple[Rung, Decision]:
         read_key(event, "sds", Mapping[str, float]),
         read_key(event, "table", OBJECT | None),
     )
-    for name in OBJECTIVES:
-        read_key(rung.objectives, name, float)
     check_objectives(rung.objectives, len(header.battery))
     for name, sd in rung.sds.items():
         if sd < 0:
@@ -89,7 +87,8 @@ def check_result(result: TrialResult, radii: int) -> None:
     """
     details = result.details
     for values in (result.objectives, details.last, details.validation, details.claimed):
-        check_objectives(values or {}, radii)
+        if values:
+            check_objectives(values, radii)
     for name, (low, high) in result.intervals.items():
         value = result.objectives.get(name, low)
         if value not in Range(low, high):
@@ -97,7 +96,7 @@ def check_result(result: TrialResult, radii: int) -> None:
 
 
 def check_objectives(objectives: Mapping[str, float], radii: int) -> None:
-    """Raise FieldError unless the objectives lie in their ranges.
+    """Raise FieldError unless both objectives are there, and lie in their ranges.
 
     Args:
       objectives: by name.
@@ -105,5 +104,6 @@ def check_objectives(objectives: Mapping[str, float], radii: int) -> None:
         program without a battery, whose objectives may have any range.
     """
     for name, highest in zip(OBJECTIVES, (1, 100 * radii), strict=True):
-        if radii and objectives.get(name, 0) not in Range(0, highest):
+        read_key(objectives, name, float)
+        if radii and objectives[name] not in Range(0, highest):
             raise FieldError(f"{name} is {objectives[name]:g}, not {Range(0, highest)}")

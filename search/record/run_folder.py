@@ -12,6 +12,7 @@ finals/         trainings with fresh seeds, in a `trials/` of its own
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 LEDGER = "ledger.jsonl"
@@ -51,10 +52,18 @@ def require_run(folder: Path, flag: str = "") -> Path:
       flag: the flag that named it, for the message.
 
     Raises:
-      ValueError: there is no ledger in it; the message names the nearest run beside it.
+      ValueError: there is no ledger in it, or it cannot be looked at; the message names the
+        nearest run beside it.
     """
-    if not (folder / LEDGER).is_file():
-        near, prefix = _nearest_name(folder), f"{flag} {folder}: " if flag else ""
+    prefix, ledger = f"{flag} {folder}: " if flag else "", folder / LEDGER
+    try:
+        found, exists = ledger.is_file(), os.path.lexists(ledger)
+    except OSError as error:
+        raise ValueError(f"no search in {str(folder)[:100]}: {error.strerror}") from None
+    if exists and not found:
+        raise ValueError(f"{prefix}no search in {folder} ({LEDGER} is not a file)")
+    if not found:
+        near = _nearest_name(folder)
         hint = f"; did you mean {near}?" if near else ""
         raise ValueError(f"{prefix}no search in {folder} (there is no {LEDGER}){hint}")
     return folder
@@ -69,6 +78,7 @@ def nearest_run(folder: Path) -> str:
 def _nearest_name(folder: Path) -> Path | None:
     """Return the run beside `folder` with the nearest name, or None."""
     parent = folder.parent
-    runs = [path.parent.name for path in parent.glob(f"*/{LEDGER}")] if parent.is_dir() else []
+    ledgers = parent.glob(f"*/{LEDGER}") if parent.is_dir() else ()
+    runs = [path.parent.name for path in ledgers if path.is_file()]
     near = difflib.get_close_matches(folder.name, runs, n=1)
     return parent / near[0] if near else None

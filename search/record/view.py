@@ -148,9 +148,7 @@ class View:
 
     def _begin_finals(self, event: Event) -> None:
         header = FinalsHeader.from_json(event)
-        for number in header.trials:
-            if number not in self.trials:
-                raise FieldError(f"key 'trials' holds {number}, which no proposed event has")
+        self._check_finalists(header)
         self.finals = self.finals or View(lost=self.lost_finals)
         self.finals_header = header
 
@@ -165,10 +163,18 @@ class View:
             self._check_repeated(read_key(inner, "origin", str))
         self.finals.header = self.header  # its battery gives the ranges of the results
         if kind == "rebuilt":
-            self.finals_header = self.finals_header.merge(read_key(inner, "header", OBJECT))
+            header = self.finals_header.merge(read_key(inner, "header", OBJECT))
+            self._check_finalists(header)
             self.finals._replace_results(inner)
+            self.finals_header = header
         else:
             self.finals.apply(inner)
+
+    def _check_finalists(self, header: FinalsHeader) -> None:
+        """Raise FieldError unless the finalists are trials of the search."""
+        for number in header.trials:
+            if number not in self.trials:
+                raise FieldError(f"key 'trials' holds {number}, which no proposed event has")
 
     def _check_repeated(self, origin: str) -> None:
         """Raise FieldError unless the origin of a final training is the number of a trial."""
@@ -183,8 +189,10 @@ class View:
         self.rescored.setdefault(battery, {})[trial.number] = result
 
     def _rebuild(self, event: Event) -> None:
-        self.header = self.header.merge(read_key(event, "header", OBJECT))
+        header = self.header.merge(read_key(event, "header", OBJECT))
+        check_names(header)
         self._replace_results(event)
+        self.header = header
 
     def _replace_results(self, event: Event) -> None:
         """Give each finished trial its result under another battery, or the reason for none."""

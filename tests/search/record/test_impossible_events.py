@@ -90,6 +90,8 @@ RUNG = {
             "'ok' is not the 3 bytes of 9 images",
         ),
         ("finished", set_at({"natural_accuracy": 3}, "details", "last"), "natural_accuracy is 3"),
+        ("finished", set_at({"natural_accuracy": 0}, "details", "claimed"), "score' is missing"),
+        ("finished", set_at({}, "objectives"), "natural_accuracy is None, not a finite number"),
         ("epoch", set_at(3, "epoch"), "key 'epoch' holds 3, but there are 2 epochs"),
         ("epoch", set_at(MAX_EPOCHS + 1, "epochs"), f"not a number from 1 to {MAX_EPOCHS}"),
         ("epoch", set_at(-1.0, "seconds"), "key 'seconds' holds -1.0, not a number from 0"),
@@ -151,6 +153,21 @@ def test_a_rung_that_cannot_be(tmp_path, change, said):
     assert read(put(tmp_path, [*CONTENT, RUNG])).rungs
     with pytest.raises(LedgerError, match="event rung: ") as info:
         read(put(tmp_path, [*CONTENT, {**RUNG, **change}]))
+    assert said in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "said"),
+    [
+        ("final", {"trials": [99]}, "key 'trials' holds 99, which no proposed event has"),
+        ("rebuilt", {"constraints": {"latnecy": 1}}, "'latnecy': did you mean 'latency'?"),
+    ],
+)
+def test_a_new_battery_with_a_header_that_cannot_be(tmp_path, kind, header, said):
+    part = {"event": "rebuilt", "time": 1.7e9, "battery": "b", "header": header, "missing": {}}
+    event = part if kind == "rebuilt" else {"event": "final", "time": 1.7e9, "part": part}
+    with pytest.raises(LedgerError, match=f"event {kind}: ") as info:
+        read(put(tmp_path, [*CONTENT, event]))
     assert said in str(info.value)
 
 
