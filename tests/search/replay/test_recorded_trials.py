@@ -132,7 +132,9 @@ def test_a_file_that_is_no_table_is_refused_in_one_line(tmp_path, text, said):
     assert "\n" not in str(error.value) and path.stem in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"no gzip", gzip.compress(b"a,y,z\n" * 99)[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(b"a,y,z\n" * 99)[:-9]], ids=["other", "cut off"]
+)
 def test_a_damaged_archive_is_refused_in_one_line(tmp_path, content):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(content)
