@@ -209,7 +209,7 @@ KINDS = (
     Kind("driver-ray", "driver killed 4 times, on Ray", KillDriver(RAY, 4)),
     Kind("worker", "process of a trial killed", KillProcess(WORKER, SERIAL, (0,), leaf=True)),
     Kind("workers", "all worker processes killed", KillProcess(WORKER, SERIAL, (0,))),
-    Kind("worker-ray", "worker killed, on Ray", KillProcess(("ray::",), RAY, (0,))),
+    Kind("worker-ray", "worker killed, on Ray", KillProcess(("ray::ImplicitFunc",), RAY, (0,))),
     Kind("raylet", "raylet killed", KillProcess(("raylet/raylet",), RAY, (1,))),
     Kind("gcs", "Ray's control service (GCS) killed", KillProcess(("gcs_server",), RAY, (1,))),
     Kind("head", "head node of a joined cluster killed", kill_head),
