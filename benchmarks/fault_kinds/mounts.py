@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from fault_kinds.lab import Lab
@@ -50,8 +51,7 @@ class Disk:
 
     def fill(self, leave: int = 0) -> None:
         """Fill it up to `leave` bytes."""
-        free = os.statvfs(self.base)
-        self.ballast.write_bytes(bytes(max(0, free.f_bavail * free.f_frsize - leave)))
+        _fill(self.ballast, leave)
 
     def free(self) -> None:
         """Give back what `fill` took."""
@@ -93,8 +93,7 @@ class FailingDisk:
 
     def fail(self) -> None:
         """Let each write to a new block fail from now on."""
-        free = os.statvfs(self.base)
-        self.ballast.write_bytes(bytes(free.f_bavail * free.f_frsize))
+        _fill(self.ballast)
 
     def repair(self) -> None:
         """Replace the device: check the file system and mount it again."""
@@ -102,6 +101,13 @@ class FailingDisk:
         self.ballast.unlink()
         subprocess.run(["e2fsck", "-fy", str(self.image)], capture_output=True, check=False)
         self.attach()
+
+
+def _fill(ballast: Path, leave: int = 0) -> None:
+    """Write a file that fills its file system up to `leave` bytes, or fully if others write too."""
+    free = os.statvfs(ballast.parent)
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        file.write(bytes(max(0, free.f_bavail * free.f_frsize - leave)))
 
 
 def _room_of(path: Path) -> int:
