@@ -49,40 +49,36 @@ def find_unusable(plain: Mapping[str, Any]) -> str:
     Numbers that are not finite or have more than 64 bits, halves of surrogate pairs, and values
     that are nested so deeply that they exhaust the stack of whoever walks through them.
     """
-    if not _is_text("".join(map(str, plain))):
-        return "the name of a key is no text"
     for key, value in plain.items():
-        if wrong := _find_unusable_value(value):
+        if not _is_text(str(key)):
+            return "the name of a key is no text"
+        if wrong := _find_unusable_value(value, 1):
             return f"key {shorten(key)} holds {wrong}"
     return ""
 
 
-def _find_unusable_value(value: Any) -> str:
-    left = [(value, 1)]
-    while left:
-        item, depth = left.pop()
-        if not isinstance(item, dict | list | tuple):
-            if wrong := _find_unusable_leaf(item):
-                return wrong
-            continue
-        if depth > _MAX_DEPTH:
-            return f"objects or lists nested more than {_MAX_DEPTH} deep"
-        if isinstance(item, dict):
-            left.append(("".join(item), depth))
-            item = item.values()
-        left.extend((one, depth + 1) for one in item)
-    return ""
-
-
-def _find_unusable_leaf(value: Any) -> str:
-    wrong = ""
+def _find_unusable_value(value: Any, depth: int) -> str:
+    """Return what is wrong with a value, "" if nothing is; a ledger holds millions of them."""
+    if isinstance(value, str):
+        return "" if _is_text(value) else f"{shorten(value)}, which is no text"
     if isinstance(value, float):
-        wrong = "" if math.isfinite(value) else f"{value}, not a finite number"
-    elif isinstance(value, int) and abs(value) >= _MAX_WHOLE:
-        wrong = f"a whole number of {value.bit_length()} bits, 64 are the limit"
-    elif isinstance(value, str) and not _is_text(value):
-        wrong = f"{shorten(value)}, which is no text"
-    return wrong
+        return "" if -math.inf < value < math.inf else f"{value}, not a finite number"
+    if isinstance(value, int):
+        if -_MAX_WHOLE < value < _MAX_WHOLE:
+            return ""
+        return f"a whole number of {value.bit_length()} bits, 64 are the limit"
+    if not isinstance(value, dict | list | tuple):
+        return ""
+    if depth > _MAX_DEPTH:
+        return f"objects or lists nested more than {_MAX_DEPTH} deep"
+    if isinstance(value, dict):
+        if not _is_text("".join(value)):
+            return "a key that is no text"
+        value = value.values()
+    for one in value:
+        if wrong := _find_unusable_value(one, depth + 1):
+            return wrong
+    return ""
 
 
 def _is_text(text: str) -> bool:
