@@ -12,7 +12,7 @@ from search.record.ledger import read
 
 SPACE = Path(__file__).with_name("bad_space.py")
 PATIENCE = 30.0  # seconds for what a trial has left behind to end
-TIMEOUT = "20s"
+TIMEOUT = "60s"  # a worker on Ray imports PyTorch before its first report
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def find_ended_trial(event: Event) -> Path | None:
 def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
     """Write the last event, front, tables and report of a session, and close the tracker.
 
-    Each is tried, whatever becomes of the others.
+    Each is tried, whatever becomes of the others; in a folder that has gone away nothing is made.
 
     Args:
       job: the search.
@@ -116,6 +116,10 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),
         "tracking": tracker.close,
     }
+    if not (
+        folder / LEDGER
+    ).exists():  # the folder is away: what is written now would lie beside it
+        outputs = {name: outputs[name] for name in (LEDGER, "tracking")}
     problems = [_try(name, write) for name, write in outputs.items()]
     return next(filter(None, problems), "")  # a full disk gives the same for all
 

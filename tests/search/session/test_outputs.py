@@ -4,6 +4,8 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from formula_runs import GRID, Formula
@@ -12,7 +14,7 @@ from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.ledger import Ledger
 from search.record.trial_result import ResultDetails
-from search.session.outputs import copy_front
+from search.session.outputs import copy_front, write_outputs
 from search.study import Study
 
 WEIGHTS = 20_000  # bytes
@@ -72,3 +74,18 @@ def test_a_disk_that_becomes_read_only_costs_no_file_of_the_front(mount_disk):
     with pytest.raises(OSError, match="Read-only file system"):
         copy_front(view, folder)
     assert content(folder) == before
+
+
+def test_nothing_is_written_where_a_run_folder_was_before_it_went_away(tmp_path):
+    """It would lie under the mount, or in the way, when the folder comes back."""
+    folder = tmp_path / "runs" / "x"
+    folder.mkdir(parents=True)
+    study = Study(GRID, Ledger(folder / "ledger.jsonl"), trials=2, seed=0)
+    serial.search(study, FormulaWithWeights(1), Interrupt())
+    folder.rename(tmp_path / "away")
+    job: Any = SimpleNamespace(study=study, folder=folder)
+    closed: list[bool] = []
+    tracker: Any = SimpleNamespace(close=lambda: closed.append(True))
+    assert "ledger.jsonl" in write_outputs(job, tracker, "the storage is away", 1)
+    assert closed and not folder.exists()
+    study.ledger.close()
