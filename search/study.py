@@ -19,6 +19,7 @@ from search.record.ledger import Ledger
 from search.record.run_folder import trial_path
 from search.record.trial import EpochReport, Run, Rung, Trial
 from search.record.view import View
+from search.record.work_mark import take_mark
 from search.samplers.sampler import Sampler
 from search.samplers.table import initial_design_size, make_sampler
 from search.stopping.stopper import NoStopping, Stopper
@@ -76,7 +77,7 @@ class Study:
         """Return the next trial to run, or None if there is none; record that it is started.
 
         Trials that an earlier session left unfinished come first. One that was started too often
-        without an end or a new epoch is failed: it may be what ended those sessions.
+        without an end or a new epoch is failed: it may be what has crashed the machine.
         """
         while self._unfinished:
             number = self._unfinished.pop(0)
@@ -168,8 +169,14 @@ class Study:
         return False
 
     def _record_poison(self, number: int) -> bool:
-        """Fail a trial that was started too often to no end; return whether it was."""
+        """Fail a trial that was started too often to no end; return whether it was.
+
+        A start does not count if the process of the trial was alive when the driver died: whatever
+        killed the driver was not the trial.
+        """
         trial = self.view.trials[number]
+        if not take_mark(self.trial_folder(number)) and trial.starts:
+            self.ledger.append("excused", trial=number)
         if trial.starts < MAX_STARTS:
             return False
         self.fail(number, f"{_describe_starts(trial)}: the search died each time")

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import os
 import pickle
 import signal
 import sys
 import warnings
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, NoReturn
 
 from search.backends.messages import encode_broken, run_trial
 from search.backends.process_tree import adopt_orphans, end_descendants, end_with_parent
+from search.record.work_mark import mark_running
 
 # Sent to all processes of a job or terminal: the driver decides what follows.
 FOR_THE_DRIVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -51,7 +54,8 @@ def serve(descriptor: int, module: str) -> None:
             if kind == "run":
                 run = content
             elif kind == "trial":  # else an answer to a trial that has died meanwhile
-                _serve_trial(driver, run, content)
+                with mark_running(Path(json.loads(content)["folder"])):
+                    _serve_trial(driver, run, content)
     except (EOFError, ConnectionError):
         pass  # the driver is gone, or has no further trial
     except BaseException as error:

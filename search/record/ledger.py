@@ -5,7 +5,8 @@ come
 
 - `session`: a driver started; `end`: it stopped, and why;
 - `proposed`: a trial's hyperparameters and seed; `started`: a worker is given it, for the first
-  time or again; `epoch`: its metrics after an epoch;
+  time or again; `excused`: its last start does not count, it did not end the search; `epoch`: its
+  metrics after an epoch;
 - `rung`: objectives of a half-trained net, and whether its training continues;
 - `finished`, `failed`, `stopped`: how a trial ended;
 - `relaxed`: early stopping became gentler, and why;

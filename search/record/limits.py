@@ -59,16 +59,8 @@ def find_unusable(plain: Mapping[str, Any]) -> str:
 
 def _find_unusable_value(value: Any, depth: int) -> str:
     """Return what is wrong with a value, "" if nothing is; a ledger holds millions of them."""
-    if isinstance(value, str):
-        return "" if _is_text(value) else f"{shorten(value)}, which is no text"
-    if isinstance(value, float):
-        return "" if -math.inf < value < math.inf else f"{value}, not a finite number"
-    if isinstance(value, int):
-        if -_MAX_WHOLE < value < _MAX_WHOLE:
-            return ""
-        return f"a whole number of {value.bit_length()} bits, 64 are the limit"
     if not isinstance(value, dict | list | tuple):
-        return ""
+        return _find_unusable_leaf(value)
     if depth > _MAX_DEPTH:
         return f"objects or lists nested more than {_MAX_DEPTH} deep"
     if isinstance(value, dict):
@@ -79,6 +71,17 @@ def _find_unusable_value(value: Any, depth: int) -> str:
         if wrong := _find_unusable_value(one, depth + 1):
             return wrong
     return ""
+
+
+def _find_unusable_leaf(value: Any) -> str:
+    wrong = ""
+    if isinstance(value, str):
+        wrong = "" if _is_text(value) else f"{shorten(value)}, which is no text"
+    elif isinstance(value, float):
+        wrong = "" if -math.inf < value < math.inf else f"{value}, not a finite number"
+    elif isinstance(value, int) and not -_MAX_WHOLE < value < _MAX_WHOLE:
+        wrong = f"a whole number of {value.bit_length()} bits, 64 are the limit"
+    return wrong
 
 
 def _is_text(text: str) -> bool:

@@ -144,7 +144,7 @@ class Trial:
       reason: why it failed or was stopped, or finished but has no result.
       lost_net: why the file of its net cannot be used; "" if it can, or nobody has looked.
       starts: how often it was started since its last new epoch, and since the last session that
-        ended in order.
+        ended in order, without the starts that it is excused for.
       started: when it was proposed, in seconds since 1970.
       ended: when it ended; 0: not yet.
       changed: what differed from what the run began with in a session that trained or scored it,

@@ -124,6 +124,10 @@ class View:
     def _start_trial(self, event: Event) -> None:
         self._trial(event).starts += 1
 
+    def _excuse_trial(self, event: Event) -> None:
+        trial = self._trial(event)
+        trial.starts = max(0, trial.starts - 1)
+
     def _end_session(self, event: Event) -> None:
         """Forget starts without an end: a session that ends in order was ended by no trial."""
         for view in (self, self.finals):
@@ -286,6 +290,7 @@ _APPLY: Mapping[str, Callable[[View, Event], None]] = {
     "end": View._end_session,
     "proposed": View._add_trial,
     "started": View._start_trial,
+    "excused": View._excuse_trial,
     "epoch": View._add_epoch,
     "rung": View._add_rung,
     "relaxed": View._relax,

@@ -15,6 +15,7 @@ from search.backends.serial import search_in_worker
 from search.backends.worker_process import WorkerProcess
 from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
+from search.record.work_mark import MARK, take_mark
 from search.study import Study
 
 DRIVER = """
@@ -33,6 +34,10 @@ with WorkerProcess() as worker:
 """
 
 
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def wait_until(condition) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -47,9 +52,24 @@ def test_nothing_outlives_a_driver_that_is_killed(tmp_path, kind):
     with subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), kind]) as driver:
         wait_until(lambda: told.exists() and told.read_text() == "1\n")
         trial = int(told.with_name("pid").read_text())
-        server = int(Path(f"/proc/{trial}/stat").read_text().rpartition(")")[2].split()[1])
+        server = parent_of(trial)
+        assert told.with_name(MARK).exists()
         driver.kill()
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (trial, server)))
+    assert not take_mark(told.parent)  # it was alive when the driver died
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_trial_that_died_with_all_the_others_is_marked(tmp_path):
+    told = tmp_path / "trials" / "0000" / "trained"
+    with subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path), "hang"]) as driver:
+        wait_until(lambda: told.exists() and told.read_text() == "1\n")
+        server = parent_of(int(told.with_name("pid").read_text()))
+        driver.send_signal(signal.SIGSTOP)  # else it would start another server
+        os.kill(server, signal.SIGKILL)
+        driver.kill()
+    assert take_mark(told.parent)
+    assert not take_mark(told.parent)
 
 
 def test_a_trial_ends_with_its_server_and_a_new_server_is_started(tmp_path):
@@ -60,8 +80,7 @@ def test_a_trial_ends_with_its_server_and_a_new_server_is_started(tmp_path):
 
     def kill_server(event, view):
         if event["event"] == "epoch" and not killed:
-            pid = int((tmp_path / "pid").read_text())
-            killed.append(int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]))
+            killed.append(parent_of(int((tmp_path / "pid").read_text())))
             os.kill(killed[0], signal.SIGKILL)
 
     study.ledger.readers.append(kill_server)
