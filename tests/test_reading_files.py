@@ -32,6 +32,9 @@ ALLOWED = {
         "the error of a lost worker, which Tune has written moments ago into a temporary folder of "
         "mode 0700; no file of a run folder"
     ),
+    ("search/backends/trial_server.py", "pickle.loads"): (
+        "the run that the driver has sent through a socket that only these two processes hold"
+    ),
     ("adv/checkpoints/external_module.py", "importlib.util.spec_from_file_location"): (
         "--module FILE.py:NET runs that file, as its help says"
     ),
