@@ -90,7 +90,9 @@ def test_the_same_answers_and_gradients(name, layout):
             assert quick(net) == 1 and form == torch.contiguous_format
             logits, gradient = answers(net, x)
     assert quick(net) == 0
-    assert torch.equal(logits, plain[0])
+    # For weights in another layout some processors sum in another order.
+    slack = 0.0 if layout == torch.contiguous_format else 1e-6
+    assert (logits - plain[0]).abs().max() <= slack
     assert (gradient - plain[1]).abs().max() < 2e-6 * plain[1].abs().max()
     assert plain[1].abs().max() > 0
 
