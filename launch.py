@@ -15,7 +15,7 @@ import rich_click as click
 
 import spaces
 from adv.data.names import check_name as check_data_name
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error
 from search.command_line import CommandWithExamples, OneOf, run_command
 from search.interrupt import Interrupt, Interrupted
@@ -337,8 +337,7 @@ def _check(options: Options) -> None:
         spaces.load(options.space)
     scales = ("auto", *spaces.SCALES)
     if options.scale not in scales:
-        near = suggest(options.scale, scales) or ":"
-        raise ValueError(f"no scale {options.scale!r}{near} There are: {', '.join(scales)}")
+        raise ValueError(f"no scale {options.scale!r}{suggest_or_list(options.scale, scales)}")
     if options.data is not None:
         check_data_name(options.data)
     if options.serial and options.address:

@@ -13,3 +13,13 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(word, list(known), n=1)
     return f": did you mean {near[0]!r}?" if near else ""
+
+
+def suggest_or_list(word: str, known: Iterable[str]) -> str:
+    """Return ": did you mean 'x'? There are: x, y", or "; there are: x, y" if none is close.
+
+    It is meant to be appended to an error message.
+    """
+    names = list(known)
+    near = suggest(word, names)
+    return f"{f'{near} There' if near else '; there'} are: {', '.join(names)}"

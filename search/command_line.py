@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 from rich.text import Text
 
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error
 from adv.terminal.streams import run_program
 
@@ -36,8 +36,7 @@ class OneOf(click.ParamType):  # type: ignore[type-arg]  # generic in newer clic
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
         """Return the name; fail if it is unknown."""
         if value not in self.known:
-            near = suggest(value, self.known) or ":"
-            self.fail(f"{value!r}{near} There are: {', '.join(self.known)}", param, ctx)
+            self.fail(f"{value!r}{suggest_or_list(value, self.known)}", param, ctx)
         return str(value)
 
     def get_metavar(self, param: Any, ctx: Any = None) -> str:
@@ -54,8 +53,7 @@ def parse_names(text: str, known: Sequence[str], kind: str) -> list[str]:
     asked = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in asked or [text]:
         if name not in known:
-            near = suggest(name, known) or ":"
-            raise ValueError(f"{kind} {name!r}{near} There are: {', '.join(known)}")
+            raise ValueError(f"{kind} {name!r}{suggest_or_list(name, known)}")
     return asked
 
 

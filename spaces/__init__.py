@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 from spaces._knob import Choice as Choice
 from spaces._knob import Float as Float
 from spaces._knob import Int as Int
@@ -33,8 +33,7 @@ def load(name: str) -> Space:
       ValueError: there is none; the message suggests the nearest one.
     """
     if name not in names():
-        near = suggest(name, names()) or ":"
-        raise ValueError(f"no space {name!r}{near} There are: {', '.join(names())}")
+        raise ValueError(f"no space {name!r}{suggest_or_list(name, names())}")
     space: Space = importlib.import_module(f"spaces.{name}").space
     return space
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 
 if TYPE_CHECKING:
     from adv import Battery, Recipe
@@ -143,8 +143,7 @@ def scale(name: str, **changes: Any) -> Scale:
       ValueError: there is none; the message suggests the nearest one.
     """
     if name not in SCALES:
-        near = suggest(name, SCALES) or ":"
-        raise ValueError(f"no scale {name!r}{near} There are: {', '.join(SCALES)}")
+        raise ValueError(f"no scale {name!r}{suggest_or_list(name, SCALES)}")
     return replace(SCALES[name], **changes)
 
 

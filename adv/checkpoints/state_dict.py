@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from adv.checkpoints.numpy_scalars import NUMPY_SCALARS
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 
 _COMPILED, _PARALLEL = "_orig_mod.", "module."  # what torch.compile and DataParallel put in names
 _COUNTER = "n_averaged"  # beside the weights of a `torch.optim.swa_utils.AveragedModel`
@@ -56,9 +56,8 @@ def read_state_dict(path: Path, net: nn.Module, key: str | None = None) -> State
     found = _state_dicts(path, content, chosen=key is not None)
     if key is not None:
         if key not in found:
-            known = ", ".join(filter(None, found)) or "none"
-            near = suggest(key, found) or ":"
-            raise ValueError(f"{path} has no state dict {key!r}{near} There are: {known}")
+            known = suggest_or_list(key, [*filter(None, found)] or ["none"])
+            raise ValueError(f"{path} has no state dict {key!r}{known}")
         found = {key: found[key]}
     named = {name: _rename(weights, net) for name, weights in found.items()}
     fitting = [name for name, weights in named.items() if _fits(weights, net)]

@@ -16,7 +16,7 @@ from adv.evaluation.battery import (
     quick_battery,
     report_battery,
 )
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
 _RESTARTABLE = ("pgd", "apgd")  # fgsm has no random start, and the others count queries
@@ -111,8 +111,7 @@ def check_choice(flag: str, name: str, allowed: Iterable[str]) -> str:
     """
     allowed = tuple(allowed)
     if name not in allowed:
-        near = suggest(name, allowed) or ":"
-        raise ValueError(f"{flag} {name!r}{near} There are: {', '.join(allowed)}")
+        raise ValueError(f"{flag} {name!r}{suggest_or_list(name, allowed)}")
     return name
 
 

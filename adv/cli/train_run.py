@@ -14,7 +14,7 @@ from adv.data.datasets import load
 from adv.files import check_writable
 from adv.runtime.devices import default_device
 from adv.shell import join_command
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_line
 from adv.training.early_stopping import watch
 from adv.training.loop import train
@@ -83,8 +83,7 @@ def parse_configuration(space: Space, pairs: Sequence[str]) -> Params:
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign or name not in space.knobs:
-            near = suggest(name, space.knobs) or ":"
-            raise ValueError(f"--set {pair}{near} There are: {', '.join(space.knobs)}")
+            raise ValueError(f"--set {pair}{suggest_or_list(name, space.knobs)}")
         given[name] = text
     params: dict[str, Any] = {}
     for name, knob in space.knobs.items():

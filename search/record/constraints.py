@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from adv.intervals import MASKING_GAP_LIMIT
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 from search.record.json_records import FieldError
 from search.record.limits import shorten
 from search.record.study_header import StudyHeader
@@ -63,8 +63,7 @@ def parse(text: str) -> Constraint:
         raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(MEASURES)}")
     name, _, number = match.groups()
     if name not in MEASURES:
-        near = suggest(name, MEASURES) or ":"
-        raise ValueError(f"--constrain {text!r}{near} names: {', '.join(MEASURES)}")
+        raise ValueError(f"--constrain {text!r}{suggest_or_list(name, MEASURES)}")
     try:
         bound = float(number)
     except ValueError:
@@ -94,7 +93,7 @@ def check_names(header: StudyHeader) -> None:
     """Raise FieldError if a search has a bound on something that this program does not measure."""
     for name in header.constraints or {}:
         if name not in MEASURES:
-            near = suggest(name, MEASURES) or f"; there are: {', '.join(MEASURES)}"
+            near = suggest_or_list(name, MEASURES)
             raise FieldError(f"key 'constraints' holds {shorten(name)}{near}")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adv.evaluation.table_check import check_table
-from adv.suggestions import suggest
+from adv.suggestions import suggest_or_list
 from search.record.json_records import OBJECT, FieldError, read_key
 from search.record.limits import EpochNumber, Range, Seconds, Seed, Share, TrialNumber
 from search.record.study_header import StudyHeader
@@ -59,8 +59,7 @@ def read_rung(event: OBJECT, header: StudyHeader) -> tuple[Rung, Decision]:
             raise FieldError(f"key 'table': {error}") from None
     action, reason = read_key(event, "action", str), read_key(event, "reason", str)
     if action not in ACTIONS:
-        near = suggest(action, ACTIONS) or "; there are: " + ", ".join(ACTIONS)
-        raise FieldError(f"key 'action' holds {action!r}{near}")
+        raise FieldError(f"key 'action' holds {action!r}{suggest_or_list(action, ACTIONS)}")
     return rung, Decision(action, reason)
 
 

@@ -90,10 +90,11 @@ def merge_resume_flags(options: Options) -> Options:
     if len(named) > 1:
         raise ValueError(f"{' and '.join(named)} each name a run: give only one of them")
     if options.only_finals and not Path(options.finalists).is_dir():
-        near = suggest(options.finalists, ("auto", "off")) or ":"
+        near = suggest(options.finalists, ("auto", "off"))
         raise ValueError(
-            f"--finalists {options.finalists!r}{near} There are: auto, off, a number of "
-            f"trainings, or the folder of a run{nearest_run(Path(options.finalists))}"
+            f"--finalists {options.finalists!r}{f'{near} There' if near else '; there'} are: "
+            "auto, off, a number of trainings, or "
+            f"the folder of a run{nearest_run(Path(options.finalists))}"
         )
     trainings = options.final_trainings
     if options.finalists.isdigit():

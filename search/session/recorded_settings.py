@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from typing import Annotated, Any, get_type_hints
 
 import spaces
-from adv.suggestions import suggest
+from adv.suggestions import suggest, suggest_or_list
 from search.record.json_records import FieldError, read_key
 from search.record.limits import MAX_EPOCHS, MAX_TRIALS, Range, shorten
 from search.record.study_header import StudyHeader
@@ -64,10 +64,9 @@ def check_recorded_names(header: StudyHeader) -> None:
         ("stopper", header.stopper, STOPPERS),
     ):
         if name and name not in known:
-            near = suggest(name, known) or ":"
             raise ValueError(
-                f"it began with {kind} {shorten(name)}, which is unknown{near} "
-                f"There are: {', '.join(known)}"
+                f"it began with {kind} {shorten(name)}, which is unknown"
+                + suggest_or_list(name, known)
             )
 
 

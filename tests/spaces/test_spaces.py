@@ -412,10 +412,10 @@ def test_a_scale_caps_the_steps_and_leaves_the_rest():
     ("ask", "said"),
     [
         (lambda: spaces.scale("labtop"), "no scale 'labtop': did you mean 'laptop'?"),
-        (lambda: spaces.scale("x"), "no scale 'x': There are: laptop, full"),
+        (lambda: spaces.scale("x"), "no scale 'x'; there are: laptop, full"),
         (lambda: spaces.load("rse_sigma"), "no space 'rse_sigma': did you mean 'rse_sigmas'?"),
-        (lambda: spaces.load("_space"), "There are: architecture, "),
-        (lambda: spaces.load(""), "no space '': There are: "),
+        (lambda: spaces.load("_space"), "; there are: architecture, "),
+        (lambda: spaces.load(""), "no space ''; there are: "),
     ],
 )
 def test_names_that_are_not_known(ask, said):

@@ -29,7 +29,7 @@ def test_a_bound_is_read_as_it_is_written():
         ("params", "params<5e6"),
         ("params>5", "params<5e6"),
         ("param<5", "did you mean 'params'?"),
-        ("speed<5", "names: params, latency, masking_gap"),
+        ("speed<5", "; there are: params, latency, masking_gap"),
         ("params<5e", "'5e' is not a number"),
         ("params<0", "above 0"),
         ("params<nan", "params<5e6"),
