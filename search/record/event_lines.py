@@ -16,7 +16,7 @@ import itertools
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -25,6 +25,8 @@ RESERVED = ("n", "clock", "sum")
 MAX_LINE = 64_000_000  # bytes; the longest lines, of tables of 10,000 images, have 20,000
 _SUM = b', "sum": "%08x"}\n'
 _SUM_SIZE = len(_SUM % 0)
+_MARK = "\ufeff"  # byte order mark, which editors of Windows write first
+_NO_EVENT = "it holds no event"
 
 
 class Line(NamedTuple):
@@ -37,6 +39,8 @@ class Line(NamedTuple):
       number: of the event, counted from 0; None: not recorded.
       clock: seconds since the session of the event began; None: not recorded.
       fault: what is wrong with the line, "" if nothing is.
+      saved: the whole events that a damaged line holds still, each as a line of its own; if
+        something else is in it, a damaged line comes last.
     """
 
     place: int
@@ -45,6 +49,11 @@ class Line(NamedTuple):
     number: int | None = None
     clock: float | None = None
     fault: str = ""
+    saved: tuple[Line, ...] = ()
+
+    def split(self) -> tuple[Line, ...]:
+        """Return what a repair makes of the line."""
+        return self.saved or (self,)
 
 
 def encode_line(event: Mapping[str, Any], number: int, clock: float | None = None) -> bytes:
@@ -96,18 +105,22 @@ def _read_line(file: BinaryIO) -> tuple[bytes, int]:
     return line, size if last else 0
 
 
-def describe_order(number: int | None, expected: int) -> str:
+def describe_order(number: int | None, expected: int, later: Container[int | None] = ()) -> str:
     """Return what is wrong with the number of an event, "" if nothing is.
 
     Args:
       number: of the event; None: not recorded.
       expected: how many events come before it.
+      later: the numbers of the events that come after it.
     """
     if number is None or number == expected:
         return ""
     if number < expected:
         return f"event {number} appears twice"
-    return f"{describe_numbers('event', range(expected, number))} missing"
+    if expected in later:
+        return f"event {number} comes before event {expected}"
+    end = next((n for n in range(expected, number) if n in later), number)
+    return f"{describe_numbers('event', range(expected, end))} missing"
 
 
 def describe_numbers(noun: str, numbers: range) -> str:
@@ -118,12 +131,55 @@ def describe_numbers(noun: str, numbers: range) -> str:
 
 
 def _parse(line: bytes, place: int, end: int) -> Line:
+    """Return a line, and the events that can be saved from it if it is damaged."""
+    found = _parse_event(line, place, end)
+    if not found.fault:
+        return found
+    text = line.decode(errors="surrogateescape")
+    saved = _save_events(text, place, end)
+    if not saved or saved[-1].fault:
+        return found._replace(saved=saved)
+    changes = {
+        "a byte order mark was put before it": text.startswith(_MARK),
+        f"the line end between its {len(saved)} events is lost": len(saved) > 1,
+        "the line end was changed to CRLF": text.endswith("\r\n"),
+    }
+    fault = " and ".join(change for change, is_made in changes.items() if is_made)
+    return found._replace(fault=fault or "spaces were put around it", saved=saved)
+
+
+def _save_events(text: str, place: int, end: int) -> tuple[Line, ...]:
+    """Return the `saved` events of a damaged line."""
+    saved: list[Line] = []
+    text = text.removeprefix(_MARK).strip()
+    begin = 0
+    while begin < len(text):
+        try:
+            _, stop = _DECODER.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            break
+        piece = text[begin:stop].encode(errors="surrogateescape") + b"\n"
+        saved.append(_parse_event(piece, place, end))
+        if saved[-1].fault == _NO_EVENT:
+            break
+        begin = next((n for n in range(stop, len(text)) if not text[n].isspace()), len(text))
+    whole = [line for line in saved if not line.fault]
+    if begin < len(text) or len(whole) < len(saved):
+        # Without a checksum, a part of a damaged event may look like an event.
+        whole = [line for line in whole if line.number is not None]
+        rest = Line(place, end, {}, fault="a part of it is no whole event")
+        return (*whole, rest) if whole else ()
+    return tuple(whole)
+
+
+def _parse_event(line: bytes, place: int, end: int) -> Line:
     try:
         event = _DECODER.decode(line.decode())
-    except (ValueError, RecursionError):
-        return Line(place, end, {}, fault="it is no JSON")
+    except (ValueError, RecursionError) as error:
+        known = isinstance(error, _NotFiniteError)
+        return Line(place, end, {}, fault=str(error) if known else "it is no JSON")
     if type(event) is not dict or "event" not in event:
-        return Line(place, end, {}, fault="it holds no event")
+        return Line(place, end, {}, fault=_NO_EVENT)
     found, number, clock = event.pop("sum", None), event.pop("n", None), event.pop("clock", None)
     if found is None and number is None and clock is None:  # of an earlier version
         return Line(place, end, event)
@@ -134,8 +190,12 @@ def _parse(line: bytes, place: int, end: int) -> Line:
     return Line(place, end, event, number, clock)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+class _NotFiniteError(ValueError):
+    """JSON has no such number."""
+
+
+def _refuse_constant(_: str) -> None:
+    raise _NotFiniteError("it holds NaN or Infinity, which JSON does not know")
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)  # for NaN and Infinity

@@ -189,7 +189,10 @@ def replay(path: Path, view: View) -> tuple[int, int]:
         fault = line.fault or order or _apply(path, view, line)
         if fault:
             itself = (line.number or 0) > count  # it is whole, and lines before it are missing
-            follow = itself + sum(not other.fault for other in lines)
+            later = [part.number for other in lines for part in other.split() if not part.fault]
+            follow = itself + len(later)
+            if order and not line.fault:
+                fault = describe_order(line.number, count, {*later})
             raise LedgerError(_describe_damage(path, line, fault, follow))
         count, end = count + 1, line.end
     return count, end

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from adv.files import partial_file
 from search.formatting import count
 from search.record.event_lines import RESERVED, Line, encode_line, read_lines
 from search.record.ledger import LedgerError, check_format, lock, read
+from search.record.limits import MAX_TRIALS
 from search.record.lost_trials import (
     find_lost_folders,
     leave_out_lost_finalists,
@@ -34,6 +35,7 @@ class Repair:
 
     Args:
       kept: the lines of the copy.
+      mended: for each line of which all events are kept, though it is damaged, what is wrong.
       dropped: for each line that is left out its place in the file, counted from 1, and why.
       missing: numbers of the events of which there is no line, counted from 0; each range is of
         neighbours.
@@ -45,6 +47,7 @@ class Repair:
     """
 
     kept: list[bytes] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
     dropped: list[tuple[int, str]] = field(default_factory=list)
     missing: list[range] = field(default_factory=list)
     moved: bool = False
@@ -56,7 +59,8 @@ class Repair:
     @property
     def needed(self) -> bool:
         """Whether the ledger is damaged at all."""
-        return bool(self.dropped or self.missing or self.moved or self.header_lost)
+        harm = (self.mended, self.dropped, self.missing, self.moved, self.header_lost)
+        return any(harm)
 
 
 def repair_ledger(folder: Path) -> Repair:
@@ -92,12 +96,14 @@ def examine_ledger(folder: Path) -> Repair:
     """
     path, repair = folder / LEDGER, Repair()
     whole = _sort_out(read_lines(path), repair)
+    empty = not whole and not repair.dropped
     if not any(line.event["event"] == "study" for _, line in whole):
         whole.insert(0, (0, _read_header(folder, whole)))
         repair.header_lost = True
     _keep(path, whole, repair)
     if repair.needed:
         view, limit = repair.view, len(repair.dropped) + sum(map(len, repair.missing))
+        limit = MAX_TRIALS if empty else limit
         finals = view.finals or View()
         repair.lost |= find_lost_folders(folder / TRIALS, view, limit)
         repair.lost_finals |= find_lost_folders(folder / FINALS / TRIALS, finals, limit)
@@ -120,7 +126,7 @@ def _sort_out(lines: Iterable[Line], repair: Repair) -> list[tuple[int, Line]]:
     recorded: set[int] = set()
     damaged: set[int] = set()
     number = 0  # of the next line, as far as is known
-    for line in lines:
+    for line in _split(lines, repair):
         if line.fault:
             repair.dropped.append((line.place, line.fault))
             damaged.add(number)
@@ -142,6 +148,14 @@ def _sort_out(lines: Iterable[Line], repair: Repair) -> list[tuple[int, Line]]:
                 repair.missing.append(range(expected, number))
             expected = number + 1
     return whole
+
+
+def _split(lines: Iterable[Line], repair: Repair) -> Iterator[Line]:
+    """Yield the lines; instead of a damaged one that holds whole events, a line for each."""
+    for line in lines:
+        if line.saved and not line.saved[-1].fault:
+            repair.mended.append(line.fault)
+        yield from line.split()
 
 
 def _keep(path: Path, whole: Iterable[tuple[int, Line]], repair: Repair) -> None:
@@ -218,9 +232,8 @@ def describe_repairs(view: View) -> list[str]:
 def _describe_repair(event: Event) -> str:
     missing = sum(last - first + 1 for first, last in event["missing"])
     lost = {"line": len(event["lines"]), "missing event": missing}
-    text = "The ledger was repaired, without " + " and ".join(
-        count(number, noun) for noun, number in lost.items() if number
-    )
+    without = " and ".join(count(number, noun) for noun, number in lost.items() if number)
+    text = f"The ledger was repaired{without and f', without {without}'}"
     for noun, key in (("trial", "trials"), ("final training", "finals")):
         if numbers := event[key]:
             text += f"; {noun}{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))} lost"

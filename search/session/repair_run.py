@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def repair_run(folder: Path) -> int:
 
 def _print_losses(console: PlainConsole, repair: Repair) -> None:
     """Print which events are lost, and what becomes of the trials."""
-    kept, dropped = count(len(repair.kept) - 1, "event"), len(repair.dropped)
+    own = len(repair.kept) - 1 - repair.header_lost  # without what the repair itself has added
+    kept, dropped = count(own, "event"), len(repair.dropped)
     console.print(f"{kept} kept, {count(dropped, 'line')} left out.")
     if dropped:
         table = Table("line", "why it is left out")
@@ -89,13 +91,15 @@ def describe_missing(repair: Repair) -> Iterator[str]:
 
 def describe_consequences(repair: Repair) -> Iterator[str]:
     """Yield sentences on what a repair means for the search and its trials."""
+    for change, number in Counter(repair.mended).items():
+        yield f"{count(number, 'line')} mended: {change}."
     if repair.moved:
         yield "Events were not in the order of their numbers; in the copy they are."
     if repair.header_lost:
         yield "What was searched is taken from study.json."
     yield from _describe_trials("trial", repair.view, repair.lost)
-    if repair.view.finals:
-        yield from _describe_trials("final training", repair.view.finals, repair.lost_finals)
+    finals = repair.view.finals or View()
+    yield from _describe_trials("final training", finals, repair.lost_finals)
 
 
 def _describe_trials(noun: str, view: View, lost: Iterable[int]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +16,7 @@ from search.formatting import format_clock
 from search.record.constraints import parse_bounds
 from search.record.ledger import Ledger, read
 from search.record.run_files import check_links
-from search.record.run_folder import LEDGER
+from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader
 from search.record.view import View
 from search.session.header import describe_battery
@@ -45,6 +46,15 @@ from search.trials.train_trial import Training
 from spaces import Scale
 
 
+def _describe_remedy(folder: Path) -> str:
+    """Return what can be done about a ledger without any event."""
+    anew = "start again with another --name"
+    if not (folder / STUDY).is_file():
+        return anew
+    command = join_command("python", "launch.py", "--repair", folder)
+    return f"{anew}, or take what was searched from {STUDY}: {command}"
+
+
 def resume_run(console: Console, options: Options, machine: Machine, mode: str) -> Job:
     """Get a run ready to go on.
 
@@ -55,7 +65,7 @@ def resume_run(console: Console, options: Options, machine: Machine, mode: str) 
     check_links(folder)
     view = read(folder / LEDGER)
     if not view.header.format:
-        raise ValueError(f"{folder / LEDGER} is empty: start again with another --name")
+        raise ValueError(f"{folder / LEDGER} is empty: {_describe_remedy(folder)}")
     plan = _restore_plan(options, view, machine)
     print_scale(console, plan.scale, plan.reason)
     describe_concurrency(options, plan.scale, machine)

@@ -69,6 +69,21 @@ def test_no_command_goes_on_with_a_damaged_ledger(name, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_of_an_empty_ledger_the_remedy_is_named(header, tmp_path):
+    run = Path(shutil.copytree(OLD, tmp_path / "runs" / "a b"))
+    (run / "ledger.jsonl").write_bytes(b"")
+    if not header:
+        (run / "study.json").unlink()
+    done = launch("--resume", "runs/a b", "--serial", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "is empty: start again with another --name" in done.stderr
+    command = "study.json: python launch.py --repair 'runs/a b'"
+    assert done.stderr.strip().endswith(command) == header
+    done = launch("--repair", "runs/a b", cwd=tmp_path)
+    assert done.returncode == (0 if header else 2)
+
+
 @pytest.mark.slow
 def test_a_damaged_run_is_repaired_and_goes_on(tmp_path):
     """The printed commands are run as they are; what was not lost is as it was."""

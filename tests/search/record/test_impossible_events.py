@@ -239,5 +239,7 @@ def test_a_name_that_is_not_utf8_is_text(tmp_path):
 def test_a_number_that_is_none(tmp_path, number):
     path = put(tmp_path, CONTENT)
     path.write_text(path.read_text().replace('"seconds": 1.25', f'"seconds": {number}', 1))
-    with pytest.raises(LedgerError, match=r"line 4, (it is no JSON|.*not a finite number)"):
+    faults = "it is no JSON|it holds NaN or Infinity, which|.*not a finite number"
+    with pytest.raises(LedgerError, match=f"line 4, ({faults})") as info:
         read(path)
+    assert ("NaN or Infinity" in str(info.value)) == number.isalpha()

@@ -81,7 +81,35 @@ DAMAGES = {  # of the lines of a ledger: what they become, and what is said
         lambda a: [*a[:3], flip(a[3]), *a[4:]],
         "line 4, its checksum is wrong; {-4}",
     ),
-    "a lost newline": (lambda a: [*a[:3], a[3][:-1], *a[4:]], "line 4, it is no JSON; {-5}"),
+    "a lost newline": (
+        lambda a: [*a[:3], a[3][:-1], *a[4:]],
+        "line 4, the line end between its 2 events is lost; {-5}",
+    ),
+    "other line ends": (
+        lambda a: [line.replace(b"\n", b"\r\n") for line in a],
+        "line 1, the line end was changed to CRLF; {-1}",
+    ),
+    "saved by Notepad": (
+        lambda a: [b"\xef\xbb\xbf" + a[0].replace(b"\n", b"\r\n"), *a[1:]],
+        "line 1, a byte order mark was put before it and the line end was changed to CRLF; {-1}",
+    ),
+    "spaces at its end": (
+        lambda a: [*a[:3], a[3][:-1] + b" \n", *a[4:]],
+        "line 4, spaces were put around it; {-4}",
+    ),
+    "more behind it": (lambda a: [*a[:3], a[3][:-1] + b"{\n", *a[4:]], "it is no JSON; {-4}"),
+    "swapped lines": (
+        lambda a: [*a[:3], a[4], a[3], *a[5:]],
+        "line 4, event 4 comes before event 3; {-3}",
+    ),
+    "a line that moved down": (
+        lambda a: [*a[:3], *a[5:7], a[3], *a[7:]],
+        "line 4, event 5 comes before event 3; {-4}",
+    ),
+    "a lost line and a swapped one": (
+        lambda a: [*a[:3], a[5], a[4], *a[6:]],
+        "line 4, event 3 is missing; {-4}",
+    ),
     "too deep": (lambda a: [*a[:3], b"[" * 99999 + b"\n", *a[4:]], "line 4, it is no JSON; {-4}"),
     "another thing": (lambda a: [*a[:3], b"[1]\n", *a[4:]], "line 4, it holds no event; {-4}"),
     "a lost line": (lambda a: [*a[:3], *a[4:]], "line 4, event 3 is missing; {-4}"),

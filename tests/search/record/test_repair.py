@@ -143,6 +143,84 @@ def test_lines_in_another_order_are_put_in_order(run):
     assert found.moved and not found.dropped and view.trials == whole.trials
 
 
+CHANGES = {  # of the lines of a ledger, which leave each event whole; and what is said
+    "line ends of Windows": (
+        lambda a: [line.replace(b"\n", b"\r\n") for line in a],
+        "{all} lines mended: the line end was changed to CRLF.",
+    ),
+    "a byte order mark": (
+        lambda a: [b"\xef\xbb\xbf" + a[0], *a[1:]],
+        "1 line mended: a byte order mark was put before it.",
+    ),
+    "lost line ends": (
+        lambda a: [*a[:3], a[3][:-1], a[4].strip() + b"\r", *a[5:]],
+        "1 line mended: the line end between its 3 events is lost.",
+    ),
+    "spaces": (
+        lambda a: [*a[:3], b"  " + a[3][:-1] + b"\t\n", *a[4:]],
+        "1 line mended: spaces were put around it.",
+    ),
+}
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+@pytest.mark.parametrize("name", CHANGES)
+def test_an_event_that_is_whole_is_kept_whatever_stands_around_it(run, capsys, name, numbered):
+    """Also of a ledger without checksums, where spaces are no damage."""
+    change, said = CHANGES[name]
+    lines = lines_of(run)
+    if not numbered:
+        keys = ("n", "clock", "sum")
+        plain = [{k: v for k, v in json.loads(a).items() if k not in keys} for a in lines]
+        lines = [json.dumps(event).encode() + b"\n" for event in plain]
+    (run / LEDGER).write_bytes(b"".join(lines))
+    whole = read(run / LEDGER)
+    (run / LEDGER).write_bytes(b"".join(change(lines)))
+    if not numbered and name in ("line ends of Windows", "spaces"):
+        assert read(run / LEDGER).trials == whole.trials
+        return
+    assert repair_run(run) == 0
+    out = capsys.readouterr().out
+    assert f"{len(lines)} events kept, 0 lines left out." in out
+    assert said.format(all=len(lines)) in out
+    view = read(run / REPAIRED)
+    assert view.trials == whole.trials and not view.lost
+    assert describe_repairs(view) == ["The ledger was repaired."]
+
+
+def test_of_a_line_that_is_damaged_in_part_the_rest_is_kept(run):
+    whole, lines = read(run / LEDGER), lines_of(run)
+    place = find(lines, "finished", 1)
+    harmed = lines[place].replace(b'"time": 1', b'"time": 3', 1)
+    joined = [lines[place - 1][:-1] + harmed[:-1] + lines[place + 1]]
+    found, view = repair(run, [*lines[: place - 1], *joined, *lines[place + 2 :]])
+    assert found.dropped == [(place, "a part of it is no whole event")] and not found.mended
+    assert view.trials[1].state == "running" and view.trials[1].epochs == whole.trials[1].epochs
+    assert view.trials[2] == whole.trials[2]
+
+
+def test_a_part_of_a_damaged_event_is_no_event(run):
+    """Here a comma has become a brace, before all that a checksum covers."""
+    lines = lines_of(run)
+    place = find(lines, "proposed", 4)
+    lines[place] = lines[place].replace(b', "n"', b'} "n"', 1)
+    found, _ = repair(run, lines)
+    assert found.dropped == [(place + 1, "it is no JSON")]
+
+
+def test_of_an_empty_ledger_the_header_is_no_event_that_was_kept(run, capsys):
+    (run / LEDGER).write_bytes(b"")
+    for folder in ("trials/0007", "trials/notes", "finals/trials/0001"):
+        (run / folder).mkdir(parents=True, exist_ok=True)
+    assert repair_run(run) == 0
+    out = capsys.readouterr().out
+    assert "0 events kept, 0 lines left out." in out
+    assert "What was searched is taken from study.json." in out
+    assert "Trials 0, 1, 2, 3, 7: lost" in out and "Final training 1: lost" in out
+    view = read(run / REPAIRED)
+    assert view.lost == {0, 1, 2, 3, 7} and view.next_number == 8 and view.lost_finals == {1}
+
+
 def test_results_that_another_battery_may_have_given_are_left_out(run):
     """The line that changed the battery is lost; a result after it would mix with those before."""
     objectives = {"natural_accuracy": 0.5, "attacked_score": 9.0}
