@@ -71,8 +71,10 @@ class Interrupt:
             raise Interrupted("budget used up", 0)
 
     def request(self, number: signal.Signals) -> None:
-        """Let the next `check` end the search as if this signal had arrived."""
+        """End the search as if this signal had arrived: at once while nothing is to be saved."""
         self.signal = self.signal or number
+        if not self._deferred:
+            self.check()
 
     @contextmanager
     def handle_signals(self) -> Iterator[None]:

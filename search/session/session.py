@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from rich.console import Console
 from rich.markup import escape
 
+import spaces
 from adv.terminal.console import PlainConsole, open_console, print_error
 from search.backends import serial
 from search.backends.worker_process import WorkerProcess
@@ -51,6 +52,8 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
     """
     interrupt = interrupt or Interrupt()
     console = open_console()
+    if not options.dry_run:
+        console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     with ExitStack() as stack:
         try:
             machine = stack.enter_context(_connect(console, options))
@@ -95,6 +98,8 @@ def _connect(console: Console, options: Options) -> Iterator[Machine]:
         return
     for folder in (*filter(None, [options.resume]), *options.warm_from):
         read(folder / LEDGER)  # a cluster takes seconds to start: refuse a damaged ledger before
+    if options.space is not None:
+        spaces.load(options.space)  # and a space whose file cannot be used
     from search.backends import ray_tune
 
     cluster = ray_tune.connect(options.address, project=PROJECT)
@@ -116,7 +121,6 @@ def _search(console: PlainConsole, job: Job, interrupt: Interrupt) -> int:
     study, options = job.study, job.options
     if options.budget is not None:
         interrupt.limit_time(options.budget - study.view.elapsed)
-    console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     live = LiveProgress(console, study.trials, study.view, job.expected_trainings)
 
     def say(line: str) -> None:
@@ -154,6 +158,7 @@ def _search(console: PlainConsole, job: Job, interrupt: Interrupt) -> int:
 
 def _run(console: Console, job: Job, interrupt: Interrupt) -> None:
     """Run the search and then its finals, or score stored nets again."""
+    interrupt.check()  # a signal, or a reader that went away, while the job was prepared
     if job.options.rescore:
         _rescore(console, job, interrupt)
         return

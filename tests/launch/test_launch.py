@@ -474,3 +474,30 @@ def test_a_reader_that_goes_away_ends_the_search_in_order(where, tmp_path):
     resume = f"resume with: python launch.py --resume {Path('runs') / 'x'}\n"
     assert said == f"launch.py: nobody reads the output any more; {resume}"
     assert '"failed"' not in (tmp_path / "runs" / "x" / "ledger.jsonl").read_text()
+
+
+@pytest.mark.parametrize("lines", [0, 1])
+def test_a_reader_that_goes_away_before_the_first_trial_is_told_of(lines, tmp_path):
+    """As in `| true` and `| head -1`, where the next lines of the header find no reader."""
+    flags = ("--space", "smoke", "--name", "x", "--trials", 3, "--finalists", "off", "--serial")
+    with subprocess.Popen(
+        command(*flags, "--wandb", "off"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        for _ in range(lines):
+            assert running.stdout.readline().startswith("Scale: ")
+        running.stdout.close()
+        said = running.stderr.read()
+    assert running.returncode == 141
+    run, reason = Path("runs") / "x", "nobody reads the output any more"
+    if lines == 0:
+        assert said == f"launch.py: {reason} before anything began\n"
+        assert not (tmp_path / run).exists()
+        return
+    assert said == f"launch.py: {reason}; resume with: python launch.py --resume {run}\n"
+    last = json.loads((tmp_path / run / "ledger.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["reason"], last["code"]) == ("end", reason, 141)
