@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
 
+from adv.one_line import join_lines
 from adv.suggestions import suggest_or_list
 from spaces._knob import Choice as Choice
 from spaces._knob import Float as Float
@@ -30,14 +32,30 @@ def load(name: str) -> Space:
     """Load the space called `name`.
 
     Raises:
-      ValueError: there is none; the message suggests the nearest one.
+      ValueError: there is none, and the message suggests the nearest one; or its file cannot be
+        imported or holds no space, and the message says why, in one line.
     """
     if name not in names():
         raise ValueError(f"no space {name!r}{suggest_or_list(name, names())}")
-    space: Space = importlib.import_module(f"spaces.{name}").space
+    space = getattr(_import(name), "space", None)
+    if not isinstance(space, Space):
+        raise ValueError(f"cannot use {_file(name)}: it has no `space = Space(...)`")
     return space
 
 
 def docstring(name: str) -> str:
     """Return the docstring of the file of the space `name`."""
-    return importlib.import_module(f"spaces.{name}").__doc__ or ""
+    return _import(name).__doc__ or ""
+
+
+def _import(name: str) -> ModuleType:
+    """Return the module of a space; raise ValueError if it cannot be imported."""
+    try:
+        return importlib.import_module(f"spaces.{name}")
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
+        reason = join_lines(f"{type(error).__name__}: {error}")
+        raise ValueError(f"cannot use {_file(name)}: {reason}") from error
+
+
+def _file(name: str) -> str:
+    return f"spaces/{name}.py"

@@ -5,14 +5,18 @@ from __future__ import annotations
 from rich.table import Table
 
 import spaces
-from adv.terminal.console import open_console, print_table
+from adv.terminal.console import open_console, print_error, print_table
 
 
 def print_spaces() -> None:
-    """Print every search space."""
+    """Print every search space; a file that cannot be used is named in one line on stderr."""
     console = open_console()
     for name in spaces.names():
-        space = spaces.load(name)
+        try:
+            space = spaces.load(name)
+        except ValueError as error:
+            print_error("launch.py", str(error))
+            continue
         console.print(f"[bold]{name}[/]  {space.question}", soft_wrap=not console.is_terminal)
         columns = ("  hyperparameter", "range", *(["on the laptop scale"] if space.laptop else []))
         table = Table(*columns, box=None, padding=(0, 2), header_style="dim")

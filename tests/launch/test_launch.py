@@ -119,6 +119,25 @@ def test_list_names_each_space_with_its_hyperparameters(tmp_path):
             assert knob in done.stdout
 
 
+@pytest.mark.parametrize("arguments", [["--list"], ["--space", "broken", "--dry-run"]])
+def test_a_space_file_that_cannot_be_imported_is_one_line(arguments, tmp_path):
+    (tmp_path / "broken.py").write_text("import nosuchmodule")
+    code = f"import spaces; spaces.__path__.append({str(tmp_path)!r}); import launch; launch.run()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    reason = "ModuleNotFoundError: No module named 'nosuchmodule'"
+    assert done.stderr == f"launch.py: cannot use spaces/broken.py: {reason}\n"
+    listed = arguments == ["--list"]
+    assert done.returncode == (0 if listed else 2)
+    assert ("--space smoke" in done.stdout) == listed
+
+
 MISTAKES = {
     "unknown space": (["--space", "rse_sigma"], "did you mean 'rse_sigmas'"),
     "unknown scale": (["--space", "smoke", "--scale", "lptop"], "did you mean 'laptop'"),

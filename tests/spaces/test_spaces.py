@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -429,3 +430,26 @@ def test_defaults_of_the_scales_as_text():
     said = spaces.default_text("epochs")
     assert said == f"{laptop.epochs} on laptop, {full.epochs} on full"
     assert spaces.default_text("cpus") == "1"
+
+
+UNUSABLE = {
+    "no_module": ("import nosuchmodule", "ModuleNotFoundError: No module named 'nosuchmodule'"),
+    "no_syntax": ("def", "SyntaxError: "),
+    "no_bytes": ("x = '\0'", "SyntaxError: "),
+    "leaves": ("raise SystemExit(3)", "SystemExit: 3"),
+    "two_lines": ("raise KeyError('a\\nb')", "KeyError: "),
+    "no_space": ("", "it has no `space = Space(...)`"),
+    "no_true_space": ("space = 3", "it has no `space = Space(...)`"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_file_that_cannot_be_used_is_named_in_one_line(name, tmp_path, monkeypatch):
+    text, said = UNUSABLE[name]
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.setattr(spaces, "__path__", [*spaces.__path__, str(tmp_path)])
+    with pytest.raises(ValueError, match=re.escape(f"cannot use spaces/{name}.py: ")) as error:
+        spaces.load(name)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    sys.modules.pop(f"spaces.{name}", None)
+    assert name in spaces.names() and spaces.load("smoke").knobs
