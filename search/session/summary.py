@@ -48,9 +48,10 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     remarks = (describe_stopping, describe_infeasible, describe_nets, describe_repairs)
     for text in (text for describe in remarks for text in describe(view)):
         print_text(console, text)
-    places = {"report": str(folder / REPORT), "W&B": tracking}
-    if members:
-        places["weights"] = f"{folder / FRONT}/"
+    report, front = folder / REPORT, folder / FRONT
+    places = {"report": str(report) if report.is_file() else "", "W&B": tracking}
+    if members and front.is_dir() and any(front.iterdir()):
+        places["weights"] = f"{front}/"
     if note:
         places["resume"] = resume_command(job)
     for label, place in places.items():

@@ -5,16 +5,19 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from formula_runs import GRID, Formula
 
+from adv.terminal.console import open_console
 from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.ledger import Ledger
 from search.record.trial_result import ResultDetails
+from search.session.options import Options
 from search.session.outputs import copy_front, write_outputs
+from search.session.summary import print_summary
 from search.study import Study
 
 WEIGHTS = 20_000  # bytes
@@ -88,4 +91,23 @@ def test_nothing_is_written_where_a_run_folder_was_before_it_went_away(tmp_path)
     tracker: Any = SimpleNamespace(close=lambda: closed.append(True))
     assert "ledger.jsonl" in write_outputs(job, tracker, "the storage is away", 1)
     assert closed and not folder.exists()
+    study.ledger.close()
+
+
+def test_on_a_full_disk_the_summary_names_no_file_that_is_not_there(mount_disk, capfd):
+    folder = mount_disk(20_000)
+    study = Study(GRID, Ledger(folder / "ledger.jsonl"), trials=6, seed=0)
+    serial.search(study, FormulaWithWeights(1), Interrupt())
+    full, tracker = folder / "other", SimpleNamespace(close=lambda: None)
+    full.write_bytes(bytes(shutil.disk_usage(folder).free))
+    job: Any = SimpleNamespace(study=study, folder=folder, options=Options())
+    for room in (False, True):
+        if room:
+            full.unlink()
+        problem = write_outputs(job, cast(Any, tracker), "", 0)
+        print_summary(open_console(), job, "", problem)
+        said = capfd.readouterr().out.splitlines()
+        assert bool(problem) is not room
+        assert (f"report   {folder}/report.html" in said) is room
+        assert (f"weights  {folder}/front/" in said) is room
     study.ledger.close()
