@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from search.backends import ray_tune
 from search.backends.ray_imports import ray
@@ -25,7 +26,7 @@ def main() -> None:
     """See the module."""
     ray_tune.connect(None, project=Path.cwd())
     ray.get(ray.remote(lambda: 0).remote())  # so that there is a worker
-    node = ray._private.worker._global_node
+    node: Any = ray._private.worker._global_node
     known = {
         "address": node.gcs_address,
         "folder": node.get_temp_dir_path(),

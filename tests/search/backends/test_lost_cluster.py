@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_ray_processes import (
@@ -84,11 +85,12 @@ def test_a_lost_head_of_a_joined_cluster_ends_the_search_in_order(tmp_path, gate
 def test_a_short_gap_is_no_loss(monkeypatch):
     """A network may fail for seconds, and a head may be started again."""
     now, reached = [0.0], [True]
-    monkeypatch.setattr(ray_watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("search.backends.ray_watch.time.monotonic", lambda: now[0])
     monkeypatch.setattr(ray_watch, "_accepts", lambda place: reached[0])
-    node = type("Node", (), {"all_processes": {}, "gcs_address": "head:6379"})
-    node.node_ip_address, node.node_manager_port = "here", 1
-    monkeypatch.setattr(ray_watch.ray._private.worker, "_global_node", node)
+    node = SimpleNamespace(
+        all_processes={}, gcs_address="head:6379", node_ip_address="here", node_manager_port=1
+    )
+    monkeypatch.setattr("search.backends.ray_watch.ray._private.worker._global_node", node)
     watch = ray_watch.Watch()
 
     def step(seconds, answers):

@@ -15,13 +15,18 @@ from search.backends import ray_address
 from search.backends.ray_nodes import ClusterError
 
 
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    """Answers requests and logs none."""
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
 @contextmanager
 def serve(kind):
     """Let something answer on a port of this machine, and give the address."""
     if kind == "web server":
-        handler = http.server.SimpleHTTPRequestHandler
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            handler.log_message = lambda *_: None
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), SilentHandler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             yield f"127.0.0.1:{server.server_port}"
             server.shutdown()

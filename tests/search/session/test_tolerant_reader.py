@@ -10,7 +10,8 @@ from search.session.tolerant_reader import TolerantReader
 
 
 def test_a_bug_is_said_once_with_its_place_and_the_reader_is_called_no_more():
-    calls, said = [], []
+    calls: list[str] = []
+    said: list[str] = []
 
     def read(event, view):
         calls.append(event)
