@@ -65,3 +65,16 @@ def end_descendants(spare: Collection[int] = ()) -> None:
         for pid in found:
             with contextlib.suppress(ChildProcessError):  # a child of another process
                 os.waitpid(pid, os.WNOHANG)
+
+
+def describe_end(code: int) -> str:
+    """Return in words how a process has ended.
+
+    Args:
+      code: its exit status; the negative number of a signal, if one has ended it.
+    """
+    if code >= 0:
+        return f"exit status {code}"
+    name = signal.Signals(-code).name if -code in [*signal.Signals] else str(-code)
+    hint = ", as when the machine runs out of memory" if -code == signal.SIGKILL else ""
+    return f"signal {name}{hint}"

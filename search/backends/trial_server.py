@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from search.backends.messages import encode_broken, run_trial
-from search.backends.process_tree import adopt_orphans, end_descendants, end_with_parent
+from search.backends.process_tree import (
+    adopt_orphans,
+    describe_end,
+    end_descendants,
+    end_with_parent,
+)
 from search.record.work_mark import mark_running
 
 # Sent to all processes of a job or terminal: the driver decides what follows.
@@ -35,8 +40,9 @@ def serve(descriptor: int, module: str) -> None:
     """Run the trials that the driver sends, one after the other, until the driver is gone.
 
     The driver sends ("run", a pickled run), ("trial", `messages.encode_trial`) and, after each
-    message of the trial, ("answer", whether it goes on). It is sent ("report", message) for each
-    message of the trial, and at last ("ended", cause): how its process has died, "" if in order.
+    message of the trial, ("answer", whether it goes on). It is sent ("started", "") before the
+    process of the trial is there, ("report", message) for each message of the trial, and at last
+    ("ended", cause): how its process has died, "" if in order.
 
     Args:
       descriptor: of the socket that leads to the driver.
@@ -79,6 +85,7 @@ def _serve_trial(driver: Any, run: bytes, task: str) -> None:
     Raises:
       EOFError, ConnectionError: the driver is gone.
     """
+    driver.send(("started", ""))  # first: the trial may end this process at once
     answers, answer = os.pipe()
     messages, message = os.pipe()
     with warnings.catch_warnings():
@@ -119,7 +126,7 @@ def _relay(driver: Any, pid: int, messages: int, answer: int) -> None:
                 orderly = True
             else:
                 driver.send(("report", line.decode()))
-    driver.send(("ended", "" if orderly else _describe_death(status)))
+    driver.send(("ended", "" if orderly else describe_end(os.waitstatus_to_exitcode(status))))
 
 
 def _reap(pid: int) -> int | None:
@@ -145,16 +152,6 @@ def _read_rest(descriptor: int) -> bytes:
         while chunk := os.read(descriptor, 1 << 16):
             rest += chunk
     return rest
-
-
-def _describe_death(status: int) -> str:
-    """Return a wait status in words."""
-    if not os.WIFSIGNALED(status):
-        return f"exit status {os.WEXITSTATUS(status)}"
-    number = os.WTERMSIG(status)
-    name = signal.Signals(number).name if number in [*signal.Signals] else str(number)
-    hint = ", as when the machine runs out of memory" if number == signal.SIGKILL else ""
-    return f"signal {name}{hint}"
 
 
 def _run(run: bytes, task: str, answers: int, message: int) -> NoReturn:

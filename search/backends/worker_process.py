@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from adv.keys import find_keys
 from search.backends.messages import WorkerError
+from search.backends.process_tree import describe_end
 from search.record.trial import Run
 
 PATIENCE = 15.0  # seconds that the server may take to end all that a trial has started
@@ -38,7 +39,7 @@ class WorkerProcess:
         self._server: subprocess.Popen[bytes] | None = None
         self._driver: Connection[Any, Any] | None = None
         self._run: Run | None = None  # that the server has
-        self._answered = False
+        self._began = False  # whether the server has been about to start a trial
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +86,7 @@ class WorkerProcess:
             start_new_session=True,
         )
         other.close()
-        self._driver, self._answered = driver, False
+        self._driver, self._began = driver, False
 
     def receive(self, seconds: float) -> tuple[str, str] | None:
         """Return what the server has sent: see `trial_server.serve`; None if there is nothing yet.
@@ -94,7 +95,7 @@ class WorkerProcess:
           seconds: to wait at most.
 
         Raises:
-          WorkerError: the server has ended at its start.
+          WorkerError: the server has ended before it could start any trial.
         """
         assert self._driver is not None and self._server is not None
         try:
@@ -104,13 +105,14 @@ class WorkerProcess:
         except (EOFError, OSError):
             code = self._server.wait()
             self.end()
-            if not self._answered:
+            if not self._began:
                 raise WorkerError(
                     f"a worker process ended at its start, with status {code}"
                 ) from None
-            return "ended", "the process that starts trials has ended"
-        self._answered = True
-        return kind, text
+            end = describe_end(code)
+            return "ended", f"the process that starts trials was killed with it: {end}"
+        self._began = True
+        return None if kind == "started" else (kind, text)
 
     def answer(self, goes_on: bool) -> None:
         """Say after a message of the trial whether it goes on."""

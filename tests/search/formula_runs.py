@@ -120,6 +120,17 @@ class Formula:
 
 
 @dataclass(frozen=True)
+class KillsParent(Formula):
+    """A formula whose first trial kills the process that has started it, before any report."""
+
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
+        if seed == 0:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(600)
+        yield from super().__call__(params, seed, folder)
+
+
+@dataclass(frozen=True)
 class SlowToEnd(Formula):
     """A formula whose failing trials take `parting` seconds to end."""
 
@@ -158,6 +169,7 @@ class MuteError(Exception):
 
 EXCEPTIONS: Mapping[str, BaseException] = {
     "raise": RuntimeError("the net\nexploded"),
+    "no text": ValueError("bad image caf\udce9 \ud800\x1b[2J"),
     "memory": MemoryError("no room for 8 GiB"),
     "exit": SystemExit(3),
     "exit in order": SystemExit(),
@@ -222,6 +234,7 @@ def leave_a_mess(folder: Path) -> None:
 METRICS: Mapping[str, Any] = {
     "nan": {"robust": float("nan")},
     "inf": {"robust": float("inf")},
+    "name that is no text": {"\ud800": 0.5},
     "words": {"loss": UnreadNumber(0.5)},
 }
 

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from formula_runs import SPACE, Formula
+from formula_runs import SPACE, Formula, KillsParent
 
+from search.backends import worker_process
 from search.backends.messages import WorkerError
 from search.backends.serial import search_in_worker
 from search.backends.worker_process import WorkerProcess
@@ -114,3 +115,23 @@ def test_workers_inherit_no_keys(tmp_path, monkeypatch):
     with WorkerProcess() as worker:
         search_in_worker(study, Formula(1), Interrupt(), worker)
     assert seen == [False]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_trial_that_kills_its_server_is_failed_and_the_search_goes_on(tmp_path):
+    study = Study(SPACE, MemoryLedger(), trials=2, seed=0)
+    study.trial_folder = lambda number: tmp_path / str(number)  # type: ignore[method-assign]
+    with WorkerProcess() as worker:
+        search_in_worker(study, KillsParent(), Interrupt(60), worker)
+    assert [t.state for t in study.view.trials.values()] == ["failed", "finished"]
+    assert study.view.trials[0].reason.startswith(
+        "its worker died 3 times: the process that starts trials was killed with it: signal SIGKILL"
+    )
+
+
+def test_a_server_that_can_start_no_trial_ends_the_search(monkeypatch):
+    monkeypatch.setattr(worker_process, "_CODE", "raise SystemExit(7)")
+    study = Study(SPACE, MemoryLedger(), trials=1, seed=0)
+    with WorkerProcess() as worker, pytest.raises(WorkerError, match="at its start, with status 7"):
+        search_in_worker(study, Formula(1), Interrupt(60), worker)
+    assert study.view.trials[0].state == "running"
