@@ -21,8 +21,13 @@ def to_one_line(text: str) -> str:
 
 
 def join_lines(text: str, limit: int | None = None) -> str:
-    """Return `text` on one line, each white space a single space, cut off at `limit` characters."""
-    return " ".join(text.split())[:limit]
+    """Return `text` on one line, each white space a single space, escaped like `to_one_line`.
+
+    Args:
+      text: of any kind.
+      limit: characters at most; the rest is cut off.
+    """
+    return to_one_line(" ".join(text.split())[:limit])[:limit]
 
 
 def _escape(character: str) -> str:

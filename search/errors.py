@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from adv.keys import redact
-from adv.one_line import join_lines
+from adv.one_line import join_lines, to_one_line
 
 # Only a disk, a quota or a mount gives these. EFBIG is a limit on the size of a file (`ulimit -f`).
 _NAMES = ["ENOSPC", "EDQUOT", "EROFS", "ESTALE", "EFBIG", "EREMOTEIO", "ENOMEDIUM", "EUCLEAN"]
@@ -142,7 +142,7 @@ def read_message(error: BaseException) -> str:
     """Return the message of an exception, whatever its own code does."""
     try:
         return str(error)
-    except Exception:
+    except (Exception, SystemExit):
         return "its message cannot be read"
 
 
@@ -154,4 +154,4 @@ def extract_last_line(error: BaseException, limit: int = 300) -> str:
       limit: characters at most.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return redact(lines[-1] if lines else type(error).__name__)[:limit]
+    return to_one_line(redact(lines[-1] if lines else type(error).__name__)[:limit])[:limit]

@@ -126,6 +126,11 @@ class Interrupt:
                 os.close(null)
 
 
+def raises_on_interrupt() -> bool:
+    """Return whether Ctrl-C raises KeyboardInterrupt; `Interrupt.handle_signals` prevents that."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def _is_default(number: signal.Signals) -> bool:
     return signal.getsignal(number) is not signal.SIG_IGN
 

@@ -6,16 +6,19 @@ propose the same configurations.
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from adv.one_line import join_lines
 from search.errors import describe_error, find_storage_error
+from search.interrupt import raises_on_interrupt
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
+from search.record.json_records import FieldError
 from search.record.ledger import Ledger
+from search.record.limits import find_unusable
 from search.record.run_folder import trial_path
 from search.record.trial import EpochReport, Run, Rung, Trial
 from search.record.view import View
@@ -123,8 +126,8 @@ class Study:
     def update(self, number: int, report: EpochReport) -> bool:
         """Record what a trial reports, and decide at a rung whether it continues.
 
-        Metrics that are not finite end the trial as failed. A report that repeats an earlier one
-        changes nothing.
+        Metrics that are not finite, and a report that no event can hold, end the trial as failed.
+        A report that repeats an earlier one changes nothing.
 
         Returns:
           Whether the trial continues.
@@ -136,29 +139,41 @@ class Study:
             self.fail(number, f"epoch {report.epoch}: {report.nonfinite}")
             return False
         if report.epoch not in trial.epochs:
-            self.ledger.append(
-                "epoch",
-                trial=number,
-                epoch=report.epoch,
-                epochs=report.epochs,
-                seconds=report.seconds,
-                metrics=dict(report.metrics),
-            )
+            plain = report.to_json()
+            epoch = {key: plain[key] for key in ("epoch", "epochs", "seconds", "metrics")}
+            if not self._record("epoch", number, epoch):
+                return False
             self._losses.pop(number, None)
         if report.rung is not None and report.rung.key not in trial.rungs:
             self._decide(number, report.rung)
-        if self._record_stop(number):
+        if trial.state != "running" or self._record_stop(number):
             return False
         if report.result is not None:
-            self.ledger.append("finished", trial=number, **report.result.to_json())
+            self._record("finished", number, report.result.to_json())
         return report.result is None
+
+    def _record(self, event: str, number: int, content: Mapping[str, Any]) -> bool:
+        """Record what a trial reports; fail the trial if no event can hold it.
+
+        Returns:
+          Whether it was recorded.
+        """
+        wrong = find_unusable(content)
+        try:
+            if not wrong:
+                self.ledger.append(event, trial=number, **content)
+        except FieldError as error:
+            wrong = str(error)
+        if wrong:
+            self.fail(number, f"it sent an invalid report: {wrong}")
+        return not wrong
 
     def _decide(self, number: int, rung: Rung) -> None:
         reason = self.stopper.review(self.view)
         if reason:
             self.ledger.append("relaxed", level=1 + len(self.view.relaxed), reason=reason)
         decision = self.stopper.decide(self.view, number, rung)
-        self.ledger.append("rung", trial=number, **asdict(rung), **asdict(decision))
+        self._record("rung", number, {**asdict(rung), **asdict(decision)})
 
     def _record_stop(self, number: int) -> bool:
         """Record that a trial is stopped, if a rung has decided so; return whether it has."""
@@ -206,7 +221,7 @@ class Study:
             except BaseException as error:  # a trial may raise anything, SystemExit too
                 if storage := find_storage_error(error, folder):
                     raise storage from error
-                if isinstance(error, KeyboardInterrupt) and _raises_on_interrupt():
+                if isinstance(error, KeyboardInterrupt) and raises_on_interrupt():
                     raise
                 self.fail(trial.number, describe_error(error))
                 return
@@ -215,11 +230,6 @@ class Study:
 
 def _iterate(run: Run, trial: Trial, folder: Path) -> Iterator[EpochReport]:
     yield from run(trial.params, trial.seed, folder)  # what the call itself raises comes later
-
-
-def _raises_on_interrupt() -> bool:
-    """Return whether Ctrl-C raises KeyboardInterrupt; `Interrupt.handle_signals` prevents that."""
-    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _describe_starts(trial: Trial) -> str:

@@ -124,12 +124,17 @@ def test_what_goes_wrong_is_recorded_and_the_search_goes_on(search, ledger):
         3: ("memory", "out of memory: no room for 8 GiB"),
         4: ("nan result", "ValueError: natural_accuracy is nan, not a finite number"),
         5: ("silent", "the run ended without a result"),
+        6: ("no text", r"ValueError: bad image caf\xe9 \ud800\x1b[2J"),
+        7: (
+            "name that is no text",
+            "it sent an invalid report: key 'metrics' holds a key that is no text",
+        ),
     }
-    study = Study(SPACE, ledger, trials=7, seed=0)
+    study = Study(SPACE, ledger, trials=9, seed=0)
     search(study, Formula(3, mishaps={n: kind for n, (kind, _) in mishaps.items()}), Interrupt())
     failed = {t.number: t.reason for t in ledger.view.in_state("failed")}
     assert failed == {n: reason for n, (_, reason) in mishaps.items()}
-    assert [t.number for t in ledger.view.in_state("finished")] == [6]
+    assert [t.number for t in ledger.view.in_state("finished")] == [8]
     assert trained_epochs(study.trial_folder(1)) == [
         1,
         2,
