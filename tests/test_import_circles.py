@@ -56,6 +56,7 @@ ORDER = (
     "search/errors.py",
     "search/formatting.py",
     "search/interrupt.py",
+    "search/recipes.py",
     "search/command_line.py",
     "search/record",
     "search/stopping",

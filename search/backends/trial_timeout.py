@@ -15,6 +15,7 @@ from functools import lru_cache
 from adv.models import Net
 from adv.models.size import size_of
 from search.formatting import format_duration
+from search.recipes import RecipeError, catch_recipe_errors
 from search.record.derived_ledgers import FinalsLedger
 from search.record.trial import Trial
 from search.record.view import View
@@ -108,8 +109,9 @@ def _carry_over(study: Study, trial: Trial, known: Iterable[tuple[Trial, float]]
 def _multiply_adds(study: Study, trial: Trial) -> float | None:
     """Return the multiply-adds of a net for an image; None if the recipe has no such net."""
     try:
-        return _count(study.space.build(**trial.params).net, max(2, study.view.header.classes))
-    except Exception:  # a recipe of the user's may raise anything; its trial says so
+        with catch_recipe_errors(trial.params):
+            return _count(study.space.build(**trial.params).net, max(2, study.view.header.classes))
+    except RecipeError:  # its trial says so
         return None
 
 

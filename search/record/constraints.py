@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from adv.intervals import MASKING_GAP_LIMIT
 from adv.suggestions import suggest_or_list
+from search.recipes import count_parameters
 from search.record.json_records import FieldError
 from search.record.limits import shorten
 from search.record.study_header import StudyHeader
@@ -102,13 +103,13 @@ def make_screen(
 ) -> Callable[[Params], bool]:
     """Return a predicate: whether a configuration can keep the bounds, before it is trained.
 
-    It checks the parameters, which `size_of` counts in milliseconds.
+    It checks the parameters, which `size_of` counts in milliseconds. A configuration whose net
+    cannot be built is allowed: its trial fails and says why.
     """
 
     def allowed(params: Params) -> bool:
-        from adv import size_of
-
-        return size_of(space.build(**params).net, classes).parameters <= bounds["params"]
+        counts = count_parameters(lambda p: space.build(**p), [params], classes)
+        return all(parameters <= bounds["params"] for parameters in counts)
 
     return allowed if "params" in bounds else lambda _: True
 

@@ -14,6 +14,7 @@ from adv import Recipe, size_of
 from adv.data import names
 from adv.terminal.console import print_table
 from search.formatting import count
+from search.recipes import RecipeError, catch_recipe_errors
 from spaces import Params, Scale, Space
 
 _TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
@@ -45,11 +46,15 @@ def print_plan(console: Console, plan: PlannedSearch, notes: Mapping[str, str]) 
       console: to print to.
       plan: the search.
       notes: further lines, by label.
+
+    Raises:
+      RecipeError: the net of a known point cannot be built; nothing was printed.
     """
+    rows = _rows(plan, notes)
     console.print(f"[bold]{plan.space_name}[/]  {plan.space.question}\n")
     print_table(console, _hyperparameters(plan.space))
     grid = Table.grid(padding=(0, 2))
-    for label, text in _rows(plan, notes).items():
+    for label, text in rows.items():
         grid.add_row(f"[bold]{label}[/]", text)
     console.print()
     print_table(console, grid)
@@ -71,7 +76,7 @@ def _hyperparameters(space: Space) -> Table:
 def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
     scale = plan.scale
     images = count_train_images(scale)
-    recipes = [scale.apply(plan.space.build(**point)) for point in plan.points]
+    recipes, costs = _build_known(plan)
     train, attack = count_gradient_steps(scale, recipes, images)
     grid = ", each point of the grid once" if plan.space.grid else ""
     return {
@@ -83,7 +88,7 @@ def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
         f"{scale.draws} samples per gradient, {scale.votes} votes",
         **notes,
-        "known points": _describe_cost(recipes),
+        "known points": _describe_cost(costs),
         "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "
         f"{scale.batch}, up to {attack:,} to validate and score it), "
         f"{plan.trials * (train + attack):,} in all",
@@ -102,10 +107,22 @@ def count_train_images(scale: Scale) -> int:
     return min(found, scale.train_images or found)
 
 
-def _describe_cost(recipes: Sequence[Recipe]) -> str:
+def _build_known(plan: PlannedSearch) -> tuple[list[Recipe], list[int]]:
+    """Return the recipes of the known points, and the multiply-adds per image of their nets."""
+    recipes, costs = [], []
+    try:
+        for point in plan.points:
+            with catch_recipe_errors(point):
+                recipes.append(plan.scale.apply(plan.space.build(**point)))
+                costs.append(size_of(recipes[-1].net).multiply_adds)
+    except RecipeError as error:
+        raise RecipeError(f"space {plan.space_name}: {error}") from None
+    return recipes, costs
+
+
+def _describe_cost(costs: Sequence[float]) -> str:
     """Return the multiply-adds per image of the smallest and the largest net."""
-    costs = sorted({size_of(recipe.net).multiply_adds for recipe in recipes})
-    low, high = f"{costs[0] / 1e6:,.1f}", f"{costs[-1] / 1e6:,.1f}"
+    low, high = f"{min(costs) / 1e6:,.1f}", f"{max(costs) / 1e6:,.1f}"
     return f"{low if low == high else f'{low} to {high}'} million multiply-adds per image, forward"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from adv import size_of
 from search.errors import StorageError, format_bytes
+from search.recipes import count_parameters
 from search.record.run_folder import trial_path
 from search.record.view import Event, View
 from search.session.job import Job
@@ -18,12 +18,15 @@ _WRITING = {"proposed", "started", "epoch"}  # events of trials that are about t
 
 
 def estimate_trial(job: Job) -> int:
-    """Return the bytes of a trial's state and best net, for the largest net at the known points."""
+    """Return the bytes of a trial's state and best net, for the largest net at the known points.
+
+    It is 0 where the net of none can be built: the trials will say so.
+    """
     space = job.study.space
     points = space.known or (space.at([0.5] * len(space.knobs)),)
     classes = len(job.run.data.classes)
-    sizes = [size_of(job.run.recipe(point).net, classes).parameters for point in points]
-    return 4 * COPIES * max(sizes)
+    sizes = count_parameters(job.run.recipe, points, classes)
+    return 4 * COPIES * max(sizes, default=0)
 
 
 def warn_of_space(job: Job, at_once: int) -> str:

@@ -19,6 +19,7 @@ from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
 from search.interrupt import Interrupt
+from search.recipes import count_parameters
 from search.record.ledger import Ledger
 from search.record.provenance import describe_changes, find_changes
 from search.record.run_folder import LEDGER, STUDY
@@ -169,10 +170,9 @@ def _make_header(console: Console, options: Options, plan: Plan, run: Training) 
 
 def _describe_sizes(plan: Plan, classes: int) -> str:
     """Return in words the range of parameter counts of the nets at the known points."""
-    from adv import size_of
-
-    recipes = [plan.space.build(**point) for point in plan.points]
-    counts = sorted(size_of(recipe.net, classes).parameters for recipe in recipes)
+    counts = sorted(count_parameters(lambda p: plan.space.build(**p), plan.points, classes))
+    if not counts:
+        return "the net of no known point can be built"
     ends = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))
     return f"its known points have {ends} parameters"
 

@@ -17,6 +17,7 @@ from typing import Any
 from adv import evaluate
 from search.errors import describe_error, find_storage_error
 from search.finals.train_finalist import FinalTraining, load_trained_net
+from search.interrupt import Interrupted, raises_on_interrupt
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
 from search.record.run_folder import trial_name
@@ -178,7 +179,11 @@ def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:
     """
     try:
         return run(net)
-    except Exception as error:  # a file may be damaged in any way
+    except Interrupted:
+        raise
+    except BaseException as error:  # of a damaged file, or of the code of a space: anything
+        if isinstance(error, KeyboardInterrupt) and raises_on_interrupt():
+            raise
         if storage := find_storage_error(error):
             raise storage from error
         return describe_error(error)
