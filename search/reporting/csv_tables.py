@@ -44,7 +44,8 @@ def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None 
         rows = finalist_rows(compute_standings(view) if finalists is None else finalists)
         write_atomic(folder / "finalists.csv", _csv(list(FINALISTS), rows))
         names = [*FINALS, *_changed_column(view.finals)]
-        write_atomic(folder / "finals.csv", _csv(names, training_rows(view)))
+        trainings = ({**dict.fromkeys(names), **row} for row in training_rows(view))
+        write_atomic(folder / "finals.csv", _csv(names, trainings))
 
 
 def column_names(view: View) -> list[str]:

@@ -12,6 +12,7 @@ from flipped_bits import flip_in_file
 from test_launch import command, launch, rows, wait_until
 
 from search.finals.standings import compute_standings
+from search.record.event_lines import encode_line, read_lines
 from search.record.ledger import Ledger, read
 
 MISTAKES = {
@@ -179,8 +180,11 @@ def test_a_mistake_about_a_run_is_one_line(killed):
         held.close()
     weak = home / "runs" / "weak"
     weak.mkdir()
-    lines = source.read_text().replace('"steps": 1,', '"steps": 2,')
-    (weak / "ledger.jsonl").write_text(lines)
+    events = [line.event for line in read_lines(source)]
+    for attack in events[0]["battery"]:
+        attack["steps"] = 2
+    lines = [encode_line(event, number) for number, event in enumerate(events)]
+    (weak / "ledger.jsonl").write_bytes(b"".join(lines))
     done = launch("--resume", "runs/weak", "--trials", 9, "--serial", cwd=home)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "--rescore" in done.stderr

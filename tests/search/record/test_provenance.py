@@ -1,5 +1,6 @@
 """What differs from the start of a run is found, recorded, and marked on the values."""
 
+import csv
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from search.record.provenance import (
 )
 from search.record.study_header import StudyHeader
 from search.record.view import View
-from search.reporting.csv_tables import column_names, trial_rows
+from search.reporting.csv_tables import column_names, trial_rows, write_tables
 from search.reporting.front_html import front_sections
 from search.reporting.front_table import describe_marks, front_table
 
@@ -104,6 +105,18 @@ def test_finals_are_marked_alike():
     view = view_of(SAME, proposed(0), finished(0), ("finals", {"trials": [0]}), OTHER, *part)
     assert view.finals is not None
     assert view.finals.trials[0].changed == {"torch": "2.0"} and not view.trials[0].changed
+
+
+def test_the_table_of_finals_holds_marked_and_unmarked_trainings(tmp_path):
+    def final(event, content):
+        return "final", {"part": {"event": event, **content}}
+
+    first, second = (final(*proposed(number, origin="0")) for number in (0, 1))
+    begun = (SAME, proposed(0), finished(0), ("finals", {"trials": [0]}), first, second)
+    view = view_of(*begun, final(*epoch(0)), OTHER, final(*epoch(1)))
+    write_tables(view, tmp_path)
+    with (tmp_path / "finals.csv").open() as table:
+        assert [row["changed"] for row in csv.DictReader(table)] == ["", "torch 2.0"]
 
 
 def test_rescoring_marks_what_it_replaces():
