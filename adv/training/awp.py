@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from adv.data.datasets import Split
 from adv.training.lesson import Lesson
 from adv.training.objective import Batch, Objective, Outcome
 from adv.training.optimizers import find_undecayed
@@ -50,11 +51,27 @@ class AWP(Objective):
     def forward(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
         return self.objective.forward(net, batch, adv)
 
-    def phase(self, elapsed: float) -> int:
-        return int(elapsed >= self.warmup)
+    def phase(self, elapsed: float) -> int | None:
+        inner = self.objective.phase(elapsed)
+        return None if inner is None else 2 * inner + self._has_begun(elapsed)
+
+    def term_weight(self, elapsed: float) -> float:
+        return self.objective.term_weight(elapsed)
+
+    def memory(self, data: Split, classes: int) -> dict[str, Tensor]:
+        return self.objective.memory(data, classes)
+
+    def restore_memory(self, memory: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+        self.objective.restore_memory(memory, saved)
+
+    def remembers_images(self) -> bool:
+        return self.objective.remembers_images()
+
+    def _has_begun(self, elapsed: float) -> bool:
+        return elapsed >= self.warmup
 
     def backward(self, net: nn.Module, batch: Batch, adv: Tensor) -> Outcome:
-        if not self.phase(batch.elapsed):
+        if not self._has_begun(batch.elapsed):
             return self.objective.backward(net, batch, adv)
         weights = _perturbable_weights(net)
         with _restore_buffers(net):

@@ -130,7 +130,12 @@ def _train_epoch(training: TrainingState, graphs: GraphCache | None) -> dict[str
         t = (elapsed + i / len(batches)) / recipe.epochs
         lr = _set_learning_rate(training, t)
         x, y = load_batch(training, indices)
-        batch = Batch(x, y, lesson, t, recipe.smoothing, training.starts, drive)
+        batch = Batch(
+            *(x, y, lesson, t, recipe.smoothing, training.starts, drive),
+            number=i,
+            indices=indices,
+            memory=training.memory,
+        )
         from_window = i - max(0, len(batches) - WINDOW)
         totals = totals.plus(update(batch, from_window if from_window >= 0 else None))
     metrics = _metrics(training, lesson, totals, lr)

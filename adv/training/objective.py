@@ -7,8 +7,8 @@ leaves the gradient of its loss, taken in training mode, in the weights. Losses 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adv.attacks import Attack
 from adv.attacks.losses import hard_labels
+from adv.data.datasets import Split
 from adv.training.lesson import Lesson
 
 Drive = Callable[[Attack, Tensor, Tensor, torch.Generator], Tensor]
@@ -34,6 +35,11 @@ class Batch:
       smoothing: label smoothing in each cross-entropy, in [0, 1].
       generator: on the CPU, for the attack's starts.
       drive: runs the attack, e.g. `adv.training.cuda_graphs.replay_attack`; None: it is called.
+      number: which update of the epoch this is, from 0.
+      indices: [n] of the images in the training split, for an objective with a memory.
+      memory: the tensors that `Objective.memory` made, which the objective's attack changes.
+      term_weight: what `Objective.term_weight` returned, as a tensor that a captured graph reads;
+        None: the objective is asked.
     """
 
     x: Tensor
@@ -43,6 +49,10 @@ class Batch:
     smoothing: float = 0.0
     generator: torch.Generator | None = None
     drive: Drive | None = None
+    number: int = 0
+    indices: Tensor | None = None
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    term_weight: Tensor | None = None
 
     def attack(self, net: nn.Module, attack: Attack | None = None) -> Tensor:
         """Return all images after the lesson's attack, or after another one."""
@@ -111,12 +121,41 @@ class Objective(ABC):
         outcome.loss.backward()
         return outcome
 
-    def phase(self, elapsed: float) -> int:
+    def phase(self, elapsed: float) -> int | None:
         """Return a number that changes where `backward` starts to compute something else.
 
-        A gradient that was captured as a CUDA graph is replayed within one phase only.
+        A gradient that was captured as a CUDA graph is replayed within one phase only. None: it
+        cannot be captured, because something in it waits for the GPU.
         """
         return 0
+
+    def term_weight(self, elapsed: float) -> float:
+        """Return the weight of the loss's second term, given the share of the training over."""
+        return 0.0
+
+    def term_weight_at(self, batch: Batch) -> float | Tensor:
+        """Return the weight of the loss's second term for a batch."""
+        return self.term_weight(batch.elapsed) if batch.term_weight is None else batch.term_weight
+
+    def memory(self, data: Split, classes: int) -> dict[str, Tensor]:
+        """Return the tensors that the objective keeps from one update to the next.
+
+        They are part of the state of a training, which resumes from them bit for bit.
+
+        Args:
+          data: the training images, on the device of the training.
+          classes: number of classes.
+        """
+        return {}
+
+    def restore_memory(self, memory: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+        """Copy what was saved to the tensors of a memory."""
+        for name, tensor in memory.items():
+            tensor.copy_(saved[name])
+
+    def remembers_images(self) -> bool:
+        """Return whether the memory has a row for each training image."""
+        return False
 
     def attacked_share(self, lesson: Lesson) -> float:
         """Return the share of a batch that is attacked, in [0, 1]."""

@@ -92,6 +92,16 @@ class Recipe:
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience is 1 epoch or more, got {self.patience}")
 
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """Raise ValueError if the objective cannot be trained with generated images."""
+        if self.generated is not None and self.objective.remembers_images():
+            raise ValueError(
+                "the objective keeps a perturbation for each training image, and generated images "
+                "would take their places: choose another objective, or no generated images"
+            )
+
     def gradient_steps(self, images: int) -> int:
         """Return the largest number of passes over a batch that training on `images` images takes.
 

@@ -31,6 +31,7 @@ class TrainingState:
       data: the images that the curriculum trains on; it may hold some out.
       pool: generated images, None for a recipe without.
       epoch: number of the epoch that was begun last, from 1; 0 before the first.
+      memory: what the objective keeps from one update to the next.
       stream: what the random modules of the net draw from.
       order, augmentation, starts, choice: CPU generators for the order of the images, for their
         augmentation, for the starts of attacks and for the choice of generated images.
@@ -48,6 +49,7 @@ class TrainingState:
         self.device = self.data.images.device
         self.net = self._build_net(device)
         self.optimizer = recipe.optimizer(self.net)
+        self.memory = recipe.objective.memory(self.data, classes)
         self.stream = RngStream(derive_seed(seed, 1))
         attach(self.net, self.stream)
         self.order, self.augmentation, self.starts, self.choice = self._generators = [
@@ -95,6 +97,7 @@ class TrainingState:
             "stream": self.stream.state(),
             "generators": [generator.get_state() for generator in self._generators],
             "generated": self.pool and self.pool.fingerprint,
+            "memory": copy.deepcopy(self.memory),
             # The curriculum's; the key keeps its first name, so that earlier files can be read.
             "course": copy.deepcopy(self.curriculum.state()),
         }
@@ -113,6 +116,8 @@ class TrainingState:
         self.stream.restore(state["stream"])
         for generator, saved in zip(self._generators, state["generators"], strict=True):
             generator.set_state(saved)
+        # Earlier states have no memory, nor had their objectives.
+        self.recipe.objective.restore_memory(self.memory, state.get("memory", {}))
         self.curriculum.restore(copy.deepcopy(state["course"]))
         self.epoch = int(state["epoch"])
 

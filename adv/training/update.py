@@ -57,10 +57,11 @@ class Update:
         net, average, objective = self.training.net, self.training.average, self.recipe.objective
         with self._autocast():
             adv = objective.attack(net, batch)
+            phase = objective.phase(batch.elapsed)
             totals = (
-                self._replay_gradient(batch, adv)
-                if self.graphs is not None
-                else self._gradient(batch, adv)
+                self._gradient(batch, adv)
+                if self.graphs is None or phase is None
+                else self._replay_gradient(self.graphs, phase, batch, adv)
             )
         self.training.optimizer.step()
         if average is not None:
@@ -90,7 +91,9 @@ class Update:
             nn.utils.clip_grad_norm_(self.training.net.parameters(), self.recipe.clip)
         return _total(outcome, batch)
 
-    def _replay_gradient(self, batch: Batch, adv: Tensor) -> BatchTotals:
+    def _replay_gradient(
+        self, graphs: GraphCache, phase: int, batch: Batch, adv: Tensor
+    ) -> BatchTotals:
         """Leave the gradient of the loss in the weights by replaying a captured CUDA graph.
 
         The graph is captured at the first batch of its shapes; later batches are copied into it.
@@ -98,13 +101,13 @@ class Update:
         The optimizer's step stays outside the graph: it is one kernel, and its state is replaced
         when a training is restored.
         """
-        assert self.graphs is not None
-        inputs = (batch.x, batch.y, adv)
+        weight = torch.full((), self.recipe.objective.term_weight(batch.elapsed), device=adv.device)
+        inputs = (batch.x, batch.y, adv, weight)
         weights = list(self.training.net.parameters())
 
         def capture() -> CapturedStep:
-            x, y, fixed_adv = places = tuple(value.clone() for value in inputs)
-            fixed_batch = replace(batch, x=x, y=y)
+            x, y, fixed_adv, fixed_weight = places = tuple(value.clone() for value in inputs)
+            fixed_batch = replace(batch, x=x, y=y, term_weight=fixed_weight)
 
             def work() -> tuple[BatchTotals, list[Tensor | None]]:
                 totals = self._gradient(fixed_batch, fixed_adv)
@@ -112,8 +115,7 @@ class Update:
 
             return CapturedStep(places, work)
 
-        phase = self.recipe.objective.phase(batch.elapsed)
-        step = self.graphs((phase, *map(shape_of, inputs)), capture)
+        step = graphs((phase, *map(shape_of, inputs)), capture)
         step.load(inputs)
         totals, gradients = step()
         for weight, gradient in zip(weights, gradients, strict=True):
