@@ -75,7 +75,9 @@ from .training.curriculum import Curriculum as Curriculum
 from .training.early_stopping import Best as Best
 from .training.early_stopping import Watched as Watched
 from .training.early_stopping import watch as watch
+from .training.gradient_alignment import GradAlign as GradAlign
 from .training.lesson import Lesson as Lesson
+from .training.liet import LIET as LIET
 from .training.loop import Epoch as Epoch
 from .training.loop import train as train
 from .training.objective import Batch as Batch
@@ -88,8 +90,11 @@ from .training.objectives import Mixed as Mixed
 from .training.objectives import Paired as Paired
 from .training.optimizers import SGD as SGD
 from .training.optimizers import AdamW as AdamW
+from .training.prior_guided import PGI as PGI
 from .training.recipe import Recipe as Recipe
 from .training.recipe import build as build
 from .training.schedules import OneCycle as OneCycle
 from .training.schedules import Piecewise as Piecewise
 from .training.schedules import Ramp as Ramp
+from .training.single_step import GAT as GAT
+from .training.single_step import NuAT as NuAT

@@ -9,6 +9,10 @@ import pytest
 
 import adv
 from adv import (
+    AWP,
+    GAT,
+    LIET,
+    PGI,
     RSE,
     SGD,
     AdamW,
@@ -16,8 +20,10 @@ from adv import (
     BaseNet,
     BigNet,
     Curriculum,
+    GradAlign,
     Linf,
     Net,
+    NuAT,
     OneCycle,
     Piecewise,
     Ramp,
@@ -36,6 +42,11 @@ RECIPES = [
         augment=Augment(flip=0.5, crop=4, jitter=0.1),
     ),
     Recipe(optimizer=AdamW(decay=OneCycle())),
+    Recipe(objective=AWP(NuAT()), curriculum=Curriculum(Ramp(0.0, 0.03, until=0.3), kind="fgsm")),
+    Recipe(objective=GAT(Piecewise((0.0, 0.85), (10.0, 40.0))), smoothing=0.6, ema=0.9995),
+    Recipe(objective=LIET(Ramp(0.0, 200.0), refresh=10)),
+    Recipe(objective=PGI(5.0, momentum=0.0, reset=1.0)),
+    Recipe(objective=GradAlign(0.5)),
 ]
 
 

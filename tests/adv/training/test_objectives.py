@@ -15,9 +15,12 @@ from torch import nn
 
 from adv import (
     AWP,
+    GAT,
+    LIET,
     MART,
     NFGSM,
     PGD,
+    PGI,
     PNI,
     RSE,
     SGD,
@@ -25,13 +28,17 @@ from adv import (
     AdamW,
     Batch,
     Curriculum,
+    Generated,
+    GradAlign,
     Lesson,
     Linf,
     Madry,
     MCDropout,
     Mixed,
+    NuAT,
     Paired,
     Projection,
+    Ramp,
     Recipe,
     SpectralNorm,
     TestNoise,
@@ -52,6 +59,12 @@ OBJECTIVES = {
     "awp-madry": AWP(Madry()),
     "awp-trades": AWP(TRADES(6.0), gamma=0.005),
     "awp-late": AWP(MART(), warmup=0.5),
+    "nuat": NuAT(),
+    "gat": GAT(),
+    "grad-align": GradAlign(),
+    "liet": LIET(),
+    "pgi": PGI(),
+    "awp-pgi": AWP(PGI(momentum=0.0)),
 }
 each = pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 EPS, STEP, STEPS = 0.03, 0.01, 2
@@ -63,9 +76,19 @@ def problem(digits):
     net = build(Recipe(net=BatchNormNet(dropout=0.2), defences=(RSE(0.1, 0.1),)), 10, 3)
     split = digits.train.head(24)
     lesson = Lesson(PGD(Linf(EPS), steps=STEPS, step_size=STEP), 0.5)
+    memories = [objective.memory(split, 10) for objective in OBJECTIVES.values()]
     return net, Batch(
-        split.images.float() / 255, split.labels, lesson, generator=seeded_generator(8)
+        *(split.images.float() / 255, split.labels, lesson),
+        generator=seeded_generator(8),
+        indices=torch.arange(24),
+        memory={name: tensor for memory in memories for name, tensor in memory.items()},
     )
+
+
+def anew(batch: Batch, **changes) -> Batch:
+    """Return the batch as it was, with a copy of its memory, and with some changes."""
+    memory = copy.deepcopy(batch.memory)
+    return replace(batch, generator=seeded_generator(8), memory=memory, **changes)
 
 
 def gradients(net: nn.Module) -> list[torch.Tensor]:
@@ -120,7 +143,7 @@ def test_probabilities_are_labels_too(objective, problem):
     grads = []
     for y in (batch.y, sure, 0.7 * sure + 0.3 * sure.roll(1, 0)):
         twin = copy.deepcopy(net)
-        objective(twin, replace(batch, y=y, generator=seeded_generator(8)))
+        objective(twin, anew(batch, y=y))
         grads.append(gradients(twin))
     for plain, certain in zip(*grads[:2], strict=True):
         assert torch.allclose(plain, certain, atol=1e-5, rtol=1e-4)
@@ -134,9 +157,7 @@ def test_smoothing_is_that_of_the_labels(objective, problem):
     seen = []
     for smoothing in (0.0, 0.0, 0.2):
         twin = copy.deepcopy(net)
-        adv = objective.attack(
-            twin, replace(batch, smoothing=smoothing, generator=seeded_generator(8))
-        )
+        adv = objective.attack(twin, anew(batch, smoothing=smoothing))
         outcome = objective.forward(copy.deepcopy(net), replace(batch, smoothing=smoothing), adv)
         seen.append((adv, outcome.loss))
     assert bit_equal(seen[0], seen[1]) and torch.equal(seen[0][0], seen[2][0])
@@ -181,7 +202,8 @@ def test_counts_its_passes(objective, problem):
     objective(net, replace(batch, elapsed=1.0))
     handle.remove()
     told = replace(objective, warmup=0.0) if isinstance(objective, AWP) else objective
-    extra = 24 if isinstance(objective_of(objective), TRADES) else 0  # its aim: forward only
+    # TRADES' aim: forward only; LIET's grey images: in every 20th update.
+    extra = {TRADES: 24, LIET: 10}.get(type(objective_of(objective)), 0)
     assert sum(sizes) - extra == told.passes(batch.lesson) * 24
 
 
@@ -193,6 +215,17 @@ def test_counts_its_passes(objective, problem):
         (lambda: MART(float("nan")), "beta is 0 or more, got nan"),
         (lambda: AWP(Madry(), gamma=1.0), r"gamma lies in \[0, 1\), got 1.0"),
         (lambda: AWP(Madry(), warmup=2), r"in \[0, 1\], got 2"),
+        (lambda: NuAT(-1.0), "a weight is 0 or more, got -1"),
+        (lambda: GAT(float("inf")), "a weight is 0 or more, got inf"),
+        (lambda: GradAlign(Ramp(1.0, -1.0)), "a weight is 0 or more, got Ramp"),
+        (lambda: LIET(least=0.6), r"lies in \[0, 1\], least before most, got 0.6 and 0.5"),
+        (lambda: LIET(refresh=0), "refresh is 1 update or more, got 0"),
+        (lambda: PGI(momentum=1.0), r"momentum lies in \[0, 1\), got 1.0"),
+        (lambda: PGI(reset=0.0), r"reset is a share of the training in \(0, 1\], got 0"),
+        (
+            lambda: Recipe(objective=AWP(PGI()), generated=Generated("a.npz")),
+            "generated images would take their places",
+        ),
         (lambda: Recipe(smoothing=1.0), r"smoothing lies in \[0, 1\), got 1.0"),
         (lambda: Recipe(clip=0.0), "clipped to a length above 0, got 0"),
     ],
