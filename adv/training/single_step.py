@@ -92,7 +92,7 @@ class NuAT(_Guided):
     def term(self, clean: Tensor, adversarial: Tensor) -> Tensor:
         return torch.linalg.svdvals(clean - adversarial).sum()
 
-    def phase(self, elapsed: float) -> None:
+    def phase(self, elapsed: float) -> int | None:
         return None  # singular values on a GPU are computed in steps that the program waits for
 
 

@@ -71,7 +71,7 @@ def test_its_gradient_is_that_of_the_formula():
             images = images.clone().requires_grad_()
             (g,) = torch.autograd.grad(F.cross_entropy(net(images), y), images)
             sides.append(g.flatten(1))
-        return (1 - F.cosine_similarity(*sides, dim=1)).mean().item()
+        return (1 - F.cosine_similarity(sides[0], sides[1], dim=1)).mean().item()
 
     def loss(weight: float) -> Tensor:
         it = Batch(x, y, Lesson(FGSM(Linf(0.1))))

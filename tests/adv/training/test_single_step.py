@@ -82,11 +82,12 @@ def test_the_weight_is_that_of_the_moment(problem):
     objective, lesson = NuAT(), Lesson(FGSM(Linf(EPS)))
     net.eval()  # equal statistics in each pass
 
-    def loss(t: float, **given: Tensor) -> float:
-        return objective.forward(net, Batch(x, y, lesson, t, **given), x + 0.01).loss.item()
+    def loss(t: float, weight: Tensor | None = None) -> float:
+        batch = Batch(x, y, lesson, t, term_weight=weight)
+        return objective.forward(net, batch, x + 0.01).loss.item()
 
     assert loss(1) - loss(0.5) == pytest.approx(loss(0.5) - loss(0), rel=1e-2) != 0
-    assert loss(0.5, term_weight=torch.tensor(4.0)) == loss(1)
+    assert loss(0.5, torch.tensor(4.0)) == loss(1)
 
 
 @pytest.mark.parametrize("objective", [LIET(), PGI()], ids=repr)
