@@ -1,4 +1,4 @@
-"""Confidence intervals for accuracies, and the limit of a masking gap. Needs no torch."""
+"""Confidence intervals for accuracies, and the limits of masking. Needs no torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ MASKING_GAP_LIMIT = 0.04
 """A masking gap is flagged if its whole 95 % interval lies above this share of the images.
 
 Plain PGD overstates nets that do not mask their gradients by 1.5 to 3 points.
+"""
+
+WRONG_GRADIENTS_LIMIT = 0.1
+"""A net is flagged if its gradient is wrong at more than this share of the images tested.
+
+Finite differences and the gradients of sound nets agree at all of them; two wrong ones of the 16
+that a trial tests are no chance.
 """
 
 

@@ -19,6 +19,7 @@ from adv.auditing.attack_checks import check_attacks
 from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding
+from adv.auditing.gradient_checks import check_gradient
 from adv.auditing.gradient_masking import check_masking_gap
 from adv.auditing.randomness_checks import check_randomness
 from adv.auditing.side_effect_checks import Snapshot, check_side_effects, restore_afterwards
@@ -72,6 +73,7 @@ def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> It
     _ = context.claim  # evaluate before looking for side effects
     yield check_side_effects(model, before)
     yield from check_randomness(context)
+    yield from check_gradient(context)
     yield from check_attacks(context)
     yield check_masking_gap(context)
 

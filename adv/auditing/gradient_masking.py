@@ -6,20 +6,22 @@ gradients, noise. The gap is cheap enough to be measured for each trial, and rev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from adv.attacks import APGD, PGD, Iterative, Ladder, Square, Worst
 from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding, Interval, paired_difference, share_with_interval
+from adv.auditing.gradient_checks import differentiate
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.score import Score
-from adv.intervals import MASKING_GAP_LIMIT
+from adv.intervals import MASKING_GAP_LIMIT, WRONG_GRADIENTS_LIMIT
 
 TARGETS = 3
 QUERIES = 5  # queries of Square for each gradient step
+TESTED = 16  # images whose gradients are compared with finite differences
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Gap:
       strong: accuracy under the stronger attacks.
       interval: the 95 % interval of the difference.
       images: the number of images.
+      wrong_gradients: share of the images tested by finite differences whose gradient is wrong, in
+        [0, 1]. All attacks share the gradient: if it is wrong the stronger ones are weak, too.
     """
 
     eps: float
@@ -39,6 +43,7 @@ class Gap:
     strong: float
     interval: Interval
     images: int
+    wrong_gradients: float = 0.0
 
     @property
     def gap(self) -> float:
@@ -47,8 +52,9 @@ class Gap:
 
     @property
     def flagged(self) -> bool:
-        """True if the whole interval lies above the limit of 4 points."""
-        return self.interval[0] > MASKING_GAP_LIMIT
+        """True if the whole interval lies above the limit of 4 points, or gradients are wrong."""
+        wrong = self.wrong_gradients > WRONG_GRADIENTS_LIMIT
+        return wrong or self.interval[0] > MASKING_GAP_LIMIT
 
 
 def masking_gap(
@@ -66,7 +72,8 @@ def masking_gap(
     classes, and a few queries of Square, which needs no gradient; 10 to 20 steps each, as many as
     the battery has. For a deterministic net they attack the images that are still correct, so the
     gap is never below 0. A random net is attacked anew with twice the draws, on the margin alone,
-    and evaluated once: images that were correct by chance before do not count as a gap.
+    and evaluated once: images that were correct by chance before do not count as a gap. The
+    gradients of 16 images are compared with finite differences, a few forward passes each.
 
     Args:
       model: as for `evaluate`.
@@ -80,11 +87,13 @@ def masking_gap(
     Raises:
       ValueError: there is no image, or the battery attacks at radius 0 only.
     """
-    return measure_gap(audit_context(model, split, battery, eps, batch, score))
+    context = audit_context(model, split, battery, eps, batch, score)
+    wrong = differentiate(context, TESTED).wrong_share
+    return replace(measure_gap(context), wrong_gradients=wrong)
 
 
 def measure_gap(context: AuditContext) -> Gap:
-    """Return the masking gap of an evaluation."""
+    """Return the masking gap of an evaluation, without a look at the gradients themselves."""
     if context.random:
         attack = PGD(context.ball, context.steps, pace=5 / context.steps, loss="margin")
         standing = context.evaluate_under(attack, draws=2 * context.battery.draws)

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 _DEVICES = ("cpu", "cuda")
 _LOW = (torch.bfloat16, torch.float16)
 _CASTS = {Tensor.bfloat16: Tensor.float, Tensor.half: Tensor.float}
+_DOUBLE_CASTS = dict.fromkeys((Tensor.bfloat16, Tensor.half, Tensor.float), Tensor.double)
 
 
 @contextmanager
@@ -79,4 +80,34 @@ def _to_float32(value: Any) -> Any:
         return value.float()
     if isinstance(value, torch.dtype) and value in _LOW:
         return torch.float32
+    return value
+
+
+class DoublePrecision(TorchFunctionMode):
+    """A context in which every torch function computes in float64, for a net that is `double()`.
+
+    Casts to a lower precision and constants in one, which a net may hold outside its state, become
+    float64. A function that changes its argument in place keeps that argument's type.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        if name.endswith("_") and not name.startswith("__"):
+            return func(*args, **(kwargs or {}))
+        named = {key: _to_float64(value) for key, value in (kwargs or {}).items()}
+        return _DOUBLE_CASTS.get(func, func)(*map(_to_float64, args), **named)
+
+
+def _to_float64(value: Any) -> Any:
+    lower = (*_LOW, torch.float32)
+    if isinstance(value, Tensor) and value.dtype in lower:
+        return value.double()
+    if isinstance(value, torch.dtype) and value in lower:
+        return torch.float64
     return value

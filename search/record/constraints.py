@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from adv.intervals import MASKING_GAP_LIMIT
+from adv.intervals import MASKING_GAP_LIMIT, WRONG_GRADIENTS_LIMIT
 from adv.suggestions import suggest_or_list
 from search.recipes import count_parameters
 from search.record.json_records import FieldError
@@ -72,7 +72,7 @@ def parse(text: str) -> Constraint:
     if not bound > 0:
         raise ValueError(f"--constrain {text!r}: a bound has to be above 0")
     if name == "masking_gap" and bound > 1:
-        raise ValueError(f"--constrain {text!r}: a gap is in [0, 1]: three points are 0.03")
+        raise ValueError(f"--constrain {text!r}: a gap is in [0, 1]: ten points are 0.1")
     return Constraint(name, bound)
 
 
@@ -117,8 +117,8 @@ def make_screen(
 def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
     """Return by how much a result exceeds each bound of its search; 0 or less if it keeps it.
 
-    A masking gap without a bound of its own may not be flagged. A search from before there were
-    constraints has none.
+    A masking gap without a bound of its own may not be flagged, and no gradients may be wrong. A
+    search from before there were constraints has none.
     """
     if header.constraints is None:
         return {}
@@ -126,6 +126,8 @@ def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
     found = {name: Constraint(name, bound).excess(result) for name, bound in bounds.items()}
     if "masking_gap" not in bounds and gap:
         found["masking_gap"] = gap.interval[0] - MASKING_GAP_LIMIT
+    if gap and gap.wrong_gradients is not None:
+        found["wrong_gradients"] = gap.wrong_gradients - WRONG_GRADIENTS_LIMIT
     return {name: excess for name, excess in found.items() if excess is not None}
 
 

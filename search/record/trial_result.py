@@ -25,11 +25,12 @@ class MaskingGap:
     Args:
       gap: `claimed - strong`, in [0, 1].
       interval: of the gap, at 95 %.
-      flagged: whether the whole interval lies above the limit.
+      flagged: whether the whole interval lies above the limit, or gradients are wrong.
       eps: radius of the attacks; None: the mean over the radii of the battery.
       claimed: accuracy under the battery of the search, in [0, 1].
       strong: accuracy under the stronger attack, in [0, 1].
       images: on which both were measured.
+      wrong_gradients: share of images whose gradient differs from finite differences, in [0, 1].
       extra: keys that this version does not know.
 
     Raises:
@@ -43,6 +44,7 @@ class MaskingGap:
     claimed: Share | None = None
     strong: Share | None = None
     images: Count | None = None
+    wrong_gradients: Share | None = None
     extra: Plain = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from adv.intervals import WRONG_GRADIENTS_LIMIT
 from adv.shell import join_command
 from adv.terminal.console import print_table
 from search.finals.finalist import Finalist
@@ -16,6 +17,7 @@ from search.record.constraints import excesses
 from search.record.repair import describe_repairs
 from search.record.run_folder import FRONT, REPORT
 from search.record.trial import Trial
+from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
@@ -100,11 +102,19 @@ def _print_warnings(console: Console, members: Sequence[Trial], folder: Path) ->
         if gap and gap.flagged:
             weights = folder / FRONT / f"{trial.name}.safetensors"
             console.print(
-                f"Trial {trial.number} is flagged: a stronger attack lowers its accuracy by "
-                f"{100 * gap.gap:.0f} points at eps {gap.eps:.3g}. Why:\n"
+                f"Trial {trial.number} is flagged: {_describe_flag(gap)}. Why:\n"
                 f"  {join_command('python', '-m', 'adv', 'audit', weights)}\n",
                 markup=False,
             )
+
+
+def _describe_flag(gap: MaskingGap) -> str:
+    """Return in words why a trial is flagged."""
+    if (gap.wrong_gradients or 0) > WRONG_GRADIENTS_LIMIT:
+        share = f"{100 * (gap.wrong_gradients or 0):.0f} %"
+        return f"at {share} of the images its gradient is not the slope of its outputs"
+    at = "" if gap.eps is None else f" at eps {gap.eps:.3g}"
+    return f"a stronger attack lowers its accuracy by {100 * gap.gap:.0f} points{at}"
 
 
 def describe_infeasible(view: View) -> list[str]:

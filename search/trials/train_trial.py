@@ -212,4 +212,5 @@ class Training:
             claimed=gap.claimed,
             strong=gap.strong,
             images=gap.images,
+            wrong_gradients=gap.wrong_gradients,
         )

@@ -1,9 +1,18 @@
 """Constraints: how they are written, and how they restrict a front."""
 
+from dataclasses import replace
+
 import pytest
 from synthetic_studies import build
 
-from search.record.constraints import Constraint, excesses, make_screen, parse, parse_bounds
+from search.record.constraints import (
+    Constraint,
+    excesses,
+    feasible,
+    make_screen,
+    parse,
+    parse_bounds,
+)
 from search.record.study_header import StudyHeader
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.session.summary import describe_infeasible
@@ -20,7 +29,7 @@ RESULT = TrialResult(
 def test_a_bound_is_read_as_it_is_written():
     assert parse("params<5e6") == parse(" params <= 5000000 ") == Constraint("params", 5e6)
     assert parse("latency<2.5") == Constraint("latency", 2.5)
-    assert str(parse("masking_gap<0.03")) == "masking_gap<0.03"
+    assert str(parse("masking_gap<0.1")) == "masking_gap<0.1"
 
 
 @pytest.mark.parametrize(
@@ -33,8 +42,8 @@ def test_a_bound_is_read_as_it_is_written():
         ("params<5e", "'5e' is not a number"),
         ("params<0", "above 0"),
         ("params<nan", "params<5e6"),
-        ("masking-gap<0.03", "did you mean 'masking_gap'?"),
-        ("masking_gap<3", "three points are 0.03"),
+        ("masking-gap<0.1", "did you mean 'masking_gap'?"),
+        ("masking_gap<3", "ten points are 0.1"),
         ("", "params<5e6"),
     ],
 )
@@ -87,3 +96,10 @@ def test_parameters_are_known_before_a_net_is_trained():
     verdicts = {allowed(point) for point in space.known}
     assert verdicts == {True, False}
     assert make_screen(space, {"latency": 1.0}, 10)(space.known[0])
+
+
+def test_wrong_gradients_are_infeasible_whatever_the_bound_on_the_gap():
+    header = StudyHeader(constraints={"masking_gap": 0.5})
+    for share, kept in ((0.0, True), (1 / 16, True), (0.5, False)):
+        details = replace(RESULT.details, masking_gap=replace(GAP, wrong_gradients=share))
+        assert feasible(replace(RESULT, details=details), header) == kept

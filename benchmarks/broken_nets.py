@@ -1,0 +1,134 @@
+"""Ways to break a net so that attacks with gradients fail, though it is no more robust."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Change = Callable[[Tensor], Tensor]
+Breaker = Callable[[nn.Module], nn.Module]
+
+
+class Around(nn.Module):
+    """A net with a fault before it or behind it."""
+
+    def __init__(
+        self, net: nn.Module, before: Change | None = None, behind: Change | None = None
+    ) -> None:
+        super().__init__()
+        self.net, self.before, self.behind = net, before, behind
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(self.before(x) if self.before else x)
+        return self.behind(out) if self.behind else out
+
+
+class ChangedGradient(torch.autograd.Function):
+    """The identity, with a gradient that is changed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, change: Change) -> Tensor:
+        ctx.change = change
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return ctx.change(gradient), None
+
+
+def with_gradient(change: Change) -> Breaker:
+    """Return a function that wraps a net so that its gradient is changed."""
+
+    def forward(x: Tensor) -> Tensor:
+        return ChangedGradient.apply(x, change)
+
+    return lambda net: Around(net, before=forward)
+
+
+def masked(every: int) -> Change:
+    """Return a function that sets every so-many-th column of pixels to 0."""
+
+    def change(gradient: Tensor) -> Tensor:
+        columns = torch.arange(gradient.shape[-1], device=gradient.device)
+        return gradient * (columns % every != every // 2)
+
+    return change
+
+
+def half_masked(gradient: Tensor) -> Tensor:
+    """Set every second column of pixels to 0."""
+    return gradient * (torch.arange(gradient.shape[-1], device=gradient.device) % 2)
+
+
+def add_ripples(gradient: Tensor) -> Tensor:
+    """Add a wave of about the gradient's size."""
+    phase = torch.arange(gradient.numel(), device=gradient.device).reshape(gradient.shape)
+    return gradient + 0.5 * gradient.abs().mean() * torch.sin(100.0 * phase)
+
+
+def quantise(gradient: Tensor) -> Tensor:
+    """Round the gradient to nine levels."""
+    return (4 * gradient / gradient.abs().max()).round()
+
+
+def levels(count: int) -> Change:
+    """Return a function that rounds pixels; the gradient passes straight through."""
+    return lambda x: x + ((count * x).round() / count - x).detach()
+
+
+def ripples(height: float, frequency: float) -> Change:
+    """Return a function that adds a wave to each pixel, steep beside the image itself."""
+    return lambda x: x + height * torch.sin(frequency * x)
+
+
+class OtherBranch(nn.Module):
+    """A net whose gradient is that of another layer."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x.detach())
+        pixels = x.flatten(1)
+        weight = torch.randn(pixels.shape[1], out.shape[1], generator=torch.Generator())
+        other = pixels @ weight.to(pixels)
+        return out + other - other.detach()
+
+
+class HalfDetached(nn.Module):
+    """A net of which half passes no gradient, that of the image mirrored."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x) + self.net(x.flip(-1).detach())
+        return out
+
+
+WRONG_GRADIENT: Mapping[str, Breaker] = {
+    "half of the columns masked": with_gradient(half_masked),
+    "one of four columns masked": with_gradient(masked(4)),
+    "one of eight columns masked": with_gradient(masked(8)),
+    "signs flipped": with_gradient(torch.neg),
+    "mirrored": with_gradient(lambda gradient: gradient.flip(-1)),
+    "of another image": with_gradient(lambda gradient: gradient.roll(1, 0)),
+    "ripples": with_gradient(add_ripples),
+    "quantised": with_gradient(quantise),
+    "signs only": with_gradient(torch.sign),
+    "stochastic": with_gradient(lambda g: g + g.std() * torch.randn_like(g)),
+    "zero": with_gradient(torch.zeros_like),
+    "rounded pixels, straight through": lambda net: Around(net, before=levels(15)),
+    "of another layer": OtherBranch,
+    "a branch detached": HalfDetached,
+}
+
+USELESS_GRADIENT: Mapping[str, Breaker] = {
+    "low ripples": lambda net: Around(net, before=ripples(0.005, 3000)),
+    "high ripples": lambda net: Around(net, before=ripples(0.02, 1000)),
+}
