@@ -80,6 +80,8 @@ from .training.lesson import Lesson as Lesson
 from .training.liet import LIET as LIET
 from .training.loop import Epoch as Epoch
 from .training.loop import train as train
+from .training.nuat import GAT as GAT
+from .training.nuat import NuAT as NuAT
 from .training.objective import Batch as Batch
 from .training.objective import Objective as Objective
 from .training.objective import Outcome as Outcome
@@ -96,5 +98,3 @@ from .training.recipe import build as build
 from .training.schedules import OneCycle as OneCycle
 from .training.schedules import Piecewise as Piecewise
 from .training.schedules import Ramp as Ramp
-from .training.single_step import GAT as GAT
-from .training.single_step import NuAT as NuAT

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import default_generator
 from adv.training.objective import Batch, Objective, Outcome
+from adv.training.one_step import check_weight
 from adv.training.schedules import Schedule, value_at
-from adv.training.single_step import check_weight
 
 _TINY = 1e-12
 

@@ -14,8 +14,8 @@ from adv.attacks.losses import hard_labels
 from adv.data.datasets import Split
 from adv.runtime.frozen import frozen
 from adv.training.objective import Batch, Outcome
+from adv.training.one_step import SingleStep, check_weight, input_gradient, linf_radius
 from adv.training.schedules import Ramp, Schedule
-from adv.training.single_step import SingleStep, check_weight, input_gradient, linf_radius
 
 _WIDE = 8 / 255 + 1e-9
 """Above this radius the noise is twice as wide, and the result stays outside the ball."""

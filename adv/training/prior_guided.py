@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from adv.attacks.attack import default_generator
 from adv.data.datasets import Split
 from adv.training.objective import Batch, Outcome
+from adv.training.one_step import SingleStep, check_weight, input_gradient, linf_radius
 from adv.training.schedules import Schedule
-from adv.training.single_step import SingleStep, check_weight, input_gradient, linf_radius
 
 _TINY = 1e-30
 
