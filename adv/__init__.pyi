@@ -40,6 +40,8 @@ from .defences import SpectralNorm as SpectralNorm
 from .defences import TestNoise as TestNoise
 from .defences import layer_norms as layer_norms
 from .defences import lipschitz_bound as lipschitz_bound
+from .distillation.objectives import ARD as ARD
+from .distillation.objectives import RSLAD as RSLAD
 from .evaluation.battery import Battery as Battery
 from .evaluation.battery import autoattack as autoattack
 from .evaluation.battery import autoattack_rand as autoattack_rand

@@ -41,6 +41,7 @@ ORDER = (
     "adv/training",
     "adv/auditing",
     "adv/checkpoints",
+    "adv/distillation",
     "adv/generative",
     "adv/exporting",
     "adv",

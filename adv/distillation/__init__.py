@@ -1,0 +1,1 @@
+"""Robust distillation: training objectives that imitate a net from a checkpoint, the teacher."""
