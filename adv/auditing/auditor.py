@@ -21,6 +21,7 @@ from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding
 from adv.auditing.gradient_checks import check_gradient
 from adv.auditing.gradient_masking import check_masking_gap
+from adv.auditing.memory_checks import check_memory
 from adv.auditing.randomness_checks import check_randomness
 from adv.auditing.side_effect_checks import Snapshot, check_side_effects, restore_afterwards
 from adv.data.datasets import Split
@@ -70,6 +71,7 @@ def audit(
 def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> Iterator[Finding]:
     """Yield the findings of all checks."""
     yield from check_consistency(context)
+    yield check_memory(context)
     _ = context.claim  # evaluate before looking for side effects
     yield check_side_effects(model, before)
     yield from check_randomness(context)

@@ -21,6 +21,7 @@ from adv.runtime.random_layers import Dropout
 from adv.runtime.random_streams import is_declared_random, use_seed
 
 IMAGES = 64  # images that these checks use
+ALONE = 8  # of these are asked one at a time
 MIN_UNITS = 16  # dead units are counted in layers with at least so many
 ROUNDING = 1e-3
 _ROUNDING_REASON = (
@@ -86,9 +87,9 @@ def _check_repeatable(context: AuditContext, x: Tensor, first: Tensor, second: T
     """Check that outputs repeat: always, or for a random net with the same draws."""
     with use_seed(context.model, context.battery.seed):
         again = context.model(x).float()
-    found = _relative_difference(first, again if context.random else second)
+    found = relative_difference(first, again if context.random else second)
     if not context.random:
-        found = max(found, _relative_difference(first, again))
+        found = max(found, relative_difference(first, again))
     how = (
         "declared random, and used with the same draws" if context.random else "not declared random"
     )
@@ -114,7 +115,7 @@ def _check_training_flag(context: AuditContext, x: Tensor) -> Finding:
         plain = model(x).float()
     with use_seed(model, seed), _in_training_mode(model), _WithoutDropout():
         flagged = model(x).float()
-    found = _relative_difference(plain, flagged)
+    found = relative_difference(plain, flagged)
     return Finding(
         "same outputs in training mode",
         found,
@@ -133,7 +134,7 @@ def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding
     """Check that the outputs do not change when a gradient is computed."""
     with use_seed(context.model, context.battery.seed), torch.enable_grad():
         asked = context.model(x.clone().requires_grad_()).detach().float()
-    found = _relative_difference(first, asked)
+    found = relative_difference(first, asked)
     return Finding(
         "same outputs under attack",
         found,
@@ -148,9 +149,15 @@ def _check_grad_mode(context: AuditContext, x: Tensor, first: Tensor) -> Finding
 
 
 def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
-    """Check that the output for an image does not depend on its batch."""
-    parts = x.split(max(1, len(x) // 4))
-    found = _relative_difference(first, torch.cat([context.model(part).float() for part in parts]))
+    """Check that the output for an image does not depend on its batch, nor on its place there."""
+    quarters, singles = x.split(max(1, len(x) // 4)), x[:ALONE].split(1)
+    found = max(
+        relative_difference(first, torch.cat([context.model(some).float() for some in quarters])),
+        relative_difference(first, context.model(x.flip(0)).float().flip(0)),
+        relative_difference(
+            first[:ALONE], torch.cat([context.model(one).float() for one in singles])
+        ),
+    )
     return Finding(
         "same outputs in another batch",
         found,
@@ -158,7 +165,7 @@ def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
         exact_interval(found),
         "%",
         _ROUNDING_REASON,
-        f"In smaller batches the outputs change by {_percent(found)}.",
+        f"In smaller batches, alone, and in another order the outputs change by {_percent(found)}.",
         "An image's class depends on the images beside it, as with batch normalisation that is "
         "left in training mode: the score depends on how the images are split into batches.",
     )
@@ -231,7 +238,7 @@ def _may_depend_on_flag(module: nn.Module) -> bool:
     return known or is_declared_random(module)
 
 
-def _relative_difference(one: Tensor, other: Tensor) -> float:
+def relative_difference(one: Tensor, other: Tensor) -> float:
     """Return the largest difference of two outputs relative to the largest output.
 
     Equal outputs differ by 0; a NaN in only one of them gives NaN.
