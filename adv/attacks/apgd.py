@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, check_ball, column
 from adv.attacks.gradient import LossAndGrad, loss_and_grad, with_loss_target
-from adv.attacks.losses import Loss, check_loss, loss_supports
+from adv.attacks.losses import Loss, TargetClass, check_loss, loss_supports
 
 MOMENTUM = 0.75  # weight of the gradient step; the last move has the rest
 RHO = 0.75  # fraction of the steps between two checkpoints that must raise the loss
@@ -71,38 +71,40 @@ class APGD(Iterative):
     Args:
       ball: `Linf(eps)` or `L2(eps)`.
       steps: gradient steps, 1 or more; one more gradient is computed at the start.
-      loss: the loss to maximise (`adv.attacks.losses`): "ce", "dlr" (3 classes or more),
-        "dlr-targeted" (4 or more), "margin" or "kl".
-      target: for "dlr-targeted": k for the k-th most likely wrong class of the clean image; None:
+      loss: the loss to maximise (`adv.attacks.losses`): "ce", "dlr" (3 classes or more), "margin",
+        the targeted form of one of them ("dlr-targeted": 4 classes or more), or "kl".
+      target: for a targeted loss: k for the k-th most likely wrong class of the clean image; None:
         the first.
+      target_class: as in `PGD`.
 
     Raises:
       TypeError: `ball` is no ball.
       ValueError: a setting is out of its range; on a call: the model has too few classes.
     """
 
-    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "target"})
+    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "target", "target_class"})
 
     ball: Ball
     steps: int = 100
     loss: Loss = "ce"
     target: int | None = None
+    target_class: TargetClass | None = None
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
-        check_loss(self.loss, self.target)
+        check_loss(self.loss, self.target, self.target_class)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
 
     def supports(self, classes: int) -> bool:
-        return loss_supports(self.loss, self.target, classes)
+        return loss_supports(self.loss, self.target, classes, self.target_class)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         adv, eps = self.ball.sample_sphere(x, generator), self.ball.eps
         return initial_state(x, y, adv, generator, eps=eps, step_size=2 * eps)
 
     def prepare(self, model: nn.Module, state: State) -> APGDState:
-        state = with_loss_target(model, state, self.loss, self.target)
+        state = with_loss_target(model, state, self.loss, self.target, self.target_class)
         here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
         return _first_state(state, here)
 

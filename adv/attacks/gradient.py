@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import State
-from adv.attacks.losses import LOSSES, Loss, is_correct, loss_target, needs_clean_logits
+from adv.attacks.losses import (
+    LOSSES,
+    Loss,
+    TargetClass,
+    is_correct,
+    loss_target,
+    needs_clean_logits,
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,11 @@ def _no_gradient(error: Exception | None = None) -> ValueError:
 
 
 def with_loss_target(
-    model: nn.Module, state: State, loss: Loss, target: int | None = None
+    model: nn.Module,
+    state: State,
+    loss: Loss,
+    target: int | None = None,
+    target_class: TargetClass | None = None,
 ) -> State:
     """Return the state with the `loss_target` of this loss.
 
@@ -93,4 +104,5 @@ def with_loss_target(
         return state
     with torch.no_grad():
         clean = model(state.clean).float()
-    return replace(state, loss_target=loss_target(loss, state.labels, clean, target))
+    aim = loss_target(loss, state.labels, clean, target, target_class)
+    return replace(state, loss_target=aim)

@@ -2,7 +2,8 @@
 
 A loss compares the logits of an image with its label, or with what `loss_target` returns; it
 is large where the net is wrong. The cross-entropy saturates on confident nets, whose gradients
-underflow; differences of logits do not, and DLR does not change when the logits are rescaled.
+underflow; differences of logits do not, and DLR does not change when the logits are rescaled. A
+targeted loss is large where the net says a certain wrong class.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from torch import Tensor
 
 from adv.suggestions import suggest
 
-Loss = Literal["ce", "kl", "margin", "dlr", "dlr-targeted"]
+Loss = Literal["ce", "kl", "margin", "dlr", "dlr-targeted", "ce-targeted", "margin-targeted"]
+TargetClass = int | Literal["least-likely"]
+
+TARGETED_FORMS: Mapping[Loss, Loss] = {
+    "ce": "ce-targeted",
+    "margin": "margin-targeted",
+    "dlr": "dlr-targeted",
+}
 
 TINY = 1e-12
 
@@ -73,50 +81,95 @@ def dlr_targeted(logits: Tensor, pair: Tensor) -> Tensor:
     return (target - right) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
 
 
+def cross_entropy_targeted(logits: Tensor, pair: Tensor) -> Tensor:
+    """Return the log-probability of the target class, [n]. `pair` is that of `dlr_targeted`."""
+    return -F.cross_entropy(logits, pair[:, 1], reduction="none")
+
+
+def margin_targeted(logits: Tensor, pair: Tensor) -> Tensor:
+    """Return the target logit minus the largest other one, [n]: above 0 where the net says it.
+
+    As long as the net is right, the largest other logit is the right one. `pair` is that of
+    `dlr_targeted`.
+    """
+    return -margin(logits, pair[:, 1])
+
+
 LOSSES: Mapping[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "ce": cross_entropy,
     "kl": kl_divergence,
     "margin": margin,
     "dlr": dlr,
     "dlr-targeted": dlr_targeted,
+    "ce-targeted": cross_entropy_targeted,
+    "margin-targeted": margin_targeted,
 }
 
 
-MIN_CLASSES: Mapping[Loss, int] = {"margin": 2, "dlr": 3, "dlr-targeted": 4}
+MIN_CLASSES: Mapping[Loss, int] = {
+    "margin": 2,
+    "dlr": 3,
+    "dlr-targeted": 4,
+    "ce-targeted": 2,
+    "margin-targeted": 2,
+}
 
 
-def loss_supports(loss: Loss, target: int | None, classes: int) -> bool:
+def is_targeted(loss: str) -> bool:
+    """Return whether a loss aims at one wrong class."""
+    return loss in TARGETED_FORMS.values()
+
+
+def loss_supports(
+    loss: Loss, target: int | None, classes: int, target_class: TargetClass | None = None
+) -> bool:
     """Return whether a loss and its target are defined for a net with this many classes."""
-    return classes >= max(MIN_CLASSES.get(loss, 1), 1 + (target or 0))
+    exists = not isinstance(target_class, int) or target_class < classes
+    return exists and classes >= max(MIN_CLASSES.get(loss, 1), 1 + (target or 0))
 
 
 def needs_clean_logits(loss: Loss) -> bool:
     """Return whether `loss_target` depends on the model's logits at the clean images."""
-    return loss in ("kl", "dlr-targeted")
+    return loss == "kl" or is_targeted(loss)
 
 
-def loss_target(loss: Loss, labels: Tensor, clean: Tensor, target: int | None) -> Tensor:
+def loss_target(
+    loss: Loss,
+    labels: Tensor,
+    clean: Tensor,
+    target: int | None,
+    target_class: TargetClass | None = None,
+) -> Tensor:
     """Return what a loss compares the logits with, if it depends on the clean logits.
 
     Args:
-      loss: "kl" (log-probabilities [n, k]) or "dlr-targeted" (right and target class [n, 2]).
+      loss: "kl" (log-probabilities [n, k]) or a targeted one (right and target class [n, 2]).
       labels: [n] classes, or [n, k] probabilities.
       clean: [n, k] logits at the clean images.
       target: k for the k-th most likely wrong class; None: the first.
+      target_class: a class, or "least-likely"; None: see `target`. Images of that class itself get
+        the most likely wrong class as their target.
 
     Raises:
-      ValueError: there are fewer than k wrong classes.
+      ValueError: there are fewer than k wrong classes, or there is no such class.
     """
     if loss == "kl":
         return clean.log_softmax(1)
-    wrong, nth = clean.shape[1] - 1, target or 1
-    if nth > wrong:
+    classes = clean.shape[1]
+    nth = classes - 1 if target_class == "least-likely" else target or 1
+    if not 1 <= nth < classes:
         raise ValueError(
-            f"target {nth} is not possible: a net with {wrong + 1} classes has {wrong} wrong ones"
+            f"target {nth} is not possible: a net with {classes} classes has {classes - 1} "
+            "wrong ones"
         )
     right = hard_labels(labels)
     others = clean.scatter(1, right[:, None], -torch.inf)
-    return torch.stack([right, others.argsort(1, descending=True)[:, nth - 1]], 1)
+    aim = others.argsort(1, descending=True)[:, nth - 1]
+    if isinstance(target_class, int):
+        if target_class >= classes:
+            raise ValueError(f"target_class is 0 to {classes - 1}, got {target_class}")
+        aim = torch.where(right == target_class, aim, target_class)
+    return torch.stack([right, aim], 1)
 
 
 def hard_labels(labels: Tensor) -> Tensor:
@@ -132,15 +185,26 @@ def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.argmax(1) == hard_labels(labels)) & ~logits.isnan().any(1)
 
 
-def check_loss(name: str, target: int | None = None) -> None:
+def check_loss(
+    name: str, target: int | None = None, target_class: TargetClass | None = None
+) -> None:
     """Raise ValueError unless there is such a loss and it takes such a target."""
     if name not in get_args(Loss):
         near = suggest(str(name), get_args(Loss))
         raise ValueError(f"a loss is one of {', '.join(get_args(Loss))}, got {name!r}{near}")
-    if target is not None and name != "dlr-targeted":
-        raise ValueError(f"the loss {name!r} has no target: take 'dlr-targeted'")
+    if (target is not None or target_class is not None) and not is_targeted(name):
+        *some, last = (repr(loss) for loss in TARGETED_FORMS.values())
+        raise ValueError(f"the loss {name!r} has no target: take {', '.join(some)} or {last}")
+    if target is not None and target_class is not None:
+        raise ValueError("target, a rank, and target_class exclude each other: give one of them")
     if target is not None and target < 1:
         raise ValueError(f"target is 1 (the likeliest wrong class) or more, got {target}")
+    if target_class not in (None, "least-likely") and not (
+        isinstance(target_class, int) and target_class >= 0
+    ):
+        raise ValueError(
+            f"target_class is a class from 0 on or 'least-likely', got {target_class!r}"
+        )
 
 
 def _margin_of_top(logits: Tensor, right: Tensor, values: Tensor, classes: Tensor) -> Tensor:

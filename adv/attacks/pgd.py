@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, check_ball
 from adv.attacks.gradient import loss_and_grad, with_loss_target
-from adv.attacks.losses import Loss, check_loss, loss_supports
+from adv.attacks.losses import Loss, TargetClass, check_loss, loss_supports
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,12 @@ class PGD(Iterative):
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.
       random_start: start at a random point of the ball, else at the image.
-      loss: the loss to maximise: "ce", "margin", "dlr" or "dlr-targeted" (`adv.attacks.losses`), or
-        "kl", the divergence from the model's own prediction at the clean image, which uses no label
-        (TRADES).
-      target: for "dlr-targeted": k for the k-th most likely wrong class; None: the first.
+      loss: the loss to maximise: "ce", "margin" or "dlr" (`adv.attacks.losses`), the targeted form
+        of one of them, such as "ce-targeted", or "kl", the divergence from the model's own
+        prediction at the clean image, which uses no label (TRADES).
+      target: for a targeted loss: k for the k-th most likely wrong class; None: the first.
+      target_class: for a targeted loss, in place of `target`: a class, or "least-likely". Images of
+        that class get the most likely wrong class as their target.
 
     Raises:
       TypeError: `ball` is no ball.
@@ -40,7 +42,7 @@ class PGD(Iterative):
     """
 
     unused_by_step: ClassVar[frozenset[str]] = frozenset(
-        {"ball", "steps", "step_size", "pace", "random_start", "target"}
+        {"ball", "steps", "step_size", "pace", "random_start", "target", "target_class"}
     )
 
     ball: Ball
@@ -50,10 +52,11 @@ class PGD(Iterative):
     random_start: bool = True
     loss: Loss = "ce"
     target: int | None = None
+    target_class: TargetClass | None = None
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
-        check_loss(self.loss, self.target)
+        check_loss(self.loss, self.target, self.target_class)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
         if self.ball.eps > 0 and not (math.isfinite(self.length) and self.length > 0):
@@ -65,14 +68,14 @@ class PGD(Iterative):
         return self.pace * self.ball.eps if self.step_size is None else self.step_size
 
     def supports(self, classes: int) -> bool:
-        return loss_supports(self.loss, self.target, classes)
+        return loss_supports(self.loss, self.target, classes, self.target_class)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         adv = self.ball.sample(x, generator) if self.random_start else x
         return initial_state(x, y, adv, generator, eps=self.ball.eps, step_size=self.length)
 
     def prepare(self, model: nn.Module, state: State) -> State:
-        return with_loss_target(model, state, self.loss, self.target)
+        return with_loss_target(model, state, self.loss, self.target, self.target_class)
 
     def step(self, model: nn.Module, state: State) -> State:
         here = loss_and_grad(model, state.adv, state.loss_target, self.loss)

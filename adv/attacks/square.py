@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import L2, Ball, Linf, column
 from adv.attacks.black_box import QueryState, initial_query_state, query
-from adv.attacks.losses import hard_labels, is_correct
+from adv.attacks.gradient import with_loss_target
+from adv.attacks.losses import Loss, TargetClass, check_loss, hard_labels, is_correct, loss_supports
 from adv.attacks.query_budget import hunt
 from adv.attacks.square_proposals import (
     constant_on,
@@ -36,7 +37,8 @@ class SquareState(QueryState):
     """The state of Square: `adv` is the best image so far.
 
     Args:
-      margin: [n] the margin of the best image; `fooled` is whether it fools the model.
+      margin: [n] the margin of the best image, of the right class or against the target;
+        `fooled` is whether it fools the model.
     """
 
     margin: Tensor
@@ -45,6 +47,8 @@ class SquareState(QueryState):
 @dataclass(frozen=True)
 class Square(Iterative):
     """Random search for the smallest margin of the right logit over the largest other one.
+
+    With a target it is the margin of the largest other logit over that of the target.
 
     A step is a query; the first one is about the initial image: vertical stripes (Linf) or a grid
     of bumps (L2). Only logits are needed of the model, which computes them in float32. The attack
@@ -55,17 +59,22 @@ class Square(Iterative):
       queries: steps, 1 or more.
       p: fraction of the image that the first squares cover, in (0, 1]; halved nine times on the
         published schedule, rescaled from 10,000 to `queries`.
+      loss: "margin", or "margin-targeted", which needs one query more, at the clean image.
+      target, target_class: the target, as in `PGD`.
 
     Raises:
       ValueError: a setting is out of its range.
     """
 
     budget_setting: ClassVar[str | None] = "queries"
-    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball"})
+    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "target", "target_class"})
 
     ball: Ball
     queries: int = 5000
     p: float = 0.8
+    loss: Loss = "margin"
+    target: int | None = None
+    target_class: TargetClass | None = None
     steps: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,7 +84,13 @@ class Square(Iterative):
             raise ValueError(f"queries must be 1 or more, got {self.queries}")
         if not 0 < self.p <= 1:
             raise ValueError(f"p is a share of the image in (0, 1], got {self.p}")
+        if self.loss not in ("margin", "margin-targeted"):
+            raise ValueError(f"the loss of Square is margin or margin-targeted, got {self.loss!r}")
+        check_loss(self.loss, self.target, self.target_class)
         object.__setattr__(self, "steps", self.queries)
+
+    def supports(self, classes: int) -> bool:
+        return loss_supports(self.loss, self.target, classes, self.target_class)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         state = initial_query_state(x, y, generator, eps=self.ball.eps)
@@ -83,11 +98,18 @@ class Square(Iterative):
         margin = torch.full_like(state.seed, math.inf, dtype=torch.float32)
         return SquareState(**{**vars(state), "adv": initialise(state)}, margin=margin)
 
+    def prepare(self, model: nn.Module, state: State) -> State:
+        return with_loss_target(model, state, self.loss, self.target, self.target_class)
+
     def step(self, model: nn.Module, state: State) -> State:
         assert isinstance(state, SquareState)
         proposal = self._propose(state)
         logits, labels = query(model, proposal), hard_labels(state.labels)
-        margin, fooled = right_margin(logits, labels), ~is_correct(logits, labels)
+        if self.loss == "margin":
+            margin = right_margin(logits, labels)
+        else:
+            margin = -right_margin(logits, state.loss_target[:, 1])
+        fooled = ~is_correct(logits, labels)
         better = (margin < state.margin) | (fooled & ~state.fooled)
         return replace(
             state,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
 
 from adv.cli.attack_table import ATTACKS
-from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
+from adv.cli.target_args import EPS, NORM, TARGET, TARGET_HELP, TargetArgs, count, with_target
 
 _POSITIVE = click.FloatRange(min=0, min_open=True)
 
@@ -32,9 +33,11 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--loss",
     metavar="NAME",
-    help="pgd, apgd: ce, dlr, dlr-targeted, margin or kl. nes: probability or ce.",
+    help="pgd, apgd: ce, dlr, margin or kl, or with a target ce-targeted, dlr-targeted or "
+    "margin-targeted, which --target and --rank make of the plain names. nes: probability or ce.",
 )
-@count("--target", "rank", help="dlr-targeted: target the n-th most likely wrong class.")
+@click.option("--target", "aim", metavar=TARGET, help=f"pgd, apgd, square: {TARGET_HELP}")
+@count("--rank", help="pgd, apgd, square: aim at the n-th most likely wrong class.")
 @count("--queries", help="Query budget per image. Default: square 5000, nes 10000.")
 @count("--samples", help="nes: queries per gradient estimate. Default: 100.")
 @count(
@@ -87,6 +90,7 @@ def attack(
     python -m adv attack net.safetensors --norm l2 --eps 0.5 --restarts 5
     python -m adv attack net.safetensors --attack apgd --loss dlr
     python -m adv attack net.safetensors --attack square --queries 2000
+    python -m adv attack net.safetensors --loss margin --target cat
     python -m adv attack net.safetensors --source sibling.safetensors
     python -m adv attack --module a.py:Net --weights a.pth --data cifar10
     """
@@ -94,8 +98,17 @@ def attack(
     from adv.cli.flags import build_attack
 
     repeats = settings.pop("draws"), settings.pop("votes")
-    settings["target"] = settings.pop("rank")
-    built = build_attack(kind, norm, eps, settings)
+    aim = settings["target"] = settings.pop("aim")
+    make_attack = functools.partial(build_attack, kind, norm, eps, settings)
+    make_attack(None)  # finds a wrong flag before the net is loaded
     if save is not None and save.exists():
         raise ValueError(f"{save} exists: name another file")
-    attack_target(target, f"{kind}-{norm}", built, repeats, save=save, surrogate=surrogate)
+    attack_target(
+        target,
+        f"{kind}-{norm}",
+        make_attack,
+        repeats,
+        aim=aim,
+        save=save,
+        surrogate=surrogate,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from adv.attacks import NES, Attack, Hunt, Square, Transfer, hunt
 from adv.attacks.losses import is_correct
 from adv.cli.display import print_queries, print_score
+from adv.cli.reached import counts_reached, print_reached
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Split
@@ -29,9 +31,10 @@ from adv.terminal.console import print_line, spinner
 def attack_target(
     args: TargetArgs,
     name: str,
-    attack: Attack,
+    make_attack: Callable[[Sequence[str] | None], Attack],
     repeats: tuple[int, int],
     *,
+    aim: str | None,
     save: Path | None,
     surrogate: Path | None,
 ) -> None:
@@ -40,15 +43,17 @@ def attack_target(
     Args:
       args: the net and the images.
       name: of the attack, as printed.
-      attack: the attack.
+      make_attack: from the names of the net's classes, None before they are known, to the attack.
       repeats: (draws, votes): noise samples of a random net in each gradient and each prediction.
+      aim: the value of --target.
       save: write the images that were scored, and the verdicts, to this .npz.
       surrogate: make the images on the net of this checkpoint (a transfer attack).
     """
     if save is not None:
         check_writable(save)
-    needs_gradient = surrogate is None and not isinstance(attack, Square | NES)
+    needs_gradient = surrogate is None and not isinstance(make_attack(None), Square | NES)
     target = load_target(args, gradient=needs_gradient)
+    attack = make_attack(target.class_names)
     draws, votes = repeats
     if surrogate is not None:
         other = load_target(
@@ -72,8 +77,14 @@ def attack_target(
             print_queries(found, attack.queries)
     else:
         with spinner("attacking; Ctrl-C stops"):
-            score = evaluate(target.net, target.split, battery, keep_images=save is not None)
+            score = evaluate(
+                target.net,
+                target.split,
+                battery,
+                keep_images=save is not None or counts_reached(aim),
+            )
         print_score(score, target)
+    print_reached(score, target, aim, battery.seed)
     if save is not None:
         _save_images(save, target.split, score)
 

@@ -11,11 +11,23 @@ from collections.abc import Mapping
 ATTACKS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "pgd": (
         "adv.attacks:PGD",
-        {"steps": "steps", "step": "step_size", "loss": "loss", "target": "target"},
+        {
+            "steps": "steps",
+            "step": "step_size",
+            "loss": "loss",
+            "target": "target_class",
+            "rank": "target",
+        },
     ),
     "fgsm": ("adv.attacks:FGSM", {}),
-    "apgd": ("adv.attacks:APGD", {"steps": "steps", "loss": "loss", "target": "target"}),
-    "square": ("adv.attacks:Square", {"queries": "queries"}),
+    "apgd": (
+        "adv.attacks:APGD",
+        {"steps": "steps", "loss": "loss", "target": "target_class", "rank": "target"},
+    ),
+    "square": (
+        "adv.attacks:Square",
+        {"queries": "queries", "target": "target_class", "rank": "target"},
+    ),
     "nes": (
         "adv.attacks:NES",
         {"queries": "queries", "samples": "samples", "step": "step_size", "loss": "loss"},

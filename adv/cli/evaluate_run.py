@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from adv.cli.display import print_score
+from adv.cli.reached import counts_reached, print_reached
 from adv.cli.target import load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
@@ -14,14 +15,18 @@ from adv.terminal.console import print_line, spinner
 
 
 def evaluate_target(
-    args: TargetArgs, kind: str, make_battery: Callable[[int | None], Battery]
+    args: TargetArgs,
+    kind: str,
+    make_battery: Callable[[Sequence[str] | None], Battery],
+    aim: str | None = None,
 ) -> None:
     """Evaluate a net and print its score.
 
     Args:
       args: the net and the images.
       kind: the battery's name on the command line.
-      make_battery: from the net's number of classes to the battery.
+      make_battery: from the names of the net's classes to the battery.
+      aim: the value of --target.
 
     Raises:
       ValueError: the standard AutoAttack for a random net.
@@ -30,9 +35,12 @@ def evaluate_target(
     random = is_random(target.net)
     if random and kind == "autoattack":
         raise ValueError("the net is random: --battery rand is AutoAttack for random nets")
+    battery = make_battery(target.class_names)
     with spinner("attacking; Ctrl-C stops"):
-        score = evaluate(target.net, target.split, make_battery(target.classes))
+        images = counts_reached(aim)
+        score = evaluate(target.net, target.split, battery, keep_images=images)
     print_score(score, target)
+    print_reached(score, target, aim, battery.seed)
     if random and kind != "rand":
         print_line("\nthe net is random: --battery rand is a stronger test")
     elif not random and kind == "rand":

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
 
 from adv.attacks import L2, PGD, Attack, Ball, Linf, restarts
+from adv.cli.aim import aim
 from adv.cli.attack_table import ATTACKS
 from adv.evaluation.battery import (
     Battery,
@@ -24,7 +25,13 @@ _BATTERIES = ("report", "quick", "autoattack", "rand")
 _RADIUS = 8 / 255
 
 
-def build_attack(kind: str, norm: str, eps: float | None, settings: Mapping[str, Any]) -> Attack:
+def build_attack(
+    kind: str,
+    norm: str,
+    eps: float | None,
+    settings: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+) -> Attack:
     """Build the attack that the flags describe.
 
     Args:
@@ -32,6 +39,7 @@ def build_attack(kind: str, norm: str, eps: float | None, settings: Mapping[str,
       norm: "linf" or "l2".
       eps: the radius; None: 8/255, or 0.5 in l2.
       settings: the value of each flag, None if it was not given.
+      class_names: those of the net; None: not known yet.
 
     Raises:
       ValueError: an unknown name, or a flag that the attack does not have.
@@ -47,7 +55,10 @@ def build_attack(kind: str, norm: str, eps: float | None, settings: Mapping[str,
         if flag not in known:
             has = ", ".join(f"--{name}" for name in known) or "none of its own"
             raise ValueError(f"--{flag} is not a flag of {kind}, which has {has}")
+    target, rank = given.pop("target", None), given.pop("rank", None)
     attack = make(ball, **{known[flag]: value for flag, value in given.items()})
+    if target is not None or rank is not None:
+        attack = aim(attack, target, rank, class_names)
     return restarts(attack, times) if times > 1 else attack
 
 
@@ -76,6 +87,20 @@ def build_battery(
         raise ValueError(f"--steps is not for {kind}: AutoAttack has nothing to choose")
     make_autoattack = autoattack if kind == "autoattack" else autoattack_rand
     return make_autoattack(_ball(norm or "linf", eps), classes)
+
+
+def aim_battery(
+    battery: Battery, kind: str, target: str, class_names: Sequence[str] | None
+) -> Battery:
+    """Return the battery with its attacks aimed at the class that `--target` names.
+
+    Raises:
+      ValueError: the battery is AutoAttack, or there is no such class.
+    """
+    if kind not in ("report", "quick"):
+        raise ValueError(f"--target is not for {kind}: AutoAttack has nothing to choose")
+    aimed = ((name, aim(attack, target, None, class_names)) for name, attack in battery.attacks)
+    return replace(battery, attacks=tuple(aimed))
 
 
 def build_audited_battery(

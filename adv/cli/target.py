@@ -37,7 +37,7 @@ class Target:
     """A net on the best device and the images to evaluate it on.
 
     `split` holds the images and `split_name` is "validation" or "test"; `title` describes the net
-    in one line; `classes` is their number.
+    in one line; `classes` is their number and `class_names` their names.
     """
 
     net: nn.Module
@@ -45,6 +45,7 @@ class Target:
     split_name: str
     title: str
     classes: int
+    class_names: tuple[str, ...] = ()
 
 
 def load_target(args: TargetArgs, *, gradient: bool = False) -> Target:
@@ -112,6 +113,7 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
         args.split,
         f"{path}  {_describe(loaded.metadata, loaded.recipe)}",
         len(loaded.classes),
+        loaded.classes,
     )
 
 
@@ -135,7 +137,7 @@ def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
     if isinstance(net, SelfSeeding) and not args.random:
         print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
     title = f"{spec}  {args.weights or ''}".rstrip()
-    return Target(net, images, args.split, title, len(data.classes))
+    return Target(net, images, args.split, title, len(data.classes), data.classes)
 
 
 def _load_weights(net: nn.Module, path: Path, key: str | None) -> None:

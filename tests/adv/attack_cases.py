@@ -29,6 +29,8 @@ ATTACKS = {
     "apgd-l2": APGD(L2_BALL),
     "apgd-margin-linf": APGD(LINF, loss="margin"),
     "apgd-margin-l2": APGD(L2_BALL, loss="margin"),
+    "pgd-ce-targeted": PGD(LINF, loss="ce-targeted", target=1),
+    "apgd-margin-targeted-l2": APGD(L2_BALL, loss="margin-targeted", target_class="least-likely"),
     "worst": Worst((FGSM(LINF), PGD(LINF))),
     "restarts-linf": restarts(PGD(LINF), 3),
     "restarts-l2": restarts(PGD(L2_BALL, steps=100, pace=0.05), 2),
@@ -39,6 +41,7 @@ ATTACKS = {
 BLACK_BOX = {
     "square-linf": Square(LINF, queries=20),
     "square-l2": Square(L2_BALL, queries=20),
+    "square-targeted": Square(LINF, queries=20, loss="margin-targeted", target_class=1),
     "nes-linf": NES(LINF, queries=42, samples=20),
     "nes-l2": NES(L2_BALL, queries=40, samples=20, momentum=0.5, loss="ce", early_stop=False),
 }

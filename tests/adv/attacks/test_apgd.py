@@ -122,9 +122,16 @@ def test_a_loss_says_how_many_classes_it_needs(kind, loss, needs):
     ("settings", "said"),
     [
         ({"steps": 0}, "steps must be 1 or more, got 0"),
-        ({"loss": "dlp"}, "a loss is one of ce, kl, margin, dlr, dlr-targeted, got 'dlp'"),
-        ({"target": 2}, "the loss 'ce' has no target: take 'dlr-targeted'"),
+        ({"loss": "dlp"}, "a loss is one of ce, kl, margin, dlr, dlr-targeted, .*, got 'dlp'"),
+        ({"target": 2}, "the loss 'ce' has no target: take 'ce-targeted', 'margin-targeted' or"),
         ({"loss": "dlr-targeted", "target": 0}, "target is 1 .* or more, got 0"),
+        ({"target_class": 2}, "the loss 'ce' has no target"),
+        ({"loss": "ce-targeted", "target": 1, "target_class": 2}, "exclude each other"),
+        (
+            {"loss": "ce-targeted", "target_class": -1},
+            "a class from 0 on or 'least-likely', got -1",
+        ),
+        ({"loss": "ce-targeted", "target_class": "most-likely"}, "got 'most-likely'"),
     ],
 )
 @pytest.mark.parametrize("kind", [PGD, APGD])
@@ -405,7 +412,9 @@ def test_every_row_of_a_state_belongs_to_an_image():
 
 
 @balls
-@pytest.mark.parametrize("loss", ["ce", "kl", "margin", "dlr", "dlr-targeted"])
+@pytest.mark.parametrize(
+    "loss", ["ce", "kl", "margin", "dlr", "dlr-targeted", "ce-targeted", "margin-targeted"]
+)
 @pytest.mark.parametrize("kind", [PGD, APGD])
 def test_no_step_waits_for_the_device(kind, ball, loss):
     """On the meta device there are no values: an operation that needs one would fail."""

@@ -297,9 +297,15 @@ def test_restarts_draw_starts_of_their_own():
 VARIANTS: dict[str, Sequence[Iterative]] = {
     "pgd": [PGD(LINF), PGD(Linf(0.2), 7, pace=1), PGD(LINF, step_size=0.3, random_start=False)],
     "pgd dlr": [PGD(LINF, loss="dlr-targeted", target=k) for k in (1, 2)],
+    "pgd ce": [
+        PGD(LINF, loss="ce-targeted", target=2),
+        PGD(LINF, loss="ce-targeted", target_class=2),
+        PGD(LINF, loss="ce-targeted", target_class="least-likely"),
+    ],
     "n-fgsm": [NFGSM(LINF), NFGSM(Linf(0.2), noise=1, pace=2)],
     "apgd": [APGD(L2_BALL, loss="dlr-targeted", target=k) for k in (1, 2)],
     "square": [Square(L2_BALL, 9), Square(L2(0.1), 9)],
+    "square targeted": [Square(LINF, 9, loss="margin-targeted", target_class=k) for k in (1, 2)],
     "nes": [NES(LINF, 33, 10), NES(Linf(0.2), 33, 10, step_size=0.3)],
 }
 
@@ -323,6 +329,7 @@ def test_different_steps_have_different_keys():
     attacks = [
         *(PGD(LINF), PGD(L2_BALL), PGD(LINF, loss="dlr"), NFGSM(LINF), NFGSM(LINF, loss="kl")),
         *(APGD(LINF), APGD(LINF, steps=9), Square(LINF), Square(LINF, 9), Square(LINF, p=0.5)),
+        *(Square(LINF, loss="margin-targeted"), APGD(LINF, loss="margin-targeted")),
         *(NES(LINF), NES(LINF, momentum=0.5), NES(LINF, sigma=0.1)),
     ]
     assert len({attack.step_key() for attack in attacks}) == len(attacks)

@@ -249,6 +249,17 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
         (["--attack", "apgd", "--steps", 2, "--loss", "margin"], ["apgd-linf-0.03137"]),
         (["--steps", 1, "--loss", "dlr-targeted", "--target", 2], ["pgd-linf-0.03137"]),
         (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
+        (["--steps", 1, "--loss", "dlr", "--rank", 2], ["pgd-linf-0.03137"]),
+        (["--steps", 1, "--target", "all", "--restarts", 2], ["pgd-linf-0.03137"]),
+        (
+            ["--steps", 1, "--target", "least-likely", "--loss", "margin"],
+            ["fooled images taken for the target class least-likely: pgd-linf-0.03137 "],
+        ),
+        (
+            ["--attack", "square", "--queries", 9, "--target", 3, "--eps", 0.5],
+            ["taken for the target class '3': square-linf-0.5 ", "queries to success"],
+        ),
+        (["--attack", "square", "--queries", 2, "--target", "all"], ["square-linf-0.03137"]),
         (["--attack", "square", "--queries", 12, "--eps", 0.5], ["queries to success: median "]),
         (["--attack", "square", "--queries", 2, "--eps", 0], ["queries to success: no success"]),
         (["--attack", "nes", "--queries", 9, "--samples", 2, "--loss", "ce"], ["nes-linf"]),
@@ -265,6 +276,20 @@ def test_attacks_by_name(adv, user_module, arguments, shown):
         assert text in out
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("12", "A target is a class by name (0, 1, 2, "),
+        ("least_likely", "did you mean 'least-likely'?"),
+        ("-1", "or index (0 to 9), least-likely or all"),
+    ],
+)
+def test_an_unknown_target_class_is_one_line(adv, user_module, target, said):
+    module = ("--module", f"{user_module}:Good", "--data", "digits", "--images", 8)
+    for verb in ("attack", "evaluate"):
+        assert_mistake(adv(verb, *module, "--target", target), said)
+
+
 def test_a_transfer_attack(adv, user_module, checkpoint, tmp_path):
     """Made on the checkpoint, tried on the module: the module itself needs no gradient."""
     code, out, err = adv(*attack(user_module, "Hard", "--source", checkpoint, "--draws", 1))
@@ -278,6 +303,8 @@ def test_a_transfer_attack(adv, user_module, checkpoint, tmp_path):
     ("name", "kind", "shown"),
     [
         ("Good", "quick", ["pgd10-0.03", "aggregated"]),
+        ("Good", "quick --target 4", ["taken for the target class '4': pgd10-0.03 "]),
+        ("Good", "quick --target all", ["pgd10-0.03", "aggregated"]),
         ("Good", "autoattack", ["apgd-ce", "apgd-t", "robust to all attacks"]),
         ("Good", "rand", ["apgd-dlr", "not random: --battery autoattack is a stronger test"]),
         ("Noisy", "report", ["the net is random: --battery rand is a stronger test"]),
@@ -286,7 +313,7 @@ def test_a_transfer_attack(adv, user_module, checkpoint, tmp_path):
 def test_batteries_by_name(adv, user_module, name, kind, shown):
     code, out, _ = adv(
         *("evaluate", "--module", f"{user_module}:{name}", "--data", "digits", "--images", 8),
-        *("--battery", kind, "--draws", 1, "--votes", 1),
+        *("--battery", *kind.split(), "--draws", 1, "--votes", 1),
     )
     assert code == 0
     for text in shown:
@@ -394,7 +421,10 @@ def assert_mistake(called: tuple[int, str, str], hint: str) -> None:
         (["attack", "x", "--attack", "square", "--restarts", "2"], "--restarts is for pgd, apgd"),
         (["attack", "x", "--attack", "fgsm", "--steps", "2"], "which has none of its own"),
         (["attack", "x", "--attack", "nes", "--samples", "3"], "samples come in pairs"),
-        (["attack", "x", "--target", "2"], "has no target: take 'dlr-targeted'"),
+        (["attack", "x", "--target", "2", "--rank", "2"], "--target and --rank exclude each other"),
+        (["attack", "x", "--target", "2", "--loss", "kl"], "take one of ce, margin, dlr"),
+        (["attack", "x", "--attack", "nes", "--target", "2"], "--target is not a flag of nes"),
+        (["evaluate", "x", "--battery", "rand", "--target", "2"], "--target is not for rand"),
         (["evaluate", "x", "--battery", "autoatack"], "did you mean 'autoattack'"),
         (["evaluate", "x", "--eps", "0.1"], "the report battery has radii of its own"),
         (["evaluate", "x", "--battery", "rand", "--steps", "3"], "nothing to choose"),
