@@ -100,3 +100,4 @@ from .training.recipe import build as build
 from .training.schedules import OneCycle as OneCycle
 from .training.schedules import Piecewise as Piecewise
 from .training.schedules import Ramp as Ramp
+from .training.weight_averaging import Latest as Latest

@@ -14,7 +14,7 @@ from adv.models.net import FittedModule
 from adv.runtime.foreign_nets import memory_format_of
 from adv.runtime.random_streams import RngStream, attach, derive_seed
 from adv.training.recipe import Recipe, build
-from adv.training.weight_averaging import Average
+from adv.training.weight_averaging import make_average
 
 
 class TrainingState:
@@ -55,7 +55,7 @@ class TrainingState:
         self.order, self.augmentation, self.starts, self.choice = self._generators = [
             torch.Generator().manual_seed(derive_seed(seed, n)) for n in (2, 3, 4, 5)
         ]
-        self.average = Average(self.net, recipe.ema, derive_seed(seed, 6)) if recipe.ema else None
+        self.average = make_average(self.net, recipe.ema, derive_seed(seed, 6))
 
     def _build_net(self, device: torch.device) -> nn.Module:
         net = build(self.recipe, self.classes, self.seed)

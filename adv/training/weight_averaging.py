@@ -1,9 +1,13 @@
-"""The moving average of a net's weights (Izmailov et al. 2018; Gowal et al. 2020, section 4.3)."""
+"""Averages of a net's weights: a moving one, and one of the latest few snapshots.
+
+Izmailov et al. 2018; Gowal et al. 2020, section 4.3; Sanyal et al. 2023.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,10 +15,43 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from adv.defences.input_noise import without_input_noise
+from adv.runtime.devices import device_of
 from adv.runtime.random_streams import use_seed
 
 WINDOW = 40
 """Number of batches at the end of an epoch that BatchNorm statistics of an average come from."""
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The plain mean of the weights at the latest few of many points of a training.
+
+    Early weight averaging, or LAWA (Sanyal et al. 2023, arXiv:2306.03241): with a high learning
+    rate and points far apart, the mean is better than the net from early on. Before the first point
+    it is the net itself. `Recipe(ema=0.9995)` is the moving average instead.
+
+    Args:
+      count: number of points, 1 or more; each takes the memory of the weights once.
+      every: number of updates between two points, 1 or more.
+
+    Raises:
+      ValueError: a setting is below 1.
+    """
+
+    count: int = 5
+    every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("count", "every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+
+
+def make_average(net: nn.Module, setting: float | Latest, seed: int) -> Average | None:
+    """Return the average that a recipe's `ema` asks for, None if it is 0; see `Average`."""
+    if isinstance(setting, Latest):
+        return LatestAverage(net, setting, seed)
+    return Average(net, setting, seed) if setting else None
 
 
 class Average:
@@ -39,12 +76,16 @@ class Average:
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
         """Move the average towards the weights of `net`, once after each of its updates."""
-        decay = min(self.tau, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
-        averaged: list[Tensor] = list(self.net.parameters())
-        torch._foreach_lerp_(averaged, list[Tensor](net.parameters()), 1 - decay)
+        self._average(list(net.parameters()))
         for buffer, other in zip(_other_buffers(self.net), _other_buffers(net), strict=True):
             buffer.copy_(other)
+
+    def _average(self, weights: list[Tensor]) -> None:
+        """Take the weights of update t = `updates` - 1 into the average."""
+        decay = min(self.tau, self.updates / (9 + self.updates))
+        averaged: list[Tensor] = list(self.net.parameters())
+        torch._foreach_lerp_(averaged, weights, 1 - decay)
 
     @torch.no_grad()
     def update_bn(self, forward: Callable[[nn.Module], object], n: int) -> None:
@@ -76,6 +117,33 @@ class Average:
         """Resume from a `state()`, which is copied."""
         self.net.load_state_dict(state["net"])
         self.updates = state["updates"]
+
+
+class LatestAverage(Average):
+    """The mean of the latest snapshots of the weights, see `Latest`."""
+
+    def __init__(self, net: nn.Module, latest: Latest, seed: int) -> None:
+        super().__init__(net, 0.0, seed)
+        self.latest = latest
+        self.snapshots: list[list[Tensor]] = []
+
+    def _average(self, weights: list[Tensor]) -> None:
+        if self.updates % self.latest.every == 0:
+            snapshot = [weight.detach().clone() for weight in weights]
+            self.snapshots = [*self.snapshots, snapshot][-self.latest.count :]
+            weights = [torch.stack(each).mean(0) for each in zip(*self.snapshots, strict=True)]
+        elif self.snapshots:
+            return
+        for averaged, weight in zip(self.net.parameters(), weights, strict=True):
+            averaged.copy_(weight)
+
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "snapshots": self.snapshots}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        super().restore(state)
+        device = device_of(self.net)
+        self.snapshots = [[w.to(device, copy=True) for w in each] for each in state["snapshots"]]
 
 
 def batch_norms(net: nn.Module) -> list[_NormBase]:

@@ -21,6 +21,7 @@ from adv import (
     BigNet,
     Curriculum,
     GradAlign,
+    Latest,
     Linf,
     Net,
     NuAT,
@@ -46,7 +47,7 @@ RECIPES = [
     Recipe(objective=GAT(Piecewise((0.0, 0.85), (10.0, 40.0))), smoothing=0.6, ema=0.9995),
     Recipe(objective=LIET(Ramp(0.0, 200.0), refresh=10)),
     Recipe(objective=PGI(5.0, momentum=0.0, reset=1.0)),
-    Recipe(objective=GradAlign(0.5)),
+    Recipe(objective=GradAlign(0.5), ema=Latest(5, every=50)),
 ]
 
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from adv import RSE, SGD, TRADES, WRN, Curriculum, Recipe, build, evaluate, train
 from adv.evaluation.battery import quick_battery
-from adv.training.weight_averaging import Average
+from adv.training.weight_averaging import Average, Latest, make_average
 
 
 def recipe(**changes) -> Recipe:
@@ -39,7 +39,7 @@ def jumped(net: nn.Module, seed: int) -> nn.Module:
     return net
 
 
-@pytest.mark.parametrize("tau", [0.5, 0.15, 0.999])
+@pytest.mark.parametrize("tau", [0.5, 0.15, 0.9995])
 def test_the_recurrence(tau):
     """By hand: decays of 1/10, 2/11, 3/12, ... until tau; statistics are not the net's."""
     net: Any = build(recipe(), 10, 0)
@@ -58,6 +58,42 @@ def test_the_recurrence(tau):
     mean: Any = average.net
     assert torch.equal(mean[0].mean, net[0].mean)
     assert mean[2].running_mean.abs().max() == 0 < net[2].running_mean.abs().max()
+
+
+def test_the_latest_snapshots_by_hand():
+    """Of updates 2, 4, 6, ... the last three count alike; before the first, the net itself."""
+    net: Any = build(recipe(), 10, 0)
+    average: Any = make_average(net, Latest(count=3, every=2), seed=1)
+    seen = []
+    for t in range(9):
+        average.update(jumped(net, t))
+        seen.append(net[1].weight.detach().clone())
+        points = seen[1::2][-3:] or [seen[0]]
+        mean = sum(points[1:], points[0]) / len(points)
+        assert torch.allclose(average.net[1].weight, mean, rtol=1e-5), t
+    assert average.net[2].running_mean.abs().max() == 0
+
+
+def test_a_training_with_the_latest_snapshots_resumes(digits):
+    """Bit for bit, with fewer snapshots than it keeps and with all of them."""
+    latest = recipe(ema=Latest(count=3, every=2), epochs=5)
+    split = digits.train.head(40)
+    whole = [epoch.state() for epoch in train(latest, split, classes=10, seed=2)]
+    assert [len(state["average"]["snapshots"]) for state in whole] == [1, 2, 3, 3, 3]
+    for state in whole[:-1]:
+        *_, last = train(latest, split, classes=10, seed=2, state=save_and_load(state))
+        assert bit_equal(last.state(), whole[-1])
+
+
+def test_averages_that_cannot_be():
+    assert make_average(build(recipe(), 10, 0), 0.0, seed=1) is None
+    for make, said in (
+        (lambda: Latest(count=0), "count must be 1 or more, got 0"),
+        (lambda: Latest(every=-1), "every must be 1 or more, got -1"),
+        (lambda: recipe(ema=1.0), r"ema lies in \[0, 1\), got 1"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            make()
 
 
 def make_forward(batch: torch.Tensor) -> Callable[[nn.Module], object]:
