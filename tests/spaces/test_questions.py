@@ -162,6 +162,31 @@ def test_the_curriculum_begins_with_the_report_and_published_settings():
             assert eps[0] == pytest.approx(params["eps_start"])
 
 
+def test_cheap_recipes_begin_with_their_published_settings():
+    space = spaces.load("cheap_recipes")
+    found = {str(params["recipe"]): space.build(**params) for params in space.known}
+    pgd = found.pop("pgd")
+    assert pgd.curriculum == adv.Curriculum(8 / 255, 10, 0.25, 1.0)
+    assert (pgd.objective, pgd.ema, pgd.smoothing) == (adv.Madry(), 0.9995, 0.4)
+    assert {name: recipe.objective for name, recipe in found.items()} == {
+        "n-fgsm": adv.Madry(),
+        "fgsm-pgi": adv.PGI(10.0, momentum=0.3),
+        "liet": adv.LIET(adv.Ramp(0.0, 100.0)),
+        "nuat": adv.NuAT(adv.Ramp(0.0, 4.0)),
+        "gat": adv.GAT(10.0),
+        "grad-align": adv.GradAlign(0.2),
+    }
+    assert found["liet"].smoothing == 0.6
+    for recipe in found.values():
+        assert isinstance(recipe.curriculum, adv.Curriculum)
+        assert recipe.curriculum.kind in ("fgsm", "n-fgsm")
+        assert recipe.objective.passes(recipe.curriculum(0)) <= 4
+    for params in random_configurations(space):
+        lessons = space.build(**params).curriculum.lessons(20)
+        assert lessons[-1].attack.ball == adv.Linf(8 / 255)
+        assert (lessons[0].attack.ball.eps == 0) == (params["warm_up"] > 0)
+
+
 def test_the_optimizer_begins_with_the_report_and_the_common_setting():
     space = spaces.load("optimizer")
     first, usual = (space.build(**params) for params in space.known)

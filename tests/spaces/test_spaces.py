@@ -30,7 +30,7 @@ def no_recipe(**params: object) -> adv.Recipe:
 def test_there_are_spaces():
     tables = {"report_augmentation", "report_defences", "report_sizes", "report_wrn_rse"}
     questions = {"pni", "architecture", "augmentation", "curriculum", "optimizer", "objective"}
-    questions |= {"rse_sigmas", "defences", "everything", "smoke"}
+    questions |= {"rse_sigmas", "defences", "everything", "smoke", "cheap_recipes"}
     assert questions | tables <= set(spaces.names())
     assert {name for name in spaces.names() if spaces.load(name).grid} == tables
     assert list(spaces.names()) == sorted(spaces.names())
