@@ -42,6 +42,15 @@ def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
+def smallest_visible_share(limit: float, n: int) -> float:
+    """Return the smallest share of `n` images whose interval lies above a limit as a whole.
+
+    It is what so many images can show: a smaller share cannot be told from the limit. It is 1 if
+    not even all images suffice.
+    """
+    return next((k / n for k in range(1, n + 1) if wilson(k / n, n)[0] > limit), 1.0)
+
+
 def error_of_interval(low: float, high: float) -> float:
     """Return the standard error of a figure with the 95 % interval from `low` to `high`.
 

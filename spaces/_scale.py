@@ -106,7 +106,7 @@ LAPTOP = Scale(
     votes=12,
     cpus=1,
     gpus=0,
-    gap_images=40,
+    gap_images=100,
     small_sources=True,
 )
 

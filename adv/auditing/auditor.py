@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.gradient import loss_and_grad
+from adv.auditing.accuracy_checks import check_accuracy
 from adv.auditing.attack_checks import check_attacks
 from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import AuditContext, audit_context
@@ -74,6 +75,7 @@ def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> It
     yield check_memory(context)
     _ = context.claim  # evaluate before looking for side effects
     yield check_side_effects(model, before)
+    yield check_accuracy(context)
     yield from check_randomness(context)
     yield from check_gradient(context)
     yield from check_attacks(context)

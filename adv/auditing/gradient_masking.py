@@ -17,7 +17,7 @@ from adv.auditing.gradient_checks import differentiate
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.score import Score
-from adv.intervals import MASKING_GAP_LIMIT, WRONG_GRADIENTS_LIMIT
+from adv.intervals import MASKING_GAP_LIMIT, WRONG_GRADIENTS_LIMIT, smallest_visible_share
 
 TARGETS = 3
 QUERIES = 5  # queries of Square for each gradient step
@@ -49,6 +49,11 @@ class Gap:
     def gap(self) -> float:
         """The difference, a share of the images; between 0 and 0.03 for nets without masking."""
         return self.claimed - self.strong
+
+    @property
+    def visible(self) -> float:
+        """The smallest gap that so many images can flag, in [0, 1]."""
+        return smallest_visible_share(MASKING_GAP_LIMIT, self.images)
 
     @property
     def flagged(self) -> bool:
@@ -117,7 +122,8 @@ def check_masking_gap(context: AuditContext) -> Finding:
         "plain PGD overstates most sound nets by 1.5 to 3 points; beyond 4 a gradient is masked, "
         "or the loss does not suit this net, as where all logits lie close together",
         f"The score claims that {100 * gap.claimed:.1f} % stay correct at eps {gap.eps:.3g}; a "
-        f"stronger attack leaves {100 * gap.strong:.1f} %.",
+        f"stronger attack leaves {100 * gap.strong:.1f} %. With {gap.images} images a gap under "
+        f"{100 * gap.visible:.1f} points cannot be seen.",
         "The score is too high: its attack is too weak for this net, by its loss, its steps or "
         "its start.",
     )

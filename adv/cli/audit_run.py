@@ -9,9 +9,11 @@ from rich.table import Table
 
 from adv.attacks import L2
 from adv.auditing import Finding, audit, verdict
+from adv.auditing.accuracy_checks import NAME
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
+from adv.intervals import MASKING_GAP_LIMIT, smallest_visible_share
 from adv.runtime.random_streams import is_random
 from adv.terminal.console import open_console, print_table, spinner
 
@@ -50,9 +52,12 @@ def print_findings(
     attacks = ", ".join(name for name, _ in battery.attacks)
     repeats = f"{battery.draws} draws per gradient, {battery.votes} votes"
     how = repeats if is_random(target.net) else "not random"
-    console.print(
-        f"{len(target.split)} {target.split_name} images, {attacks}, {how}\n", markup=False
-    )
+    images = len(target.split)
+    console.print(f"{images} {target.split_name} images, {attacks}, {how}", markup=False)
+    for finding in findings:
+        if finding.name == NAME:
+            console.print(finding.observation, markup=False)
+    console.print()
     print_table(console, _table(findings))
     for finding in findings:
         if explain or not finding.passed:
@@ -62,9 +67,18 @@ def print_findings(
                 f"At most {finding.format_value(finding.limit)}: {finding.reason}.", style="dim"
             )
     console.print(f"\n{verdict(findings)}", markup=False)
-    if len(target.split) < _FEW:
-        warning = f"{len(target.split)} images reveal gross faults only; 256 are the default."
-        console.print(warning, style="yellow")
+    console.print(describe_power(images), markup=False, style="yellow" if images < _FEW else "dim")
+
+
+def describe_power(images: int) -> str:
+    """Return in words what an audit with so many images cannot see."""
+    loss = 100 * smallest_visible_share(0.01, images)
+    gap = 100 * smallest_visible_share(MASKING_GAP_LIMIT, images)
+    text = (
+        f"With {images} images a masking gap under {gap:.1f} points cannot be seen, nor in a check "
+        f"with a limit of 1 point a difference under {loss:.1f}."
+    )
+    return f"{text} 256 images are the default." if images < _FEW else text
 
 
 def _table(findings: Sequence[Finding]) -> Table:

@@ -81,14 +81,19 @@ def print_certificates(found: Certificates, target: Target, trained: float | Non
         f"sigma {found.sigma:g}, {found.draws} draws, alpha {found.alpha:g}\n"
     )
     table = Table(box=None)
-    for column in ("l2 radius", "certified accuracy", "interval"):
+    for column in ("l2 radius", "right and certified", "interval"):
         table.add_column(column, justify="right")
     radii = [r for k in range(9) if (r := found.sigma * k / 2) <= found.largest]
     for radius, share, low, high in found.curve(radii):
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
         table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", interval)
     print_table(console, table)
-    console.print(f"\nabstained {100 * found.abstained:.1f} %, largest radius {found.largest:.3g}")
+    console.print(
+        "\nCertified accuracy counts right classes only. At radius 0 "
+        f"{100 * found.accuracy:.1f} % are right, {100 * found.wrong:.1f} % wrong (their radii do "
+        f"not count), {100 * found.abstained:.1f} % abstained. No radius exceeds "
+        f"{found.largest:.3g}."
+    )
     if trained is None or abs(trained - found.sigma) > 0.01 * found.sigma:
         noise = "without noise" if trained is None else f"with noise of sigma {trained:g}"
         console.print(f"the net was trained {noise}: training with this noise gives larger radii")

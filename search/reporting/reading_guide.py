@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from adv.intervals import MASKING_GAP_LIMIT, smallest_visible_share
 from adv.shell import join_command
 from search.finals.finalist import Finalist
 from search.formatting import count
@@ -27,6 +28,7 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     values = {
         "battery": escape(attacks) or "not recorded",
         "images": f" ({_join(images)} images)" if images else "",
+        "power": _describe_power([d.masking_gap.images for d in details if d.masking_gap]),
         "votes": f" Here {_join(votes)} forward passes vote." if votes else "",
         "publish": PUBLISHED if has_finals else PUBLISH.format(command=escape(command)),
     }
@@ -40,6 +42,15 @@ def _describe_attack(attack: Mapping[str, Any]) -> str:
         settings.insert(0, f"eps {255 * eps:.3g}/255" if eps < 0.5 else f"eps {eps:.3g}")
     name = str(attack.get("name", "attack"))
     return f"{name} ({', '.join(settings)})" if settings else name
+
+
+def _describe_power(images: Sequence[int | None]) -> str:
+    """Return in words which masking gap so many images cannot show; "" if none was measured."""
+    fewest = min((n for n in images if n), default=None)
+    if fewest is None:
+        return ""
+    gap = 100 * smallest_visible_share(MASKING_GAP_LIMIT, fewest)
+    return f" With {fewest} images a gap under {gap:.1f} points cannot be told from the limit."
 
 
 def _join(values: Sequence[Any]) -> str:

@@ -106,6 +106,16 @@ def test_the_curve_counts_right_images_by_radius():
         assert radius == 0.3 and low < share < high
 
 
+def test_the_radii_of_wrong_answers_do_not_count():
+    split = grey(20, 255, 128)
+    found = certify(Halves(-distance(128)), split, 0.5, n=500)
+    swapped = certify(Halves(-distance(128)), Split(split.images, 1 - split.labels), 0.5, n=500)
+    assert found.classes[:2].tolist() == swapped.classes[:2].tolist() == [0, 1]
+    assert found.radii[0] == 0 < found.radii[1] and swapped.radii[1] == 0 < swapped.radii[0]
+    assert found.wrong == swapped.wrong == pytest.approx(1 / 3)
+    assert found.certified(0.1) == pytest.approx(1 / 3)
+
+
 def test_noise_depends_only_on_the_image_and_the_seed():
     split = grey(160, 170, 180)
     whole, head = (certify(Halves(), s, 1.0, n=300, seed=1) for s in (split, split.head(2)))
@@ -167,6 +177,7 @@ def test_the_command_prints_the_table_and_warns_of_unseen_noise(tmp_path, capsys
     untrained = said(TestNoise(0.25))
     assert "3 validation images" in untrained
     assert "sigma 0.25, 100 draws, alpha 0.001" in untrained
-    assert "certified accuracy" in untrained and "trained without noise" in untrained
+    assert "right and certified" in untrained and "counts right classes only" in untrained
+    assert "trained without noise" in untrained
     assert "the net was trained" not in said(TestNoise(0.25, training=True))
     assert said() == "adv: --sigma is missing: the net has no TestNoise of its own\n"

@@ -1,0 +1,20 @@
+"""What so many images can show."""
+
+import pytest
+
+from adv.intervals import smallest_visible_share, wilson
+
+
+@pytest.mark.parametrize("n", [20, 40, 256, 1000])
+def test_the_smallest_visible_share_is_the_first_whose_interval_clears_the_limit(n):
+    share = smallest_visible_share(0.04, n)
+    assert wilson(share, n)[0] > 0.04 >= wilson(share - 1 / n, n)[0]
+
+
+def test_figures_of_the_documentation():
+    shown = [round(100 * smallest_visible_share(0.04, n), 1) for n in (40, 100, 256, 1000)]
+    assert shown == [12.5, 8.0, 6.6, 5.3]
+
+
+def test_too_few_images_show_nothing():
+    assert smallest_visible_share(0.9, 2) == 1
