@@ -5,12 +5,14 @@ from .attacks import L2 as L2
 from .attacks import NES as NES
 from .attacks import NFGSM as NFGSM
 from .attacks import PGD as PGD
+from .attacks import PMA as PMA
 from .attacks import Attack as Attack
 from .attacks import Ball as Ball
 from .attacks import Hunt as Hunt
 from .attacks import Iterative as Iterative
 from .attacks import Ladder as Ladder
 from .attacks import Linf as Linf
+from .attacks import ProbabilityMargin as ProbabilityMargin
 from .attacks import Square as Square
 from .attacks import State as State
 from .attacks import Transfer as Transfer

@@ -13,6 +13,8 @@ from adv.attacks.composite import restarts as restarts
 from adv.attacks.nes import NES as NES
 from adv.attacks.pgd import FGSM as FGSM
 from adv.attacks.pgd import PGD as PGD
+from adv.attacks.probability_margin import PMA as PMA
+from adv.attacks.probability_margin import ProbabilityMargin as ProbabilityMargin
 from adv.attacks.query_budget import Hunt as Hunt
 from adv.attacks.query_budget import hunt as hunt
 from adv.attacks.single_step import FGSMRS as FGSMRS

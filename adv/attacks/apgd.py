@@ -9,7 +9,7 @@ point just reached, where the paper takes one more step before it turns back.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,16 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, check_ball, column
 from adv.attacks.gradient import LossAndGrad, loss_and_grad, with_loss_target
-from adv.attacks.losses import Loss, TargetClass, check_loss, loss_supports
+from adv.attacks.linear_distance import pair_by_distance
+from adv.attacks.losses import (
+    Loss,
+    TargetClass,
+    check_loss,
+    is_targeted,
+    loss_supports,
+)
+
+Order = Literal["likelihood", "distance"]
 
 MOMENTUM = 0.75  # weight of the gradient step; the last move has the rest
 RHO = 0.75  # fraction of the steps between two checkpoints that must raise the loss
@@ -73,26 +82,39 @@ class APGD(Iterative):
       steps: gradient steps, 1 or more; one more gradient is computed at the start.
       loss: the loss to maximise (`adv.attacks.losses`): "ce", "dlr" (3 classes or more), "margin",
         the targeted form of one of them ("dlr-targeted": 4 classes or more), or "kl".
-      target: for a targeted loss: k for the k-th most likely wrong class of the clean image; None:
+      target: for a targeted loss: k for the k-th wrong class of the clean image, in `order`; None:
         the first.
       target_class: as in `PGD`.
+      order: of the wrong classes: "likelihood", or "distance", which asks for 20 gradients at most
+        of each image and needs fewer targets (`adv.attacks.linear_distance`).
 
     Raises:
       TypeError: `ball` is no ball.
       ValueError: a setting is out of its range; on a call: the model has too few classes.
     """
 
-    unused_by_step: ClassVar[frozenset[str]] = frozenset({"ball", "target", "target_class"})
+    unused_by_step: ClassVar[frozenset[str]] = frozenset(
+        {"ball", "target", "target_class", "order"}
+    )
 
     ball: Ball
     steps: int = 100
     loss: Loss = "ce"
     target: int | None = None
     target_class: TargetClass | None = None
+    order: Order = "likelihood"
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
         check_loss(self.loss, self.target, self.target_class)
+        if self.loss == "mifpe":
+            raise ValueError("mifpe has no values to compare, which APGD needs: take PGD")
+        by_rank = is_targeted(self.loss) and self.target_class is None
+        if self.order not in get_args(Order) or (self.order == "distance" and not by_rank):
+            raise ValueError(
+                "order is 'likelihood' or, with a targeted loss and no target_class, 'distance', "
+                f"got {self.order!r}"
+            )
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
 
@@ -104,7 +126,12 @@ class APGD(Iterative):
         return initial_state(x, y, adv, generator, eps=eps, step_size=2 * eps)
 
     def prepare(self, model: nn.Module, state: State) -> APGDState:
-        state = with_loss_target(model, state, self.loss, self.target, self.target_class)
+        if self.order == "distance":
+            x, y = state.clean, state.labels
+            pair = pair_by_distance(model, x, y, self.ball, self.target or 1)
+            state = replace(state, loss_target=pair)
+        else:
+            state = with_loss_target(model, state, self.loss, self.target, self.target_class)
         here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
         return _first_state(state, here)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -31,7 +32,12 @@ class LossAndGrad:
         return ~is_correct(self.logits, labels)
 
 
-def loss_and_grad(model: nn.Module, x: Tensor, target: Tensor, loss: Loss = "ce") -> LossAndGrad:
+def loss_and_grad(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    loss: Loss | Callable[[Tensor, Tensor], Tensor] = "ce",
+) -> LossAndGrad:
     """Return a loss at the images `x` and its gradient with respect to the images only.
 
     The losses are summed, not averaged, so that an image's gradient does not depend on its batch.
@@ -41,7 +47,7 @@ def loss_and_grad(model: nn.Module, x: Tensor, target: Tensor, loss: Loss = "ce"
       model: maps images to logits [n, k].
       x: [n, c, h, w] images.
       target: what the loss compares the logits with, see `adv.attacks.losses`.
-      loss: name of the loss.
+      loss: name of the loss, or a function like those of `adv.attacks.losses`.
 
     Raises:
       ValueError: the output of the model does not depend differentiably on the images.
@@ -56,14 +62,14 @@ def loss_and_grad(model: nn.Module, x: Tensor, target: Tensor, loss: Loss = "ce"
             logits = model(x).float()
         except Exception as error:
             if _works_without_gradient(model, x):
-                raise _no_gradient(error) from error
+                raise no_gradient(error) from error
             raise
-        losses = LOSSES[loss](logits, target)
+        losses = (LOSSES[loss] if isinstance(loss, str) else loss)(logits, target)
         if not losses.requires_grad:
-            raise _no_gradient()
+            raise no_gradient()
         (gradient,) = torch.autograd.grad(losses.sum(), x, allow_unused=True)
         if gradient is None:  # the losses depend on the weights only
-            raise _no_gradient()
+            raise no_gradient()
     return LossAndGrad(losses.detach(), gradient, logits.detach())
 
 
@@ -79,7 +85,8 @@ def _works_without_gradient(model: nn.Module, x: Tensor) -> bool:
     return True
 
 
-def _no_gradient(error: Exception | None = None) -> ValueError:
+def no_gradient(error: Exception | None = None) -> ValueError:
+    """Return the error of a net that passes no gradient to its images."""
     reason = (
         "" if error is None else f" ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
     )

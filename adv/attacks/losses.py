@@ -17,7 +17,12 @@ from torch import Tensor
 
 from adv.suggestions import suggest
 
-Loss = Literal["ce", "kl", "margin", "dlr", "dlr-targeted", "ce-targeted", "margin-targeted"]
+# fmt: off
+Loss = Literal[
+    "ce", "kl", "margin", "dlr", "dlr-targeted", "ce-targeted", "margin-targeted", "mifpe",
+    "probability-margin",
+]
+# fmt: on
 TargetClass = int | Literal["least-likely"]
 
 TARGETED_FORMS: Mapping[Loss, Loss] = {
@@ -27,6 +32,7 @@ TARGETED_FORMS: Mapping[Loss, Loss] = {
 }
 
 TINY = 1e-12
+LEAST_GAP = 1e-3  # of the two largest logits in "mifpe", relative to the spread of all of them
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -95,6 +101,36 @@ def margin_targeted(logits: Tensor, pair: Tensor) -> Tensor:
     return -margin(logits, pair[:, 1])
 
 
+def normalized_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy [n] of logits whose two largest stand 1 apart (MIFPE).
+
+    Yu and Xu 2023. The scale of an image is a constant to its gradient, which therefore neither
+    underflows on confident nets nor depends on how loud the logits are. The value says little: do
+    not compare it between images of one attack.
+    """
+    _require_classes("mifpe", logits)
+    now = logits.detach()
+    first, second = now.topk(2, 1).values.split(1, 1)
+    gap = (first - second).maximum(LEAST_GAP * (first - now.amin(1, keepdim=True)))
+    return cross_entropy((logits - first) / (gap + TINY), labels)
+
+
+def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the largest probability of a wrong class minus that of the right one, [n].
+
+    arXiv 2411.15210, whose attack is `adv.attacks.PMA`.
+    """
+    right, wrong = right_and_wrong(logits, labels)
+    return wrong - right
+
+
+def right_and_wrong(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probabilities [n] of the right and of the likeliest wrong class."""
+    _require_classes("probability-margin", logits)
+    probabilities, right = logits.softmax(1), hard_labels(labels)[:, None]
+    return probabilities.gather(1, right)[:, 0], probabilities.scatter(1, right, -1.0).amax(1)
+
+
 LOSSES: Mapping[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "ce": cross_entropy,
     "kl": kl_divergence,
@@ -103,6 +139,8 @@ LOSSES: Mapping[Loss, Callable[[Tensor, Tensor], Tensor]] = {
     "dlr-targeted": dlr_targeted,
     "ce-targeted": cross_entropy_targeted,
     "margin-targeted": margin_targeted,
+    "mifpe": normalized_cross_entropy,
+    "probability-margin": probability_margin,
 }
 
 
@@ -112,6 +150,8 @@ MIN_CLASSES: Mapping[Loss, int] = {
     "dlr-targeted": 4,
     "ce-targeted": 2,
     "margin-targeted": 2,
+    "mifpe": 2,
+    "probability-margin": 2,
 }
 
 

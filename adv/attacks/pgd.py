@@ -7,8 +7,9 @@ is a single step of full length from the image itself.
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,14 @@ from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, check_ball
 from adv.attacks.gradient import loss_and_grad, with_loss_target
 from adv.attacks.losses import Loss, TargetClass, check_loss, loss_supports
+from adv.attacks.step_schedule import Schedule, cosine_cycles
+
+
+@dataclass(frozen=True)
+class AgedState(State):
+    """A state that counts the steps taken, `age` [n]."""
+
+    age: Tensor
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,13 @@ class PGD(Iterative):
       steps: gradient steps, 1 or more.
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.
+      schedule: "constant", or "cosine": twice, in each half of the steps, the length falls from
+        `step_size` to 0 as half a cosine; `pace=2` is the published length.
       random_start: start at a random point of the ball, else at the image.
-      loss: the loss to maximise: "ce", "margin" or "dlr" (`adv.attacks.losses`), the targeted form
-        of one of them, such as "ce-targeted", or "kl", the divergence from the model's own
-        prediction at the clean image, which uses no label (TRADES).
+      loss: the loss to maximise: "ce", "margin", "dlr", "mifpe" or "probability-margin"
+        (`adv.attacks.losses`), the targeted form of one of the first three, such as "ce-targeted",
+        or "kl", the divergence from the model's own prediction at the clean image, which uses no
+        label (TRADES).
       target: for a targeted loss: k for the k-th most likely wrong class; None: the first.
       target_class: for a targeted loss, in place of `target`: a class, or "least-likely". Images of
         that class get the most likely wrong class as their target.
@@ -53,12 +65,16 @@ class PGD(Iterative):
     loss: Loss = "ce"
     target: int | None = None
     target_class: TargetClass | None = None
+    schedule: Schedule = "constant"
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
         check_loss(self.loss, self.target, self.target_class)
         if self.steps < 1:
             raise ValueError(f"steps must be 1 or more, got {self.steps}")
+        if self.schedule not in get_args(Schedule):
+            allowed = " or ".join(map(repr, get_args(Schedule)))
+            raise ValueError(f"a schedule is {allowed}, got {self.schedule!r}")
         if self.ball.eps > 0 and not (math.isfinite(self.length) and self.length > 0):
             raise ValueError(f"a step must have a finite length above 0, got {self.length}")
 
@@ -72,16 +88,27 @@ class PGD(Iterative):
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         adv = self.ball.sample(x, generator) if self.random_start else x
-        return initial_state(x, y, adv, generator, eps=self.ball.eps, step_size=self.length)
+        state = initial_state(x, y, adv, generator, eps=self.ball.eps, step_size=self.length)
+        if self.schedule == "constant":
+            return state
+        return AgedState(**vars(state), age=torch.zeros(len(x), device=x.device).long())
 
     def prepare(self, model: nn.Module, state: State) -> State:
         return with_loss_target(model, state, self.loss, self.target, self.target_class)
 
     def step(self, model: nn.Module, state: State) -> State:
         here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
-        moved = self.ball.ascend(state.adv, here.gradient, state.step_size)
+        length = state.step_size
+        if isinstance(state, AgedState):
+            length = length * cosine_cycles(state.age, self.steps)
+        moved = self.ball.ascend(state.adv, here.gradient, length)
         adv = self.ball.project(moved, state.clean, state.eps)
-        return replace(state, adv=adv, fooled=here.fooled(state.labels))
+        state = replace(state, adv=adv, fooled=here.fooled(state.labels))
+        return replace(state, age=state.age + 1) if isinstance(state, AgedState) else state
+
+    def step_key(self) -> Hashable:
+        # How long a step is depends on the number of steps where it falls with them.
+        return super().step_key(), None if self.schedule == "constant" else self.steps
 
 
 def FGSM(ball: Ball) -> PGD:

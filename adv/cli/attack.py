@@ -26,15 +26,21 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--norm", default="linf", show_default=True, metavar=NORM, help="Norm of the ball.")
 @click.option("--eps", type=click.FloatRange(min=0), metavar="R", help=EPS)
-@count("--steps", help="Iterations. Default: pgd 20, apgd 100.")
+@count("--steps", help="Iterations, for pma of each of two runs: 100. Default: pgd 20, apgd 100.")
 @click.option(
     "--step", type=_POSITIVE, metavar="SIZE", help="Step size. Default: pgd eps/4, nes eps/5."
 )
 @click.option(
+    "--schedule",
+    metavar="constant|cosine",
+    help="pgd: cosine lets steps fall from --step to 0, twice. Default: constant.",
+)
+@click.option(
     "--loss",
     metavar="NAME",
-    help="pgd, apgd: ce, dlr, margin or kl, or with a target ce-targeted, dlr-targeted or "
-    "margin-targeted, which --target and --rank make of the plain names. nes: probability or ce.",
+    help="pgd, apgd: ce, dlr, margin, probability-margin or kl; pgd also mifpe. With --target or "
+    "--rank ce, dlr and margin become ce-targeted, dlr-targeted and margin-targeted. nes: "
+    "probability or ce.",
 )
 @click.option("--target", "aim", metavar=TARGET, help=f"pgd, apgd, square: {TARGET_HELP}")
 @count("--rank", help="pgd, apgd, square: aim at the n-th most likely wrong class.")
@@ -44,7 +50,7 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     "--restarts",
     default=1,
     show_default=True,
-    help="pgd, apgd: runs from different random starts.",
+    help="pgd, apgd, pma: runs from different random starts.",
 )
 @click.option(
     "--source",

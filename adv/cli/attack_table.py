@@ -14,6 +14,7 @@ ATTACKS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         {
             "steps": "steps",
             "step": "step_size",
+            "schedule": "schedule",
             "loss": "loss",
             "target": "target_class",
             "rank": "target",
@@ -24,6 +25,7 @@ ATTACKS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         "adv.attacks:APGD",
         {"steps": "steps", "loss": "loss", "target": "target_class", "rank": "target"},
     ),
+    "pma": ("adv.attacks:PMA", {"steps": "steps"}),
     "square": (
         "adv.attacks:Square",
         {"queries": "queries", "target": "target_class", "rank": "target"},

@@ -20,7 +20,7 @@ from adv.evaluation.battery import (
 from adv.suggestions import suggest_or_list
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
-_RESTARTABLE = ("pgd", "apgd")  # fgsm has no random start, and the others count queries
+_RESTARTABLE = ("pgd", "apgd", "pma")  # fgsm has no random start, and the others count queries
 _BATTERIES = ("report", "quick", "autoattack", "rand")
 _RADIUS = 8 / 255
 

@@ -7,7 +7,7 @@ import torch
 from reproducibility import seeded_generator
 from torch import nn
 
-from adv import APGD, FGSM, FGSMRS, L2, NES, NFGSM, PGD, Linf, Square, Worst, restarts
+from adv import APGD, FGSM, FGSMRS, L2, NES, NFGSM, PGD, PMA, Linf, Square, Worst, restarts
 from adv.runtime.random_layers import Dropout, Noise
 
 SHAPE = (3, 8, 8)
@@ -29,6 +29,11 @@ ATTACKS = {
     "apgd-l2": APGD(L2_BALL),
     "apgd-margin-linf": APGD(LINF, loss="margin"),
     "apgd-margin-l2": APGD(L2_BALL, loss="margin"),
+    "pgd-mifpe-cosine": PGD(LINF, loss="mifpe", pace=2.0, schedule="cosine"),
+    "pgd-probability-margin": PGD(LINF, loss="probability-margin"),
+    "pma-linf": PMA(LINF, 20),
+    "pma-l2": PMA(L2_BALL, 40),
+    "apgd-by-distance": APGD(LINF, loss="margin-targeted", target=1, order="distance"),
     "pgd-ce-targeted": PGD(LINF, loss="ce-targeted", target=1),
     "apgd-margin-targeted-l2": APGD(L2_BALL, loss="margin-targeted", target_class="least-likely"),
     "worst": Worst((FGSM(LINF), PGD(LINF))),

@@ -126,6 +126,7 @@ def test_invalid_radii_are_rejected(ball, eps):
         ({"steps": 0}, "steps must be 1 or more, got 0"),
         *(({"step_size": size}, "finite length above 0") for size in (0, -1, math.nan, math.inf)),
         ({"pace": 0}, "finite length above 0"),
+        ({"schedule": "cosin"}, "a schedule is 'constant' or 'cosine', got 'cosin'"),
     ],
 )
 def test_invalid_settings_are_rejected(settings, said):

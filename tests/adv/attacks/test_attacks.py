@@ -39,6 +39,7 @@ from adv import (
     BaseNet,
     Ladder,
     Linf,
+    ProbabilityMargin,
     Square,
     Worst,
     restarts,
@@ -302,6 +303,8 @@ VARIANTS: dict[str, Sequence[Iterative]] = {
         PGD(LINF, loss="ce-targeted", target_class=2),
         PGD(LINF, loss="ce-targeted", target_class="least-likely"),
     ],
+    "pgd cosine": [PGD(b, 7, pace=2, schedule="cosine") for b in (LINF, Linf(0.2))],
+    "pma": [ProbabilityMargin(LINF), ProbabilityMargin(Linf(0.2))],
     "n-fgsm": [NFGSM(LINF), NFGSM(Linf(0.2), noise=1, pace=2)],
     "apgd": [APGD(L2_BALL, loss="dlr-targeted", target=k) for k in (1, 2)],
     "square": [Square(L2_BALL, 9), Square(L2(0.1), 9)],
@@ -329,6 +332,8 @@ def test_different_steps_have_different_keys():
     attacks = [
         *(PGD(LINF), PGD(L2_BALL), PGD(LINF, loss="dlr"), NFGSM(LINF), NFGSM(LINF, loss="kl")),
         *(APGD(LINF), APGD(LINF, steps=9), Square(LINF), Square(LINF, 9), Square(LINF, p=0.5)),
+        *(PGD(LINF, schedule="cosine"), PGD(LINF, steps=9, schedule="cosine")),
+        *(ProbabilityMargin(LINF), ProbabilityMargin(LINF, 9), ProbabilityMargin(LINF, 9, "wrong")),
         *(Square(LINF, loss="margin-targeted"), APGD(LINF, loss="margin-targeted")),
         *(NES(LINF), NES(LINF, momentum=0.5), NES(LINF, sigma=0.1)),
     ]

@@ -249,6 +249,8 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
         (["--attack", "apgd", "--steps", 2, "--loss", "margin"], ["apgd-linf-0.03137"]),
         (["--steps", 1, "--loss", "dlr-targeted", "--target", 2], ["pgd-linf-0.03137"]),
         (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
+        (["--attack", "pma", "--steps", 2, "--restarts", 2], ["pma-linf-0.03137"]),
+        (["--steps", 4, "--loss", "mifpe", "--schedule", "cosine"], ["pgd-linf-0.03137"]),
         (["--steps", 1, "--loss", "dlr", "--rank", 2], ["pgd-linf-0.03137"]),
         (["--steps", 1, "--target", "all", "--restarts", 2], ["pgd-linf-0.03137"]),
         (
@@ -422,6 +424,8 @@ def assert_mistake(called: tuple[int, str, str], hint: str) -> None:
         (["attack", "x", "--attack", "fgsm", "--steps", "2"], "which has none of its own"),
         (["attack", "x", "--attack", "nes", "--samples", "3"], "samples come in pairs"),
         (["attack", "x", "--target", "2", "--rank", "2"], "--target and --rank exclude each other"),
+        (["attack", "x", "--attack", "apgd", "--loss", "mifpe"], "which APGD needs: take PGD"),
+        (["attack", "x", "--schedule", "cosin"], "'constant' or 'cosine'"),
         (["attack", "x", "--target", "2", "--loss", "kl"], "take one of ce, margin, dlr"),
         (["attack", "x", "--attack", "nes", "--target", "2"], "--target is not a flag of nes"),
         (["evaluate", "x", "--battery", "rand", "--target", "2"], "--target is not for rand"),

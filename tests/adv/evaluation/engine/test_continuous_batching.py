@@ -20,6 +20,7 @@ from adv import (
     NES,
     NFGSM,
     PGD,
+    PMA,
     PNI,
     RSE,
     WRN,
@@ -125,6 +126,11 @@ BATTERIES = {
         APGD(Linf(0.02), steps=6),
         Worst(tuple(APGD(Linf(0.02), steps=6, loss="dlr-targeted", target=k) for k in (1, 2, 3))),
         Square(Linf(0.02), queries=12),
+    ),
+    "steps that age": battery(
+        *(PGD(Linf(eps), 6, pace=2, loss="mifpe", schedule="cosine") for eps in RADII[1:3]),
+        PMA(Linf(0.02), 6),
+        Square(Linf(0.03), 9, loss="margin-targeted", target_class="least-likely"),
     ),
     "queries": battery(
         *(Square(Linf(eps), queries=10) for eps in RADII[2:]),
