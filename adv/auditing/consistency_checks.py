@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from adv.auditing.context import AuditContext
+from adv.auditing.dead_units import check_dead_units
 from adv.auditing.finding import Finding, exact_interval, share_with_interval
 from adv.defences.spectral_norm import SpectralDivision
 from adv.runtime.frozen import frozen
@@ -22,7 +23,6 @@ from adv.runtime.random_streams import is_declared_random, use_seed
 
 IMAGES = 64  # images that these checks use
 ALONE = 8  # of these are asked one at a time
-MIN_UNITS = 16  # dead units are counted in layers with at least so many
 ROUNDING = 1e-3
 _ROUNDING_REASON = (
     "sums in another order differ by a hundredth of this, in half precision by about this much"
@@ -51,8 +51,7 @@ def check_consistency(context: AuditContext) -> Iterator[Finding]:
         yield _check_grad_mode(context, x, first)
         if not context.random:
             yield _check_batching(context, x, first)
-        if any(isinstance(module, nn.ReLU) for module in model.modules()):
-            yield _check_dead_units(context, x)
+        yield check_dead_units(context, x)
 
 
 def _check_logits(out: Tensor) -> Finding:
@@ -168,40 +167,6 @@ def _check_batching(context: AuditContext, x: Tensor, first: Tensor) -> Finding:
         f"In smaller batches, alone, and in another order the outputs change by {_percent(found)}.",
         "An image's class depends on the images beside it, as with batch normalisation that is "
         "left in training mode: the score depends on how the images are split into batches.",
-    )
-
-
-def _check_dead_units(context: AuditContext, x: Tensor) -> Finding:
-    """Measure the largest share, over layers, of ReLU units (channels) that are 0 on every image.
-
-    A layer of few units, such as that of a squeeze-excitation, may be dead by chance without harm.
-    """
-    alive: dict[nn.Module, Tensor] = {}
-
-    def record(module: nn.Module, _: Any, out: Tensor) -> None:
-        active = (out > 0).flatten(2).any(2) if out.dim() > 2 else out > 0
-        if active.shape[1] >= MIN_UNITS:
-            alive[module] = active.any(0) | alive.get(module, torch.zeros_like(active[0]))
-
-    relus = [module for module in context.model.modules() if isinstance(module, nn.ReLU)]
-    hooks = [module.register_forward_hook(record) for module in relus]
-    try:
-        with use_seed(context.model, context.battery.seed):
-            context.model(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    found = max((float((~units).double().mean()) for units in alive.values()), default=0.0)
-    return Finding(
-        "dead units",
-        found,
-        0.9,
-        exact_interval(found),
-        "%",
-        "layers of sound nets have had up to two thirds; with a tenth left hardly any path remains",
-        f"In the worst layer {_percent(found)} of the ReLU units give 0 on every image.",
-        "Nearly all units of a layer are dead: they pass neither the image nor a gradient, so the "
-        "attack is blocked, and the net hardly sees its input.",
     )
 
 
