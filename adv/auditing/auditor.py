@@ -20,6 +20,7 @@ from adv.auditing.attack_checks import check_attacks
 from adv.auditing.consistency_checks import check_consistency
 from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding
+from adv.auditing.fixed_noise_checks import check_fixed_noise
 from adv.auditing.gradient_checks import check_gradient
 from adv.auditing.gradient_masking import check_masking_gap
 from adv.auditing.memory_checks import check_memory
@@ -77,6 +78,7 @@ def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> It
     yield check_side_effects(model, before)
     yield check_accuracy(context)
     yield from check_randomness(context)
+    yield from check_fixed_noise(context)
     yield from check_gradient(context)
     yield from check_attacks(context)
     yield check_masking_gap(context)
