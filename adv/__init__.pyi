@@ -1,6 +1,8 @@
 from .attacks import APGD as APGD
+from .attacks import DDN as DDN
 from .attacks import FGSM as FGSM
 from .attacks import FGSMRS as FGSMRS
+from .attacks import FMN as FMN
 from .attacks import L2 as L2
 from .attacks import NES as NES
 from .attacks import NFGSM as NFGSM
@@ -12,11 +14,14 @@ from .attacks import Hunt as Hunt
 from .attacks import Iterative as Iterative
 from .attacks import Ladder as Ladder
 from .attacks import Linf as Linf
+from .attacks import MinimumNorm as MinimumNorm
+from .attacks import Nearest as Nearest
 from .attacks import ProbabilityMargin as ProbabilityMargin
 from .attacks import Square as Square
 from .attacks import State as State
 from .attacks import Transfer as Transfer
 from .attacks import Worst as Worst
+from .attacks import find_nearest as find_nearest
 from .attacks import hunt as hunt
 from .attacks import restarts as restarts
 from .auditing import Finding as Finding

@@ -10,6 +10,11 @@ from adv.attacks.ball import Linf as Linf
 from adv.attacks.batch_mixing import Ladder as Ladder
 from adv.attacks.composite import Worst as Worst
 from adv.attacks.composite import restarts as restarts
+from adv.attacks.ddn import DDN as DDN
+from adv.attacks.fmn import FMN as FMN
+from adv.attacks.minimum_norm import MinimumNorm as MinimumNorm
+from adv.attacks.minimum_norm import Nearest as Nearest
+from adv.attacks.minimum_norm import find_nearest as find_nearest
 from adv.attacks.nes import NES as NES
 from adv.attacks.pgd import FGSM as FGSM
 from adv.attacks.pgd import PGD as PGD

@@ -26,7 +26,9 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 )
 @click.option("--norm", default="linf", show_default=True, metavar=NORM, help="Norm of the ball.")
 @click.option("--eps", type=click.FloatRange(min=0), metavar="R", help=EPS)
-@count("--steps", help="Iterations, for pma of each of two runs: 100. Default: pgd 20, apgd 100.")
+@count(
+    "--steps", help="Iterations; pma (each of two runs), fmn, ddn: 100. Default: pgd 20, apgd 100."
+)
 @click.option(
     "--step", type=_POSITIVE, metavar="SIZE", help="Step size. Default: pgd eps/4, nes eps/5."
 )

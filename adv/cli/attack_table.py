@@ -26,6 +26,8 @@ ATTACKS: Mapping[str, tuple[str, Mapping[str, str]]] = {
         {"steps": "steps", "loss": "loss", "target": "target_class", "rank": "target"},
     ),
     "pma": ("adv.attacks:PMA", {"steps": "steps"}),
+    "fmn": ("adv.attacks:FMN", {"steps": "steps", "step": "step_size"}),
+    "ddn": ("adv.attacks:DDN", {"steps": "steps", "step": "step_size"}),
     "square": (
         "adv.attacks:Square",
         {"queries": "queries", "target": "target_class", "rank": "target"},

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
 
-from adv.attacks import L2, PGD, Attack, Ball, Linf, restarts
+from adv.attacks import DDN, FMN, L2, PGD, Attack, Ball, Linf, MinimumNorm, restarts
 from adv.cli.aim import aim
 from adv.cli.attack_table import ATTACKS
 from adv.evaluation.battery import (
@@ -60,6 +60,25 @@ def build_attack(
     if target is not None or rank is not None:
         attack = aim(attack, target, rank, class_names)
     return restarts(attack, times) if times > 1 else attack
+
+
+def build_search(kind: str, norm: str, eps: float | None, steps: int) -> MinimumNorm:
+    """Build the minimum-norm attack that the flags describe.
+
+    Args:
+      kind: "fmn" or "ddn".
+      norm: "linf" or "l2".
+      eps: the largest radius; None: 0.1, or 2 in l2.
+      steps: gradient steps.
+
+    Raises:
+      ValueError: an unknown name, or an attack that does not search this norm.
+    """
+    make: Callable[..., MinimumNorm] = {"fmn": FMN, "ddn": DDN}[
+        check_choice("--attack", kind, ("fmn", "ddn"))
+    ]
+    ball = _BALLS[check_choice("--norm", norm, _BALLS)]
+    return make(ball((0.1 if ball is Linf else 2.0) if eps is None else eps), steps)
 
 
 def build_battery(

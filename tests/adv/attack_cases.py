@@ -7,7 +7,22 @@ import torch
 from reproducibility import seeded_generator
 from torch import nn
 
-from adv import APGD, FGSM, FGSMRS, L2, NES, NFGSM, PGD, PMA, Linf, Square, Worst, restarts
+from adv import (
+    APGD,
+    DDN,
+    FGSM,
+    FGSMRS,
+    FMN,
+    L2,
+    NES,
+    NFGSM,
+    PGD,
+    PMA,
+    Linf,
+    Square,
+    Worst,
+    restarts,
+)
 from adv.runtime.random_layers import Dropout, Noise
 
 SHAPE = (3, 8, 8)
@@ -52,6 +67,14 @@ BLACK_BOX = {
 }
 
 
+# They end at the nearest boundary instead of the optimum: test_minimum_norm.py tests how near.
+MINIMUM_NORM = {
+    "fmn-linf": FMN(LINF, 20),
+    "fmn-l2": FMN(L2_BALL, 20),
+    "ddn-l2": DDN(L2_BALL, 20),
+}
+
+
 # They need neither reach the optimum nor stay in the ball.
 TRAINING_ONLY = {"fgsm-rs": FGSMRS(LINF), "n-fgsm": NFGSM(LINF), "n-fgsm-l2": NFGSM(L2_BALL)}
 
@@ -63,8 +86,8 @@ def parametrize_attacks(*tables):
 
 
 each_optimal_attack = parametrize_attacks(ATTACKS)
-each_evaluation_attack = parametrize_attacks(ATTACKS, BLACK_BOX)
-each_attack = parametrize_attacks(ATTACKS, BLACK_BOX, TRAINING_ONLY)
+each_evaluation_attack = parametrize_attacks(ATTACKS, BLACK_BOX, MINIMUM_NORM)
+each_attack = parametrize_attacks(ATTACKS, BLACK_BOX, MINIMUM_NORM, TRAINING_ONLY)
 
 
 def random_batch(n: int = 8, classes: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

@@ -31,6 +31,8 @@ from torch import Tensor
 import adv
 from adv import (
     APGD,
+    DDN,
+    FMN,
     L2,
     NES,
     NFGSM,
@@ -309,6 +311,8 @@ VARIANTS: dict[str, Sequence[Iterative]] = {
     "apgd": [APGD(L2_BALL, loss="dlr-targeted", target=k) for k in (1, 2)],
     "square": [Square(L2_BALL, 9), Square(L2(0.1), 9)],
     "square targeted": [Square(LINF, 9, loss="margin-targeted", target_class=k) for k in (1, 2)],
+    "fmn": [FMN(LINF), FMN(Linf(0.2))],
+    "ddn": [DDN(L2_BALL), DDN(L2(2.0))],
     "nes": [NES(LINF, 33, 10), NES(Linf(0.2), 33, 10, step_size=0.3)],
 }
 

@@ -249,6 +249,8 @@ def test_a_net_saved_from_python_is_attacked(adv, tmp_path):
         (["--attack", "apgd", "--steps", 2, "--loss", "margin"], ["apgd-linf-0.03137"]),
         (["--steps", 1, "--loss", "dlr-targeted", "--target", 2], ["pgd-linf-0.03137"]),
         (["--norm", "l2", "--steps", 1], ["pgd-l2-0.5"]),
+        (["--attack", "fmn", "--steps", 9], ["fmn-linf-0.03137"]),
+        (["--attack", "ddn", "--norm", "l2", "--steps", 9], ["ddn-l2-0.5"]),
         (["--attack", "pma", "--steps", 2, "--restarts", 2], ["pma-linf-0.03137"]),
         (["--steps", 4, "--loss", "mifpe", "--schedule", "cosine"], ["pgd-linf-0.03137"]),
         (["--steps", 1, "--loss", "dlr", "--rank", 2], ["pgd-linf-0.03137"]),
@@ -290,6 +292,26 @@ def test_an_unknown_target_class_is_one_line(adv, user_module, target, said):
     module = ("--module", f"{user_module}:Good", "--data", "digits", "--images", 8)
     for verb in ("attack", "evaluate"):
         assert_mistake(adv(verb, *module, "--target", target), said)
+
+
+def test_a_curve_is_printed_and_its_distances_are_saved(adv, user_module, tmp_path):
+    module = ("--module", f"{user_module}:Good", "--data", "digits", "--images", 30)
+    saved = tmp_path / "d.npz"
+    code, out, err = adv("curve", *module, "--steps", 20, "--save", saved)
+    assert (code, err) == (0, "")
+    for said in ("FMN with 20 steps", "area under the curve up to eps 0.1", "of 600", str(saved)):
+        assert said in out
+    distance = np.load(saved)["distance"]
+    (share,) = re.findall(r"^ *0.03 +([\d.]+) %", out, re.MULTILINE)
+    assert float(share) == pytest.approx(100 * (distance > np.float32(0.03)).mean(), abs=0.06)
+    assert_mistake(adv("curve", *module, "--save", saved), "exists: name another file")
+    code, out, _ = adv("curve", *module, "--norm", "l2", "--attack", "ddn", "--eps", 0.6)
+    assert code == 0 and "DDN" in out and "of 600" not in out
+    noisy = ("--module", f"{user_module}:Noisy", "--data", "digits", "--images", 4)
+    code, _, err = adv("curve", *noisy)
+    assert code == 2 and "the net is random, so no image is the nearest" in err.splitlines()[-1]
+    assert_mistake(adv("curve", *module, "--attack", "ddn"), "DDN searches L2(eps), not Linf")
+    assert_mistake(adv("curve", *module, "--attack", "fnm"), "did you mean 'fmn'")
 
 
 def test_a_transfer_attack(adv, user_module, checkpoint, tmp_path):
