@@ -7,7 +7,10 @@ from dataclasses import replace
 from adv import (
     AWP,
     CAT,
+    GAT,
+    LIET,
     MART,
+    PGI,
     PNI,
     RSE,
     TRADES,
@@ -15,12 +18,16 @@ from adv import (
     Augment,
     BigNet,
     Curriculum,
+    GradAlign,
+    Latest,
     Madry,
     MCDropout,
     Mixed,
+    NuAT,
     OneCycle,
     Paired,
     Projection,
+    Ramp,
     Recipe,
     SpectralNorm,
     TestNoise,
@@ -54,6 +61,7 @@ def tables(epochs: int) -> dict[str, dict[str, Recipe]]:
         "defences": _defences(half),
         "training": _training(whole),
         "augmentation": _augmentation(whole),
+        "cheap": _cheap(replace(whole, smoothing=0.4, ema=0.9995)),
     }
 
 
@@ -106,3 +114,24 @@ def _augmentation(base: Recipe) -> dict[str, Recipe]:
         "IDBH strong": Augment(idbh="strong"),
     }
     return {name: replace(base, augment=kind) for name, kind in kinds.items()}
+
+
+def _cheap(base: Recipe) -> dict[str, Recipe]:
+    """Recipes of one step beside PGD, all with smoothed labels and averaged weights."""
+    noisy = replace(base, curriculum=Curriculum(eps=EPS, kind="n-fgsm"))
+    plain = replace(base, curriculum=Curriculum(eps=EPS, kind="fgsm"))
+    rising = Curriculum(eps=Ramp(0.0, EPS, until=0.3), kind="n-fgsm")
+    return {
+        "PGD-5": base,
+        "N-FGSM": noisy,
+        "N-FGSM, eps rises": replace(base, curriculum=rising),
+        "N-FGSM, not smoothed": replace(noisy, smoothing=0.0),
+        "N-FGSM, smoothing 0.6": replace(noisy, smoothing=0.6),
+        "N-FGSM, no average": replace(noisy, ema=0.0),
+        "N-FGSM, latest snapshots": replace(noisy, ema=Latest()),
+        "FGSM-PGI": replace(plain, objective=PGI()),
+        "LIET": replace(plain, objective=LIET()),
+        "NuAT": replace(plain, objective=NuAT()),
+        "GAT": replace(plain, objective=GAT()),
+        "gradient alignment": replace(plain, objective=GradAlign()),
+    }

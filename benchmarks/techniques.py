@@ -2,12 +2,14 @@
 
     python benchmarks/techniques.py --table defences --data FOLDER --out runs/defences
     python benchmarks/techniques.py --table training --data FOLDER --out runs/training
+    python benchmarks/techniques.py --table cheap --seeds 3 --data FOLDER --out runs/cheap
 
 BigNet on an image folder (or `cifar10`), with the same seed in every row; `technique_recipes.py`
 has the recipes. Nets are evaluated at eps 0.03 on test images, random ones with 20 votes. Intervals
 are Wilson's, 95 %; differences from the first row are taken image by image. Every epoch, trained
 net and column is kept in --out, and a second run goes on from there; `--train-only` and `--only
-NAME` (repeatable) do a part. The Markdown table shows what is there so far.
+NAME` (repeatable) do a part. With `--seeds` each seed has a folder of its own in --out. The
+Markdown table shows what is there so far. Seconds are those of training: they need a quiet machine.
 """
 
 from __future__ import annotations
@@ -23,11 +25,11 @@ from typing import Any
 import rich_click as click
 import torch
 from technique_recipes import EPS, SAME_WEIGHTS, tables
+from technique_table import result_path, table
 from torch import nn
 
 import adv
-from adv import PGD, Battery, Linf, Recipe, Score, Split
-from adv.auditing.finding import paired_difference
+from adv import PGD, Battery, Linf, Recipe, Split
 from adv.checkpoints.checkpoint import load_weights
 from adv.files import write_atomic
 from adv.runtime.devices import default_device
@@ -39,6 +41,7 @@ COLUMNS = {
     "defences": ("natural", "PGD-20, one draw", "PGD-20, 20 draws", "AutoAttack-rand", "audit"),
     "training": ATTACKED,
     "augmentation": ATTACKED,
+    "cheap": ("natural", "AutoAttack", "seconds"),
 }
 
 
@@ -54,6 +57,7 @@ COLUMNS = {
 )
 @click.option("--train-images", type=click.IntRange(1), help="Default: all.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="From --seed.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this row; repeatable.")
 @click.option("--train-only", is_flag=True, help="Train only.")
 def main(
@@ -66,19 +70,17 @@ def main(
     loaded = adv.load(data)
     train = loaded.train.head(settings["train_images"] or len(loaded.train))
     test = loaded.test.head(settings["images"])
-    work = Comparison(out, train, loaded.classes, rows, settings["seed"], data)
-    same = {"epochs": settings["epochs"], "seed": settings["seed"]}
-    check_settings(out, {"data": loaded.fingerprint, "train": len(train), **same})
-    for name in only or rows:
-        net = work.net_of(name)
-        if not train_only:
-            evaluate_row(
-                net.to(default_device()).eval(),
-                test,
-                result_path(out, name, "json"),
-                COLUMNS[which],
-            )
-    print(table(out, tuple(rows), COLUMNS[which], len(test)))
+    seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
+    folders = tuple(out / f"seed-{seed}" if len(seeds) > 1 else out for seed in seeds)
+    for seed, folder in zip(seeds, folders, strict=True):
+        work = Comparison(folder, train, loaded.classes, rows, seed, data)
+        same = {"epochs": settings["epochs"], "seed": seed}
+        check_settings(folder, {"data": loaded.fingerprint, "train": len(train), **same})
+        for name in only or rows:
+            net = work.net_of(name).to(default_device()).eval()
+            if not train_only:
+                work.evaluate(name, net, test, COLUMNS[which])
+    print(table(folders, tuple(rows), COLUMNS[which], len(test)))
 
 
 def check_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -111,6 +113,18 @@ class Comparison:
         elif not path.exists():
             self._train(name)
         return adv.restore(path).net
+
+    def evaluate(self, name: str, net: nn.Module, test: Split, columns: tuple[str, ...]) -> None:
+        """Evaluate the columns of a row that are missing."""
+        path = result_path(self.out, name, "json")
+        attacked = tuple(column for column in columns if column != "seconds")
+        evaluate_row(net, test, path, attacked)
+        if "seconds" in columns:
+            metadata = adv.restore(result_path(self.out, name, "safetensors")).metadata
+            seconds = sum(epoch["seconds"] for epoch in metadata["log"])
+            row = json.loads(path.read_text())
+            row["seconds"] = {"cell": f"{seconds:.0f}", "value": seconds}
+            write_atomic(path, json.dumps(row).encode())
 
     def _save(self, name: str, net: nn.Module, **notes: Any) -> None:
         path, how = result_path(self.out, name, "safetensors"), self.rows[name]
@@ -181,37 +195,10 @@ JUDGES: dict[str, Column] = {
     "PGD-20": _pgd(1),
     "PGD-20, one draw": _pgd(1),
     "PGD-20, 20 draws": _pgd(20),
+    "AutoAttack": _accuracy_under(adv.autoattack(BALL)),
     "AutoAttack-rand": _accuracy_under(adv.autoattack_rand(BALL)),
     "audit": _audit,
 }
-
-
-def result_path(out: Path, name: str, kind: str) -> Path:
-    """Return the path of a row's file."""
-    return out / f"{''.join(c if c.isalnum() else '-' for c in name)}.{kind}"
-
-
-def table(out: Path, names: tuple[str, ...], columns: tuple[str, ...], images: int) -> str:
-    """Return a Markdown table: accuracies in percent, and differences under AutoAttack.
-
-    A difference is that to the first row, image by image.
-    """
-    paths = [result_path(out, name, "json") for name in names]
-    rows = [json.loads(path.read_text()) if path.exists() else {} for path in paths]
-    head = (f"BigNet, {images} test images", *columns, f"AutoAttack-rand, less {names[0]}")
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in zip(names, rows, strict=True):
-        cells = [row[column]["cell"] if column in row else "" for column in columns]
-        lines.append(f"| {' | '.join([name, *cells, _difference(row, rows[0])])} |")
-    return "\n".join(lines)
-
-
-def _difference(row: dict[str, Any], first: dict[str, Any]) -> str:
-    if row is first or "AutoAttack-rand" not in row or "AutoAttack-rand" not in first:
-        return ""
-    mine, other = (Score.from_dict(it["AutoAttack-rand"]["score"]).ok.all(0) for it in (row, first))
-    gain, (low, high) = paired_difference(mine, other)
-    return f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 if __name__ == "__main__":
