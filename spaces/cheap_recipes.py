@@ -22,12 +22,7 @@ import adv
 from spaces import Choice, Float, Int, Space
 
 EPS = 8 / 255
-AVERAGES: dict[str, float | adv.Latest] = {
-    "none": 0.0,
-    "0.995": 0.995,
-    "0.9995": 0.9995,
-    "latest": adv.Latest(),
-}
+AVERAGES = {"none": 0.0, "0.995": 0.995, "0.9995": 0.9995}
 _WITH_TERM = ("fgsm-pgi", "liet", "nuat", "gat", "grad-align")
 
 
@@ -50,7 +45,7 @@ def build(
         objective=_objective(recipe, own.get("strength", 1.0)),
         augment=adv.Augment(flip=0.5, crop=4),
         smoothing=smoothing,
-        ema=AVERAGES[average],
+        ema=AVERAGES[average] if average in AVERAGES else adv.Latest(),
     )
 
 
@@ -85,7 +80,7 @@ space = Space(
         "warm_up": Choice((0.0, 0.15, 0.3)),
         "lr": Float(0.02, 0.2, log=True),
         "smoothing": Float(0.0, 0.7),
-        "average": Choice(tuple(AVERAGES)),
+        "average": Choice((*AVERAGES, "latest")),
     },
     build=build,
     known=(
