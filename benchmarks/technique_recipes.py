@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from adv import (
     AWP,
@@ -13,6 +14,7 @@ from adv import (
     PGI,
     PNI,
     RSE,
+    RSLAD,
     TRADES,
     AdamW,
     Augment,
@@ -37,12 +39,17 @@ EPS = 0.03
 PLAIN = "plain"
 # Training does not see test noise: the weights are those of the plain net, bit for bit.
 SAME_WEIGHTS = {"test noise 0.1": PLAIN}
+TEACHERS = {"RSLAD, taught by PGD-5": "PGD-5"}
 
 
-def tables(epochs: int) -> dict[str, dict[str, Recipe]]:
+def tables(epochs: int, teacher: Path | str = "PGD-5.safetensors") -> dict[str, dict[str, Recipe]]:
     """Return the recipes of each table.
 
     Unless a row says otherwise: AdamW, one cycle with its peak at 2e-3, flips.
+
+    Args:
+      epochs: of each training.
+      teacher: the checkpoint of the row that teaches another.
     """
     half = Recipe(
         net=BigNet(),
@@ -61,7 +68,7 @@ def tables(epochs: int) -> dict[str, dict[str, Recipe]]:
         "defences": _defences(half),
         "training": _training(whole),
         "augmentation": _augmentation(whole),
-        "cheap": _cheap(replace(whole, smoothing=0.4, ema=0.9995)),
+        "cheap": _cheap(replace(whole, smoothing=0.4, ema=0.9995), teacher),
     }
 
 
@@ -116,8 +123,8 @@ def _augmentation(base: Recipe) -> dict[str, Recipe]:
     return {name: replace(base, augment=kind) for name, kind in kinds.items()}
 
 
-def _cheap(base: Recipe) -> dict[str, Recipe]:
-    """Recipes of one step beside PGD, all with smoothed labels and averaged weights."""
+def _cheap(base: Recipe, teacher: Path | str) -> dict[str, Recipe]:
+    """Return recipes of one step, and a taught one, beside PGD; labels and weights as published."""
     noisy = replace(base, curriculum=Curriculum(eps=EPS, kind="n-fgsm"))
     plain = replace(base, curriculum=Curriculum(eps=EPS, kind="fgsm"))
     rising = Curriculum(eps=Ramp(0.0, EPS, until=0.3), kind="n-fgsm")
@@ -134,4 +141,5 @@ def _cheap(base: Recipe) -> dict[str, Recipe]:
         "NuAT": replace(plain, objective=NuAT()),
         "GAT": replace(plain, objective=GAT()),
         "gradient alignment": replace(plain, objective=GradAlign()),
+        "RSLAD, taught by PGD-5": replace(base, objective=RSLAD(teacher)),
     }

@@ -24,7 +24,7 @@ from typing import Any
 
 import rich_click as click
 import torch
-from technique_recipes import EPS, SAME_WEIGHTS, tables
+from technique_recipes import EPS, SAME_WEIGHTS, TEACHERS, tables
 from technique_table import result_path, table
 from torch import nn
 
@@ -73,7 +73,9 @@ def main(
     seeds = range(settings["seed"], settings["seed"] + settings["seeds"])
     folders = tuple(out / f"seed-{seed}" if len(seeds) > 1 else out for seed in seeds)
     for seed, folder in zip(seeds, folders, strict=True):
-        work = Comparison(folder, train, loaded.classes, rows, seed, data)
+        teacher = result_path(folder, next(iter(rows)), "safetensors")
+        recipes = tables(settings["epochs"], teacher)[which]
+        work = Comparison(folder, train, loaded.classes, recipes, seed, data)
         same = {"epochs": settings["epochs"], "seed": seed}
         check_settings(folder, {"data": loaded.fingerprint, "train": len(train), **same})
         for name in only or rows:
@@ -111,6 +113,8 @@ class Comparison:
             load_weights(net, dict(zip(net.state_dict(), values, strict=True)))
             self._save(name, net)
         elif not path.exists():
+            if name in TEACHERS:
+                self.net_of(TEACHERS[name])
             self._train(name)
         return adv.restore(path).net
 
