@@ -87,18 +87,21 @@ def dlr_targeted(logits: Tensor, pair: Tensor) -> Tensor:
     return (target - right) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
 
 
-def cross_entropy_targeted(logits: Tensor, pair: Tensor) -> Tensor:
-    """Return the log-probability of the target class, [n]. `pair` is that of `dlr_targeted`."""
-    return -F.cross_entropy(logits, pair[:, 1], reduction="none")
+def cross_entropy_targeted(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the log-probability of the target class, [n].
+
+    `target` [n] is that class, or the second of the pairs [n, 2] of `dlr_targeted`.
+    """
+    return -cross_entropy(logits, _second(target))
 
 
-def margin_targeted(logits: Tensor, pair: Tensor) -> Tensor:
+def margin_targeted(logits: Tensor, target: Tensor) -> Tensor:
     """Return the target logit minus the largest other one, [n]: above 0 where the net says it.
 
-    As long as the net is right, the largest other logit is the right one. `pair` is that of
-    `dlr_targeted`.
+    As long as the net is right, the largest other logit is the right one. `target` is that of
+    `cross_entropy_targeted`.
     """
-    return -margin(logits, pair[:, 1])
+    return -margin(logits, _second(target))
 
 
 def normalized_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -245,6 +248,10 @@ def check_loss(
         raise ValueError(
             f"target_class is a class from 0 on or 'least-likely', got {target_class!r}"
         )
+
+
+def _second(target: Tensor) -> Tensor:
+    return target if target.dim() == 1 else target[:, 1]
 
 
 def _margin_of_top(logits: Tensor, right: Tensor, values: Tensor, classes: Tensor) -> Tensor:

@@ -17,8 +17,16 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import L2, Ball, Linf, column
 from adv.attacks.black_box import QueryState, initial_query_state, query
-from adv.attacks.gradient import with_loss_target
-from adv.attacks.losses import Loss, TargetClass, check_loss, hard_labels, is_correct, loss_supports
+from adv.attacks.losses import (
+    Loss,
+    TargetClass,
+    check_loss,
+    hard_labels,
+    is_correct,
+    loss_supports,
+    loss_target,
+    needs_clean_logits,
+)
 from adv.attacks.query_budget import hunt
 from adv.attacks.square_proposals import (
     constant_on,
@@ -99,7 +107,11 @@ class Square(Iterative):
         return SquareState(**{**vars(state), "adv": initialise(state)}, margin=margin)
 
     def prepare(self, model: nn.Module, state: State) -> State:
-        return with_loss_target(model, state, self.loss, self.target, self.target_class)
+        if not needs_clean_logits(self.loss):
+            return state
+        clean = query(model, state.clean)
+        aim = loss_target(self.loss, state.labels, clean, self.target, self.target_class)
+        return replace(state, loss_target=aim)
 
     def step(self, model: nn.Module, state: State) -> State:
         assert isinstance(state, SquareState)

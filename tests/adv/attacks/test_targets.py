@@ -45,6 +45,8 @@ def test_targeted_losses_by_hand(right, target):
     assert margin == pytest.approx(LOGITS[0, target].item() - max(others))
     said = LOSSES["ce-targeted"](LOGITS, pair).exp().item()
     assert said == pytest.approx(F.softmax(LOGITS, 1)[0, target].item())
+    for loss in ("ce-targeted", "margin-targeted"):  # the target alone will do
+        assert torch.equal(LOSSES[loss](LOGITS, pair), LOSSES[loss](LOGITS, pair[:, 1]))
 
 
 def test_targets_of_each_image():

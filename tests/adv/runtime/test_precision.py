@@ -9,6 +9,7 @@ import torch
 from attack_cases import (
     ATTACKS,
     BLACK_BOX,
+    MINIMUM_NORM,
     StatefulNet,
     each_evaluation_attack,
     parametrize_attacks,
@@ -20,7 +21,7 @@ from torch import nn
 
 from adv import PGD, Battery, Iterative, Linf, Split, Square, evaluate, frozen
 from adv.attacks.gradient import loss_and_grad
-from adv.attacks.losses import LOSSES
+from adv.attacks.losses import LOSSES, is_targeted
 from adv.runtime.precision import conv_precision
 
 
@@ -59,7 +60,9 @@ def test_a_net_in_bfloat16_leaves_images_in_float32(attack, around):
         assert model.told == {torch.float32 if asks_only else torch.bfloat16}
 
 
-STEPPING = {k: v for k, v in {**ATTACKS, **BLACK_BOX}.items() if isinstance(v, Iterative)}
+STEPPING = {
+    k: v for k, v in {**ATTACKS, **BLACK_BOX, **MINIMUM_NORM}.items() if isinstance(v, Iterative)
+}
 
 
 @parametrize_attacks(STEPPING)
@@ -83,7 +86,9 @@ def test_a_slope_is_float32(loss):
     net, x, y = self_labelled_problem()
     low = Low(net)
     logits = net(x).detach()
-    against = {"kl": logits.log_softmax(1), "dlr-targeted": torch.stack([y, (y + 1) % 5], 1)}
+    pair = torch.stack([y, (y + 1) % 5], 1)
+    against = {"kl": logits.log_softmax(1)}
+    against |= {loss: pair for loss in LOSSES if is_targeted(loss)}
     for model, around in ((low, False), (net, True)):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
             here = loss_and_grad(model, x, against.get(loss, y), loss)
