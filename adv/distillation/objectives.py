@@ -46,7 +46,7 @@ class Distillation(Objective):
 
     def ask_teacher(self, batch: Batch) -> Tensor:
         """Return the teacher's logits of the clean images, [n, k]."""
-        digest = bytes(batch.memory["teacher"].tolist())
+        digest = bytes(batch.recall("teacher").tolist())
         with torch.no_grad():
             return load_teacher(str(self.teacher), digest, batch.x.device)(batch.x).float()
 

@@ -30,7 +30,7 @@ class LIET(SingleStep):
     for the whole batch, with a share of 10 to 50 % of the pixels replaced by uniform noise. JS is
     the Jensen-Shannon divergence. Above eps 8/255 the noise has twice the radius and the result is
     not projected. Published with averaged weights and a wrong mass of 0.6, split at random between
-    the classes; here the recipe's `smoothing` splits it evenly, as it is on average.
+    the wrong classes; here the recipe's `smoothing` splits it evenly between all classes.
 
     Args:
       weight: w, a number or a schedule of 0 or more; published: from 0 to 100, with 100 classes
@@ -66,7 +66,7 @@ class LIET(SingleStep):
     def attack(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return the attacked images [n, c, h, w] and, after them, their starts."""
         eps = linf_radius(batch.lesson)
-        signs = batch.memory["label_signs"]
+        signs = batch.recall("label_signs")
         if batch.number % self.refresh == 0:
             signs.copy_(_label_signs(net, signs))
         start = self._start(batch, signs[hard_labels(batch.y)].to(batch.x))

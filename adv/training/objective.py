@@ -54,6 +54,19 @@ class Batch:
     memory: Mapping[str, Tensor] = field(default_factory=dict)
     term_weight: Tensor | None = None
 
+    def recall(self, name: str) -> Tensor:
+        """Return a tensor of the objective's memory.
+
+        Raises:
+          ValueError: the batch was made without that memory.
+        """
+        if name not in self.memory:
+            raise ValueError(
+                "this objective has a memory: Batch(..., indices=indices, memory=memory) with "
+                "memory = objective.memory(split, classes), made once for a training"
+            )
+        return self.memory[name]
+
     def attack(self, net: nn.Module, attack: Attack | None = None) -> Tensor:
         """Return all images after the lesson's attack, or after another one."""
         return self.attack_first(net, attack or self.lesson.attack, len(self.x))

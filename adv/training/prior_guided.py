@@ -74,7 +74,7 @@ class PGI(SingleStep):
         eps, rows = linf_radius(batch.lesson), batch.indices
         if batch.number == 0:
             self._draw(batch)
-        kept, momentum = batch.memory["perturbation"], batch.memory["momentum"]
+        kept, momentum = batch.recall("perturbation"), batch.recall("momentum")
         prior = kept[rows].to(batch.x)
         start = (batch.x + eps * prior).clamp(0, 1)
         gradient = input_gradient(net, batch, start)
@@ -94,10 +94,10 @@ class PGI(SingleStep):
     def _draw(self, batch: Batch) -> None:
         """Draw all perturbations anew where that is due; the momentum begins at 0 again."""
         due = 1 + int(batch.elapsed / self.reset + 1e-9)
-        drawn = batch.memory["drawn"]
+        drawn = batch.recall("drawn")
         if due <= int(drawn):
             return
         drawn.fill_(due)
-        kept, generator = batch.memory["perturbation"], batch.generator or default_generator()
+        kept, generator = batch.recall("perturbation"), batch.generator or default_generator()
         kept.copy_(2 * torch.randint(0, 2, kept.shape, generator=generator, dtype=torch.int8) - 1)
-        batch.memory["momentum"].zero_()
+        batch.recall("momentum").zero_()

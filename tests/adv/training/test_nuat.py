@@ -91,6 +91,14 @@ def test_the_weight_is_that_of_the_moment(problem):
 
 
 @pytest.mark.parametrize("objective", [LIET(), PGI()], ids=repr)
+def test_a_batch_without_the_memory_is_refused_in_one_line(problem, objective: Objective):
+    net, (x, y) = problem
+    with pytest.raises(ValueError, match=r"memory = objective.memory\(split, classes\)") as error:
+        objective.attack(net, Batch(x, y, Lesson(FGSM(Linf(EPS)))))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("objective", [LIET(), PGI()], ids=repr)
 def test_an_l2_ball_is_refused_where_signs_are_kept(problem, objective: Objective, digits):
     net: nn.Module
     net, (x, y) = problem
