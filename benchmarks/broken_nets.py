@@ -153,6 +153,27 @@ class Adapting(nn.Module):
         return out - torch.eye(out.shape[1], device=x.device)[0] * self.mean[0]
 
 
+class Guessing(nn.Module):
+    """A net that has learned nothing: its outputs are a random function of the image.
+
+    Args:
+      net: whose outputs have the right shape.
+      class_: the class that it always says, None for a random one.
+    """
+
+    def __init__(self, net: nn.Module, class_: int | None = None) -> None:
+        super().__init__()
+        self.net, self.class_ = net, class_
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        if self.class_ is not None:
+            return 0.01 * out + 1000 * torch.eye(out.shape[1], device=x.device)[self.class_]
+        pixels = x.flatten(1)
+        weight = torch.randn(pixels.shape[1], out.shape[1], generator=torch.Generator())
+        return pixels @ weight.to(pixels)
+
+
 WRONG_GRADIENT: Mapping[str, Breaker] = {
     "half of the columns masked": with_gradient(half_masked),
     "one of four columns masked": with_gradient(masked(4)),
@@ -181,3 +202,16 @@ REMEMBERING: Mapping[str, Breaker] = {
     "after three near-repeats": lambda net: Remembering(net, 0.2, patience=3),
     "a running mean": Adapting,
 }
+
+OTHERS: Mapping[str, Breaker] = {
+    "logits times 1000": lambda net: Around(net, behind=lambda z: 1000 * z),
+    "16 levels": lambda net: Around(net, before=lambda x: (15 * x).round() / 15),
+    "detached": lambda net: Around(net, before=Tensor.detach),
+    "undeclared noise": lambda net: Around(net, behind=lambda z: z + 3 * torch.randn_like(z)),
+    "probabilities": lambda net: Around(net, behind=lambda z: z.softmax(1)),
+    "depends on its batch": lambda net: Around(net, behind=lambda z: z - z.mean(0)),
+    "always one class": lambda net: Guessing(net, 3),
+    "random function": Guessing,
+}
+
+BROKEN: Mapping[str, Breaker] = {**WRONG_GRADIENT, **USELESS_GRADIENT, **REMEMBERING, **OTHERS}
