@@ -8,10 +8,16 @@ Z95 = 1.959963984540054
 """The normal quantile of a two-sided 95 % interval."""
 
 MASKING_GAP_LIMIT = 0.04
-"""A masking gap is flagged if its whole 95 % interval lies above this share of the images.
+"""The limit of a masking gap for which no other is recorded: that of earlier versions."""
 
-Plain PGD overstates nets that do not mask their gradients by 1.5 to 3 points.
+MISSED_SHARE_LIMIT = 0.22
+"""Of the images that a stronger attack fools, the share that PGD may miss on a sound net.
+
+It is .05 to .21 for PGD-20 and PGD-50 on 19 sound nets of CIFAR-10, .28 to .36 on two that mask
+their gradients (`benchmarks/gap_calibration.py`), and about the same for one net at all radii.
 """
+
+_SMALLEST_GAP_LIMIT = 0.01  # for borderline images
 
 WRONG_GRADIENTS_LIMIT = 0.1
 """A net is flagged if its gradient is wrong at more than this share of the images tested.
@@ -40,6 +46,19 @@ def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def gap_limit(natural: float, strong: float) -> float:
+    """Return the largest masking gap that is expected of a sound net, in [0, 1].
+
+    Plain PGD misses a share of the images that can be fooled, whatever their number. So the limit
+    grows with what the stronger attack fools; no number of points fits all nets.
+
+    Args:
+      natural: accuracy without an attack.
+      strong: accuracy under the stronger attack.
+    """
+    return max(_SMALLEST_GAP_LIMIT, MISSED_SHARE_LIMIT * (natural - strong))
 
 
 def smallest_visible_share(limit: float, n: int) -> float:

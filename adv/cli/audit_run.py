@@ -13,7 +13,7 @@ from adv.auditing.accuracy_checks import NAME
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
-from adv.intervals import MASKING_GAP_LIMIT, smallest_visible_share
+from adv.intervals import smallest_visible_share
 from adv.runtime.random_streams import is_random
 from adv.terminal.console import open_console, print_table, spinner
 
@@ -67,17 +67,22 @@ def print_findings(
                 f"At most {finding.format_value(finding.limit)}: {finding.reason}.", style="dim"
             )
     console.print(f"\n{verdict(findings)}", markup=False)
-    console.print(describe_power(images), markup=False, style="yellow" if images < _FEW else "dim")
+    console.print(
+        describe_power(findings, images), markup=False, style="yellow" if images < _FEW else "dim"
+    )
 
 
-def describe_power(images: int) -> str:
+def describe_power(findings: Sequence[Finding], images: int) -> str:
     """Return in words what an audit with so many images cannot see."""
     loss = 100 * smallest_visible_share(0.01, images)
-    gap = 100 * smallest_visible_share(MASKING_GAP_LIMIT, images)
     text = (
-        f"With {images} images a masking gap under {gap:.1f} points cannot be seen, nor in a check "
-        f"with a limit of 1 point a difference under {loss:.1f}."
+        f"With {images} images a check with a limit of 1 point cannot see a difference under "
+        f"{loss:.1f} points."
     )
+    for finding in findings:
+        if finding.name == "masking gap":
+            gap = 100 * smallest_visible_share(finding.limit, images)
+            text = f"{text[:-1]}, nor can a masking gap under {gap:.1f} be told from its limit."
     return f"{text} 256 images are the default." if images < _FEW else text
 
 

@@ -80,8 +80,10 @@ class Finalist:
 
     @property
     def flagged(self) -> bool:
-        """True if the whole interval of the gap is above four points: masked gradients."""
-        return self.gap is not None and self.gap[1][0] > MASKING_GAP_LIMIT
+        """True if the whole interval of the gap is above its limit: masked gradients."""
+        known = [run.result.details.masking_gap for run in self.runs if run.result]
+        limits = [MASKING_GAP_LIMIT if gap.limit is None else gap.limit for gap in known if gap]
+        return self.gap is not None and self.gap[1][0] > float(np.mean(limits))
 
 
 def mean_pair(rows: Sequence[Sequence[float]]) -> Pair:

@@ -12,7 +12,7 @@ from torch import nn
 
 from adv import Score, build, evaluate, is_random
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint
-from adv.intervals import MASKING_GAP_LIMIT
+from adv.intervals import gap_limit
 from adv.runtime.devices import on_device
 from search.finals.final_battery import FinalBattery
 from search.record.run_files import unchanged_file
@@ -102,11 +102,13 @@ def _masking_gap(claimed: Score, strong: Score) -> MaskingGap:
     lost = claimed.ok[1:].double().mean(0) - strong.ok[1:].double().mean(0)
     half = 1.96 * float(lost.std()) / len(lost) ** 0.5 if len(lost) > 1 else 1.0
     gap = float(lost.mean())
+    limit = gap_limit(strong.natural_accuracy, strong.mean)
     return MaskingGap(
         gap=gap,
         interval=(gap - half, gap + half),
-        flagged=gap - half > MASKING_GAP_LIMIT,
+        flagged=gap - half > limit,
         claimed=claimed.mean,
         strong=strong.mean,
         images=len(lost),
+        limit=limit,
     )

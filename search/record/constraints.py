@@ -125,7 +125,9 @@ def excesses(result: TrialResult, header: StudyHeader) -> dict[str, float]:
     bounds, gap = header.constraints, result.details.masking_gap
     found = {name: Constraint(name, bound).excess(result) for name, bound in bounds.items()}
     if "masking_gap" not in bounds and gap:
-        found["masking_gap"] = gap.interval[0] - MASKING_GAP_LIMIT
+        found["masking_gap"] = gap.interval[0] - (
+            MASKING_GAP_LIMIT if gap.limit is None else gap.limit
+        )
     if gap and gap.wrong_gradients is not None:
         found["wrong_gradients"] = gap.wrong_gradients - WRONG_GRADIENTS_LIMIT
     return {name: excess for name, excess in found.items() if excess is not None}

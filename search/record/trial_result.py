@@ -30,6 +30,7 @@ class MaskingGap:
       claimed: accuracy under the battery of the search, in [0, 1].
       strong: accuracy under the stronger attack, in [0, 1].
       images: on which both were measured.
+      limit: the largest gap that is expected of a sound net of this accuracy, in [0, 1].
       wrong_gradients: share of images whose gradient differs from finite differences, in [0, 1].
       extra: keys that this version does not know.
 
@@ -44,6 +45,7 @@ class MaskingGap:
     claimed: Share | None = None
     strong: Share | None = None
     images: Count | None = None
+    limit: Share | None = None
     wrong_gradients: Share | None = None
     extra: Plain = field(default_factory=dict)
 

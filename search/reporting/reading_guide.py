@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from adv.intervals import MASKING_GAP_LIMIT, smallest_visible_share
+from adv.intervals import smallest_visible_share
 from adv.shell import join_command
 from search.finals.finalist import Finalist
 from search.formatting import count
+from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
 
@@ -28,7 +29,7 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     values = {
         "battery": escape(attacks) or "not recorded",
         "images": f" ({_join(images)} images)" if images else "",
-        "power": _describe_power([d.masking_gap.images for d in details if d.masking_gap]),
+        "power": _describe_power([d.masking_gap for d in details if d.masking_gap]),
         "votes": f" Here {_join(votes)} forward passes vote." if votes else "",
         "publish": PUBLISHED if has_finals else PUBLISH.format(command=escape(command)),
     }
@@ -44,13 +45,14 @@ def _describe_attack(attack: Mapping[str, Any]) -> str:
     return f"{name} ({', '.join(settings)})" if settings else name
 
 
-def _describe_power(images: Sequence[int | None]) -> str:
+def _describe_power(gaps: Sequence[MaskingGap]) -> str:
     """Return in words which masking gap so many images cannot show; "" if none was measured."""
-    fewest = min((n for n in images if n), default=None)
-    if fewest is None:
+    known = [(gap.images, gap.limit) for gap in gaps if gap.images and gap.limit is not None]
+    if not known:
         return ""
-    gap = 100 * smallest_visible_share(MASKING_GAP_LIMIT, fewest)
-    return f" With {fewest} images a gap under {gap:.1f} points cannot be told from the limit."
+    images, limit = min(known)
+    gap = 100 * smallest_visible_share(limit, images)
+    return f" With {images} images a gap under {gap:.1f} points cannot be told from the limit."
 
 
 def _join(values: Sequence[Any]) -> str:

@@ -212,5 +212,6 @@ class Training:
             claimed=gap.claimed,
             strong=gap.strong,
             images=gap.images,
+            limit=gap.limit,
             wrong_gradients=gap.wrong_gradients,
         )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adv.intervals import smallest_visible_share, wilson
+from adv.intervals import gap_limit, smallest_visible_share, wilson
 
 
 @pytest.mark.parametrize("n", [20, 40, 256, 1000])
@@ -18,3 +18,11 @@ def test_figures_of_the_documentation():
 
 def test_too_few_images_show_nothing():
     assert smallest_visible_share(0.9, 2) == 1
+
+
+def test_the_limit_of_a_gap_grows_with_what_can_be_fooled():
+    assert gap_limit(0.8, 0.5) == pytest.approx(0.22 * 0.3)
+    assert gap_limit(0.8, 0.8) == gap_limit(0.5, 0.49) == 0.01
+    # PGD-50 and AutoAttack on CIFAR-10: sound nets lie below their limit, masked ones above it.
+    assert gap_limit(0.8061, 0.4944) > 0.5577 - 0.4944
+    assert gap_limit(0.848, 0.3833) < 0.5146 - 0.3833
