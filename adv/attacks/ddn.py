@@ -19,6 +19,7 @@ from adv.attacks.minimum_norm import (
     NearestState,
     check_search,
     cosine_decay,
+    limit_of,
     unit_direction,
 )
 
@@ -59,6 +60,6 @@ class DDN(MinimumNorm):
         length = state.step_size * cosine_decay(state.age, self.steps)
         change = state.adv - state.clean + column(length, state.adv) * unit_direction(state)
         radius = state.radius * torch.where(state.fooled, 1 - self.gamma, 1 + self.gamma)
-        radius = radius.minimum(torch.zeros_like(radius) + state.eps)
+        radius = radius.minimum(limit_of(state))
         size = change.flatten(1).norm(dim=1).clamp(min=TINY)
         return (state.clean + column(radius / size, change) * change).clamp(0, 1), radius

@@ -19,6 +19,7 @@ from adv.attacks.minimum_norm import (
     NearestState,
     check_search,
     cosine_decay,
+    limit_of,
     unit_direction,
 )
 
@@ -63,7 +64,7 @@ class FMN(MinimumNorm):
     def advance(self, state: NearestState) -> tuple[Tensor, Tensor]:
         length = state.step_size * cosine_decay(state.age, self.steps)
         moved = state.adv + column(length, state.adv) * unit_direction(state)
-        radius = self._radius(state).minimum(torch.zeros_like(state.radius) + state.eps)
+        radius = self._radius(state).minimum(limit_of(state))
         return self.ball.project(moved, state.clean, radius), radius
 
     def _radius(self, state: NearestState) -> Tensor:

@@ -119,7 +119,8 @@ class MinimumNorm(Iterative):
     ) -> NearestState:
         """Return the state at the images `adv`, with the nearest ones updated."""
         fooled = here.fooled(state.labels) & ~here.logits.isnan().any(1)
-        distance = self.ball.distance(adv, state.clean)
+        # At the rim rounding may carry an image out of the ball, by a few millionths of its radius.
+        distance = self.ball.distance(adv, state.clean).minimum(limit_of(state))
         nearer = fooled & (distance < state.distance)
         return replace(
             state,
@@ -131,6 +132,11 @@ class MinimumNorm(Iterative):
             nearest=torch.where(column(nearer, adv), adv, state.nearest),
             distance=torch.where(nearer, distance, state.distance),
         )
+
+
+def limit_of(state: NearestState) -> Tensor:
+    """Return the largest radius [n] that is searched."""
+    return torch.zeros_like(state.radius) + state.eps
 
 
 def cosine_decay(age: Tensor, steps: int, last: float = LAST) -> Tensor:

@@ -93,6 +93,20 @@ def test_what_lies_beyond_the_ball_is_not_found(attack):
     assert (called <= middle + 1e-6).all()
 
 
+def test_an_image_that_falls_at_the_rim_has_fallen():
+    """x + 0.1 - x is above 0.1 for many x in float32; such an image fell within the ball."""
+    x = torch.linspace(0.3, 0.6, 50).reshape(-1, 1, 1, 1)
+    assert ((x + 0.1) - x > 0.1).any()
+
+    class Shifted(nn.Module):
+        def forward(self, images):
+            moved = (images - x).flatten(1)
+            return torch.cat([0 * moved, moved - 0.0999], 1)
+
+    y = torch.zeros(50, dtype=torch.long)
+    assert find_nearest(FMN(Linf(0.1), 1), Shifted(), x, y).accuracy(0.1) == 0
+
+
 @each_search
 def test_zero_gradients_leave_images_and_no_distance(attack):
     class Flat(nn.Module):
