@@ -3,8 +3,8 @@
     python benchmarks/minimum_norm.py NET.safetensors ... --data cifar10 --images 200
 
 Each net is attacked at the report's six radii: by the report's battery (PGD with 20 steps); by FMN,
-one run for all radii; by a line-up of PGD on the margin with cosine steps and APGD on three targets
-by linear distance; and by AutoAttack's APGD on the cross-entropy and on nine targets, the
+one run for all radii; by PGD with cosine steps on the margin and on MIFPE; by PMA; by a line-up of
+the margin and then APGD on three targets by linear distance; and by AutoAttack's APGD on the cross-entropy and on nine targets, the
 reference. The table gives the accuracy at each radius, the mean and the worst difference from the
 reference in points, gradients for each image, and processor seconds.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from markdown_report import command, machine, table
 from torch import nn
 
 import adv
-from adv import APGD, FMN, PGD, Battery, Linf, Split, Worst, autoattack, evaluate, find_nearest
+from adv import APGD, FMN, PGD, PMA, Battery, Linf, Split, Worst, autoattack, evaluate, find_nearest
 
 RADII = tuple(attack.ball.eps for _, attack in adv.report_battery().attacks)
 LARGEST = max(RADII)
@@ -65,7 +66,9 @@ def make_judges(steps: Sequence[int]) -> dict[str, Callable[[nn.Module, Split], 
         "report": by_battery([attack for _, attack in adv.report_battery().attacks]),
         **{f"FMN, {n} steps": by_distance(n) for n in steps},
         "PGD on the margin, cosine": by_battery(by_margin),
-        "the same, then 3 targets by distance": by_battery(line_up),
+        "PGD on MIFPE, cosine": by_battery([replace(a, loss="mifpe") for a in by_margin]),
+        "PMA, two runs of 20": by_battery([PMA(Linf(eps), 20) for eps in RADII]),
+        "PGD on the margin, then 3 targets": by_battery(line_up),
         REFERENCE: by_battery(strongest),
     }
 
