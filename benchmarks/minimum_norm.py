@@ -4,9 +4,10 @@
 
 Each net is attacked at the report's six radii: by the report's battery (PGD with 20 steps); by FMN,
 one run for all radii; by PGD with cosine steps on the margin and on MIFPE; by PMA; by a line-up of
-the margin and then APGD on three targets by linear distance; and by AutoAttack's APGD on the cross-entropy and on nine targets, the
-reference. The table gives the accuracy at each radius, the mean and the worst difference from the
-reference in points, gradients for each image, and processor seconds.
+the margin and then APGD on three targets by linear distance; and by AutoAttack's APGD on the
+cross-entropy and on nine targets, the reference. The table gives the accuracy at each radius, the
+mean and the worst difference from the reference in points, gradients for each image (those that
+order targets are not counted), and processor seconds.
 """
 
 from __future__ import annotations
