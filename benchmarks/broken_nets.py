@@ -194,6 +194,7 @@ WRONG_GRADIENT: Mapping[str, Breaker] = {
 USELESS_GRADIENT: Mapping[str, Breaker] = {
     "low ripples": lambda net: Around(net, before=ripples(0.005, 3000)),
     "high ripples": lambda net: Around(net, before=ripples(0.02, 1000)),
+    "long ripples": lambda net: Around(net, before=ripples(0.05, 200)),
 }
 
 REMEMBERING: Mapping[str, Breaker] = {

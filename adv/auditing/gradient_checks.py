@@ -27,7 +27,7 @@ _STEPS = (1e-5, 1e-3, 1e-2)  # l2 lengths; the next one serves where outputs are
 _SIGNS = 2  # random directions besides that of the gradient
 _ENOUGH = 0.8  # of the images: those that are left lie at kinks
 _TOLERANCE = {torch.float64: 0.02, torch.float32: 0.1}
-_SHORT = 1 / 16  # of the radius: a step that every attack is finer than, or as fine as
+_SHORT = 1 / 8  # of the radius: a short step of an attack
 _KEPT = 0.5  # part of the promised rise
 
 
@@ -77,8 +77,8 @@ def check_gradient(context: AuditContext) -> Iterator[Finding]:
         0.5,
         interval,
         "%",
-        "on sound nets a sixteenth of the radius is short: at hardly any image is so much lost",
-        f"At {100 * found:.1f} % of the images a step of a sixteenth of eps along the gradient "
+        "on sound nets an eighth of the radius is short: at hardly any image is so much lost",
+        f"At {100 * found:.1f} % of the images a step of an eighth of eps along the gradient "
         f"reaches less than {100 * _KEPT:.0f} % of the rise that the gradient promises.",
         "The gradient is right at a point and wrong beside it: small ripples, steps or rounding "
         "hide the direction in which the outputs change.",
