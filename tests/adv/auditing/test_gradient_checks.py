@@ -38,7 +38,7 @@ from adv.auditing.gradient_masking import Gap
 EPS = 0.1
 
 
-def small_net() -> nn.Module:
+def small_net() -> nn.Sequential:
     """A net with ReLU and max-pooling whose gradient depends on all pixels."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
