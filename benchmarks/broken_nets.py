@@ -123,7 +123,8 @@ class Remembering(nn.Module):
     def __init__(self, net: nn.Module, distance: float, patience: int = 0) -> None:
         super().__init__()
         self.net, self.distance, self.patience = net, distance, patience
-        self.seen: list[list[Any]] = []  # image, answer, near-repeats
+        self.seen: list[list[Any]] = []  # answer, near-repeats
+        self.images = torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
         answers = self.net(x)
@@ -131,12 +132,16 @@ class Remembering(nn.Module):
 
     def recall(self, image: Tensor, answer: Tensor) -> Tensor:
         """Return the answer to an image that was like this one, or else `answer`."""
-        for known in self.seen:
-            if (image - known[0]).abs().max() <= self.distance:
-                known[2] += 1
-                remembered: Tensor = known[1]
-                return answer if known[2] <= self.patience else answer * 0 + remembered
-        self.seen.append([image.detach().clone(), answer.detach().clone(), 0])
+        flat = image.detach().flatten()
+        if self.seen:
+            near = (self.images - flat).abs().amax(1) <= self.distance
+            if near.any():
+                known = self.seen[int(near.int().argmax())]
+                known[1] += 1
+                remembered: Tensor = known[0]
+                return answer if known[1] <= self.patience else answer * 0 + remembered
+        self.seen.append([answer.detach().clone(), 0])
+        self.images = torch.cat([self.images.reshape(-1, len(flat)), flat[None]])
         return answer
 
 
