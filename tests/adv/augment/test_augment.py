@@ -216,8 +216,8 @@ OBJECTIVES = [Mixed(), Madry(), Paired(), TRADES(), MART(), AWP(Mixed(), 0.01)]
 def test_every_objective_and_its_attack_take_mixed_labels(objective, monkeypatch):
     met = []
 
-    def spied(*settings):
-        met.append(Batch(*settings))
+    def spied(*settings, **others):
+        met.append(Batch(*settings, **others))
         return met[-1]
 
     monkeypatch.setattr("adv.training.loop.Batch", spied)
