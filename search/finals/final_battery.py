@@ -6,6 +6,7 @@ Its score has the unit of the search's score: a sum of attacked accuracies in pe
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,7 +48,7 @@ class FinalBattery:
     def id(self) -> str:
         """The id of the battery: a hash of the attacks, votes and images, 12 hex digits."""
         parts = (self.battery(False), self.battery(True), self.scale.test_images)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+        return hash_battery(parts)
 
     def describe(self) -> dict[str, Any]:
         """Return the battery as plain data and words, for the ledger's `finals` event."""
@@ -71,3 +72,16 @@ def _resize(attack: Attack, scale: Scale) -> Attack:
     if isinstance(attack, Square):
         return replace(attack, queries=scale.strong_queries)
     return attack
+
+
+# Settings that attacks did not have at first; left out while they have their defaults, so that the
+# batteries of earlier runs keep their ids.
+_LATER = re.compile(
+    r", target_class=None|, order='likelihood'|, schedule='constant'"
+    r"|(?<=p=0\.8), loss='margin', target=None"
+)
+
+
+def hash_battery(parts: object) -> str:
+    """Return 12 hex digits that are equal for equal attacks, votes and numbers of images."""
+    return hashlib.sha256(_LATER.sub("", repr(parts)).encode()).hexdigest()[:12]

@@ -8,7 +8,6 @@ is not on the front, until a later re-scoring can give it one.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from adv import evaluate
 from search.errors import describe_error, find_storage_error
+from search.finals.final_battery import hash_battery
 from search.finals.train_finalist import FinalTraining, load_trained_net
 from search.interrupt import Interrupted, raises_on_interrupt
 from search.record.ledger import Ledger
@@ -42,7 +42,7 @@ class Rescoring:
         The id of the battery of the finals is `Rescoring.final.final_battery.id`.
         """
         scale = self.training.scale
-        return hashlib.sha256(repr((scale.battery(), scale.images)).encode()).hexdigest()[:12]
+        return hash_battery((scale.battery(), scale.images))
 
     @property
     def final(self) -> FinalTraining:
