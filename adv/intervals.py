@@ -11,7 +11,7 @@ MASKING_GAP_LIMIT = 0.04
 """The limit of a masking gap for which no other is recorded: that of earlier versions."""
 
 MISSED_SHARE_LIMIT = 0.22
-"""Of the images that a stronger attack fools, the share that PGD may miss on a sound net.
+"""The share of the images that a stronger attack fools which PGD may miss on a sound net.
 
 It is .05 to .21 for PGD-20 and PGD-50 on 19 sound nets of CIFAR-10, .28 to .36 on two that mask
 their gradients (`benchmarks/gap_calibration.py`), and about the same for one net at all radii.

@@ -1,4 +1,4 @@
-"""What `benchmarks/fuzz.py` feeds with damaged files: the readers of all files that we read.
+"""The readers that `benchmarks/fuzz.py` feeds with damaged files, one for each kind of file.
 
 A target takes bytes. Of these it makes a file, by damaging a good one as the bytes say, and reads
 it. Whatever is in the file, the answer is a value with which all that follows works, or a
@@ -42,7 +42,7 @@ class Choices:
 
     @property
     def spent(self) -> bool:
-        """Whether the bytes are used up."""
+        """True once the bytes are used up."""
         return self._data.tell() >= len(self._data.getbuffer())
 
     def number(self, below: int) -> int:

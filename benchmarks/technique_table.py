@@ -12,7 +12,7 @@ from adv import Score
 from adv.auditing.finding import Interval, mean_with_interval, paired_difference
 
 Row = dict[str, Any]
-"""What is known of one trained net: a result for each column that is there."""
+"""The results of one trained net, by column."""
 
 
 def result_path(out: Path, name: str, kind: str) -> Path:

@@ -1,4 +1,4 @@
-"""How the length of an attack's step changes from step to step."""
+"""Schedules of an attack's step size: constant, or cosine cycles."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ _KEPT = 0.5  # part of the promised rise
 
 @dataclass(frozen=True)
 class GradientTest:
-    """What finite differences say about the gradients at n images.
+    """Comparison of gradients with finite differences at n images.
 
     Args:
       tested: [n] booleans; False at a kink, and where rounding hides the difference.

@@ -6,16 +6,16 @@ import io
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 from adv.attacks import Linf, MinimumNorm, Nearest, find_nearest
+from adv.cli.display import print_radii
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import report_battery
 from adv.files import check_writable, write_atomic
 from adv.runtime.devices import device_of
 from adv.runtime.random_streams import is_random
-from adv.terminal.console import open_console, print_line, print_table, spinner
+from adv.terminal.console import open_console, print_line, spinner
 
 _REPORT = tuple(attack.ball.eps for _, attack in report_battery().attacks)
 _L2 = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5)
@@ -56,15 +56,9 @@ def _print_table(found: Nearest, attack: MinimumNorm, target: Target) -> None:
         f"{len(found.distance)} {target.split_name} images, 95 % Wilson intervals, "
         f"{type(attack).__name__} with {attack.steps} steps\n"
     )
-    table = Table(box=None)
-    for column in ("eps", "accuracy", "interval"):
-        table.add_column(column, justify="right")
     usual = _REPORT if isinstance(attack.ball, Linf) else _L2
     radii = [0.0, *(eps for eps in usual if eps < found.largest), found.largest]
-    for eps, share, low, high in found.curve(radii):
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        table.add_row(f"{eps:.4g}", f"{100 * share:.1f} %", interval)
-    print_table(console, table)
+    print_radii(("eps", "accuracy"), found.curve(radii))
     console.print(f"\narea under the curve up to eps {found.largest:g}  {100 * found.area:.1f} %")
     if isinstance(attack.ball, Linf) and found.largest >= max(_REPORT):
         score = 100 * sum(found.accuracy(eps) for eps in _REPORT)

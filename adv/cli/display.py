@@ -80,14 +80,8 @@ def print_certificates(found: Certificates, target: Target, trained: float | Non
         f"{len(found.labels)} {target.split_name} images, 95 % Wilson intervals, "
         f"sigma {found.sigma:g}, {found.draws} draws, alpha {found.alpha:g}\n"
     )
-    table = Table(box=None)
-    for column in ("l2 radius", "right and certified", "interval"):
-        table.add_column(column, justify="right")
     radii = [r for k in range(9) if (r := found.sigma * k / 2) <= found.largest]
-    for radius, share, low, high in found.curve(radii):
-        interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        table.add_row(f"{radius:.3g}", f"{100 * share:.1f} %", interval)
-    print_table(console, table)
+    print_radii(("l2 radius", "right and certified"), found.curve(radii))
     console.print(
         "\nCertified accuracy counts right classes only. At radius 0 "
         f"{100 * found.accuracy:.1f} % are right, {100 * found.wrong:.1f} % wrong (their radii do "
@@ -97,6 +91,22 @@ def print_certificates(found: Certificates, target: Target, trained: float | Non
     if trained is None or abs(trained - found.sigma) > 0.01 * found.sigma:
         noise = "without noise" if trained is None else f"with noise of sigma {trained:g}"
         console.print(f"the net was trained {noise}: training with this noise gives larger radii")
+
+
+def print_radii(names: tuple[str, str], rows: Iterable[tuple[float, float, float, float]]) -> None:
+    """Print an accuracy with its interval at each radius.
+
+    Args:
+      names: of the radius and of the accuracy.
+      rows: radius, accuracy in [0, 1], and the ends of its interval.
+    """
+    table = Table(box=None)
+    for column in (*names, "interval"):
+        table.add_column(column, justify="right")
+    for radius, share, low, high in rows:
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        table.add_row(f"{radius:.4g}", f"{100 * share:.1f} %", interval)
+    print_table(open_console(), table)
 
 
 def print_models() -> None:

@@ -20,7 +20,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Reached:
-    """How many images of other classes than the target were `fooled`, and `reached` the target."""
+    """Counts of the images of other classes that were `fooled`, and that `reached` the target."""
 
     fooled: int
     reached: int

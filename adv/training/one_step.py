@@ -1,4 +1,4 @@
-"""What objectives with a single-step attack of their own share.
+"""Shared by objectives with a single-step attack of their own.
 
 Catastrophic overfitting, the danger of single-step training, shows as a loss surface that bends
 within one step. The second term of these losses keeps the net's answers at both ends of the step

@@ -43,7 +43,7 @@ class Launch:
 
     @property
     def text(self) -> str:
-        """What it has printed."""
+        """The text that it has printed so far."""
         return self.output.read_text(errors="replace")
 
     @property

@@ -23,7 +23,7 @@ DIED = f"-{signal.SIGKILL.value}"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one search under one fault.
+    """The outcome of one search under one fault.
 
     Args:
       statuses: exit status of each launch; that of a signal is negative.

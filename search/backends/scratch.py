@@ -71,7 +71,7 @@ def mark_processes(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Swept:
-    """What killed drivers had left behind, and was removed.
+    """Remains of killed drivers that were removed.
 
     Args:
       folders: how many there were.

@@ -31,7 +31,7 @@ OFF = 0.0
 
 @dataclass(frozen=True)
 class TrialTimeout:
-    """How long a trial may be silent.
+    """The rule for the longest silence of a trial.
 
     Without a limit of the user's it is ten times what epochs have taken, and at least five minutes.
     Nets of one space differ in their cost by a factor of a thousand, so what other trials took

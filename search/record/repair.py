@@ -31,7 +31,7 @@ from search.record.view import Event, View
 
 @dataclass
 class Repair:
-    """What a repair keeps of a ledger, and what is lost.
+    """A plan of the events that a repair keeps, and of those that are lost.
 
     Args:
       kept: the lines of the copy.
@@ -58,7 +58,7 @@ class Repair:
 
     @property
     def needed(self) -> bool:
-        """Whether the ledger is damaged at all."""
+        """True if the ledger is damaged at all."""
         harm = (self.mended, self.dropped, self.missing, self.moved, self.header_lost)
         return any(harm)
 

@@ -193,7 +193,7 @@ class Trial:
 
     @property
     def changes(self) -> str:
-        """What differed from what the run began with, in words; "" if nothing did."""
+        """The differences from what the run began with, in words; "" if there are none."""
         return ", ".join(f"{name} {now}" for name, now in self.changed.items())
 
     @property

@@ -62,7 +62,7 @@ class Job:
 
     @property
     def timeout(self) -> TrialTimeout:
-        """How long a trial may be silent."""
+        """The limit on the silence of a trial."""
         return TrialTimeout(self.study.view.sessions[-1].trial_timeout)
 
     @property

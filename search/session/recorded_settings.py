@@ -1,4 +1,4 @@
-"""What a ledger says a run began with, checked before the run goes on with it."""
+"""Check the settings that a run began with before it goes on with them."""
 
 from __future__ import annotations
 
