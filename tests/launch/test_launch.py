@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from search.backends import serial
+from search.record.event_lines import encode_line, read_lines
 from search.record.ledger import read
 from search.record.trial import EpochReport
 from search.record.trial_result import TrialResult
@@ -370,8 +371,10 @@ def test_a_search_on_an_image_folder_leaves_a_whole_run_folder(tmp_path, images)
     grown = rows(folder / "trials.csv")
     assert grown[:2] == table and len(grown) == 3
 
-    newer = (folder / "ledger.jsonl").read_text().replace('"format": 1', '"format": 99', 1)
-    (folder / "ledger.jsonl").write_text(newer)
+    events = [line.event for line in read_lines(folder / "ledger.jsonl")]
+    newer = [encode_line({**events[0], "format": 99}, 0)]
+    newer += [encode_line(event, number) for number, event in enumerate(events[1:], 1)]
+    (folder / "ledger.jsonl").write_bytes(b"".join(newer))
     refused = launch("--resume", folder, "--serial", cwd=tmp_path, **cache)
     assert refused.returncode == 2 and "99" in refused.stderr and refused.stderr.count("\n") == 1
 

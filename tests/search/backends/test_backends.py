@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,14 @@ def lives(pid):
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+def wait_for_end(pid, seconds=30.0):
+    """Wait until a process has ended: Ray kills workers, and does not wait for them."""
+    deadline = time.monotonic() + seconds
+    while lives(pid):
+        assert time.monotonic() < deadline, f"process {pid} still lives"
+        time.sleep(0.05)
 
 
 def test_it_finds_the_front_of_a_grid(search, ledger):
@@ -298,7 +307,7 @@ def test_a_trial_that_hangs_is_ended_and_the_search_goes_on(safe_search, ledger)
     )
     assert [t.number for t in ledger.view.in_state("finished")] == [len(mishaps)]
     for number in mishaps:
-        assert not lives(int((study.trial_folder(number) / "pid").read_text()))
+        wait_for_end(int((study.trial_folder(number) / "pid").read_text()))
 
 
 @pytest.mark.parametrize("kind", ["hang", "hang in C"])
@@ -312,7 +321,7 @@ def test_an_interrupt_ends_a_trial_that_hangs(safe_search, ledger, kind):
     study = Study(SPACE, ledger, trials=1, seed=0)
     with pytest.raises(Interrupted):
         safe_search(study, Formula(3, mishaps={0: kind}), interrupt)
-    assert not lives(int((study.trial_folder(0) / "pid").read_text()))
+    wait_for_end(int((study.trial_folder(0) / "pid").read_text()))
     assert ledger.view.trials[0].state == "running"
 
 

@@ -24,7 +24,7 @@ from search.record.ledger import read
 def kill_child(parent, name):
     """Kill the child of a process that runs a program of this name."""
     listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(parent)],
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
         capture_output=True,
         text=True,
         check=True,
