@@ -8,7 +8,7 @@ point just reached, where the paper takes one more step before it turns back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -25,6 +25,7 @@ from adv.attacks.losses import (
     is_targeted,
     loss_supports,
 )
+from adv.attacks.settings import ADDED_LATER
 
 Order = Literal["likelihood", "distance"]
 
@@ -101,8 +102,8 @@ class APGD(Iterative):
     steps: int = 100
     loss: Loss = "ce"
     target: int | None = None
-    target_class: TargetClass | None = None
-    order: Order = "likelihood"
+    target_class: TargetClass | None = field(default=None, metadata=ADDED_LATER)
+    order: Order = field(default="likelihood", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         check_ball(self.ball)

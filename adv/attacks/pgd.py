@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, get_args
 
 import torch
@@ -18,6 +18,7 @@ from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, check_ball
 from adv.attacks.gradient import loss_and_grad, with_loss_target
 from adv.attacks.losses import Loss, TargetClass, check_loss, loss_supports
+from adv.attacks.settings import ADDED_LATER
 from adv.attacks.step_schedule import Schedule, cosine_cycles
 
 
@@ -64,8 +65,8 @@ class PGD(Iterative):
     random_start: bool = True
     loss: Loss = "ce"
     target: int | None = None
-    target_class: TargetClass | None = None
-    schedule: Schedule = "constant"
+    target_class: TargetClass | None = field(default=None, metadata=ADDED_LATER)
+    schedule: Schedule = field(default="constant", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         check_ball(self.ball)

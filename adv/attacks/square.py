@@ -28,6 +28,7 @@ from adv.attacks.losses import (
     needs_clean_logits,
 )
 from adv.attacks.query_budget import hunt
+from adv.attacks.settings import ADDED_LATER
 from adv.attacks.square_proposals import (
     constant_on,
     grid_init,
@@ -80,9 +81,9 @@ class Square(Iterative):
     ball: Ball
     queries: int = 5000
     p: float = 0.8
-    loss: Loss = "margin"
-    target: int | None = None
-    target_class: TargetClass | None = None
+    loss: Loss = field(default="margin", metadata=ADDED_LATER)
+    target: int | None = field(default=None, metadata=ADDED_LATER)
+    target_class: TargetClass | None = field(default=None, metadata=ADDED_LATER)
     steps: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

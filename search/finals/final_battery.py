@@ -1,4 +1,4 @@
-"""The final battery: AutoAttack's attacks at each radius of the battery of the search.
+"""The final battery: the search's own attacks and AutoAttack's, at each radius of the search.
 
 Its score has the unit of the search's score: a sum of attacked accuracies in percent points.
 """
@@ -6,11 +6,11 @@ Its score has the unit of the search's score: a sum of attacked accuracies in pe
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass, replace
 from typing import Any
 
 from adv import APGD, Attack, Battery, Square, Worst, autoattack, autoattack_rand
+from adv.attacks.settings import format_settings
 from spaces import Scale
 
 
@@ -57,10 +57,10 @@ class FinalBattery:
             "battery": self.id,
             "images": self.scale.test_images,
             "steps": steps,
-            "attacks": "AutoAttack's attacks at the radii of the battery: APGD on cross-entropy "
-            f"and on targeted DLR, {steps} steps each, and Square, {queries:,} queries; random "
-            f"nets: APGD on cross-entropy and on DLR, {steps} steps, "
-            f"{self.scale.strong_draws} samples per gradient",
+            "attacks": f"The attacks of the {self.scale.score} score, then AutoAttack's at its "
+            f"radii: APGD on cross-entropy and on targeted DLR, {steps} steps each, and Square, "
+            f"{queries:,} queries; random nets: APGD on cross-entropy and on DLR alone, {steps} "
+            f"steps, {self.scale.strong_draws} samples per gradient",
         }
 
 
@@ -74,14 +74,6 @@ def _resize(attack: Attack, scale: Scale) -> Attack:
     return attack
 
 
-# Settings that attacks did not have at first; left out while they have their defaults, so that the
-# batteries of earlier runs keep their ids.
-_LATER = re.compile(
-    r", target_class=None|, order='likelihood'|, schedule='constant'"
-    r"|(?<=p=0\.8), loss='margin', target=None"
-)
-
-
 def hash_battery(parts: object) -> str:
     """Return 12 hex digits that are equal for equal attacks, votes and numbers of images."""
-    return hashlib.sha256(_LATER.sub("", repr(parts)).encode()).hexdigest()[:12]
+    return hashlib.sha256(format_settings(parts).encode()).hexdigest()[:12]
