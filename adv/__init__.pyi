@@ -52,6 +52,7 @@ from .distillation.objectives import RSLAD as RSLAD
 from .evaluation.battery import Battery as Battery
 from .evaluation.battery import autoattack as autoattack
 from .evaluation.battery import autoattack_rand as autoattack_rand
+from .evaluation.battery import margin_battery as margin_battery
 from .evaluation.battery import quick_battery as quick_battery
 from .evaluation.battery import report_battery as report_battery
 from .evaluation.evaluator import evaluate as evaluate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -51,6 +52,15 @@ class Worst(Attack):
                 correct = is_correct(model(adv), y[standing])
             standing = standing[correct]
         return worst
+
+
+def members(attack: Attack) -> Iterator[Attack]:
+    """Yield the attacks of a cascade in order, those of cascades in it too; else the attack."""
+    if isinstance(attack, Worst):
+        for member in attack.attacks:
+            yield from members(member)
+    else:
+        yield attack
 
 
 def restarts(attack: Attack, n: int) -> Worst:

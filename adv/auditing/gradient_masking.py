@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from adv.attacks import APGD, PGD, Iterative, Ladder, Square, Worst
+from adv.attacks.composite import members
 from adv.auditing.context import AuditContext, audit_context
 from adv.auditing.finding import Finding, Interval, paired_difference, share_with_interval
 from adv.auditing.gradient_checks import differentiate
@@ -141,9 +142,10 @@ def check_masking_gap(context: AuditContext) -> Finding:
 def _strong_attack(context: AuditContext) -> Worst:
     """Return the stronger attacks; `evaluate` leaves out those that do not support the net."""
     counts = [
-        attack.steps
+        member.steps
         for _, attack in context.battery.attacks
-        if isinstance(attack, Iterative | Ladder)
+        for member in members(attack)
+        if isinstance(member, Iterative | Ladder)
     ]
     steps = min(context.steps, max(10, *counts, 0))  # no longer than the battery's: trials pay
     targeted = (

@@ -19,8 +19,8 @@ from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
     default="pgd",
     show_default=True,
     metavar="NAME",
-    help="The evaluation to check. pgd: at one radius. report, quick, autoattack, rand: as in "
-    "`evaluate`; the last two take many times as long.",
+    help="The evaluation to check. pgd: at one radius. report, margin, quick, autoattack, rand: as "
+    "in `evaluate`; the last two take many times as long.",
 )
 @click.option("--norm", metavar=NORM, help="pgd, autoattack and rand only. Default: linf.")
 @click.option("--eps", type=click.FloatRange(min=0, min_open=True), metavar="R", help=EPS)

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     default="report",
     show_default=True,
     metavar="NAME",
-    help="report: PGD at six radii from eps 0.01 to 0.1. quick: PGD at two radii. autoattack: the "
-    "standard AutoAttack at one radius. rand: AutoAttack for random nets.",
+    help="report: PGD at six radii from eps 0.01 to 0.1. margin: PGD and PMA at the same radii, "
+    "whose losses do not saturate. quick: PGD at two radii. autoattack: the standard AutoAttack at "
+    "one radius. rand: AutoAttack for random nets.",
 )
 @click.option("--norm", metavar=NORM, help="autoattack and rand only. Default: linf.")
 @click.option(
     "--eps", type=click.FloatRange(min=0), metavar="R", help=f"autoattack and rand only. {EPS}"
 )
-@count("--steps", help="Steps of each PGD. Default: report 20, quick 10.")
+@count("--steps", help="Steps of each PGD. Default: report and margin 20, quick 10.")
 @click.option("--target", "aim", metavar=TARGET, help=f"report and quick only: {TARGET_HELP}")
 @count("--draws", help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.")
 @count(

@@ -14,6 +14,7 @@ from adv.evaluation.battery import (
     Battery,
     autoattack,
     autoattack_rand,
+    margin_battery,
     quick_battery,
     report_battery,
 )
@@ -21,7 +22,12 @@ from adv.suggestions import suggest_or_list
 
 _BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
 _RESTARTABLE = ("pgd", "apgd", "pma")  # fgsm has no random start, and the others count queries
-_BATTERIES = ("report", "quick", "autoattack", "rand")
+_WITH_RADII: Mapping[str, Callable[..., Battery]] = {  # which have radii of their own
+    "report": report_battery,
+    "margin": margin_battery,
+    "quick": quick_battery,
+}
+_BATTERIES = (*_WITH_RADII, "autoattack", "rand")
 _RADIUS = 8 / 255
 
 
@@ -90,17 +96,16 @@ def build_battery(
       kind: the battery's name.
       norm: "linf" or "l2"; None: linf.
       eps: the radius; None: 8/255, or 0.5 in l2.
-      steps: of each PGD; None: the battery's own.
+      steps: of each PGD, half as many of each PMA; None: the battery's own.
       classes: of the net; None: not known yet.
 
     Raises:
       ValueError: an unknown name, or a flag that the battery does not have.
     """
     kind = check_choice("--battery", kind, _BATTERIES)
-    if kind in ("report", "quick"):
+    if make := _WITH_RADII.get(kind):
         if norm is not None or eps is not None:
             raise ValueError(f"the {kind} battery has radii of its own: leave --norm and --eps out")
-        make = report_battery if kind == "report" else quick_battery
         return make() if steps is None else make(steps)
     if steps is not None:
         raise ValueError(f"--steps is not for {kind}: AutoAttack has nothing to choose")
@@ -114,10 +119,13 @@ def aim_battery(
     """Return the battery with its attacks aimed at the class that `--target` names.
 
     Raises:
-      ValueError: the battery is AutoAttack, or there is no such class.
+      ValueError: the battery cannot be aimed, or there is no such class.
     """
     if kind not in ("report", "quick"):
-        raise ValueError(f"--target is not for {kind}: AutoAttack has nothing to choose")
+        why = (
+            "its losses have no target" if kind == "margin" else "AutoAttack has nothing to choose"
+        )
+        raise ValueError(f"--target is not for {kind}: {why}")
     aimed = ((name, aim(attack, target, None, class_names)) for name, attack in battery.attacks)
     return replace(battery, attacks=tuple(aimed))
 
@@ -127,7 +135,7 @@ def build_audited_battery(
 ) -> Battery:
     """Build the battery of an audit: PGD at one radius, or a battery of `build_battery`.
 
-    For the report and the quick battery `eps` is left to the audit, which picks the nearest radius.
+    Where a battery has several radii `eps` is left to the audit, which picks the nearest one.
 
     Raises:
       ValueError: as for `build_battery`.
@@ -135,7 +143,7 @@ def build_audited_battery(
     if check_choice("--battery", kind, ("pgd", *_BATTERIES)) == "pgd":
         steps = steps or PGD.steps
         return Battery(((f"pgd{steps}", PGD(_ball(norm or "linf", eps), steps)),))
-    return build_battery(kind, norm, None if kind in ("report", "quick") else eps, steps, None)
+    return build_battery(kind, norm, None if kind in _WITH_RADII else eps, steps, None)
 
 
 def with_repeats(battery: Battery, draws: int | None, votes: int | None) -> Battery:

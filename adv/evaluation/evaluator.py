@@ -9,12 +9,11 @@ two nets can be compared image by image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
-from adv.attacks import Attack, Ball, Iterative, Worst
+from adv.attacks import Attack, Ball, Iterative
+from adv.attacks.composite import members
 from adv.attacks.inputs import check_classes, check_labels
 from adv.attacks.losses import is_correct
 from adv.data.datasets import Split
@@ -162,17 +161,8 @@ def _list_supported(attack: Attack, classes: int) -> list[Attack]:
 
     If none does, the first is returned: it raises an error that says why.
     """
-    members = list(_members(attack))
-    return [member for member in members if member.supports(classes)] or members[:1]
-
-
-def _members(attack: Attack) -> Iterator[Attack]:
-    """Yield the attacks of a cascade, one by one."""
-    if isinstance(attack, Worst):
-        for member in attack.attacks:
-            yield from _members(member)
-    else:
-        yield attack
+    every = list(members(attack))
+    return [member for member in every if member.supports(classes)] or every[:1]
 
 
 @torch.no_grad()

@@ -83,7 +83,7 @@ def test_help_states_the_defaults_of_attacks_and_batteries():
         ("attack", "--step", f"Default: pgd eps/{1 / PGD.pace:g}, nes eps/{1 / nes.length:g}."),
         ("attack", "--queries", f"Default: square {Square.queries}, nes {NES.queries}."),
         ("attack", "--samples", f"Default: {NES.samples}."),
-        ("evaluate", "--steps", f"Default: report {report_steps}, quick {quick_steps}."),
+        ("evaluate", "--steps", f"Default: report and margin {report_steps}, quick {quick_steps}."),
         ("audit", "--steps", f"Default: {PGD.steps}, quick {quick_steps}."),
         *((verb, "--draws", draws) for verb in ("evaluate", "audit")),
         *((verb, "--votes", votes) for verb in ("evaluate", "audit")),

@@ -1,0 +1,93 @@
+"""The margin battery: what its figures are made of, for few classes and for random nets too."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from reproducibility import seeded_generator
+from torch import nn
+
+from adv import Battery, Linf, Split, Worst, evaluate, margin_battery, report_battery
+from adv.attacks.composite import members
+from adv.evaluation.battery import margin_line_up
+from adv.runtime.random_layers import Noise
+
+RADII = (0.01, 0.02, 0.03, 0.04, 0.06, 0.1)
+
+
+def problem(classes: int, sigma: float = 0.0, n: int = 40) -> tuple[nn.Module, Split]:
+    """Return a small net, random if there is noise, and images of which it gets one wrong."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(classes)
+        noise = [Noise(sigma)] if sigma else []
+        layers = (nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(288, classes))
+        net = nn.Sequential(*noise, *layers).eval()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.data *= 3
+        images = torch.randint(
+            0, 256, (n, 3, 8, 8), generator=seeded_generator(3), dtype=torch.uint8
+        )
+        labels = nn.Sequential(*layers)(images.float() / 255).argmax(1)
+    labels[0] = (labels[0] + 1) % classes
+    return net, Split(images, labels)
+
+
+def test_its_radii_and_settings_are_those_of_the_reports_battery():
+    battery, report = margin_battery(7, draws=3, votes=4), report_battery()
+    assert [attack.ball for _, attack in battery.attacks] == [Linf(eps) for eps in RADII]
+    assert [attack.ball for _, attack in report.attacks] == [Linf(eps) for eps in RADII]
+    assert [name for name, _ in battery.attacks] == [f"margin7-{eps:g}" for eps in RADII]
+    assert (battery.draws, battery.votes, battery.seed) == (3, 4, report.seed)
+    for _, attack in battery.attacks:
+        assert attack == margin_line_up(attack.ball, 7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 20])
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_its_line_up_is_defined_for_few_classes_and_few_steps(steps, classes):
+    line_up = margin_line_up(Linf(0.03), steps)
+    assert isinstance(line_up, Worst)
+    assert all(member.supports(classes) for member in members(line_up))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_an_image_stands_if_no_attack_of_the_line_up_fools_it_up_to_the_radius(classes):
+    net, split = problem(classes)
+    battery = margin_battery(6)
+    found = evaluate(net, split, battery)
+    standing = found.ok[0]
+    for index, (_, attack) in enumerate(battery.attacks):
+        for run, member in enumerate(members(attack)):
+            seed = battery.seed + 1000 * index + run
+            alone = evaluate(net, split, Battery((("alone", member),), seed=seed))
+            standing = standing & alone.ok[1]
+        assert torch.equal(found.ok[1 + index], standing)
+    assert 0 < found.attacked_accuracies[2] < found.natural_accuracy < 1
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+@pytest.mark.parametrize("sigma", [0.0, 0.2])
+def test_accuracy_falls_with_the_radius_from_the_natural_one_on(classes, sigma):
+    net, split = problem(classes, sigma)
+    battery = margin_battery(4, draws=2, votes=5)
+    found = evaluate(net, split, battery)
+    assert (found.votes, found.draws) == ((5, 2) if sigma else (1, 1))
+    accuracies = (found.natural_accuracy, *found.attacked_accuracies)
+    assert all(before >= after for before, after in pairwise(accuracies))
+    report = evaluate(net, split, report_battery(4, draws=2, votes=5))
+    assert found.natural_accuracy == report.natural_accuracy
+    assert accuracies[-1] < accuracies[0]
+    assert torch.equal(evaluate(net, split, battery).ok, found.ok)
+
+
+def test_it_finds_what_the_cross_entropy_misses_on_a_confident_net():
+    net, split = problem(10)
+    with torch.no_grad():
+        for weight in list(net.parameters())[-2:]:
+            weight.data *= 1e4  # the softmax saturates and its gradient underflows
+    margin, report = (evaluate(net, split, make(10)) for make in (margin_battery, report_battery))
+    assert margin.attacked_score < report.attacked_score - 100
+    few = replace(margin_battery(10), attacks=margin_battery(10).attacks[:1])
+    assert evaluate(net, split, few).attacked_accuracies[0] == margin.attacked_accuracies[0]
