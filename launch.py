@@ -139,8 +139,16 @@ WHERE, RECORD = "Where it runs", "What is saved"
 @count(
     "--battery-steps",
     panel=SIZE,
-    help="Steps of each attack that scores a trial. "
-    f"Default: {spaces.default_text('battery_steps')}.",
+    help=f"Steps of each PGD that scores a trial. Default: {spaces.default_text('battery_steps')}.",
+)
+@click.option(
+    "--score",
+    type=OneOf(*spaces.SCORES),
+    metavar="NAME",
+    panel=SIZE,
+    help="Which attacks score a trial, at six radii. "
+    f"{'. '.join(f'{name}: {text}' for name, text in spaces.SCORES.items())}. "
+    f"Default: {spaces.DEFAULT_SCORE}.",
 )
 @count(
     "--images",
@@ -255,8 +263,8 @@ WHERE, RECORD = "Where it runs", "What is saved"
     type=click.Path(path_type=Path),
     metavar="runs/NAME",
     panel=RECORD,
-    help="Score a run's stored nets again with today's battery, or with other --battery-steps and "
-    "--images, and rebuild its front. Nothing is trained.",
+    help="Score a run's stored nets again with today's battery, or with another --score, "
+    "--battery-steps or --images, and rebuild its front. Nothing is trained.",
 )
 @click.option(
     "--repair",

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from spaces import Params
+from spaces import SCORES, Params
 
 
 def objective_title(name: str) -> str:
     """Return an objective's name with spaces."""
     return name.replace("_", " ")
+
+
+def describe_score(name: str) -> str:
+    """Return the name of a score and its attacks in words."""
+    attacks = f": {SCORES[name]}, at six radii" if name in SCORES else ""
+    return f"{name}{attacks}"
 
 
 def format_objective(name: str, number: float) -> str:

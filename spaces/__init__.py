@@ -15,7 +15,10 @@ from spaces._knob import Knob as Knob
 from spaces._knob import Params as Params
 from spaces._knob import Value as Value
 from spaces._knob import exists as exists
+from spaces._scale import DEFAULT_SCORE as DEFAULT_SCORE
+from spaces._scale import FIRST_SCORE as FIRST_SCORE
 from spaces._scale import SCALES as SCALES
+from spaces._scale import SCORES as SCORES
 from spaces._scale import Scale as Scale
 from spaces._scale import default_text as default_text
 from spaces._scale import scale as scale

@@ -11,6 +11,21 @@ from adv.suggestions import suggest_or_list
 if TYPE_CHECKING:
     from adv import Battery, Recipe
 
+FIRST_SCORE = "report"
+"""The score of a search that recorded none, from before there was a choice."""
+
+DEFAULT_SCORE = "report"
+"""The score of a search whose user names none."""
+
+SCORES: Mapping[str, str] = {
+    "report": "PGD on the cross-entropy, as in the report",
+    "margin": "a line-up of short, stronger attacks, each on what still stands",
+}
+"""The scores by which a search can rank nets, and the attacks of each in words.
+
+Each is the sum of the attacked accuracies at the report's six radii.
+"""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -27,7 +42,7 @@ class Scale:
       watch_images: other validation images, on which each epoch is scored to keep the best.
       train_steps: upper bound on the steps of the training attack, None for none.
       watch_steps: steps of the PGD that scores each epoch.
-      battery_steps: steps of each attack of the battery; the report's are 20.
+      battery_steps: steps of each PGD of the battery; the report's are 20.
       draws: noise samples of a random net in each gradient.
       votes: noise samples of a random net in each prediction.
       cpus: cores of a trial.
@@ -39,6 +54,10 @@ class Scale:
       strong_draws: noise samples of a random net in each gradient, for finalists; AutoAttack's
         are 20.
       small_sources: use generators of images that two CPU cores can train in minutes.
+      score: which battery scores a trial, a name in `SCORES`.
+
+    Raises:
+      ValueError: there is no such score; the message suggests the nearest one.
     """
 
     name: str
@@ -62,6 +81,11 @@ class Scale:
     strong_queries: int = 100
     strong_draws: int = 5
     small_sources: bool = False
+    score: str = DEFAULT_SCORE
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise ValueError(f"no score {self.score!r}{suggest_or_list(self.score, SCORES)}")
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe at this scale."""
@@ -72,10 +96,11 @@ class Scale:
         return sized
 
     def battery(self) -> Battery:
-        """Return the report's battery at this scale, which scores a trial."""
-        from adv import report_battery
+        """Return the battery of the score at this scale, which scores a trial."""
+        from adv import margin_battery, report_battery
 
-        return report_battery(self.battery_steps, draws=self.draws, votes=self.votes)
+        make = margin_battery if self.score == "margin" else report_battery
+        return make(self.battery_steps, draws=self.draws, votes=self.votes)
 
     def watch(self) -> Battery:
         """Return the cheap battery that scores each epoch."""

@@ -33,5 +33,6 @@ space = Space(
     question="Table 1 of the report: does BigNet gain from flips, and from the full pipeline?",
     knobs={"pipeline": Choice(tuple(_PIPELINES))},
     build=build,
+    scale={"score": "report"},
     grid=True,
 )

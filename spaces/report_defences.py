@@ -41,6 +41,6 @@ space = Space(
     question="Table 2 of the report: do PNI and RSE make BigNet more robust?",
     knobs={"defence": Choice(("none", "pni", "rse"))},
     build=build,
-    scale={"epochs": 10, "train_steps": 7},
+    scale={"epochs": 10, "train_steps": 7, "score": "report"},
     grid=True,
 )

@@ -36,5 +36,6 @@ space = Space(
     },
     laptop={"net": Choice(("basenet", "bignet", "wrn-10-1", "vit-2-64", "vit-3-64"))},
     build=build,
+    scale={"score": "report"},
     grid=True,
 )

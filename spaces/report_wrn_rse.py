@@ -32,5 +32,6 @@ space = Space(
     knobs={"net": Choice(("basenet", "wrn-16-10", "wrn-16-10-rse"))},
     laptop={"net": Choice(("basenet", "wrn-10-1", "wrn-10-1-rse"))},
     build=build,
+    scale={"score": "report"},
     grid=True,
 )

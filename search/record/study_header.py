@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from search.record import json_records
 from search.record.limits import Clock, Count, Range, Seconds, Seed, Share, TrialNumber
-from spaces import Params
+from spaces import FIRST_SCORE, Params
 
 Plain = Mapping[str, Any]
 
@@ -59,7 +59,8 @@ class StudyHeader:
       data: name of the data set, or the path of an image folder.
       data_fingerprint: of the images and labels.
       classes: how many the data has.
-      battery: the attacks that score a trial, one object each: `name`, `eps`, their settings.
+      battery: the attacks that score a trial, one object each: `name`, `eps` and its settings, or
+        for a cascade its `runs`, each as text.
       trials: how many were planned.
       seed: of the search; None: not recorded.
       start: how many trials come before the sampler learns from results.
@@ -108,6 +109,11 @@ class StudyHeader:
         json_records.check(self)
         for attack in self.battery:
             _check_attack(attack)
+
+    @property
+    def score(self) -> str:
+        """The name of the score that ranks the trials, one of `spaces.SCORES` unless unknown."""
+        return str(self.scale.get("score", FIRST_SCORE))
 
     @classmethod
     def from_json(cls, plain: Plain) -> StudyHeader:
@@ -205,8 +211,14 @@ class FinalsHeader:
 
 
 def _check_attack(attack: Plain) -> None:
-    """Raise FieldError if the name, radius or size of an attack is of another type."""
-    kinds = {"name": str, "eps": Annotated[float, Range(0, 1e6)], "steps": Count, "restarts": Count}
+    """Raise FieldError if the name, radius, size or runs of an attack are of another type."""
+    kinds = {
+        "name": str,
+        "eps": Annotated[float, Range(0, 1e6)],
+        "steps": Count,
+        "restarts": Count,
+        "runs": Sequence[str],
+    }
     for key, kind in kinds.items():
         if attack.get(key) is not None:
             json_records.read_key(attack, key, kind)

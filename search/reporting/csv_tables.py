@@ -16,14 +16,15 @@ from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.csv_cells import escape_cell
 from search.reporting.finals_csv import FINALISTS, FINALS, finalist_rows, training_rows
-from spaces import OBJECTIVES
+from spaces import FIRST_SCORE, OBJECTIVES
 
 Row = dict[str, Any]
 _BEFORE = ("trial", "state", "seed")
 _VALUES = tuple(f"{name}{end}" for name in OBJECTIVES for end in ("", "_low", "_high"))
 _GAP = ("masking_gap", "masking_gap_low", "masking_gap_high", "flagged")
 _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
-_CHANGED = "changed"
+_SCORE, _CHANGED = "score", "changed"
+_TAKEN = {*_BEFORE, *_VALUES, _SCORE, *_GAP, *_AFTER, _CHANGED}
 
 
 def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None = None) -> None:
@@ -52,7 +53,8 @@ def column_names(view: View) -> list[str]:
     """Return the columns: trial, hyperparameters, objectives with intervals, training.
 
     A hyperparameter whose name is taken, such as `epochs`, is called `knob_epochs`. If trials were
-    trained or scored with other versions than the run began with, the last column names them.
+    trained or scored with other versions than the run began with, the column `changed` names them.
+    Where `attacked_score` is not the report score, the column `score` names the one that it is.
     """
     return [
         *_BEFORE,
@@ -60,6 +62,7 @@ def column_names(view: View) -> list[str]:
         *_VALUES,
         *_GAP,
         *_AFTER,
+        *([] if view.header.score == FIRST_SCORE else [_SCORE]),
         *_changed_column(view),
     ]
 
@@ -82,6 +85,7 @@ def _row(view: View, trial: Trial) -> Row:
     row |= {_column(name): value for name, value in trial.params.items()}
     row |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
     row |= {"overfitted": len(trial.overfitted), "reason": trial.reason}
+    row |= {_SCORE: view.header.score} if _SCORE in row else {}
     row |= {_CHANGED: trial.changes} if trial.changed else {}
     if trial.result:
         for name in OBJECTIVES:
@@ -120,7 +124,7 @@ def hypervolumes(view: View) -> list[float]:
 
 
 def _column(knob: str) -> str:
-    return f"knob_{knob}" if knob in {*_BEFORE, *_VALUES, *_GAP, *_AFTER, _CHANGED} else knob
+    return f"knob_{knob}" if knob in _TAKEN else knob
 
 
 def _csv(names: list[str], content: Iterable[Mapping[str, Any]]) -> str:

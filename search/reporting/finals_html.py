@@ -13,14 +13,14 @@ from search.reporting.finals_remarks import describe_finals, describe_selection_
 from search.reporting.html_template import figure, file_link, section, table
 
 TITLE = "The front, with unbiased error bars from fresh training runs"
-HEADS = (
+HEADS = (  # {score} is the name of the score of the search
     "Trial",
     "P(on the front)",
     "Seeds",
     "Natural accuracy (%)",
     "Attacked score",
     "Worst seed",
-    "Search score",
+    "Search score ({score})",
     "Fresh seeds, search images",
     "Fresh seeds, test images",
     "Masking gap (points)",
@@ -36,6 +36,8 @@ def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:
     if not trained:
         waiting = "<p class='none'>No finalist has been trained again yet.</p>"
         return [section(TITLE, "", waiting)]
+    score = escape(view.header.score)
+    heads = [head.replace("{score}", score) for head in HEADS]
     notes = "".join(f"<p>{escape(line)}</p>" for line in describe_finals(view, trained))
     return [
         section(
@@ -44,14 +46,15 @@ def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:
             "images, which selected nothing. Large points are means with 95 % intervals, small "
             "ones single seeds.",
             figure(finals_front(view, trained), "finals", "Scatter: means of fresh seeds")
-            + table("Finalists, most accurate first", HEADS, [_row(f) for f in trained])
+            + table("Finalists, most accurate first", heads, [_row(f) for f in trained])
             + f"<div class='notes'>{notes}</div>",
         ),
         section(
             "How optimistic the search scores were",
             "A search keeps what scored best, luck included. From mark to mark one thing changes: "
             "first the seeds (the difference is selection bias), then the images, then the "
-            "battery. " + escape(describe_selection_bias(trained)),
+            f"battery, from that of the {score} score to the final one. "
+            + escape(describe_selection_bias(trained)),
             figure(selection_bias(trained), "curse", "Points: search score and fresh seeds"),
         ),
     ]

@@ -52,8 +52,13 @@ def _format_probabilities(finalists: list[Finalist]) -> str:
     return ", ".join(known)
 
 
-def finals_table(finalists: list[Finalist]) -> Table:
-    """Return the table of the finalists that have been trained again."""
+def finals_table(finalists: list[Finalist], score: str) -> Table:
+    """Return the table of the finalists that have been trained again.
+
+    Args:
+      finalists: from `compute_standings`.
+      score: name of the score of the search.
+    """
     table = Table(
         title="Finalists, trained again with fresh seeds",
         title_justify="left",
@@ -65,7 +70,7 @@ def finals_table(finalists: list[Finalist]) -> Table:
     table.add_column("seeds", justify="right")
     for name in OBJECTIVES:
         table.add_column(f"{objective_title(name)} on test", justify="right")
-    for text in ("worst seed", "search score", "fresh seeds, same images", "masking gap"):
+    for text in ("worst seed", f"{score} score", "fresh seeds, same images", "masking gap"):
         table.add_column(text, justify="right")
     for f in finalists:
         if f.runs:

@@ -45,7 +45,7 @@ def _members(view: View) -> str:
     heads = [
         "Trial",
         "Natural accuracy (%)",
-        "Attacked score",
+        f"Attacked score ({escape(view.header.score)})",
         "Masking gap (points)",
         *map(escape, names),
         "Weights",

@@ -17,10 +17,17 @@ from search.record.trial import Trial
 from spaces import OBJECTIVES
 
 
-def front_table(members: Sequence[Trial], *, intervals: bool = True) -> Table:
-    """Return the table of front members: objectives, perhaps with intervals, hyperparameters."""
+def front_table(members: Sequence[Trial], score: str, *, intervals: bool = True) -> Table:
+    """Return the table of front members: objectives, perhaps with intervals, hyperparameters.
+
+    Args:
+      members: of the front.
+      score: name of the score of the search.
+      intervals: whether to show them.
+    """
     names = list(dict.fromkeys(name for trial in members for name in trial.params))
-    table = Table(title="Pareto front", title_justify="left", title_style="bold", box=None)
+    title = f"Pareto front, {score} score"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("trial", justify="right")
     for name in OBJECTIVES:
         table.add_column(objective_title(name), justify="right", overflow="fold")

@@ -13,7 +13,7 @@ from typing import Any
 from adv.files import write_atomic
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
-from search.formatting import count, format_duration
+from search.formatting import count, describe_score, format_duration
 from search.record.repair import describe_repairs
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
@@ -78,6 +78,7 @@ def _facts(view: View) -> str:
         "Front": f"{count(best, 'trial')}, hypervolume {area[-1]:.3f}" if area else "none",
         "Data": head.data or scale.get("data", ""),
         "Scale": f"{scale.get('name', '')}, {_describe_epochs(scale)} per trial",
+        "Score": describe_score(head.score),
         "Elapsed": format_duration(view.elapsed),
         "Seed": "" if head.seed is None else head.seed,
         "Commit": head.commit or "unknown",

@@ -71,8 +71,9 @@ READING_GUIDE = """<section>
 only finalists meet the test split. A trial keeps its best epoch, and the front keeps the best
 trials, both selected on held-out images, so a front member looks slightly better than it is. Two
 trials whose intervals overlap may be equally good.</p>
-<p><b>The attacks.</b> The attacked score is the sum of the accuracies, in percent points, under:
-{battery}. Each of them is an upper bound on robustness: a stronger attack may find more.</p>
+<p><b>The attacks.</b> The attacked score, here the {score} score, is the sum of the accuracies, in
+percent points, under: {battery}. Each of them is an upper bound on robustness: a stronger attack
+may find more.</p>
 <p><b>The masking gap.</b> By how much a stronger attack with another loss lowers the accuracy at
 one radius. On sound nets plain PGD misses 5 to 21 % of the images that a stronger attack
 fools.{power} A trial is flagged if the whole interval is above 22 % of those, or if its gradient

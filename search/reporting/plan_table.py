@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from adv import Recipe, size_of
+from adv.attacks.composite import members
 from adv.data import names
 from adv.terminal.console import print_table
-from search.formatting import count
+from search.formatting import count, describe_score
 from search.recipes import RecipeError, catch_recipe_errors
 from spaces import Params, Scale, Space
 
@@ -85,6 +86,7 @@ def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
         "used",
         "trials": f"{count(plan.trials, 'trial')} of {count(scale.epochs, 'epoch')} each, "
         f"batch {scale.batch}, seed {plan.seed}" + grid,
+        "score": describe_score(scale.score),
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
         f"{scale.draws} samples per gradient, {scale.votes} votes",
         **notes,
@@ -143,6 +145,7 @@ def count_gradient_steps(scale: Scale, recipes: Sequence[Recipe], images: int) -
         (scale.battery(), 1, scale.images),
         (scale.watch(), scale.epochs, scale.watch_images),
     ):
-        steps = sum(getattr(one, "steps", 1) for _, one in battery.attacks)
+        runs = [run for _, attack in battery.attacks for run in members(attack)]
+        steps = sum(getattr(run, "steps", 1) for run in runs)
         attack += times * steps * battery.draws * math.ceil(n / scale.batch)
     return train, attack

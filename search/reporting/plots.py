@@ -31,7 +31,9 @@ def front(view: View) -> go.Figure:
     numbers = {trial.number for trial in best}
     others = [t for t in view.scored() if t.number not in numbers]
     top = 100 * len(view.header.battery) or 100
-    figure = empty_figure("Natural accuracy (%)", f"Attacked score (percent points, of {top})")
+    score = escape(view.header.score)
+    title = f"Attacked score, {score} (percent points, of {top})"
+    figure = empty_figure("Natural accuracy (%)", title)
     if others:
         grey = {"color": GREY, "size": 7}
         figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))

@@ -13,6 +13,7 @@ from search.formatting import count
 from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
+from spaces import FIRST_SCORE
 
 
 def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
@@ -24,9 +25,11 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     name = view.header.name or "NAME"
     member = view.front()[0].name if view.front() else "0003"
     weights = f"runs/{name}/front/{member}.safetensors"
-    command = join_command("python", "-m", "adv", "evaluate", weights, "--split", "test")
+    battery = () if view.header.score == FIRST_SCORE else ("--battery", view.header.score)
+    command = join_command("python", "-m", "adv", "evaluate", weights, *battery, "--split", "test")
     has_finals = view.finals is not None and view.finals.scored()
     values = {
+        "score": escape(view.header.score),
         "battery": escape(attacks) or "not recorded",
         "images": f" ({_join(images)} images)" if images else "",
         "power": _describe_power([d.masking_gap for d in details if d.masking_gap]),
@@ -41,6 +44,8 @@ def _describe_attack(attack: Mapping[str, Any]) -> str:
     settings = [count(attack[f"{k}s"], k) for k in ("step", "restart") if attack.get(f"{k}s")]
     if (eps := attack.get("eps")) is not None:
         settings.insert(0, f"eps {255 * eps:.3g}/255" if eps < 0.5 else f"eps {eps:.3g}")
+    if runs := attack.get("runs"):
+        settings.append(count(len(runs), "run"))
     name = str(attack.get("name", "attack"))
     return f"{name} ({', '.join(settings)})" if settings else name
 

@@ -178,7 +178,7 @@ def _body(view: View) -> RenderableType:
     parts: list[RenderableType] = [Text(f"best     {best}"), Text(f"running  {running}")]
     members = view.front()
     if members:
-        parts.append(front_table(members[:MAX_ROWS], intervals=False))
+        parts.append(front_table(members[:MAX_ROWS], view.header.score, intervals=False))
         if len(members) > MAX_ROWS:
             parts.append(Text(f"and {len(members) - MAX_ROWS} more on the front"))
     return Group(*parts)

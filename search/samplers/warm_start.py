@@ -58,7 +58,8 @@ def warm_start(runs: Sequence[Path], space: Space, header: StudyHeader, limit: i
 def is_comparable(one: StudyHeader, other: StudyHeader) -> bool:
     """Return True if results of two studies are comparable: equal battery, data and scale."""
     first, second = (
-        {k: v for k, v in header.scale.items() if k not in IGNORED} for header in (one, other)
+        {k: v for k, v in header.scale.items() if k not in IGNORED} | {"score": header.score}
+        for header in (one, other)
     )
     return first == second and all(
         _plain(getattr(one, name)) == _plain(getattr(other, name)) for name in EQUAL

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from adv import Worst
+from adv.attacks.composite import members
+from adv.attacks.settings import format_settings
 from search.record.constraints import make_screen
 from search.record.ledger import FORMAT
 from search.record.provenance import read_commit, read_hardware, read_versions
@@ -72,4 +75,6 @@ def describe_battery(scale: Scale) -> list[dict[str, Any]]:
 
 
 def _settings(attack: Any) -> dict[str, Any]:
+    if isinstance(attack, Worst):
+        return {"runs": [format_settings(member) for member in members(attack)]}
     return {key: value for key, value in asdict(attack).items() if key != "ball"}

@@ -44,6 +44,7 @@ class Options:
     finalists: str = "auto"
     final_trainings: int | None = None
     rescore: Path | None = None
+    score: str | None = None
     battery_steps: int | None = None
     images: int | None = None
     wandb: str = "auto"

@@ -112,12 +112,13 @@ def _choose_scale(options: Options, machine: Machine) -> tuple[Scale, str]:
     else:
         name, reason = options.scale, "you asked for it"
     space = spaces.load(options.space).for_scale(name)
-    if space.scale and options.scale == "auto":
+    if space.scale.keys() - {"score"} and options.scale == "auto":
         reason += f", and the space {options.space} sets a size of its own"
     check_trials(options.trials, space)
     flags = {
         "trials": options.trials or (len(space.known) if space.grid else None),
         "epochs": options.epochs,
+        "score": options.score,
         "battery_steps": options.battery_steps,
         "images": options.images,
         "cpus": options.cpus_per_trial,

@@ -17,7 +17,7 @@ from rich.markup import escape
 from adv.files import write_atomic
 from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
-from search.formatting import count
+from search.formatting import count, describe_score
 from search.interrupt import Interrupt
 from search.recipes import count_parameters
 from search.record.ledger import Ledger
@@ -120,6 +120,7 @@ def prepare(console: Console, options: Options, machine: Machine, interrupt: Int
         f"{count(job.scale.epochs, 'epoch')} each, "
         f"{describe_concurrency(options, job.scale, machine)}."
     )
+    console.print(f"Score {describe_score(job.scale.score)}.", markup=False)
     job = replace(job, finals=not off)
     if job.expected_trainings and not options.only_finals and not job.study.view.finals:
         added = describe_finals_cost(job.expected_trainings, job.study.trials)

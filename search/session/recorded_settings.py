@@ -27,7 +27,7 @@ _ENDS: Mapping[str, tuple[float, float]] = {  # 1 to 10 million where nothing el
 
 
 def restore_scale(header: StudyHeader) -> Scale:
-    """Return the scale of a run; what it did not record is as today.
+    """Return the scale of a run; what it did not record is as today, but for the score.
 
     Raises:
       ValueError: a setting is unknown, or its value cannot be; one line names it.
@@ -41,7 +41,8 @@ def restore_scale(header: StudyHeader) -> Scale:
     for one in fields(Scale):
         if one.name in recorded:
             read_key(recorded, one.name, _limit(one.name, hints[one.name]))
-    return Scale(**{**asdict(spaces.scale(name)), **recorded})
+    first = {"score": spaces.FIRST_SCORE}  # of runs from before there was a choice
+    return Scale(**{**asdict(spaces.scale(name)), **first, **recorded})
 
 
 def _limit(name: str, kind: Any) -> Any:

@@ -189,8 +189,10 @@ def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:
         return describe_error(error)
 
 
-def resize(training: Training, steps: int | None, images: int | None) -> Training:
-    """Return the training with other attack steps and validation images, where they are given.
+def change_battery(
+    training: Training, score: str | None, steps: int | None, images: int | None
+) -> Training:
+    """Return the training with another score, attack steps and images, where they are given.
 
     Raises:
       ValueError: there are not as many validation images.
@@ -202,6 +204,6 @@ def resize(training: Training, steps: int | None, images: int | None) -> Trainin
             f"--images {images}: {free} of the {have} validation images are free, the others "
             "choose the best epoch of each trial"
         )
-    changes = {"battery_steps": steps, "images": images}
+    changes = {"score": score, "battery_steps": steps, "images": images}
     given: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
     return replace(training, scale=replace(scale, **given))

@@ -40,7 +40,7 @@ from search.session.recorded_settings import (
     check_recorded_params,
     restore_scale,
 )
-from search.session.rescore import resize
+from search.session.rescore import change_battery
 from search.session.stored_nets import has_stored_nets
 from search.trials.train_trial import Training
 from spaces import Scale
@@ -71,7 +71,7 @@ def resume_run(console: Console, options: Options, machine: Machine, mode: str) 
     describe_concurrency(options, plan.scale, machine)
     run = make_training(plan)
     if options.rescore:
-        run = resize(run, options.battery_steps, options.images)
+        run = change_battery(run, options.score, options.battery_steps, options.images)
     _check_comparable(options, view, run)
     ledger = Ledger(folder / LEDGER)
     if options.rescore and not has_stored_nets(ledger.view, folder):
@@ -206,3 +206,10 @@ def _check_flags(options: Options, header: StudyHeader, scale: Scale) -> None:
             raise ValueError(f"{options.resume} began with {flag} {recorded}, not {asked}")
     if options.out is not None:
         raise ValueError("--resume names the folder: leave out --out")
+    if options.rescore is None and options.score not in (None, scale.score):
+        assert options.resume is not None and options.score is not None
+        words = ("--rescore", options.resume, "--score", options.score)
+        raise ValueError(
+            f"{options.resume} has the {scale.score} score, and a run keeps its score; to score "
+            f"its nets by the {options.score} score: {join_command('python', 'launch.py', *words)}"
+        )

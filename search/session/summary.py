@@ -41,7 +41,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     members = view.front()
     field = [finalist for finalist in compute_standings(view) if finalist.runs]
     if members:
-        _print_front(console, members, folder, finals=bool(field))
+        _print_front(console, view, folder, finals=bool(field))
         if why := describe_marks(members, view.header):
             print_text(console, f"{why}\n")
     if field:
@@ -70,11 +70,12 @@ def _print_counts(console: Console, view: View, note: str) -> None:
     console.print(f"\n{counts}\n", markup=False)
 
 
-def _print_front(console: Console, members: Sequence[Trial], folder: Path, *, finals: bool) -> None:
+def _print_front(console: Console, view: View, folder: Path, *, finals: bool) -> None:
     """Print the front, and how far its scores can be trusted."""
+    members = view.front()
     result = members[0].result
     images = (result.details.images if result else None) or "?"
-    print_table(console, front_table(members))
+    print_table(console, front_table(members, view.header.score))
     text = (
         f"\n95 % intervals over {images} validation images. The front was chosen on them, so its "
         "scores are\nslightly optimistic"
@@ -89,7 +90,7 @@ def _print_front(console: Console, members: Sequence[Trial], folder: Path, *, fi
 
 def _print_finals(console: Console, view: View, field: list[Finalist]) -> None:
     """Print the finalists, and what their scores mean."""
-    print_table(console, finals_table(field))
+    print_table(console, finals_table(field, view.header.score))
     for line in describe_finals(view, field):
         print_text(console, line)
     console.print()
@@ -163,7 +164,11 @@ def resume_command(job: Job) -> str:
 def _resume_flags(job: Job) -> list[str | Path]:
     options = job.options
     if options.rescore:
-        sizes = {"--battery-steps": options.battery_steps, "--images": options.images}
-        given = [word for flag, size in sizes.items() if size for word in (flag, str(size))]
+        flags = {
+            "--score": options.score,
+            "--battery-steps": options.battery_steps,
+            "--images": options.images,
+        }
+        given = [word for flag, value in flags.items() if value for word in (flag, str(value))]
         return ["--rescore", job.folder, *given]
     return ["--finalists" if options.only_finals else "--resume", job.folder]

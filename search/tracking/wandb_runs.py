@@ -82,7 +82,7 @@ class WandbRuns:
         problem = find_login_problem(wandb) if self.mode == "online" else ""
         if problem:
             self.mode = "offline"
-        config = {k: v for k, v in self._header.to_json().items() if k not in {"time", "format"}}
+        config = _config(self._header)
         run = self._run(self._study, "study", self._header.name or self._study, config)
         run.define_metric("*", step_metric="finished")
         run.define_metric("hypervolume", step_metric="finished", summary="max")
@@ -131,6 +131,9 @@ class WandbRuns:
         from search.reporting.plots import front
 
         run, names, area = self._runs[self._study], column_names(view), hypervolumes(view)
+        if view.header != self._header:  # the run was scored again
+            self._header = view.header
+            run.config.update(_config(view.header), allow_val_change=True)
         for n in range(self._logged, len(area)):
             run.log({"finished": n + 1, "hypervolume": area[n]})
         self._logged = max(self._logged, len(area))
@@ -209,6 +212,12 @@ def drop_pending_uploads() -> None:
     """
     with suppress(Exception):
         _wandb().sdk.wandb_setup.singleton()._connection._cleanup()
+
+
+def _config(header: StudyHeader) -> dict[str, Any]:
+    """Return what a search began with, and its score, as the config of its run."""
+    plain = {k: v for k, v in header.to_json().items() if k not in {"time", "format"}}
+    return {**plain, "score": header.score}
 
 
 def _wandb() -> Any:

@@ -172,6 +172,7 @@ MISTAKES = {
     "folder without images": (["--space", "smoke", "--data", "."], "train"),
     "nothing to resume": (["--resume", "nowhere"], "nowhere"),
     "unknown sampler": (["--space", "smoke", "--sampler", "tp"], "did you mean 'tpe'"),
+    "unknown score": (["--space", "smoke", "--score", "margn"], "did you mean 'margin'"),
     "unknown stopper": (["--space", "smoke", "--stopper", "asha"], "did you mean 'moasha'"),
     "share above one": (["--space", "smoke", "--audit", "2"], "--audit"),
     "two bounds": (["--space", "smoke", *2 * ["--constrain", "params<5"]], "params has two bounds"),

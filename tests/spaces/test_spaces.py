@@ -18,6 +18,7 @@ from random_configurations import random_configurations
 
 import adv
 import spaces
+from adv.attacks.composite import members
 from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Scale, Space
 
 each = pytest.mark.parametrize("name", spaces.names())
@@ -385,11 +386,23 @@ def test_scales():
     for scale in (laptop, full):
         assert scale.draws >= 5 and scale.votes > scale.draws
         battery = scale.battery()
-        attacks: list[Any] = [attack for _, attack in battery.attacks]
-        assert [attack.steps for attack in attacks] == [scale.battery_steps] * 6
+        first: list[Any] = [next(members(attack)) for _, attack in battery.attacks]
+        assert [attack.steps for attack in first] == [scale.battery_steps] * 6
         assert (battery.draws, battery.votes) == (scale.draws, scale.votes)
         watched: list[Any] = [attack for _, attack in scale.watch().attacks]
         assert {attack.steps for attack in watched} == {scale.watch_steps}
+
+
+def test_the_score_chooses_the_battery_of_trials_alone():
+    report, margin = (spaces.scale("laptop", score=score) for score in ("report", "margin"))
+    sizes = {"steps": report.battery_steps, "draws": report.draws, "votes": report.votes}
+    assert report.battery() == adv.report_battery(**sizes)
+    assert margin.battery() == adv.margin_battery(**sizes)
+    assert margin.watch() == report.watch() and margin.reference() == report.reference()
+    assert spaces.scale("laptop").score == spaces.DEFAULT_SCORE
+    for name in spaces.names():
+        if name.startswith("report_"):
+            assert spaces.load(name).scale["score"] == "report"
 
 
 def test_a_scale_caps_the_steps_and_leaves_the_rest():
@@ -414,6 +427,7 @@ def test_a_scale_caps_the_steps_and_leaves_the_rest():
     [
         (lambda: spaces.scale("labtop"), "no scale 'labtop': did you mean 'laptop'?"),
         (lambda: spaces.scale("x"), "no scale 'x'; there are: laptop, full"),
+        (lambda: spaces.scale("full", score="margn"), "no score 'margn': did you mean 'margin'?"),
         (lambda: spaces.load("rse_sigma"), "no space 'rse_sigma': did you mean 'rse_sigmas'?"),
         (lambda: spaces.load("_space"), "; there are: architecture, "),
         (lambda: spaces.load(""), "no space ''; there are: "),

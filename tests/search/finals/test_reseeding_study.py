@@ -247,7 +247,7 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     ledger.readers.append(FinalsLog(console))
     finals(ledger, 8)
     field = [f for f in compute_standings(ledger.view) if f.runs]
-    console.print(finals_table(field))
+    console.print(finals_table(field, "report"))
     for line in describe_finals(ledger.view, field):
         console.print(line)
     said = " ".join(console.export_text().split())

@@ -55,6 +55,15 @@ def test_the_columns_are_in_the_promised_order(tmp_path):
         ]
 
 
+def test_another_score_than_the_reports_is_named_in_a_column_of_its_own(tmp_path):
+    scale = {"name": "laptop", "score": "margin"}
+    write_tables(build(2, 0, scale=scale), tmp_path)
+    trials = read(tmp_path / "trials.csv")
+    assert list(trials[0])[-1] == "score" and {row["score"] for row in trials} == {"margin"}
+    write_tables(build(2, 0, scale={**scale, "score": "report"}), tmp_path)
+    assert "score" not in read(tmp_path / "trials.csv")[0]
+
+
 def test_values_are_those_of_the_ledger(tmp_path):
     view = build(16, 3)
     write_tables(view, tmp_path)

@@ -7,10 +7,11 @@ import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
-from synthetic_studies import build, events
+from synthetic_studies import EPS, build, events, final_events
 
 from search.formatting import format_duration
 from search.record.trial_result import MaskingGap
@@ -19,6 +20,7 @@ from search.reporting.csv_tables import trial_rows
 from search.reporting.html_report import write_html_report
 from search.reporting.importance import importance
 from search.reporting.terminal import LiveProgress, _body
+from spaces import SCORES
 
 FIGURES = ("front", "curves", "importance", "progress", "learning")
 
@@ -111,6 +113,26 @@ def test_it_says_what_the_numbers_are(tmp_path):
         "expectation over transformation",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize("score", ["report", "margin"])
+def test_it_names_the_score(tmp_path, score):
+    runs = ["PGD(ball=Linf(eps=0.03), steps=10)", "ProbabilityMargin(ball=Linf(eps=0.03), steps=5)"]
+    attacks = [{"name": f"margin10-{eps:g}", "eps": eps, "runs": runs} for eps in EPS]
+    extra: dict[str, Any] = {"battery": attacks} if score == "margin" else {}
+    view = build(5, 0, scale={"name": "laptop", "epochs": 12, "score": score}, **extra)
+    for event in final_events():
+        view.apply(event)
+    text = page(view, tmp_path)
+    for words in (
+        f"<dt>Score</dt><dd>{score}: {SCORES[score]}, at six radii</dd>",
+        f"here the {score} score",
+        f"Attacked score ({score})",
+        f"Search score ({score})",
+        f"Attacked score, {score} (percent points",
+    ):
+        assert words in text
+    assert ("(eps 8/255, 2 runs)" in text) == (score == "margin")
 
 
 def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):

@@ -98,6 +98,15 @@ def test_where_it_ran_is_no_difference():
     assert is_comparable(head, replace(head, scale={**head.scale, "gpus": 0.5, "trials": 99}))
 
 
+def test_a_run_without_a_recorded_score_has_the_reports():
+    head = StudyHeader.from_json(HEAD)
+    report, margin = (
+        replace(head, scale={**head.scale, "score": score}) for score in ("report", "margin")
+    )
+    assert is_comparable(head, report) and is_comparable(report, head)
+    assert not is_comparable(head, margin) and not is_comparable(report, margin)
+
+
 def test_points_are_those_of_this_space_with_what_both_have():
     narrow = Space(
         "?",

@@ -35,6 +35,7 @@ def resume(folder, changes):
 def test_what_was_recorded_is_resumed(tmp_path):
     job = resume(tmp_path, [])
     assert job.scale.epochs == job.header.scale["epochs"]
+    assert "score" not in job.header.scale and job.scale.score == job.header.score == "report"
     job.study.ledger.close()
 
 
@@ -52,6 +53,8 @@ def test_what_was_recorded_is_resumed(tmp_path):
         (("scale", "batch"), 10**12, "key 'batch' holds 1000000000000, not a number from 1 to"),
         (("scale", "small_sources"), 1, "key 'small_sources' holds 1, not true or false"),
         (("scale", "epoch"), 3, "no setting 'epoch' of a scale is known: did you mean 'epochs'?"),
+        (("scale", "score"), "margn", "no score 'margn': did you mean 'margin'?"),
+        (("scale", "score"), 5, "key 'score' holds 5, not"),
         (("data",), "digist", "digist"),
         (("fingerprint",), "0", "has other hyperparameters now"),
         (("constraints",), {"latnecy": 3}, "'latnecy': did you mean 'latency'?"),

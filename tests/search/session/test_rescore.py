@@ -14,7 +14,7 @@ from search.interrupt import Interrupted
 from search.record.ledger import Ledger, read
 from search.record.trial_result import ResultDetails, TrialResult
 from search.session.header import describe_battery
-from search.session.rescore import Rescoring, rescore, rescore_net, resize
+from search.session.rescore import Rescoring, change_battery, rescore, rescore_net
 from search.session.resume import battery_differs
 from search.session.stored_nets import StoredNet, find_stored_nets, has_stored_nets
 from search.trials.train_trial import Training
@@ -184,10 +184,36 @@ def test_a_damaged_file_is_one_line(training, tmp_path):
 
 
 def test_images_must_be_there(training):
-    assert resize(training, 7, 30).scale.images == 30
-    assert resize(training, 7, 30).scale.battery_steps == 7
+    changed = change_battery(training, "margin", 7, 30).scale
+    assert (changed.score, changed.battery_steps, changed.images) == ("margin", 7, 30)
+    assert change_battery(training, None, None, None) == training
     with pytest.raises(ValueError, match=r"--images 5000: 421 of the 437"):
-        resize(training, None, 5000)
+        change_battery(training, None, None, 5000)
+
+
+def test_each_score_has_a_collection_and_a_final_battery_of_its_own(ledger, training):
+    report, margin = (
+        Rescoring(change_battery(training, score, None, None)) for score in ("report", "margin")
+    )
+    assert report.id != margin.id
+    assert report.final.final_battery.id != margin.final.final_battery.id
+    with pytest.raises(Interrupted):
+        rescore(ledger, report, way(TURNED, stop_after=2), print)
+    rescore(ledger, margin, way(VALUES), print)
+    header = ledger.view.header
+    assert (header.score, header.scale["score"]) == ("margin", "margin")
+    assert header.battery[0]["name"] == "margin1-0.01"
+    assert not battery_differs(header.battery, margin.training.scale)
+    assert battery_differs(header.battery, report.training.scale)
+
+
+def test_another_line_up_is_another_battery(training):
+    scale = change_battery(training, "margin", None, None).scale
+    battery = json.loads(json.dumps(describe_battery(scale)))
+    assert not battery_differs(battery, scale)
+    assert battery[0]["runs"][0].startswith("PGD(ball=Linf(eps=0.01), steps=1, ")
+    battery[0]["runs"].pop()
+    assert battery_differs(battery, scale)
 
 
 def test_a_setting_that_a_run_did_not_know_changes_nothing(training):
