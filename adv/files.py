@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
+SUFFIXES = (".csv", ".html", ".json", ".jsonl", ".pt", ".safetensors")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -86,6 +87,34 @@ def remove_partials(path: Path) -> None:
     """Remove temporary files of `path` that were left by processes killed while writing."""
     for left in path.parent.glob(f".{escape(path.name)}.[0-9]*"):
         left.unlink(missing_ok=True)
+
+
+def sweep_partials(folder: Path) -> None:
+    """Remove the temporary files in a folder whose writers have been killed.
+
+    Only those of files that we write whole go (`SUFFIXES`), and only if they are this user's and no
+    process of this machine has the number of their writer. Nobody else may write to the folder.
+    """
+    for path in folder.glob(".*.[0-9]*"):
+        name, _, process = path.name.rpartition(".")
+        with suppress(OSError):
+            if (
+                name.endswith(SUFFIXES)
+                and process.isdecimal()
+                and path.lstat().st_uid == os.geteuid()
+                and not _is_running(int(process))
+            ):
+                path.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def check_writable(path: Path) -> None:

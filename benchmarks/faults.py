@@ -2,40 +2,58 @@
 
     python benchmarks/faults.py --list
     python benchmarks/faults.py --only driver --only disk-full --times 3
-    python benchmarks/faults.py --keep faults.jsonl --out docs/reliability.md
+    python benchmarks/faults.py --only trial-fork --out docs/reliability.md
 
 Each fault is injected into a search of three small trials by `launch.py`, and the run that comes of
 it is compared with an undisturbed twin of the same seed: trials lost, trials or epochs recorded
 twice, parameters and values that differ, exit statuses that are not as documented. Seconds are
-from the fault to the end of the last launch, imports included. --keep collects the rows of several
-calls. The exit status is 1 if a kind is not ok. File systems are mounted by root only; without its
-rights these kinds are skipped. All kinds together take about an hour on two cores.
+from the fault to the end of the last launch, imports included. The table that --out names keeps its
+other rows; --keep collects rows in a file of their own. The exit status is 1 if a kind is not ok.
+File systems are mounted by root only; without its rights these kinds are skipped. All kinds
+together take more than an hour on two cores.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[1])]
 
 import rich_click as click  # noqa: E402
-from fault_kinds import bad_trials, damage, deaths, exact_resume, storage, surroundings  # noqa: E402
+from fault_kinds import (  # noqa: E402
+    bad_trials,
+    damage,
+    deaths,
+    exact_resume,
+    full_disks,
+    storage,
+    surroundings,
+)
 from fault_kinds.lab import Lab, StuckError  # noqa: E402
 from fault_kinds.verdict import Kind, Outcome  # noqa: E402
 from markdown_report import machine, table, write_section  # noqa: E402
 
 KINDS: Mapping[str, Kind] = {
     kind.name: kind
-    for room in (deaths, storage, damage, surroundings, bad_trials, exact_resume)
+    for room in (
+        deaths,
+        full_disks,
+        storage,
+        damage,
+        surroundings,
+        bad_trials,
+        exact_resume,
+    )
     for kind in room.KINDS
 }
 HEADS = (
@@ -48,11 +66,12 @@ HEADS = (
     "values equal",
     "verdict",
 )
+WIDTH = len(HEADS) + 2  # parts of a row of the table, with what stands before and behind it
 
 
 @click.command()
 @click.option("--list", "list_", is_flag=True, help="List the kinds, and inject nothing.")
-@click.option("--table", "table_", is_flag=True, help="Write what --keep holds; inject nothing.")
+@click.option("--table", "table_", is_flag=True, help="Add what --keep holds; inject nothing.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only this kind; repeatable.")
 @click.option("--times", type=click.IntRange(1), metavar="N", help="Inject each kind N times.")
 @click.option(
@@ -65,12 +84,12 @@ HEADS = (
 @click.option(
     "--keep",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of results; rows of earlier calls stay in the table unless they are made anew.",
+    help="File of rows; those of earlier calls stay unless they are made anew.",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Markdown file whose section `faults` takes the table.",
+    help="Markdown file whose section `faults` has the table; its rows stay in the same way.",
 )
 def main(
     list_: bool,
@@ -89,7 +108,7 @@ def main(
         for kind in KINDS.values():
             print(f"{kind.name:20} {kind.text}")
         return
-    rows = _load(keep)
+    rows = {**_read_table(out), **_load(keep)}
     with tempfile.TemporaryDirectory(prefix="faults-") as workshop:
         for name in () if table_ else only or KINDS:
             kind = KINDS[name]
@@ -101,7 +120,7 @@ def main(
     print(f"\n{text}")
     if out:
         where = machine("cpu", ()).replace("processor time", "wall time")
-        about = f"By `python benchmarks/faults.py --keep FILE` on {where}."
+        about = f"By `python benchmarks/faults.py --out FILE`, its latest rows on {where}."
         write_section(out, "faults", f"{text}\n\n{about}")
     sys.exit(any(row["verdict"].startswith("not") for row in rows.values()))
 
@@ -161,8 +180,20 @@ def _load(keep: Path | None) -> dict[str, dict[str, str]]:
     """Return the rows of earlier calls, by the name of their kind."""
     if keep is None or not keep.exists():
         return {}
+    return _by_name(json.loads(line) for line in keep.read_text().splitlines())
+
+
+def _read_table(out: Path | None) -> dict[str, dict[str, str]]:
+    """Return the rows of the table that stands in a Markdown file, by the name of their kind."""
+    if out is None or not out.exists():
+        return {}
+    lines = [re.split(r"(?<!\\) ?\| ?", line) for line in out.read_text().splitlines()]
+    rows = [dict(zip(HEADS, line[1:-1], strict=True)) for line in lines if len(line) == WIDTH]
+    return _by_name(rows)
+
+
+def _by_name(rows: Iterable[dict[str, str]]) -> dict[str, dict[str, str]]:
     by_text = {kind.text: kind.name for kind in KINDS.values()}
-    rows = [json.loads(line) for line in keep.read_text().splitlines()]
     return {by_text[row["fault"]]: row for row in rows if row["fault"] in by_text}
 
 

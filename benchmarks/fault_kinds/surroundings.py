@@ -1,18 +1,19 @@
-"""W&B that does not answer, and clocks that step."""
+"""W&B that does not answer, folders of the user that do not serve, and clocks that step."""
 
 from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from fault_kinds.deaths import open_case
-from fault_kinds.lab import SERIAL, Lab, wait_for_event
-from fault_kinds.verdict import Kind, Outcome
+from fault_kinds.lab import RAY, SERIAL, Lab, wait_for_event
+from fault_kinds.mounts import Disk
+from fault_kinds.verdict import Case, Kind, Outcome
 
 STEP = 3 * 3600
 # Put before the program on the path of a driver: steps the wall clock once a file exists.
@@ -116,11 +117,40 @@ class StepClock:
         return case.judge()
 
 
+def make_home_read_only(lab: Lab) -> Outcome:
+    """Search on Ray and log to W&B while HOME is read-only and empty, as in many containers."""
+    case = open_case(lab, "home")
+    disk = Disk(lab, case.home / "home")
+    disk.detach()
+    disk.attach(read_only=True)
+    return _search_with(lab, case, {"HOME": str(disk.path)})
+
+
+def lengthen_tmpdir(lab: Lab) -> Outcome:
+    """Search on Ray and log to W&B while TMPDIR has a path too long for sockets."""
+    case = open_case(lab, "tmpdir")
+    folder = case.home / ("long" * 30)
+    folder.mkdir()
+    return _search_with(lab, case, {"TMPDIR": str(folder)})
+
+
+def _search_with(lab: Lab, case: Case, variables: Mapping[str, str]) -> Outcome:
+    """Run the whole search with variables of its environment."""
+    offline = {"WANDB_MODE": "offline", **variables}
+    launch = lab.begin(case.home, *RAY, "--wandb", "offline", variables=offline)
+    launch.wait()
+    case.expect(launch, 0)
+    case.demand("tracking is off" not in launch.text, "W&B does not work")
+    return case.judge()
+
+
 KINDS = (
     Kind("wandb-down", "W&B down: nothing listens", BreakTracking(closed_port)),
     Kind("wandb-hangs", "W&B never answers", BreakTracking(silent_port)),
     Kind("wandb-401", "W&B refuses the key (401)", BreakTracking(lambda: _answer(401))),
     Kind("wandb-500", "W&B fails (500)", BreakTracking(lambda: _answer(500))),
+    Kind("home", "HOME read-only, on Ray with W&B", make_home_read_only, root=True),
+    Kind("tmpdir", "TMPDIR of 120 characters, on Ray with W&B", lengthen_tmpdir),
     Kind("clock-forward", "clock steps 3 hours forward", StepClock(STEP)),
     Kind("clock-back", "clock steps 3 hours back", StepClock(-STEP)),
 )

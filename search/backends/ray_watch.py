@@ -20,7 +20,9 @@ from search.interrupt import Interrupt
 
 RECONNECT = "RAY_gcs_rpc_server_reconnect_timeout_s"  # after which Ray itself ends a driver
 PATIENCE = 8.0  # seconds for which a cluster that was joined may be out of reach
+SILENCE = 20.0  # seconds for which a head may answer nothing, though it runs
 EVERY = 1.0  # seconds between two tries to reach it
+ANSWER = 2  # seconds that an answer may take
 GRACE = 3.0  # seconds that Tune gets to end after a loss
 HEAD = "the cluster's head (GCS)"
 RAYLET = "Ray's process on this machine (raylet)"
@@ -31,7 +33,8 @@ class Watch:
 
     The processes of a private cluster are children of this one, so their death is seen at once. Of
     a cluster that was joined, the head and the raylet of this machine have to accept connections;
-    short gaps of the network and a head that is started again are waited for.
+    short gaps of the network and a head that is started again are waited for. A head may also hang
+    while the kernel still accepts connections for it, so it is asked for an answer now and then.
     """
 
     def __init__(self) -> None:
@@ -49,6 +52,7 @@ class Watch:
         self._patience = find_patience()
         self._seen = dict.fromkeys(self._places, time.monotonic())
         self._next_try = time.monotonic()
+        self._silent_since: float | None = None
 
     def find_loss(self) -> str:
         """Return why the cluster is lost, "" while it is not."""
@@ -62,8 +66,20 @@ class Watch:
                 self._seen[label] = time.monotonic()
             elif time.monotonic() - self._seen[label] > self._patience:
                 return f"{label} at {place} has not been reached for {self._patience:.0f} s"
+        silence = self._measure_silence()
         self._next_try = time.monotonic() + EVERY
+        if silence > (limit := max(SILENCE, self._patience)):
+            return f"{HEAD} has not answered for {limit:.0f} s"
         return ""
+
+    def _measure_silence(self) -> float:
+        """Return for how many seconds the head has answered nothing; 0 if it answers now."""
+        asked = time.monotonic()
+        if _answers():
+            self._silent_since = None
+        elif self._silent_since is None:  # the first question without an answer
+            self._silent_since = asked
+        return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
 
 
 def find_patience() -> float:
@@ -113,6 +129,16 @@ def _run(work: Callable[[], None], outcome: Future[None]) -> None:
         outcome.set_result(None)
     except BaseException as error:  # the other thread raises it
         outcome.set_exception(error)
+
+
+def _answers() -> bool:
+    """Return whether the cluster's head answers a question in time."""
+    worker: Any = ray._private.worker.global_worker
+    try:
+        worker.gcs_client.check_alive([], timeout=ANSWER)
+    except Exception:  # of Ray, which has many
+        return False
+    return True
 
 
 def _accepts(place: str) -> bool:

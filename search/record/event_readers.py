@@ -6,10 +6,11 @@ Each reader raises FieldError, whose one line names the key, what it holds and w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 
 from adv.evaluation.table_check import check_table
 from adv.suggestions import suggest_or_list
-from search.record.json_records import OBJECT, FieldError, read_key
+from search.record.json_records import OBJECT, FieldError, key_reader, read_key
 from search.record.limits import EpochNumber, Range, Seconds, Seed, Share, TrialNumber
 from search.record.study_header import StudyHeader
 from search.record.trial import Decision, EpochReport, Rung, Trial
@@ -17,6 +18,9 @@ from search.record.trial_result import TrialResult
 from spaces import OBJECTIVES, Params
 
 ACTIONS = ("go on", "stop", "audit")
+_epoch, _epochs = (key_reader(key, EpochNumber) for key in ("epoch", "epochs"))
+_seconds = key_reader("seconds", Seconds)
+_metrics = key_reader("metrics", Mapping[str, float | bool])
 
 
 def read_trial(event: OBJECT) -> Trial:
@@ -32,11 +36,11 @@ def read_trial(event: OBJECT) -> Trial:
 
 def read_report(event: OBJECT) -> EpochReport:
     """Return the report of an `epoch` event."""
-    epoch, epochs = (read_key(event, key, EpochNumber) for key in ("epoch", "epochs"))
+    epoch, epochs = _epoch(event), _epochs(event)
     if epoch > epochs:
         raise FieldError(f"key 'epoch' holds {epoch}, but there are {epochs} epochs")
-    metrics = read_key(event, "metrics", Mapping[str, float | bool])
-    return EpochReport(epoch, epochs, read_key(event, "seconds", Seconds), metrics)
+    metrics = {intern(name): value for name, value in _metrics(event).items()}  # millions of them
+    return EpochReport(epoch, epochs, _seconds(event), metrics)
 
 
 def read_rung(event: OBJECT, header: StudyHeader) -> tuple[Rung, Decision]:

@@ -79,9 +79,19 @@ def read_key(plain: Mapping[str, Any], key: str, kind: Any) -> Any:
     Raises:
       FieldError: the key is missing, or its value is of another type.
     """
-    if key not in plain:
-        raise FieldError(f"key {key!r} is missing")
-    return _converter(kind)(plain[key], key)
+    return key_reader(key, kind)(plain)
+
+
+def key_reader(key: str, kind: Any) -> Callable[[OBJECT], Any]:
+    """Return a function that does what `read_key` does, prepared for what is read very often."""
+    convert = _converter(kind)
+
+    def read(plain: OBJECT) -> Any:
+        if key not in plain:
+            raise FieldError(f"key {key!r} is missing")
+        return convert(plain[key], key)
+
+    return read
 
 
 Converter = Callable[[Any, str], Any]  # a value and its key, to the value in its field's type
@@ -109,7 +119,7 @@ def _converter(kind: Any) -> Converter:
     elif origin is tuple:
         made = _tuple_converter([_converter(part) for part in parts])
     elif origin in (Mapping, Sequence) and parts[-1] is not Any:
-        made = _items_converter(origin, _converter(parts[-1]))
+        made = _items_converter(origin, _converter(parts[-1]), _usual_types(parts[-1]))
     elif origin is None and is_dataclass(kind):
         made = _record_converter(kind)
     else:
@@ -150,9 +160,19 @@ def _type_converter(kind: Any) -> Converter:
     return convert
 
 
+def _usual_types(kind: Any) -> set[type]:
+    """Return the types of which each value is a `kind`, without a closer look; maybe none."""
+    if get_origin(kind) in (types.UnionType, Union):
+        return {usual for part in get_args(kind) for usual in _usual_types(part)}
+    return {*_USUAL.get(kind, (kind,))} if kind in _WORDS else set()
+
+
 def _range_converter(convert_type: Converter, allowed: Range) -> Converter:
+    low, high = allowed.low, allowed.high
+
     def convert(value: Any, key: str) -> Any:
-        if convert_type(value, key) not in allowed:
+        convert_type(value, key)
+        if not (low <= value <= high or value in allowed):
             raise _wrong(str(allowed), value, key)
         return value
 
@@ -178,11 +198,13 @@ def _union_converter(parts: Sequence[Any]) -> Converter:
     return convert
 
 
-def _items_converter(kind: Any, convert_item: Converter) -> Converter:
+def _items_converter(kind: Any, convert_item: Converter, usual: set[type]) -> Converter:
     convert_type = _type_converter(kind)
 
     def convert(value: Any, key: str) -> Any:
         convert_type(value, key)
+        if usual.issuperset(map(type, value.values() if kind is Mapping else value)):
+            return value
         for name, item in value.items() if kind is Mapping else enumerate(value):
             try:
                 convert_item(item, key)

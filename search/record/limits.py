@@ -49,6 +49,8 @@ def find_unusable(plain: Mapping[str, Any]) -> str:
     Numbers that are not finite or have more than 64 bits, halves of surrogate pairs, and values
     that are nested so deeply that they exhaust the stack of whoever walks through them.
     """
+    if _all_usual(plain, 0):
+        return ""
     for key, value in plain.items():
         if not _is_text(str(key)):
             return "the name of a key is no text"
@@ -57,8 +59,40 @@ def find_unusable(plain: Mapping[str, Any]) -> str:
     return ""
 
 
+def _all_usual(container: Any, depth: int) -> bool:
+    """Return whether all values in a dictionary or list are plainly usable.
+
+    A ledger holds millions of values, so this decides quickly on the usual types of JSON; where it
+    says no, the other functions look more closely.
+    """
+    values = container
+    if type(container) is dict:
+        try:
+            usual = "".join(container).isascii()
+        except TypeError:  # a key that is no text
+            return False
+        if not usual:
+            return False
+        values = container.values()
+    for value in values:
+        kind = type(value)
+        if kind is float:
+            usual = math.isfinite(value)
+        elif kind is str:
+            usual = value.isascii()
+        elif kind is int:
+            usual = -_MAX_WHOLE < value < _MAX_WHOLE
+        elif kind is dict or kind is list:
+            usual = depth < _MAX_DEPTH and _all_usual(value, depth + 1)
+        else:
+            usual = value is None or kind is bool
+        if not usual:
+            return False
+    return True
+
+
 def _find_unusable_value(value: Any, depth: int) -> str:
-    """Return what is wrong with a value, "" if nothing is; a ledger holds millions of them."""
+    """Return what is wrong with a value, "" if nothing is."""
     if not isinstance(value, dict | list | tuple):
         return _find_unusable_leaf(value)
     if depth > _MAX_DEPTH:

@@ -108,7 +108,7 @@ def check_links(folder: Path) -> None:
 
     The run folder itself may be a link: so a run is kept on another disk.
     """
-    for path in _list_folders(folder):
+    for path in list_folders(folder):
         if path.is_symlink() and not _resolve(path).is_relative_to(folder.resolve()):
             raise ValueError(
                 f"{path} is a link that leads out of the run folder: a run keeps all of its files "
@@ -116,7 +116,8 @@ def check_links(folder: Path) -> None:
             )
 
 
-def _list_folders(folder: Path) -> Iterator[Path]:
+def list_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folders in a run folder that a search writes to, and what else lies in those."""
     for room in (folder / FRONT, folder / FINALS, folder / TRIALS, folder / FINALS / TRIALS):
         yield room
         if room.is_dir() and not room.is_symlink():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from sys import intern
+from dataclasses import dataclass, field
 
 from search.record.constraints import check_names, feasible
 from search.record.event_readers import read_report, read_result, read_rung, read_trial
-from search.record.json_records import OBJECT, FieldError, from_json, read_key
+from search.record.json_records import OBJECT, FieldError, from_json, key_reader, read_key
 from search.record.limits import Clock, TrialNumber, find_unusable, shorten
 from search.record.pareto import front
 from search.record.study_header import FinalsHeader, Session, StudyHeader
@@ -16,6 +15,8 @@ from search.record.trial import Key, Trial
 from search.record.trial_result import TrialResult
 
 Event = OBJECT
+_kind, _time = key_reader("event", str), key_reader("time", Clock)
+_trial_number = key_reader("trial", TrialNumber)
 _OF_THE_SEARCH = ("study", "session", "finals", "final")  # no event of a final training
 
 
@@ -72,8 +73,7 @@ class View:
         """
         if unusable := find_unusable(event):
             raise FieldError(unusable)
-        kind = read_key(event, "event", str)
-        time = read_key(event, "time", Clock)
+        kind, time = _kind(event), _time(event)
         if kind in _APPLY:
             _APPLY[kind](self, event)
             self._note_changes(event)
@@ -110,7 +110,7 @@ class View:
         self.relaxed.append(event)
 
     def _trial(self, event: Event) -> Trial:
-        number = read_key(event, "trial", TrialNumber)
+        number = _trial_number(event)
         if number not in self.trials:
             raise FieldError(f"key 'trial' holds {number}, which no proposed event has")
         return self.trials[number]
@@ -135,12 +135,10 @@ class View:
                 trial.starts = 0
 
     def _add_epoch(self, event: Event) -> None:
-        report = read_report(event)
-        metrics = {intern(name): value for name, value in report.metrics.items()}
-        trial = self._trial(event)
+        report, trial = read_report(event), self._trial(event)
         if report.epoch not in trial.epochs:
             trial.starts = 0
-        trial.epochs[report.epoch] = replace(report, metrics=metrics)
+        trial.epochs[report.epoch] = report
 
     def _add_rung(self, event: Event) -> None:
         rung, decision = read_rung(event, self.header)

@@ -74,7 +74,7 @@ class Rescoring:
 
 
 MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]
-"""Maps a rescoring over nets, in this process or on a cluster: a result, or why there is none."""
+"""Maps a rescoring over nets, in a worker or on a cluster: a result, or why there is none."""
 
 
 def rescore(

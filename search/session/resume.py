@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from adv.files import sweep_partials
 from adv.shell import join_command
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
 from search.record.ledger import Ledger, read
-from search.record.run_files import check_links
+from search.record.run_files import check_links, list_folders
 from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader
 from search.record.view import View
@@ -73,7 +74,9 @@ def resume_run(console: Console, options: Options, machine: Machine, mode: str) 
     if options.rescore:
         run = change_battery(run, options.score, options.battery_steps, options.images)
     _check_comparable(options, view, run)
-    ledger = Ledger(folder / LEDGER)
+    ledger = Ledger(folder / LEDGER)  # which no other driver can open now
+    for room in (folder, *list_folders(folder)):
+        sweep_partials(room)
     if options.rescore and not has_stored_nets(ledger.view, folder):
         ledger.close()
         raise ValueError(

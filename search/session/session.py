@@ -28,6 +28,7 @@ from search.session.outputs import add_readers, write_outputs
 from search.session.plan import Machine
 from search.session.prepare import dry_run, prepare
 from search.session.rescore import Rescoring, rescore, rescore_net
+from search.session.rescore_in_worker import rescore_in_worker
 from search.session.start_finals import start_finals
 from search.session.stored_nets import StoredNet
 from search.session.summary import print_summary, resume_command
@@ -197,11 +198,9 @@ def _describe_battery(job: Job) -> str:
 def _map_nets(
     job: Job, interrupt: Interrupt, run: Rescoring, nets: Iterable[StoredNet]
 ) -> Iterator[tuple[StoredNet, TrialResult | str]]:
-    """Score each net again, in this process or on the cluster."""
+    """Score each net again, in a worker process or on the cluster."""
     if job.options.serial:
-        for net in nets:
-            interrupt.check()
-            yield net, rescore_net(run, net)
+        yield from rescore_in_worker(run, nets, interrupt)
         return
     from search.backends.ray_tasks import map_on_cluster
     from search.backends.ray_tune import Resources

@@ -7,7 +7,14 @@ from contextlib import suppress
 
 import pytest
 
-from adv.files import check_writable, partial_file, partial_folder, remove_partials, write_atomic
+from adv.files import (
+    check_writable,
+    partial_file,
+    partial_folder,
+    remove_partials,
+    sweep_partials,
+    write_atomic,
+)
 
 
 def names(folder):
@@ -113,6 +120,19 @@ def test_leftovers_of_killed_processes_are_removed(tmp_path):
         (tmp_path / name).touch()
     remove_partials(tmp_path / "a[1].npz")
     assert names(tmp_path) == [".a1.npz.17", ".a[1].npz.lock", "a[1].npz"]
+
+
+def test_only_leftovers_of_dead_writers_are_swept(tmp_path):
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    kept = [f".state.pt.{os.getpid()}", f".notes.{dead.pid}", f"state.pt.{dead.pid}"]
+    kept += [".state.pt.0", ".state.pt.1x", ".state.pt.1", ".hidden.pt", ".state.pt.²"]
+    for name in [*kept, f".state.pt.{dead.pid}", f".a[1].csv.{dead.pid}", ".b.csv." + 99 * "9"]:
+        (tmp_path / name).touch()
+    (tmp_path / f".folder.pt.{dead.pid}").mkdir()
+    sweep_partials(tmp_path)
+    assert names(tmp_path) == sorted([*kept, f".folder.pt.{dead.pid}"])
+    sweep_partials(tmp_path / "none")
 
 
 def test_a_path_is_tried_without_touching_the_file(tmp_path):

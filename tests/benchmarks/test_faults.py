@@ -113,6 +113,18 @@ def test_statuses_are_short_and_a_row_has_all_columns(tmp_path):
     assert faults.format_table([row]).count("\n") == 2
 
 
+def test_rows_of_earlier_calls_stay_in_the_table_of_the_docs(tmp_path):
+    done = verdict.Outcome(["143", "0"], 3.0)
+    kinds = [faults.KINDS["driver"], faults.KINDS["output"]]  # whose text holds an escaped bar
+    rows = [
+        faults.run_kind(replace(kind, inject=lambda lab: done), 1, 0.1, tmp_path) for kind in kinds
+    ]
+    page = tmp_path / "page.md"
+    page.write_text(f"| a | b |\n{faults.format_table(rows)}\nmore")
+    assert faults._read_table(page) == dict(zip(("driver", "output"), rows, strict=True))
+    assert faults._read_table(tmp_path / "none.md") == faults._read_table(None) == {}
+
+
 def test_a_kind_that_is_stuck_or_raises_is_not_ok(tmp_path):
     def stick(lab: Lab) -> verdict.Outcome:
         raise StuckError("waited 3 s")

@@ -21,8 +21,8 @@ from search.backends import ray_watch
 from search.record.ledger import read
 
 
-def kill_child(parent, name):
-    """Kill the child of a process that runs a program of this name."""
+def kill_child(parent, name, number=signal.SIGKILL):
+    """Kill the child of a process that runs a program of this name, or send it another signal."""
     listed = subprocess.run(
         ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
         capture_output=True,
@@ -31,7 +31,7 @@ def kill_child(parent, name):
     )
     rows = [line.split() for line in listed.stdout.splitlines()]
     [found] = [int(row[0]) for row in rows if Path(row[1]).name == name]
-    os.kill(found, signal.SIGKILL)
+    os.kill(found, number)
 
 
 def assert_lost(folder, driver, reason):
@@ -61,12 +61,19 @@ def gated(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "reason"), [("gcs_server", "(GCS)"), ("raylet", "(raylet)")])
-def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path, gated, name, reason):
+@pytest.mark.parametrize(
+    ("name", "number", "reason"),
+    [
+        ("gcs_server", signal.SIGKILL, "(GCS) has died"),
+        ("gcs_server", signal.SIGSTOP, "(GCS) has not answered for"),
+        ("raylet", signal.SIGKILL, "(raylet) has died"),
+    ],
+)
+def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path, gated, name, number, reason):
     settings = {"trials": 2, "epochs": 3}
     driver = gated(**settings)
-    kill_child(driver.pid, name)
-    assert_lost(tmp_path, driver, f"{reason} has died")
+    kill_child(driver.pid, name, number)
+    assert_lost(tmp_path, driver, reason)
     (tmp_path / "gate").touch()
     assert_ends(start(tmp_path, **settings), seconds=240)
     assert_each_once(tmp_path, trials=2, epochs=3)
@@ -87,6 +94,7 @@ def test_a_short_gap_is_no_loss(monkeypatch):
     now, reached = [0.0], [True]
     monkeypatch.setattr("search.backends.ray_watch.time.monotonic", lambda: now[0])
     monkeypatch.setattr(ray_watch, "_accepts", lambda place: reached[0])
+    monkeypatch.setattr(ray_watch, "_answers", lambda: True)
     node = SimpleNamespace(
         all_processes={}, gcs_address="head:6379", node_ip_address="here", node_manager_port=1
     )
@@ -102,6 +110,27 @@ def test_a_short_gap_is_no_loss(monkeypatch):
     assert step(2, True) == ""
     assert step(ray_watch.PATIENCE - 1, False) == ""
     assert "(GCS) at head:6379 has not been reached for 8 s" in step(2, False)
+
+
+def test_a_head_that_hangs_is_lost_after_a_while(monkeypatch):
+    """The kernel accepts connections for a process that is stopped or stuck."""
+    now, answers = [0.0], [True]
+    monkeypatch.setattr("search.backends.ray_watch.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(ray_watch, "_answers", lambda: answers[0])
+    running = SimpleNamespace(process=SimpleNamespace(poll=lambda: None))
+    node = SimpleNamespace(all_processes={"gcs_server": [running], "raylet": [running]})
+    monkeypatch.setattr("search.backends.ray_watch.ray._private.worker._global_node", node)
+    watch = ray_watch.Watch()
+
+    def step(seconds, answer):
+        now[0] += seconds
+        answers[0] = answer
+        return watch.find_loss()
+
+    assert step(600, False) == ""  # this machine may have slept, too
+    assert step(ray_watch.SILENCE - 2, False) == step(1, True) == ""
+    assert step(2, False) == step(ray_watch.SILENCE - 1, False) == ""
+    assert step(2, False) == "the cluster's head (GCS) has not answered for 20 s"
 
 
 def test_who_lets_ray_wait_longer_lets_the_search_wait_longer(monkeypatch):
