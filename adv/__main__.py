@@ -15,7 +15,7 @@ from adv.cli.models import models
 from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
 from adv.terminal.console import print_error
-from adv.terminal.streams import run_program
+from adv.terminal.streams import DISK_ERRORS, describe_os_error, run_program
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
@@ -42,7 +42,7 @@ for verb in (train, evaluate, attack, curve, audit, certify, export, models, ben
 
 
 def run() -> None:
-    """Run the command line; a user's mistake is printed as one line, with exit status 2."""
+    """Run the command line; what fails is one line: status 2 for mistakes, 1 for failing disks."""
     run_program("adv", _main)
 
 
@@ -51,8 +51,10 @@ def _main() -> int | None:
         return adv.main(prog_name="python -m adv", standalone_mode=False)
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         message, code = str(error), 2
+    except OSError as error:
+        message, code = describe_os_error(error), 1 if error.errno in DISK_ERRORS else 2
     except (click.Abort, KeyboardInterrupt):
         message, code = "interrupted", 130
     print_error("adv", message)

@@ -72,13 +72,16 @@ def partial_folder(path: Path) -> Iterator[Path]:
     If the block raises, the folder is removed.
 
     Raises:
-      OSError: it cannot be written, or `path` is a folder that is not empty.
+      OSError: it cannot be written, or `path` is a folder that is not empty; `filename` is `path`.
     """
     partial = _partial(path)
     try:
         partial.mkdir(parents=True)
         yield partial
         partial.rename(path)
+    except OSError as error:
+        _name_destination(error, partial, path)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -120,7 +123,7 @@ def _is_running(process: int) -> bool:
 def check_writable(path: Path) -> None:
     """Raise OSError if no file can be written at `path`: before hours of work, not after them."""
     trial = path.with_name(f".{path.name}")  # a file that exists at `path` is left alone
-    write_atomic(trial, b"")
+    write_atomic(trial, b"\0")  # a full disk still takes empty files
     trial.unlink(missing_ok=True)
 
 
@@ -136,8 +139,13 @@ def _name_destination(error: OSError, partial: Path, path: Path) -> None:
     """Let an error name the file that could not be written, instead of the partial one or none."""
     if error.filename2 == str(partial):
         error.filename2 = str(path)
-    elif error.errno is not None and error.filename in (None, str(partial)):
+    elif error.errno is not None and _is_below(error.filename, partial):
         error.filename = str(path)
+
+
+def _is_below(name: object, partial: Path) -> bool:
+    """Return whether an error's name is the partial file, below the partial folder, or missing."""
+    return name is None or Path(os.fsdecode(name)).is_relative_to(partial)  # type: ignore[arg-type]
 
 
 def _link(partial: Path, path: Path) -> None:

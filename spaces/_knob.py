@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 Value = float | int | str | bool
 Params = Mapping[str, Value]
 """A configuration: the value of each hyperparameter that exists there."""
+_LARGEST = 2**63 - 1
 When = Mapping[str, Value | tuple[Value, ...]]
 """The condition of a hyperparameter: the value, or one of several, that others must have."""
 
@@ -67,6 +68,8 @@ class Int:
             if not isinstance(end, int):
                 raise ValueError(f"the ends of an Int are whole numbers, got {end!r}")
         _check_range(self.low, self.high, self.log)
+        for end in (self.low, self.high):
+            _check_whole(end)
 
     def holds(self, value: Value) -> bool:
         """Return whether `value` is a whole number in the range."""
@@ -170,6 +173,8 @@ def _is_number(value: Value) -> bool:
 
 def _check_option(option: Value) -> None:
     """Raise ValueError unless JSON gives an option back as it was."""
+    if isinstance(option, int):
+        _check_whole(option)
     if isinstance(option, float) and not math.isfinite(option):
         raise ValueError(f"a number among the options of a choice must be finite, got {option}")
     if not isinstance(option, str | int | float | bool):
@@ -182,6 +187,12 @@ def _check_option(option: Value) -> None:
             option.encode()
         except UnicodeEncodeError:
             raise ValueError(f"{option!r} is an option of a choice, but not valid text") from None
+
+
+def _check_whole(number: int) -> None:
+    """Raise ValueError for a whole number that ledgers and other readers of JSON refuse."""
+    if not -_LARGEST <= number <= _LARGEST:
+        raise ValueError(f"a whole number has 64 bits at most, got one of {number.bit_length()}")
 
 
 def _check_range(low: float, high: float, log: bool) -> None:

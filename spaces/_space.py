@@ -52,6 +52,11 @@ class Space:
         for i, (name, knob) in enumerate(self.knobs.items()):
             if not isinstance(name, str) or not isinstance(knob, Knob):
                 raise ValueError(f"a hyperparameter has a name and a knob, got {name!r}: {knob!r}")
+            if not name.isidentifier():  # tables, --set and W&B could not tell others apart
+                raise ValueError(
+                    "the name of a hyperparameter is that of an argument of build: letters, digits "
+                    f"and _, got {name!r}"
+                )
             self._check_condition(name, knob, list(self.knobs)[:i])
         for name in self.laptop:
             if name not in self.knobs:

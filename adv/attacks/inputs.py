@@ -22,6 +22,9 @@ def check_inputs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
       ValueError: images outside [0, 1] or not finite, labels that are no classes, or shapes that do
         not match. Whether labels are too large shows when the net answers, see `LabelCheck`.
     """
+    for name, given in (("images", x), ("labels", y)):
+        if not isinstance(given, Tensor):
+            raise ValueError(f"{name} are a tensor, got a {type(given).__name__}: torch.as_tensor")
     if not x.is_floating_point():
         raise ValueError(f"images are floats in [0, 1], got {x.dtype}: divide bytes by 255")
     return _check_range(x.detach().float()), check_labels(y, len(x))

@@ -49,6 +49,17 @@ class PlainConsole(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
 
+    def _write_buffer(self) -> None:
+        """Write as usual; an error, such as a full disk, names the output, and is raised once."""
+        try:
+            super()._write_buffer()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            del self._buffer[:]
+            reason = error.strerror or str(error)
+            raise OSError(error.errno, f"the output cannot be written: {reason}") from None
+
     def on_broken_pipe(self) -> None:
         """Call `on_close` or raise OutputClosed; rich would exit from wherever this is called."""
         self.quiet = True

@@ -13,6 +13,8 @@ from typing import NoReturn
 from adv.terminal.console import OutputClosed, print_error
 
 _PLAIN = {"–": "-", "—": "-", "…": "...", "·": "|", "×": "x", "≤": "<=", "≥": ">=", "±": "+-"}
+# A disk that is full, a quota, a limit on the size of files (`ulimit -f`), a disk that is broken.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _CLOSED = 128 + 13  # what a shell reports for a program that SIGPIPE ended
 
 
@@ -20,7 +22,8 @@ def run_program(name: str, main: Callable[[], int | None]) -> NoReturn:
     """Run a command line and exit with the status that it returns.
 
     Characters that stdout cannot encode are replaced, so that no result is lost at its end. If the
-    reader of the output goes away, as in `| head`, the status is 141 as for any Unix program.
+    reader of the output goes away, as in `| head`, the status is 141 as for any Unix program; if
+    its disk is full, one line says so and the status is 1.
 
     Args:
       name: the program's name in error messages.
@@ -42,12 +45,24 @@ def run_program(name: str, main: Callable[[], int | None]) -> NoReturn:
     except OutputClosed:
         code = _CLOSED
     except OSError as error:
-        if not _is_broken_pipe(error):
+        if _is_broken_pipe(error):
+            code = _CLOSED
+        elif error.errno in DISK_ERRORS:
+            print_error(name, describe_os_error(error))
+            code = 1
+            _discard_output()
+        else:
             raise
-        code = _CLOSED
     if code == _CLOSED:
         _discard_output()
     sys.exit(code)
+
+
+def describe_os_error(error: OSError) -> str:
+    """Return in words what has failed and, if it is known, on which file."""
+    name = error.filename2 or error.filename  # the second is the destination of a copy
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(name)}: {reason}" if isinstance(name, str | bytes) else reason
 
 
 def _find_trouble() -> str:

@@ -6,6 +6,7 @@ The tracker calls this on a thread of its own, so it may be slow and may raise.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -76,6 +77,7 @@ class WandbRuns:
             "WANDB_ARTIFACT_DIR": str(here / "artifacts"),
         }
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it sends even in offline mode
+        logging.raiseExceptions = False  # else W&B's log on a full disk prints tracebacks
         wandb = _wandb()
         with hide_run_variables():
             wandb.setup(wandb.Settings(silent=True, mode=self.mode))

@@ -115,6 +115,18 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert (names(tmp_path), names(path)) == (["folder"], ["one"])
 
 
+def test_an_error_in_a_folder_names_the_folder(tmp_path, limit_files):
+    path = tmp_path / "folder"
+    limit_files(10)
+    with pytest.raises(OSError, match="File too large") as info, partial_folder(path) as partial:
+        (partial / "one").write_bytes(bytes(99))
+    assert (info.value.filename, names(tmp_path)) == (str(path), [])
+    limit_files(1000)
+    with pytest.raises(FileNotFoundError) as info, partial_folder(path) as partial:
+        (partial / "none" / "one").touch()
+    assert (info.value.filename, names(tmp_path)) == (str(path), [])
+
+
 def test_leftovers_of_killed_processes_are_removed(tmp_path):
     for name in (".a[1].npz.17", ".a[1].npz.lock", ".a1.npz.17", "a[1].npz"):
         (tmp_path / name).touch()
@@ -147,3 +159,12 @@ def test_a_path_is_tried_without_touching_the_file(tmp_path):
 def test_a_text_that_utf_8_cannot_hold_is_written_with_escapes(tmp_path):
     write_atomic(tmp_path / "file", "café \n " + os.fsdecode(b"caf\xe9"))
     assert (tmp_path / "file").read_text() == "café \n caf\\udce9"
+
+
+def test_a_full_disk_is_found_before_the_work(mount_disk):
+    disk = mount_disk(64)
+    with suppress(OSError):
+        (disk / "ballast").write_bytes(bytes(1 << 20))
+    with pytest.raises(OSError, match="No space left on device"):
+        check_writable(disk / "net.safetensors")
+    assert names(disk) == ["ballast"]

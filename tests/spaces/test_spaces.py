@@ -321,6 +321,12 @@ def test_texts_that_name_no_value(knob, text):
         (lambda: Choice((math.nan, 1.0)), "must be finite, got nan"),
         (lambda: Choice((1.0, -math.inf)), "must be finite, got -inf"),
         (lambda: Choice(("a", "\ud800")), "not valid text"),
+        (lambda: Choice((2**63, 1)), "64 bits at most, got one of 64"),
+        (lambda: Choice((-(10**5000), 1)), "64 bits at most, got one of 16610"),
+        (lambda: Int(0, 2**63), "64 bits at most, got one of 64"),
+        (lambda: Space("?", {"a=b": Int(1, 2)}, no_recipe), "is that of an argument of build"),
+        (lambda: Space("?", {"\udc80": Int(1, 2)}, no_recipe), "is that of an argument of build"),
+        (lambda: Space("?", {"": Int(1, 2)}, no_recipe), "is that of an argument of build"),
         (lambda: Choice((1, "1")), "needs distinct options"),
         (lambda: Choice((1, True)), "needs distinct options"),
         (lambda: Space("?", {1: Int(1, 2)}, no_recipe), "has a name and a knob, got 1"),  # type: ignore[dict-item]  # no name
@@ -359,7 +365,7 @@ def test_bad_knobs_and_spaces(make, said):
 
 @pytest.mark.parametrize(
     "options",
-    [("a", "größer"), (1, 2.5), (True, False), (np.float64(0.1), 1e300), (0, -(10**30), "x")],
+    [("a", "größer"), (1, 2.5), (True, False), (np.float64(0.1), 1e300), (0, -(2**63) + 1, "x")],
     ids=str,
 )
 def test_a_choice_survives_the_ledger(options):

@@ -65,6 +65,8 @@ def test_labels_of_every_whole_number_type_are_taken(attack, dtype, problem):
         (lambda y: torch.full_like(y, -1), r"labels are 0 or more, got -1$"),
         (lambda y: torch.full_like(y, 10), r"labels lie in 0 to 9, got 10$"),
         (lambda y: torch.eye(10)[y][:, :7], r"10 classes, the labels have 7"),
+        (lambda y: y.tolist(), r"labels are a tensor, got a list"),
+        (lambda y: y.numpy(), r"labels are a tensor, got a ndarray"),
         (lambda y: y[:3], r"4 images need as many labels"),
         (lambda y: torch.tensor(1), r"4 images need as many labels"),
     ],

@@ -69,6 +69,20 @@ def test_a_reader_that_goes_away(printing):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("printing", "said"),
+    [
+        ("print_line('x' * 99)", b"the output cannot be written: No space left on device"),
+        ("print('x')", b"No space left on device"),
+        ("__import__('click').echo(1)", b"No space left on device"),
+    ],
+)
+def test_an_output_on_a_full_disk_costs_one_line(printing, said):
+    done = run(printing, ">/dev/full")
+    assert (done.returncode, done.stderr) == (1, b"prog: " + said + b"\n")
+
+
 def test_the_status_of_the_program():
     assert run("return 3").returncode == 3
     assert run("sys.exit(4)").returncode == 4

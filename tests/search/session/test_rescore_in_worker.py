@@ -4,7 +4,8 @@ import threading
 import time
 
 import pytest
-from rescoring_cases import PARAMS, ScoreOrFail, nets, score
+from formula_runs import score
+from rescoring_cases import PARAMS, ScoreOrFail, nets
 
 from search.interrupt import Interrupt, Interrupted
 from search.session.rescore_in_worker import rescore_in_worker
