@@ -41,7 +41,8 @@ def killed(tmp_path_factory):
     """A run whose driver was killed after the first of three finals, and what it had by then."""
     home = tmp_path_factory.mktemp("home")
     ledger = home / "runs" / "x" / "ledger.jsonl"
-    arguments = ("--space", "smoke", "--serial", "--name", "x", "--trials", 3, "--finalists", 3)
+    search = ("--space", "smoke", "--serial", "--name", "x", "--score", "report")
+    arguments = (*search, "--trials", 3, "--finalists", 3)
     running = subprocess.Popen(
         command(*arguments),
         cwd=home,

@@ -38,7 +38,8 @@ def finish(ledger, number, point, **details):
 
 @pytest.fixture(scope="module")
 def training():
-    scale = spaces.scale("laptop", battery_steps=1, images=20, watch_images=16, test_images=8)
+    sizes = {"battery_steps": 1, "images": 20, "watch_images": 16, "test_images": 8}
+    scale = spaces.scale("laptop", score="report", **sizes)
     return Training("smoke", scale, load("digits"))
 
 

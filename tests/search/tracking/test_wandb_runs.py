@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 from offline_tracking import DRIVER, STUDY, OfflineRun, environment, read_offline_runs, track_study
@@ -14,7 +15,9 @@ from synthetic_studies import events, header
 
 from search.record.study_header import StudyHeader
 from search.record.view import View
+from search.tracking import wandb_runs
 from search.tracking.tracker import study_id
+from search.tracking.wandb_runs import WandbRuns
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
 def test_the_study_run_holds_the_table_the_chart_and_the_hypervolume(whole):
     (study,) = (part for part in whole[2] if part.run.job_type == "study")
     assert (study.id, study.run.run_group, study.exit) == (STUDY, STUDY, 0)
-    assert study.config["space"] == "rse_sigmas"
+    assert (study.config["space"], study.config["score"]) == ("rse_sigmas", "report")
     area = study.column("hypervolume")
     assert len(area) == 5 and area == sorted(area)
     assert study.metrics["hypervolume"].summary.max
@@ -75,6 +78,24 @@ def test_the_study_run_holds_the_table_the_chart_and_the_hypervolume(whole):
     charts = sorted(study.folder.glob("files/media/plotly/*.json"), key=os.path.getmtime)
     traces = json.loads(charts[-1].read_text())["data"]
     assert {trace["name"] for trace in traces} >= {"front"}
+
+
+def test_a_search_that_is_scored_again_gets_the_config_of_its_new_score(tmp_path, monkeypatch):
+    monkeypatch.setattr(wandb_runs, "_wandb", MagicMock())
+    view = View()
+    for event in events(6, 1):
+        view.apply(event)
+    runs = WandbRuns(tmp_path, STUDY, view.header, "offline", "robustune", None)
+    runs._runs[STUDY] = run = MagicMock()
+    runs.log_study(view)
+    run.config.update.assert_not_called()
+    scale = {**view.header.scale, "score": "margin"}
+    view.header = view.header.merge({"scale": scale})
+    runs.log_study(view)
+    (config,), _ = run.config.update.call_args
+    assert config["score"] == "margin" and config["scale"] == scale
+    runs.log_study(view)
+    assert run.config.update.call_count == 1
 
 
 @pytest.mark.slow
