@@ -56,8 +56,8 @@ def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
 def margin_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:
     """Return a stronger battery at the report's radii: the attacks of `margin_line_up` at each.
 
-    It ranks nets more as AutoAttack does than the report's battery, whose cross-entropy misses more
-    on nets that mask it.
+    The cross-entropy of the report's battery saturates on confident nets, which then look robust.
+    The losses of this one do not.
     """
     attacks = tuple(
         (f"margin{steps}-{eps:g}", margin_line_up(Linf(eps), steps)) for eps, _ in _REPORT

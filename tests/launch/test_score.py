@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from test_launch import rows, trials_here  # noqa: F401 - a fixture
@@ -11,6 +13,7 @@ from search.record.ledger import read
 from search.record.view import View
 from search.session import session as session_module
 from search.session.options import Options
+from search.session.summary import resume_command
 
 pytestmark = pytest.mark.usefixtures("trials_here")
 
@@ -63,6 +66,13 @@ def test_a_search_keeps_its_score_until_it_is_scored_again(tmp_path, capsys, sco
     assert names(read(folder / "ledger.jsonl")) == {prefix[other]}
     assert session_module.run_session(replace(again, score=None)) == 0
     assert read(folder / "ledger.jsonl").header.score == other
+
+
+def test_a_rescoring_that_is_cut_off_resumes_with_its_score(tmp_path):
+    options = Options(resume=tmp_path, rescore=tmp_path, score="margin", images=9)
+    job: Any = SimpleNamespace(options=options, folder=tmp_path)
+    said = resume_command(job)
+    assert said == f"python launch.py --rescore {tmp_path} --score margin --images 9"
 
 
 def test_the_plan_names_the_score(tmp_path, capsys):
