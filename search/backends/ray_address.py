@@ -14,6 +14,7 @@ from search.backends.ray_nodes import ClusterError
 from search.errors import extract_last_line
 
 CONNECT, ANSWER, HTTP = 3.0, 4.0, 1.0  # seconds that each step may take
+LARGEST_PORT = 65535
 ADVICE = "is it running (ray start --head), and can this machine reach it?"
 WEB = (
     "a web server answers there. A search joins the port of Ray's head (GCS), 6379 by default, "
@@ -49,6 +50,12 @@ def resolve_address(address: str) -> str:
             f"no Ray cluster at {address}: {extract_last_line(error)}; write HOST:6379"
         ) from None
     name = f"auto ({target})" if address == "auto" else address
+    port = target.rpartition(":")[2]
+    if not port.isdecimal() or not 1 <= int(port) <= LARGEST_PORT:
+        raise ClusterError(
+            f"no Ray cluster at {name}: a port is a number from 1 to {LARGEST_PORT}; "
+            "write HOST:6379"
+        )
     try:
         with _call(target, CONNECT):
             pass

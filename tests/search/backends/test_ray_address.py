@@ -65,6 +65,12 @@ def test_what_is_no_cluster_is_named_in_one_line(kind, monkeypatch):
     assert "\n" not in str(info.value)
 
 
+@pytest.mark.parametrize("port", ["0", "99999", "-1", "6379x"])
+def test_a_port_that_cannot_be_is_named(port):
+    with pytest.raises(ClusterError, match=r"from 1 to 65535|write HOST:6379"):
+        ray_address.resolve_address(f"127.0.0.1:{port}")
+
+
 def test_auto_where_no_cluster_runs_names_the_remedies(monkeypatch, tmp_path):
     monkeypatch.setattr("ray._private.services.find_gcs_addresses", frozenset)
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))

@@ -1,6 +1,7 @@
 """If W&B is missing, broken or refuses us, one line is printed and the search continues."""
 
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -87,6 +88,17 @@ def collect_messages(folder: Path) -> list[str]:
     tracker.close()
     assert tracker.describe_location() == ""
     return said
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_one_line(tmp_path, mount_disk):
+    disk = mount_disk(500)
+    (disk / "wandb").mkdir()
+    with suppress(OSError):
+        (disk / "ballast").write_bytes(bytes(1 << 20))
+    printed = track_study(disk, "offline", 0, 999)
+    assert [line for line in printed.splitlines() if line.startswith("SAY W&B tracking is off")]
+    assert "Traceback" not in printed
 
 
 def test_off_does_nothing(tmp_path):
