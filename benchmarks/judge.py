@@ -10,11 +10,13 @@ from there.
 The tables give each score, its mean and worst difference from the reference in points at a radius,
 gradients for each image, processor seconds of one thread; then over all nets the mean difference
 with its 95 % interval (nets drawn anew 2,000 times), the rank correlations of the scores, and the
-nets on the front of natural accuracy and score.
+nets on the front of natural accuracy and score. `accuracies.csv` in --out has the accuracies of
+each net at each radius, in percent, as `gap_calibration.py` and `judge_table.py` read them.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 import time
@@ -91,6 +93,7 @@ def main(
             name: find(out / path.stem / f"{name}.json", net, battery, part, again)
             for name, battery in batteries.items()
         }
+    write_accuracies(out / "accuracies.csv", found)
     print(f"`{command(sys.argv[1:])}`: {len(part)} test images; {machine('cpu', ())}\n")
     print(format_nets(found))
     print(f"\n{format_summary(found)}")
@@ -153,6 +156,21 @@ def measure(net: nn.Module, battery: Battery, part: Split) -> Result:
     hook.remove()
     n = len(part)
     return Result(score.to_dict(), seen[True] / n, seen[False] / n, seconds)
+
+
+def write_accuracies(path: Path, found: Mapping[str, Mapping[str, Result]]) -> None:
+    """Write a row for each net and radius."""
+    radii = [attack.ball.eps for _, attack in adv.report_battery().attacks]
+    with path.open("w", newline="") as file:
+        write = csv.writer(file).writerow
+        write(
+            ["method", "clean_acc", *(f"{name.lower()}_acc" for name in next(iter(found.values())))]
+        )
+        for net, results in found.items():
+            natural = 100 * results[REFERENCE].ok[0].mean()
+            for row, eps in enumerate(radii):
+                shares = [100 * result.shares[row] for result in results.values()]
+                write([f"{net} {eps:g}", *(f"{value:.2f}" for value in (natural, *shares))])
 
 
 def format_nets(found: Mapping[str, Mapping[str, Result]]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from adv import Score, build, evaluate, is_random
+from adv.auditing.gradient_masking import missed_share_limit
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint
 from adv.intervals import gap_limit
 from adv.runtime.devices import on_device
@@ -67,7 +68,8 @@ class FinalTraining:
         began = time.perf_counter()
         split = self.training.data.test.head(self.training.scale.test_images)
         strong = evaluate(net, split, self.final_battery.battery(is_random(net)))
-        claimed = evaluate(net, split, self.training.scale.battery())
+        own = self.training.scale.battery()
+        claimed = evaluate(net, split, own)
         known = trained.details
         details = ResultDetails(
             **score_fields(strong),
@@ -75,7 +77,7 @@ class FinalTraining:
             parameters=known.parameters,
             validation=dict(trained.objectives) if known.validation is None else known.validation,
             claimed=objectives_of(claimed),
-            masking_gap=_masking_gap(claimed, strong),
+            masking_gap=_masking_gap(claimed, strong, missed_share_limit(own)),
             battery=self.final_battery.id,
             weights=f"{FINALS}/{TRIALS}/{name}/{BEST}",
             weights_sha256=known.weights_sha256,
@@ -97,12 +99,18 @@ def load_trained_net(training: Training, params: Params, seed: int, weights: Pat
     return on_device(net)
 
 
-def _masking_gap(claimed: Score, strong: Score) -> MaskingGap:
-    """Return by how much the final battery lowers the mean attacked accuracy, paired by image."""
+def _masking_gap(claimed: Score, strong: Score, missed: float) -> MaskingGap:
+    """Return by how much the final battery lowers the mean attacked accuracy, paired by image.
+
+    Args:
+      claimed: under the battery of the search.
+      strong: under the final battery.
+      missed: the share of the images that can be fooled which the first may miss.
+    """
     lost = claimed.ok[1:].double().mean(0) - strong.ok[1:].double().mean(0)
     half = 1.96 * float(lost.std()) / len(lost) ** 0.5 if len(lost) > 1 else 1.0
     gap = float(lost.mean())
-    limit = gap_limit(strong.natural_accuracy, strong.mean)
+    limit = gap_limit(strong.natural_accuracy, strong.mean, missed)
     return MaskingGap(
         gap=gap,
         interval=(gap - half, gap + half),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adv.intervals import gap_limit, smallest_visible_share, wilson
+from adv.intervals import MISSED_BY_MARGIN, gap_limit, smallest_visible_share, wilson
 
 
 @pytest.mark.parametrize("n", [20, 40, 256, 1000])
@@ -26,3 +26,7 @@ def test_the_limit_of_a_gap_grows_with_what_can_be_fooled():
     # PGD-50 and AutoAttack on CIFAR-10: sound nets lie below their limit, masked ones above it.
     assert gap_limit(0.8061, 0.4944) > 0.5577 - 0.4944
     assert gap_limit(0.848, 0.3833) < 0.5146 - 0.3833
+
+
+def test_the_limit_is_lower_for_losses_that_do_not_saturate():
+    assert gap_limit(0.8, 0.5, MISSED_BY_MARGIN) == pytest.approx(0.05 * 0.3)

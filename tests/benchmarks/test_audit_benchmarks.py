@@ -11,7 +11,7 @@ from gap_calibration import main as calibration_main
 
 
 def test_a_gap_above_its_limit_is_flagged_and_one_below_is_not():
-    (sound, old), (masked, _) = (flag_shares((0.8, c, 0.5), 1000) for c in (0.55, 0.65))
+    (sound, old), (masked, _) = (flag_shares((0.8, c, 0.5), 1000, 0.22) for c in (0.55, 0.65))
     assert sound == 0 < old and masked == 1
 
 
