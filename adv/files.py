@@ -123,7 +123,11 @@ def _is_running(process: int) -> bool:
 def check_writable(path: Path) -> None:
     """Raise OSError if no file can be written at `path`: before hours of work, not after them."""
     trial = path.with_name(f".{path.name}")  # a file that exists at `path` is left alone
-    write_atomic(trial, b"\0")  # a full disk still takes empty files
+    try:
+        write_atomic(trial, b"\0")  # a full disk still takes empty files
+    except OSError as error:
+        _name_destination(error, trial, path)
+        raise
     trial.unlink(missing_ok=True)
 
 

@@ -198,7 +198,7 @@ def plan_on(view: View, folder: Path) -> None:
     except ValueError as error:
         _check_line(error)
         return
-    configure_sampler(space, view.header).propose(view)
+    _expect_line(lambda: configure_sampler(space, view.header).propose(view))
     stopper = make_stopper(view.header.stopper or "none", seed=0)
     stopper.review(view)
     for trial in view.trials.values():

@@ -146,18 +146,31 @@ def _start_cluster(lab: Lab) -> str:
     return f"127.0.0.1:{port}"
 
 
-def stop_gcs(lab: Lab) -> Outcome:
-    """Stop the head of the cluster by SIGSTOP, so that it hangs, and resume on a new one."""
-    case = open_case(lab, "stop-gcs")
-    launch = lab.begin(case.home, *RAY)
-    wait_for_event(case.home, "epoch", launch)
-    case.start_clock()
-    for pid in lab.find_processes("gcs_server"):
-        os.kill(pid, signal.SIGSTOP)
-    launch.wait(DEATH_LIMIT)
-    case.expect(launch, 1)
-    case.expect(lab.resume(case.home, *RAY), 0)
-    return case.judge()
+@dataclass(frozen=True)
+class StopProcess:
+    """Stops a process of the cluster by SIGSTOP, so that it hangs, and resumes on a new one.
+
+    Args:
+      word: that the command of the process holds.
+      limit: seconds in which the search has to end.
+    """
+
+    word: str
+    limit: float
+
+    def __call__(self, lab: Lab) -> Outcome:
+        """Stop it after the first epoch of the search."""
+        case = open_case(lab, "stop")
+        launch = lab.begin(case.home, *RAY)
+        wait_for_event(case.home, "epoch", launch)
+        case.start_clock()
+        for pid in lab.find_processes(self.word):
+            if pid != launch.process.pid:
+                os.kill(pid, signal.SIGSTOP)
+        launch.wait(self.limit)
+        case.expect(launch, 1)
+        case.expect(lab.resume(case.home, *RAY), 0)
+        return case.judge()
 
 
 @dataclass(frozen=True)
@@ -228,7 +241,8 @@ KINDS = (
     Kind("worker-ray", "worker killed, on Ray", KillProcess(("ray::ImplicitFunc",), RAY, (0,))),
     Kind("raylet", "raylet killed", KillProcess(("raylet/raylet",), RAY, (1,))),
     Kind("gcs", "Ray's control service (GCS) killed", KillProcess(("gcs_server",), RAY, (1,))),
-    Kind("gcs-hangs", "Ray's control service (GCS) hangs", stop_gcs),
+    Kind("gcs-hangs", "Ray's control service (GCS) hangs", StopProcess("gcs_server", 60.0)),
+    Kind("raylet-hangs", "raylet hangs", StopProcess("raylet/raylet", 120.0)),
     Kind("head", "head node of a joined cluster killed", kill_head),
     *(Kind(send.number.name, f"{send.number.name} to the driver", send) for send in SIGNALS),
     Kind("SIGTERM-ray", "SIGTERM to the driver, on Ray", replace(SIGNALS[1], way=RAY)),

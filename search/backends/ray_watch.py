@@ -33,8 +33,9 @@ class Watch:
 
     The processes of a private cluster are children of this one, so their death is seen at once. Of
     a cluster that was joined, the head and the raylet of this machine have to accept connections;
-    short gaps of the network and a head that is started again are waited for. A head may also hang
-    while the kernel still accepts connections for it, so it is asked for an answer now and then.
+    short gaps of the network and a head that is started again are waited for. Both may also hang
+    while the kernel still accepts connections for them. So the head is asked whether this machine's
+    raylet is alive, of which Ray itself makes sure (within about a minute).
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Watch:
         if not self._children:
             self._places[HEAD] = node.gcs_address
             self._places[RAYLET] = f"{node.node_ip_address}:{node.node_manager_port}"
+        self._node: str = node.node_id
         self._patience = find_patience()
         self._seen = dict.fromkeys(self._places, time.monotonic())
         self._next_try = time.monotonic()
@@ -61,25 +63,38 @@ class Watch:
                 return f"{label} has died"
         if time.monotonic() < self._next_try:
             return ""
+        loss = self._find_unreached()
+        if loss is None:  # else there is nobody to ask
+            loss = self._find_hung()
+        self._next_try = time.monotonic() + EVERY
+        return loss
+
+    def _find_unreached(self) -> str | None:
+        """Return why the cluster is lost, "" if a process is out of reach, None if none is."""
+        reached = True
         for label, place in self._places.items():
             if _accepts(place):
                 self._seen[label] = time.monotonic()
             elif time.monotonic() - self._seen[label] > self._patience:
                 return f"{label} at {place} has not been reached for {self._patience:.0f} s"
-        silence = self._measure_silence()
-        self._next_try = time.monotonic() + EVERY
-        if silence > (limit := max(SILENCE, self._patience)):
-            return f"{HEAD} has not answered for {limit:.0f} s"
-        return ""
+            else:
+                reached = False
+        return None if reached else ""
 
-    def _measure_silence(self) -> float:
-        """Return for how many seconds the head has answered nothing; 0 if it answers now."""
+    def _find_hung(self) -> str:
+        """Return which process has hung for too long, "" for none."""
         asked = time.monotonic()
-        if _answers():
+        is_alive = _ask_head(self._node)
+        if is_alive:
             self._silent_since = None
-        elif self._silent_since is None:  # the first question without an answer
+            return ""
+        if self._silent_since is None:  # the first question without a good answer
             self._silent_since = asked
-        return 0.0 if self._silent_since is None else time.monotonic() - self._silent_since
+        limit = max(SILENCE, self._patience)
+        if time.monotonic() - self._silent_since <= limit:
+            return ""
+        silent = HEAD if is_alive is None else RAYLET
+        return f"{silent} has not answered for {limit:.0f} s"
 
 
 def find_patience() -> float:
@@ -131,14 +146,18 @@ def _run(work: Callable[[], None], outcome: Future[None]) -> None:
         outcome.set_exception(error)
 
 
-def _answers() -> bool:
-    """Return whether the cluster's head answers a question in time."""
+def _ask_head(node: str) -> bool | None:
+    """Return whether the cluster's head takes a node for alive, None if it does not answer.
+
+    Args:
+      node: its id, in hex.
+    """
     worker: Any = ray._private.worker.global_worker
     try:
-        worker.gcs_client.check_alive([], timeout=ANSWER)
+        [is_alive] = worker.gcs_client.check_alive([ray.NodeID.from_hex(node)], timeout=ANSWER)
     except Exception:  # of Ray, which has many
-        return False
-    return True
+        return None
+    return bool(is_alive)
 
 
 def _accepts(place: str) -> bool:

@@ -165,6 +165,7 @@ def test_a_full_disk_is_found_before_the_work(mount_disk):
     disk = mount_disk(64)
     with suppress(OSError):
         (disk / "ballast").write_bytes(bytes(1 << 20))
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device") as info:
         check_writable(disk / "net.safetensors")
+    assert info.value.filename == str(disk / "net.safetensors")
     assert names(disk) == ["ballast"]

@@ -299,7 +299,15 @@ def test_each_configuration_of_a_grid_is_tried_once(tmp_path, monkeypatch):
     assert [row["net"] for row in table] == ["basenet", "wrn-10-1"]
     again = Options(resume=tmp_path / "x", serial=True, wandb="off")
     assert session_module.run_session(replace(again, trials=4)) == 2
+    with subprocess.Popen(["true"]) as dead:  # what a killed driver or worker has left
+        dead.wait()
+    names = (".report.html", "trials/0000/.state.pt", "finals/trials/0000/.best.safetensors")
+    left = [tmp_path / "x" / f"{name}.{dead.pid}" for name in names]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     assert session_module.run_session(replace(again, trials=3)) == 0
+    assert not [path for path in left if path.exists()]
     table = rows(tmp_path / "x" / "trials.csv")
     assert [row["net"] for row in table] == ["basenet", "wrn-10-1", "wrn-10-1-rse"]
     study = json.loads((tmp_path / "x" / "study.json").read_text())

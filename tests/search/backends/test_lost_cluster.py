@@ -36,8 +36,9 @@ def kill_child(parent, name, number=signal.SIGKILL):
 
 def assert_lost(folder, driver, reason):
     """Assert that the driver ends in order, says why, prints nothing, and leaves trials running."""
-    output, _ = driver.communicate(timeout=60)
-    assert (driver.returncode, output) == (1, "")
+    output, _ = driver.communicate(timeout=120)
+    said = [line for line in output.splitlines() if "core_worker.cc" not in line]  # of Ray itself
+    assert (driver.returncode, said) == (1, [])
     assert reason in (folder / "reason").read_text()
     last = json.loads((folder / "ledger.jsonl").read_text().splitlines()[-1])
     assert (last["event"], last["code"]) == ("end", 1)
@@ -67,6 +68,7 @@ def gated(tmp_path):
         ("gcs_server", signal.SIGKILL, "(GCS) has died"),
         ("gcs_server", signal.SIGSTOP, "(GCS) has not answered for"),
         ("raylet", signal.SIGKILL, "(raylet) has died"),
+        ("raylet", signal.SIGSTOP, "(raylet) has not answered for"),
     ],
 )
 def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path, gated, name, number, reason):
@@ -94,9 +96,13 @@ def test_a_short_gap_is_no_loss(monkeypatch):
     now, reached = [0.0], [True]
     monkeypatch.setattr("search.backends.ray_watch.time.monotonic", lambda: now[0])
     monkeypatch.setattr(ray_watch, "_accepts", lambda place: reached[0])
-    monkeypatch.setattr(ray_watch, "_answers", lambda: True)
+    monkeypatch.setattr(ray_watch, "_ask_head", lambda node: True)
     node = SimpleNamespace(
-        all_processes={}, gcs_address="head:6379", node_ip_address="here", node_manager_port=1
+        all_processes={},
+        gcs_address="head:6379",
+        node_ip_address="here",
+        node_manager_port=1,
+        node_id="ab",
     )
     monkeypatch.setattr("search.backends.ray_watch.ray._private.worker._global_node", node)
     watch = ray_watch.Watch()
@@ -114,11 +120,12 @@ def test_a_short_gap_is_no_loss(monkeypatch):
 
 def test_a_head_that_hangs_is_lost_after_a_while(monkeypatch):
     """The kernel accepts connections for a process that is stopped or stuck."""
-    now, answers = [0.0], [True]
+    now, answers = [0.0], [None]
     monkeypatch.setattr("search.backends.ray_watch.time.monotonic", lambda: now[0])
-    monkeypatch.setattr(ray_watch, "_answers", lambda: answers[0])
+    monkeypatch.setattr(ray_watch, "_ask_head", lambda node: answers[0])
     running = SimpleNamespace(process=SimpleNamespace(poll=lambda: None))
-    node = SimpleNamespace(all_processes={"gcs_server": [running], "raylet": [running]})
+    processes = {"gcs_server": [running], "raylet": [running]}
+    node = SimpleNamespace(all_processes=processes, node_id="ab")
     monkeypatch.setattr("search.backends.ray_watch.ray._private.worker._global_node", node)
     watch = ray_watch.Watch()
 
@@ -127,10 +134,11 @@ def test_a_head_that_hangs_is_lost_after_a_while(monkeypatch):
         answers[0] = answer
         return watch.find_loss()
 
-    assert step(600, False) == ""  # this machine may have slept, too
-    assert step(ray_watch.SILENCE - 2, False) == step(1, True) == ""
-    assert step(2, False) == step(ray_watch.SILENCE - 1, False) == ""
-    assert step(2, False) == "the cluster's head (GCS) has not answered for 20 s"
+    assert step(600, None) == ""  # this machine may have slept, too
+    assert step(ray_watch.SILENCE - 2, None) == step(1, True) == ""
+    assert step(2, None) == step(ray_watch.SILENCE - 1, None) == ""
+    assert step(2, None) == "the cluster's head (GCS) has not answered for 20 s"
+    assert step(2, False).endswith("(raylet) has not answered for 20 s")
 
 
 def test_who_lets_ray_wait_longer_lets_the_search_wait_longer(monkeypatch):
