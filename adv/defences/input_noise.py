@@ -53,6 +53,7 @@ class InputNoise(nn.Module):
     """Noise on images, off in training mode unless `always`; `without_input_noise` silences it."""
 
     stochastic = True
+    by_row = True
 
     def __init__(self, sigma: float, always: bool) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 """Evaluate a net under a battery of attacks and keep the result of every image.
 
-A random net is attacked through `Votes` (expectation over transformation, Athalye et al. 2018) and
-classified by `Votes` with fresh draws, never by one pass: the worst of several single passes makes
-a random net look up to eleven points weaker with no attack at all, and an attack on a single draw
-makes it look stronger than it is. Every evaluation uses the same images, starts and noise seeds, so
-two nets can be compared image by image.
+A random net is attacked through several draws (expectation over transformation, Athalye et al.
+2018) and classified by votes with fresh draws, as by `Votes`, never by one pass: the worst of
+several single passes makes a random net look up to eleven points weaker with no attack at all, and
+an attack on a single draw makes it look stronger than it is. Every evaluation uses the same images,
+starts and noise seeds, so two nets can be compared image by image.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from adv.evaluation.engine import (
     run_batch,
     run_continuous,
 )
+from adv.evaluation.engine.jobs import NATURAL
+from adv.evaluation.engine.random_net import RandomNet
 from adv.evaluation.score import Score
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.precision import conv_precision
-from adv.runtime.random_streams import derive_seed, is_random, use_seed
-from adv.runtime.votes import Votes
+from adv.runtime.random_streams import derive_seed, is_random, lend_stream
+from adv.runtime.row_streams import RowStream
 
 BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
 
@@ -48,9 +50,15 @@ def evaluate(
 
     An image fooled in a ball counts as fooled in every larger ball of that norm, so later attacks
     only get images that are still correct; images that the net misclassifies without an attack are
-    not attacked. A deterministic net is fooled by any iterate of an attack, a random one by the
-    final result alone, because classifying each iterate anew would take the worst of many random
-    answers. Members of a `Worst` are left out if the net has too few classes for them.
+    not attacked. A deterministic net is fooled by any iterate of an attack. A random one is judged
+    at most twice in a run, because classifying each iterate anew would take the worst of many
+    random answers: once as soon as the draws of the gradients say clearly that it is fooled, which
+    counts if the votes are clearly wrong too, and else by the final result. If all images lie near
+    the boundary, the first verdict costs .1 points more than the final one alone. Where the same
+    attack runs in balls of several radii, an image of a random net meets about half of them, and
+    stands in every ball that is smaller than one in which it stands.
+
+    Members of a `Worst` are left out if the net has too few classes for them.
 
     Args:
       model: maps images in [0, 1] to logits; on the device where it shall run.
@@ -69,18 +77,18 @@ def evaluate(
     if len(split) == 0:
         raise ValueError("there is no image to evaluate on")
     random = is_random(model)
-    attack_model = Votes(model, battery.draws) if random else model
-    predictor = Votes(model, battery.votes) if random else model
+    stream = RowStream(battery.seed)
+    asked = RandomNet(model, stream, battery.draws, battery.votes, batch) if random else model
     rows: dict[int, Tensor] = {}
     with (
         frozen(model),
         fused_conv_pool(model) as form,
-        use_seed(model, battery.seed),
+        lend_stream(model, stream),
         conv_precision("tf32"),
     ):
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
-        job = EvaluationJob(attack_model, predictor, split, batch, form, kept)
-        natural, classes = _predict_clean(job)
+        job = EvaluationJob(asked, split, batch, form, kept)
+        natural, classes = _predict_clean(job, battery.seed)
         for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
             rows |= _attack_norm(battery, norm, job, natural, classes)
     return Score(
@@ -135,10 +143,9 @@ def _attack_group(
       done: runs of the chain before this group.
       total: runs of the chain.
     """
-    deterministic = job.attack_model is job.predictor
     for number, block in enumerate(torch.arange(len(fooled_by)).split(BLOCK)):
         standing = (fooled_by[block] == total).nonzero().flatten()
-        if len(standing) and deterministic and isinstance(group[0].attack, Iterative):
+        if len(standing) and isinstance(group[0].attack, Iterative):
             at = run_continuous(group, job, block, standing, number)
             fooled_by[block[standing]] = torch.where(at < len(group), done + at, total)
             continue
@@ -165,15 +172,15 @@ def _list_supported(attack: Attack, classes: int) -> list[Attack]:
     return [member for member in every if member.supports(classes)] or every[:1]
 
 
-@torch.no_grad()
-def _predict_clean(job: EvaluationJob) -> tuple[Tensor, int]:
+def _predict_clean(job: EvaluationJob, seed: int) -> tuple[Tensor, int]:
     """Return [n] booleans on the CPU, correct without an attack, and the number of classes."""
     hits, classes = [], 0
     largest = int(check_labels(job.split.labels, len(job.split)).max())
     for ids in torch.arange(len(job.split)).split(job.batch):
         x, y = job.pixels(ids)
-        logits = job.predictor(x)
-        check_classes(logits, largest)
-        hits.append(is_correct(logits, y).cpu())
-        classes = logits.shape[1]
+        job.seed_noise(ids, seed, 0, NATURAL)
+        answer = job.answer(x, y)
+        check_classes(answer, largest)
+        hits.append(is_correct(answer, y).cpu())
+        classes = answer.shape[1]
     return torch.cat(hits), classes

@@ -6,12 +6,12 @@ bit from a saved state, and an evaluation can lend the net another stream and gi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adv.runtime.splitmix64 import GOLDEN, splitmix64
 
@@ -43,6 +43,10 @@ class RngStream:
             self._generators[key] = torch.Generator(device).manual_seed(self.seed)
         return self._generators[key]
 
+    def fill(self, rows: Tensor, draw: Callable[[Tensor, torch.Generator], object]) -> None:
+        """Fill `rows` [n, ...], a row for each image of a batch, by `draw(numbers, generator)`."""
+        draw(rows, self.on(rows.device))
+
     def state(self) -> dict[str, Any]:
         """Return all that is needed to continue drawing from here."""
         states = {key: generator.get_state() for key, generator in self._generators.items()}
@@ -73,9 +77,11 @@ class RandomModule(nn.Module):
     Attributes:
       stream: where the module takes its generator from; `attach` and `use_seed` replace it.
       stochastic: True if two calls in evaluation mode may differ.
+      by_row: True if each row of a batch gets noise of its own, by `stream.fill`.
     """
 
     stochastic: bool = True
+    by_row: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,16 +107,21 @@ def attach(model: nn.Module, stream: RngStream) -> None:
         module.stream = stream
 
 
-@contextmanager
-def use_seed(model: nn.Module, seed: int) -> Iterator[None]:
+def use_seed(model: nn.Module, seed: int) -> AbstractContextManager[None]:
     """Lend the model a fresh stream of this seed; on exit it has its own back, as it was."""
-    own = [(module, module.stream) for module in _random_modules(model)]
-    attach(model, RngStream(seed))
+    return lend_stream(model, RngStream(seed))
+
+
+@contextmanager
+def lend_stream(model: nn.Module, stream: RngStream) -> Iterator[None]:
+    """Lend the model a stream; on exit it has its own back, as it was."""
+    before = [(module, module.stream) for module in _random_modules(model)]
+    attach(model, stream)
     try:
         yield
     finally:
-        for module, stream in own:
-            module.stream = stream
+        for module, own in before:
+            module.stream = own
 
 
 def _random_modules(model: nn.Module) -> list[RandomModule]:

@@ -249,3 +249,19 @@ def test_autoattack_meets_its_peer_with_the_published_steps(judged, torchattacks
     parts = judged.published_autoattack(net, 0.03, 10).attacks
     assert [type(part).__name__ for part in parts] == ["APGD", "APGDT", "FAB", "Square"]
     assert [part.steps for part in parts[:3]] == [100] * 3 and parts[3].n_queries == 5000
+
+
+def test_differences_of_random_nets_are_means_over_images(benchmark):
+    speed = benchmark("random_speed")
+    ones, half = torch.ones(3, 4).bool(), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 0, 0]])
+    assert speed.mean_difference([ones], [half.bool()])[0] == 50
+    assert speed.mean_loss([half.bool(), ones]) == 25
+
+
+@pytest.mark.slow
+def test_random_nets_are_compared_with_the_plain_loop(benchmark, capsys):
+    speed = benchmark("random_speed")
+    words = "--data digits --only noise --images 8 --train-images 32 --epochs 1 --repeats 1"
+    speed.main([*words.split(), "--votes", "5"])
+    row = next(line for line in capsys.readouterr().out.splitlines() if "basenet noise" in line)
+    assert len(row.split("|")) == len(speed.HEADS) + 2

@@ -1,4 +1,4 @@
-"""The plain loop: the images of a batch start together and take every step together."""
+"""The loop for attacks that are not iterative: one call for each batch of images."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from adv.attacks import Iterative
-from adv.evaluation.engine.jobs import AttackRun, EvaluationJob
+from adv.evaluation.engine.jobs import LAST_VERDICT, PREPARE, AttackRun, EvaluationJob
 
 
 def run_batch(
@@ -16,30 +15,21 @@ def run_batch(
 ) -> Tensor:
     """Return [m] booleans: which of the images `block[standing]` are still correct after a run.
 
-    It is for random nets, where classifying each iterate would take the worst of many random
-    answers, and for attacks that are not iterative. The random start of an image depends neither on
-    which others still stand nor on the batch size.
-
     Args:
       run: a run of any attack.
       job: the net and the images.
-      block: [n] indices into the split; the starts of all of them are drawn.
+      block: [n] indices into the split.
       standing: [m] indices into the block, the images to attack.
-      seed: the seed of the block's starts.
+      seed: the seed of the block's random numbers.
     """
-    attack = run.attack
     generator = torch.Generator().manual_seed(seed)
-    starts = attack.start(*job.pixels(block), generator) if isinstance(attack, Iterative) else None
     correct = []
     for rows in standing.chunk(math.ceil(len(standing) / job.batch)):
-        x, y = job.pixels(block[rows])
-        if isinstance(attack, Iterative) and starts is not None:
-            state = attack.prepare(job.attack_model, starts.keep(rows.to(y.device)))
-            for _ in range(attack.steps):
-                state = attack.step(job.attack_model, state)
-            adv = attack.result(state)
-        else:
-            adv = attack(job.attack_model, x, y, generator=generator)
+        ids = block[rows]
+        x, y = job.pixels(ids)
+        job.seed_noise(ids, run.seed, 0, PREPARE)
+        adv = run.attack(job.model, x, y, generator=generator)
+        job.seed_noise(ids, run.seed, 0, LAST_VERDICT)
         correct.append(job.is_correct(adv, y).cpu())
-        job.store(run, block[rows], adv)
+        job.store(run, ids, adv)
     return torch.cat(correct)

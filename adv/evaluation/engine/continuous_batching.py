@@ -1,27 +1,47 @@
 """Continuous batching: an image that is done leaves its slot, and the next pending one takes it.
 
-It is for nets that are not random. A slot holds one image under one run of an attack and counts
-its own steps; when the image is fooled or the run ends, the slot takes the next pending (image,
-run). Runs that differ in radius, step size, target or seed share a batch, so the batch stays full
-until the images run out, and the six radii of the report are one queue. The result is that of the
-plain loop, because an image's start, steps and random numbers do not depend on its batch.
+A slot holds one image under one run of an attack and counts its own steps; when the image is fooled
+or the run ends, the slot takes the next pending (image, run). Runs that differ in radius, step
+size, target or seed share a batch, so the batch stays full until the images run out, and the six
+radii of the report are one queue.
+
+A net that is not random is fooled by any iterate, and its images go through the radii from the
+smallest to the largest. The result is that of the plain loop, because an image's start, steps and
+random numbers do not depend on its batch.
+
+A random net is fooled where votes say so, of which there are two in a run at most
+(`adv.evaluation.engine.verdicts`), and its images search for the smallest radius that fools them
+(`adv.evaluation.engine.progress`). The noise of an image depends on its batch only on a GPU and
+where the net's modules share it (`adv.runtime.row_streams`).
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from adv.attacks import Iterative, State
-from adv.evaluation.engine.jobs import AttackRun, EvaluationJob
-from adv.evaluation.engine.rows import AttackRows, StartCache, concatenate_rows
+from adv.evaluation.engine.jobs import (
+    FIRST_VERDICT,
+    LAST_VERDICT,
+    PREPARE,
+    STEP,
+    AttackRun,
+    EvaluationJob,
+)
+from adv.evaluation.engine.kept_images import KeptImages
+from adv.evaluation.engine.progress import Progress
+from adv.evaluation.engine.random_net import RandomNet
+from adv.evaluation.engine.rows import AttackRows, StartCache, concatenate_rows, first_rows
+from adv.evaluation.engine.verdicts import add_evidence, is_clearly_fooled
 from adv.runtime.random_streams import derive_seed
 
 # Steps between two checks of which images are fooled. A check makes a GPU wait, and images that
-# are fooled at all are fooled at the second or third step.
+# are fooled at all are fooled at the second or third step. Each step of a random net is checked.
 CHECK_EVERY = {"cpu": 1}
 CHECK_EVERY_ON_GPU = 3
 
@@ -31,9 +51,11 @@ def run_continuous(
 ) -> Tensor:
     """Return [m] int64 on the CPU: the run that fooled each image; len(runs) where none did.
 
+    It is the first one in the order of the runs among those that an image met.
+
     Args:
-      runs: iterative attacks that can share a batch; each attacks what the ones before it left.
-      job: the job of a net that is not random.
+      runs: iterative attacks that can share a batch, in the order of their radii.
+      job: the net and the images.
       block: [n] indices into the split; the starts of all of them are drawn.
       standing: [m] indices into the block, the images to attack.
       number: number of the block, from which the seed of its starts is derived.
@@ -41,7 +63,19 @@ def run_continuous(
     scheduler = _Scheduler(runs, job, block, standing, number)
     while scheduler.fill():
         scheduler.step()
-    return scheduler.fooled_by[standing]
+    return scheduler.progress.fooled_by[standing]
+
+
+@dataclass
+class _Candidates:
+    """Adversarial images [n, c, h, w] that wait to be classified, and their rows.
+
+    `early` says whether the run of those that are still correct goes on afterwards.
+    """
+
+    adv: Tensor
+    rows: AttackRows
+    early: bool
 
 
 class _Scheduler:
@@ -59,15 +93,22 @@ class _Scheduler:
         self.attacks = [run.attack for run in runs if isinstance(run.attack, Iterative)]
         assert len(self.attacks) == len(runs), "continuous batching takes iterative attacks"
         self.stepper = self.attacks[0]  # all of them take the same steps
+        self.seeds = torch.tensor([run.seed for run in runs])
         seeds = [derive_seed(run.seed, number) for run in runs]
         self.starts = StartCache(self.attacks, seeds, job.pixels(block))
-        self.fooled_by = torch.full((len(block),), len(runs))
-        self.pending = deque((image, 0) for image in standing.tolist())
+        self.random = job.model if isinstance(job.model, RandomNet) else None
+        radii = [attack.ball.eps for attack in self.attacks]
+        random = self.random is not None
+        self.progress = Progress(radii, len(block), standing, searching=random)
+        self.kept = KeptImages(runs, job, block, self.progress)
+        self.pending = deque(
+            zip(standing.tolist(), self.progress.at[standing].tolist(), strict=True)
+        )
         self.ready: AttackRows | None = None  # prepared, and waiting for a slot
         self.active: AttackRows | None = None
-        self.ended: list[tuple[Tensor, AttackRows]] = []  # after the last step, to be classified
+        self.candidates: list[_Candidates] = []
         self.turns = 0
-        self.check_every = CHECK_EVERY.get(job.device.type, CHECK_EVERY_ON_GPU)
+        self.check_every = 1 if random else CHECK_EVERY.get(job.device.type, CHECK_EVERY_ON_GPU)
         self.constant = job.device.type != "cpu"
 
     def fill(self) -> bool:
@@ -87,14 +128,28 @@ class _Scheduler:
         """Take one step in every slot; slots whose image is done become idle."""
         now = self.active
         assert now is not None
-        before, now.state = now.state, self.stepper.step(self.job.attack_model, now.state)
+        self._seed_noise(now, STEP)
+        before, now.state = now.state, self.stepper.step(self.job.model, now.state)
         now.age += 1
-        if self.job.adversarial is not None:
-            self._store_fooling(now, before)
-        self.fooled |= now.state.fooled
+        if self.random is not None:
+            self.fooled = self._is_clearly_fooled(now, self.random.answers).cpu() & ~now.asked
+        else:
+            if self.job.adversarial is not None:
+                self._store_fooling(now, before)
+            self.fooled |= now.state.fooled
         self.turns += 1
         if self.turns % self.check_every == 0 or (now.age == self.stepper.steps).any():
             self._release(now)
+
+    def _seed_noise(self, rows: AttackRows, purpose: int) -> None:
+        self.job.seed_noise(self.block[rows.image], self.seeds[rows.run], rows.age, purpose)
+
+    def _is_clearly_fooled(self, now: AttackRows, draws: Tensor) -> Tensor:
+        """Return [n] booleans: which images the draws of the last steps clearly show as fooled."""
+        if draws.shape[1] != len(now.image):  # the last call was not about each image once
+            return torch.zeros_like(now.state.fooled)
+        now.evidence = add_evidence(now.evidence, draws, now.state.labels, now.state.fooled)
+        return is_clearly_fooled(now.evidence)
 
     def _store_fooling(self, now: AttackRows, before: State) -> None:
         """Store the image of each slot that has just been fooled for the first time.
@@ -106,30 +161,41 @@ class _Scheduler:
         if len(rows):
             new, old = now.keep(rows), before.keep(rows.to(before.labels.device))
             stood = self.job.is_correct(old.adv, old.labels)[:, None, None, None]
-            self._store(new, torch.where(stood, self.stepper.result(new.state), old.adv))
-
-    def _store(self, rows: AttackRows, adv: Tensor) -> None:
-        """Store the adversarial images of these rows, each under the run that it is at."""
-        for run in rows.run.unique().tolist():
-            of_run = (rows.run == run).nonzero().flatten()
-            self.job.store(
-                self.runs[run], self.block[rows.image[of_run]], adv[of_run.to(adv.device)]
-            )
+            adv = torch.where(stood, self.stepper.result(new.state), old.adv)
+            self.kept.store_fooling(new, adv)
 
     def _count_active(self) -> int:
         """Return how many slots hold an image."""
         return 0 if self.active is None else int((self.active.image >= 0).sum())
 
     def _release(self, now: AttackRows) -> None:
-        """Record which images are fooled, set aside those at their last step, free their slots."""
+        """Free the slots of images that are fooled, or said to be, or at their last step."""
         fooled, busy = self.fooled.cpu(), now.image >= 0
         lost = fooled & busy
-        self.fooled_by[now.image[lost]] = now.run[lost]
+        if self.random is None:
+            self._record(now.image[lost], now.run[lost], lost[lost])
+        elif lost.any():
+            rows = lost.nonzero().flatten()
+            said = now.keep(rows)
+            said.asked[:] = True
+            images = self.random.images[rows.to(self.random.images.device)]
+            self.candidates.append(_Candidates(images, said, early=True))
         ended = (now.age == self.stepper.steps) & busy & ~fooled
         if ended.any():
-            done = now.keep(ended.nonzero().flatten())
-            self.ended.append((self.stepper.result(done.state), done))
+            self._end(now.keep(ended.nonzero().flatten()))
         now.image[lost | ended] = -1
+
+    def _end(self, rows: AttackRows) -> None:
+        """Let the results of these rows, at their last step, be classified."""
+        result = self.stepper.result(rows.state)
+        self.candidates.append(_Candidates(result, rows, early=False))
+
+    def _record(self, images: Tensor, runs: Tensor, fooled: Tensor) -> None:
+        """Record the results of runs, and let images that are not done wait for the next one."""
+        following = self.progress.record(images, runs, fooled).tolist()
+        for image, run in zip(images.tolist(), following, strict=True):
+            if run >= 0:
+                self.pending.append((image, run))
 
     def _assign_slots(self, fresh: list[AttackRows]) -> None:
         """Give slots to fresh images beside the active ones, and drop idle slots if possible."""
@@ -163,28 +229,48 @@ class _Scheduler:
     def _refill(self) -> bool:
         """Make sure that images are ready, a batch at a time; return False if none is left."""
         while self.ready is None:
-            enough = self.job.batch if self.pending else 1
-            if sum(len(done.image) for _, done in self.ended) >= enough:
-                self._classify_ended()
-            if not self.pending:
+            enough = self.job.batch if self.pending else max(1, self._count_active())
+            if sum(len(some.rows.image) for some in self.candidates) >= enough:
+                self._classify_candidates()
+            elif self.pending:
+                self._prepare()
+            else:
                 return False
-            self._prepare()
         return True
 
-    def _classify_ended(self) -> None:
-        """Classify images after their last step; those still correct go on to the next run."""
-        images = torch.cat([done.image for _, done in self.ended])
-        reached = torch.cat([done.run for _, done in self.ended])
-        labels = torch.cat([done.state.labels for _, done in self.ended])
-        correct = self.job.is_correct(torch.cat([adv for adv, _ in self.ended]), labels).cpu()
-        for adv, done in self.ended:
-            self._store(done, adv)
-        self.ended = []
-        self.fooled_by[images[~correct]] = reached[~correct]
-        following = (reached[correct] + 1).tolist()
-        for image, run in zip(images[correct].tolist(), following, strict=True):
-            if run < len(self.attacks):
-                self.pending.append((image, run))
+    def _classify_candidates(self) -> None:
+        """Classify what the runs have found; images that stand go on."""
+        waiting, self.candidates = self.candidates, []
+        rows = [some.rows for some in waiting]
+        ids = self.block[torch.cat([some.image for some in rows])]
+        seeds = self.seeds[torch.cat([some.run for some in rows])]
+        early = torch.cat([torch.full_like(some.rows.asked, some.early) for some in waiting])
+        purpose = torch.where(early, FIRST_VERDICT, LAST_VERDICT)
+        self.job.seed_noise(ids, seeds, 0, purpose)
+        labels = torch.cat([some.state.labels for some in rows])
+        stands = self.job.stands(torch.cat([some.adv for some in waiting]), labels, early)
+        again = []
+        for some, part in zip(waiting, stands.split([len(r.image) for r in rows]), strict=True):
+            again += self._settle(some, part)
+        self.ready = concatenate_rows(again) if again else None
+
+    def _settle(self, some: _Candidates, stands: Tensor) -> list[AttackRows]:
+        """Record a verdict [n]; return the rows that go on in their run, if any."""
+        left, fell = stands.nonzero().flatten(), (~stands).nonzero().flatten()
+        if self.job.adversarial is not None:
+            device = some.adv.device
+            self.kept.store_fooling(some.rows.keep(fell), some.adv[fell.to(device)])
+            if not some.early:
+                self.kept.store_standing(some.rows.keep(left), some.adv[left.to(device)])
+        known = fell if some.early else torch.arange(len(stands))
+        self._record(some.rows.image[known], some.rows.run[known], ~stands[known])
+        if not (some.early and len(left)):
+            return []
+        rows = some.rows.keep(left)
+        over = rows.age == self.stepper.steps
+        if over.any():
+            self._end(rows.keep(over.nonzero().flatten()))
+        return [rows.keep((~over).nonzero().flatten())] if not over.all() else []
 
     def _prepare(self) -> None:
         """Start and prepare the next pending images, up to a batch of them."""
@@ -193,22 +279,16 @@ class _Scheduler:
         for run in sorted({run for _, run in taken}):
             image = torch.tensor([i for i, at in taken if at == run])
             attack = self.attacks[run]
+            self.job.seed_noise(self.block[image], self.runs[run].seed, 0, PREPARE)
             state = self.starts.state(run).keep(image.to(self.job.device))
-            state = attack.prepare(self.job.attack_model, state)
-            fooled = state.fooled.cpu()
-            self.fooled_by[image[fooled]] = run
-            rows = AttackRows(state, image, torch.full_like(image, run), torch.zeros_like(image))
-            if fooled.any():
+            rows = first_rows(attack.prepare(self.job.model, state), image, run)
+            fooled = rows.state.fooled.cpu()
+            if self.random is None and fooled.any():
                 fell = rows.keep(fooled.nonzero().flatten())
-                self._store(fell, attack.result(fell.state))
-            if not fooled.all():
-                parts.append(rows.keep((~fooled).nonzero().flatten()))
+                self.kept.store_fooling(fell, attack.result(fell.state))
+                self._record(fell.image, fell.run, fooled[fooled])
+                rows = rows.keep((~fooled).nonzero().flatten())
+            if len(rows.image):
+                parts.append(rows)
         self.ready = concatenate_rows(parts) if parts else None
-        self.starts.drop_before(self._earliest_run())
-
-    def _earliest_run(self) -> int:
-        """Return the earliest run that an image is at."""
-        parts = [rows for rows in (self.active, self.ready) if rows is not None]
-        parts += [done for _, done in self.ended]
-        runs = [run for _, run in self.pending] + [int(rows.run.min()) for rows in parts]
-        return min(runs, default=len(self.attacks))
+        self.starts.keep(self.progress.is_open)

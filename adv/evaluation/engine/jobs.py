@@ -12,6 +12,12 @@ from torch import Tensor, nn
 from adv.attacks import Attack, Iterative
 from adv.attacks.losses import is_correct
 from adv.data.datasets import Split
+from adv.evaluation.engine.random_net import RandomNet
+from adv.evaluation.engine.verdicts import FIRM
+from adv.runtime.row_streams import mix_keys
+
+# What a random net is asked for; each has noise of its own.
+STEP, FIRST_VERDICT, LAST_VERDICT, PREPARE, NATURAL = range(5)
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,7 @@ class EvaluationJob:
     """A net under evaluation and its images.
 
     Args:
-      attack_model: the model that attacks query; of a random net a few draws.
-      predictor: the model whose prediction counts. The same object unless the net is random.
+      model: the net; a random one as `RandomNet`.
       split: the images, on the device of the net.
       batch: images at a time.
       form: memory format of the images.
@@ -44,8 +49,7 @@ class EvaluationJob:
         each attack of the battery.
     """
 
-    attack_model: nn.Module
-    predictor: nn.Module
+    model: nn.Module
     split: Split
     batch: int
     form: torch.memory_format = torch.channels_last
@@ -62,21 +66,56 @@ class EvaluationJob:
         x = self.split.images[ids].float() / 255
         return x.contiguous(memory_format=self.form), self.split.labels[ids]
 
-    @torch.no_grad()
-    def is_correct(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return [n] booleans: which images the predictor classifies correctly."""
-        return is_correct(self.predictor(x), y)
+    def seed_noise(
+        self, ids: Tensor, seed: Tensor | int, age: Tensor | int, purpose: Tensor | int
+    ) -> None:
+        """Seed the noise of the coming calls of a random net, for each image on its own.
 
-    def store(self, run: AttackRun, ids: Tensor, adv: Tensor) -> None:
+        Args:
+          ids: [n] indices into the split, of the images of these calls in their order.
+          seed: of the run.
+          age: steps that were taken in it.
+          purpose: one of `STEP`, `FIRST_VERDICT`, ... .
+        """
+        if isinstance(self.model, RandomNet):
+            self.model.seed_noise(mix_keys([ids, seed, age, purpose]))
+
+    @torch.no_grad()
+    def answer(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return logits or, of a random net, sums of votes, [n, k]; the largest is the answer."""
+        if isinstance(self.model, RandomNet):
+            return self.model.ask_votes(x, y)[0]
+        logits: Tensor = self.model(x)
+        return logits
+
+    def is_correct(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return [n] booleans: which images the net classifies correctly."""
+        return is_correct(self.answer(x, y), y)
+
+    def stands(self, x: Tensor, y: Tensor, early: Tensor) -> Tensor:
+        """Return [n] booleans on the CPU: which images are correct or, of a random net, may be.
+
+        Args:
+          x: [n, c, h, w] adversarial images.
+          y: their labels.
+          early: [n] booleans on the CPU, whether an image stands unless it is clearly wrong.
+        """
+        if not isinstance(self.model, RandomNet):
+            return self.is_correct(x, y).cpu()
+        answer, lead = self.model.ask_votes(x, y)
+        return is_correct(answer, y).cpu() | (early & ~(lead <= -FIRM).cpu())
+
+    def store(self, run: AttackRun, ids: Tensor, adv: Tensor, *, fooled: bool = True) -> None:
         """Store adversarial images in `adversarial`, unless it is None.
 
         Args:
-          run: the run that made them; a later one overwrites them, for the attacks that it serves.
+          run: the run that made them; a later one overwrites them.
           ids: [m] indices into the split.
           adv: [m, c, h, w] the images, on any device.
+          fooled: whether they count for all the attacks that the run serves, or for its own alone.
         """
         if self.adversarial is not None:
-            for index in run.serves:
+            for index in run.serves if fooled else run.serves[:1]:
                 self.adversarial[index, ids] = adv.to(self.adversarial)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from adv.attacks import Iterative, State
+
+_HOST = ("image", "run", "age", "asked")
 
 
 @dataclass(eq=False)
@@ -21,25 +23,37 @@ class AttackRows:
       image: [n] index into the block, -1 for an idle row.
       run: [n] the run of the chain that the image is at, counted from 0.
       age: [n] steps taken in this run.
+      asked: [n] booleans, whether votes have been asked about the image in this run.
+      evidence: [n, 3] on the device, see `add_evidence`; only used for random nets.
     """
 
     state: State
     image: Tensor
     run: Tensor
     age: Tensor
+    asked: Tensor
+    evidence: Tensor
 
     def keep(self, rows: Tensor) -> AttackRows:
-        """Return the given rows."""
-        state = self.state.keep(rows.to(self.state.labels.device))
-        return AttackRows(state, self.image[rows], self.run[rows], self.age[rows])
+        """Return the given rows, indices [m]."""
+        on_device = rows.to(self.state.labels.device)
+        columns = {name: getattr(self, name)[rows] for name in _HOST}
+        evidence = self.evidence[on_device]
+        return AttackRows(self.state.keep(on_device), **columns, evidence=evidence)
+
+
+def first_rows(state: State, image: Tensor, run: int) -> AttackRows:
+    """Return the rows of images [n] that begin a run from a prepared state."""
+    zero = torch.zeros_like(image)
+    evidence = torch.zeros(len(image), 3, dtype=torch.float64, device=state.labels.device)
+    return AttackRows(state, image, torch.full_like(image, run), zero, zero.bool(), evidence)
 
 
 def concatenate_rows(parts: Sequence[AttackRows]) -> AttackRows:
     """Return the rows of all parts, one part after another."""
-    image, run, age = (
-        torch.cat([getattr(part, name) for part in parts]) for name in ("image", "run", "age")
-    )
-    return AttackRows(concatenate([part.state for part in parts]), image, run, age)
+    state = concatenate([part.state for part in parts])
+    names = (*_HOST, "evidence")
+    return AttackRows(state, **{n: torch.cat([getattr(p, n) for p in parts]) for n in names})
 
 
 def concatenate(states: Sequence[State]) -> State:
@@ -82,6 +96,6 @@ class StartCache:
             self._states[run] = self.attacks[run].start(*self.images, generator)
         return self._states[run]
 
-    def drop_before(self, run: int) -> None:
-        """Forget the states of earlier runs, which no image needs any more."""
-        self._states = {at: state for at, state in self._states.items() if at >= run}
+    def keep(self, needed: Callable[[int], bool]) -> None:
+        """Forget the states of runs that are not needed any more."""
+        self._states = {run: state for run, state in self._states.items() if needed(run)}

@@ -79,11 +79,13 @@ def test_no_prediction_of_a_random_net_is_a_single_pass():
 def test_passes_are_counted_and_no_draw_is_used_twice():
     """Each prediction uses fresh votes, each gradient fresh draws."""
     tape = Tape()
-    net, split = nn.Sequential(CountingNet(nn.Identity()), Mean(), Noise(1.0), tape), two_levels()
+    counted, split = CountingNet(nn.Identity()), two_levels()
+    net = nn.Sequential(counted, Mean(), Noise(1.0), tape)
     found = evaluate(net, split, battery(PGD(HARMLESS, steps=3), draws=4, votes=30), batch=16)
     standing = int(found.ok[0].sum())
     assert found.ok.all() and standing == 40
-    assert net[0].seen == 40 * 30 + standing * (3 * 4 + 30)
+    gradients = standing * 3 * 4
+    assert 40 * 5 + gradients + standing * 5 <= counted.seen < 40 * 30 + gradients + standing * 30
     drawn = torch.cat(tape.seen).flatten()
     assert len(drawn.unique()) > 0.99 * len(drawn)
 
@@ -108,7 +110,7 @@ def test_a_random_net_is_attacked_through_the_mean_of_its_draws():
         evaluate(Gated(), split, battery(attack, draws=draws, votes=1)).attacked_accuracies[0]
         for draws in (1, 200)
     ]
-    assert left[0] > 0.6 and left[1] < 0.1
+    assert left[0] > 0.5 and left[1] < 0.1
 
 
 def rse_net() -> nn.Module:

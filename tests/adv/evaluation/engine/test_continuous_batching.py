@@ -21,16 +21,12 @@ from adv import (
     NFGSM,
     PGD,
     PMA,
-    PNI,
-    RSE,
     WRN,
-    BaseNet,
     Battery,
     Linf,
     Recipe,
     Split,
     Square,
-    Votes,
     Worst,
     build,
     evaluate,
@@ -41,8 +37,7 @@ from adv.attacks import Iterative
 from adv.evaluation.engine import continuous_batching
 from adv.evaluation.engine.jobs import AttackRun, group_runs
 from adv.evaluation.engine.rows import concatenate
-from adv.runtime.fused_cpu import fused_conv_pool
-from adv.runtime.random_streams import derive_seed, use_seed
+from adv.runtime.random_streams import derive_seed
 
 CPU = torch.device("cpu")
 
@@ -190,20 +185,6 @@ def test_kept_images_are_those_that_were_classified(name, as_on_a_gpu, monkeypat
         assert attack.ball.eps == 0 or (adv != clean).flatten(1).any(1)[kept.ok[0]].all()
 
 
-def test_images_of_a_random_net_are_kept_too():
-    net = build(Recipe(net=BaseNet(), defences=(RSE(0.1, 0.1),)), 10, seed=0)
-    images = torch.randint(
-        0, 256, (12, 3, 32, 32), generator=seeded_generator(1), dtype=torch.uint8
-    )
-    split = Split(images, Votes(net.eval(), 30)(images.float() / 255).argmax(1))
-    chosen = battery(*(PGD(Linf(eps), steps=3) for eps in (0.02, 0.04)), draws=2, votes=3)
-    plain, kept = (evaluate(net, split, chosen, keep_images=keep) for keep in (False, True))
-    assert torch.equal(plain.ok, kept.ok) and kept.adversarial is not None
-    for eps, adv in zip((0.02, 0.04), kept.adversarial, strict=True):
-        change = (adv - split.images.float() / 255).abs().flatten(1).amax(1)
-        assert (change <= eps + 1e-6).all() and (change[kept.ok[0]] > 0).all()
-
-
 @pytest.mark.parametrize(
     "name", ["radii", "cascade", pytest.param("two norms", marks=pytest.mark.slow)]
 )
@@ -261,42 +242,6 @@ def test_a_fooled_image_is_not_attacked_in_larger_balls():
     recording = Widths(net)
     found = evaluate(recording, split, battery(*(FGSM(Linf(eps)) for eps in RADII)), batch=16)
     assert sum(recording.widths) == int(found.ok[:-1].sum())  # one gradient for each that stood
-
-
-@pytest.mark.parametrize("defence", [RSE(0.2, 0.1), PNI()], ids=["RSE", "PNI"])
-def test_a_random_net_is_attacked_by_the_plain_loop(defence):
-    """With the same draws in the same order the table is that of a plain loop."""
-    net = build(Recipe(net=BaseNet(), defences=(defence,)), 10, seed=1).eval()
-    images = torch.randint(
-        0, 256, (20, 3, 32, 32), generator=seeded_generator(2), dtype=torch.uint8
-    )
-    split = Split(images, net(images.float() / 255).argmax(1))
-    chosen = battery(PGD(Linf(0.001), steps=2), PGD(Linf(0.003), steps=3), draws=2, votes=3)
-    found = evaluate(net, split, chosen, batch=8)
-
-    def judged(x, y):
-        return Votes(net, 3)(x).argmax(1) == y
-
-    with fused_conv_pool(net) as form:  # what noise is drawn for which pixel hangs on the memory
-        x = (images.float() / 255).contiguous(memory_format=form)
-    rows = []
-    with frozen(net), use_seed(net, chosen.seed), torch.no_grad():
-        stands = torch.cat([judged(*p) for p in zip(x.split(8), split.labels.split(8))])  # noqa: B905
-        rows.append(stands.clone())
-        for index, (_, attack) in enumerate(chosen.attacks):
-            assert isinstance(attack, PGD)
-            begun = attack.start(
-                x, split.labels, seeded_generator(derive_seed(chosen.seed + 1000 * index, 0))
-            )
-            left = stands.nonzero().flatten()
-            for ids in left.chunk(-(-len(left) // 8)):
-                state = begun.keep(ids)
-                for _ in range(attack.steps):
-                    state = attack.step(Votes(net, 2), state)
-                stands[ids] = judged(state.adv, state.labels)
-            rows.append(stands.clone())
-    assert torch.equal(found.ok, torch.stack(rows))
-    assert 0 < found.ok[2].sum() < found.ok[0].sum()
 
 
 def test_draws_of_an_image_do_not_depend_on_its_slot():
