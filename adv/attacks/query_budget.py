@@ -14,6 +14,7 @@ from adv.attacks.inputs import LabelCheck, check_inputs
 from adv.attacks.losses import is_correct
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
+from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.random_streams import is_random
 
 
@@ -87,7 +88,7 @@ def hunt(
     state = attack.start(x, y, generator or default_generator())
     if not isinstance(state, QueryState):
         raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
-    with frozen(model):
+    with frozen(model), fused_conv_pool(model):
         asked = LabelCheck(model, y)
         for ids in torch.arange(len(x), device=x.device).split(MAX_BATCH):
             if len(ids):

@@ -144,9 +144,9 @@ def test_an_evaluation_finds_the_same_in_batches_of_any_size(attack):
     assert alone.accuracy(math.inf) == pytest.approx(whole.mean, abs=0.2)  # other luck
 
 
-@pytest.mark.parametrize("attack", [Square(Linf(0.3), 12), NES(Linf(0.3), 33, 10)], ids=repr)
-def test_a_random_net_spends_all_queries_in_an_evaluation(attack):
-    """It is attacked through `Votes` and classified once, so that lucky draws do not count."""
+@pytest.mark.parametrize("attack", [Square(Linf(1e-4), 12), NES(Linf(1e-4), 33, 10)], ids=repr)
+def test_a_random_net_that_stands_meets_all_queries_in_an_evaluation(attack):
+    """Two draws answer each query, and votes of 5 to 20 classify the images before and after."""
 
     net = RSE(0.1, 0.1)(BaseNet()(10)).eval()
     seen = []
@@ -157,7 +157,9 @@ def test_a_random_net_spends_all_queries_in_an_evaluation(attack):
     score = evaluate(net, Split(images, labels), Battery((("a", attack),), draws=2, votes=20))
     right = int(score.ok[0].sum())
     queries = attack.steps * getattr(attack, "price", 1)
-    assert sum(seen) == 20 * 4 + right * (2 * queries + 20) and score.votes == 20
+    spent = right * 2 * queries
+    assert right and score.votes == 20
+    assert spent + 5 * (4 + right) <= sum(seen) <= spent + 20 * (4 + 2 * right)
 
 
 # --- hunts ---
