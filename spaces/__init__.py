@@ -43,6 +43,10 @@ def load(name: str) -> Space:
     space = getattr(_import(name), "space", None)
     if not isinstance(space, Space):
         raise ValueError(f"cannot use {_file(name)}: it has no `space = Space(...)`")
+    try:
+        space.check_names()
+    except ValueError as error:
+        raise ValueError(f"cannot use {_file(name)}: {error}") from None
     return space
 
 

@@ -52,11 +52,6 @@ class Space:
         for i, (name, knob) in enumerate(self.knobs.items()):
             if not isinstance(name, str) or not isinstance(knob, Knob):
                 raise ValueError(f"a hyperparameter has a name and a knob, got {name!r}: {knob!r}")
-            if not name.isidentifier():  # tables, --set and W&B could not tell others apart
-                raise ValueError(
-                    "the name of a hyperparameter is that of an argument of build: letters, digits "
-                    f"and _, got {name!r}"
-                )
             self._check_condition(name, knob, list(self.knobs)[:i])
         for name in self.laptop:
             if name not in self.knobs:
@@ -68,6 +63,18 @@ class Space:
             object.__setattr__(self, "known", all_)
         for params in self.known:
             self.check(params)
+
+    def check_names(self) -> None:
+        """Check that hyperparameters can be arguments of `build`, which a recorded table has not.
+
+        Raises:
+          ValueError: a name is not made of letters, digits and _.
+        """
+        if wrong := [name for name in self.knobs if not name.isidentifier()]:
+            raise ValueError(
+                "the name of a hyperparameter is that of an argument of build: letters, digits "
+                f"and _, got {wrong[0]!r}"
+            )
 
     def _check_condition(self, name: str, knob: Knob, before: list[str]) -> None:
         for other, wanted in knob.when.items():

@@ -68,7 +68,6 @@ def gated(tmp_path):
         ("gcs_server", signal.SIGKILL, "(GCS) has died"),
         ("gcs_server", signal.SIGSTOP, "(GCS) has not answered for"),
         ("raylet", signal.SIGKILL, "(raylet) has died"),
-        ("raylet", signal.SIGSTOP, "(raylet) has not answered for"),
     ],
 )
 def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path, gated, name, number, reason):
