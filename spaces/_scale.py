@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 FIRST_SCORE = "report"
 """The score of a search that recorded none, from before there was a choice."""
 
-DEFAULT_SCORE = "report"
+DEFAULT_SCORE = "margin"
 """The score of a search whose user names none."""
 
 SCORES: Mapping[str, str] = {
     "report": "PGD on the cross-entropy, as in the report",
-    "margin": "a line-up of short, stronger attacks, each on what still stands",
+    "margin": "PGD on a loss that does not saturate, which ranks nets as AutoAttack does",
 }
 """The scores by which a search can rank nets, and the attacks of each in words.
 

@@ -96,7 +96,7 @@ def build_battery(
       kind: the battery's name.
       norm: "linf" or "l2"; None: linf.
       eps: the radius; None: 8/255, or 0.5 in l2.
-      steps: of each PGD, half as many of each PMA; None: the battery's own.
+      steps: of each PGD; None: the battery's own.
       classes: of the net; None: not known yet.
 
     Raises:

@@ -78,7 +78,7 @@ def test_a_rescoring_that_is_cut_off_resumes_with_its_score(tmp_path):
 def test_the_plan_names_the_score(tmp_path, capsys):
     assert search(tmp_path, "margin", dry_run=True) == 0
     said = capsys.readouterr().out
-    assert "score" in said and "margin: a line-up" in said and "margin1-0.01" in said
+    assert "score" in said and "margin: PGD on a loss" in said and "margin1-0.01" in said
     assert list(tmp_path.iterdir()) == []
 
 

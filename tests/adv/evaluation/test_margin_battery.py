@@ -8,9 +8,8 @@ import torch
 from reproducibility import seeded_generator
 from torch import nn
 
-from adv import Battery, Linf, Split, Worst, evaluate, margin_battery, report_battery
-from adv.attacks.composite import members
-from adv.evaluation.battery import margin_line_up
+from adv import Battery, Linf, Split, evaluate, margin_battery, report_battery
+from adv.evaluation.battery import margin_attack
 from adv.runtime.random_layers import Noise
 
 RADII = (0.01, 0.02, 0.03, 0.04, 0.06, 0.1)
@@ -41,28 +40,26 @@ def test_its_radii_and_settings_are_those_of_the_reports_battery():
     assert [name for name, _ in battery.attacks] == [f"margin7-{eps:g}" for eps in RADII]
     assert (battery.draws, battery.votes, battery.seed) == (3, 4, report.seed)
     for _, attack in battery.attacks:
-        assert attack == margin_line_up(attack.ball, 7)
+        assert attack == margin_attack(attack.ball, 7)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_its_line_up_is_defined_for_few_classes_and_few_steps(steps, classes):
-    line_up = margin_line_up(Linf(0.03), steps)
-    assert isinstance(line_up, Worst)
-    assert all(member.supports(classes) for member in members(line_up))
+def test_it_is_defined_for_few_classes_and_few_steps(steps, classes):
+    assert margin_attack(Linf(0.03), steps).supports(classes)
+    net, split = problem(classes, n=4)
+    assert evaluate(net, split, margin_battery(steps)).images == 4
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_an_image_stands_if_no_attack_of_the_line_up_fools_it_up_to_the_radius(classes):
+def test_an_image_stands_if_no_attack_fools_it_up_to_the_radius(classes):
     net, split = problem(classes)
     battery = margin_battery(6)
     found = evaluate(net, split, battery)
     standing = found.ok[0]
-    for index, (_, attack) in enumerate(battery.attacks):
-        for run, member in enumerate(members(attack)):
-            seed = battery.seed + 1000 * index + run
-            alone = evaluate(net, split, Battery((("alone", member),), seed=seed))
-            standing = standing & alone.ok[1]
+    for index, one in enumerate(battery.attacks):
+        alone = evaluate(net, split, Battery((one,), seed=battery.seed + 1000 * index))
+        standing = standing & alone.ok[1]
         assert torch.equal(found.ok[1 + index], standing)
     assert 0 < found.attacked_accuracies[2] < found.natural_accuracy < 1
 
