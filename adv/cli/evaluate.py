@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     default="report",
     show_default=True,
     metavar="NAME",
-    help="report: PGD at six radii from eps 0.01 to 0.1. margin: the same with a loss that does not "
-    "saturate. quick: PGD at two radii. autoattack: the standard AutoAttack at one radius. rand: "
-    "AutoAttack for random nets.",
+    help="report: PGD at six radii from eps 0.01 to 0.1. margin: the same with a loss that does "
+    "not saturate. quick: PGD at two radii. autoattack: the standard AutoAttack at one radius. "
+    "rand: AutoAttack for random nets.",
 )
 @click.option("--norm", metavar=NORM, help="autoattack and rand only. Default: linf.")
 @click.option(
