@@ -5,8 +5,8 @@
 Every candidate attacks each net (none random) alone at the report's six radii; the results are kept
 in --out. Beginning with nothing, the candidate is added that fools most (image, radius) pairs for
 each gradient on what still stands (AutoAE, arXiv 2211.12713), until no candidate fools another. The
-table gives after each addition the gradients for each image and the mean accuracy above the union
-of all candidates, in points.
+first table gives after each addition the gradients for each image and the mean accuracy above the
+union of all candidates, in points; the second what each candidate leaves alone.
 """
 
 from __future__ import annotations
@@ -91,6 +91,28 @@ def main(nets: tuple[Path, ...], data: str, images: int, out: Path) -> None:
     }
     print(f"`{command(sys.argv[1:])}`: {len(part)} test images; {machine('cpu', ())}\n")
     print(f"{len(nets)} nets\n\n{format_line_up(np.stack(natural), trials)}")
+    print(f"\n{format_alone(np.stack(natural), trials)}")
+
+
+def format_alone(natural: np.ndarray, trials: Mapping[str, Trial]) -> str:
+    """Return a table of what each candidate leaves above the union of all, the strongest first."""
+    union = find_union(natural, trials)
+    apart = {name: 100 * (one.stands & natural).mean((0, 2)) for name, one in trials.items()}
+    rows = [
+        [
+            name,
+            f"{trials[name].cost:g}",
+            f"{(shares - 100 * union.mean((0, 2))).mean():+.2f}",
+            f"{(shares - 100 * union.mean((0, 2))).max():+.2f}",
+        ]
+        for name, shares in sorted(apart.items(), key=lambda item: item[1].sum())
+    ]
+    return table(["attack alone", "steps", "above the union", "worst radius"], rows)
+
+
+def find_union(natural: np.ndarray, trials: Mapping[str, Trial]) -> np.ndarray:
+    """Return [nets, radii, images] booleans: what stands against all candidates."""
+    return np.logical_and.reduce([trial.stands for trial in trials.values()]) & natural
 
 
 def format_line_up(natural: np.ndarray, trials: Mapping[str, Trial]) -> str:
@@ -100,7 +122,7 @@ def format_line_up(natural: np.ndarray, trials: Mapping[str, Trial]) -> str:
       natural: [nets, radii, images] booleans, which images are correct without an attack.
       trials: the candidates by name.
     """
-    union = np.logical_and.reduce([trial.stands for trial in trials.values()]) & natural
+    union = find_union(natural, trials)
     standing, spent, rows = natural.copy(), 0.0, []
     while (standing & ~union).any():
         name = max(trials, key=lambda one: count_falls(standing, trials[one]) / trials[one].cost)
