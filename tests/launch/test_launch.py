@@ -22,7 +22,7 @@ from search.session.options import Options
 from search.trials.train_trial import Training
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 180  # seconds that any of these searches may take before the test gives up
+LIMIT = 300  # seconds that any of these searches may take before the test gives up
 
 
 def command(*arguments: object) -> list[str]:
@@ -399,7 +399,7 @@ def test_a_signal_saves_everything_and_the_search_can_resume(number, status, tmp
         "--trials",
         2,
         "--epochs",
-        15,
+        8,
         "--concurrent",
         1,
         "--finalists",
