@@ -12,7 +12,7 @@ from adv.evaluation.engine.rows import AttackRows
 
 
 class KeptImages:
-    """Where the images of a block go; nowhere if the job keeps none.
+    """Store the adversarial images of a block, if the job keeps any.
 
     Args:
       runs: the runs of the attacks.
