@@ -24,6 +24,7 @@ from search.record.run_folder import require_run
 from search.samplers.table import SAMPLER_HELP, SAMPLERS
 from search.session.options import (
     Options,
+    check_publish_flags,
     check_repair_flags,
     choose_run_folder,
     merge_resume_flags,
@@ -275,6 +276,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "what is lost. Nothing else is changed; no other flag fits.",
 )
 @click.option(
+    "--publish",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=RECORD,
+    help="Log to Weights & Biases what it has not been told of a run, from the run's ledger; only "
+    "the flags --wandb, --wandb-project and --wandb-entity go with it.",
+)
+@click.option(
     "--wandb",
     default="auto",
     type=OneOf("auto", "online", "offline", "off"),
@@ -309,6 +318,8 @@ def main(list_: bool, **given: Any) -> int:
     try:
         if given["repair"] is not None:
             return _repair(Options(**given))
+        if given["publish"] is not None:
+            return _publish(Options(**given))
         options = merge_resume_flags(Options(**given))
         _check(options)
     except ValueError as error:
@@ -335,6 +346,20 @@ def _repair(options: Options) -> int:
     from search.session.repair_run import repair_run
 
     return repair_run(folder)
+
+
+def _publish(options: Options) -> int:
+    """Log a run to W&B, and return the exit status."""
+    folder, options = check_publish_flags(options)
+    interrupt = Interrupt()
+    try:
+        with interrupt.handle_signals(), interrupt.raise_at_once():
+            from search.session.publish_run import publish_run
+
+            return publish_run(folder, options, interrupt)
+    except Interrupted as early:
+        print_error("launch.py", f"{early.reason}; the rest is published by the same command")
+        return early.code
 
 
 def _check(options: Options) -> None:

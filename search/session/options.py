@@ -52,6 +52,7 @@ class Options:
     wandb_entity: str | None = None
     dry_run: bool = False
     repair: Path | None = None
+    publish: Path | None = None
 
     @property
     def only_finals(self) -> bool:
@@ -65,12 +66,35 @@ def check_repair_flags(options: Options) -> Path:
     Raises:
       ValueError: there are other flags too, or the folder holds no search.
     """
-    given = [one.name for one in fields(options) if getattr(options, one.name) != one.default]
-    others = [f"--{name.replace('_', '-')}" for name in given if name != "repair"]
-    if others:
-        raise ValueError(f"--repair does nothing else: leave out {', '.join(others)}")
+    _refuse_others(options, "repair")
     assert options.repair is not None
     return require_run(options.repair, "--repair")
+
+
+def check_publish_flags(options: Options) -> tuple[Path, Options]:
+    """Return the run to publish, and the options with the project and entity filled in.
+
+    Raises:
+      ValueError: there are flags that do not fit, the folder holds no search, or W&B does not
+        allow a name.
+    """
+    _refuse_others(options, "publish", "wandb", "wandb_project", "wandb_entity")
+    assert options.publish is not None
+    project, entity = resolve_project(options.wandb_project), resolve_entity(options.wandb_entity)
+    folder = require_run(options.publish, "--publish")
+    return folder, replace(options, wandb_project=project, wandb_entity=entity)
+
+
+def _refuse_others(options: Options, name: str, *allowed: str) -> None:
+    """Raise ValueError if flags are given besides one and those that go with it."""
+    given = [one.name for one in fields(options) if getattr(options, one.name) != one.default]
+    others = [_flag(other) for other in given if other not in (name, *allowed)]
+    if others:
+        raise ValueError(f"{_flag(name)} does nothing else: leave out {', '.join(others)}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def merge_resume_flags(options: Options) -> Options:

@@ -59,8 +59,8 @@ class Tracker:
         self._folder, self._say, self._every = folder.absolute(), say, every
         self._runs = WandbRuns(self._folder, study_id(header), header, mode, project, entity)
         self._queue: Queue[tuple[Event, Trial] | None] = Queue()
+        self._first: View | None = None
         self._latest: View | None = None
-        self._started = False
         self._off = mode == "off"
         self._thread = threading.Thread(target=self._log_events, name="tracking", daemon=True)
         if not self._off:
@@ -70,12 +70,10 @@ class Tracker:
         """Queue an event for logging; return at once."""
         if self._off:
             return
-        if not self._started:
-            self._started = True
-            self._runs.mark_as_logged(view, event)
         inner = event["part"] if event["event"] == "final" else event
         if inner["event"] in {*ENDS, "finals", "rebuilt"} or self._latest is None:
             self._latest = _snapshot(view)
+            self._first = self._first or self._latest
         trials = view.finals.trials if event["event"] == "final" and view.finals else view.trials
         if "trial" in inner and inner["event"] not in ("rescored", "net"):
             self._queue.put((event, copy.copy(trials[inner["trial"]])))
@@ -88,7 +86,11 @@ class Tracker:
             self._runs.url if self._runs.mode == "online" else self._sync_command("offline-run-*")
         )
 
-    def close(self, timeout: float = 20.0) -> None:
+    def set_latest(self, view: View) -> None:
+        """Let `close` log this state of the search."""
+        self._latest = _snapshot(view)
+
+    def close(self, timeout: float | None = 20.0) -> None:
         """Finish all W&B runs; data that is not uploaded after `timeout` seconds stays on disk."""
         self._queue.put(None)
         if self._off or not self._thread.is_alive():
@@ -107,12 +109,15 @@ class Tracker:
         try:
             if trouble := self._runs.open():
                 self._say(f"W&B is offline: {trouble}; upload later: {self.describe_location()}")
-            drawn, due = None, time.monotonic()
+            drawn, due, told = None, time.monotonic(), False
             while True:
                 with suppress(Empty):
                     item = self._queue.get(timeout=self._every)
                     if item is None:
                         break
+                    if self._first and not told:
+                        told = True
+                        self._runs.update(self._first)
                     self._runs.log_event(*item, self._latest)
                 if self._latest is not drawn and time.monotonic() >= due:
                     drawn, due = self._latest, time.monotonic() + self._every

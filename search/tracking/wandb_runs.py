@@ -19,6 +19,7 @@ from search.record.trial import Trial
 from search.record.view import Event, View
 from search.reporting.csv_tables import column_names, gap_columns, hypervolumes, trial_rows
 from search.reporting.finals_csv import FINALISTS, finalist_rows
+from search.tracking.logged_runs import LoggedRuns
 from search.tracking.wandb_environment import hide_run_variables
 from search.tracking.wandb_login import find_login_problem
 from spaces import OBJECTIVES
@@ -52,13 +53,8 @@ class WandbRuns:
         self._folder, self._study, self._header = folder, study, header
         self._place = {"project": project, "entity": entity, "group": study}
         self._runs: dict[str, Any] = {}
-        self._logged = 0  # finished trials whose hypervolume has been logged
-        self._on_front: dict[int, bool] = {}  # as logged last, by trial
-
-    def mark_as_logged(self, view: View, event: Event) -> None:
-        """Skip what an earlier session has logged: all in `view` except the new `event`."""
-        self._logged = len(view.scored()) - (event["event"] == "finished")
-        self._on_front = dict(_on_front(view))
+        self._rows: dict[str, int] = {}  # of the open runs: the rows of their history so far
+        self._logged: LoggedRuns
 
     def open(self) -> str:
         """Start W&B and the run of the search.
@@ -84,47 +80,70 @@ class WandbRuns:
         problem = find_login_problem(wandb) if self.mode == "online" else ""
         if problem:
             self.mode = "offline"
+        place = [self.mode, self._place["entity"], self._place["project"]]
+        self._logged = LoggedRuns(here, "/".join(filter(None, place)))
         config = _config(self._header)
         run = self._run(self._study, "study", self._header.name or self._study, config)
         run.define_metric("*", step_metric="finished")
-        run.define_metric("hypervolume", step_metric="finished", summary="max")
+        if not self._logged.has(self._study, config):  # scored again since: other hypervolumes
+            self._rows[self._study] = 0
         self.url = run.url or ""
         return problem
 
     def log_event(self, event: Event, trial: Trial, view: View | None) -> None:
-        """Log one event of a trial.
+        """Log one event of a trial, and epochs before it that have not been logged.
 
         Args:
           event: of the ledger.
           trial: that the event is about; for a `final` event the training of the finals.
           view: the latest state of the search.
         """
-        if event["event"] == "final":
-            self._log_final(event["part"], trial)
-            return
-        run = self._trial_run(trial)
-        if event["event"] == "epoch":
-            run.log({**event["metrics"], "seconds": event["seconds"], "epoch": event["epoch"]})
-        if event["event"] in ENDS:
-            self._on_front[trial.number] = on_front = dict(_on_front(view)).get(trial.number, False)
-            run.summary.update({**_summary(trial), "on_front": on_front})
-            self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
-
-    def _log_final(self, part: Event, trial: Trial) -> None:
-        """Log one event of a final training to a run with the job type `finalist`."""
-        config = {"seed": trial.seed, "trial": int(trial.origin), **trial.params}
-        run = self._epoch_run(f"{self._study}-final-{trial.name}", "finalist", trial, config)
-        if part["event"] == "epoch":
-            run.log({**part["metrics"], "seconds": part["seconds"], "epoch": part["epoch"]})
+        final = event["event"] == "final"
+        part, key = (event["part"] if final else event), self._key(trial, final=final)
         if part["event"] in ENDS:
-            summary = _summary(trial)
-            if trial.result:
-                details = trial.result.details
-                known = {"validation": details.validation, "claimed": details.claimed}
-                for kind, values in known.items():
-                    summary |= {f"{kind}_{name}": value for name, value in (values or {}).items()}
-            run.summary.update(summary)
-            self._runs.pop(run.id).finish(exit_code=int(trial.state == "failed"))
+            best = _front_numbers(view) if view and not final else set()
+            self._log_end(trial, best, final=final)
+            return
+        run = self._trial_run(trial, final=final)
+        if part["event"] == "epoch":
+            self._rows[key] = min(self._rows[key], part["epoch"] - 1)  # one may be trained again
+            self._log_epochs(key, run, trial, part["epoch"])
+
+    def update(self, view: View) -> None:
+        """Log whatever of the trials that have ended differs from what W&B has been told.
+
+        An earlier session may have been killed before it had logged everything, trials may have
+        left the front since, or have other scores.
+        """
+        best = _front_numbers(view)
+        for trial, is_final in _trials(view):
+            if trial.state in ENDS:
+                self._log_end(trial, best, final=is_final)
+
+    def _log_end(self, trial: Trial, best: set[int], *, final: bool) -> None:
+        """Log the end of a trial and close its run, unless this has been done.
+
+        Args:
+          trial: a trial, or a final training.
+          best: numbers of the trials on the front.
+          final: whether it is a final training.
+        """
+        key, summary = self._key(trial, final=final), _summary(trial)
+        summary |= _final_values(trial) if final else {"on_front": trial.number in best}
+        if key not in self._runs and self._logged.has(key, summary):
+            return
+        run = self._trial_run(trial, final=final)
+        self._log_epochs(key, run, trial, max(trial.epochs, default=0))
+        run.summary.update(summary)
+        self._runs.pop(key).finish(exit_code=int(trial.state == "failed"))
+        self._logged.note(key, self._rows.pop(key), summary)
+
+    def _log_epochs(self, key: str, run: Any, trial: Trial, last: int) -> None:
+        """Log the epochs of a trial up to `last` that its run does not have."""
+        for number, epoch in sorted(dict(trial.epochs).items()):
+            if self._rows[key] < number <= last:
+                run.log({**epoch.metrics, "seconds": epoch.seconds, "epoch": number})
+        self._rows[key] = max(self._rows[key], last)
 
     def log_study(self, view: View | None) -> None:
         """Log the state of the search: counts, the table of all trials, the front as a chart."""
@@ -136,13 +155,14 @@ class WandbRuns:
         if view.header != self._header:  # the run was scored again
             self._header = view.header
             run.config.update(_config(view.header), allow_val_change=True)
-        for n in range(self._logged, len(area)):
+            self._rows[self._study] = 0
+        for n in range(self._rows[self._study], len(area)):
             run.log({"finished": n + 1, "hypervolume": area[n]})
-        self._logged = max(self._logged, len(area))
+        self._rows[self._study] = max(self._rows[self._study], len(area))
         table = [[row[name] for name in names] for row in trial_rows(view)]
         run.log(
             {
-                "finished": self._logged,
+                "finished": len(area),
                 "failed": len(view.in_state("failed")),
                 "front_size": len(view.front()),
                 "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
@@ -152,27 +172,32 @@ class WandbRuns:
         )
 
     def close(self, view: View | None) -> None:
-        """Log the last state, finish all runs, and correct `on_front` where it has changed."""
+        """Log the last state, and finish all runs."""
         self.log_study(view)
+        if view:
+            self.update(view)
+            for trial, is_final in _trials(view):
+                key, last = self._key(trial, final=is_final), max(trial.epochs, default=0)
+                if trial.state not in ENDS and last > self._rows.get(key, self._logged.rows(key)):
+                    self._log_epochs(key, self._trial_run(trial, final=is_final), trial, last)
         for key, run in self._runs.items():
+            summary = _config(self._header) if key == self._study else {"state": "interrupted"}
             if key != self._study:
-                run.summary["state"] = "interrupted"
+                run.summary.update(summary)
             run.finish()
+            self._logged.note(key, self._rows[key], summary)
         self._runs.clear()
-        for number, on_front in _on_front(view):
-            if view and on_front != self._on_front.get(number, on_front):
-                run = self._trial_run(view.trials[number])
-                run.summary["on_front"] = on_front
-                run.finish()
 
-    def _trial_run(self, trial: Trial) -> Any:
-        config = {"seed": trial.seed, **trial.params}
-        return self._epoch_run(f"{self._study}-{trial.name}", "trial", trial, config)
+    def _key(self, trial: Trial, *, final: bool) -> str:
+        """Return the id of the run of a trial, or of a final training."""
+        return f"{self._study}-{'final-' * final}{trial.name}"
 
-    def _epoch_run(self, key: str, job: str, trial: Trial, config: Mapping[str, Any]) -> Any:
-        """Return the open run with the id `key`, whose metrics are plotted over epochs."""
+    def _trial_run(self, trial: Trial, *, final: bool) -> Any:
+        """Return the open run of a trial or a final training, whose metrics are over epochs."""
+        key, job = self._key(trial, final=final), "finalist" if final else "trial"
         fresh = key not in self._runs
-        run = self._run(key, job, f"{job} {trial.name}", config)
+        of = {"trial": int(trial.origin)} if final else {}
+        run = self._run(key, job, f"{job} {trial.name}", {"seed": trial.seed, **of, **trial.params})
         if fresh:
             run.define_metric("*", step_metric="epoch")
         return run
@@ -204,6 +229,7 @@ class WandbRuns:
                     settings=settings,
                     **self._place,
                 )
+            self._rows[key] = self._logged.rows(key)
         return self._runs[key]
 
 
@@ -241,11 +267,14 @@ def _finals_charts(view: View) -> dict[str, Any]:
     }
 
 
-def _on_front(view: View | None) -> Iterator[tuple[int, bool]]:
-    """Yield each finished trial's number, and whether it is on the front."""
-    if view is not None:
-        best = {trial.number for trial in view.front()}
-        yield from ((trial.number, trial.number in best) for trial in view.in_state("finished"))
+def _trials(view: View) -> Iterator[tuple[Trial, bool]]:
+    """Yield each trial and each final training, and whether it is one of these."""
+    for part, is_final in ((view, False), (view.finals, True)):
+        yield from ((trial, is_final) for trial in (part.trials.values() if part else ()))
+
+
+def _front_numbers(view: View) -> set[int]:
+    return {trial.number for trial in view.front()}
 
 
 def _summary(trial: Trial) -> dict[str, Any]:
@@ -261,3 +290,16 @@ def _summary(trial: Trial) -> dict[str, Any]:
         summary |= gap_columns(trial)
         summary["best_epoch"] = trial.result.details.best_epoch
     return summary
+
+
+def _final_values(trial: Trial) -> dict[str, Any]:
+    """Return the values of a final training under the battery of the search."""
+    if not trial.result:
+        return {}
+    details = trial.result.details
+    known = {"validation": details.validation, "claimed": details.claimed}
+    return {
+        f"{kind}_{name}": value
+        for kind, values in known.items()
+        for name, value in (values or {}).items()
+    }
