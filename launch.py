@@ -284,6 +284,13 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "the flags --wandb, --wandb-project and --wandb-entity go with it.",
 )
 @click.option(
+    "--optuna-storage",
+    metavar="URL|FILE",
+    panel=RECORD,
+    help="Copy the search to an Optuna storage as well, for optuna-dashboard: a database, such as "
+    "sqlite:///optuna.db, or a journal file.",
+)
+@click.option(
     "--wandb",
     default="auto",
     type=OneOf("auto", "online", "offline", "off"),

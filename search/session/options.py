@@ -53,6 +53,7 @@ class Options:
     dry_run: bool = False
     repair: Path | None = None
     publish: Path | None = None
+    optuna_storage: str | None = None
 
     @property
     def only_finals(self) -> bool:

@@ -21,6 +21,7 @@ from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
 from search.session.stored_nets import TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
+from search.tracking.optuna_storage import OptunaCopy
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
 
@@ -28,13 +29,20 @@ REPORT_EVERY = 20.0  # seconds between two reports while the search runs
 ENDS = {"finished", "failed", "stopped"}
 
 
-def add_readers(job: Job, progress: Reader, tracker: Tracker, say: Callable[[str], None]) -> None:
+def add_readers(
+    job: Job,
+    progress: Reader,
+    tracker: Tracker,
+    copy: OptunaCopy | None,
+    say: Callable[[str], None],
+) -> None:
     """Let a session's ledger keep the terminal, W&B, the tables and the report up to date.
 
     Args:
       job: the search.
       progress: shows the search in the terminal.
       tracker: of the session.
+      copy: of the search in an Optuna storage, if there is one.
       say: takes a line that says what went wrong.
     """
     readers: dict[str, Reader] = {
@@ -43,6 +51,7 @@ def add_readers(job: Job, progress: Reader, tracker: Tracker, say: Callable[[str
         "tables and report": ReportWriter(job.folder),
         "states of ended trials": StateCleaner(job.folder),
         "free space": SpaceWatcher(job.folder, estimate_trial(job)),
+        **({"Optuna storage": copy} if copy else {}),
     }
     job.study.ledger.readers += [TolerantReader(readers[name], name, say) for name in readers]
 

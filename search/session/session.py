@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,8 +34,12 @@ from search.session.start_finals import start_finals
 from search.session.stored_nets import StoredNet
 from search.session.summary import print_summary, resume_command
 from search.study import Study
+from search.tracking.optuna_storage import OptunaCopy, open_storage
 from search.tracking.tracker import Tracker
 from search.tracking.wandb_environment import DEFAULT_PROJECT
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
 
 
 def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
@@ -61,11 +66,12 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
             if options.dry_run:
                 dry_run(console, options, machine)
                 return 0
+            copy = open_storage(options.optuna_storage) if options.optuna_storage else None
             job = prepare(console, options, machine, interrupt)
         except (StorageError, OSError, ValueError) as error:
             return _print_error(*_explain(error))
         stack.callback(job.study.ledger.close)
-        code = _search(console, job, interrupt)
+        code = _search(console, job, interrupt, copy)
         if interrupt.lost:
             from search.backends import ray_tune
 
@@ -117,7 +123,9 @@ def _count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _search(console: PlainConsole, job: Job, interrupt: Interrupt) -> int:
+def _search(
+    console: PlainConsole, job: Job, interrupt: Interrupt, storage: BaseStorage | None
+) -> int:
     """Run a job that is ready, write its outputs, and return the exit status."""
     study, options = job.study, job.options
     if options.budget is not None:
@@ -135,7 +143,8 @@ def _search(console: PlainConsole, job: Job, interrupt: Interrupt) -> int:
         options.wandb_entity,
         say=say,
     )
-    add_readers(job, live, tracker, say)
+    copy = OptunaCopy(storage, job.header, job.study.space) if storage else None
+    add_readers(job, live, tracker, copy, say)
     code, note = 0, ""
     try:
         with live:

@@ -22,9 +22,9 @@ class FakeWandb:
     """Keeps what is logged to each run, as the server of W&B does."""
 
     def __init__(self):
-        self.summaries = defaultdict(dict)
-        self.rows = defaultdict(dict)
-        self.opened = []
+        self.summaries: defaultdict[str, dict] = defaultdict(dict)
+        self.rows: defaultdict[str, dict] = defaultdict(dict)
+        self.opened: list[str] = []
         self.sdk = self.Settings = self.Table = self.Plotly = MagicMock()
         self.setup = MagicMock()
 
@@ -75,10 +75,10 @@ def track(folder, first, last, *, killed=False):
     view = View()
     for event in EVENTS[: max(1, first)]:
         view.apply(event)
-    said = []
+    said: list[str] = []
     tracker = Tracker(folder, view.header, "offline", "robustune", say=said.append, every=0.01)
     if killed:
-        tracker._runs.close = lambda view: None
+        setattr(tracker._runs, "close", lambda view: None)  # noqa: B010
     for event in EVENTS[max(1, first) : last]:
         view.apply(event)
         tracker(event, view)
