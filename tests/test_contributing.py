@@ -364,6 +364,7 @@ def run(project: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_toys_pass_the_contracts_of_their_kinds(project):
     said = run(
         project,

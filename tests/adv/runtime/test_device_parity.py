@@ -101,6 +101,7 @@ def battery(attack, **settings):
     return Battery(tuple((f"{eps:g}", ATTACKS[attack](eps)) for eps in EPS), **settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_verdicts_are_those_of_the_processor(attack, net, split):
     here = evaluate(net, split, battery(attack), batch=8)
@@ -111,6 +112,7 @@ def test_verdicts_are_those_of_the_processor(attack, net, split):
         assert 0 < here.ok[-1].sum() < here.ok[1].sum()
 
 
+@pytest.mark.slow
 def test_a_random_net_too(split):
     net = adv.build(Recipe(net=BaseNet(), defences=(RSE(0.05, 0.05),)), 10, 0).eval()
     two = battery("pgd", draws=2, votes=3)
@@ -119,6 +121,7 @@ def test_a_random_net_too(split):
     assert score.ok.shape == (1 + len(EPS), len(split))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replay", [False, True])
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_training_gives_the_net_that_the_processor_trains(name, replay):

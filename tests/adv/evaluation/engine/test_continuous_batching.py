@@ -156,6 +156,7 @@ def test_results_are_those_of_the_plain_loop(make, name):
         assert 0 < int(found.ok[-1].sum()) < int(found.ok[0].sum()) == 53
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_on_a_gpu", [False, True])
 @pytest.mark.parametrize("name", BATTERIES)
 def test_kept_images_are_those_that_were_classified(name, as_on_a_gpu, monkeypatch):

@@ -68,6 +68,7 @@ def images_for(net: nn.Module, n: int = 40) -> Split:
 # --- what a verdict depends on ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rse", "dropout", "noise"])
 def test_results_do_not_depend_on_the_batch_or_on_the_other_images(name):
     net = random_net(name)
@@ -238,6 +239,7 @@ def test_an_image_finds_the_first_run_that_fools_it(searching):
 # --- the images that are kept ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rse", "pni"])
 def test_kept_images_fool_as_is_said(name):
     net = random_net(name)
