@@ -41,6 +41,9 @@ class Study:
       seed: of the search; trial n is trained with `seed + n`.
       sampler: proposes configurations; by default `default_sampler`.
       stopper: decides at each rung whether a trial continues; by default each does.
+
+    Attributes:
+      exhausted: whether the sampler had nothing more to propose when it was last asked.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Study:
         self.seed = seed
         self.sampler = sampler or default_sampler(space, seed, trials)
         self.stopper = stopper or NoStopping()
+        self.exhausted = False
         self._unfinished = [trial.number for trial in ledger.view.in_state("running")]
         self._losses: Counter[int] = Counter()  # of workers, by trial, since its last new epoch
 
@@ -91,6 +95,7 @@ class Study:
             return None
         number = self.view.next_number
         point = self.sampler.propose(self.view)
+        self.exhausted = point is None
         if point is None:
             return None
         params, origin = point

@@ -13,8 +13,10 @@ from spaces._knob import Float as Float
 from spaces._knob import Int as Int
 from spaces._knob import Knob as Knob
 from spaces._knob import Params as Params
+from spaces._knob import Prior as Prior
 from spaces._knob import Value as Value
 from spaces._knob import exists as exists
+from spaces._knob import prior_position as prior_position
 from spaces._scale import DEFAULT_SCORE as DEFAULT_SCORE
 from spaces._scale import FIRST_SCORE as FIRST_SCORE
 from spaces._scale import SCALES as SCALES

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 Value = float | int | str | bool
 Params = Mapping[str, Value]
@@ -18,19 +19,36 @@ When = Mapping[str, Value | tuple[Value, ...]]
 
 
 @dataclass(frozen=True)
+class Prior:
+    """Where good values of a number are expected, before any trial: a normal distribution.
+
+    Args:
+      centre: the value expected to be best, in the range of the number.
+      spread: the standard deviation; of a logarithmic number a factor above 1, such as 3 for
+        values that are mostly within a third and three times the centre.
+    """
+
+    centre: float
+    spread: float
+
+
+@dataclass(frozen=True)
 class Float:
     """A real hyperparameter in [low, high]; with `log` on a logarithmic scale (low > 0).
 
-    `high - low`, and `high / low` of a logarithmic range, must be finite.
+    `high - low`, and `high / low` of a logarithmic range, must be finite. `prior` says where good
+    values are expected; a search begins there, and gives it up if its trials contradict.
     """
 
     low: float
     high: float
     log: bool = False
     when: When = field(default_factory=dict)
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log)
+        _check_prior(self)
 
     def holds(self, value: Value) -> bool:
         """Return whether `value` is a finite number in the range."""
@@ -56,12 +74,16 @@ class Float:
 
 @dataclass(frozen=True)
 class Int:
-    """A whole-number hyperparameter in [low, high], both ends included."""
+    """A whole-number hyperparameter in [low, high], both ends included.
+
+    `prior` says where good values are expected, as for `Float`.
+    """
 
     low: int
     high: int
     log: bool = False
     when: When = field(default_factory=dict)
+    prior: Prior | None = None
 
     def __post_init__(self) -> None:
         for end in (self.low, self.high):
@@ -70,6 +92,7 @@ class Int:
         _check_range(self.low, self.high, self.log)
         for end in (self.low, self.high):
             _check_whole(end)
+        _check_prior(self)
 
     def holds(self, value: Value) -> bool:
         """Return whether `value` is a whole number in the range."""
@@ -140,6 +163,24 @@ class Choice:
 Knob = Float | Int | Choice
 
 
+def prior_position(knob: Knob, u: float) -> float:
+    """Return the position in [0, 1) that is the quantile `u` of the knob's prior within its range.
+
+    Without a prior it is `u`.
+    """
+    if isinstance(knob, Choice) or knob.prior is None:
+        return u
+    spread = knob.prior.spread
+    if knob.log:
+        sd = math.log(spread) / math.log(knob.high / knob.low)
+    else:
+        sd = spread / (knob.high - knob.low)
+    normal = NormalDist(knob.position(knob.prior.centre), sd)
+    below, above = normal.cdf(0.0), normal.cdf(1.0)
+    share = min(1 - 1e-12, max(1e-12, below + u * (above - below)))
+    return min(1 - 1e-12, max(0.0, normal.inv_cdf(share)))
+
+
 def exists(knob: Knob, params: Params) -> bool:
     """Return whether `params` has the values that a conditional hyperparameter depends on."""
     return all(params.get(key) in alternatives(wanted) for key, wanted in knob.when.items())
@@ -206,6 +247,18 @@ def _check_range(low: float, high: float, log: bool) -> None:
         raise ValueError(f"a logarithmic range starts above 0, got {low}")
     if log and not _is_finite(lambda: high / low):
         raise ValueError(f"a logarithmic range needs a finite high / low, got {low} to {high}")
+
+
+def _check_prior(knob: Float | Int) -> None:
+    """Raise ValueError unless a prior's centre is in the range, and its spread is a width."""
+    if knob.prior is None:
+        return
+    low, high = float(knob.low), float(knob.high)
+    if not low <= knob.prior.centre <= high:
+        raise ValueError(f"the centre of a prior lies in the range, {low:g} to {high:g}")
+    if not knob.prior.spread > (1 if knob.log else 0) or not math.isfinite(knob.prior.spread):
+        what = "a factor above 1" if knob.log else "above 0"
+        raise ValueError(f"the spread of a prior is {what} here, got {knob.prior.spread}")
 
 
 def _is_finite(compute: Callable[[], float]) -> bool:

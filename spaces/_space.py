@@ -159,9 +159,14 @@ class Space:
                 raise ValueError(f"hyperparameter {name!r} is missing: {knob}")
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Return the hyperparameters as plain data, for a record."""
+        """Return the hyperparameters as plain data, for a record.
+
+        Priors are left out: they are no part of the question.
+        """
         return {
-            name: {"kind": type(knob).__name__, **asdict(knob)} for name, knob in self.knobs.items()
+            name: {"kind": type(knob).__name__}
+            | {key: value for key, value in asdict(knob).items() if key != "prior"}
+            for name, knob in self.knobs.items()
         }
 
     @property

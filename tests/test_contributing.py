@@ -125,7 +125,7 @@ space = Space(
     known=({"lr": 1e-3},),
 )
 '''
-SAMPLER = '''"""Propose the first known configuration, again and again."""
+SAMPLER = '''"""Propose points of a diagonal of the space, one after the other."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ from spaces import Params, Space
 
 
 def build(space: Space, observed: Observed) -> ProposeParams:  # noqa: ARG001
-    """Return a function that proposes the first known configuration."""
+    """Return a function that proposes the next point of the diagonal."""
 
     def propose(view: View, rng: random.Random) -> Params:  # noqa: ARG001
-        return space.known[0]
+        return space.at([len(view.trials) / 10 % 1] * len(space.knobs))
 
     return propose
 

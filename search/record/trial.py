@@ -132,8 +132,9 @@ class Trial:
       number: counted from 0.
       params: its hyperparameters.
       seed: that it is trained with.
-      origin: "known", "sobol", "random" or the sampler that proposed it; in the finals the number
-        of the trial that is trained again.
+      origin: who proposed it: "known", "prior", "sobol", "random", or the name of a sampler or of
+        one of the portfolio's proposers; in the finals the number of the trial that is trained
+        again.
       state: running, finished, stopped early, or failed.
       epochs: its reports, by epoch.
       rungs: its evaluations at rungs, by key.

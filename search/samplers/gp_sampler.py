@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.record.view import View
+from search.samplers.finite_space import configuration_key
+from search.samplers.initial_design import apply_priors, has_priors
 from search.samplers.strategy import Observed, Strategy
 from search.surrogates.cost_model import COST_EXPONENT, fit_cost_model
 from search.surrogates.expected_hypervolume import expected_improvement
-from search.surrogates.surrogate import MIN_RESULTS, Surrogate
+from search.surrogates.front_model import MIN_RESULTS, FrontModel
+from search.surrogates.surrogate import Surrogate
 from spaces import Choice, Params, Space
 
 # Random candidates, neighbours of the front, rounds of local search, and its first step size.
 RANDOM_CANDIDATES, NEIGHBOURS, ROUNDS, STEP = 512, 256, 3, 0.1
 PARENTS = 5  # best candidates whose neighbours the next round tries
-FINALISTS = 32  # best candidates, which are then weighted by their cost
-# Cross-validated R^2 up to which the model proposes nothing, and from which it proposes always.
-LOW_R2, HIGH_R2 = 0.2, 0.6
+FINALISTS = 64  # best candidates, which are then weighted by their cost
 Array = NDArray[np.float64]
 
 
@@ -43,27 +44,32 @@ class GPSampler:
         """Return the best of many random configurations and of refined neighbours of the front.
 
         Returns None while there are too few results. Returns None also at random, the more often
-        the worse the model predicts trials that were left out (`model_share`).
+        the worse the model ranks trials that were left out (`Surrogate.skill`).
         """
         if len(view.scored()) + len(self.observed) < MIN_RESULTS:
             return None
         surrogate = Surrogate(self.space, view, self.observed)
-        if rng.random() >= model_share(surrogate.loo_r2):
+        if rng.random() >= surrogate.skill:
             return None
-        positions, gains = search_candidates(surrogate, rng.getrandbits(63))
-        candidates = [self.space.at(row.tolist()) for row in positions]
-        cost = fit_cost_model(self.space, list(view.trials.values()))
-        if cost:
-            gains = gains / np.array([cost.seconds(p) for p in candidates]) ** COST_EXPONENT
-        return candidates[int(np.argmax(gains))]
+        return best_candidate(surrogate, view, rng)
 
 
-def model_share(loo_r2: float) -> float:
-    """Return the share of proposals, in [0, 1], that a model with this R^2 makes."""
-    return min(1.0, max(0.0, (loo_r2 - LOW_R2) / (HIGH_R2 - LOW_R2)))
+def best_candidate(model: FrontModel, view: View, rng: random.Random) -> Params | None:
+    """Return the candidate with the largest expected gain for its cost that was not tried before.
+
+    Returns None if all candidates were tried.
+    """
+    positions, gains = search_candidates(model, rng.getrandbits(63))
+    candidates = [model.space.at(row.tolist()) for row in positions]
+    tried = {configuration_key(trial.params) for trial in view.trials.values()}
+    new = [i for i, params in enumerate(candidates) if configuration_key(params) not in tried]
+    cost = fit_cost_model(model.space, list(view.trials.values()))
+    if cost:
+        gains = gains / np.array([cost.seconds(p) for p in candidates]) ** COST_EXPONENT
+    return candidates[max(new, key=lambda i: gains[i])] if new else None
 
 
-def search_candidates(surrogate: Surrogate, seed: int) -> tuple[Array, Array]:
+def search_candidates(model: FrontModel, seed: int) -> tuple[Array, Array]:
     """Search the unit cube for positions with a large expected improvement.
 
     Returns:
@@ -71,15 +77,17 @@ def search_candidates(surrogate: Surrogate, seed: int) -> tuple[Array, Array]:
       each, [n].
     """
     rng = np.random.default_rng(seed)
-    space, reference_point = surrogate.space, surrogate.reference_point
+    space, reference_point = model.space, model.reference_point
 
     def acquisition(positions: Array) -> Array:
-        mean, sd = surrogate.predict(positions)
-        gain = expected_improvement(mean, sd, surrogate.known_means, reference_point)
-        return gain * surrogate.feasibility(positions)
+        mean, sd = model.predict(positions)
+        gain = expected_improvement(mean, sd, model.known_means, reference_point)
+        return gain * model.feasibility(positions)
 
-    front = np.array([space.position(params) for params in surrogate.pareto_params])
+    front = np.array([space.position(params) for params in model.pareto_params])
     uniform = rng.random((RANDOM_CANDIDATES, len(space.knobs)))
+    if has_priors(space):
+        uniform[::2] = [apply_priors(space, row) for row in uniform[::2].tolist()]
     positions = np.concatenate([uniform, _perturb(space, front, rng, NEIGHBOURS, STEP)])
     for step in range(1, ROUNDS + 1):
         gains = acquisition(positions)

@@ -11,6 +11,7 @@ from functools import partial
 
 from search.record.trial import Trial
 from search.record.view import View
+from search.samplers.finite_space import configuration_key
 from search.samplers.initial_design import random_params
 from search.samplers.strategy import Strategy
 from search.stopping.nondominated_sort import select_best
@@ -31,10 +32,10 @@ def propose_offspring(space: Space, view: View, rng: random.Random) -> Params:
         return random_params(space, rng)
     best = select_best([trial.result.point for trial in done if trial.result], POPULATION)
     parents = [done[i] for i in best]
-    tried = {tuple(trial.params.items()) for trial in view.trials.values()}
+    tried = {configuration_key(trial.params) for trial in view.trials.values()}
     for _ in range(100):
         offspring = _cross(space, _select(parents, rng), _select(parents, rng), rng)
-        if tuple(offspring.items()) not in tried:
+        if configuration_key(offspring) not in tried:
             return offspring
     return random_params(space, rng)
 

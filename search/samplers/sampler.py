@@ -10,14 +10,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from search.record.view import View
-from search.samplers.initial_design import random_params, sobol_params
-from search.samplers.strategy import ProposeParams
+from search.samplers.finite_space import configuration_key, list_configurations
+from search.samplers.initial_design import has_priors, random_params, sobol_params
+from search.samplers.strategy import Proposed, ProposeParams
 from spaces import Params, Space
 
 ATTEMPTS = 200  # draws until a configuration is allowed by the constraints known in advance
+PRIOR_DESIGN = 8  # every second one of so many spread configurations follows the priors
 STRATEGY_ATTEMPTS = 8  # of these the strategy's own; the others are drawn at random
 
 
@@ -27,7 +30,7 @@ class Sampler(Protocol):
     def propose(self, view: View) -> tuple[Params, str] | None:
         """Return the next configuration and its origin, or None if there is none at the moment.
 
-        The origin is "known", "sobol", "random" or the sampler's name.
+        The origin is "known", "prior", "sobol", "random", or the name of the sampler or proposer.
         """
 
 
@@ -56,7 +59,9 @@ class StagedSampler:
     allowed: Callable[[Params], bool]
 
     def propose(self, view: View) -> tuple[Params, str] | None:
-        """Return the next configuration and its origin.
+        """Return the next configuration, one that was not tried before, and its origin.
+
+        Returns None if the space has no other configuration that is allowed.
 
         Raises:
           ValueError: none of `ATTEMPTS` draws is allowed.
@@ -65,12 +70,28 @@ class StagedSampler:
         known = self._next_known(view, number)
         if known is not None:
             return known, "known"
+        tried = {configuration_key(trial.params) for trial in view.trials.values()}
+        if self._all is not None and len(tried) >= len(self._all):
+            return None
         rng = random.Random(f"proposal {self.seed} {number}")
+        repeats = 0
         for attempt in range(ATTEMPTS):
             params, origin = self._next(view, number, rng, attempt)
-            if self.allowed(params):
+            if configuration_key(params) in tried:
+                repeats += 1
+            elif self.allowed(params):
                 return params, origin
+        left = [p for p in self._all or () if configuration_key(p) not in tried and self.allowed(p)]
+        if left:
+            return rng.choice(left), "random"
+        if repeats:
+            return None
         raise ValueError(f"none of {ATTEMPTS} sampled configurations satisfies the constraints")
+
+    @cached_property
+    def _all(self) -> list[Params] | None:
+        """Every configuration of the space, None if there are too many."""
+        return list_configurations(self.space)
 
     def _next_known(self, view: View, number: int) -> Params | None:
         """Return a known configuration that is due; those of lost trials are tried again."""
@@ -87,9 +108,18 @@ class StagedSampler:
         if self.propose_params is not None and number >= self.start:
             if rng.random() < self.random_share:
                 return random_params(self.space, rng), "random"
-            params = self.propose_params(view, rng)
-            if params is not None:
-                return params, self.name
+            found = self.propose_params(view, rng)
+            if isinstance(found, Proposed):
+                return found.params, found.origin
+            if found is not None:
+                return found, self.name
         if attempt:
             return random_params(self.space, rng), "random"
-        return sobol_params(self.space, max(0, number - len(self.first)), self.seed), "sobol"
+        index = max(0, number - len(self.first))
+        by_prior = self._uses_priors and index < PRIOR_DESIGN and index % 2 == 0
+        origin = "prior" if by_prior else "sobol"
+        return sobol_params(self.space, index, self.seed, by_prior=by_prior), origin
+
+    @cached_property
+    def _uses_priors(self) -> bool:
+        return self.propose_params is not None and has_priors(self.space)

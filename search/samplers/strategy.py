@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from spaces import Params, Space
 
@@ -19,8 +19,19 @@ RANDOM_SHARE = 0.1
 Observed = Sequence[tuple["Params", "TrialResult"]]
 """Finished trials of earlier studies under the same battery, as (configuration, result)."""
 
-ProposeParams = Callable[["View", random.Random], "Params | None"]
-"""Given the view and a random generator, a configuration; None to fall back to the Sobol design."""
+
+class Proposed(NamedTuple):
+    """A configuration, and the name of who has proposed it, which becomes the trial's origin."""
+
+    params: Params
+    origin: str
+
+
+ProposeParams = Callable[["View", random.Random], "Params | Proposed | None"]
+"""Given the view and a random generator, a configuration; None to fall back to the Sobol design.
+
+It is `Proposed` if its origin is not the sampler's name.
+"""
 
 
 def accept_any(space: Space, trials: int) -> None:

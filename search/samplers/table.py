@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 
 # Name -> where its `Strategy` is (imported on first use: --help must stay fast), and its help.
 SAMPLERS: Mapping[str, tuple[str, str]] = {
+    "portfolio": (
+        "search.samplers.portfolio:PORTFOLIO",
+        "kriging, a forest, tpe, nsga2 and Sobol share the trials by what each has found "
+        f"(default up to {MAX_GP_TRIALS} trials)",
+    ),
     "kriging": (
         "search.samplers.gp_sampler:KRIGING",
         "multi-fidelity Gaussian processes that also learn from stopped trials; the model is used "
-        f"once cross-validation shows that it predicts well (default up to {MAX_GP_TRIALS} trials)",
+        "as often as cross-validation shows that it predicts well",
+    ),
+    "forest": (
+        "search.samplers.forest_sampler:FOREST",
+        "randomised trees, in the same way, but without values at rungs",
     ),
     "tpe": (
         "search.samplers.optuna_samplers:TPE",
@@ -89,7 +98,7 @@ def make_sampler(
 
 def default_sampler_name(trials: int) -> str:
     """Return the sampler that won in `benchmarks/search_quality.py`, or TPE if that is too slow."""
-    return "kriging" if trials <= MAX_GP_TRIALS else "tpe"
+    return "portfolio" if trials <= MAX_GP_TRIALS else "tpe"
 
 
 def initial_design_size(space: Space, trials: int) -> int:

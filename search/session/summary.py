@@ -25,6 +25,8 @@ from search.reporting.front_table import describe_marks, front_table
 from search.reporting.terminal import print_text
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
+from search.surrogates.front_model import MIN_RESULTS
+from spaces import OBJECTIVES
 
 
 def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
@@ -38,6 +40,12 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     """
     view, folder = job.study.view, job.folder
     _print_counts(console, view, note)
+    if job.study.exhausted:
+        print_text(
+            console,
+            f"Every configuration that this space allows has been tried, {len(view.trials)} of "
+            f"{job.study.trials} trials: the search has ended.\n",
+        )
     members = view.front()
     field = [finalist for finalist in compute_standings(view) if finalist.runs]
     if members:
@@ -47,7 +55,13 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     if field:
         _print_finals(console, view, field)
     _print_warnings(console, members, folder)
-    remarks = (describe_stopping, describe_infeasible, describe_nets, describe_repairs)
+    remarks = (
+        describe_stopping,
+        describe_constant,
+        describe_infeasible,
+        describe_nets,
+        describe_repairs,
+    )
     for text in (text for describe in remarks for text in describe(view)):
         print_text(console, text)
     report, front = folder / REPORT, folder / FRONT
@@ -132,6 +146,18 @@ def describe_infeasible(view: View) -> list[str]:
         f"Left out of the front: trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}, "
         f"above the bound of {name}."
         for name, numbers in broken.items()
+    ]
+
+
+def describe_constant(view: View) -> list[str]:
+    """Return in words which objective had the same value in every trial."""
+    points = [trial.result.point for trial in view.scored() if trial.result]
+    values = dict(zip(OBJECTIVES, zip(*points, strict=True), strict=False))
+    return [
+        f"{name} was {seen[0]:g} in all {len(seen)} finished trials: the search went by the other "
+        "objective."
+        for name, seen in values.items()
+        if len(seen) >= MIN_RESULTS and len(set(seen)) == 1
     ]
 
 

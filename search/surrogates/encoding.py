@@ -11,21 +11,20 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from search.surrogates.gaussian_process import Columns
 from spaces import Choice, Float, Int, Params, Space
 
 Array = NDArray[np.float64]
 
 
-def knob_of_column(space: Space) -> list[int]:
-    """Return the hyperparameter's index for each column of `encode_positions`.
-
-    A choice has one column for each option.
-    """
-    return [
-        i
+def columns_of(space: Space) -> Columns:
+    """Return the columns of `encode_positions`: one for a number, one for each option."""
+    columns = [
+        (i, isinstance(knob, Choice))
         for i, knob in enumerate(space.knobs.values())
         for _ in range(len(knob.options) if isinstance(knob, Choice) else 1)
     ]
+    return Columns(tuple(i for i, _ in columns), tuple(choice for _, choice in columns))
 
 
 def encode_positions(space: Space, positions: Array) -> Array:

@@ -6,17 +6,18 @@ fidelity s and configuration b at fidelity t is
 
     k = M(a, b) (e r_s r_t + [s = t] v_t) + [s = t] c
 
-with M the Matern 5/2 kernel, one length scale for each hyperparameter; e the signal variance; r_s
-the share and v_s the variance of the deviation of fidelity s, r = 1 and v = 0 at the end of
-training; c the variance of an offset. The noise variance of each fidelity is fitted too. The
-hyperparameters maximise their posterior under log-normal priors, which keep them reasonable when
-there are few observations.
+with M = M'(a, b) exp(-h(a, b)): M' the Matern 5/2 kernel of the numbers, with a length scale l for
+each; h the sum of 1 / l^2 over the choices in which a and b differ, so that all options are equally
+far apart (the exchangeable kernel); e the signal variance; r_s the share and v_s the variance of
+the deviation of fidelity s, r = 1 and v = 0 at the end of training; c the variance of an offset.
+The noise variance of each fidelity is fitted too. The hyperparameters maximise their posterior
+under log-normal priors, which keep them reasonable when there are few observations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,23 @@ JITTER = 1e-6
 # Mean and standard deviation of the normal priors of r, log v and the log noise variance.
 SHARE, DEVIATION, NOISE = (0.8, 0.4), (-1.5, 1.5), (-3.5, 1.5)
 LENGTH_SD = 0.8  # standard deviation of the normal prior of a log length scale
+
+
+class Columns(NamedTuple):
+    """The columns of encoded configurations.
+
+    Args:
+      knob: index of the hyperparameter that each column belongs to.
+      choice: whether that is a choice, whose columns encode it one-hot.
+    """
+
+    knob: tuple[int, ...]
+    choice: tuple[bool, ...]
+
+    @property
+    def numbers(self) -> NDArray[np.bool_]:
+        """Which columns are numbers, as booleans."""
+        return ~np.array(self.choice, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -73,22 +91,28 @@ class KernelParams:
         cross = np.exp(self.scale) * np.outer(self.share[s], self.share[t])
         return cross + same * own[t][None, :], same
 
-    def matern(self, a: Array, b: Array, columns: Sequence[int]) -> Array:
-        """Return the Matern 5/2 kernel, [len(a), len(b)] in (0, 1]."""
-        lengths = np.exp(self.lengths)[list(columns)]
-        d = _scaled_distance(a / lengths, b / lengths)
-        return np.asarray((1 + d + d * d / 3) * np.exp(-d))
+    def similarity(self, a: Array, b: Array, columns: Columns) -> Array:
+        """Return M, the correlation of configurations before fidelities, [len(a), len(b)]."""
+        lengths = np.exp(self.lengths)[list(columns.knob)]
+        d, h = _distances(a / lengths, b / lengths, columns)
+        return np.asarray((1 + d + d * d / 3) * np.exp(-d - h))
 
-    def covariance(self, a: Array, s: Index, b: Array, t: Index, columns: Sequence[int]) -> Array:
+    def covariance(self, a: Array, s: Index, b: Array, t: Index, columns: Columns) -> Array:
         """Return the covariance without noise, [len(a), len(b)]."""
         factor, same = self.amplitude(s, t)
-        return np.asarray(self.matern(a, b, columns) * factor + OFFSET * same)
+        return np.asarray(self.similarity(a, b, columns) * factor + OFFSET * same)
 
 
-def _scaled_distance(a: Array, b: Array) -> Array:
-    """Return sqrt(5) times the Euclidean distances, [len(a), len(b)]."""
-    d2 = (a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T
-    return np.sqrt(5 * np.maximum(d2, 1e-12))
+def _distances(a: Array, b: Array, columns: Columns) -> tuple[Array, Array]:
+    """Return sqrt(5) times the distances in the numbers, and h of the choices, [len(a), len(b)]."""
+    numbers = columns.numbers
+    d2 = _squared_distances(a[:, numbers], b[:, numbers])
+    h = _squared_distances(a[:, ~numbers], b[:, ~numbers])
+    return np.sqrt(5 * np.maximum(d2, 1e-12)), np.maximum(h, 0.0)
+
+
+def _squared_distances(a: Array, b: Array) -> Array:
+    return np.asarray((a**2).sum(1)[:, None] + (b**2).sum(1)[None, :] - 2 * a @ b.T)
 
 
 class GaussianProcess:
@@ -97,10 +121,10 @@ class GaussianProcess:
     Args:
       data: the observations.
       params: of the kernel.
-      columns: the hyperparameter's index for each column of `data.x`.
+      columns: those of `data.x`.
     """
 
-    def __init__(self, data: Observations, params: KernelParams, columns: Sequence[int]) -> None:
+    def __init__(self, data: Observations, params: KernelParams, columns: Columns) -> None:
         self.data, self.params, self.columns = data, params, columns
         cov = params.covariance(data.x, data.fidelity, data.x, data.fidelity, columns)
         cov[np.diag_indices_from(cov)] += np.exp(params.noise)[data.fidelity] + JITTER
@@ -131,17 +155,17 @@ class GaussianProcess:
 
 
 def fit_kernel(
-    data: Observations, columns: Sequence[int], fidelities: int, steps: int = 30
+    data: Observations, columns: Columns, fidelities: int, steps: int = 30
 ) -> KernelParams:
     """Find the maximum a posteriori kernel hyperparameters, from one fixed start.
 
     Args:
       data: the observations.
-      columns: the hyperparameter's index for each column of `data.x`.
+      columns: those of `data.x`.
       fidelities: how many, the final one included.
       steps: of L-BFGS-B, at most.
     """
-    knobs = max(columns) + 1
+    knobs = max(columns.knob) + 1
     # Lengths grow with the root of the number of hyperparameters (Hvarfner et al. 2024).
     mean_length = 0.5 * np.log(knobs) + np.log(0.5)
     priors = [(mean_length, LENGTH_SD)] * knobs
@@ -170,7 +194,7 @@ def _unpack(theta: Array, knobs: int, fidelities: int) -> KernelParams:
 
 
 def _negative_log_likelihood(
-    data: Observations, params: KernelParams, columns: Sequence[int]
+    data: Observations, params: KernelParams, columns: Columns
 ) -> tuple[float, Array]:
     """Return the negative log-likelihood up to a constant, and its gradient in each parameter.
 
@@ -178,9 +202,9 @@ def _negative_log_likelihood(
     equation 5.9).
     """
     f, n, fidelities = data.fidelity, len(data.y), len(params.share)
-    z = data.x / np.exp(params.lengths)[list(columns)]
-    d = _scaled_distance(z, z)
-    decay = np.exp(-d)
+    z = data.x / np.exp(params.lengths)[list(columns.knob)]
+    d, h = _distances(z, z, columns)
+    decay = np.exp(-d - h)
     matern = (1 + d + d * d / 3) * decay
     factor, same = params.amplitude(f, f)
     cov = matern * factor + OFFSET * same
@@ -191,9 +215,13 @@ def _negative_log_likelihood(
     inverse = inverse + np.tril(inverse, -1).T
     g = 0.5 * (inverse - np.outer(alpha, alpha))
     value = 0.5 * float(data.y @ alpha) + float(np.log(np.diag(lower)).sum())
-    w = g * factor * (5 / 3) * (1 + d) * decay
-    by_column = 2 * ((z**2).T @ w.sum(1) - np.einsum("ic,ic->c", z, w @ z))
-    by_length = np.bincount(columns, by_column, minlength=len(params.lengths))
+    w = g * factor
+    by_column = np.where(
+        columns.numbers,
+        _weighted_spread(z, w * (5 / 3) * (1 + d) * decay),
+        _weighted_spread(z, w * 2 * matern),
+    )
+    by_length = np.bincount(columns.knob, by_column, minlength=len(params.lengths))
     gm, r, signal = g * matern, params.share[f], np.exp(params.scale)
     by_share = 2 * signal * np.bincount(f, gm @ r, minlength=fidelities)
     by_share[0] = 0.0
@@ -202,3 +230,8 @@ def _negative_log_likelihood(
     by_noise = np.exp(params.noise) * np.bincount(f, np.diag(g), minlength=fidelities)
     by_scale = signal * float(r @ gm @ r)
     return value, np.concatenate([by_length, by_share, by_deviation, by_noise, [by_scale]])
+
+
+def _weighted_spread(z: Array, w: Array) -> Array:
+    """Return the sum over pairs of w (z_i - z_j)^2 for each column of z, [columns]."""
+    return np.asarray(2 * ((z**2).T @ w.sum(1) - np.einsum("ic,ic->c", z, w @ z)))

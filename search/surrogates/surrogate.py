@@ -8,30 +8,33 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from search.record.pareto import front
 from search.record.trial import Key, Rung, Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.surrogates.encoding import encode_params, encode_positions, knob_of_column
+from search.surrogates.encoding import columns_of, encode_params, encode_positions
+from search.surrogates.front_model import MAX_RESULTS, MIN_RESULTS, FrontModel, known_trials
 from search.surrogates.gaussian_process import (
+    Columns,
     GaussianProcess,
     KernelParams,
     Observations,
     fit_kernel,
 )
+from search.surrogates.robust_scale import robust_scale
+from search.surrogates.skill import rank_skill
 from spaces import Params, Space
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-MODEL_FREE = ("known", "sobol", "random", "warm")  # origins of trials that no model proposed
-MIN_RESULTS = 4  # below them nothing is fitted
+ORIGIN = "kriging"  # of the trials that this model proposed
 GROWTH = 1.4  # the kernel is fitted again when there are so many times more results
-MARGIN = 1.0  # distance of the reference point below the front, in ranges of the front
-MAX_RESULTS = 400  # finished trials, and values at rungs; beyond that the oldest are left out
+MAX_FITTED = 300  # values that the kernel is fitted to; the posterior is of all of them
 
 
-class Surrogate:
-    """A Gaussian process for each objective, on values standardised by the finished trials.
+class Surrogate(FrontModel):
+    """A Gaussian process for each objective, on `robust_scale`.
+
+    Final values are scaled by the finished trials, values at a rung by those at that rung.
 
     Running trials count with their values at rungs. Their final value is imputed by its posterior
     mean (the kriging believer of Ginsbourger et al. 2010), so that no two workers are sent after
@@ -44,22 +47,20 @@ class Surrogate:
         the view there must be at least `MIN_RESULTS`.
 
     Attributes:
-      loo_r2: cross-validated share of the variance that the processes explain, at most 1.
+      skill: the probability in [0, 1] that the processes rank trials usefully well that were left
+        out (`search.surrogates.skill`), one at a time with all its rungs. Only trials that this
+        model did not choose count: those that it chose lie where it is surest.
       known_means: [n, 2] posterior means of the feasible finished trials (of all finished trials if
-        none is feasible) and of the running ones, standardised.
+        none is feasible) and of the running ones, scaled.
     """
 
     def __init__(
         self, space: Space, view: View, observed: Sequence[tuple[Params, TrialResult]] = ()
     ) -> None:
         self.space = space
-        self.columns = knob_of_column(space)
+        self.columns = columns_of(space)
         trials = [trial for _, trial in sorted(view.trials.items())]
-        earlier = [
-            Trial(-1 - n, p, 0, "warm", "finished", result=r) for n, (p, r) in enumerate(observed)
-        ]
-        finished = [t for t in trials if t.state == "finished" and t.result]
-        self.done = _limit([*earlier, *finished])
+        self.done = known_trials(view, observed)
         at_rungs = [(t, key, rung) for t in trials for key, rung in t.rungs.items()]
         self.processes = self._fit(at_rungs[-MAX_RESULTS:])
         self.feasible = np.array([view.feasible(t) for t in self.done])
@@ -71,33 +72,39 @@ class Surrogate:
             self._impute(encode_params(space, running))
 
     def _fit(self, at_rungs: Sequence[tuple[Trial, Key, Rung]]) -> list[GaussianProcess]:
-        """Return a process for each objective, and set `loo_r2`."""
-        points = np.array([t.result.point for t in self.done if t.result])
-        cutoff = _last_fit_time(self.done)
-        early = np.array([t.ended <= cutoff for t in self.done])
-        shift, unit = points[early].mean(axis=0), points[early].std(axis=0) + 1e-9
+        """Return a process for each objective, and set `skill`."""
         keys: list[Key] = sorted({key for _, key, _ in at_rungs})
         configurations = [*(t.params for t in self.done), *(t.params for t, *_ in at_rungs)]
         x = encode_params(self.space, configurations)
         fidelity = np.array(
             [0] * len(self.done) + [1 + keys.index(key) for _, key, _ in at_rungs], dtype=np.intp
         )
-        values = (np.array([*points, *(rung.point for *_, rung in at_rungs)]) - shift) / unit
-        early_rungs = [0 < t.ended <= cutoff for t, *_ in at_rungs]
-        fitted = np.concatenate([early, early_rungs]).astype(bool)
+        points = [t.result.point for t in self.done if t.result]
+        values = np.array([*points, *(rung.point for *_, rung in at_rungs)])
+        cutoff = _last_fit_time(self.done)
+        ended = np.array([t.ended for t in self.done] + [t.ended or np.inf for t, *_ in at_rungs])
+        fitted = _thin(np.flatnonzero(ended <= cutoff), fidelity)
+        self.constant = np.array([np.ptp(y) == 0 for y in values[: len(points)].T])
         processes = []
         for y in values.T:
             params = _fit_once(
                 x[fitted].tobytes(),
                 fidelity[fitted].tobytes(),
-                y[fitted].tobytes(),
-                tuple(self.columns),
+                _scaled(y[fitted], fidelity[fitted]).tobytes(),
+                self.columns,
                 1 + len(keys),
             )
-            processes.append(GaussianProcess(Observations(x, fidelity, y), params, self.columns))
+            observations = Observations(x, fidelity, _scaled(y, fidelity))
+            processes.append(GaussianProcess(observations, params, self.columns))
         numbers = [*(t.number for t in self.done), *(t.number for t, *_ in at_rungs)]
-        self.loo_r2 = _loo_r2(processes, self.done, np.array(numbers, dtype=np.intp))
+        self.skill = self._skill(processes, np.array(numbers, dtype=np.intp))
         return processes
+
+    def _skill(self, processes: Sequence[GaussianProcess], numbers: Index) -> float:
+        others = np.flatnonzero([t.origin != ORIGIN for t in self.done])
+        measured = np.stack([p.data.y[others] for p in processes], 1)
+        missed = np.stack([p.loo_residuals(numbers)[others] for p in processes], 1)
+        return rank_skill(measured - missed, measured)
 
     def predict(self, positions: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the final objectives at n positions, [n, 2]."""
@@ -105,7 +112,9 @@ class Surrogate:
 
     def _predict(self, x: Array) -> tuple[Array, Array]:
         both = [process.predict(x) for process in self.processes]
-        return np.stack([b[0] for b in both], 1), np.stack([b[1] for b in both], 1)
+        mean, sd = np.stack([b[0] for b in both], 1), np.stack([b[1] for b in both], 1)
+        # Nothing is to be gained in an objective that has been the same in every trial.
+        return np.where(self.constant, 0.0, mean), np.where(self.constant, 1e-3, sd)
 
     def _impute(self, x: Array) -> None:
         """Add the posterior mean of running trials as if it were their final value."""
@@ -120,24 +129,6 @@ class Surrogate:
             self.processes[i] = GaussianProcess(more, p.params, self.columns)
         self.known_means = np.concatenate([self.known_means, mean])
 
-    @property
-    def reference_point(self) -> Array:
-        """A reference point below the front of `known_means`, so far that its ends count."""
-        best = self.known_means[front(self.known_means)]
-        span = np.maximum(np.ptp(best, axis=0), 0.5)
-        return np.asarray(best.min(axis=0) - MARGIN * span)
-
-    @property
-    def pareto_params(self) -> list[Params]:
-        """Configurations of the finished trials on the front of posterior means.
-
-        Only feasible trials count, if there are any.
-        """
-        feasible = self.feasible if self.feasible.any() else ~self.feasible
-        done = [t for t, keep in zip(self.done, feasible, strict=True) if keep]
-        on_front = front(self.mean[feasible])
-        return [t.params for t, keep in zip(done, on_front, strict=True) if keep]
-
     def feasibility(self, positions: Array) -> Array:
         """Return the probability that a trial at each of n positions is feasible, [n].
 
@@ -146,40 +137,24 @@ class Surrogate:
         if self.feasible.all():
             return np.ones(len(positions))
         params, encoded = self.processes[0].params, encode_positions(self.space, positions)
-        similarity = params.matern(encoded, self.encoded_done, self.columns)
+        similarity = params.similarity(encoded, self.encoded_done, self.columns)
         return np.asarray((similarity @ self.feasible + 0.5) / (similarity.sum(axis=1) + 0.5))
 
 
-def _loo_r2(processes: Sequence[GaussianProcess], done: Sequence[Trial], numbers: Index) -> float:
-    """Return the cross-validated R^2 of the final values, the mean over both objectives.
-
-    One trial is left out at a time, with all its rungs. 0 is no better than the mean. Only trials
-    that no model proposed count: those that the model chose lie where it is surest.
-
-    Args:
-      processes: one for each objective.
-      done: the finished trials, whose final values come first in the data of the processes.
-      numbers: [n], the trial of each observation.
-    """
-    free = np.flatnonzero([t.origin in MODEL_FREE for t in done])
-    if len(free) < MIN_RESULTS:
-        return 0.0
-    r2 = []
-    for process in processes:
-        residuals = process.loo_residuals(numbers)[free]
-        values = process.data.y[free]
-        # The mean is left out in the same way: it does not know the value that it predicts either.
-        baseline = len(free) / (len(free) - 1) * (values - values.mean())
-        r2.append(1 - float((residuals**2).sum() / ((baseline**2).sum() + 1e-9)))
-    return sum(r2) / len(r2)
+def _scaled(y: Array, fidelity: Index) -> Array:
+    """Return scaled values, each by those of its own fidelity."""
+    scores = np.empty(len(y))
+    for f in np.unique(fidelity):
+        scores[fidelity == f] = robust_scale(y[fidelity == f])
+    return scores
 
 
-def _limit(done: list[Trial]) -> list[Trial]:
-    """Return all trials, or the latest `MAX_RESULTS` and the front if there are more."""
-    if len(done) <= MAX_RESULTS:
-        return done
-    on_front = front([t.result.point for t in done if t.result])
-    return [t for i, t in enumerate(done) if on_front[i] or i >= len(done) - MAX_RESULTS]
+def _thin(rows: Index, fidelity: Index) -> Index:
+    """Return all rows, or `MAX_FITTED` of them: the same share of each fidelity."""
+    if len(rows) <= MAX_FITTED:
+        return rows
+    by_fidelity = rows[np.argsort(fidelity[rows], kind="stable")]
+    return np.sort(by_fidelity[np.linspace(0, len(rows) - 1, MAX_FITTED).astype(np.intp)])
 
 
 def _last_fit_time(done: list[Trial]) -> float:
@@ -192,9 +167,9 @@ def _last_fit_time(done: list[Trial]) -> float:
 
 @lru_cache(maxsize=64)
 def _fit_once(
-    x: bytes, fidelity: bytes, y: bytes, columns: tuple[int, ...], fidelities: int
+    x: bytes, fidelity: bytes, y: bytes, columns: Columns, fidelities: int
 ) -> KernelParams:
     """Cache `fit_kernel`: a proposal between two fits has the same observations to fit to."""
-    rows = np.frombuffer(x).reshape(-1, len(columns))
+    rows = np.frombuffer(x).reshape(-1, len(columns.knob))
     data = Observations(rows, np.frombuffer(fidelity, dtype=np.intp), np.frombuffer(y))
     return fit_kernel(data, columns, fidelities)
