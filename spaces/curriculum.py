@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import adv
-from spaces import Choice, Float, Int, Space
+from spaces import Choice, Float, Int, Prior, Space
 
 if TYPE_CHECKING:
     from adv.training.schedules import Schedule
@@ -57,7 +57,8 @@ space = Space(
     question="How should the training attack grow, and may it be cheap?",
     knobs={
         "attack": Choice(("pgd", "fgsm-rs", "n-fgsm", "cat")),
-        "eps": Float(0.02, 0.1),
+        # Published trainings take 8/255; scored at radii up to .1, more may be better (the report).
+        "eps": Float(0.02, 0.1, prior=Prior(8 / 255, 0.03)),
         "shape": Choice(
             ("constant", *_RISING, "warm-up"), when={"attack": ("pgd", "fgsm-rs", "n-fgsm")}
         ),

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import adv
-from spaces import Choice, Float, Space
+from spaces import Choice, Float, Prior, Space
 
 
 def build(objective: str, awp: bool, **settings: Any) -> adv.Recipe:
@@ -43,10 +43,13 @@ space = Space(
         "objective": Choice(("mixed", "madry", "paired", "trades", "mart")),
         "fraction": Float(0.25, 1.0, when={"objective": "mixed"}),
         "clean_weight": Float(0.0, 0.5, when={"objective": "paired"}),
-        "trades_beta": Float(1.0, 10.0, log=True, when={"objective": "trades"}),
-        "mart_beta": Float(3.0, 7.0, when={"objective": "mart"}),
+        # Zhang et al. 2019 take 1 and 6, Wang et al. 2020 take 5, Wu et al. 2020 take .005 and .01.
+        "trades_beta": Float(
+            1.0, 10.0, log=True, when={"objective": "trades"}, prior=Prior(6.0, 1.7)
+        ),
+        "mart_beta": Float(3.0, 7.0, when={"objective": "mart"}, prior=Prior(5.0, 1.0)),
         "awp": Choice((False, True)),
-        "awp_gamma": Float(1e-3, 2e-2, log=True, when={"awp": True}),
+        "awp_gamma": Float(1e-3, 2e-2, log=True, when={"awp": True}, prior=Prior(7e-3, 1.7)),
     },
     build=build,
     known=(
