@@ -1,18 +1,19 @@
 """Compare searches at equal cost: ours and other libraries', on simulated trials.
 
-    python benchmarks/search_quality.py --methods kriging+moasha,random,optuna-tpe --seeds 20
+    python benchmarks/search_quality.py --methods portfolio+moasha,random,optuna-tpe --seeds 20
     python benchmarks/search_quality.py --problems flat-hard --json rows.json   # goes on from there
     python benchmarks/search_quality.py --problems all --json rows.json --show  # only print it
     python benchmarks/search_quality.py --curves FOLDER --problems at-cifar10,at-all
-    python benchmarks/search_quality.py --csv table.csv --problems table
+    python benchmarks/search_quality.py --csv table.csv --budget 200  # that problem alone
 
 All methods get the same problems, seeds, workers and epochs, at simulated time
 (`search.replay.simulator`). A method is scored by the true values of the front that it reports: its
 hypervolume as a share of the true front's, the epochs until that share reaches 95 %, and how many
 reported configurations are truly non-dominated, before and after the finals. Our methods are
-written SAMPLER+STOPPER; the others run through their own classes. A library that is not installed
-is left out, with a message. A search of 48 trainings takes the other methods .1 to 2 seconds;
-Optuna's GP takes minutes and Ax longer, so neither runs by default. The output is Markdown: means
+written SAMPLER+STOPPER; the others run through their own classes, TPE with its default and with its
+best setting. A library that is not installed is left out, with a message. A search of 48 trainings
+takes the other methods .1 to 2 seconds. Optuna's GP takes minutes for that, so by default it runs
+only up to 24 trainings, and Ax never. The output is Markdown: means
 with standard errors.
 """
 
@@ -42,12 +43,23 @@ from search.replay.recorded_trials import SURROGATES, BenchmarkError
 SHAPES, BIASES = ("net", "flat", "wide"), ("mild", "hard")
 HERE = Path(__file__).parent
 USUAL = "net-mild,net-hard,flat-mild,flat-hard"
-CHEAP = "kriging+moasha,random,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-nsga2,syne-moasha"
+OURS = "portfolio+moasha"
+CHEAP = (
+    f"{OURS},random,qmc+none,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-tpe-multivariate,"
+    "optuna-nsga2,syne-moasha"
+)
+SMALL_BUDGET = 24  # trainings, up to which Optuna's GP is fast enough to run by default
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--problems", default=USUAL, show_default=True, help="Separated by commas, or all.")
-@click.option("--methods", default=CHEAP, show_default=True, help="Separated by commas.")
+@click.option(
+    "--problems",
+    help=f"Separated by commas, or all. Default: those of --csv and --run, else {USUAL}.",
+)
+@click.option(
+    "--methods",
+    help=f"Separated by commas. Default: {CHEAP}; up to {SMALL_BUDGET} trainings optuna-gp too.",
+)
 @click.option("--seeds", default=20, show_default=True, type=click.IntRange(1))
 @click.option(
     "--workers", default=8, show_default=True, type=click.IntRange(1), help="Trials at a time."
@@ -85,7 +97,7 @@ CHEAP = "kriging+moasha,random,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-nsga
 )
 @click.option(
     "--ours",
-    default="kriging+moasha",
+    default=OURS,
     show_default=True,
     help="Our method, compared with the best other one.",
 )
@@ -101,7 +113,8 @@ def main(**given: Any) -> None:
     """Compare searches by the fronts that they find, at simulated time."""
     try:
         problems = _problems(given)
-        methods = parse_names(given["methods"], method_names(), "no method")
+        gp = ",optuna-gp" if given["budget"] <= SMALL_BUDGET else ""
+        methods = parse_names(given["methods"] or CHEAP + gp, method_names(), "no method")
     except (BenchmarkError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
     setting = Setting(given["workers"], given["budget"])
@@ -131,6 +144,7 @@ def main(**given: Any) -> None:
 
 def _problems(given: dict[str, Any]) -> Sequence[Problem]:
     found: list[Problem] = [Analytic(s, b) for s in SHAPES for b in BIASES]
+    found += [Analytic("net", "mild", prior=p) for p in ("good", "bad")]
     extra: list[Problem] = []
     if given["curves"]:
         extra += load_problems(given["curves"])
@@ -142,9 +156,7 @@ def _problems(given: dict[str, Any]) -> Sequence[Problem]:
     found += extra
     if given["problems"] == "all":
         return found
-    asked = given["problems"]
-    if asked == USUAL and extra:
-        asked = ",".join([asked, *(p.name for p in extra)])
+    asked = given["problems"] or ",".join(p.name for p in extra) or USUAL
     picked = parse_names(asked, [p.name for p in found], "no problem")
     return [p for name in picked for p in found if p.name == name]
 

@@ -8,7 +8,8 @@ is drawn once per trial, half per epoch). The training attack grows over the fir
 epochs; until then the robust score lacks an amount that depends on the configuration, so that
 half-trained trials rank differently than finished ones: the rank correlation with the final robust
 score is about .9 after 3 epochs and .95 after 9 in "mild" problems, and about .5 and .8 in "hard"
-ones.
+ones. "net-mild-good-prior" and "net-mild-bad-prior" give the rates and the decay priors, with their
+centres on the best values or two spreads away from them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.replay.search_quality import Point, TrueFront
 from search.stopping.rung_schedule import rung_epochs
-from spaces import Choice, Float, Int, Params, Space
+from spaces import Choice, Float, Int, Params, Prior, Space
 
 EPOCHS = 27
 NOISE = (0.006, 0.015)  # standard deviations, both in [0, 1]
@@ -69,6 +70,16 @@ NET = Space(
 )
 
 
+def _with_priors(space: Space, away: float) -> Space:
+    """Return the space with priors of a factor of 3, `away` spreads from the best values."""
+    best = {"sgd_lr": 10**-0.95, "adam_lr": 1e-3, "decay": 1e-4}
+    knobs = {
+        name: replace(space.knobs[name], prior=Prior(value / 3**away, 3.0))
+        for name, value in best.items()
+    }
+    return replace(space, knobs={**space.knobs, **knobs})
+
+
 def _cubed(knobs: int) -> Space:
     names = ("trade", *(f"x{i}" for i in range(knobs - 1)))
     return Space("which point of a cube?", {n: Float(0.0, 1.0) for n in names}, no_recipe)
@@ -105,15 +116,17 @@ class Analytic:
       shape: "net" (mixed and conditional), "flat" (5 numbers) or "wide" (7 numbers).
       bias: "mild" or "hard".
       epochs: of a trial.
+      prior: of "net", "good" or "bad"; "" has none.
     """
 
     shape: str
     bias: str
     epochs: int = EPOCHS
+    prior: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.shape}-{self.bias}"
+        return f"{self.shape}-{self.bias}" + (f"-{self.prior}-prior" if self.prior else "")
 
     @property
     def group(self) -> str:
@@ -122,6 +135,8 @@ class Analytic:
 
     @property
     def space(self) -> Space:
+        if self.prior:
+            return _with_priors(NET, 0.0 if self.prior == "good" else 2.0)
         return {"net": NET, "flat": FLAT, "wide": WIDE}[self.shape]
 
     def true_objectives(self, params: Params) -> Point:

@@ -276,6 +276,10 @@ PEERS: Mapping[str, Maker] = {
     "ray-optuna": lambda space, seed, epochs: Ray(space, seed, epochs, stops=False),
     "ray-optuna-asha": lambda space, seed, epochs: Ray(space, seed, epochs, stops=True),
     "optuna-tpe": lambda space, seed, _: Optuna(space, samplers.TPESampler(seed=seed)),
+    "optuna-tpe-multivariate": lambda space, seed, _: Optuna(
+        space,
+        samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True),
+    ),
     "optuna-nsga2": lambda space, seed, _: Optuna(space, samplers.NSGAIISampler(seed=seed)),
     "optuna-gp": lambda space, seed, _: Optuna(space, samplers.GPSampler(seed=seed)),
     "syne-moasha": Syne,

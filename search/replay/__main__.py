@@ -26,6 +26,7 @@ from search.replay.recorded_trials import SURROGATES, BenchmarkError, SurrogateN
 from search.samplers.table import SAMPLERS, make_sampler
 from search.stopping.table import STOPPERS
 
+MAX_BUDGET = 200  # trainings, unless --budget says more: a table may have thousands of rows
 EXAMPLES = """
 [bold]Examples[/]
   python -m search.replay runs/NAME
@@ -52,7 +53,7 @@ EXAMPLES = """
 @click.option(
     "--sampler",
     "samplers",
-    default="kriging,tpe",
+    default="portfolio,kriging,tpe",
     show_default=True,
     metavar="|".join(SAMPLERS),
     help="One or several, separated by commas.",
@@ -89,7 +90,7 @@ EXAMPLES = """
     "--budget",
     type=click.IntRange(1),
     metavar="TRAININGS",
-    help="In full trainings. Default: half the number of recorded trials.",
+    help=f"In full trainings. Default: half the number of recorded trials, {MAX_BUDGET} at most.",
 )
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path), help="Write the rows to this file."
@@ -120,7 +121,7 @@ def main(
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.UsageError(f"cannot read {run}: {error.strerror or error}") from None
-    budget = given["budget"] or max(4, len(benchmark.records) // 2)
+    budget = given["budget"] or min(MAX_BUDGET, max(4, len(benchmark.records) // 2))
     workers = given["workers"] or min(8, max(1, budget // 4))
     console = open_console()
     console.print(_describe(benchmark, budget, seeds, workers))

@@ -23,7 +23,7 @@ from search.record.trial import EpochReport, Rung
 from search.record.trial_result import TrialResult
 from search.replay.search_quality import Point, TrueFront
 from search.surrogates.encoding import encode_params, encode_positions
-from spaces import OBJECTIVES, Params, Space
+from spaces import OBJECTIVES, Params, Space, Value
 
 SurrogateName = Literal["nearest", "forest"]
 SURROGATES: tuple[SurrogateName, ...] = ("nearest", "forest")
@@ -93,9 +93,21 @@ class TrialBenchmark:
         return encode_params(self.space, [record.params for record in self.records])
 
     def nearest(self, params: Params) -> int:
-        """Return the index of the nearest recorded trial, each range scaled to 1."""
+        """Return the index of the nearest recorded trial, each range scaled to 1.
+
+        One that was recorded itself is looked up, so a table of a whole grid takes no search.
+        """
+        exact = self._index.get(frozenset(params.items()))
+        if exact is not None:
+            return exact
         gap = self.encoded - encode_params(self.space, [params])
         return int(np.argmin((gap * gap).sum(axis=1)))
+
+    @cached_property
+    def _index(self) -> dict[frozenset[tuple[str, Value]], int]:
+        """The index of each recorded configuration, of the first trial if there are several."""
+        last_first = reversed(list(enumerate(self.records)))
+        return {frozenset(record.params.items()): i for i, record in last_first}
 
     @cached_property
     def forest(self) -> Any:
@@ -134,6 +146,10 @@ class TrialBenchmark:
 
     def true_front(self) -> TrueFront:
         """Return the front of `points`; the reference point is half its range below it."""
+        return self._true_front
+
+    @cached_property
+    def _true_front(self) -> TrueFront:
         best = self.points[front(self.points)]
         span = np.ptp(best, axis=0)
         span = np.where(span > 0, span, np.ptp(self.points, axis=0) + 1e-9)
