@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,7 +95,7 @@ def proposer_shares(space: Space, view: View) -> dict[str, float]:
     and faster if they do no better than others.
     """
     won: Counter[str] = Counter()
-    expected: Counter[str] = Counter()
+    expected: dict[str, float] = defaultdict(float)
     trials = (t for t in view.trials.values() if t.ended)
     ended = sorted(trials, key=lambda t: (t.ended, t.number))
     successes = _successes(ended, view)

@@ -21,7 +21,7 @@ from spaces import Params, Space
 
 Array = NDArray[np.float64]
 ORIGIN = "forest"  # of the trials that this model proposed
-TREES = 32
+TREES = 48
 MIN_SD = 0.1  # of a prediction, in standard deviations of the values
 
 

@@ -1,7 +1,8 @@
 """Objectives on the scale on which models see them: no unit and no outlier changes what is learned.
 
-Near the good values, where the front lies, the scale is linear. Values that are far off, such as
-those of nets that have collapsed, are pulled in: they stay in order, but set no unit.
+Around the median the scale is linear. Values far below it, such as those of nets that have
+collapsed, are pulled in: they stay in order, but set no unit. Values far above it, where the front
+may lie, grow with the logarithm of their distance.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from scipy.stats import rankdata
 
 Array = NDArray[np.float64]
 LINEAR = 2.0  # half the width of the linear range around the median, in normal standard deviations
+BELOW, ABOVE = 1.0, 6.0  # by how much more the scale can differ from the median, at most
 NORMAL_QUARTILE = 0.6745  # of the standard normal distribution
 DIGITS = 9  # so that another unit, which rounds differently, gives the same numbers
 
@@ -20,9 +22,8 @@ def robust_scale(values: ArrayLike) -> Array:
     """Return values in units of their spread, winsorised; mean 0 and standard deviation 1, [n].
 
     The spread is that of the better half, from the median to the upper quartile: up to half of the
-    values may be far below the others, and a quarter far above, without changing it. Beyond
-    `LINEAR` spreads from the median the distance grows by 1 at most. Values that are all equal
-    become 0.
+    values may be far below the others, and a quarter far above, without changing it. Values that
+    are all equal become 0.
     """
     y = np.asarray(values, dtype=float)
     if len(y) == 0 or np.ptp(y) == 0:
@@ -30,8 +31,9 @@ def robust_scale(values: ArrayLike) -> Array:
     lower, median, upper = np.quantile(y, [0.25, 0.5, 0.75])
     spread = next(s for s in (upper - median, median - lower, y.std()) if s > 0)
     z = (y - median) / (spread / NORMAL_QUARTILE)
-    beyond = np.maximum(0.0, np.abs(z) - LINEAR)
-    z = np.sign(z) * (np.minimum(np.abs(z), LINEAR) + beyond / (1 + beyond))
+    below, above = np.maximum(0.0, -LINEAR - z), np.maximum(0.0, z - LINEAR)
+    z = np.clip(z, -LINEAR, LINEAR)
+    z = z - BELOW * below / (BELOW + below) + ABOVE * np.tanh(np.log1p(above) / ABOVE)
     z = np.round(z, DIGITS)
     return np.asarray((z - z.mean()) / z.std())
 

@@ -12,7 +12,7 @@ from search.record.trial import Key, Rung, Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.surrogates.encoding import columns_of, encode_params, encode_positions
-from search.surrogates.front_model import MAX_RESULTS, MIN_RESULTS, FrontModel, known_trials
+from search.surrogates.front_model import MIN_RESULTS, FrontModel, known_trials
 from search.surrogates.gaussian_process import (
     Columns,
     GaussianProcess,
@@ -29,6 +29,7 @@ Index = NDArray[np.intp]
 ORIGIN = "kriging"  # of the trials that this model proposed
 GROWTH = 1.4  # the kernel is fitted again when there are so many times more results
 MAX_FITTED = 300  # values that the kernel is fitted to; the posterior is of all of them
+MAX_AT_RUNGS = 250  # values at rungs; beyond that the oldest are left out
 
 
 class Surrogate(FrontModel):
@@ -62,7 +63,7 @@ class Surrogate(FrontModel):
         trials = [trial for _, trial in sorted(view.trials.items())]
         self.done = known_trials(view, observed)
         at_rungs = [(t, key, rung) for t in trials for key, rung in t.rungs.items()]
-        self.processes = self._fit(at_rungs[-MAX_RESULTS:])
+        self.processes = self._fit(at_rungs[-MAX_AT_RUNGS:])
         self.feasible = np.array([view.feasible(t) for t in self.done])
         self.encoded_done = self.processes[0].data.x[: len(self.done)]
         self.mean = self._predict(self.encoded_done)[0]

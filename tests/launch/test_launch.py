@@ -247,7 +247,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
         "gradient steps",
         "runs/",
         "about 50 % more time; --finalists off skips them",
-        "kriging, keeps params<5e6, keeps latency<3",
+        "portfolio, keeps params<5e6, keeps latency<3",
     ):
         assert text in done.stdout
     assert done.stdout.startswith("Scale: ")
