@@ -38,6 +38,9 @@ ALLOWED = {
     ("adv/checkpoints/external_module.py", "importlib.util.spec_from_file_location"): (
         "--module FILE.py:NET runs that file, as its help says"
     ),
+    ("adv/user_code.py", "importlib.util.spec_from_file_location"): (
+        "a file that the user has named on the command line; it refuses every other one"
+    ),
     ("adv/exporting/course_template.py", "exec"): (
         "the module that the exporter has just put together from this project's own source"
     ),
