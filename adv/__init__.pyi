@@ -3,6 +3,7 @@ from .attacks import DDN as DDN
 from .attacks import FGSM as FGSM
 from .attacks import FGSMRS as FGSMRS
 from .attacks import FMN as FMN
+from .attacks import L1 as L1
 from .attacks import L2 as L2
 from .attacks import NES as NES
 from .attacks import NFGSM as NFGSM
@@ -16,6 +17,7 @@ from .attacks import Ladder as Ladder
 from .attacks import Linf as Linf
 from .attacks import MinimumNorm as MinimumNorm
 from .attacks import Nearest as Nearest
+from .attacks import OwnAttack as OwnAttack
 from .attacks import ProbabilityMargin as ProbabilityMargin
 from .attacks import Square as Square
 from .attacks import State as State
@@ -52,6 +54,8 @@ from .distillation.objectives import RSLAD as RSLAD
 from .evaluation.battery import Battery as Battery
 from .evaluation.battery import autoattack as autoattack
 from .evaluation.battery import autoattack_rand as autoattack_rand
+from .evaluation.battery import ball_battery as ball_battery
+from .evaluation.battery import balls_battery as balls_battery
 from .evaluation.battery import margin_battery as margin_battery
 from .evaluation.battery import quick_battery as quick_battery
 from .evaluation.battery import report_battery as report_battery

@@ -12,10 +12,13 @@ from adv.attacks.composite import Worst as Worst
 from adv.attacks.composite import restarts as restarts
 from adv.attacks.ddn import DDN as DDN
 from adv.attacks.fmn import FMN as FMN
+from adv.attacks.l1 import L1 as L1
 from adv.attacks.minimum_norm import MinimumNorm as MinimumNorm
 from adv.attacks.minimum_norm import Nearest as Nearest
 from adv.attacks.minimum_norm import find_nearest as find_nearest
 from adv.attacks.nes import NES as NES
+from adv.attacks.own import OwnAttack as OwnAttack
+from adv.attacks.own import as_attack as as_attack
 from adv.attacks.pgd import FGSM as FGSM
 from adv.attacks.pgd import PGD as PGD
 from adv.attacks.probability_margin import PMA as PMA

@@ -14,9 +14,11 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from adv.attacks.apgd_l1 import RADII, L1State, prepare_l1, step_l1
 from adv.attacks.attack import Iterative, State, initial_state
 from adv.attacks.ball import Ball, check_ball, column
 from adv.attacks.gradient import LossAndGrad, loss_and_grad, with_loss_target
+from adv.attacks.l1 import L1
 from adv.attacks.linear_distance import pair_by_distance
 from adv.attacks.losses import (
     Loss,
@@ -79,8 +81,8 @@ class APGD(Iterative):
     """Auto-PGD. Its result is the best point it visited, not the last one.
 
     Args:
-      ball: `Linf(eps)` or `L2(eps)`.
-      steps: gradient steps, 1 or more; one more gradient is computed at the start.
+      ball: `Linf(eps)`, `L2(eps)` or `L1(eps)`, in which the attack differs: `adv.attacks.apgd_l1`.
+      steps: gradient steps, 1 or more; one more gradient is computed at the start, in L1 three.
       loss: the loss to maximise (`adv.attacks.losses`): "ce", "dlr" (3 classes or more), "margin",
         the targeted form of one of them ("dlr-targeted": 4 classes or more), or "kl".
       target: for a targeted loss: k for the k-th wrong class of the clean image, in `order`; None:
@@ -123,27 +125,34 @@ class APGD(Iterative):
         return loss_supports(self.loss, self.target, classes, self.target_class)
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
+        if isinstance(self.ball, L1):
+            adv = L1(RADII[0] * self.ball.eps).sample_sphere(x, generator)
+            return initial_state(x, y, adv, generator, eps=self.ball.eps)
         adv, eps = self.ball.sample_sphere(x, generator), self.ball.eps
         return initial_state(x, y, adv, generator, eps=eps, step_size=2 * eps)
 
-    def prepare(self, model: nn.Module, state: State) -> APGDState:
+    def prepare(self, model: nn.Module, state: State) -> State:
         if self.order == "distance":
             x, y = state.clean, state.labels
             pair = pair_by_distance(model, x, y, self.ball, self.target or 1)
             state = replace(state, loss_target=pair)
         else:
             state = with_loss_target(model, state, self.loss, self.target, self.target_class)
+        if isinstance(self.ball, L1):
+            return prepare_l1(model, state, self.ball, self.loss, self.steps)
         here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
         return _first_state(state, here)
 
-    def step(self, model: nn.Module, state: State) -> APGDState:
+    def step(self, model: nn.Module, state: State) -> State:
+        if isinstance(state, L1State):
+            return step_l1(model, state, self.ball, self.loss, self.steps)
         assert isinstance(state, APGDState), "APGD must prepare before its first step"
         adv = self._next_point(state)
         here = loss_and_grad(model, adv, state.loss_target, self.loss)
         return _apply_checkpoint(_record_point(state, adv, here), self.steps)
 
     def result(self, state: State) -> Tensor:
-        return state.result if isinstance(state, APGDState) else state.adv
+        return state.result if isinstance(state, APGDState | L1State) else state.adv
 
     def _next_point(self, state: APGDState) -> Tensor:
         """Return the next point [n, c, h, w]: a gradient step, mixed with the last move."""

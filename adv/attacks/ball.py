@@ -66,7 +66,7 @@ class Ball(ABC):
 def check_ball(ball: object) -> None:
     """Raise TypeError unless an attack was given a ball; a bare radius names no norm."""
     if not isinstance(ball, Ball):
-        raise TypeError(f"ball is Linf(eps) or L2(eps), got {ball!r}")
+        raise TypeError(f"ball is Linf(eps), L2(eps) or L1(eps), got {ball!r}")
 
 
 @dataclass(frozen=True)

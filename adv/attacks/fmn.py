@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adv.attacks.ball import Ball, Linf, check_ball, column
+from adv.attacks.ball import L2, Ball, Linf, check_ball, column
 from adv.attacks.minimum_norm import (
     MinimumNorm,
     NearestState,
@@ -49,6 +49,8 @@ class FMN(MinimumNorm):
 
     def __post_init__(self) -> None:
         check_ball(self.ball)
+        if not isinstance(self.ball, Linf | L2):
+            raise ValueError(f"FMN searches Linf(eps) or L2(eps), not {self.ball}")
         check_search(self.steps, self.length, self.gamma)
 
     @property

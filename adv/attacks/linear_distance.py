@@ -7,11 +7,14 @@ steeply guarded comes later than by its logit.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from adv.attacks.ball import Ball, Linf
 from adv.attacks.gradient import no_gradient
+from adv.attacks.l1 import L1
 from adv.attacks.losses import hard_labels
 
 CANDIDATES = 20  # likeliest wrong classes that are measured, at a backward pass each
@@ -27,12 +30,12 @@ def rank_by_distance(model: nn.Module, x: Tensor, labels: Tensor, ball: Ball) ->
       model: maps images to logits [n, k]; the caller has frozen it.
       x: [n, c, h, w] the clean images.
       labels: [n] classes, or [n, k] probabilities.
-      ball: gives the norm: the dual of Linf is the sum of absolute values, that of L2 is L2.
+      ball: gives the norm: the dual of Linf is L1, that of L1 is Linf, that of L2 is L2.
 
     Raises:
       ValueError: the output of the model does not depend differentiably on the images.
     """
-    dual = 1 if isinstance(ball, Linf) else 2
+    dual = 1 if isinstance(ball, Linf) else math.inf if isinstance(ball, L1) else 2
     with torch.inference_mode(False), torch.enable_grad():
         x = x.detach().clone().requires_grad_()
         labels = hard_labels(labels).clone()

@@ -34,7 +34,7 @@ class PGD(Iterative):
     """Projected gradient descent.
 
     Args:
-      ball: `Linf(eps)` or `L2(eps)`.
+      ball: `Linf(eps)`, `L2(eps)`, or `L1(eps)`, in which `APGD` is much stronger.
       steps: gradient steps, 1 or more.
       step_size: length of a step in pixel units; None: `pace * ball.eps`.
       pace: length of a step relative to eps, used where `step_size` is None.

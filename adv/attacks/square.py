@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from adv.attacks.attack import Iterative, State
 from adv.attacks.ball import L2, Ball, Linf, column
 from adv.attacks.black_box import QueryState, initial_query_state, query
+from adv.attacks.l1 import L1
 from adv.attacks.losses import (
     Loss,
     TargetClass,
@@ -29,6 +30,7 @@ from adv.attacks.losses import (
 )
 from adv.attacks.query_budget import hunt
 from adv.attacks.settings import ADDED_LATER
+from adv.attacks.square_l1 import l1_square_update, pyramid_init
 from adv.attacks.square_proposals import (
     constant_on,
     grid_init,
@@ -60,11 +62,11 @@ class Square(Iterative):
     With a target it is the margin of the largest other logit over that of the target.
 
     A step is a query; the first one is about the initial image: vertical stripes (Linf) or a grid
-    of bumps (L2). Only logits are needed of the model, which computes them in float32. The attack
+    of bumps (L2, L1). Only logits are needed of the model, which computes them in float32. It
     goes on after an image fools the model: stopping is up to whoever drives the loop.
 
     Args:
-      ball: `Linf(eps)` or `L2(eps)`.
+      ball: `Linf(eps)`, `L2(eps)` or `L1(eps)`.
       queries: steps, 1 or more.
       p: fraction of the image that the first squares cover, in (0, 1]; halved nine times on the
         published schedule, rescaled from 10,000 to `queries`.
@@ -87,8 +89,8 @@ class Square(Iterative):
     steps: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.ball, Linf | L2):
-            raise ValueError(f"Square searches Linf(eps) or L2(eps), not {self.ball}")
+        if not isinstance(self.ball, Linf | L2 | L1):
+            raise ValueError(f"Square searches Linf(eps), L2(eps) or L1(eps), not {self.ball}")
         if self.queries < 1:
             raise ValueError(f"queries must be 1 or more, got {self.queries}")
         if not 0 < self.p <= 1:
@@ -103,7 +105,7 @@ class Square(Iterative):
 
     def start(self, x: Tensor, y: Tensor, generator: torch.Generator) -> State:
         state = initial_query_state(x, y, generator, eps=self.ball.eps)
-        initialise = grid_init if isinstance(self.ball, L2) else stripe_init
+        initialise = _PROPOSALS[type(self.ball)][0]
         margin = torch.full_like(state.seed, math.inf, dtype=torch.float32)
         return SquareState(**{**vars(state), "adv": initialise(state)}, margin=margin)
 
@@ -145,19 +147,28 @@ class Square(Iterative):
 
     def sides(self, height: int, width: int) -> tuple[int, ...]:
         """Return the side of the squares in pixels, one for each stage."""
-        least = 3 if isinstance(self.ball, L2) else 1
+        odd = isinstance(self.ball, L2 | L1)
+        least = 3 if odd else 1
         sides = []
         for k in range(len(HALVINGS) + 1):
             side = max(least, round(math.sqrt(self.p / 2**k * height * width)))
-            side += isinstance(self.ball, L2) and side % 2 == 0
+            side += odd and side % 2 == 0
             sides.append(min(side, height, width))
         return tuple(sides)
 
     def _propose(self, state: SquareState) -> Tensor:
         """Return [n, c, h, w]: the best images so far with one square of each changed."""
-        update = l2_square_update if isinstance(self.ball, L2) else linf_square_update
+        update = _PROPOSALS[type(self.ball)][1]
         sides = self.sides(*state.clean.shape[-2:])
         return update(state, sides, self.stage(state.queries - 1))
+
+
+_PROPOSALS = {
+    Linf: (stripe_init, linf_square_update),
+    L2: (grid_init, l2_square_update),
+    L1: (pyramid_init, l1_square_update),
+}
+"""The initial image and the change of one query, by the norm."""
 
 
 def right_margin(logits: Tensor, labels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adv.attacks import FGSM, L2, PGD, Attack, Iterative, Ladder, Worst
+from adv.attacks import FGSM, PGD, Attack, Iterative, Ladder, Worst
 from adv.attacks.gradient import loss_and_grad
 from adv.auditing.context import AuditContext, JointAttack
 from adv.auditing.finding import Finding, paired_difference, share_with_interval
@@ -161,7 +161,7 @@ def _check_monotone_in_eps(context: AuditContext) -> Finding:
 def _check_large_radius(context: AuditContext) -> Finding:
     """Check that accuracy falls to chance at a radius where every image can be made grey."""
     x, _ = context.pixels(torch.arange(1))
-    eps = 0.5 * x[0].numel() ** 0.5 if isinstance(context.ball, L2) else 0.5
+    eps = float(context.ball.distance(x + 0.5, x))
     standing = context.evaluate_under(replace(context.pgd, ball=replace(context.ball, eps=eps)))
     found, interval = share_with_interval(standing)
     counts = context.split.labels.bincount()

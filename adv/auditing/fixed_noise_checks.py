@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from adv.attacks import L2, PGD
+from adv.attacks import PGD
 from adv.attacks.losses import is_correct
 from adv.auditing.context import VOTES, AuditContext
 from adv.auditing.finding import Finding, paired_difference, share_with_interval
@@ -71,7 +71,7 @@ def _check_known_noise(context: AuditContext) -> Finding:
 def _check_large_radius(context: AuditContext) -> Finding:
     """Check that one draw breaks at a radius where every image can be made grey."""
     x, _ = context.pixels(torch.arange(1))
-    eps = 0.5 * x[0].numel() ** 0.5 if isinstance(context.ball, L2) else 0.5
+    eps = float(context.ball.distance(x + 0.5, x))
     attack = replace(context.pgd, ball=replace(context.ball, eps=eps))
     found, interval = share_with_interval(_attack_one_draw(context, attack)[0])
     chance = int(context.split.labels.bincount().max()) / context.n

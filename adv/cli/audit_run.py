@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from adv.attacks import L2
 from adv.auditing import Finding, audit, verdict
 from adv.auditing.accuracy_checks import NAME
+from adv.cli.flags import USUAL_RADII
 from adv.cli.target import Target, load_target
 from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
@@ -26,7 +26,8 @@ def audit_target(args: TargetArgs, battery: Battery, eps: float | None, explain:
     Args:
       args: the net and the images.
       battery: the evaluation to check.
-      eps: audit at the battery's radius nearest to this one; None: to 8/255, in l2 to 0.5.
+      eps: audit at the battery's radius nearest to this one; None: to 8/255, in l2 0.5, in
+        l1 12.
       explain: print a sentence for every check, not only for those that failed.
 
     Returns:
@@ -34,7 +35,7 @@ def audit_target(args: TargetArgs, battery: Battery, eps: float | None, explain:
     """
     target = load_target(args)
     if eps is None:
-        eps = 0.5 if isinstance(battery.attacks[0][1].ball, L2) else 8 / 255
+        eps = USUAL_RADII[type(battery.attacks[0][1].ball)]
     began = time.monotonic()
     with spinner("attacking; Ctrl-C stops"):
         findings = audit(target.net, target.split, battery, eps=eps)

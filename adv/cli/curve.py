@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from adv.cli.target_args import NORM, TargetArgs, count, with_target
+from adv.cli.target_args import TargetArgs, count, with_target
 
 
 @click.command()
@@ -19,7 +19,9 @@ from adv.cli.target_args import NORM, TargetArgs, count, with_target
     metavar="NAME",
     help="fmn, or in l2 also ddn.",
 )
-@click.option("--norm", default="linf", show_default=True, metavar=NORM, help="Norm of the ball.")
+@click.option(
+    "--norm", default="linf", show_default=True, metavar="linf|l2", help="Norm of the ball."
+)
 @click.option(
     "--eps",
     type=click.FloatRange(min=0, min_open=True),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
 
-from adv.attacks import DDN, FMN, L2, PGD, Attack, Ball, Linf, MinimumNorm, restarts
+from adv.attacks import DDN, FMN, L1, L2, PGD, Attack, Ball, Linf, MinimumNorm, restarts
 from adv.cli.aim import aim
 from adv.cli.attack_table import ATTACKS
 from adv.evaluation.battery import (
@@ -20,7 +20,7 @@ from adv.evaluation.battery import (
 )
 from adv.suggestions import suggest_or_list
 
-_BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2}
+_BALLS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1}
 _RESTARTABLE = ("pgd", "apgd", "pma")  # fgsm has no random start, and the others count queries
 _WITH_RADII: Mapping[str, Callable[..., Battery]] = {  # which have radii of their own
     "report": report_battery,
@@ -28,7 +28,8 @@ _WITH_RADII: Mapping[str, Callable[..., Battery]] = {  # which have radii of the
     "quick": quick_battery,
 }
 _BATTERIES = (*_WITH_RADII, "autoattack", "rand")
-_RADIUS = 8 / 255
+USUAL_RADII: Mapping[type[Ball], float] = {Linf: 8 / 255, L2: 0.5, L1: 12.0}
+_LARGEST: Mapping[str, float] = {"linf": 0.1, "l2": 2.0}  # that a minimum-norm attack searches
 
 
 def build_attack(
@@ -42,8 +43,8 @@ def build_attack(
 
     Args:
       kind: the attack's name.
-      norm: "linf" or "l2".
-      eps: the radius; None: 8/255, or 0.5 in l2.
+      norm: "linf", "l2" or "l1".
+      eps: the radius; None: 8/255, 0.5 in l2, 12 in l1.
       settings: the value of each flag, None if it was not given.
       class_names: those of the net; None: not known yet.
 
@@ -83,8 +84,8 @@ def build_search(kind: str, norm: str, eps: float | None, steps: int) -> Minimum
     make: Callable[..., MinimumNorm] = {"fmn": FMN, "ddn": DDN}[
         check_choice("--attack", kind, ("fmn", "ddn"))
     ]
-    ball = _BALLS[check_choice("--norm", norm, _BALLS)]
-    return make(ball((0.1 if ball is Linf else 2.0) if eps is None else eps), steps)
+    largest = _LARGEST[check_choice("--norm", norm, _LARGEST)]
+    return make(_BALLS[norm](largest if eps is None else eps), steps)
 
 
 def build_battery(
@@ -94,8 +95,8 @@ def build_battery(
 
     Args:
       kind: the battery's name.
-      norm: "linf" or "l2"; None: linf.
-      eps: the radius; None: 8/255, or 0.5 in l2.
+      norm: "linf", "l2" or "l1"; None: linf.
+      eps: the radius; None: 8/255, 0.5 in l2, 12 in l1.
       steps: of each PGD; None: the battery's own.
       classes: of the net; None: not known yet.
 
@@ -169,4 +170,4 @@ def check_choice(flag: str, name: str, allowed: Iterable[str]) -> str:
 
 def _ball(norm: str, eps: float | None) -> Ball:
     make = _BALLS[check_choice("--norm", norm, _BALLS)]
-    return make((_RADIUS if make is Linf else 0.5) if eps is None else eps)
+    return make(USUAL_RADII[make] if eps is None else eps)

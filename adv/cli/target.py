@@ -94,7 +94,7 @@ def _recipe(metadata: Mapping[str, Any]) -> Recipe:
         if "space" not in metadata:
             raise
     scale = spaces.Scale(**metadata["scale"])
-    return scale.apply(spaces.load(metadata["space"]).build(**metadata["params"]))
+    return scale.apply(spaces.load_any(metadata["space"]).build(**metadata["params"]))
 
 
 def _from_checkpoint(args: TargetArgs, path: Path) -> Target:

@@ -12,7 +12,7 @@ import rich_click as click
 
 COUNT = click.IntRange(min=1)
 count = functools.partial(click.option, type=COUNT, metavar="N")  # a flag that takes COUNT
-NORM, EPS = "linf|l2", "Radius of the ball. Default: 8/255, in l2 0.5."
+NORM, EPS = "linf|l2|l1", "Radius of the ball. Default: 8/255, in l2 0.5, in l1 12."
 TARGET = "CLASS|least-likely|all"
 TARGET_HELP = (
     "aim at this class, by name or index, at the least likely one, or at each wrong class in turn. "

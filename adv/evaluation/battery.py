@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adv.attacks import APGD, PGD, Attack, Ball, Linf, Square, Worst
+from adv.attacks import APGD, L1, PGD, Attack, Ball, Linf, Square, Worst, as_attack
 
 _REPORT = ((0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02))
 _TARGETS = 9
@@ -19,7 +19,9 @@ class Battery:
     """Named attacks, and settings for random nets.
 
     Args:
-      attacks: (name, attack) pairs; names differ.
+      attacks: (name, attack) pairs; names differ. An attack may be any callable of a model, images
+        and labels with an attribute `ball`, or an object with `start`, `step`, `steps` and `ball`;
+        it becomes an `OwnAttack`.
       draws: draws of a random net in each gradient (expectation over transformation).
       votes: fresh draws of a random net that classify an image.
       seed: seed of the starts and the noise, the same for all nets.
@@ -34,6 +36,11 @@ class Battery:
     seed: int = 20_240_601
 
     def __post_init__(self) -> None:
+        try:
+            attacks = tuple((str(name), as_attack(attack)) for name, attack in self.attacks)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"a battery has pairs of a name and an attack: {error}") from None
+        object.__setattr__(self, "attacks", attacks)
         names = [name for name, _ in self.attacks]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a battery needs attacks with different names, got {names}")
@@ -78,6 +85,38 @@ def margin_attack(ball: Ball, steps: int) -> PGD:
     return PGD(ball, steps, pace=2.0, loss="mifpe", schedule="cosine")
 
 
+def ball_battery(
+    ball: Ball, score: str = "margin", steps: int = 20, draws: int = 5, votes: int = 20
+) -> Battery:
+    """Return a battery of one attack at one radius.
+
+    Args:
+      ball: `Linf(eps)`, `L2(eps)`, or `L1(eps)`, in which it is `APGD`: PGD is weak there.
+      score: "margin": on a loss that does not saturate; "report": on the cross-entropy.
+      steps: gradient steps, 1 or more.
+      draws: of a random net in each gradient.
+      votes: of a random net that classify an image.
+    """
+    if isinstance(ball, L1):
+        attack: Attack = APGD(ball, steps, loss="margin" if score == "margin" else "ce")
+    elif score == "margin":
+        attack = margin_attack(ball, steps)
+    else:
+        attack = PGD(ball, steps)
+    kind = {"margin": "margin", "report": "pgd"}[score]
+    name = f"{kind}{steps}-{type(ball).__name__.lower()}-{ball.eps:.4g}"
+    return Battery(((name, attack),), draws=draws, votes=votes)
+
+
+def balls_battery(balls: tuple[Ball, ...], steps: int, draws: int = 5, votes: int = 10) -> Battery:
+    """Return a cheap battery over several balls: PGD on the cross-entropy, in L1 APGD."""
+    attacks = []
+    for ball in balls:
+        one = APGD(ball, steps) if isinstance(ball, L1) else PGD(ball, steps, pace=0.3)
+        attacks.append((f"pgd{steps}-{type(ball).__name__.lower()}-{ball.eps:.4g}", one))
+    return Battery(tuple(attacks), draws=draws, votes=votes)
+
+
 def quick_battery(steps: int = 10) -> Battery:
     """Return a cheap battery for a net in training: PGD at two radii, five draws if random."""
     points = (0.03, 0.1)
@@ -92,7 +131,7 @@ def autoattack(ball: Ball, classes: int | None = None) -> Battery:
     classes, and Square with 5,000 queries. FAB is left out: decision 0006.
 
     Args:
-      ball: `Linf(eps)` or `L2(eps)`.
+      ball: `Linf(eps)`, `L2(eps)` or `L1(eps)`.
       classes: number of classes of the net. With four to nine there are fewer targets, which
         `evaluate` finds out by itself. With two or three it must be given: the margin then replaces
         DLR, which is not defined.

@@ -143,11 +143,16 @@ def _train_epoch(training: TrainingState, graphs: GraphCache | None) -> dict[str
 
 
 def _set_learning_rate(training: TrainingState, t: float) -> float:
-    """Set the scheduled learning rate at t, the share of the training that is over; return it."""
+    """Set learning rate and weight decay as scheduled at t, and return the learning rate.
+
+    t is the share of the training that is over.
+    """
     settings = training.recipe.optimizer
     lr = settings.lr * value_at(settings.decay, t)
     for group in training.optimizer.param_groups:
         group["lr"] = lr
+    if not isinstance(settings.weight_decay, int | float):  # the first group is the one that decays
+        training.optimizer.param_groups[0]["weight_decay"] = value_at(settings.weight_decay, t)
     return lr
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from adv.runtime.devices import device_of
-from adv.training.schedules import Schedule
+from adv.training.schedules import Schedule, value_at
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,20 @@ class AdamW:
 
     Args:
       lr: the learning rate, which `decay` scales over the training.
-      weight_decay: decoupled weight decay, 0 or more.
+      weight_decay: decoupled weight decay, 0 or more; or a schedule of it over t in [0, 1].
       decay: a factor, or a schedule of factors over t in [0, 1].
     """
 
     lr: float = 1e-3
-    weight_decay: float = 1e-2
+    weight_decay: Schedule = 1e-2
     decay: Schedule = 1.0
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
-            parameter_groups(net), lr=self.lr, weight_decay=self.weight_decay, fused=_can_fuse(net)
+            parameter_groups(net),
+            lr=self.lr,
+            weight_decay=value_at(self.weight_decay, 0.0),
+            fused=_can_fuse(net),
         )
 
 
@@ -42,13 +45,13 @@ class SGD:
 
     Args:
       lr: the learning rate, which `decay` scales over the training.
-      weight_decay: L2 penalty, 0 or more.
+      weight_decay: L2 penalty, 0 or more; or a schedule of it over t in [0, 1].
       momentum: in [0, 1); 0 for plain SGD.
       decay: a factor, or a schedule of factors over t in [0, 1].
     """
 
     lr: float = 0.1
-    weight_decay: float = 5e-4
+    weight_decay: Schedule = 5e-4
     momentum: float = 0.9
     decay: Schedule = 1.0
 
@@ -56,7 +59,7 @@ class SGD:
         return torch.optim.SGD(
             parameter_groups(net),
             lr=self.lr,
-            weight_decay=self.weight_decay,
+            weight_decay=value_at(self.weight_decay, 0.0),
             momentum=self.momentum,
             nesterov=self.momentum > 0,
             fused=_can_fuse(net),

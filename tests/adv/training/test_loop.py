@@ -31,6 +31,7 @@ from adv import (
     Piecewise,
     Ramp,
     Recipe,
+    Split,
     build,
     train,
 )
@@ -434,3 +435,19 @@ def test_a_recipe_refuses_a_class_as_net_and_a_bare_defence():
         Recipe(BaseNet)  # type: ignore[arg-type]  # a class
     with pytest.raises(TypeError, match=r"defences is a tuple such as \(RSE\(.*\),\), got RSE"):
         Recipe(defences=RSE())  # type: ignore[arg-type]  # no tuple
+
+
+def test_weight_decay_may_follow_a_schedule():
+    """Two phases: without decay, then with one so strong that a step leaves hardly any weight."""
+    images = torch.randint(0, 256, (8, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
+    split = Split(images, torch.arange(8))
+    decay = Piecewise((0.0, 0.5), (0.0, 900.0))
+    recipe = Recipe(BaseNet(), optimizer=AdamW(1e-3, decay), epochs=2, batch=8)
+    plain = Recipe(BaseNet(), optimizer=AdamW(1e-3, 0.0), epochs=2, batch=8)
+
+    def sizes(one: Recipe) -> list[float]:
+        epochs = train(one, split, classes=10, seed=0)
+        return [float(sum(w.detach().abs().sum() for w in e.net.parameters())) for e in epochs]
+
+    two, none = sizes(recipe), sizes(plain)
+    assert two[0] == none[0] and two[1] < 0.2 * none[1]
