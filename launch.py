@@ -16,7 +16,7 @@ import rich_click as click
 import spaces
 from adv.data.names import check_name as check_data_name
 from adv.suggestions import suggest_or_list
-from adv.terminal.console import print_error
+from adv.terminal.console import print_error, print_line
 from search.command_line import CommandWithExamples, OneOf, run_command
 from search.interrupt import Interrupt, Interrupted
 from search.record.constraints import parse_bounds
@@ -27,7 +27,9 @@ from search.session.options import (
     check_publish_flags,
     check_repair_flags,
     choose_run_folder,
+    merge_battery,
     merge_resume_flags,
+    merge_space_file,
 )
 from search.stopping.table import AUDIT_SHARE, STOPPER_HELP, STOPPERS
 
@@ -100,6 +102,36 @@ WHERE, RECORD = "Where it runs", "What is saved"
     panel=WHAT,
     help="List the spaces with their questions and hyperparameters.",
 )
+@click.option(
+    "--space-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    panel=WHAT,
+    help="A search space of your own, `space = Space(...)` in any Python file, which is run; see "
+    "docs/own-space.md.",
+)
+@click.option(
+    "--new-space",
+    metavar="NAME",
+    panel=WHAT,
+    help="Write NAME.py, a commented space to begin with, into this folder; nothing is searched.",
+)
+@click.option(
+    "--set",
+    "set_",
+    multiple=True,
+    metavar="KNOB=VALUE|LOW:HIGH",
+    panel=WHAT,
+    help="Fix a hyperparameter for this search, or narrow its range; KNOB=A,B keeps these options "
+    "of a choice. May be repeated.",
+)
+@click.option(
+    "--near",
+    metavar="runs/NAME:TRIAL",
+    panel=WHAT,
+    help="Search around a trial of an earlier run, which is tried first: numbers within "
+    "15 % of their range, choices as there.",
+)
 @click.option("--dry-run", is_flag=True, panel=WHAT, help="Print the plan; start nothing.")
 @click.option(
     "--data",
@@ -147,9 +179,18 @@ WHERE, RECORD = "Where it runs", "What is saved"
     type=OneOf(*spaces.SCORES),
     metavar="NAME",
     panel=SIZE,
-    help="Which attacks score a trial, at six radii. "
+    help="Which attacks score a trial, at the radii that --battery names. "
     f"{'. '.join(f'{name}: {text}' for name, text in spaces.SCORES.items())}. "
     f"Default: {spaces.DEFAULT_SCORE}.",
+)
+@click.option(
+    "--battery",
+    metavar="NAME",
+    panel=SIZE,
+    help="The threat model: which attacks score a trial. "
+    f"{'. '.join(f'{name}: {text}' for name, text in spaces.THREAT_MODELS.items())}. "
+    "--score and --battery-steps choose the attacks of the first two and fit no other. Default: "
+    "report.",
 )
 @count(
     "--images",
@@ -194,12 +235,21 @@ WHERE, RECORD = "Where it runs", "What is saved"
     f"Default: {AUDIT_SHARE:g}.",
 )
 @click.option(
+    "--objectives",
+    metavar="NAME,NAME",
+    panel=HOW,
+    help="The two figures that the search trades against each other. "
+    f"Default: {','.join(spaces.OBJECTIVES)}. "
+    f"{'; '.join(f'{one.name}: {one.text}' for one in spaces.FIGURES.values())}.",
+)
+@click.option(
     "--constrain",
     multiple=True,
-    metavar="NAME<NUMBER",
+    metavar="NAME<NUMBER|NAME>NUMBER",
     panel=HOW,
-    help="A bound on the trials of the front, such as params<5e6; may be repeated. Names: params, "
-    "latency (ms per image), masking_gap (in [0, 1]; by default flagged trials are left out).",
+    help="A bound on the trials of the front, such as params<5e6 or worst_case>0.3; may be "
+    "repeated. Names: params, latency (ms per image), masking_gap (in [0, 1]; by default flagged "
+    "trials are left out), and those of --objectives.",
 )
 @click.option(
     "--warm-from",
@@ -268,6 +318,20 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "--battery-steps or --images, and rebuild its front. Nothing is trained.",
 )
 @click.option(
+    "--trust-code",
+    is_flag=True,
+    panel=RECORD,
+    help="Run the files of code that a run folder names, such as its space, as if you had named "
+    "them. Only for folders that you trust.",
+)
+@click.option(
+    "--front-of",
+    metavar="NAME,NAME",
+    panel=RECORD,
+    help="With --resume runs/NAME: print the front of its trials by two other objectives, from "
+    "what was recorded. No net is trained or attacked, and nothing is changed.",
+)
+@click.option(
     "--repair",
     type=click.Path(path_type=Path),
     metavar="runs/NAME",
@@ -309,7 +373,7 @@ WHERE, RECORD = "Where it runs", "What is saved"
     panel=RECORD,
     help="Team or user on Weights & Biases. Default: $WANDB_ENTITY, else your own.",
 )
-def main(list_: bool, **given: Any) -> int:
+def main(list_: bool, new_space: str | None, **given: Any) -> int:
     """Search for robust image classifiers: adversarial training, strong attacks, Optuna on Ray.
 
     Every trial trains a net adversarially, keeps its best epoch and scores it with a battery of
@@ -323,11 +387,18 @@ def main(list_: bool, **given: Any) -> int:
         print_spaces()
         return 0
     try:
+        if new_space is not None:
+            from search.session.new_space import write_new_space
+
+            print_line(write_new_space(new_space))
+            return 0
         if given["repair"] is not None:
             return _repair(Options(**given))
         if given["publish"] is not None:
             return _publish(Options(**given))
-        options = merge_resume_flags(Options(**given))
+        if given["front_of"] is not None:
+            return _front_of(Options(**given))
+        options = merge_resume_flags(merge_battery(merge_space_file(Options(**given))))
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -345,6 +416,16 @@ def _run(options: Options) -> int:
     except Interrupted as early:
         print_error("launch.py", f"{early.reason} before anything began")
         return early.code
+
+
+def _front_of(options: Options) -> int:
+    """Print another front of a run's trials, and return the exit status."""
+    if options.resume is None:
+        raise ValueError("--front-of shows another front of a run: add --resume runs/NAME")
+    assert options.front_of is not None
+    from search.session.other_front import print_other_front
+
+    return print_other_front(require_run(options.resume, "--resume"), options.front_of)
 
 
 def _repair(options: Options) -> int:
@@ -372,9 +453,12 @@ def _publish(options: Options) -> int:
 def _check(options: Options) -> None:
     """Raise ValueError for a mistake that can be found without loading anything heavy."""
     if options.resume is None and options.space is None:
-        raise ValueError("say what to search: --space NAME (--list shows all), or --resume FOLDER")
+        raise ValueError(
+            "say what to search: --space NAME (--list shows all), --space-file FILE.py, or "
+            "--resume FOLDER"
+        )
     if options.space is not None and options.space not in spaces.names():
-        spaces.load(options.space)
+        spaces.load_any(options.space)
     scales = ("auto", *spaces.SCALES)
     if options.scale not in scales:
         raise ValueError(f"no scale {options.scale!r}{suggest_or_list(options.scale, scales)}")
@@ -384,6 +468,8 @@ def _check(options: Options) -> None:
         raise ValueError("--serial runs on this machine, --address on a cluster: take one of them")
     choose_run_folder(options)
     parse_bounds(options.constrain)
+    if options.objectives is not None:
+        spaces.parse_objectives(options.objectives)
     for run in options.warm_from:
         require_run(run, "--warm-from")
     if options.name is not None and not re.fullmatch(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from spaces import SCORES, Params
+from spaces import REPORT, SCORES, Params, find_objective, parse_threat_model
 
 
 def objective_title(name: str) -> str:
@@ -12,15 +12,30 @@ def objective_title(name: str) -> str:
     return name.replace("_", " ")
 
 
-def describe_score(name: str) -> str:
-    """Return the name of a score and its attacks in words."""
-    attacks = f": {SCORES[name]}, at six radii" if name in SCORES else ""
-    return f"{name}{attacks}"
+def describe_score(score: str, threat_model: str = REPORT) -> str:
+    """Return the name of a score and its attacks in words.
+
+    Args:
+      score: a name in `spaces.SCORES`, or one of a newer program.
+      threat_model: as `--battery` takes it.
+    """
+    attacks = f": {SCORES[score]}" if score in SCORES else ""
+    if threat_model == REPORT:
+        return f"{score}{attacks}, at six radii" if attacks else score
+    if parse_threat_model(threat_model).takes_score:
+        return f"{score}{attacks}, at {threat_model}"
+    return threat_model
 
 
 def format_objective(name: str, number: float) -> str:
     """Return an objective in its unit: accuracies in percent, the score as a sum of percentages."""
-    return f"{100 * number:.1f} %" if name.endswith("accuracy") else f"{number:.1f}"
+    return find_objective(name).format(number)
+
+
+def shown(name: str, maximised: float) -> float:
+    """Return a value of which larger is better in the unit in which its objective is shown."""
+    one = find_objective(name)
+    return one.shown * one.sign * maximised
 
 
 def format_value(value: Any) -> str:

@@ -26,7 +26,7 @@ from search.record.work_mark import take_mark
 from search.samplers.sampler import Sampler
 from search.samplers.table import initial_design_size, make_sampler
 from search.stopping.stopper import NoStopping, Stopper
-from spaces import Space
+from spaces import OBJECTIVES, Space
 
 MAX_STARTS = 3  # of a trial, without its end or a new epoch
 
@@ -178,7 +178,10 @@ class Study:
         if reason:
             self.ledger.append("relaxed", level=1 + len(self.view.relaxed), reason=reason)
         decision = self.stopper.decide(self.view, number, rung)
-        self._record("rung", number, {**asdict(rung), **asdict(decision)})
+        content = {**asdict(rung), **asdict(decision)}
+        if tuple(rung.aims) == OBJECTIVES:
+            del content["aims"]
+        self._record("rung", number, content)
 
     def _record_stop(self, number: int) -> bool:
         """Record that a trial is stopped, if a rung has decided so; return whether it has."""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from adv.suggestions import suggest_or_list
+from spaces._threat_model import REPORT, make_battery, parse_threat_model
 
 if TYPE_CHECKING:
-    from adv import Battery, Recipe
+    from adv import Ball, Battery, Recipe
 
 FIRST_SCORE = "report"
 """The score of a search that recorded none, from before there was a choice."""
@@ -23,7 +24,7 @@ SCORES: Mapping[str, str] = {
 }
 """The scores by which a search can rank nets, and the attacks of each in words.
 
-Each is the sum of the attacked accuracies at the report's six radii.
+They attack at the radii of the threat model, the report's six unless another is named.
 """
 
 
@@ -54,10 +55,11 @@ class Scale:
       strong_draws: noise samples of a random net in each gradient, for finalists; AutoAttack's
         are 20.
       small_sources: use generators of images that two CPU cores can train in minutes.
-      score: which battery scores a trial, a name in `SCORES`.
+      score: the attacks at the radii that the threat model names, a name in `SCORES`.
+      threat_model: which attacks score a trial, as `--battery` takes it: `spaces.THREAT_MODELS`.
 
     Raises:
-      ValueError: there is no such score; the message suggests the nearest one.
+      ValueError: there is no such score or threat model; the message suggests the nearest one.
     """
 
     name: str
@@ -82,8 +84,10 @@ class Scale:
     strong_draws: int = 5
     small_sources: bool = False
     score: str = DEFAULT_SCORE
+    threat_model: str = REPORT
 
     def __post_init__(self) -> None:
+        parse_threat_model(self.threat_model)
         if self.score not in SCORES:
             raise ValueError(f"no score {self.score!r}{suggest_or_list(self.score, SCORES)}")
 
@@ -96,23 +100,35 @@ class Scale:
         return sized
 
     def battery(self) -> Battery:
-        """Return the battery of the score at this scale, which scores a trial."""
-        from adv import margin_battery, report_battery
-
-        make = margin_battery if self.score == "margin" else report_battery
-        return make(self.battery_steps, draws=self.draws, votes=self.votes)
+        """Return the battery of the threat model at this scale, which scores a trial."""
+        return make_battery(
+            self.threat_model, self.score, self.battery_steps, self.draws, self.votes
+        )
 
     def watch(self) -> Battery:
-        """Return the cheap battery that scores each epoch."""
-        from adv import quick_battery
+        """Return the cheap battery that scores each epoch, over the balls of the battery."""
+        from adv import balls_battery, quick_battery
 
-        return quick_battery(self.watch_steps)
+        if self.threat_model == REPORT:
+            return quick_battery(self.watch_steps)
+        return balls_battery(self._two_balls(), self.watch_steps)
 
     def reference(self) -> Battery:
-        """Return the battery that scores a trial at a rung: the report's, of `watch_steps`."""
-        from adv import report_battery
+        """Return the battery that scores a trial at a rung, of `watch_steps`.
 
-        return report_battery(self.watch_steps, draws=self.draws, votes=self.votes)
+        It is the report's, or attacks the balls of another threat model.
+        """
+        from adv import balls_battery, report_battery
+
+        if self.threat_model == REPORT:
+            return report_battery(self.watch_steps, draws=self.draws, votes=self.votes)
+        balls = self._two_balls()
+        return balls_battery(balls, self.watch_steps, draws=self.draws, votes=self.votes)
+
+    def _two_balls(self) -> tuple[Ball, ...]:
+        """Return the balls of the battery; of more than two the first and the last."""
+        balls = tuple(dict.fromkeys(attack.ball for _, attack in self.battery().attacks))
+        return balls if len(balls) < 3 else (balls[0], balls[-1])
 
 
 LAPTOP = Scale(

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from spaces._knob import Choice, Knob, Params, Value, When, alternatives, exists
+from spaces._objectives import check_objectives
 
 if TYPE_CHECKING:
     from adv import Recipe
 
-OBJECTIVES = ("natural_accuracy", "attacked_score")
 _BELOW_ONE = 1 - 1e-12
 
 
@@ -35,6 +35,11 @@ class Space:
       laptop: narrower ranges of some hyperparameters for the laptop scale, where the whole ones
         would take hours.
       grid: the space has choices only, and a search tries each combination of them once.
+      data: the data set of a search that names none; None: that of the scale.
+      battery: the threat model of a search that names none, as `--battery` takes it; None: the
+        report's.
+      objectives: two names of `spaces.FIGURES`, for a search that names none; None: natural
+        accuracy and attacked score.
 
     Raises:
       ValueError: a hyperparameter or a known configuration does not fit the others.
@@ -47,6 +52,9 @@ class Space:
     scale: Mapping[str, Any] = field(default_factory=dict)
     laptop: Mapping[str, Knob] = field(default_factory=dict)
     grid: bool = False
+    data: str | None = None
+    battery: str | None = None
+    objectives: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         for i, (name, knob) in enumerate(self.knobs.items()):
@@ -63,6 +71,8 @@ class Space:
             object.__setattr__(self, "known", all_)
         for params in self.known:
             self.check(params)
+        if self.objectives is not None:
+            check_objectives(self.objectives)
 
     def check_names(self) -> None:
         """Check that hyperparameters can be arguments of `build`, which a recorded table has not.
@@ -91,22 +101,36 @@ class Space:
     def for_scale(self, name: str) -> Space:
         """Return the space as the scale of that name searches it.
 
-        On the laptop scale a known number outside its narrower range becomes the nearest one
-        inside, and a known configuration with an option that is not there is left out.
+        On the laptop scale some hyperparameters have narrower ranges.
         """
         if name != "laptop" or not self.laptop:
             return self
+        return self.replace_knobs(self.laptop)
+
+    def replace_knobs(self, changes: Mapping[str, Knob]) -> Space:
+        """Return the space with narrower forms of some hyperparameters.
+
+        Those whose condition cannot hold any more are gone. A known number outside its narrower
+        range becomes the nearest one inside; a known configuration with an option that is not
+        there is left out.
+        """
         narrow: dict[str, Knob] = {}
         for key, knob in self.knobs.items():
             condition = _narrow_condition(knob.when, narrow)
-            narrow[key] = replace(self.laptop.get(key, knob), when=condition)
+            if condition is not None:
+                narrow[key] = replace(changes.get(key, knob), when=condition)
         small = replace(self, knobs=narrow, known=(), laptop={})
         if self.grid:
             return small
-        near = ({k: _nearest(narrow[k], v) for k, v in params.items()} for params in self.known)
+        near = ({k: _nearest(narrow, k, v) for k, v in params.items()} for params in self.known)
         inside = [params for params in near if small.holds(params)]
         distinct = tuple(params for i, params in enumerate(inside) if params not in inside[:i])
         return replace(small, known=distinct)
+
+    def try_first(self, params: Params) -> Space:
+        """Return the space with one of its configurations before the known ones."""
+        others = tuple(known for known in self.known if known != params)
+        return self if self.grid else replace(self, known=(params, *others))
 
     def at(self, position: Sequence[float]) -> Params:
         """Return the configuration at a position in the unit cube.
@@ -176,19 +200,29 @@ class Space:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _narrow_condition(when: When, narrow: Mapping[str, Knob]) -> When:
-    """Return the condition without the alternatives that narrower choices no longer have."""
-    left = {
-        name: tuple(value for value in wanted if narrow[name].holds(value))
-        for name, wanted in when.items()
-        if isinstance(wanted, tuple)
-    }
-    return {name: left.get(name) or wanted for name, wanted in when.items()}
+def _narrow_condition(when: When, narrow: Mapping[str, Knob]) -> When | None:
+    """Return the condition without the alternatives that narrower choices no longer have.
+
+    None: it cannot hold any more.
+    """
+    left: dict[str, Value | tuple[Value, ...]] = {}
+    for name, wanted in when.items():
+        held = [v for v in alternatives(wanted) if name in narrow and narrow[name].holds(v)]
+        if not held:
+            return None
+        left[name] = tuple(held) if isinstance(wanted, tuple) else wanted
+    return left
 
 
-def _nearest(knob: Knob, value: Value) -> Value:
-    """Return the number of the knob's range nearest to a number; an option as it is."""
-    if isinstance(knob, Choice) or isinstance(value, str):
+def _nearest(knobs: Mapping[str, Knob], name: str, value: Value) -> Value:
+    """Return the number of a knob's range nearest to a number; an option as it is.
+
+    A knob that is fixed has one value.
+    """
+    knob = knobs.get(name)
+    if isinstance(knob, Choice) and len(knob.options) == 1:
+        return knob.options[0]
+    if knob is None or isinstance(knob, Choice) or isinstance(value, str):
         return value
     return min(knob.high, max(knob.low, value))
 

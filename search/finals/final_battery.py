@@ -9,9 +9,9 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from adv import APGD, Attack, Battery, Square, Worst, autoattack, autoattack_rand
+from adv import APGD, Attack, Battery, Linf, Square, Worst, autoattack, autoattack_rand
 from adv.attacks.settings import format_settings
-from spaces import Scale
+from spaces import Scale, score_label
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,18 @@ class FinalBattery:
         random net is attacked once only: the worst of many random verdicts would be biased.
         """
         own = self.scale.battery()
-        attacks = []
-        for _, attack in own.attacks:
-            ensemble = (autoattack_rand if random else autoattack)(attack.ball, self.classes)
+        linf_only = all(isinstance(attack.ball, Linf) for _, attack in own.attacks)
+        attacks: dict[str, Attack] = {}
+        for own_name, attack in own.attacks:
+            ball = attack.ball
+            ensemble = (autoattack_rand if random else autoattack)(ball, self.classes)
             members = [_resize(member, self.scale) for _, member in ensemble.attacks]
-            label = "rand" if random else "autoattack"
+            norm = "" if linf_only else f"{type(ball).__name__.lower()}-"
+            name = f"{'rand' if random else 'autoattack'}-{norm}{ball.eps:g}"
             whole = Worst((*(() if random else (attack,)), *members))
-            attacks.append((f"{label}-{attack.ball.eps:g}", whole))
+            attacks[f"{name}-{own_name}" if name in attacks else name] = whole
         return Battery(
-            tuple(attacks), draws=self.scale.strong_draws, votes=own.votes, seed=own.seed
+            tuple(attacks.items()), draws=self.scale.strong_draws, votes=own.votes, seed=own.seed
         )
 
     @property
@@ -52,15 +55,16 @@ class FinalBattery:
 
     def describe(self) -> dict[str, Any]:
         """Return the battery as plain data and words, for the ledger's `finals` event."""
+        label = score_label(self.scale.score, self.scale.threat_model)
         steps, queries = self.scale.strong_steps, self.scale.strong_queries
         return {
             "battery": self.id,
             "images": self.scale.test_images,
             "steps": steps,
-            "attacks": f"The attacks of the {self.scale.score} score, then AutoAttack's at its "
-            f"radii: APGD on cross-entropy and on targeted DLR, {steps} steps each, and Square, "
-            f"{queries:,} queries; random nets: APGD on cross-entropy and on DLR alone, {steps} "
-            f"steps, {self.scale.strong_draws} samples per gradient",
+            "attacks": f"The attacks of the {label} score, then AutoAttack's at its radii: APGD on "
+            f"cross-entropy and on targeted DLR, {steps} steps each, and Square, {queries:,} "
+            "queries; random nets: APGD on cross-entropy and on DLR alone, "
+            f"{steps} steps, {self.scale.strong_draws} samples per gradient",
         }
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from adv.intervals import MASKING_GAP_LIMIT
 from search.record.trial import Trial
-from search.record.trial_result import Interval
+from search.record.trial_result import Interval, TrialResult, maximised
+from spaces import OBJECTIVES
 
 Pair = tuple[float, float]
 UNKNOWN: Pair = (math.nan, math.nan)
@@ -25,7 +26,8 @@ class Finalist:
       runs: its finished trainings with fresh seeds, whose results are on the test split under the
         final battery, the same for all.
       started: how many trainings were started, failed and running ones included.
-      mean: of both objectives over `runs`, in the units of `TrialResult`; NaN without a run.
+      mean: of both objectives over `runs`, as `TrialResult.point`: larger is better; NaN without a
+        run.
       intervals: 95 % interval of each mean, over seeds and test images.
       p_front: probability of being on the front of all trials of the search; NaN without a run.
       on_front: True if it is reported as a member of the front.
@@ -40,13 +42,18 @@ class Finalist:
     on_front: bool = False
 
     @property
+    def aims(self) -> tuple[str, str]:
+        """The two objectives of the search, in the order of `mean`."""
+        return self.trial.result.aims if self.trial.result else OBJECTIVES
+
+    @property
     def points(self) -> list[Pair]:
         """Both objectives of each fresh seed."""
         return [run.result.point for run in self.runs if run.result]
 
     @property
     def worst(self) -> Trial | None:
-        """The training with the lowest attacked score."""
+        """The training that is worst in the second objective."""
         return min(
             self.runs, key=lambda run: run.result.point[1] if run.result else 0, default=None
         )
@@ -54,15 +61,20 @@ class Finalist:
     @property
     def validation_mean(self) -> Pair | None:
         """Mean over the fresh seeds on the search's own images, under the search's battery."""
-        known = [run.result.details.validation for run in self.runs if run.result]
-        rows = [tuple(values.values()) for values in known if values]
-        return mean_pair(rows) if rows else None
+        return self._mean_of(lambda result: result.details.validation)
 
     @property
     def claimed_mean(self) -> Pair | None:
         """Mean over the fresh seeds on the test split, under the search's battery."""
-        known = [run.result.details.claimed for run in self.runs if run.result]
-        rows = [tuple(values.values()) for values in known if values]
+        return self._mean_of(lambda result: result.details.claimed)
+
+    def _mean_of(self, read: Callable[[TrialResult], Mapping[str, float] | None]) -> Pair | None:
+        """Return the mean of both objectives, larger being better, over the runs that have them."""
+        rows = []
+        for run in self.runs:
+            values = read(run.result) if run.result else None
+            if run.result and values and all(name in values for name in run.result.aims):
+                rows.append(maximised(values, run.result.aims))
         return mean_pair(rows) if rows else None
 
     @property

@@ -72,7 +72,8 @@ def _difference_sd(done: Sequence[Trial]) -> Floats:
     tables = [trial.result.details.table for trial in done if trial.result]
     images = {table["images"] for table in tables if table}
     if len(images) == 1 and all(tables):
-        each = np.stack([per_image_objectives(table) for table in tables if table], axis=1)
+        aims = done[0].result.aims if done[0].result else OBJECTIVES
+        each = np.stack([per_image_objectives(table, aims) for table in tables if table], axis=1)
         each -= each.mean(axis=2, keepdims=True)
         both = each @ each.transpose(0, 2, 1)  # [2, n, n]: no array of all pairs and images
         own = np.diagonal(both, axis1=1, axis2=2)
@@ -88,7 +89,8 @@ def _value_sd(done: Sequence[Trial]) -> Floats:
     sds = np.zeros((len(done), 2))
     for i, trial in enumerate(done):
         known = trial.result.intervals if trial.result else {}
-        pairs = [known.get(name, (0.0, 0.0)) for name in OBJECTIVES]
+        aims = trial.result.aims if trial.result else OBJECTIVES
+        pairs = [known.get(name, (0.0, 0.0)) for name in aims]
         sds[i] = [error_of_interval(low, high) for low, high in pairs]
     return sds
 

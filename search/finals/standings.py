@@ -27,6 +27,7 @@ from search.finals.true_values import (
 from search.record.pareto import front
 from search.record.trial import Trial
 from search.record.view import View
+from spaces import OBJECTIVES, find_objective
 
 # A trial this many standard errors behind another one in both objectives has no chance of being on
 # the front, and is left out of the posterior.
@@ -71,11 +72,11 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
     scored, rest = [f for f in finalists if f.runs], [f for f in finalists if not f.runs]
     if not scored:
         return rest
-    top = 100.0 * len(view.header.battery) or np.inf
+    low, top = _ends(view, scored[0].runs[0])
     sd = _evaluation_sd(scored)
     images = _image_deviations(scored, draws)
     means = sample_means([f.points for f in scored], sd, images=images, draws=draws)
-    means = means.clip(0, [1, top])  # no mean is outside
+    means = means.clip(low, top)  # no mean is outside
     others = _other_trials(view, scored, sd)
     if others is None:
         p_front = front_probability(means)
@@ -84,7 +85,7 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
             common = np.repeat(images.mean(axis=1, keepdims=True), len(others), axis=1)
             images = np.concatenate([images, common], axis=1)
         search, fresh = _search_values(scored, others), {i: f.points for i, f in enumerate(scored)}
-        values = sample_true_values(search, fresh, sd, images=images, draws=draws).clip(0, [1, top])
+        values = sample_true_values(search, fresh, sd, images=images, draws=draws).clip(low, top)
         p_front = front_probability(values)[: len(scored)]
     lows, highs = np.quantile(means, [0.025, 0.975], axis=0)
     on_front = select_front(p_front)
@@ -102,6 +103,18 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
         for i, f in enumerate(scored)
     ]
     return [*sorted(ranked, key=lambda f: (-f.mean[0], -f.mean[1])), *rest]
+
+
+def _ends(view: View, run: Trial) -> tuple[list[float], list[float]]:
+    """Return the least and the largest value of both objectives, larger being better."""
+    aims = run.result.aims if run.result else OBJECTIVES
+    most = {"%": 1.0, "points": 100.0 * len(view.header.battery) or np.inf}
+    tops = [most.get(find_objective(name).unit, np.inf) for name in aims]
+    ends = [
+        (0.0, top) if find_objective(n).larger else (-top, 0.0)
+        for n, top in zip(aims, tops, strict=True)
+    ]
+    return [low for low, _ in ends], [high for _, high in ends]
 
 
 def _collect_finalists(view: View) -> list[Finalist]:
@@ -125,10 +138,10 @@ def _evaluation_sd(scored: Sequence[Finalist]) -> Floats:
     It is the guess of the standard deviation between seeds.
     """
     errors = [
-        [error_of_interval(low, high) for low, high in run.result.intervals.values()]
+        [error_of_interval(*run.result.intervals.get(name, (0.0, 0.0))) for name in run.result.aims]
         for f in scored
         for run in f.runs
-        if run.result and len(run.result.intervals) == 2
+        if run.result and run.result.intervals
     ]
     return np.mean(errors, axis=0) if errors else np.zeros(2)
 
@@ -181,7 +194,8 @@ def _image_means(finalist: Finalist) -> Floats | None:
     tables = [run.result.details.table for run in finalist.runs if run.result]
     if not all(tables):
         return None
-    return np.mean([per_image_objectives(table) for table in tables if table], axis=0)
+    aims = next(run.result.aims for run in finalist.runs if run.result)
+    return np.mean([per_image_objectives(table, aims) for table in tables if table], axis=0)
 
 
 def _is_scored_by(run: Trial, battery: str) -> bool:

@@ -20,10 +20,13 @@ from search.record.run_files import unchanged_file
 from search.record.run_folder import FINALS, TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
-from search.trials.score_fields import intervals_of, objectives_of, score_fields
+from search.trials.figures import cheap_figures
+from search.trials.score_fields import score_fields
 from search.trials.train_trial import Training
 from search.trials.trial_state import BEST
 from spaces import Params
+
+_TIMED = ("latency", "training_seconds")  # measured in the search's own scoring
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,16 @@ class FinalTraining:
                 continue
             kept = unchanged_file(folder, BEST, report.result.details.weights_sha256)
             net = load_trained_net(self.training, params, seed, kept)
-            yield replace(report, result=self.score(net, report.result, folder.name))
+            yield replace(report, result=self.score(net, report.result, folder.name, params))
 
-    def score(self, net: nn.Module, trained: TrialResult, name: str) -> TrialResult:
+    def score(self, net: nn.Module, trained: TrialResult, name: str, params: Params) -> TrialResult:
         """Score a net on the test split; its validation scores are kept in the details.
 
         Args:
           net: on its device.
           trained: its result as in a search, on validation images.
           name: of the training's folder.
+          params: its configuration.
         """
         began = time.perf_counter()
         split = self.training.data.test.head(self.training.scale.test_images)
@@ -76,7 +80,11 @@ class FinalTraining:
             best_epoch=known.best_epoch,
             parameters=known.parameters,
             validation=dict(trained.objectives) if known.validation is None else known.validation,
-            claimed=objectives_of(claimed),
+            claimed={
+                name: figure
+                for name, figure in {**trained.objectives, **cheap_figures(claimed, split)}.items()
+                if name in trained.objectives
+            },
             masking_gap=_masking_gap(claimed, strong, missed_share_limit(own)),
             battery=self.final_battery.id,
             weights=f"{FINALS}/{TRIALS}/{name}/{BEST}",
@@ -84,7 +92,9 @@ class FinalTraining:
             remark=known.remark,
             evaluate_seconds=(known.evaluate_seconds or 0.0) + time.perf_counter() - began,
         )
-        return TrialResult(objectives_of(strong), intervals_of(strong), details)
+        recipe = self.training.recipe(params)
+        timed = {n: trained.objectives[n] for n in _TIMED if n in trained.objectives}
+        return self.training.make_result(recipe, net, split, strong, details, timed)
 
 
 def load_trained_net(training: Training, params: Params, seed: int, weights: Path) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Constraints on a trial: upper bounds on its parameters, its latency and its masking gap."""
+"""Constraints on a trial: bounds on its figures, such as parameters, latency and masking gap."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.record.json_records import FieldError
 from search.record.limits import shorten
 from search.record.study_header import StudyHeader
 from search.record.trial_result import ResultDetails, TrialResult
-from spaces import Params, Space
+from spaces import FIGURES, Params, Space, find_objective
 
 
 def _gap(details: ResultDetails) -> float | None:
@@ -25,35 +25,48 @@ MEASURES: Mapping[str, Callable[[ResultDetails], float | None]] = {
     "latency": lambda details: details.latency,  # milliseconds per image, all votes included
     "masking_gap": _gap,  # by how much a stronger attack lowers the accuracy, in [0, 1]
 }
-_WRITTEN = re.compile(r"\s*([\w-]+)\s*(<=|<)\s*([-+.\deE]+)\s*")
+_ALIASES: Mapping[str, str] = {"parameters": "params"}  # that have had another name in bounds
+_WRITTEN = re.compile(r"\s*([\w:.-]+?)\s*(<=|<|>=|>)\s*([-+.\deE]+)\s*")
+NAMES = (*MEASURES, *(name for name in FIGURES if name not in (*MEASURES, *_ALIASES)))
+"""Everything that can have a bound."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """An upper bound on a measure of a trial.
+    """A bound on a measure of a trial: a lower one where larger is better, else an upper one.
 
     Args:
-      name: one of `MEASURES`.
+      name: one of `NAMES`, or a certified accuracy with its radius.
       bound: in the unit of the measure.
     """
 
     name: str
     bound: float
 
+    @property
+    def at_least(self) -> bool:
+        """Whether the bound is a lower one."""
+        return self.name not in MEASURES and find_objective(self.name).larger
+
     def excess(self, result: TrialResult) -> float | None:
         """Return by how much a result exceeds the bound; None if it was not measured.
 
         It is 0 or less if the bound is kept.
         """
-        value = MEASURES[self.name](result.details)
-        return None if value is None else value - self.bound
+        if self.name in MEASURES:
+            value = MEASURES[self.name](result.details)
+        else:
+            value = result.objectives.get(self.name)
+        if value is None:
+            return None
+        return self.bound - value if self.at_least else value - self.bound
 
     def __str__(self) -> str:
-        return f"{self.name}<{self.bound:g}"
+        return f"{self.name}{'>' if self.at_least else '<'}{self.bound:g}"
 
 
 def parse(text: str) -> Constraint:
-    """Return the constraint that a text such as `params<5e6` describes.
+    """Return the constraint that a text such as `params<5e6` or `worst_case>0.3` describes.
 
     Raises:
       ValueError: it describes none; one line says what is allowed.
@@ -61,19 +74,35 @@ def parse(text: str) -> Constraint:
     example = "write NAME<NUMBER, such as params<5e6"
     match = _WRITTEN.fullmatch(text)
     if not match:
-        raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(MEASURES)}")
-    name, _, number = match.groups()
-    if name not in MEASURES:
-        raise ValueError(f"--constrain {text!r}{suggest_or_list(name, MEASURES)}")
+        raise ValueError(f"--constrain {text!r}: {example}; names: {', '.join(NAMES)}")
+    name, sign, number = match.groups()
+    name = _ALIASES.get(name, name)
+    if name not in NAMES and not is_known_figure(name):
+        raise ValueError(f"--constrain {text!r}{suggest_or_list(name, NAMES)}")
     try:
         bound = float(number)
     except ValueError:
         raise ValueError(f"--constrain {text!r}: {number!r} is not a number; {example}") from None
     if not bound > 0:
         raise ValueError(f"--constrain {text!r}: a bound has to be above 0")
+    found = Constraint(name, bound)
+    if (sign[0] == ">") != found.at_least:
+        better, right = ("more", ">") if found.at_least else ("less", "<")
+        raise ValueError(f"--constrain {text!r}: {better} {name} is better: {name}{right}{number}")
     if name == "masking_gap" and bound > 1:
         raise ValueError(f"--constrain {text!r}: a gap is in [0, 1]: ten points are 0.1")
-    return Constraint(name, bound)
+    if found.at_least and find_objective(name).unit == "%" and bound > 1:
+        raise ValueError(f"--constrain {text!r}: {name} is in [0, 1]: 30 % are 0.3")
+    return found
+
+
+def is_known_figure(name: str) -> bool:
+    """Return whether a name is that of a figure, perhaps with a radius."""
+    try:
+        find_objective(name)
+    except ValueError:
+        return False
+    return True
 
 
 def parse_bounds(texts: Iterable[str]) -> dict[str, float]:
@@ -93,8 +122,8 @@ def parse_bounds(texts: Iterable[str]) -> dict[str, float]:
 def check_names(header: StudyHeader) -> None:
     """Raise FieldError if a search has a bound on something that this program does not measure."""
     for name in header.constraints or {}:
-        if name not in MEASURES:
-            near = suggest_or_list(name, MEASURES)
+        if name not in MEASURES and not is_known_figure(name):
+            near = suggest_or_list(name, NAMES)
             raise FieldError(f"key 'constraints' holds {shorten(name)}{near}")
 
 

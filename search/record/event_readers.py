@@ -14,7 +14,7 @@ from search.record.json_records import OBJECT, FieldError, key_reader, read_key
 from search.record.limits import EpochNumber, Range, Seconds, Seed, Share, TrialNumber
 from search.record.study_header import StudyHeader
 from search.record.trial import Decision, EpochReport, Rung, Trial
-from search.record.trial_result import TrialResult
+from search.record.trial_result import TrialResult, read_aims
 from spaces import OBJECTIVES, Params
 
 ACTIONS = ("go on", "stop", "audit")
@@ -51,6 +51,7 @@ def read_rung(event: OBJECT, header: StudyHeader) -> tuple[Rung, Decision]:
         read_key(event, "objectives", Mapping[str, float]),
         read_key(event, "sds", Mapping[str, float]),
         read_key(event, "table", OBJECT | None),
+        read_aims(event),
     )
     check_objectives(rung.objectives, len(header.battery))
     for name, sd in rung.sds.items():

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from search.record import json_records
 from search.record.limits import Clock, Count, Range, Seconds, Seed, Share, TrialNumber
-from spaces import FIRST_SCORE, Params
+from spaces import FIRST_SCORE, OBJECTIVES, REPORT, Params, check_objectives, score_label
 
 Plain = Mapping[str, Any]
 
@@ -72,6 +72,10 @@ class StudyHeader:
       commit: of this program; "" outside a git checkout, None: not recorded.
       hardware: of the machine that started the search.
       warm: what was taken over from earlier searches.
+      objectives: two names of `spaces.FIGURES` that the search trades; None: the usual ones.
+      settings: that fix or narrow hyperparameters, as `--set` takes them.
+      first: a configuration that is tried before the known ones.
+      sources: 12 hex digits of the SHA-256 of each file of the user's that was run, by its path.
       extra: keys that this version does not know.
 
     Raises:
@@ -103,17 +107,43 @@ class StudyHeader:
     commit: str | None = None
     hardware: Any = None
     warm: WarmStart | None = None
+    objectives: Sequence[str] | None = None
+    settings: Sequence[str] | None = None
+    first: Params | None = None
+    sources: Mapping[str, str] | None = None
     extra: Plain = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         json_records.check(self)
         for attack in self.battery:
             _check_attack(attack)
+        try:
+            check_objectives(self.objectives or OBJECTIVES)
+        except ValueError as error:
+            raise json_records.FieldError(f"key 'objectives': {error}") from None
 
     @property
     def score(self) -> str:
-        """The name of the score that ranks the trials, one of `spaces.SCORES` unless unknown."""
+        """The name of the score that ranks the trials: "margin", or "margin, l2-0.5"."""
+        try:
+            return score_label(self.attacks, self.threat_model)
+        except ValueError:  # of a newer program
+            return self.attacks
+
+    @property
+    def aims(self) -> tuple[str, str]:
+        """The two objectives that the search trades against each other."""
+        return check_objectives(self.objectives or OBJECTIVES)
+
+    @property
+    def attacks(self) -> str:
+        """The attacks at the radii of the threat model, one of `spaces.SCORES` unless unknown."""
         return str(self.scale.get("score", FIRST_SCORE))
+
+    @property
+    def threat_model(self) -> str:
+        """The threat model of the search, as `--battery` takes it."""
+        return str(self.scale.get("threat_model", REPORT))
 
     @classmethod
     def from_json(cls, plain: Plain) -> StudyHeader:

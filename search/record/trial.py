@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from search.record.run_folder import trial_name
-from search.record.trial_result import TrialResult
+from search.record.trial_result import TrialResult, maximised
 from spaces import OBJECTIVES, Params
 
 State = Literal["running", "finished", "stopped", "failed"]
@@ -27,6 +27,7 @@ class Rung:
         all trials, on images that no trial is scored on.
       sds: standard error of each objective, over images.
       table: `adv.Score.to_dict`, by which two trials are compared image by image; None: not known.
+      aims: the two objectives that the search trades against each other.
     """
 
     epoch: int
@@ -34,6 +35,7 @@ class Rung:
     objectives: Mapping[str, float]
     sds: Mapping[str, float] = field(default_factory=dict)
     table: Mapping[str, Any] | None = None
+    aims: Sequence[str] = OBJECTIVES
 
     @property
     def key(self) -> Key:
@@ -42,13 +44,13 @@ class Rung:
 
     @property
     def point(self) -> tuple[float, float]:
-        """Both objectives, in the order of `spaces.OBJECTIVES`."""
-        return self.objectives[OBJECTIVES[0]], self.objectives[OBJECTIVES[1]]
+        """Both aims, larger is better: a figure of which less is better has a minus sign."""
+        return maximised(self.objectives, self.aims)
 
     @property
     def sd(self) -> tuple[float, float]:
         """Both standard errors; 0 if one is not known."""
-        return self.sds.get(OBJECTIVES[0], 0.0), self.sds.get(OBJECTIVES[1], 0.0)
+        return self.sds.get(self.aims[0], 0.0), self.sds.get(self.aims[1], 0.0)
 
 
 @dataclass(frozen=True)

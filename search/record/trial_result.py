@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from adv.evaluation.table_check import check_table
 from search.record import json_records
 from search.record.limits import Count, EpochNumber, Range, Seconds, Share, shorten
-from spaces import OBJECTIVES
+from spaces import OBJECTIVES, check_objectives, find_objective
 
 Interval = tuple[float, float]
 Plain = Mapping[str, Any]
@@ -138,10 +138,12 @@ class TrialResult:
     """The result of a finished trial.
 
     Args:
-      objectives: a value for each of `spaces.OBJECTIVES`, larger is better: natural accuracy in
-        [0, 1], and the aggregated attacked score, a sum of accuracies in percent.
+      objectives: figures by their names in `spaces.FIGURES`, as they are recorded: natural accuracy
+        in [0, 1], the aggregated attacked score, a sum of accuracies in percent, and those that
+        the search has named.
       intervals: the 95 % interval of each, where it is known.
       details: what is recorded beside them.
+      aims: the two that the search trades against each other.
 
     Raises:
       ValueError: an objective is missing, or is not finite.
@@ -150,17 +152,18 @@ class TrialResult:
     objectives: Mapping[str, float]
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     details: ResultDetails = field(default_factory=ResultDetails)
+    aims: tuple[str, str] = OBJECTIVES
 
     def __post_init__(self) -> None:
-        for name in OBJECTIVES:
+        for name in dict.fromkeys((*OBJECTIVES, *self.aims)):
             value = self.objectives.get(name)
             if value is None or not math.isfinite(value):
                 raise ValueError(f"{name} is {value}, not a finite number")
 
     @property
     def point(self) -> tuple[float, float]:
-        """Both objectives, in the order of `spaces.OBJECTIVES`."""
-        return self.objectives[OBJECTIVES[0]], self.objectives[OBJECTIVES[1]]
+        """Both aims, larger is better: a figure of which less is better has a minus sign."""
+        return maximised(self.objectives, self.aims)
 
     @classmethod
     def from_json(cls, plain: Plain) -> TrialResult:
@@ -178,6 +181,7 @@ class TrialResult:
             json_records.read_key(plain, "objectives", Mapping[str, float]),
             intervals,
             json_records.read_key(plain, "details", ResultDetails),
+            read_aims(plain),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -186,7 +190,28 @@ class TrialResult:
             "objectives": dict(self.objectives),
             "intervals": dict(self.intervals),
             "details": self.details.to_json(),
+            **({} if self.aims == OBJECTIVES else {"aims": list(self.aims)}),
         }
+
+
+def maximised(values: Mapping[str, float], aims: Sequence[str]) -> tuple[float, float]:
+    """Return two figures, larger is better: one of which less is better has a minus sign."""
+    first, second = (find_objective(name).sign * values[name] for name in aims)
+    return first, second
+
+
+def read_aims(plain: Plain) -> tuple[str, str]:
+    """Return the two objectives that a JSON object names, or the usual ones.
+
+    Raises:
+      FieldError: it names something else.
+    """
+    if "aims" not in plain:
+        return OBJECTIVES
+    try:
+        return check_objectives(json_records.read_key(plain, "aims", Sequence[str]))
+    except ValueError as error:
+        raise json_records.FieldError(f"key 'aims': {error}") from None
 
 
 def check_interval(interval: Interval, key: str) -> None:

@@ -15,7 +15,7 @@ from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.csv_cells import escape_cell
-from search.reporting.finals_csv import FINALISTS, FINALS, finalist_rows, training_rows
+from search.reporting.finals_csv import FINALS, finalist_columns, finalist_rows, training_rows
 from spaces import FIRST_SCORE, OBJECTIVES
 
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None 
     write_atomic(folder / "front.csv", _csv(names, (_row(view, trial) for trial in view.front())))
     if view.finals:
         rows = finalist_rows(compute_standings(view) if finalists is None else finalists)
-        write_atomic(folder / "finalists.csv", _csv(list(FINALISTS), rows))
+        write_atomic(folder / "finalists.csv", _csv(finalist_columns(view.header.aims), rows))
         names = [*FINALS, *_changed_column(view.finals)]
         trainings = ({**dict.fromkeys(names), **row} for row in training_rows(view))
         write_atomic(folder / "finals.csv", _csv(names, trainings))
@@ -60,11 +60,19 @@ def column_names(view: View) -> list[str]:
         *_BEFORE,
         *(_column(name) for name in view.header.knobs),
         *_VALUES,
+        *_other_figures(view),
         *_GAP,
         *_AFTER,
         *([] if view.header.score == FIRST_SCORE else [_SCORE]),
         *_changed_column(view),
     ]
+
+
+def _other_figures(view: View) -> list[str]:
+    """Return the columns of the figures that the search has named beside the usual ones."""
+    named = dict.fromkeys(n for t in view.scored() if t.result for n in t.result.objectives)
+    others = [name for name in named if name not in OBJECTIVES]
+    return [f"{name}{end}" for name in others for end in ("", "_low", "_high")]
 
 
 def _changed_column(view: View) -> list[str]:
@@ -88,7 +96,7 @@ def _row(view: View, trial: Trial) -> Row:
     row |= {_SCORE: view.header.score} if _SCORE in row else {}
     row |= {_CHANGED: trial.changes} if trial.changed else {}
     if trial.result:
-        for name in OBJECTIVES:
+        for name in trial.result.objectives:
             low, high = trial.result.intervals.get(name, (None, None))
             row |= {name: trial.result.objectives[name], f"{name}_low": low, f"{name}_high": high}
         row |= gap_columns(trial)
@@ -109,10 +117,13 @@ def hypervolumes(view: View) -> list[float]:
 
     It is in [0, 1]: the share of the unit square of natural accuracy and mean attacked accuracy. 1
     is a net that classifies all images correctly, natural and under each attack of the battery.
+    With other objectives it is relative to the last front, above the worst values of all trials.
     """
     every = view.scored()
     feasible = [trial for trial in every if view.feasible(trial)] or every
     done = sorted(feasible, key=lambda trial: trial.ended)
+    if view.header.aims != OBJECTIVES:
+        return _relative_hypervolumes([t.result.point for t in done if t.result])
     full = 100.0 * max(1, len(view.header.battery))
     best: list[tuple[float, float]] = []
     area: list[float] = []
@@ -121,6 +132,18 @@ def hypervolumes(view: View) -> list[float]:
         best = [point for point, on in zip(best, front(best), strict=True) if on]
         area.append(hypervolume(best, (0.0, 0.0)))
     return area
+
+
+def _relative_hypervolumes(points: list[tuple[float, float]]) -> list[float]:
+    """Return the hypervolume after each point as a share of the last, above the worst values."""
+    if not points:
+        return []
+    low = [min(point[m] for point in points) for m in range(2)]
+    spread = [max(point[m] for point in points) - low[m] or 1.0 for m in range(2)]
+    margin = 0.01  # so that the ends of the front count
+    scaled = [tuple((p[m] - low[m]) / spread[m] + margin for m in range(2)) for p in points]
+    area = [hypervolume(scaled[:n], (0.0, 0.0)) for n in range(1, len(scaled) + 1)]
+    return [value / area[-1] for value in area]
 
 
 def _column(knob: str) -> str:

@@ -7,18 +7,20 @@ from html import escape
 from pathlib import PurePosixPath
 
 from search.finals.finalist import Finalist, Pair
+from search.formatting import shown
 from search.record.view import View
 from search.reporting.finals_plots import finals_front, selection_bias
 from search.reporting.finals_remarks import describe_finals, describe_selection_bias
 from search.reporting.html_template import figure, file_link, section, table
+from spaces import find_objective
 
 TITLE = "The front, with unbiased error bars from fresh training runs"
-HEADS = (  # {score} is the name of the score of the search
+HEADS = (  # {score} is the name of the score of the search, {first} and {second} its objectives
     "Trial",
     "P(on the front)",
     "Seeds",
-    "Natural accuracy (%)",
-    "Attacked score",
+    "{first}",
+    "{second}",
     "Worst seed",
     "Search score ({score})",
     "Fresh seeds, search images",
@@ -37,7 +39,8 @@ def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:
         waiting = "<p class='none'>No finalist has been trained again yet.</p>"
         return [section(TITLE, "", waiting)]
     score = escape(view.header.score)
-    heads = [head.replace("{score}", score) for head in HEADS]
+    titles = dict(zip(("first", "second"), map(_head, view.header.aims), strict=True))
+    heads = [head.format(score=score, **titles) for head in HEADS]
     notes = "".join(f"<p>{escape(line)}</p>" for line in describe_finals(view, trained))
     return [
         section(
@@ -60,29 +63,42 @@ def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:
     ]
 
 
+def _head(name: str) -> str:
+    one = find_objective(name)
+    unit = "" if one.unit in ("", "points") else f" ({one.unit})"
+    return f"{one.title.capitalize()}{unit}"
+
+
 def _row(f: Finalist) -> list[str]:
-    natural, attacked = (
-        f"<b>{scale * mean:.1f}</b> <span class='pm'>[{scale * low:.1f}, {scale * high:.1f}]</span>"
-        for scale, mean, (low, high) in zip((100, 1), f.mean, f.intervals, strict=True)
+    first, second = (
+        _mean(name, mean, interval)
+        for name, mean, interval in zip(f.aims, f.mean, f.intervals, strict=True)
     )
     p_front = f"{f.p_front:.2f}"
     return [
         str(f.trial.number),
         f"<b>{p_front}, reported</b>" if f.on_front else p_front,
         str(len(f.runs)),
-        natural,
-        attacked,
-        _pair(f.worst.result.point if f.worst and f.worst.result else None),
-        _pair(f.trial.result.point if f.trial.result else None),
-        _pair(f.validation_mean),
-        _pair(f.claimed_mean),
+        first,
+        second,
+        _pair(f, f.worst.result.point if f.worst and f.worst.result else None),
+        _pair(f, f.trial.result.point if f.trial.result else None),
+        _pair(f, f.validation_mean),
+        _pair(f, f.claimed_mean),
         _gap(f),
         _weights(f),
     ]
 
 
-def _pair(pair: Pair | None) -> str:
-    return "–" if pair is None else f"{100 * pair[0]:.1f} / {pair[1]:.1f}"
+def _mean(name: str, mean: float, interval: tuple[float, float]) -> str:
+    low, high = sorted(shown(name, end) for end in interval)
+    return f"<b>{shown(name, mean):,.1f}</b> <span class='pm'>[{low:,.1f}, {high:,.1f}]</span>"
+
+
+def _pair(f: Finalist, pair: Pair | None) -> str:
+    if pair is None:
+        return "–"
+    return " / ".join(f"{shown(n, v):,.1f}" for n, v in zip(f.aims, pair, strict=True))
 
 
 def _gap(f: Finalist) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.finals.finalist import Finalist
-from search.formatting import count
+from search.formatting import count, shown
 from search.record.view import View
-from search.reporting.plots import GREY, INK, empty_figure, hover_text
+from search.reporting.plots import GREY, INK, axis_title, empty_figure, hover_text
+from spaces import OBJECTIVES, find_objective
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 
@@ -23,12 +24,8 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
       finalists: from `compute_standings`.
     """
     trained = [f for f in finalists if f.runs]
-    top = 100 * len(view.header.battery) or 100
-    figure = empty_figure(
-        "Natural accuracy on test images (%)",
-        f"Attacked score, final battery (percent points, of {top})",
-    )
-    seeds = [(100 * x, y) for f in trained for x, y in f.points]
+    figure = empty_figure(*(_axis_title(view, name) for name in view.header.aims))
+    seeds = [_shown(f, point) for f in trained for point in f.points]
     figure.add_trace(
         go.Scatter(
             x=[x for x, _ in seeds],
@@ -54,28 +51,36 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
 def selection_bias(finalists: Sequence[Finalist]) -> go.Figure:
     """Plot for each finalist the score that selected it, beside what fresh seeds score."""
     trained = [f for f in finalists if f.runs]
-    figure = empty_figure("", "Attacked score (percent points)")
+    second = find_objective(next((f.aims[1] for f in trained), OBJECTIVES[1]))
+    unit = {"points": "percent points"}.get(second.unit, second.unit)
+    title = second.title.capitalize()
+    figure = empty_figure("", f"{title} ({unit})" if unit else title)
     names = [f"trial {f.trial.number}" for f in trained]
     marks = (
         (
             "search score, which selected it",
             _ORANGE,
             "diamond",
-            [f.trial.result.point[1] if f.trial.result else None for f in trained],
+            [_second(f, f.trial.result.point if f.trial.result else None) for f in trained],
         ),
         (
             "fresh seeds, same images and battery",
             _BLUE,
             "circle",
-            [f.validation_mean[1] if f.validation_mean else None for f in trained],
+            [_second(f, f.validation_mean) for f in trained],
         ),
         (
             "fresh seeds, test images",
             "#56B4E9",
             "square",
-            [f.claimed_mean[1] if f.claimed_mean else None for f in trained],
+            [_second(f, f.claimed_mean) for f in trained],
         ),
-        ("fresh seeds, test images, final battery", INK, "x", [f.mean[1] for f in trained]),
+        (
+            "fresh seeds, test images, final battery",
+            INK,
+            "x",
+            [_second(f, f.mean) for f in trained],
+        ),
     )
     for name, colour, symbol, values in marks:
         figure.add_trace(
@@ -94,19 +99,21 @@ def selection_bias(finalists: Sequence[Finalist]) -> go.Figure:
 
 def _plot_means(some: list[Finalist], name: str, colour: str, line: str) -> go.Scatter:
     bars: dict[str, dict[str, Any]] = {}
-    for axis, m, scale in (("error_x", 0, 100), ("error_y", 1, 1)):
+    for axis, m in (("error_x", 0), ("error_y", 1)):
+        spans = [sorted(shown(f.aims[m], end) for end in f.intervals[m]) for f in some]
+        means = [shown(f.aims[m], f.mean[m]) for f in some]
         bars[axis] = {
             "type": "data",
             "symmetric": False,
             "thickness": 1,
             "width": 3,
             "color": line,
-            "array": [max(0.0, scale * (f.intervals[m][1] - f.mean[m])) for f in some],
-            "arrayminus": [max(0.0, scale * (f.mean[m] - f.intervals[m][0])) for f in some],
+            "array": [max(0.0, high - v) for v, (_, high) in zip(means, spans, strict=True)],
+            "arrayminus": [max(0.0, v - low) for v, (low, _) in zip(means, spans, strict=True)],
         }
     return go.Scatter(
-        x=[100 * f.mean[0] for f in some],
-        y=[f.mean[1] for f in some],
+        x=[_shown(f, f.mean)[0] for f in some],
+        y=[_shown(f, f.mean)[1] for f in some],
         name=name,
         mode="markers+text",
         text=[str(f.trial.number) for f in some],
@@ -118,8 +125,28 @@ def _plot_means(some: list[Finalist], name: str, colour: str, line: str) -> go.S
     )
 
 
+def _shown(f: Finalist, point: tuple[float, float]) -> tuple[float, float]:
+    """Return both objectives in the units in which they are shown."""
+    return shown(f.aims[0], point[0]), shown(f.aims[1], point[1])
+
+
+def _second(f: Finalist, point: tuple[float, float] | None) -> float | None:
+    return None if point is None else _shown(f, point)[1]
+
+
+def _axis_title(view: View, name: str) -> str:
+    """Return the title of an objective's axis, of values on test images."""
+    if name == "natural_accuracy":
+        return "Natural accuracy on test images (%)"
+    if name == "attacked_score":
+        top = 100 * len(view.header.battery) or 100
+        return f"Attacked score, final battery (percent points, of {top})"
+    return axis_title(view, name)
+
+
 def _hover_text(f: Finalist) -> str:
     return (
         f"P(on the front) {f.p_front:.2f}<br>{count(len(f.runs), 'fresh seed')}: "
-        f"{100 * f.mean[0]:.1f} %, {f.mean[1]:.1f}<br>selected by:<br>{hover_text(f.trial)}"
+        f"{' / '.join(f'{value:,.1f}' for value in _shown(f, f.mean))}<br>selected by:<br>"
+        + hover_text(f.trial)
     )

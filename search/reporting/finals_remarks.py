@@ -11,6 +11,7 @@ from search.finals.selection import MIN_SHARE
 from search.formatting import count
 from search.record.view import View
 from search.reporting.front_table import describe_marks
+from spaces import find_objective
 
 
 def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
@@ -68,7 +69,8 @@ def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
     ]
     if not pairs:
         return ""
-    drop = float(np.mean([before - after for before, after in pairs]))
+    unit = find_objective(finalists[0].aims[1]).shown
+    drop = unit * float(np.mean([before - after for before, after in pairs]))
     if drop <= 0:
         return (
             f"No winner's curse here: on the same images and battery, fresh seeds score "

@@ -12,7 +12,7 @@ from search.finals.standings import compute_standings
 from search.formatting import format_clock, format_objective, objective_title
 from search.record.view import Event, View
 from search.reporting.terminal import print_text
-from spaces import OBJECTIVES
+from spaces import OBJECTIVES, find_objective
 
 
 class FinalsLog:
@@ -37,9 +37,9 @@ class FinalsLog:
         elif part["event"] == "failed":
             text += f"failed: {part['reason']}"
         elif part["event"] == "finished" and run.result:
-            values = zip(OBJECTIVES, run.result.point, strict=True)
+            values = run.result.objectives
             text += "finished  " + "  ".join(
-                f"{objective_title(n)} {format_objective(n, v)}" for n, v in values
+                f"{objective_title(n)} {format_objective(n, values[n])}" for n in run.result.aims
             )
             text += f"  | P(on the front) {_format_probabilities(compute_standings(view))}"
         else:
@@ -68,7 +68,7 @@ def finals_table(finalists: list[Finalist], score: str) -> Table:
     table.add_column("trial", justify="right")
     table.add_column("P(front)", justify="right")
     table.add_column("seeds", justify="right")
-    for name in OBJECTIVES:
+    for name in next((f.aims for f in finalists), OBJECTIVES):
         table.add_column(f"{objective_title(name)} on test", justify="right")
     for text in ("worst seed", f"{score} score", "fresh seeds, same images", "masking gap"):
         table.add_column(text, justify="right")
@@ -80,16 +80,24 @@ def finals_table(finalists: list[Finalist], score: str) -> Table:
 
 
 def _cells(f: Finalist) -> list[str]:
-    score = OBJECTIVES[1]
-    worst = f.worst.result.point[1] if f.worst and f.worst.result else math.nan
-    means = [_with_interval(n, f.mean[m], f.intervals[m]) for m, n in enumerate(OBJECTIVES)]
-    search = f.trial.result.point[1] if f.trial.result else math.nan
-    fresh = format_objective(score, f.validation_mean[1]) if f.validation_mean else "–"
+    second = f.aims[1]
+    means = [_with_interval(n, f.mean[m], f.intervals[m]) for m, n in enumerate(f.aims)]
+    others = (
+        f.worst.result.point if f.worst and f.worst.result else None,
+        f.trial.result.point if f.trial.result else None,
+        f.validation_mean,
+    )
+    scores = ["–" if pair is None else _format(second, pair[1]) for pair in others]
     gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else "–"
-    scores = (format_objective(score, worst), format_objective(score, search), fresh)
     return [str(len(f.runs)), *means, *scores, gap]
 
 
 def _with_interval(name: str, value: float, interval: tuple[float, float]) -> str:
-    low, high = (format_objective(name, end).removesuffix(" %") for end in interval)
-    return f"{format_objective(name, value)} ({low} to {high})"
+    low, high = sorted(find_objective(name).sign * end for end in interval)
+    ends = (format_objective(name, end).removesuffix(" %") for end in (low, high))
+    return f"{_format(name, value)} ({' to '.join(ends)})"
+
+
+def _format(name: str, maximised: float) -> str:
+    """Return a value of which larger is better in its own unit and direction."""
+    return format_objective(name, find_objective(name).sign * maximised)

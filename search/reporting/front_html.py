@@ -36,7 +36,7 @@ def _front(view: View) -> str:
         "The front of the search, before the finals" if view.finals else "The front",
         "Each point is a finished trial; no other trial is better than a front member in both "
         "objectives. Bars are 95 % intervals. Hover over a trial to see its hyperparameters.",
-        figure(plots.front(view), "front", "Scatter: natural accuracy and attacked score"),
+        figure(plots.front(view), "front", "Scatter: both objectives"),
     )
 
 
@@ -44,8 +44,7 @@ def _members(view: View) -> str:
     names = list(view.header.knobs)
     heads = [
         "Trial",
-        "Natural accuracy (%)",
-        f"Attacked score ({escape(view.header.score)})",
+        *(_head(view, name) for name in view.header.aims),
         "Masking gap (points)",
         *map(escape, names),
         "Weights",
@@ -62,6 +61,13 @@ def _members(view: View) -> str:
     ]
     why = escape(describe_marks(view.front(), view.header))
     return section("Front members", why, table("The front, most accurate first", heads, rows))
+
+
+def _head(view: View, name: str) -> str:
+    """Return the head of an objective's column."""
+    if name == "attacked_score":
+        return f"Attacked score ({escape(view.header.score)})"
+    return plots.axis_title(view, name)
 
 
 def _robustness_curves(view: View) -> str:
@@ -108,9 +114,9 @@ def _progress(view: View) -> str:
 
 
 def _objectives(trial: Trial) -> list[str]:
-    both = zip(plots.objectives_percent(trial), plots.intervals_percent(trial), strict=True)
+    both = zip(plots.shown_objectives(trial), plots.shown_intervals(trial), strict=True)
     return [
-        f"<b>{value:.1f}</b> <span class='pm'>[{low:.1f}, {high:.1f}]</span>"
+        f"<b>{value:,.1f}</b> <span class='pm'>[{low:,.1f}, {high:,.1f}]</span>"
         for value, (low, high) in both
     ]
 

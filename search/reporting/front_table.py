@@ -29,12 +29,13 @@ def front_table(members: Sequence[Trial], score: str, *, intervals: bool = True)
     title = f"Pareto front, {score} score"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("trial", justify="right")
-    for name in OBJECTIVES:
+    aims = next((t.result.aims for t in members if t.result), OBJECTIVES)
+    for name in aims:
         table.add_column(objective_title(name), justify="right", overflow="fold")
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for trial in members:
-        cells = [_cell(trial, name, intervals) for name in OBJECTIVES]
+        cells = [_cell(trial, name, intervals) for name in aims]
         table.add_row(
             mark_number(trial),
             *cells,
@@ -75,4 +76,5 @@ def _cell(trial: Trial, name: str, intervals: bool) -> str:
 
 def format_result(trial: Trial) -> str:
     """Return both objectives of a finished trial in one line."""
-    return "  ".join(f"{objective_title(name)} {_cell(trial, name, False)}" for name in OBJECTIVES)
+    aims = trial.result.aims if trial.result else OBJECTIVES
+    return "  ".join(f"{objective_title(name)} {_cell(trial, name, False)}" for name in aims)

@@ -78,7 +78,7 @@ def _facts(view: View) -> str:
         "Front": f"{count(best, 'trial')}, hypervolume {area[-1]:.3f}" if area else "none",
         "Data": head.data or scale.get("data", ""),
         "Scale": f"{scale.get('name', '')}, {_describe_epochs(scale)} per trial",
-        "Score": describe_score(head.score),
+        "Score": describe_score(head.attacks, head.threat_model),
         "Elapsed": format_duration(view.elapsed),
         "Seed": "" if head.seed is None else head.seed,
         "Commit": head.commit or "unknown",

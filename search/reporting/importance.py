@@ -9,7 +9,6 @@ from typing import Any
 
 from search.record.trial import Trial
 from search.record.view import View
-from spaces import OBJECTIVES
 
 MIN_TRIALS = 4  # finished trials; with fewer an importance is only noise
 Shares = dict[str, dict[str, float]]
@@ -26,17 +25,17 @@ def importance(view: View) -> Shares | str:
         return f"Importance needs {MIN_TRIALS} finished trials, there are {len(done)}."
     if not view.header.knobs:
         return "There are no hyperparameters to compare."
-    for n, objective in enumerate(OBJECTIVES):
+    for n, objective in enumerate(view.header.aims):
         if len({trial.result.point[n] for trial in done if trial.result}) < 2:
             title = objective.replace("_", " ")
             return f"Importance cannot be computed: all finished trials have the same {title}."
     try:
-        return _shares(view.header.knobs, done)
+        return _shares(view.header.knobs, done, view.header.aims)
     except (ValueError, RuntimeError) as error:
         return f"Importance cannot be computed: {error}"
 
 
-def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
+def _shares(knobs: Mapping[str, Any], done: list[Trial], objectives: tuple[str, str]) -> Shares:
     import optuna
 
     ranges = {name: _to_distribution(knob) for name, knob in knobs.items()}
@@ -45,7 +44,7 @@ def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            study = optuna.create_study(directions=["maximize"] * len(OBJECTIVES))
+            study = optuna.create_study(directions=["maximize"] * len(objectives))
             for trial in done:
                 study.add_trial(
                     optuna.create_trial(
@@ -56,7 +55,7 @@ def _shares(knobs: Mapping[str, Any], done: list[Trial]) -> Shares:
                 )
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             shares: Shares = {}
-            for n, objective in enumerate(OBJECTIVES):
+            for n, objective in enumerate(objectives):
                 target = partial(_value, n)
                 found = optuna.importance.get_param_importances(
                     study, evaluator=evaluator, target=target

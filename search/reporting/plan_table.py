@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.table import Table
 
+import spaces
 from adv import Recipe, size_of
 from adv.attacks.composite import members
 from adv.data import names
@@ -52,7 +53,7 @@ def print_plan(console: Console, plan: PlannedSearch, notes: Mapping[str, str]) 
       RecipeError: the net of a known point cannot be built; nothing was printed.
     """
     rows = _rows(plan, notes)
-    console.print(f"[bold]{plan.space_name}[/]  {plan.space.question}\n")
+    console.print(f"[bold]{spaces.title(plan.space_name)}[/]  {plan.space.question}\n")
     print_table(console, _hyperparameters(plan.space))
     grid = Table.grid(padding=(0, 2))
     for label, text in rows.items():
@@ -86,7 +87,7 @@ def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
         "used",
         "trials": f"{count(plan.trials, 'trial')} of {count(scale.epochs, 'epoch')} each, "
         f"batch {scale.batch}, seed {plan.seed}" + grid,
-        "score": describe_score(scale.score),
+        "score": describe_score(scale.score, scale.threat_model),
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
         f"{scale.draws} samples per gradient, {scale.votes} votes",
         **notes,

@@ -15,9 +15,8 @@ from search.formatting import format_value
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
-from spaces import OBJECTIVES
+from spaces import OBJECTIVES, find_objective
 
-TITLES = {"natural_accuracy": "Natural accuracy", "attacked_score": "Attacked score"}
 MAX_LABELS = 12  # up to so many front members show their number
 MAX_CURVES = 8  # drawn at first; the legend switches the others on
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#000000", "#E69F00")
@@ -26,19 +25,16 @@ GREY, INK = "#9aa1a9", "#1c2128"
 
 
 def front(view: View) -> go.Figure:
-    """Plot natural accuracy against attacked score, with the front as a staircase."""
+    """Plot both objectives against each other, with the front as a staircase."""
     best = view.front()
     numbers = {trial.number for trial in best}
     others = [t for t in view.scored() if t.number not in numbers]
-    top = 100 * len(view.header.battery) or 100
-    score = escape(view.header.score)
-    title = f"Attacked score, {score} (percent points, of {top})"
-    figure = empty_figure("Natural accuracy (%)", title)
+    figure = empty_figure(*(axis_title(view, name) for name in view.header.aims))
     if others:
         grey = {"color": GREY, "size": 7}
         figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))
     if best:
-        x, y = zip(*(objectives_percent(trial) for trial in best), strict=True)
+        x, y = zip(*(shown_objectives(trial) for trial in best), strict=True)
         stairs = {"color": INK, "width": 1.5, "shape": "hv"}
         figure.add_trace(
             go.Scatter(
@@ -121,7 +117,7 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
                 y=[escape(knob) for knob in knobs],
                 x=[100 * share[knob] for knob in knobs],
                 orientation="h",
-                name=TITLES[objective],
+                name=find_objective(objective).title.capitalize(),
                 marker={"color": colour},
                 hovertemplate="%{y}: %{x:.0f} %",
             )
@@ -166,27 +162,43 @@ def learning(view: View) -> go.Figure:
     return figure.update_yaxes(rangemode="tozero")
 
 
-def objectives_percent(trial: Trial) -> tuple[float, float]:
-    """Return both objectives in percent points."""
-    natural, attacked = trial.result.point if trial.result else (0.0, 0.0)
-    return 100 * natural, attacked
+def axis_title(view: View, name: str) -> str:
+    """Return the title of an objective's axis, with its unit."""
+    one = find_objective(name)
+    title = one.title.capitalize()
+    if name == "attacked_score":
+        top = 100 * len(view.header.battery) or 100
+        return f"{title}, {escape(view.header.score)} (percent points, of {top})"
+    return f"{title} ({one.unit})" if one.unit else title
 
 
-def intervals_percent(trial: Trial) -> list[tuple[float, float]]:
-    """Return the 95 % intervals of both objectives in percent points; the value if unknown."""
-    intervals = trial.result.intervals if trial.result else {}
-    known = zip(OBJECTIVES, objectives_percent(trial), (100, 1), strict=True)
-    return [
-        (k * intervals[n][0], k * intervals[n][1]) if n in intervals else (v, v)
-        for n, v, k in known
-    ]
+def shown_objectives(trial: Trial) -> tuple[float, float]:
+    """Return both objectives in the units in which they are shown: accuracies in percent."""
+    if trial.result is None:
+        return 0.0, 0.0
+    first, second = (
+        find_objective(name).shown * trial.result.objectives[name] for name in trial.result.aims
+    )
+    return first, second
+
+
+def shown_intervals(trial: Trial) -> list[tuple[float, float]]:
+    """Return the 95 % intervals of both objectives in these units; the value if unknown."""
+    if trial.result is None:
+        return [(0.0, 0.0)] * 2
+    found = []
+    for name, value in zip(trial.result.aims, shown_objectives(trial), strict=True):
+        low, high = trial.result.intervals.get(name, (None, None))
+        k = find_objective(name).shown
+        found.append((value, value) if low is None or high is None else (k * low, k * high))
+    return found
 
 
 def _points(
     trials: list[Trial], name: str, marker: Mapping[str, Any], bars: str, labels: bool = False
 ) -> go.Scatter:
-    x, y = zip(*(objectives_percent(trial) for trial in trials), strict=True)
-    spans = [intervals_percent(trial) for trial in trials]
+    x, y = zip(*(shown_objectives(trial) for trial in trials), strict=True)
+    spans = [shown_intervals(trial) for trial in trials]
     thin = {"color": bars, "thickness": 1, "width": 3}
     return go.Scatter(
         x=x,
@@ -206,10 +218,12 @@ def _points(
 def hover_text(trial: Trial) -> str:
     """Return objectives, masking gap and hyperparameters of a trial, in Plotly's own HTML."""
     lines = [f"<b>trial {trial.number}</b>"]
+    aims = trial.result.aims if trial.result else OBJECTIVES
     for name, value, (low, high) in zip(
-        OBJECTIVES, objectives_percent(trial), intervals_percent(trial), strict=True
+        aims, shown_objectives(trial), shown_intervals(trial), strict=True
     ):
-        lines.append(f"{TITLES[name]} {value:.1f} [{low:.1f}, {high:.1f}]")
+        title = find_objective(name).title.capitalize()
+        lines.append(f"{title} {value:,.1f} [{low:,.1f}, {high:,.1f}]")
     if gap := trial.result.details.masking_gap if trial.result else None:
         lines.append(f"Masking gap {100 * gap.gap:.1f}{' (flagged)' if gap.flagged else ''}")
     lines += [f"{escape(k)} = {escape(format_value(v))}" for k, v in trial.params.items()]

@@ -13,7 +13,7 @@ from search.formatting import count
 from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
-from spaces import FIRST_SCORE
+from spaces import FIRST_SCORE, parse_threat_model
 
 
 def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
@@ -25,7 +25,7 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     name = view.header.name or "NAME"
     member = view.front()[0].name if view.front() else "0003"
     weights = f"runs/{name}/front/{member}.safetensors"
-    battery = () if view.header.score == FIRST_SCORE else ("--battery", view.header.score)
+    battery = _battery_flags(view.header.attacks, view.header.threat_model)
     command = join_command("python", "-m", "adv", "evaluate", weights, *battery, "--split", "test")
     has_finals = view.finals is not None and view.finals.scored()
     values = {
@@ -39,11 +39,26 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     return [READING_GUIDE.format_map(values)]
 
 
+def _battery_flags(score: str, threat_model: str) -> tuple[str, ...]:
+    """Return the flags of `python -m adv evaluate` that come nearest to a threat model."""
+    try:
+        model = parse_threat_model(threat_model)
+    except ValueError:  # of a newer program
+        return ()
+    if model.kind == "report":
+        return () if score == FIRST_SCORE else ("--battery", score)
+    if model.kind == "own":
+        return ("--battery", "autoattack")
+    kind = "rand" if model.kind == "rand" else "autoattack"
+    return ("--battery", kind, "--norm", model.norm, "--eps", f"{model.eps:.6g}")
+
+
 def _describe_attack(attack: Mapping[str, Any]) -> str:
     """Return an attack of the battery as its name and settings."""
     settings = [count(attack[f"{k}s"], k) for k in ("step", "restart") if attack.get(f"{k}s")]
     if (eps := attack.get("eps")) is not None:
-        settings.insert(0, f"eps {255 * eps:.3g}/255" if eps < 0.5 else f"eps {eps:.3g}")
+        pixels = eps < 0.5 and attack.get("norm", "Linf") == "Linf"
+        settings.insert(0, f"eps {255 * eps:.3g}/255" if pixels else f"eps {eps:.3g}")
     if runs := attack.get("runs"):
         settings.append(count(len(runs), "run"))
     name = str(attack.get("name", "attack"))

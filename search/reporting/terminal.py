@@ -20,7 +20,7 @@ from search.formatting import (
 from search.record.trial import Trial
 from search.record.view import Event, View
 from search.reporting.front_table import format_result, front_table
-from spaces import OBJECTIVES
+from spaces import find_objective
 
 EPOCH_EVERY = 60.0  # seconds between two epoch lines in a plain log
 MAX_ROWS = 8  # of the front on the screen
@@ -103,7 +103,7 @@ class LiveProgress:
         done, failed = len(view.in_state("finished")), len(view.in_state("failed"))
         stopped = len(view.in_state("stopped"))
         running = len(view.in_state("running"))
-        best = " / ".join(_best(view, name) for name in OBJECTIVES)
+        best = " / ".join(_best(view, name) for name in view.header.aims)
         return (
             f"| {done}/{self.trials} done, {running} running, {stopped} stopped, {failed} failed "
             f"| best {best} | "
@@ -174,7 +174,7 @@ def _body(view: View) -> RenderableType:
         f"{name}: epoch {max(trial.epochs, default=0)}/{_epochs(trial)}{_overfitting_mark(trial)}"
         for name, trial in _running(view)[:MAX_ROWS]
     )
-    best = "   ".join(f"{objective_title(name)} {_best(view, name)}" for name in OBJECTIVES)
+    best = "   ".join(f"{objective_title(name)} {_best(view, name)}" for name in view.header.aims)
     parts: list[RenderableType] = [Text(f"best     {best}"), Text(f"running  {running}")]
     members = view.front()
     if members:
@@ -203,4 +203,5 @@ def _overfitting_mark(trial: Trial) -> str:
 
 def _best(view: View, name: str) -> str:
     found = [t.result.objectives[name] for t in view.in_state("finished") if t.result]
-    return format_objective(name, max(found)) if found else "none yet"
+    best = max if find_objective(name).larger else min
+    return format_objective(name, best(found)) if found else "none yet"

@@ -14,10 +14,10 @@ from typing import Any
 from search.record.ledger import read
 from search.record.run_folder import LEDGER, require_run
 from search.record.study_header import StudyHeader, WarmStart
-from search.record.trial_result import ResultDetails, TrialResult
+from search.record.trial_result import ResultDetails, TrialResult, read_aims
 from search.record.view import View
 from search.stopping.nondominated_sort import nondominated_order
-from spaces import Choice, Knob, Params, Space, Value, exists
+from spaces import OBJECTIVES, Choice, Knob, Params, Space, Value, exists
 
 # Two studies are comparable if these entries of their headers are equal, and all settings of their
 # scales but those in `IGNORED`.
@@ -58,11 +58,14 @@ def warm_start(runs: Sequence[Path], space: Space, header: StudyHeader, limit: i
 def is_comparable(one: StudyHeader, other: StudyHeader) -> bool:
     """Return True if results of two studies are comparable: equal battery, data and scale."""
     first, second = (
-        {k: v for k, v in header.scale.items() if k not in IGNORED} | {"score": header.score}
+        {k: v for k, v in header.scale.items() if k not in IGNORED}
+        | {"score": header.score, "threat_model": header.threat_model}
         for header in (one, other)
     )
-    return first == second and all(
-        _plain(getattr(one, name)) == _plain(getattr(other, name)) for name in EQUAL
+    return (
+        first == second
+        and one.aims == other.aims
+        and all(_plain(getattr(one, name)) == _plain(getattr(other, name)) for name in EQUAL)
     )
 
 
@@ -70,7 +73,10 @@ def observed_trials(warm: WarmStart | None) -> list[tuple[Params, TrialResult]]:
     """Return the finished trials of earlier studies that a header holds."""
     observed = warm.told if warm else ()
     return [
-        (t["params"], TrialResult(t["objectives"], {}, ResultDetails.from_json(t["details"])))
+        (
+            t["params"],
+            TrialResult(t["objectives"], {}, ResultDetails.from_json(t["details"]), read_aims(t)),
+        )
         for t in observed
     ]
 
@@ -106,7 +112,9 @@ def _select_observed(view: View, space: Space) -> Iterator[dict[str, Any]]:
         if trial.result and space.holds(trial.params):
             details = {k: v for k, v in trial.result.details.to_json().items() if k in DETAILS}
             objectives = dict(trial.result.objectives)
-            yield {"params": dict(trial.params), "objectives": objectives, "details": details}
+            found = {"params": dict(trial.params), "objectives": objectives, "details": details}
+            aims = trial.result.aims
+            yield found if aims == OBJECTIVES else {**found, "aims": list(aims)}
 
 
 def _nearest_value(knob: Knob, value: Value) -> Value | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from adv import Worst
+from adv import OwnAttack, Worst
 from adv.attacks.composite import members
 from adv.attacks.settings import format_settings
+from adv.user_code import hash_source, named_files
 from search.record.constraints import make_screen
 from search.record.ledger import FORMAT
 from search.record.provenance import read_commit, read_hardware, read_versions
@@ -15,7 +16,7 @@ from search.record.study_header import StudyHeader
 from search.samplers.sampler import Sampler
 from search.samplers.table import initial_design_size, make_sampler
 from search.session.plan import Plan
-from spaces import Scale, Space
+from spaces import OBJECTIVES, Scale, Space
 
 
 def configure_sampler(space: Space, header: StudyHeader) -> Sampler:
@@ -63,13 +64,27 @@ def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> 
         versions=read_versions(),
         commit=read_commit(),
         hardware=read_hardware(),
+        objectives=None if plan.objectives == OBJECTIVES else plan.objectives,
+        settings=plan.settings or None,
+        first=plan.first,
+        sources=sources(),
     )
+
+
+def sources() -> dict[str, str] | None:
+    """Return the hash of each file of code that the user has named, by its path."""
+    return {file: hash_source(file) for file in named_files()} or None
 
 
 def describe_battery(scale: Scale) -> list[dict[str, Any]]:
     """Return the attacks that score a trial, as plain data."""
     return [
-        {"name": name, "eps": attack.ball.eps, **_settings(attack)}
+        {
+            "name": name,
+            "norm": type(attack.ball).__name__,
+            "eps": attack.ball.eps,
+            **_settings(attack),
+        }
         for name, attack in scale.battery().attacks
     ]
 
@@ -77,4 +92,6 @@ def describe_battery(scale: Scale) -> list[dict[str, Any]]:
 def _settings(attack: Any) -> dict[str, Any]:
     if isinstance(attack, Worst):
         return {"runs": [format_settings(member) for member in members(attack)]}
+    if isinstance(attack, OwnAttack):
+        return {"own": attack.name}
     return {key: value for key, value in asdict(attack).items() if key != "ball"}

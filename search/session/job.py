@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from adv import load
+from adv import Data, load
+from adv.user_code import registered_objects
 from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count
@@ -20,7 +21,7 @@ from search.session.plan import Machine, Plan
 from search.stopping.table import make_stopper
 from search.study import Study
 from search.trials.train_trial import Training
-from spaces import Scale
+from spaces import FIGURES, Scale, is_certified
 
 
 @dataclass(frozen=True)
@@ -83,18 +84,26 @@ def make_study(plan: Plan, ledger: Ledger) -> Study:
     )
 
 
-def make_training(plan: Plan) -> Training:
-    """Return the run of a plan, with its data loaded.
+def make_training(plan: Plan, data: Data | None = None) -> Training:
+    """Return the run of a plan, with its data loaded unless they are given.
 
     A validation split that is too small for the scale is divided two to one.
     """
-    data, scale = load(plan.data), plan.scale
+    data, scale = data or load(plan.data), plan.scale
     have = len(data.validation)
     if have < scale.images + scale.watch_images:
         images = min(scale.images, max(1, have * 2 // 3))
         scale = replace(scale, images=images, watch_images=max(1, have - images))
     scale = replace(scale, test_images=min(scale.test_images, len(data.test)))
-    return Training(plan.space_name, scale, data, rungs=plan.stopper != "none")
+    return Training(
+        plan.space_name,
+        scale,
+        data,
+        rungs=plan.stopper != "none",
+        objects=registered_objects((plan.space_name, plan.scale.threat_model)),
+        aims=plan.objectives,
+        asked=tuple(name for name in plan.constraints if name in FIGURES or is_certified(name)),
+    )
 
 
 def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> str:

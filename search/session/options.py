@@ -9,9 +9,11 @@ from pathlib import Path
 
 from adv.shell import quote
 from adv.suggestions import suggest
+from adv.user_code import name_file
 from search.record.run_folder import nearest_run, require_run
 from search.tracking.wandb_environment import resolve_entity, resolve_project
 from search.tracking.wandb_login import resolve_mode
+from spaces import is_file, parse_threat_model, title
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has made one slash of two
 
@@ -45,6 +47,7 @@ class Options:
     final_trainings: int | None = None
     rescore: Path | None = None
     score: str | None = None
+    battery: str | None = None
     battery_steps: int | None = None
     images: int | None = None
     wandb: str = "auto"
@@ -54,6 +57,12 @@ class Options:
     repair: Path | None = None
     publish: Path | None = None
     optuna_storage: str | None = None
+    space_file: Path | None = None
+    set_: tuple[str, ...] = ()
+    near: str | None = None
+    trust_code: bool = False
+    objectives: str | None = None
+    front_of: str | None = None
 
     @property
     def only_finals(self) -> bool:
@@ -95,7 +104,44 @@ def _refuse_others(options: Options, name: str, *allowed: str) -> None:
 
 
 def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.strip('_').replace('_', '-')}"
+
+
+def merge_space_file(options: Options) -> Options:
+    """Return the options with the path of `--space-file` as the space, and note that it may be run.
+
+    Raises:
+      ValueError: there is no such file, or another space is named too.
+    """
+    if options.space is not None and is_file(options.space):
+        raise ValueError(f"--space takes a name of --list; a file: --space-file {options.space}")
+    if options.space_file is None:
+        return options
+    if options.space is not None:
+        raise ValueError("--space and --space-file each name a space: give one of them")
+    return replace(options, space=str(name_file(options.space_file)))
+
+
+def merge_battery(options: Options) -> Options:
+    """Return the options with the file of `--battery` as an absolute path, which may be run.
+
+    Raises:
+      ValueError: there is no such battery or file, or it has attacks of its own and `--score` or
+        `--battery-steps` name others.
+    """
+    if options.battery is None:
+        return options
+    model = parse_threat_model(options.battery)
+    if not model.takes_score:
+        for flag, value in (("--score", options.score), ("--battery-steps", options.battery_steps)):
+            if value is not None:
+                raise ValueError(
+                    f"--battery {options.battery} has attacks of its own: leave out {flag}"
+                )
+    if model.file is None:
+        return options
+    name = options.battery.rpartition(":")[2]
+    return replace(options, battery=f"{name_file(model.file)}:{name}")
 
 
 def merge_resume_flags(options: Options) -> Options:
@@ -149,7 +195,7 @@ def choose_run_folder(options: Options) -> Path:
     """
     if options.resume is not None:
         return require_run(options.resume)
-    name = options.name or f"{options.space}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = options.name or f"{title(options.space or '')}-{time.strftime('%Y%m%d-%H%M%S')}"
     if options.out is not None and _URL.match(str(options.out)):
         raise ValueError(f"--out {options.out} is a URL: mount the storage and give its folder")
     folder = (options.out or Path("runs")) / name

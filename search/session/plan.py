@@ -12,13 +12,16 @@ import spaces
 from adv.data import names
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
+from search.record.ledger import read
+from search.record.run_folder import LEDGER, require_run
 from search.samplers.table import (
     default_sampler_name,
     load_strategy,
 )
+from search.samplers.warm_start import adapt_params
 from search.session.options import Options
 from search.stopping.table import AUDIT_SHARE
-from spaces import Params, Scale, Space
+from spaces import OBJECTIVES, Params, Scale, Space, find_objective, parse_objectives
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,9 @@ class Plan:
       stopper: name of the early-stopping rule.
       audit: fraction of would-be-stopped trials run to completion as a check, in [0, 1].
       constraints: upper bounds by name.
+      settings: that fix or narrow hyperparameters, as `--set` takes them.
+      first: a configuration to try before the known ones; None for none.
+      objectives: the two figures that the search trades against each other.
     """
 
     space_name: str
@@ -65,11 +71,15 @@ class Plan:
     stopper: str = "moasha"
     audit: float = AUDIT_SHARE
     constraints: Mapping[str, float] = field(default_factory=dict)
+    settings: tuple[str, ...] = ()
+    first: Params | None = None
+    objectives: tuple[str, str] = OBJECTIVES
 
     @cached_property
     def space(self) -> Space:
-        """The search space at this scale."""
-        return spaces.load(self.space_name).for_scale(self.scale.name)
+        """The search space at this scale, as the settings narrow it."""
+        whole = spaces.load_any(self.space_name).for_scale(self.scale.name)
+        return spaces.narrow(whole, self.settings, self.first)
 
     @property
     def points(self) -> Sequence[Params]:
@@ -85,7 +95,14 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         is not for this space.
     """
     assert options.space is not None
-    scale, reason = _choose_scale(options, machine)
+    name_, reason = _choose_scale_name(options, machine)
+    whole = spaces.load_any(options.space).for_scale(name_)
+    settings, first = read_settings(options, whole)
+    space = spaces.narrow(whole, settings, first)
+    scale, reason = _choose_scale(options, machine, space, name_, reason)
+    objectives = space.objectives or OBJECTIVES
+    if options.objectives is not None:
+        objectives = parse_objectives(options.objectives)
     plan = Plan(
         space_name=options.space,
         scale=scale,
@@ -95,30 +112,82 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         seed=options.seed or 0,
         name=name,
         sampler=options.sampler or default_sampler_name(scale.trials),
-        stopper=options.stopper or Plan.stopper,
+        stopper=_choose_stopper(options, objectives),
         audit=Plan.audit if options.audit is None else options.audit,
         constraints=parse_bounds(options.constrain),
+        settings=settings,
+        first=first,
+        objectives=objectives,
     )
     check_sampler(plan.sampler, plan.space, plan.trials)
     return plan
 
 
-def _choose_scale(options: Options, machine: Machine) -> tuple[Scale, str]:
+def _choose_stopper(options: Options, objectives: tuple[str, str]) -> str:
+    """Return the early-stopping rule: none where a half-trained net has not both objectives."""
+    late = [name for name in objectives if not find_objective(name).from_rungs]
+    if late and options.stopper not in (None, "none"):
+        raise ValueError(
+            f"--stopper {options.stopper} compares half-trained nets, whose {late[0]} is not "
+            "measured: leave it out, or choose another objective"
+        )
+    return "none" if late else options.stopper or Plan.stopper
+
+
+def read_settings(options: Options, space: Space) -> tuple[tuple[str, ...], Params | None]:
+    """Return what `--set` and `--near` ask for: settings, and a configuration to try first.
+
+    What `--set` names is not narrowed by `--near`.
+
+    Raises:
+      ValueError: they fit no hyperparameter, or name no trial.
+    """
+    settings = options.set_
+    narrowed = spaces.narrow(space, settings)
+    if options.near is None:
+        return settings, None
+    params = _find_near(options.near, narrowed)
+    given = [text.partition("=")[0].strip() for text in settings]
+    return (*settings, *spaces.settings_near(narrowed, params, given)), params
+
+
+def _find_near(text: str, space: Space) -> Params:
+    """Return the configuration of `runs/NAME:TRIAL` as one of this space."""
+    folder, sign, number = text.rpartition(":")
+    if not sign or not (number.isascii() and number.isdigit()):
+        raise ValueError(f"--near {text}: write runs/NAME:TRIAL, such as runs/first:12")
+    view = read(require_run(Path(folder), "--near") / LEDGER)
+    trial = view.trials.get(int(number))
+    if trial is None:
+        last = max(view.trials, default=-1)
+        raise ValueError(f"--near {text}: {folder} has no trial {number}, only 0 to {last}")
+    params = adapt_params(space, trial.params)
+    if params is None:
+        raise ValueError(f"--near {text}: it shares no hyperparameter with this space")
+    return params
+
+
+def _choose_scale_name(options: Options, machine: Machine) -> tuple[str, str]:
+    """Return the name of the scale of a new search, and why it was taken."""
+    if options.scale != "auto":
+        return options.scale, "you asked for it"
+    has = "a GPU" if machine.gpus > 0 else "no GPU"
+    return "full" if machine.gpus > 0 else "laptop", f"{machine.where} has {has}"
+
+
+def _choose_scale(
+    options: Options, machine: Machine, space: Space, name: str, reason: str
+) -> tuple[Scale, str]:
     """Return the scale of a new search, with what the flags change, and why it was taken."""
     assert options.space is not None
-    if options.scale == "auto":
-        name = "full" if machine.gpus > 0 else "laptop"
-        reason = f"{machine.where} has {'a GPU' if machine.gpus > 0 else 'no GPU'}"
-    else:
-        name, reason = options.scale, "you asked for it"
-    space = spaces.load(options.space).for_scale(name)
     if space.scale.keys() - {"score"} and options.scale == "auto":
-        reason += f", and the space {options.space} sets a size of its own"
+        reason += f", and the space {spaces.title(options.space)} sets a size of its own"
     check_trials(options.trials, space)
     flags = {
         "trials": options.trials or (len(space.known) if space.grid else None),
         "epochs": options.epochs,
         "score": options.score,
+        "threat_model": options.battery or space.battery,
         "battery_steps": options.battery_steps,
         "images": options.images,
         "cpus": options.cpus_per_trial,
@@ -129,7 +198,7 @@ def _choose_scale(options: Options, machine: Machine) -> tuple[Scale, str]:
     if machine.gpus == 0 and options.gpus_per_trial is None:
         changes["gpus"] = 0.0
     scale = spaces.scale(name, **changes)
-    return replace(scale, data=resolve_data_name(options.data or scale.data)), reason
+    return replace(scale, data=resolve_data_name(options.data or space.data or scale.data)), reason
 
 
 def check_trials(asked: int | None, space: Space) -> None:
@@ -150,8 +219,9 @@ def resolve_data_name(name: str) -> str:
 
 def describe_stopper(plan: Plan) -> str:
     """Return in words which trials are stopped early."""
+    late = [name for name in plan.objectives if not find_objective(name).from_rungs]
     if plan.stopper == "none":
-        return "nothing"
+        return f"nothing: half-trained nets have no {late[0]}" if late else "nothing"
     return (
         "at each rung the bottom half, if significantly worse; "
         f"{100 * plan.audit:g} % of these run to completion as a check"

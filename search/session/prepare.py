@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from rich.console import Console
 from rich.markup import escape
 
+from adv import Data
 from adv.files import write_atomic
 from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
@@ -88,8 +89,21 @@ def _describe_sampler(options: Options, plan: Plan) -> str:
     return ", ".join((plan.sampler, *bounds, *first))
 
 
-def prepare(console: Console, options: Options, machine: Machine, interrupt: Interrupt) -> Job:
+def prepare(
+    console: Console,
+    options: Options,
+    machine: Machine,
+    interrupt: Interrupt,
+    data: Data | None = None,
+) -> Job:
     """Get a search ready, and print what it will do.
+
+    Args:
+      console: to print to.
+      options: of the user.
+      machine: that trials run on.
+      interrupt: of the session.
+      data: the data set; None: the one that the options or the run name.
 
     Raises:
       ValueError, OSError, StorageError, Interrupted: it cannot be started; nothing was left
@@ -97,7 +111,7 @@ def prepare(console: Console, options: Options, machine: Machine, interrupt: Int
     """
     mode, reason = resolve_mode(options.wandb)
     begin = resume_run if options.resume else _prepare_new
-    job = begin(console, options, machine, mode)
+    job = begin(console, options, machine, mode, data)
     interrupt.defer()
     off = skips_finals(options, job.study.view)
     changed = find_changes(job.header, asdict(job.scale))
@@ -120,7 +134,7 @@ def prepare(console: Console, options: Options, machine: Machine, interrupt: Int
         f"{count(job.scale.epochs, 'epoch')} each, "
         f"{describe_concurrency(options, job.scale, machine)}."
     )
-    console.print(f"Score {describe_score(job.scale.score)}.", markup=False)
+    console.print(f"Score {describe_score(job.scale.score, job.scale.threat_model)}.", markup=False)
     job = replace(job, finals=not off)
     if job.expected_trainings and not options.only_finals and not job.study.view.finals:
         added = describe_finals_cost(job.expected_trainings, job.study.trials)
@@ -135,12 +149,16 @@ def prepare(console: Console, options: Options, machine: Machine, interrupt: Int
     return job
 
 
-def _prepare_new(console: Console, options: Options, machine: Machine, mode: str) -> Job:
+def _prepare_new(
+    console: Console, options: Options, machine: Machine, mode: str, data: Data | None
+) -> Job:
     folder = choose_run_folder(options)
     plan = make_plan(options, machine, folder.name)
+    if data is not None:
+        plan = replace(plan, data=data.name)
     print_scale(console, plan.scale, plan.reason)
     describe_concurrency(options, plan.scale, machine)
-    run = make_training(plan)
+    run = make_training(plan, data)
     plan = replace(plan, scale=run.scale)
     header = _make_header(console, options, plan, run)
     folder.mkdir(parents=True)

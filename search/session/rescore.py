@@ -17,15 +17,16 @@ from adv import evaluate
 from search.errors import describe_error, find_storage_error
 from search.finals.final_battery import hash_battery
 from search.finals.train_finalist import FinalTraining, load_trained_net
+from search.formatting import format_objective, objective_title
 from search.interrupt import Interrupted, raises_on_interrupt
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
 from search.record.run_folder import trial_name
 from search.record.trial_result import TrialResult
 from search.record.view import View
-from search.session.header import describe_battery
+from search.session.header import describe_battery, sources
 from search.session.stored_nets import FINAL, TRIAL, StoredNet, find_stored_nets
-from search.trials.score_fields import intervals_of, objectives_of, score_fields
+from search.trials.score_fields import score_fields
 from search.trials.train_trial import Training
 
 
@@ -65,12 +66,13 @@ class Rescoring:
             gap = self.training.measure_gap(model, split, score)
         details = replace(net.result.details, last=None, masking_gap=gap, **score_fields(score))
         details = replace(details, evaluate_seconds=time.perf_counter() - began)
-        objectives = objectives_of(score)
+        recipe, known = self.training.recipe(net.params), net.result.objectives
+        timed = {name: known[name] for name in ("latency", "training_seconds") if name in known}
+        result = self.training.make_result(recipe, model, split, score, details, timed)
         if net.kind == TRIAL:
-            return TrialResult(objectives, intervals_of(score), details)
-        details = replace(details, validation=objectives)
-        result = TrialResult(objectives, intervals_of(score), details)
-        return self.final.score(model, result, trial_name(net.number))
+            return result
+        result = replace(result, details=replace(details, validation=dict(result.objectives)))
+        return self.final.score(model, result, trial_name(net.number), net.params)
 
 
 MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]
@@ -110,11 +112,14 @@ def rescore(
             say(f"not re-scored: {name}: {outcome}")
             continue
         _append(ledger, net, batteries[net.kind], outcome)
-        before, after = net.result.point, outcome.point
-        say(
-            f"{n}/{len(remaining)} {name}: natural accuracy {100 * before[0]:.1f} to "
-            f"{100 * after[0]:.1f} %, attacked score {before[1]:.1f} to {after[1]:.1f}"
+        before, after = net.result.objectives, outcome.objectives
+        changes = (
+            f"{objective_title(one)} {format_objective(one, before[one]).removesuffix(' %')} to "
+            f"{format_objective(one, after[one])}"
+            for one in outcome.aims
+            if one in before
         )
+        say(f"{n}/{len(remaining)} {name}: {', '.join(changes)}")
     if not ledger.view.rescored.get(batteries[TRIAL]):
         raise ValueError(
             f"no net of {ledger.path.parent} could be scored again, so nothing was replaced: "
@@ -157,7 +162,7 @@ def _rebuild(
         part = {"battery": batteries[FINAL], "header": strong, "missing": lost[FINAL]}
         ledger.append("final", part={"event": "rebuilt", **part})
     scale = run.training.scale
-    header = {"scale": asdict(scale), "battery": describe_battery(scale)}
+    header = {"scale": asdict(scale), "battery": describe_battery(scale), "sources": sources()}
     ledger.append("rebuilt", battery=batteries[TRIAL], header=header, missing=lost[TRIAL])
 
 
@@ -190,9 +195,13 @@ def rescore_net(run: Rescoring, net: StoredNet) -> TrialResult | str:
 
 
 def change_battery(
-    training: Training, score: str | None, steps: int | None, images: int | None
+    training: Training,
+    score: str | None,
+    steps: int | None,
+    images: int | None,
+    battery: str | None = None,
 ) -> Training:
-    """Return the training with another score, attack steps and images, where they are given.
+    """Return the training with another score, battery, steps and images, where they are given.
 
     Raises:
       ValueError: there are not as many validation images.
@@ -204,6 +213,6 @@ def change_battery(
             f"--images {images}: {free} of the {have} validation images are free, the others "
             "choose the best epoch of each trial"
         )
-    changes = {"score": score, "battery_steps": steps, "images": images}
+    changes = {"score": score, "battery_steps": steps, "images": images, "threat_model": battery}
     given: dict[str, Any] = {k: v for k, v in changes.items() if v is not None}
     return replace(training, scale=replace(scale, **given))

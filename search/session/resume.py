@@ -11,8 +11,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from adv import Data
 from adv.files import sweep_partials
-from adv.shell import join_command
+from adv.shell import join_command, quote
+from adv.user_code import hash_source, name_file, named_files
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
 from search.record.ledger import Ledger, read
@@ -44,7 +46,7 @@ from search.session.recorded_settings import (
 from search.session.rescore import change_battery
 from search.session.stored_nets import has_stored_nets
 from search.trials.train_trial import Training
-from spaces import Scale
+from spaces import Scale, is_file, parse_objectives, parse_threat_model
 
 
 def _describe_remedy(folder: Path) -> str:
@@ -56,7 +58,9 @@ def _describe_remedy(folder: Path) -> str:
     return f"{anew}, or take what was searched from {STUDY}: {command}"
 
 
-def resume_run(console: Console, options: Options, machine: Machine, mode: str) -> Job:
+def resume_run(
+    console: Console, options: Options, machine: Machine, mode: str, data: Data | None = None
+) -> Job:
     """Get a run ready to go on.
 
     Raises:
@@ -70,10 +74,14 @@ def resume_run(console: Console, options: Options, machine: Machine, mode: str) 
     plan = _restore_plan(options, view, machine)
     print_scale(console, plan.scale, plan.reason)
     describe_concurrency(options, plan.scale, machine)
-    run = make_training(plan)
+    run = make_training(plan, data)
     if options.rescore:
-        run = change_battery(run, options.score, options.battery_steps, options.images)
+        run = change_battery(
+            run, options.score, options.battery_steps, options.images, options.battery
+        )
     _check_comparable(options, view, run)
+    for file in describe_changed_sources(view.header):
+        console.print(f"{file} has changed since the run began.", markup=False)
     ledger = Ledger(folder / LEDGER)  # which no other driver can open now
     for room in (folder, *list_folders(folder)):
         sweep_partials(room)
@@ -135,6 +143,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     except ValueError as error:
         raise ValueError(f"{folder / LEDGER}, event study: {error}") from None
     _check_flags(options, header, scale)
+    space_name = _name_code(options, header)
     planned = max((session.trials for session in view.sessions), default=0) or header.trials
     trials = options.trials or planned
     if trials < len(view.trials):
@@ -149,7 +158,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     if gpus is None:
         gpus = scale.gpus if machine.gpus else 0.0
     plan = Plan(
-        space_name=header.space,
+        space_name=space_name,
         scale=replace(scale, cpus=options.cpus_per_trial or scale.cpus, gpus=gpus),
         reason=f"{folder} began with it",
         data=header.data,
@@ -160,6 +169,9 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         stopper=header.stopper,
         audit=header.audit or 0.0,
         constraints=header.constraints or {},
+        settings=tuple(header.settings or ()),
+        first=header.first,
+        objectives=header.aims,
     )
     check_trials(options.trials, plan.space)
     check_sampler(plan.sampler, plan.space, plan.trials)
@@ -172,6 +184,49 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     except ValueError as error:
         raise ValueError(f"{folder / LEDGER}, {error}") from None
     return plan
+
+
+def _name_code(options: Options, header: StudyHeader) -> str:
+    """Return the space of a run, and allow its files of code to be run if the user has said so.
+
+    Raises:
+      ValueError: the run names a file that the user has not named.
+    """
+    if options.trust_code:
+        for source in header.sources or {}:
+            name_file(source)
+    file = parse_threat_model(header.threat_model).file
+    if file is not None and options.battery is None and not options.trust_code:
+        raise ValueError(
+            f"{options.resume} has a battery of {file}, and that file is run only if you name it: "
+            f"--battery {quote(header.threat_model)}, or --trust-code"
+        )
+    recorded = (header.sources or {}).get(file or "", "")
+    if file is not None and options.rescore is None and recorded != hash_source(file):
+        raise ValueError(
+            f"the battery of {file} has changed since {options.resume} was scored, and results of "
+            "two batteries cannot be compared: "
+            + join_command("python", "launch.py", "--rescore", str(options.resume))
+        )
+    if not is_file(header.space):
+        return header.space
+    if options.space is not None:
+        return options.space
+    if not options.trust_code:
+        raise ValueError(
+            f"{options.resume} searches the space of {header.space}, and that file is run only if "
+            f"you name it: --space-file {quote(header.space)}, or --trust-code"
+        )
+    return str(name_file(header.space))
+
+
+def describe_changed_sources(header: StudyHeader) -> list[str]:
+    """Return the files of code that have changed since a run began, as far as they may be run."""
+    return [
+        file
+        for file, digest in (header.sources or {}).items()
+        if file in named_files() and hash_source(file) != digest
+    ]
 
 
 def fill_in_defaults(header: StudyHeader) -> StudyHeader:
@@ -189,7 +244,12 @@ def _check_flags(options: Options, header: StudyHeader, scale: Scale) -> None:
     """Raise ValueError if a flag contradicts what a run began with."""
     data = None if options.data is None else resolve_data_name(options.data)
     flags: dict[str, tuple[Any, Any]] = {
-        "--space": (options.space, header.space),
+        "--space": (None if options.space_file else options.space, header.space),
+        "--objectives": (
+            options.objectives and ",".join(parse_objectives(options.objectives)),
+            ",".join(header.aims),
+        ),
+        "--set": ([*options.set_] or None, header.settings),
         "--scale": (None if options.scale == "auto" else options.scale, scale.name),
         "--data": (data, header.data),
         "--epochs": (options.epochs, scale.epochs),
@@ -209,6 +269,16 @@ def _check_flags(options: Options, header: StudyHeader, scale: Scale) -> None:
             raise ValueError(f"{options.resume} began with {flag} {recorded}, not {asked}")
     if options.out is not None:
         raise ValueError("--resume names the folder: leave out --out")
+    if options.near is not None:
+        raise ValueError("a run keeps its space: --near begins a new search")
+    if options.rescore is None and options.battery not in (None, scale.threat_model):
+        assert options.resume is not None and options.battery is not None
+        words = ("--rescore", options.resume, "--battery", options.battery)
+        raise ValueError(
+            f"{options.resume} began with --battery {scale.threat_model}, and a run keeps its "
+            f"battery; to score its nets by another one: "
+            f"{join_command('python', 'launch.py', *words)}"
+        )
     if options.rescore is None and options.score not in (None, scale.score):
         assert options.resume is not None and options.score is not None
         words = ("--rescore", options.resume, "--score", options.score)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -71,7 +71,9 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
         except (StorageError, OSError, ValueError) as error:
             return _print_error(*_explain(error))
         stack.callback(job.study.ledger.close)
-        code = _search(console, job, interrupt, copy)
+        code, note = run_job(console, job, interrupt, open_backend, copy)
+        if code == 1 or code == 128 + signal.SIGPIPE:  # so the summary was not read either
+            _print_error(f"{note}; resume with: {resume_command(job)}", code)
         if interrupt.lost:
             from search.backends import ray_tune
 
@@ -106,7 +108,7 @@ def _connect(console: Console, options: Options) -> Iterator[Machine]:
     for folder in (*filter(None, [options.resume]), *options.warm_from):
         read(folder / LEDGER)  # a cluster takes seconds to start: refuse a damaged ledger before
     if options.space is not None:
-        spaces.load(options.space)  # and a space whose file cannot be used
+        spaces.load_any(options.space)  # and a space whose file cannot be used
     from search.backends import ray_tune
 
     cluster = ray_tune.connect(options.address, project=PROJECT)
@@ -123,10 +125,28 @@ def _count_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _search(
-    console: PlainConsole, job: Job, interrupt: Interrupt, storage: BaseStorage | None
-) -> int:
-    """Run a job that is ready, write its outputs, and return the exit status."""
+Backend = Callable[[Job, Interrupt], AbstractContextManager[Callable[[Study, Run], None]]]
+
+
+def run_job(
+    console: PlainConsole,
+    job: Job,
+    interrupt: Interrupt,
+    backend: Backend,
+    storage: BaseStorage | None = None,
+) -> tuple[int, str]:
+    """Run a job that is ready, and write its outputs.
+
+    Args:
+      console: to print to.
+      job: the search.
+      interrupt: says when to end early.
+      backend: gives what runs a study, for as long as its block runs.
+      storage: of Optuna, to which the search is copied; None for none.
+
+    Returns:
+      The exit status, and why the search ended early, "" if it did not.
+    """
     study, options = job.study, job.options
     if options.budget is not None:
         interrupt.limit_time(options.budget - study.view.elapsed)
@@ -148,7 +168,7 @@ def _search(
     code, note = 0, ""
     try:
         with live:
-            _run(console, job, interrupt)
+            _run(console, job, interrupt, backend)
     except Interrupted as early:
         code, note = early.code, early.reason
     except (StorageError, ValueError, OSError) as error:
@@ -159,20 +179,16 @@ def _search(
         print_summary(console, job, tracker.describe_location(), note)
     except OSError as error:
         code, note = 1, str(find_storage_error(error) or error)
-    if code == 1:
-        return _print_error(f"{note}; resume with: {resume_command(job)}", 1)
-    if code == 128 + signal.SIGPIPE:  # so the summary was not read either
-        return _print_error(f"{note}; resume with: {resume_command(job)}", code)
-    return 3 if code == 0 and not study.view.scored() else code
+    return 3 if code == 0 and not study.view.scored() else code, note
 
 
-def _run(console: Console, job: Job, interrupt: Interrupt) -> None:
+def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> None:
     """Run the search and then its finals, or score stored nets again."""
     interrupt.check()  # a signal, or a reader that went away, while the job was prepared
     if job.options.rescore:
         _rescore(console, job, interrupt)
         return
-    with _open_backend(job, interrupt) as run:
+    with backend(job, interrupt) as run:
         if not job.options.only_finals:
             run(job.study, job.run)
         if job.finals and (finals := start_finals(console, job.study, job.run, job.trainings)):
@@ -219,7 +235,7 @@ def _map_nets(
 
 
 @contextmanager
-def _open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
+def open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
     """Give a function that runs a study: in one worker, or on the cluster; both end afterwards."""
     timeout = job.timeout
     if job.options.serial:

@@ -192,6 +192,7 @@ def _resume_flags(job: Job) -> list[str | Path]:
     if options.rescore:
         flags = {
             "--score": options.score,
+            "--battery": options.battery,
             "--battery-steps": options.battery_steps,
             "--images": options.images,
         }

@@ -28,13 +28,14 @@ class RankAgreement:
     Args:
       key: of the rung.
       trials: how many have both a value at the rung and a final one.
-      rho: Spearman's rank correlation for each of `spaces.OBJECTIVES`; None if all values are
+      rho: Spearman's rank correlation for each of the two objectives; None if all values are
         equal.
     """
 
     key: Key
     trials: int
     rho: tuple[float | None, float | None]
+    aims: tuple[str, str] = OBJECTIVES
 
     @property
     def lower_rho(self) -> float | None:
@@ -100,7 +101,7 @@ def rank_agreement(view: View, key: Key) -> RankAgreement:
     trials = [view.trials[n] for n in view.rungs.get(key, ())]
     both = [(t.rungs[key].point, t.result.point) for t in trials if t.result]
     rho = [_spearman([a[i] for a, _ in both], [b[i] for _, b in both]) for i in range(2)]
-    return RankAgreement(key, len(both), (rho[0], rho[1]))
+    return RankAgreement(key, len(both), (rho[0], rho[1]), view.header.aims)
 
 
 def describe_stopping(view: View) -> list[str]:
@@ -138,7 +139,7 @@ def _describe_agreement(agreement: Sequence[RankAgreement]) -> list[str]:
     for found in agreement:
         values = ", ".join(
             f"{name.replace('_', ' ')} {rho:.2f}"
-            for name, rho in zip(OBJECTIVES, found.rho, strict=True)
+            for name, rho in zip(found.aims, found.rho, strict=True)
             if rho is not None
         )
         if values and found.trials > 2:

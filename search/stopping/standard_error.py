@@ -16,7 +16,7 @@ def standard_error(one: Rung, other: Rung) -> NDArray[np.float64]:
     same images with the same random starts; else the images count as different ones.
     """
     if one.table and other.table and one.table["names"] == other.table["names"]:
-        a, b = per_image_objectives(one.table), per_image_objectives(other.table)
+        a, b = (per_image_objectives(rung.table, one.aims) for rung in (one, other) if rung.table)
         if a.shape == b.shape and a.shape[1] > 1:
             return np.asarray((a - b).std(axis=1, ddof=1) / np.sqrt(a.shape[1]))
     return np.hypot(one.sd, other.sd)

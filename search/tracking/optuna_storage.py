@@ -15,7 +15,7 @@ from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import Event, View
 from search.tracking.tracker import study_id
-from spaces import OBJECTIVES, Space
+from spaces import Space, find_objective
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -57,11 +57,11 @@ class OptunaCopy:
         if any(study.study_name == self.name for study in self._storage.get_all_studies()):
             optuna.delete_study(study_name=self.name, storage=self._storage)
         self._study = optuna.create_study(
-            study_name=self.name, storage=self._storage, directions=["maximize"] * len(OBJECTIVES)
+            study_name=self.name, storage=self._storage, directions=["maximize"] * 2
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the names of objectives are experimental in Optuna
-            self._study.set_metric_names(list(OBJECTIVES))
+            self._study.set_metric_names([_metric_name(name) for name in view.header.aims])
         head = view.header
         about = {"space": head.space, "data": head.data, "score": head.score, "commit": head.commit}
         for name, value in about.items():
@@ -118,3 +118,8 @@ def open_storage(place: str) -> BaseStorage:
     except Exception as error:  # of sqlalchemy, of a driver that is missing, of the file
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"--optuna-storage {redact(place)}: {reason}") from None
+
+
+def _metric_name(objective: str) -> str:
+    """Return the name of an objective as Optuna maximises it."""
+    return objective if find_objective(objective).larger else f"minus {objective}"

@@ -22,7 +22,6 @@ from search.reporting.finals_csv import FINALISTS, finalist_rows
 from search.tracking.logged_runs import LoggedRuns
 from search.tracking.wandb_environment import hide_run_variables
 from search.tracking.wandb_login import find_login_problem
-from spaces import OBJECTIVES
 
 ENDS = ("finished", "stopped", "failed")
 
@@ -284,7 +283,7 @@ def _summary(trial: Trial) -> dict[str, Any]:
         summary["reason"] = trial.reason
     if trial.result:
         summary |= trial.result.objectives
-        for name in OBJECTIVES:
+        for name in trial.result.objectives:
             if name in trial.result.intervals:
                 summary[f"{name}_low"], summary[f"{name}_high"] = trial.result.intervals[name]
         summary |= gap_columns(trial)

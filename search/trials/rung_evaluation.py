@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from adv import Epoch, Recipe, Score, Split, evaluate
+from adv.evaluation.image_table import per_image_objectives
 from search.record.trial import Rung
 from search.stopping.rung_schedule import rung_epochs
-from spaces import Scale
+from spaces import OBJECTIVES, Scale
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,15 @@ class RungEvaluator:
       recipe: of the training.
       scale: whose reference battery attacks the net, see `Scale.reference`.
       images: to evaluate on; no final score uses them.
+      aims: the two objectives of the search.
+      known: figures of the net that do not depend on its weights.
     """
 
     recipe: Recipe
     scale: Scale
     images: Split
+    aims: tuple[str, str] = OBJECTIVES
+    known: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def strengths(self) -> list[float]:
@@ -42,7 +47,8 @@ class RungEvaluator:
     def measure(self, epoch: Epoch) -> Rung:
         """Attack the net of an epoch with the reference battery."""
         score = evaluate(epoch.net, self.images, self.scale.reference())
-        return make_rung(epoch.number, self._compute_strength(epoch.metrics), score)
+        strength = self._compute_strength(epoch.metrics)
+        return make_rung(epoch.number, strength, score, self.aims, self.known)
 
     def _compute_strength(self, metrics: Mapping[str, float]) -> float:
         """Return the fraction of its full strength that the training attack has reached."""
@@ -53,14 +59,36 @@ class RungEvaluator:
         return metrics["eps"] * metrics["fraction"] / full if full else 1.0
 
 
-def make_rung(epoch: int, strength: float, score: Score) -> Rung:
-    """Return a score as a rung, with the standard errors over its images."""
-    each = np.stack([score.ok[0].numpy(), 100.0 * score.ok[1:].numpy().sum(axis=0)])
+def make_rung(
+    epoch: int,
+    strength: float,
+    score: Score,
+    aims: tuple[str, str] = OBJECTIVES,
+    known: Mapping[str, float] | None = None,
+) -> Rung:
+    """Return a score as a rung, with the standard errors over its images.
+
+    Args:
+      epoch: after which the net was evaluated.
+      strength: of the training attack, in [0, 1].
+      score: of the net.
+      aims: the two objectives of the search.
+      known: figures that are none of the images'.
+    """
+    table = score.to_dict()
+    names = tuple(dict.fromkeys((*OBJECTIVES, *aims)))
+    each = per_image_objectives(table, names)
     errors = each.std(axis=1) / np.sqrt(max(1, score.images - 1))
+    values = dict(zip(names, each.mean(axis=1).tolist(), strict=True)) | dict(known or {})
+    values |= {
+        "natural_accuracy": score.natural_accuracy,
+        "attacked_score": score.attacked_score,
+    }
     return Rung(
         epoch,
         strength,
-        {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score},
-        {"natural_accuracy": float(errors[0]), "attacked_score": float(errors[1])},
-        score.to_dict(),
+        {name: values[name] for name in names},
+        dict(zip(names, errors.tolist(), strict=True)),
+        table,
+        aims,
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from adv import Score
+from adv.intervals import wilson
 from search.record.trial_result import Interval
+from spaces import OBJECTIVES
 
 
 def objectives_of(score: Score) -> dict[str, float]:
@@ -13,12 +16,15 @@ def objectives_of(score: Score) -> dict[str, float]:
     return {"natural_accuracy": score.natural_accuracy, "attacked_score": score.attacked_score}
 
 
-def intervals_of(score: Score) -> dict[str, Interval]:
-    """Return the 95 % intervals of both objectives, under the names of `spaces.OBJECTIVES`."""
-    return {
+def intervals_of(score: Score, names: Iterable[str] = OBJECTIVES) -> dict[str, Interval]:
+    """Return the 95 % intervals of both usual objectives, and of the shares among `names`."""
+    found = {
         "natural_accuracy": score.natural_interval,
         "attacked_score": score.attacked_interval,
     }
+    shares = {"worst_case": score.worst, "robust_area": score.area}
+    asked = {name: wilson(shares[name], score.images) for name in names if name in shares}
+    return {**found, **asked}
 
 
 def score_fields(score: Score) -> dict[str, Any]:

@@ -8,8 +8,8 @@ are recorded too.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,17 @@ from adv import (
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.runtime.devices import default_device, on_device
 from adv.training.training_state import eval_weights
+from adv.user_code import named_files, register_all, trust
 from search.record.run_files import LostNetError, compute_sha256, unchanged_file
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
+from search.trials.figures import Figures, static_figures
 from search.trials.latency import measure_latency
 from search.trials.rung_evaluation import RungEvaluator
 from search.trials.score_fields import intervals_of, objectives_of, score_fields
 from search.trials.trial_state import BEST, TrialState, begin_anew, load_state, save_state
-from spaces import Params, Scale
+from spaces import OBJECTIVES, Params, Scale
 
 
 @dataclass(frozen=True)
@@ -51,12 +53,20 @@ class Training:
       scale: how big a trial is.
       data: to train and to score on; it is sent to each worker once.
       rungs: whether nets are evaluated at the epochs after which a trial may be stopped.
+      files: of code that the user has named, which a worker may run.
+      objects: a space or a battery that was given in Python, by its reference.
+      aims: the two objectives of the search.
+      asked: other figures to measure, because the search has a bound on them.
     """
 
     space: str
     scale: Scale
     data: Data
     rungs: bool = False
+    files: tuple[str, ...] = field(default_factory=named_files)
+    objects: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    aims: tuple[str, str] = OBJECTIVES
+    asked: tuple[str, ...] = ()
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train and validate each epoch, save the best one, score it at the end.
@@ -80,7 +90,7 @@ class Training:
         if state.reports and state.reports[-1].result:
             return
         metadata = self.metadata(params, seed)
-        evaluator = RungEvaluator(recipe, self.scale, self.watch_split)
+        evaluator = self._rung_evaluator(recipe)
         net = None
         for validated in self._train(recipe, seed, state):
             epoch = validated.epoch
@@ -100,7 +110,17 @@ class Training:
 
     def recipe(self, params: Params) -> Recipe:
         """Return the recipe of a configuration at this scale."""
-        return self.scale.apply(spaces.load(self.space).build(**params))
+        return self.scale.apply(spaces.load_any(self.space).build(**params))
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Restore the run in a worker, which may run the files that the driver's user named."""
+        vars(self).update(state)
+        trust(self.files)
+        register_all(self.objects)
+
+    def _rung_evaluator(self, recipe: Recipe) -> RungEvaluator:
+        known = {} if self.aims == OBJECTIVES else static_figures(recipe, len(self.data.classes))
+        return RungEvaluator(recipe, self.scale, self.watch_split, self.aims, known)
 
     @property
     def train_split(self) -> Split:
@@ -190,9 +210,41 @@ class Training:
             remark=state.remark or None,
             masking_gap=self.measure_gap(net, split, best) if self.scale.gap_images else None,
         )
+        known = {
+            "latency": details.latency or 0.0,
+            "training_seconds": sum(report.seconds for report in state.reports),
+        }
+        result = self.make_result(recipe, net, split, best, details, known)
         details = replace(details, evaluate_seconds=time.perf_counter() - began)
-        result = TrialResult(objectives_of(best), intervals_of(best), details)
+        result = replace(result, details=details)
         return EpochReport(last_epoch, last_epoch, 0.0, {}, result)
+
+    def make_result(
+        self,
+        recipe: Recipe,
+        net: torch.nn.Module,
+        split: Split,
+        score: Score,
+        details: ResultDetails,
+        known: Mapping[str, float],
+    ) -> TrialResult:
+        """Return the result of a scored net, with the figures that the search has named.
+
+        Args:
+          recipe: of the net.
+          net: that has the score.
+          split: on which it was scored.
+          score: under the battery of the scale, or the final one.
+          details: of the result.
+          known: figures that are known already.
+        """
+        objectives = objectives_of(score)
+        names = [*(name for name in self.aims if name not in objectives), *self.asked]
+        if names:
+            classes = len(self.data.classes)
+            figures = Figures(recipe, self.scale, classes, net, split, score, known)
+            objectives |= figures.measure(names)
+        return TrialResult(objectives, intervals_of(score, names), details, self.aims)
 
     def measure_gap(self, net: torch.nn.Module, split: Split, score: Score) -> MaskingGap:
         """Attack a scored net with a stronger attack, and return how much lower its accuracy is.

@@ -36,7 +36,7 @@ def test_a_bound_is_read_as_it_is_written():
     ("text", "hint"),
     [
         ("params", "params<5e6"),
-        ("params>5", "params<5e6"),
+        ("params>5", "less params is better: params<5"),
         ("param<5", "did you mean 'params'?"),
         ("speed<5", "; there are: params, latency, masking_gap"),
         ("params<5e", "'5e' is not a number"),
