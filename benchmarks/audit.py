@@ -110,6 +110,7 @@ def main(images: int, epochs: int, only: str) -> None:
             began = time.monotonic()
             failed = [f.name for f in audit(net, shown, BATTERY) if not f.passed]
             rows.append((name, ", ".join(failed) or "none", f"{time.monotonic() - began:.0f} s"))
+            click.echo("  ".join(rows[-1]), err=True)
         if not rows:
             continue
         hits = sum(failed != "none" for _, failed, _ in rows)

@@ -114,35 +114,39 @@ class HalfDetached(nn.Module):
 class Remembering(nn.Module):
     """A net that answers near-repeats of a question as it answered the question.
 
+    It knows the questions of earlier calls, the last `KEPT` of them: a search through all that an
+    audit asks would take hours.
+
     Args:
       net: that answers what is new.
       distance: how far apart near-repeats are at most, in l-infinity.
       patience: near-repeats that are still answered as they should be.
     """
 
+    KEPT = 1000
+
     def __init__(self, net: nn.Module, distance: float, patience: int = 0) -> None:
         super().__init__()
         self.net, self.distance, self.patience = net, distance, patience
-        self.seen: list[list[Any]] = []  # answer, near-repeats
-        self.images = torch.empty(0)
+        self.images, self.answers, self.repeats = torch.empty(3, 0)
 
     def forward(self, x: Tensor) -> Tensor:
-        answers = self.net(x)
-        return torch.stack([self.recall(*pair) for pair in zip(x, answers, strict=True)])
-
-    def recall(self, image: Tensor, answer: Tensor) -> Tensor:
-        """Return the answer to an image that was like this one, or else `answer`."""
-        flat = image.detach().flatten()
-        if self.seen:
-            near = (self.images - flat).abs().amax(1) <= self.distance
-            if near.any():
-                known = self.seen[int(near.int().argmax())]
-                known[1] += 1
-                remembered: Tensor = known[0]
-                return answer if known[1] <= self.patience else answer * 0 + remembered
-        self.seen.append([answer.detach().clone(), 0])
-        self.images = torch.cat([self.images.reshape(-1, len(flat)), flat[None]])
-        return answer
+        out: Tensor = self.net(x)
+        asked, answers = x.detach().flatten(1), out.detach()
+        if len(self.images):
+            apart, first = torch.cdist(asked, self.images.to(x), p=torch.inf).min(1)
+            known = apart <= self.distance
+            self.repeats += torch.bincount(first[known], minlength=len(self.repeats))
+            late = known & (self.repeats[first] > self.patience)
+            out = torch.where(late[:, None], 0 * out + self.answers.to(out)[first], out)
+            asked, answers = asked[~known], answers[~known]
+        if len(asked):
+            self.images = torch.cat([self.images.reshape(-1, asked.shape[1]).to(x), asked])
+            self.answers = torch.cat([self.answers.reshape(-1, out.shape[1]).to(x), answers])
+            self.repeats = torch.cat([self.repeats.to(x), asked.new_zeros(len(asked))])
+            self.images = self.images[-self.KEPT :]
+            self.answers, self.repeats = self.answers[-self.KEPT :], self.repeats[-self.KEPT :]
+        return out
 
 
 class Adapting(nn.Module):
