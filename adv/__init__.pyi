@@ -51,6 +51,7 @@ from .defences import layer_norms as layer_norms
 from .defences import lipschitz_bound as lipschitz_bound
 from .distillation.objectives import ARD as ARD
 from .distillation.objectives import RSLAD as RSLAD
+from .distillation.saad import SAAD as SAAD
 from .evaluation.battery import Battery as Battery
 from .evaluation.battery import autoattack as autoattack
 from .evaluation.battery import autoattack_rand as autoattack_rand

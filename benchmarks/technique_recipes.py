@@ -15,6 +15,7 @@ from adv import (
     PNI,
     RSE,
     RSLAD,
+    SAAD,
     TRADES,
     AdamW,
     Augment,
@@ -39,7 +40,7 @@ EPS = 0.03
 PLAIN = "plain"
 # Training does not see test noise: the weights are those of the plain net, bit for bit.
 SAME_WEIGHTS = {"test noise 0.1": PLAIN}
-TEACHERS = {"RSLAD, taught by PGD-5": "PGD-5"}
+TEACHERS = {f"{pupil}, taught by PGD-5": "PGD-5" for pupil in ("RSLAD", "SAAD")}
 
 
 def tables(epochs: int, teacher: Path | str = "PGD-5.safetensors") -> dict[str, dict[str, Recipe]]:
@@ -124,7 +125,7 @@ def _augmentation(base: Recipe) -> dict[str, Recipe]:
 
 
 def _cheap(base: Recipe, teacher: Path | str) -> dict[str, Recipe]:
-    """Return recipes of one step, and a taught one, beside PGD; labels and weights as published."""
+    """Return recipes of one step, and taught ones, beside PGD; labels and weights as published."""
     noisy = replace(base, curriculum=Curriculum(eps=EPS, kind="n-fgsm"))
     plain = replace(base, curriculum=Curriculum(eps=EPS, kind="fgsm"))
     rising = Curriculum(eps=Ramp(0.0, EPS, until=0.3), kind="n-fgsm")
@@ -142,4 +143,5 @@ def _cheap(base: Recipe, teacher: Path | str) -> dict[str, Recipe]:
         "GAT": replace(plain, objective=GAT()),
         "gradient alignment": replace(plain, objective=GradAlign()),
         "RSLAD, taught by PGD-5": replace(base, objective=RSLAD(teacher)),
+        "SAAD, taught by PGD-5": replace(base, objective=SAAD(teacher)),
     }

@@ -44,11 +44,16 @@ class Distillation(Objective):
         if not torch.equal(memory["teacher"], saved["teacher"]):
             raise ValueError(f"{self.teacher} is not the teacher that this training began with")
 
-    def ask_teacher(self, batch: Batch) -> Tensor:
-        """Return the teacher's logits of the clean images, [n, k]."""
+    def teacher_of(self, batch: Batch) -> nn.Module:
+        """Return the teacher, on the device of a batch."""
         digest = bytes(batch.recall("teacher").tolist())
+        return load_teacher(str(self.teacher), digest, batch.x.device)
+
+    def ask_teacher(self, batch: Batch, images: Tensor | None = None) -> Tensor:
+        """Return the teacher's logits of images, by default the clean ones, [n, k]."""
         with torch.no_grad():
-            return load_teacher(str(self.teacher), digest, batch.x.device)(batch.x).float()
+            logits: Tensor = self.teacher_of(batch)(batch.x if images is None else images)
+        return logits.float()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from small_nets import BatchNormNet
 from torch import Tensor, nn
 
 import adv
-from adv import ARD, PGD, RSE, RSLAD, SGD, BaseNet, Batch, Curriculum, Lesson, Linf, Recipe
+from adv import ARD, PGD, RSE, RSLAD, SAAD, SGD, BaseNet, Batch, Curriculum, Lesson, Linf, Recipe
 from adv.checkpoints.expressions import parse, to_expression
 
 CLASSES = tuple("abcdefghij")
@@ -92,8 +92,49 @@ def test_rslad_by_hand(teacher, digits):
     assert outcome.loss.item() == pytest.approx(loss.item(), rel=1e-4)
 
 
+def test_saad_by_hand(teacher, digits):
+    """Its attack also moves the linearised teacher; images count by the teacher's entropy there."""
+    objective = SAAD(teacher, scale=3.0, clean=0.5, weight=2.0)
+    net, batch = make_problem(objective, digits)
+    adversarial = objective.attack(net, batch)
+    tutor, x = adv.restore(teacher).net.eval(), batch.x
+    asked = x.clone().requires_grad_()
+    logits = tutor(asked)
+    true = F.one_hot(batch.y, 10)
+    (slope,) = torch.autograd.grad((logits * true).sum(), asked)
+
+    expected = ATTACK.ball.sample(x, seeded_generator(1))
+    net.eval()
+    for _ in range(2):
+        expected = expected.detach().requires_grad_()
+        change = (slope * (expected - x)).sum((1, 2, 3))
+        apart = kl(logits.detach() + change[:, None] * true, net(expected))
+        (gradient,) = torch.autograd.grad(apart, expected)
+        moved = expected.detach() + 0.25 * 0.03 * gradient.sign()
+        expected = torch.min(torch.max(moved, x - 0.03), x + 0.03).clamp(0, 1)
+    assert (adversarial - expected).abs().gt(1e-5).float().mean() < 0.002
+
+    net.train()
+    outcome = objective.backward(net, batch, adversarial)
+    with torch.no_grad():
+        plus, minus = adversarial, 2 * x - adversarial
+        answers = tutor(plus).softmax(1)
+        entropy = -(answers * answers.log()).sum(1)
+        losses = []
+        for i in range(12):
+            own, tutored = (z(plus)[i] - z(minus)[i] for z in (net, tutor))
+            at_x, at_plus = (kl(tutor(z)[i, None], net(z)[i, None]) for z in (x, plus))
+            excess = entropy[i] - entropy.min()
+            rest = 1 - excess / (entropy - entropy.min()).max()
+            bent = kl(tutored[None], own[None])
+            losses.append(3 * excess * (at_plus + 2 * bent) + 0.5 * rest * at_x)
+    assert outcome.loss.item() == pytest.approx(sum(losses).item() / 12, rel=1e-3)
+    assert entropy.max() > entropy.min() and objective.passes(batch.lesson) == 2 + 1 + 2
+    assert all(w.grad is not None and w.grad.any() for w in net.parameters())
+
+
 def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn(teacher, digits):
-    for objective in (ARD(teacher), RSLAD(teacher)):
+    for objective in (ARD(teacher), RSLAD(teacher), SAAD(teacher)):
         _, batch = make_problem(objective, digits)
         net = adv.restore(teacher).net
         outcome = objective.forward(net, batch, batch.x)
@@ -101,18 +142,19 @@ def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn(teacher, d
 
 
 def test_is_a_value_and_an_expression(tmp_path):
-    for objective in (ARD(tmp_path / "a.safetensors"), adv.AWP(RSLAD("b.safetensors", 0.5))):
+    path = tmp_path / "a.safetensors"
+    for objective in (ARD(path), adv.AWP(RSLAD("b.safetensors", 0.5)), SAAD(path, weight=1.0)):
         assert pickle.loads(pickle.dumps(objective)) == objective
         recipe = Recipe(objective=objective)
         assert parse(to_expression(recipe)) == recipe
 
 
-def train_with(path: str, digits, state: Any = None) -> list[dict]:
+def train_with(path: str, digits, state: Any = None, objective: Any = RSLAD) -> list[dict]:
     recipe = Recipe(
         net=BatchNormNet(),
         optimizer=SGD(0.01),
         curriculum=Curriculum(eps=0.03, steps=1),
-        objective=RSLAD(path),
+        objective=objective(path),
         ema=0.9,
         epochs=2,
         batch=16,
@@ -123,11 +165,13 @@ def train_with(path: str, digits, state: Any = None) -> list[dict]:
 
 def test_a_training_resumes_with_its_teacher_and_no_other(teacher, digits):
     """Bit for bit; once the file is another one, it is refused in one line."""
-    first, last = train_with(teacher, digits)
-    assert bit_equal(train_with(teacher, digits, save_and_load(first)), [last])
+    for objective in (RSLAD, SAAD):
+        first, last = train_with(teacher, digits, objective=objective)
+        again = train_with(teacher, digits, save_and_load(first), objective)
+        assert bit_equal(again, [last])
     write_teacher(teacher, seed=2)
     with pytest.raises(ValueError, match="is not the teacher that this training began with"):
-        train_with(teacher, digits, first)
+        train_with(teacher, digits, first, objective)
 
 
 def test_teachers_that_do_not_fit(tmp_path, digits):
@@ -156,6 +200,8 @@ def test_teachers_that_do_not_fit(tmp_path, digits):
         (lambda: ARD("a", alpha=2), r"alpha lies in \[0, 1\], got 2"),
         (lambda: ARD("a", temperature=0), "a temperature is a number above 0, got 0"),
         (lambda: RSLAD("a", float("nan")), r"lies in \[0, 1\], got nan"),
+        (lambda: SAAD("a", scale=-1), "scale is 0 or more, got -1"),
+        (lambda: SAAD("a", weight=-1.0), r"a weight is 0 or more, got -1\.0"),
     ],
 )
 def test_settings_out_of_range(make, said):
