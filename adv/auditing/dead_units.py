@@ -17,7 +17,7 @@ _ALIKE = 1e-6  # of the layer's largest output: smaller differences are none
 # Gates (sigmoids) are left out: one that has the same value for all images lets the image through.
 _RECTIFIERS = {"relu", "relu6", "rrelu", "leaky_relu", "elu", "selu", "celu", "threshold"}
 _OTHERS = {"gelu", "silu", "mish", "softplus", "hardtanh", "hardswish", "tanh"}
-_CLAMPS = {"clamp", "clamp_min", "clip"}
+_CLAMPS = {"clamp", "clamp_min", "clip", "maximum"}
 
 
 def check_dead_units(context: AuditContext, x: Tensor) -> Finding:

@@ -50,6 +50,7 @@ ACTIVATIONS = {
     "F.silu": F.silu,
     "relu6": F.relu6,
     "clamp": lambda z: z.clamp(min=0),
+    "maximum": lambda z: torch.maximum(z, torch.zeros(())),
     "tanh": torch.tanh,
 }
 
