@@ -15,7 +15,6 @@ from adv.attacks.gradient import loss_and_grad
 from adv.auditing.context import AuditContext, JointAttack
 from adv.auditing.finding import Finding, paired_difference, share_with_interval
 from adv.auditing.gradient_free_checks import check_gradient_free
-from adv.intervals import gap_limit
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import use_seed
 
@@ -28,7 +27,6 @@ def check_attacks(context: AuditContext) -> Iterator[Finding]:
     yield _check_more_restarts(context)
     yield _check_monotone_in_eps(context)
     yield _check_large_radius(context)
-    yield _check_other_loss(context)
     yield from check_gradient_free(context)
 
 
@@ -176,26 +174,6 @@ def _check_large_radius(context: AuditContext) -> Finding:
         f"At eps {eps:.3g} {100 * found:.1f} % stay correct; guessing gives {100 * chance:.1f} %.",
         "Images that need not show anything any more are still classified correctly: the attack "
         "does not reach them, so the gradient is masked.",
-    )
-
-
-def _check_other_loss(context: AuditContext) -> Finding:
-    """Compare PGD on the cross-entropy with PGD on a loss that ignores the scale of the logits."""
-    binary = context.classes < 3
-    other = context.evaluate_under(replace(context.pgd, loss="margin" if binary else "dlr"))
-    found, interval = paired_difference(context.standing_pgd, other)
-    loss = "the margin" if binary else "DLR, a ratio of differences,"
-    return Finding(
-        "cross-entropy against DLR",
-        found,
-        max(0.03, gap_limit(*(float(row.double().mean()) for row in (context.natural, other)))),
-        interval,
-        "points",
-        "on sound nets PGD on the cross-entropy misses 5 to 21 % of the images that others fool",
-        f"With the cross-entropy {_percent(context.standing_pgd)} stay correct, with {loss} of the "
-        f"logits {_percent(other)}.",
-        "The scale of the logits hides the gradient of the cross-entropy: a loss that does not "
-        "depend on the scale finds what it misses.",
     )
 
 

@@ -81,7 +81,7 @@ def _run_checks(context: AuditContext, model: nn.Module, before: Snapshot) -> It
     yield from check_fixed_noise(context)
     yield from check_gradient(context)
     yield from check_attacks(context)
-    yield check_masking_gap(context)
+    yield from check_masking_gap(context)
 
 
 def _with_gradient(context: AuditContext) -> AuditContext:

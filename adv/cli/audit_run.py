@@ -81,9 +81,9 @@ def describe_power(findings: Sequence[Finding], images: int) -> str:
         f"{loss:.1f} points."
     )
     for finding in findings:
-        if finding.name == "masking gap":
+        if finding.name in ("masking gap", "margin against stronger attacks"):
             gap = 100 * smallest_visible_share(finding.limit, images)
-            text = f"{text[:-1]}, nor can a masking gap under {gap:.1f} be told from its limit."
+            text += f" In {finding.name!r} one under {gap:.1f} cannot be told from its limit."
     return f"{text} 256 images are the default." if images < _FEW else text
 
 

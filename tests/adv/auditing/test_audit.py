@@ -188,7 +188,7 @@ BROKEN = {
 
 MASKED = {"zero gradients", "a large radius reaches chance"}
 CAUGHT = {
-    "logits times 1000": {*MASKED, "cross-entropy against DLR", "masking gap"},
+    "logits times 1000": {*MASKED, "masking gap"},
     "16 levels": {*MASKED, "black box is weaker"},
     "no gradient": {*MASKED, "black box is weaker"},
     "detached": {*MASKED, "black box is weaker"},
@@ -241,7 +241,7 @@ def test_an_l2_ball_two_classes_and_queries_pass(halves):
     findings = audit(Linear(1.0), halves.head(64), battery, eps=0.1)
     assert [f.name for f in findings if not f.passed] == []
     (steps,) = (f for f in findings if f.name == "more steps")
-    assert "With 20 steps" in steps.observation and "with the margin" in str(findings)
+    assert "With 20 steps" in steps.observation
 
 
 @pytest.mark.slow

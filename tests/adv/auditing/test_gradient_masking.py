@@ -1,11 +1,14 @@
 """How much a battery may miss before its gap is flagged."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from adv import PGD, PMA, Battery, Linf, Worst, autoattack, margin_battery, report_battery
-from adv.auditing.gradient_masking import Gap, missed_share_limit
+from adv.auditing.gradient_masking import Gap, check_masking_gap, missed_share_limit
 from adv.intervals import MISSED_BY_CROSS_ENTROPY, MISSED_BY_MARGIN
 
 BALL = Linf(0.03)
@@ -34,3 +37,32 @@ def test_the_same_gap_is_flagged_under_the_margin_score_only():
     gap = Gap(0.03, claimed=0.55, strong=0.5, interval=(0.03, 0.07), images=900, natural=0.8)
     assert not gap.flagged
     assert replace(gap, missed=MISSED_BY_MARGIN).flagged
+
+
+@pytest.mark.parametrize(
+    ("battery", "left", "failed"),
+    [
+        # Natural 90 %; left by the battery, by PGD on the margin as well, and by all attacks.
+        (PGD(BALL), (58, 44, 43), []),  # a third is missed: MART
+        (PGD(BALL), (70, 44, 43), ["masking gap"]),  # the cross-entropy is silent
+        (PGD(BALL), (58, 44, 30), ["margin against stronger attacks"]),
+        (PGD(BALL, loss="margin"), (44, 43), []),
+        (PGD(BALL, loss="margin"), (58, 43), ["masking gap"]),
+    ],
+)
+def test_an_audit_tells_a_weak_loss_from_a_masked_gradient(battery, left, failed):
+    claimed, *others = (torch.arange(1000) < 10 * each for each in left)
+    answers = iter([claimed, *others] if len(others) == 1 else others)
+    context: Any = SimpleNamespace(
+        battery=Battery((("attack", battery),)),
+        ball=BALL,
+        steps=20,
+        n=1000,
+        random=False,
+        natural=torch.arange(1000) < 900,
+        standing=claimed,
+        evaluate_under=lambda *_: next(answers),
+    )
+    findings = list(check_masking_gap(context))
+    assert [finding.name for finding in findings if not finding.passed] == failed
+    assert findings[0].figure == pytest.approx((left[0] - left[-1]) / 100)
