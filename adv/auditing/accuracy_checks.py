@@ -13,13 +13,14 @@ NAME = "better than guessing"
 def check_accuracy(context: AuditContext) -> Finding:
     """Compare the accuracy without an attack with that of guessing.
 
-    The figure is the accuracy of the best guess: a class at random, or always the most frequent
-    one. The limit is the lower end of the interval of the net's accuracy, so unlike in other checks
-    a net passes only if the images suffice to say that it is better.
+    The figure is what guessing may give: always the most frequent class, or twice the odds of a
+    class at random, which untrained nets stay below though their outputs go with the images. The
+    limit is the lower end of the interval of the net's accuracy, so unlike in other checks a net
+    passes only if the images suffice to say that it is better.
     """
     chance = 1 / context.classes
     most = int(context.split.labels.bincount().max()) / context.n
-    guess = max(chance, most)
+    guess = max(2 * chance / (1 + chance), most)
     low = share_with_interval(context.natural)[1][0]
     attacked = share_with_interval(context.standing)[1][0]
     nothing = "" if attacked > guess else " Under attack the net is no better than that."
@@ -32,9 +33,10 @@ def check_accuracy(context: AuditContext) -> Finding:
         "the limit is the lower end of the 95 % interval of the net's accuracy",
         f"Without an attack {_percent(context.natural)} are correct, under attack "
         f"{_percent(context.standing)}. A class at random is right for {100 * chance:.1f} %, the "
-        f"most frequent class for {100 * most:.1f} %.{nothing}",
-        "The net is no better than guessing, or there are too few images to tell: a net that has "
-        "learned nothing cannot be fooled, so its score says nothing about robustness.",
+        f"most frequent class for {100 * most:.1f} %, and an untrained net by luck for up to "
+        f"{100 * guess:.1f} %.{nothing}",
+        "The net is hardly better than guessing, or there are too few images to tell: a net that "
+        "has learned nothing cannot be fooled, so its score says nothing about robustness.",
     )
 
 

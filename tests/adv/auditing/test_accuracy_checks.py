@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from reproducibility import seeded_generator
 from small_nets import SHAPE
 from torch import Tensor, nn
@@ -39,6 +40,13 @@ def split(often: float = 0.1, n: int = 100) -> Split:
     return Split(images, labels)
 
 
+class Partly(nn.Module):
+    """Reads the classes 0 and 1; everything else is 0 to it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(Reading()(x)[:, :2], (0, 8), value=-1000.0)
+
+
 def untrained() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -60,7 +68,13 @@ def test_a_net_that_reads_passes_and_hears_what_guessing_gives():
     finding = found(Reading(), split(0.3))
     assert finding.passed
     assert "Without an attack 100.0 % (95 % interval 96.3 to 100.0)" in finding.observation
-    assert "random is right for 10.0 %, the most frequent class for 37.0 %" in finding.observation
+    assert "random is right for 10.0 %, the most frequent class for 37.0 %," in finding.observation
+
+
+def test_the_luck_of_an_untrained_net_is_no_learning():
+    """Outputs that go with one class double the accuracy of chance: 20 % of 10 classes."""
+    assert not found(Partly(), split(0.0, 200)).passed
+    assert found(Partly(), split(0.0, 3000)).passed
 
 
 def test_too_few_images_are_no_proof():
