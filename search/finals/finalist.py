@@ -11,7 +11,7 @@ import numpy as np
 from adv.intervals import MASKING_GAP_LIMIT
 from search.record.trial import Trial
 from search.record.trial_result import Interval, TrialResult, maximised
-from spaces import OBJECTIVES
+from spaces import OBJECTIVES, find_objective
 
 Pair = tuple[float, float]
 UNKNOWN: Pair = (math.nan, math.nan)
@@ -47,15 +47,23 @@ class Finalist:
         return self.trial.result.aims if self.trial.result else OBJECTIVES
 
     @property
+    def judged(self) -> int:
+        """Which objective, 0 or 1, its trainings are told apart by: the last that is a score."""
+        return max(
+            (m for m, name in enumerate(self.aims) if find_objective(name).larger), default=1
+        )
+
+    @property
     def points(self) -> list[Pair]:
         """Both objectives of each fresh seed."""
         return [run.result.point for run in self.runs if run.result]
 
     @property
     def worst(self) -> Trial | None:
-        """The training that is worst in the second objective."""
+        """The training that is worst in the objective that tells them apart."""
+        m = self.judged
         return min(
-            self.runs, key=lambda run: run.result.point[1] if run.result else 0, default=None
+            self.runs, key=lambda run: run.result.point[m] if run.result else 0, default=None
         )
 
     @property

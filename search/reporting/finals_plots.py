@@ -51,9 +51,9 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
 def selection_bias(finalists: Sequence[Finalist]) -> go.Figure:
     """Plot for each finalist the score that selected it, beside what fresh seeds score."""
     trained = [f for f in finalists if f.runs]
-    second = find_objective(next((f.aims[1] for f in trained), OBJECTIVES[1]))
-    unit = {"points": "percent points"}.get(second.unit, second.unit)
-    title = second.title.capitalize()
+    judged = find_objective(next((f.aims[f.judged] for f in trained), OBJECTIVES[1]))
+    unit = {"points": "percent points"}.get(judged.unit, judged.unit)
+    title = judged.title.capitalize()
     figure = empty_figure("", f"{title} ({unit})" if unit else title)
     names = [f"trial {f.trial.number}" for f in trained]
     marks = (
@@ -61,25 +61,25 @@ def selection_bias(finalists: Sequence[Finalist]) -> go.Figure:
             "search score, which selected it",
             _ORANGE,
             "diamond",
-            [_second(f, f.trial.result.point if f.trial.result else None) for f in trained],
+            [_judged(f, f.trial.result.point if f.trial.result else None) for f in trained],
         ),
         (
             "fresh seeds, same images and battery",
             _BLUE,
             "circle",
-            [_second(f, f.validation_mean) for f in trained],
+            [_judged(f, f.validation_mean) for f in trained],
         ),
         (
             "fresh seeds, test images",
             "#56B4E9",
             "square",
-            [_second(f, f.claimed_mean) for f in trained],
+            [_judged(f, f.claimed_mean) for f in trained],
         ),
         (
             "fresh seeds, test images, final battery",
             INK,
             "x",
-            [_second(f, f.mean) for f in trained],
+            [_judged(f, f.mean) for f in trained],
         ),
     )
     for name, colour, symbol, values in marks:
@@ -130,8 +130,8 @@ def _shown(f: Finalist, point: tuple[float, float]) -> tuple[float, float]:
     return shown(f.aims[0], point[0]), shown(f.aims[1], point[1])
 
 
-def _second(f: Finalist, point: tuple[float, float] | None) -> float | None:
-    return None if point is None else _shown(f, point)[1]
+def _judged(f: Finalist, point: tuple[float, float] | None) -> float | None:
+    return None if point is None else _shown(f, point)[f.judged]
 
 
 def _axis_title(view: View, name: str) -> str:

@@ -63,13 +63,13 @@ def _describe_front(finalists: Sequence[Finalist]) -> str:
 def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
     """Return how much lower fresh seeds score than the runs that selected the finalists, or ""."""
     pairs = [
-        (f.trial.result.point[1], f.validation_mean[1])
+        (f.trial.result.point[f.judged], f.validation_mean[f.judged])
         for f in finalists
         if f.trial.result and f.validation_mean
     ]
     if not pairs:
         return ""
-    unit = find_objective(finalists[0].aims[1]).shown
+    unit = find_objective(finalists[0].aims[finalists[0].judged]).shown
     drop = unit * float(np.mean([before - after for before, after in pairs]))
     if drop <= 0:
         return (

@@ -80,14 +80,14 @@ def finals_table(finalists: list[Finalist], score: str) -> Table:
 
 
 def _cells(f: Finalist) -> list[str]:
-    second = f.aims[1]
+    judged = f.aims[f.judged]
     means = [_with_interval(n, f.mean[m], f.intervals[m]) for m, n in enumerate(f.aims)]
     others = (
         f.worst.result.point if f.worst and f.worst.result else None,
         f.trial.result.point if f.trial.result else None,
         f.validation_mean,
     )
-    scores = ["–" if pair is None else _format(second, pair[1]) for pair in others]
+    scores = ["–" if pair is None else _format(judged, pair[f.judged]) for pair in others]
     gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else "–"
     return [str(len(f.runs)), *means, *scores, gap]
 

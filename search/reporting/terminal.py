@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -47,9 +48,10 @@ class LiveProgress:
         self._live = RichLive(
             console=console, get_renderable=self._screen, refresh_per_second=2, transient=True
         )
+        self._is_live = console.is_terminal or _is_live_notebook(console)
 
     def __enter__(self) -> LiveProgress:
-        if self.console.is_terminal:
+        if self._is_live:
             self._body = _body(self._view)
             self._live.start()
         return self
@@ -60,13 +62,13 @@ class LiveProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.console.is_terminal:
+        if self._is_live:
             self._live.stop()
 
     def __call__(self, event: Event, view: View) -> None:
         """Show one more event."""
         self._view, self._heard = view, time.monotonic()
-        if self.console.is_terminal:
+        if self._is_live:
             self._body = _body(view)
         line = self._line(event, view)
         if line:
@@ -80,7 +82,7 @@ class LiveProgress:
             text = f"trial {event['trial']} failed: {event['reason']}"
         elif kind == "relaxed":
             text = f"stopping fewer trials: {event['reason']}"
-        elif self.console.is_terminal:
+        elif self._is_live:
             return ""
         elif kind == "proposed":
             text = f"trial {event['trial']} started  {format_params(event['params'])}"
@@ -144,6 +146,11 @@ class LiveProgress:
             f"· {self._time_left(view)}",
         )
         return Group(counts, self._body)
+
+
+def _is_live_notebook(console: Console) -> bool:
+    """Return whether the output is a notebook that can show a table which changes."""
+    return console.is_jupyter and find_spec("ipywidgets") is not None
 
 
 def _work(view: View) -> float:

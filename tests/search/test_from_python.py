@@ -1,15 +1,19 @@
 """`search(...)` from Python: its arguments, and what is refused before anything begins."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import adv
 import search
 import spaces
 from adv.user_code import PYTHON, UserCodeError, load_object, register_object, registered_objects
 from search import Float, Space
+from search.record.view import View
+from search.reporting import terminal
 
 
 def build(lr: float) -> adv.Recipe:
@@ -61,3 +65,11 @@ def test_a_file_is_named_by_the_call(tmp_path):
     with pytest.raises(ValueError, match="it has no `space = Space"):
         search.search(Path(file), data="digits", out=tmp_path / "runs", quiet=True)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("widgets", "live"), [(None, False), (object(), True)])
+def test_a_notebook_has_the_live_table_if_it_can_show_one(widgets, live, monkeypatch):
+    monkeypatch.setattr(terminal, "find_spec", lambda name: widgets)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    assert terminal.LiveProgress(console, 3, View())._is_live is live
+    assert not terminal.LiveProgress(Console(file=io.StringIO()), 3, View())._is_live
