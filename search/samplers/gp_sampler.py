@@ -13,7 +13,7 @@ from search.samplers.finite_space import configuration_key
 from search.samplers.initial_design import apply_priors, has_priors
 from search.samplers.strategy import Observed, Strategy
 from search.surrogates.cost_model import COST_EXPONENT, fit_cost_model
-from search.surrogates.expected_hypervolume import expected_improvement
+from search.surrogates.encoding import encode_positions
 from search.surrogates.front_model import MIN_RESULTS, FrontModel
 from search.surrogates.surrogate import Surrogate
 from spaces import Choice, Params, Space
@@ -60,43 +60,52 @@ def best_candidate(model: FrontModel, view: View, rng: random.Random) -> Params 
     Returns None if all candidates were tried.
     """
     positions, gains = search_candidates(model, rng.getrandbits(63))
-    candidates = [model.space.at(row.tolist()) for row in positions]
     tried = {configuration_key(trial.params) for trial in view.trials.values()}
-    new = [i for i, params in enumerate(candidates) if configuration_key(params) not in tried]
+    candidates: list[Params] = []
+    chosen: list[float] = []
+    for row, gain in zip(positions, gains.tolist(), strict=True):
+        params = model.space.at(row.tolist())
+        if configuration_key(params) not in tried and len(candidates) < FINALISTS:
+            candidates.append(params)
+            chosen.append(gain)
+    if not candidates:
+        return None
     cost = fit_cost_model(model.space, list(view.trials.values()))
+    values = np.array(chosen)
     if cost:
-        gains = gains / np.array([cost.seconds(p) for p in candidates]) ** COST_EXPONENT
-    return candidates[max(new, key=lambda i: gains[i])] if new else None
+        values = values / np.array([cost.seconds(p) for p in candidates]) ** COST_EXPONENT
+    return candidates[int(np.argmax(values))]
 
 
 def search_candidates(model: FrontModel, seed: int) -> tuple[Array, Array]:
     """Search the unit cube for positions with a large expected improvement.
 
     Returns:
-      Positions [n, knobs], and the expected improvement times the probability of feasibility at
-      each, [n].
+      Positions [n, knobs] of different configurations, the best first, and the expected
+      improvement times the probability of feasibility at each, [n].
     """
     rng = np.random.default_rng(seed)
-    space, reference_point = model.space, model.reference_point
-
-    def acquisition(positions: Array) -> Array:
-        mean, sd = model.predict(positions)
-        gain = expected_improvement(mean, sd, model.known_means, reference_point)
-        return gain * model.feasibility(positions)
-
+    space = model.space
     front = np.array([space.position(params) for params in model.pareto_params])
     uniform = rng.random((RANDOM_CANDIDATES, len(space.knobs)))
     if has_priors(space):
         uniform[::2] = [apply_priors(space, row) for row in uniform[::2].tolist()]
-    positions = np.concatenate([uniform, _perturb(space, front, rng, NEIGHBOURS, STEP)])
-    for step in range(1, ROUNDS + 1):
-        gains = acquisition(positions)
-        parents = positions[np.argsort(-gains)[:PARENTS]]
-        near = _perturb(space, parents, rng, NEIGHBOURS // 2, STEP / 2**step)
-        positions = np.concatenate([parents, near])
-    gains = acquisition(positions)
-    best = np.argsort(-gains)[:FINALISTS]
-    return positions[best], gains[best]
+    new = np.concatenate([uniform, _perturb(space, front, rng, NEIGHBOURS, STEP)])
+    positions, gains = np.empty((0, len(space.knobs))), np.empty(0)
+    for step in range(1, ROUNDS + 2):
+        gain = model.expected_gain(new) * model.feasibility(new)
+        positions, gains = np.concatenate([positions, new]), np.concatenate([gains, gain])
+        kept = _distinct(space, positions)
+        order = kept[np.argsort(-gains[kept], kind="stable")]
+        positions, gains = positions[order], gains[order]
+        new = _perturb(space, positions[:PARENTS], rng, NEIGHBOURS // 2, STEP / 2**step)
+    return positions, gains
+
+
+def _distinct(space: Space, positions: Array) -> NDArray[np.intp]:
+    """Return the indices of the first position of each configuration."""
+    encoded = np.round(encode_positions(space, positions), 9)
+    return np.sort(np.unique(encoded, axis=0, return_index=True)[1])
 
 
 def _perturb(

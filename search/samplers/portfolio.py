@@ -20,6 +20,7 @@ from search.samplers.initial_design import apply_priors, has_priors
 from search.samplers.nsga2 import propose_offspring
 from search.samplers.optuna_samplers import OptunaSampler, make_tpe
 from search.samplers.strategy import Observed, Proposed, ProposeParams, Strategy
+from search.surrogates.ensemble import Ensemble
 from search.surrogates.forest import Forest
 from search.surrogates.front_model import MIN_RESULTS, FrontModel
 from search.surrogates.surrogate import Surrogate
@@ -27,8 +28,15 @@ from spaces import Space
 
 # Proposers, and their shares before any trial has ended, up to a factor: what did well on average
 # over the problems of docs/search.md comes first.
-PRIOR: Mapping[str, float] = {"kriging": 6.0, "forest": 3.0, "tpe": 2.0, "nsga2": 2.0, "sobol": 0.5}
-MODELS = ("kriging", "forest")
+PRIOR: Mapping[str, float] = {
+    "ensemble": 6.0,
+    "kriging": 2.0,
+    "forest": 3.0,
+    "tpe": 2.0,
+    "nsga2": 1.0,
+    "sobol": 0.5,
+}
+MODELS = ("ensemble", "kriging", "forest")
 EXPECTED_FROM_PRIOR = 3.0  # successes that each proposer is credited with, as many as expected
 POWER = 2.0  # of the ratio of successes to expected ones
 FLOOR = 0.03  # smallest share
@@ -79,9 +87,12 @@ class Portfolio:
         return None
 
     def _fit(self, name: str, view: View, rng: random.Random) -> FrontModel:
-        if name == "forest":
-            return Forest(self.space, view, self.observed, rng.getrandbits(32))
-        return Surrogate(self.space, view, self.observed)
+        models: list[FrontModel] = []
+        if name != "forest":
+            models.append(Surrogate(self.space, view, self.observed))
+        if name != "kriging":
+            models.append(Forest(self.space, view, self.observed, rng.getrandbits(32)))
+        return models[0] if len(models) == 1 else Ensemble(models)
 
 
 def proposer_shares(space: Space, view: View) -> dict[str, float]:

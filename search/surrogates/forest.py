@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.surrogates.encoding import encode_params, encode_positions
+from search.surrogates.expected_hypervolume import expected_improvement
 from search.surrogates.front_model import FrontModel, known_trials
 from search.surrogates.robust_scale import robust_scale
-from search.surrogates.skill import rank_skill
+from search.surrogates.skill import mean_rank_correlation, rank_skill
 from spaces import Params, Space
 
 Array = NDArray[np.float64]
-ORIGIN = "forest"  # of the trials that this model proposed
+ORIGINS = ("forest", "ensemble")  # of the trials that this model has chosen
 TREES = 48
 MIN_SD = 0.1  # of a prediction, in standard deviations of the values
 
@@ -45,8 +46,6 @@ class Forest(FrontModel):
         observed: Sequence[tuple[Params, TrialResult]] = (),
         seed: int = 0,
     ) -> None:
-        from sklearn.ensemble import ExtraTreesRegressor  # half a second, only where it is used
-
         self.space = space
         self.done = known_trials(view, observed)
         self.feasible = np.array([view.feasible(t) for t in self.done])
@@ -54,21 +53,48 @@ class Forest(FrontModel):
         scores = np.stack([robust_scale(y) for y in points.T], 1)
         self.constant = np.ptp(points, axis=0) == 0
         x = encode_params(space, [t.params for t in self.done])
-        self.trees = ExtraTreesRegressor(
-            TREES, bootstrap=True, max_features=0.7, random_state=seed % 2**32
-        ).fit(x, np.column_stack([scores, self.feasible]))
+        self._fit(x, np.column_stack([scores, self.feasible]), seed)
         self.mean = self._predict(x)[0]
         self.known_means = self.mean[self.feasible] if self.feasible.any() else self.mean
         running = [t.params for t in view.in_state("running")]
         if running:
             predicted = self._predict(encode_params(space, running))[0]
             self.known_means = np.concatenate([self.known_means, predicted])
-        others = [i for i, t in enumerate(self.done) if t.origin != ORIGIN]
-        self.skill = rank_skill(self._predict_left_out(x)[others], scores[others])
+        others = [i for i, t in enumerate(self.done) if t.origin not in ORIGINS]
+        predicted, seen = self._predict_left_out(x)[others], scores[others]
+        self.skill, self.accuracy = (
+            rank_skill(predicted, seen),
+            mean_rank_correlation(predicted, seen),
+        )
+
+    def _fit(self, x: Array, y: Array, seed: int) -> None:
+        """Grow each tree on a bootstrap sample; set `trees`, and `drawn`, [trees, n] booleans."""
+        from sklearn.tree import ExtraTreeRegressor  # half a second, only where it is used
+
+        rng = np.random.default_rng(seed)
+        inputs = np.ascontiguousarray(x, dtype=np.float32)
+        self.trees = []
+        self.drawn = np.zeros((TREES, len(x)), dtype=bool)
+        for drawn in self.drawn:
+            rows = rng.integers(len(x), size=len(x))
+            drawn[rows] = True
+            tree = ExtraTreeRegressor(max_features=0.7, random_state=int(rng.integers(2**31)))
+            self.trees.append(tree.fit(inputs[rows], y[rows], check_input=False).tree_)
 
     def predict(self, positions: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the final objectives at n positions, [n, 2]."""
         return self._predict(encode_positions(self.space, positions))
+
+    def expected_gain(self, positions: Array) -> Array:
+        """Return the expected gain in hypervolume over the front of `known_means`, [n].
+
+        It is the mean over the trees, each of which predicts both objectives together: where they
+        are in conflict, no tree expects a candidate to be good in both.
+        """
+        each = self._outputs(encode_positions(self.space, positions))[:, :, :2]
+        values = np.where(self.constant, 0.0, each).reshape(-1, 2)
+        gains = expected_improvement(values, None, self.known_means, self.reference_point)
+        return np.asarray(gains.reshape(len(each), -1).mean(axis=0))
 
     def feasibility(self, positions: Array) -> Array:
         """Return the probability that a trial at each of n positions is feasible, [n]."""
@@ -85,7 +111,7 @@ class Forest(FrontModel):
     def _outputs(self, x: Array) -> Array:
         """Return what each tree predicts, [trees, n, 3]."""
         rows = x.astype(np.float32)
-        values = [tree.tree_.predict(rows) for tree in self.trees.estimators_]
+        values = [tree.predict(rows) for tree in self.trees]
         return np.asarray(values).reshape(len(values), len(x), 3)
 
     def _predict_left_out(self, x: Array) -> Array:
@@ -94,8 +120,6 @@ class Forest(FrontModel):
         A trial that every tree has seen is predicted by 0, the mean.
         """
         each = self._outputs(x)[:, :, :2]
-        unseen = np.ones((len(each), len(x)), dtype=bool)
-        for tree, drawn in zip(unseen, self.trees.estimators_samples_, strict=True):
-            tree[drawn] = False
+        unseen = ~self.drawn
         count = unseen.sum(axis=0)[:, None]
         return np.asarray((each * unseen[:, :, None]).sum(axis=0) / np.maximum(1, count))

@@ -32,6 +32,7 @@ class FrontModel(ABC):
         running trials.
       skill: the probability in [0, 1] that the model ranks unseen trials usefully well
         (`search.surrogates.skill`).
+      accuracy: the rank correlation with trials that were left out, the mean over both objectives.
     """
 
     space: Space
@@ -40,10 +41,15 @@ class FrontModel(ABC):
     mean: Array
     known_means: Array
     skill: float
+    accuracy: float
 
     @abstractmethod
     def predict(self, positions: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the final objectives at n positions, [n, 2]."""
+
+    @abstractmethod
+    def expected_gain(self, positions: Array) -> Array:
+        """Return the expected gain in hypervolume over the front of `known_means`, [n]."""
 
     @abstractmethod
     def feasibility(self, positions: Array) -> Array:

@@ -39,7 +39,9 @@ def robust_scale(values: ArrayLike) -> Array:
 
 
 def rank_correlation(one: ArrayLike, other: ArrayLike) -> float:
-    """Return Spearman's rank correlation, 0 if either side is constant."""
+    """Return Spearman's rank correlation; 0 if there are fewer than two, or a side is constant."""
+    if len(np.asarray(one)) < 2:
+        return 0.0
     a, b = rankdata(one), rankdata(other)
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0

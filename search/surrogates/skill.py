@@ -34,6 +34,12 @@ def rank_skill(predicted: Array, measured: Array) -> float:
     return _mean([_probability(predicted[:, j], measured[:, j]) for j in varied])
 
 
+def mean_rank_correlation(predicted: Array, measured: Array) -> float:
+    """Return the rank correlation, the mean over the objectives, in [-1, 1]; arguments as above."""
+    columns = range(measured.shape[1])
+    return _mean([rank_correlation(predicted[:, j], measured[:, j]) for j in columns])
+
+
 def _probability(predicted: Array, measured: Array) -> float:
     found = min(0.999, max(-0.999, rank_correlation(predicted, measured)))
     gap = math.atanh(found) - math.atanh(USEFUL)

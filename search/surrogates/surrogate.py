@@ -12,6 +12,7 @@ from search.record.trial import Key, Rung, Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.surrogates.encoding import columns_of, encode_params, encode_positions
+from search.surrogates.expected_hypervolume import correlated_improvement
 from search.surrogates.front_model import MIN_RESULTS, FrontModel, known_trials
 from search.surrogates.gaussian_process import (
     Columns,
@@ -21,13 +22,14 @@ from search.surrogates.gaussian_process import (
     fit_kernel,
 )
 from search.surrogates.robust_scale import robust_scale
-from search.surrogates.skill import rank_skill
+from search.surrogates.skill import mean_rank_correlation, rank_skill
 from spaces import Params, Space
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
-ORIGIN = "kriging"  # of the trials that this model proposed
+ORIGINS = ("kriging", "ensemble")  # of the trials that this model has chosen
 GROWTH = 1.4  # the kernel is fitted again when there are so many times more results
+CERTAIN = 10  # trials for which the correlation of the errors is taken as half of what is found
 MAX_FITTED = 300  # values that the kernel is fitted to; the posterior is of all of them
 MAX_AT_RUNGS = 250  # values at rungs; beyond that the oldest are left out
 
@@ -51,6 +53,8 @@ class Surrogate(FrontModel):
       skill: the probability in [0, 1] that the processes rank trials usefully well that were left
         out (`search.surrogates.skill`), one at a time with all its rungs. Only trials that this
         model did not choose count: those that it chose lie where it is surest.
+      correlation: of the errors of both objectives for trials that are left out, pulled to 0 while
+        there are few.
       known_means: [n, 2] posterior means of the feasible finished trials (of all finished trials if
         none is feasible) and of the running ones, scaled.
     """
@@ -98,18 +102,34 @@ class Surrogate(FrontModel):
             observations = Observations(x, fidelity, _scaled(y, fidelity))
             processes.append(GaussianProcess(observations, params, self.columns))
         numbers = [*(t.number for t in self.done), *(t.number for t, *_ in at_rungs)]
-        self.skill = self._skill(processes, np.array(numbers, dtype=np.intp))
+        self._assess(processes, np.array(numbers, dtype=np.intp))
         return processes
 
-    def _skill(self, processes: Sequence[GaussianProcess], numbers: Index) -> float:
-        others = np.flatnonzero([t.origin != ORIGIN for t in self.done])
-        measured = np.stack([p.data.y[others] for p in processes], 1)
-        missed = np.stack([p.loo_residuals(numbers)[others] for p in processes], 1)
-        return rank_skill(measured - missed, measured)
+    def _assess(self, processes: Sequence[GaussianProcess], numbers: Index) -> None:
+        """Leave each finished trial out; set `skill`, `accuracy` and `correlation`."""
+        done = len(self.done)
+        measured = np.stack([p.data.y[:done] for p in processes], 1)
+        missed = np.stack([p.loo_residuals(numbers)[:done] for p in processes], 1)
+        others = np.flatnonzero([t.origin not in ORIGINS for t in self.done])
+        predicted, seen = (measured - missed)[others], measured[others]
+        self.skill, self.accuracy = (
+            rank_skill(predicted, seen),
+            mean_rank_correlation(predicted, seen),
+        )
+        product, squares = (missed[:, 0] * missed[:, 1]).sum(), (missed**2).sum(axis=0)
+        found = float(product / np.sqrt(squares.prod() + 1e-12))
+        self.correlation = max(-0.95, min(0.95, found * done / (done + CERTAIN)))
 
     def predict(self, positions: Array) -> tuple[Array, Array]:
         """Return mean and standard deviation of the final objectives at n positions, [n, 2]."""
         return self._predict(encode_positions(self.space, positions))
+
+    def expected_gain(self, positions: Array) -> Array:
+        """Return the expected gain in hypervolume over the front of `known_means`, [n]."""
+        mean, sd = self.predict(positions)
+        return correlated_improvement(
+            mean, sd, self.correlation, self.known_means, self.reference_point
+        )
 
     def _predict(self, x: Array) -> tuple[Array, Array]:
         both = [process.predict(x) for process in self.processes]

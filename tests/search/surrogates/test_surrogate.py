@@ -13,7 +13,11 @@ from search.samplers.forest_sampler import ForestSampler
 from search.samplers.gp_sampler import GPSampler
 from search.samplers.table import make_sampler
 from search.surrogates.encoding import columns_of, encode_params, encode_positions
-from search.surrogates.expected_hypervolume import expected_improvement
+from search.surrogates.ensemble import Ensemble
+from search.surrogates.expected_hypervolume import (
+    correlated_improvement,
+    expected_improvement,
+)
 from search.surrogates.forest import Forest
 from search.surrogates.gaussian_process import (
     OFFSET,
@@ -154,6 +158,28 @@ def test_the_expected_gain_is_that_of_many_draws():
         assert expected_improvement(mean, sd, points, corner)[i] == pytest.approx(
             np.mean(gains), abs=4 * error
         )
+
+
+@pytest.mark.parametrize("correlation", [-0.8, 0.0, 0.5])
+def test_the_expected_gain_of_correlated_errors_is_that_of_many_draws(correlation):
+    rng = np.random.default_rng(0)
+    points, corner = np.array([(0.2, 0.9), (0.5, 0.6), (0.9, 0.1)]), (0.0, 0.05)
+    mean, sd = np.array([[0.5, 0.5], [0.7, 0.7]]), np.array([[0.3, 0.2], [0.1, 0.4]])
+    found = correlated_improvement(mean, sd, correlation, points, corner)
+    cov = np.array([[1.0, correlation], [correlation, 1.0]])
+    draws = rng.multivariate_normal((0, 0), cov, 100_000)
+    for i in range(2):
+        gains = expected_improvement(mean[i] + sd[i] * draws, None, points, corner)
+        assert found[i] == pytest.approx(gains.mean(), rel=0.05)
+
+
+def test_objectives_in_conflict_promise_less():
+    """Unsure of both, a model expects the less, the more they are in conflict."""
+    mean, sd, points = np.zeros((1, 2)), np.ones((1, 2)), [(0.5, -0.5), (-0.5, 0.5)]
+    gains = [
+        correlated_improvement(mean, sd, c, points, (-2.0, -2.0))[0] for c in (0.0, -0.5, -0.9)
+    ]
+    assert gains[0] > gains[1] > gains[2] > 0
 
 
 def test_with_no_front_the_gain_is_the_product_of_both_excesses():
@@ -319,14 +345,38 @@ def test_values_that_are_far_off_do_not_blind_a_model(model):
     assert min(rank_correlation(mean[:, j], truth[:, j]) for j in (0, 1)) > 0.6
 
 
+def test_a_trade_off_is_learned_as_a_correlation_of_the_errors():
+    """One objective falls as the other rises, for reasons that no hyperparameter tells."""
+    draw = random.Random(0)
+
+    def conflict(params, chance):
+        u = draw.random()
+        return u, 100 * (1 - u)
+
+    assert Surrogate(SPACE, finished_view(conflict)).correlation < -0.6
+    assert abs(Surrogate(SPACE, finished_view(noise_of(5))).correlation) < 0.5
+
+
+def test_the_ensemble_trusts_the_better_model_and_wants_both_convinced():
+    view = finished_view(law)
+    process, forest = Surrogate(SPACE, view), Forest(SPACE, view)
+    both = Ensemble([process, forest])
+    assert process.accuracy > forest.accuracy > 0.5
+    assert both.weights[0] > both.weights[1] and both.weights.sum() == pytest.approx(1)
+    rows = np.random.default_rng(0).random((50, len(SPACE.knobs)))
+    one, other, found = (m.expected_gain(rows) for m in (process, forest, both))
+    assert (found >= np.minimum(one, other)).all()
+    assert (found <= np.maximum(np.maximum(one, other), 1e-9) + 1e-12).all()
+    assert found[(one <= 0) | (other <= 0)].max(initial=0.0) < found.max()
+
+
 @pytest.mark.parametrize("model", [Surrogate, Forest])
 def test_a_constant_objective_leaves_the_other_to_be_sought(model):
     """The gain is largest where the other objective is predicted to be largest."""
     view = scaled_view(lambda a, b: (0.5, b))
     fitted = model(SPACE, view)
     positions = np.random.default_rng(0).random((300, len(SPACE.knobs)))
-    mean, sd = fitted.predict(positions)
-    gain = expected_improvement(mean, sd, fitted.known_means, fitted.reference_point)
+    mean, gain = fitted.predict(positions)[0], fitted.expected_gain(positions)
     assert np.isfinite(gain).all() and fitted.skill > 0.9
     assert (mean[:, 0] == 0).all() and mean[np.argmax(gain), 1] > np.quantile(mean[:, 1], 0.9)
 
