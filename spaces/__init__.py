@@ -36,6 +36,7 @@ from spaces._scale import SCORES as SCORES
 from spaces._scale import Scale as Scale
 from spaces._scale import default_text as default_text
 from spaces._scale import scale as scale
+from spaces._space import Baseline as Baseline
 from spaces._space import Space as Space
 from spaces._threat_model import REPORT as REPORT
 from spaces._threat_model import THREAT_MODELS as THREAT_MODELS

@@ -22,6 +22,19 @@ _BELOW_ONE = 1 - 1e-12
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """The configuration with which a question compares, such as a net without noise.
+
+    Args:
+      name: what it is, in a few words.
+      params: its hyperparameters.
+    """
+
+    name: str
+    params: Params
+
+
+@dataclass(frozen=True)
 class Space:
     """The hyperparameters (knobs) that a search varies, and the recipe of each configuration.
 
@@ -40,6 +53,7 @@ class Space:
         report's.
       objectives: two names of `spaces.FIGURES`, for a search that names none; None: natural
         accuracy and attacked score.
+      baseline: the known configuration with which the verdict compares; None for none.
 
     Raises:
       ValueError: a hyperparameter or a known configuration does not fit the others.
@@ -55,6 +69,7 @@ class Space:
     data: str | None = None
     battery: str | None = None
     objectives: tuple[str, str] | None = None
+    baseline: Baseline | None = None
 
     def __post_init__(self) -> None:
         for i, (name, knob) in enumerate(self.knobs.items()):
@@ -73,6 +88,8 @@ class Space:
             self.check(params)
         if self.objectives is not None:
             check_objectives(self.objectives)
+        if self.baseline and self.baseline.params not in self.known:
+            raise ValueError(f"the baseline is a known configuration, not {self.baseline.params}")
 
     def check_names(self) -> None:
         """Check that hyperparameters can be arguments of `build`, which a recorded table has not.
@@ -119,13 +136,14 @@ class Space:
             condition = _narrow_condition(knob.when, narrow)
             if condition is not None:
                 narrow[key] = replace(changes.get(key, knob), when=condition)
-        small = replace(self, knobs=narrow, known=(), laptop={})
+        small = replace(self, knobs=narrow, known=(), laptop={}, baseline=None)
         if self.grid:
             return small
         near = ({k: _nearest(narrow, k, v) for k, v in params.items()} for params in self.known)
         inside = [params for params in near if small.holds(params)]
         distinct = tuple(params for i, params in enumerate(inside) if params not in inside[:i])
-        return replace(small, known=distinct)
+        kept = self.baseline if self.baseline and self.baseline.params in distinct else None
+        return replace(small, known=distinct, baseline=kept)
 
     def try_first(self, params: Params) -> Space:
         """Return the space with one of its configurations before the known ones."""

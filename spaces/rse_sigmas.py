@@ -13,7 +13,7 @@ setting, 0.2 and 0.1, and "no noise" come first.
 from __future__ import annotations
 
 import adv
-from spaces import Float, Space
+from spaces import Baseline, Float, Space
 
 
 def build(sigma_init: float, sigma_inner: float) -> adv.Recipe:
@@ -29,4 +29,5 @@ space = Space(
         {"sigma_init": 0.2, "sigma_inner": 0.1},
         {"sigma_init": 0.0, "sigma_inner": 0.0},
     ),
+    baseline=Baseline("no noise", {"sigma_init": 0.0, "sigma_inner": 0.0}),
 )

@@ -16,7 +16,7 @@ from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
 from adv.shell import join_command
 from search.finals.seed_noise import Floats
-from search.finals.selection import choose_next, select_candidates
+from search.finals.selection import choose_next, is_clearly_dominated, select_candidates
 from search.finals.standings import compute_standings
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
@@ -41,14 +41,37 @@ def default_trainings(trials: int) -> int:
 def choose_finalists(view: View, trainings: int) -> list[int]:
     """Return the numbers of the trials to train again, the likeliest members of the front first.
 
-    A third of the trainings is kept for those whose membership stays in doubt.
+    A third of the trainings is kept for those whose membership stays in doubt. The baseline of the
+    space comes last: the verdict compares fresh seeds with fresh seeds.
     """
     every = view.scored()
-    done = _leave_out_far([trial for trial in every if view.feasible(trial)] or every)
+    done = _leave_out_far(_feasible(view))
     points = [trial.result.point for trial in done if trial.result]
     limit = max(1, trainings - trainings // 3)
     order = select_candidates(points, _difference_sd(done), limit, z=Z95) if done else []
-    return [done[i].number for i in order]
+    numbers = [done[i].number for i in order]
+    plain = view.header.baseline
+    baseline = [trial.number for trial in every if plain and trial.params == plain][:1]
+    return numbers + [n for n in baseline if numbers and n not in numbers]
+
+
+def find_contenders(view: View) -> list[Trial]:
+    """Return the trials that no other one exceeds in both objectives beyond paired noise.
+
+    One training of each cannot tell them from the front.
+    """
+    done = _leave_out_far(_feasible(view))
+    if not done:
+        return []
+    points = [trial.result.point for trial in done if trial.result]
+    worse = is_clearly_dominated(points, _difference_sd(done), Z95)
+    return [trial for trial, out in zip(done, worse, strict=True) if not out]
+
+
+def _feasible(view: View) -> list[Trial]:
+    """Return the scored trials that keep the constraints, or all if none does."""
+    every = view.scored()
+    return [trial for trial in every if view.feasible(trial)] or every
 
 
 def _leave_out_far(done: list[Trial]) -> list[Trial]:

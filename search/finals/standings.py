@@ -68,7 +68,7 @@ _latest: _Standings | None = None
 
 def _sample_standings(view: View, draws: int) -> list[Finalist]:
     """Compute the standings from the posterior of the means and of the true values."""
-    finalists = _collect_finalists(view)
+    finalists = collect_finalists(view)
     scored, rest = [f for f in finalists if f.runs], [f for f in finalists if not f.runs]
     if not scored:
         return rest
@@ -117,7 +117,7 @@ def _ends(view: View, run: Trial) -> tuple[list[float], list[float]]:
     return [low for low, _ in ends], [high for _, high in ends]
 
 
-def _collect_finalists(view: View) -> list[Finalist]:
+def collect_finalists(view: View) -> list[Finalist]:
     """Return the finalists with their trainings, but without statistics."""
     if view.finals is None:
         return []

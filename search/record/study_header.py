@@ -76,6 +76,8 @@ class StudyHeader:
       settings: that fix or narrow hyperparameters, as `--set` takes them.
       first: a configuration that is tried before the known ones.
       sources: 12 hex digits of the SHA-256 of each file of the user's that was run, by its path.
+      baseline: the configuration with which the verdict compares; empty for none.
+      baseline_name: what it is, in a few words.
       extra: keys that this version does not know.
 
     Raises:
@@ -111,6 +113,8 @@ class StudyHeader:
     settings: Sequence[str] | None = None
     first: Params | None = None
     sources: Mapping[str, str] | None = None
+    baseline: Params = field(default_factory=dict)
+    baseline_name: str = ""
     extra: Plain = field(default_factory=dict)
 
     def __post_init__(self) -> None:

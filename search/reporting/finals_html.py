@@ -11,6 +11,7 @@ from search.formatting import shown
 from search.record.view import View
 from search.reporting.finals_plots import finals_front, selection_bias
 from search.reporting.finals_remarks import describe_finals, describe_selection_bias
+from search.reporting.finals_terminal import mark_finalist
 from search.reporting.html_template import figure, file_link, section, table
 from spaces import find_objective
 
@@ -75,9 +76,10 @@ def _row(f: Finalist) -> list[str]:
         for name, mean, interval in zip(f.aims, f.mean, f.intervals, strict=True)
     )
     p_front = f"{f.p_front:.2f}"
+    marks = {"*": f"<b>{p_front}, reported</b>", "?": f"{p_front}, cannot be told from the front"}
     return [
         str(f.trial.number),
-        f"<b>{p_front}, reported</b>" if f.on_front else p_front,
+        marks.get(mark_finalist(f), p_front),
         str(len(f.runs)),
         first,
         second,

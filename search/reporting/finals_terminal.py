@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from search.finals.finalist import Finalist
+from search.finals.selection import SURE
 from search.finals.standings import compute_standings
-from search.formatting import format_clock, format_objective, objective_title
+from search.formatting import format_clock, format_objective, format_value, objective_title
 from search.record.view import Event, View
 from search.reporting.terminal import print_text
 from spaces import OBJECTIVES, find_objective
@@ -52,44 +53,46 @@ def _format_probabilities(finalists: list[Finalist]) -> str:
     return ", ".join(known)
 
 
-def finals_table(finalists: list[Finalist], score: str) -> Table:
+def finals_table(finalists: list[Finalist]) -> Table:
     """Return the table of the finalists that have been trained again.
+
+    Reported members of the front are marked with "*", nets that cannot be told from it with "?".
+    The page and `finalists.csv` hold more of each.
 
     Args:
       finalists: from `compute_standings`.
-      score: name of the score of the search.
     """
+    trained = [f for f in finalists if f.runs]
+    names = list(dict.fromkeys(name for f in trained for name in f.trial.params))
+    flagged = any(f.flagged for f in trained)
     table = Table(
-        title="Finalists, trained again with fresh seeds",
+        title="Pareto front (*), and what cannot be told from it (?)",
         title_justify="left",
         title_style="bold",
         box=None,
     )
-    table.add_column("trial", justify="right")
-    table.add_column("P(front)", justify="right")
-    table.add_column("seeds", justify="right")
-    for name in next((f.aims for f in finalists), OBJECTIVES):
-        table.add_column(f"{objective_title(name)} on test", justify="right")
-    for text in ("worst seed", f"{score} score", "fresh seeds, same images", "masking gap"):
-        table.add_column(text, justify="right")
-    for f in finalists:
-        if f.runs:
-            mark = " *" if f.on_front else "  "
-            table.add_row(str(f.trial.number), f"{f.p_front:.2f}{mark}", *_cells(f))
+    aims = next((f.aims for f in trained), OBJECTIVES)
+    heads = ("trial", "P(front)", "seeds", *(f"{objective_title(n)} on test" for n in aims))
+    for head in (*heads, *names, *("masking gap",) * flagged):
+        table.add_column(head, justify="right", overflow="fold")
+    for f in trained:
+        gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else ""
+        table.add_row(
+            f"{mark_finalist(f)} {f.trial.number}".strip(),
+            f"{f.p_front:.2f}",
+            str(len(f.runs)),
+            *(_with_interval(n, f.mean[m], f.intervals[m]) for m, n in enumerate(aims)),
+            *(format_value(f.trial.params.get(name, "")) for name in names),
+            *(gap,) * flagged,
+        )
     return table
 
 
-def _cells(f: Finalist) -> list[str]:
-    judged = f.aims[f.judged]
-    means = [_with_interval(n, f.mean[m], f.intervals[m]) for m, n in enumerate(f.aims)]
-    others = (
-        f.worst.result.point if f.worst and f.worst.result else None,
-        f.trial.result.point if f.trial.result else None,
-        f.validation_mean,
-    )
-    scores = ["–" if pair is None else _format(judged, pair[f.judged]) for pair in others]
-    gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else "–"
-    return [str(len(f.runs)), *means, *scores, gap]
+def mark_finalist(f: Finalist) -> str:
+    """Return "*" for a reported member of the front, "?" for what cannot be told from it."""
+    if f.on_front:
+        return "*"
+    return "?" if f.p_front > SURE else ""
 
 
 def _with_interval(name: str, value: float, interval: tuple[float, float]) -> str:

@@ -7,6 +7,7 @@ from html import escape
 from pathlib import PurePosixPath
 
 from search.finals.finalist import Finalist
+from search.finals.reseeding_study import find_contenders
 from search.formatting import format_value
 from search.record.trial import Trial
 from search.record.view import View
@@ -49,18 +50,23 @@ def _members(view: View) -> str:
         *map(escape, names),
         "Weights",
     ]
+    members = view.front()
+    numbers = {trial.number for trial in members}
+    others = [trial for trial in find_contenders(view) if trial.number not in numbers]
     rows = [
         [
-            mark_number(trial),
+            "? " * (trial.number not in numbers) + mark_number(trial),
             *_objectives(trial),
             _gap(trial),
             *(escape(format_value(trial.params.get(name, "–"))) for name in names),
             _weights(trial),
         ]
-        for trial in view.front()
+        for trial in (*members, *others)
     ]
-    why = escape(describe_marks(view.front(), view.header))
-    return section("Front members", why, table("The front, most accurate first", heads, rows))
+    why = "Trials marked with ? cannot be told from the front. " * bool(others)
+    why += describe_marks(members, view.header)
+    caption = "The front, most accurate first"
+    return section("Front members", escape(why.strip()), table(caption, heads, rows))
 
 
 def _head(view: View, name: str) -> str:

@@ -17,15 +17,23 @@ from search.record.trial import Trial
 from spaces import OBJECTIVES
 
 
-def front_table(members: Sequence[Trial], score: str, *, intervals: bool = True) -> Table:
+def front_table(
+    members: Sequence[Trial],
+    score: str,
+    *,
+    contenders: Sequence[Trial] = (),
+    intervals: bool = True,
+) -> Table:
     """Return the table of front members: objectives, perhaps with intervals, hyperparameters.
 
     Args:
       members: of the front.
       score: name of the score of the search.
+      contenders: trials that cannot be told from the front, shown below it and marked with "?".
       intervals: whether to show them.
     """
-    names = list(dict.fromkeys(name for trial in members for name in trial.params))
+    rows = (*members, *contenders)
+    names = list(dict.fromkeys(name for trial in rows for name in trial.params))
     title = f"Pareto front, {score} score"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("trial", justify="right")
@@ -34,10 +42,10 @@ def front_table(members: Sequence[Trial], score: str, *, intervals: bool = True)
         table.add_column(objective_title(name), justify="right", overflow="fold")
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
-    for trial in members:
+    for i, trial in enumerate(rows):
         cells = [_cell(trial, name, intervals) for name in aims]
         table.add_row(
-            mark_number(trial),
+            "? " * (i >= len(members)) + mark_number(trial),
             *cells,
             *(format_value(trial.params.get(name, "")) for name in names),
         )

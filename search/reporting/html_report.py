@@ -26,12 +26,14 @@ from search.reporting.trials_html import (
     trials_without_result,
     what_stopping_cost,
 )
+from search.reporting.verdict_html import verdict_section
 
 STATES = ("finished", "stopped", "failed", "running")
 Panel = Callable[[View, Sequence[Finalist]], list[str]]
 """Given the view and the finalists, the sections of the page as HTML; none if there is no data."""
 
 SECTIONS: tuple[Panel, ...] = (
+    verdict_section,
     finals_sections,
     front_sections,
     what_stopping_cost,

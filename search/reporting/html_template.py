@@ -38,6 +38,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 section { background: #fff; border: 1px solid #e1e4e8; border-radius: 8px; padding: 24px 28px;
           margin: 0 0 20px; }
 section > p, .none { color: #57606a; }
+section > .verdict { color: #1c2128; font-size: 19px; font-weight: 600; }
 figure { margin: 0; }
 .scroll { overflow-x: auto; }
 .scroll:focus-visible { outline: 2px solid #0b57a4; outline-offset: 2px; }

@@ -40,6 +40,7 @@ def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> 
       data_fingerprint: of its images and labels.
       study: a new id.
     """
+    baseline = plan.space.baseline
     return StudyHeader(
         format=FORMAT,
         id=study,
@@ -68,6 +69,8 @@ def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> 
         settings=plan.settings or None,
         first=plan.first,
         sources=sources(),
+        baseline=dict(baseline.params) if baseline else {},
+        baseline_name=baseline.name if baseline else "",
     )
 
 

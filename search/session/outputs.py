@@ -6,10 +6,12 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from adv.files import partial_file
 from search.errors import find_storage_error
 from search.finals.standings import compute_standings
+from search.finals.verdict import reach_verdict
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.run_files import LostNetError
@@ -17,6 +19,7 @@ from search.record.run_folder import FRONT, LEDGER, REPORT, front_path, trial_pa
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
+from search.reporting.verdict_text import verdict_record
 from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
 from search.session.stored_nets import TRIAL, stored_net
@@ -54,6 +57,12 @@ def add_readers(
         **({"Optuna storage": copy} if copy else {}),
     }
     job.study.ledger.readers += [TolerantReader(readers[name], name, say) for name in readers]
+
+
+def record_verdict(view: View) -> dict[str, Any]:
+    """Return the verdict on the search as a key of its `end` event; none without a result."""
+    verdict = reach_verdict(view)
+    return {"verdict": verdict_record(view, verdict)} if verdict else {}
 
 
 class ReportWriter:
@@ -119,7 +128,9 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
     """
     view, folder = job.study.view, job.folder
     outputs = {
-        LEDGER: lambda: job.study.ledger.append("end", reason=note or "done", code=code),
+        LEDGER: lambda: job.study.ledger.append(
+            "end", reason=note or "done", code=code, **record_verdict(view)
+        ),
         FRONT: lambda: note_lost_nets(job.study.ledger, copy_front(view, folder)),
         "tables": lambda: write_tables(view, folder, compute_standings(view)),
         REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from adv.intervals import WRONG_GRADIENTS_LIMIT
 from adv.shell import join_command
 from adv.terminal.console import print_table
 from search.finals.finalist import Finalist
+from search.finals.reseeding_study import find_contenders
 from search.finals.standings import compute_standings
+from search.finals.verdict import reach_verdict
 from search.formatting import count, format_clock
 from search.record.constraints import excesses
 from search.record.repair import describe_repairs
@@ -23,10 +26,13 @@ from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import finals_table
 from search.reporting.front_table import describe_marks, front_table
 from search.reporting.terminal import print_text
+from search.reporting.verdict_text import describe_verdict
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
 from search.surrogates.front_model import MIN_RESULTS
 from spaces import OBJECTIVES
+
+MAX_ROWS = 12  # of the front and of the trials that cannot be told from it
 
 
 def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
@@ -39,6 +45,8 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
       note: why the search ended early, "" if it did not.
     """
     view, folder = job.study.view, job.folder
+    console.print()
+    _print_verdict(console, view, folder)
     _print_counts(console, view, note)
     if job.study.exhausted:
         print_text(
@@ -48,12 +56,12 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
         )
     members = view.front()
     field = [finalist for finalist in compute_standings(view) if finalist.runs]
-    if members:
-        _print_front(console, view, folder, finals=bool(field))
-        if why := describe_marks(members, view.header):
-            print_text(console, f"{why}\n")
     if field:
         _print_finals(console, view, field)
+    elif members:
+        _print_front(console, view, folder)
+    if why := describe_marks(members, view.header):
+        print_text(console, f"{why}\n")
     _print_warnings(console, members, folder)
     remarks = (
         describe_stopping,
@@ -81,30 +89,52 @@ def _print_counts(console: Console, view: View, note: str) -> None:
         f"{len(view.in_state('stopped'))} stopped early, {len(view.in_state('failed'))} failed, "
         f"{format_clock(view.elapsed)} in all{f'; {note}' if note else ''}."
     )
-    console.print(f"\n{counts}\n", markup=False)
+    console.print(f"{counts}\n", markup=False)
 
 
-def _print_front(console: Console, view: View, folder: Path, *, finals: bool) -> None:
-    """Print the front, and how far its scores can be trusted."""
+def _print_verdict(console: Console, view: View, folder: Path) -> None:
+    """Print whether there is a trade-off, or the command that would tell."""
+    verdict = reach_verdict(view)
+    if verdict is None:
+        return
+    lines = describe_verdict(view, verdict)
+    console.print(Text(lines[0], "bold"), soft_wrap=not console.is_terminal)
+    for line in lines[1:]:
+        print_text(console, line)
+    if verdict.more:
+        trained = len(view.finals.trials) if view.finals else 0
+        number = str(trained + verdict.more)
+        words = ("python", "launch.py", "--finalists", folder, "--final-trainings", number)
+        console.print(f"  {join_command(*words)}", markup=False)
+    console.print()
+
+
+def _print_front(console: Console, view: View, folder: Path) -> None:
+    """Print the front and the trials that cannot be told from it."""
     members = view.front()
+    numbers = {trial.number for trial in members}
+    others = [trial for trial in find_contenders(view) if trial.number not in numbers]
     result = members[0].result
     images = (result.details.images if result else None) or "?"
-    print_table(console, front_table(members, view.header.score))
-    text = (
-        f"\n95 % intervals over {images} validation images. The front was chosen on them, so its "
-        "scores are\nslightly optimistic"
+    shown = others[: max(0, MAX_ROWS - len(members))]
+    print_table(console, front_table(members, view.header.score, contenders=shown))
+    unknown = ""
+    if others:
+        unknown = (
+            f"? {count(len(others), 'trial')} cannot be told from the front"
+            f"{f', of which {len(shown)} are shown' if len(shown) < len(others) else ''}. "
+        )
+    print_text(
+        console,
+        f"\n{unknown}95 % intervals over {images} validation images. The front was chosen on "
+        "them, so its scores are slightly optimistic; the test split has not been used:\n"
+        f"  {join_command('python', 'launch.py', '--finalists', folder)}\n",
     )
-    if finals:
-        text += ".\n"
-    else:
-        command = join_command("python", "launch.py", "--finalists", folder)
-        text += f"; the test split has not been used:\n  {command}\n"
-    console.print(text, markup=False)
 
 
 def _print_finals(console: Console, view: View, field: list[Finalist]) -> None:
     """Print the finalists, and what their scores mean."""
-    print_table(console, finals_table(field, view.header.score))
+    print_table(console, finals_table(field))
     for line in describe_finals(view, field):
         print_text(console, line)
     console.print()

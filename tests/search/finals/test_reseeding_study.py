@@ -247,12 +247,12 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     ledger.readers.append(FinalsLog(console))
     finals(ledger, 8)
     field = [f for f in compute_standings(ledger.view) if f.runs]
-    console.print(finals_table(field, "report"))
+    console.print(finals_table(field))
     for line in describe_finals(ledger.view, field):
         console.print(line)
     said = " ".join(console.export_text().split())
     assert said.count("finished natural accuracy") == sum(len(f.runs) for f in field)
-    assert "P(on the front)" in said and "worst seed" in said and "inner's curse" in said
+    assert "P(on the front)" in said and "P(front)" in said and "inner's curse" in said
     assert "excluding the run that selected the trial" in said
     write_tables(ledger.view, tmp_path)
     with (tmp_path / "finalists.csv").open() as file:
