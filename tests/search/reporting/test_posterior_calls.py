@@ -60,7 +60,7 @@ def test_a_session_that_ends_shares_one_posterior(tmp_path: Path, calls):
     """Two before: one for the tables and the page, one for the summary."""
     ledger = Ledger(tmp_path / LEDGER)
     ledger.view = _finished_finals()
-    study = SimpleNamespace(ledger=ledger, view=ledger.view)
+    study = SimpleNamespace(ledger=ledger, view=ledger.view, exhausted=False)
     job = cast(Job, SimpleNamespace(study=study, folder=tmp_path, options=Options()))
     tracker = cast(Tracker, SimpleNamespace(close=lambda: None))
     write_outputs(job, tracker, "", 0)
