@@ -33,8 +33,9 @@ UNSATURATED = frozenset({"margin", "dlr", "dlr-targeted", "margin-targeted", "mi
 _MISSED_AT_MOST = 0.5
 """The share of what can be fooled that PGD on the cross-entropy misses at most on a sound net.
 
-On nets trained with MART or smoothed labels it is a third; where the gradient of the
-cross-entropy vanishes nearly all is missed. A search, which compares trials, flags less of it.
+On nets trained with MART or smoothed labels it misses a third (.27 to .38 with smoothing .4 and .6,
+averaged weights, BigNet, CIFAR-10, eps .02 and .03, 300 images); where the gradient of the
+cross-entropy vanishes, nearly all. A search, which compares trials, flags less.
 """
 TESTED = 16  # images whose gradients are compared with finite differences
 
@@ -211,9 +212,9 @@ def _compare(
         limit,
         interval,
         "points",
-        f"on sound nets such attacks miss up to {100 * missed:.0f} % of the images that a "
-        f"stronger attack fools, so up to {100 * limit:.1f} points of the "
-        f"{100 * (natural - standing):.1f} that this net loses are expected",
+        f"such attacks may miss {100 * missed:.0f} % of the images that a stronger attack fools, "
+        f"more than they do on sound nets: {100 * limit:.1f} points of the "
+        f"{100 * (natural - standing):.1f} that this net loses",
         f"{observation} With {context.n} images a difference under {100 * visible:.1f} points "
         "cannot be told from the limit.",
         meaning,
