@@ -166,7 +166,7 @@ def show_view(view: View, folder: Path) -> None:
     html.append(html_report._facts(view))
     text = io.StringIO()
     console = PlainConsole(file=text, width=200)
-    name, trained = view.header.score, [f for f in finalists if f.runs]
+    name, trained = view.header.score, [f for f in finalists if f.known]
     for table in (front_table(view.front(), name), finals_table(trained, name)):
         print_table(console, table)
     for line in (*describe_stopping(view), *describe_infeasible(view)):

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from quality.peers import PEERS, make_peer
-from search.finals.selection import choose_next, front_probability, select_candidates, select_front
+from search.finals.selection import choose_next, front_membership, select_candidates, select_front
 from search.finals.true_values import sample_true_values
+from search.record.pareto import front
 from search.record.trial import EpochReport
-from search.replay.search_quality import SearchScore, TrueFront, precision, score_search
+from search.replay.search_quality import SearchScore, TrueFront, score_search
 from search.replay.simulator import (
     Method,
     SearchHistory,
@@ -92,8 +93,8 @@ def run_contest(name: str, problem: Problem, seed: int, setting: Setting) -> dic
     """Search a problem once, and score it.
 
     Returns:
-      The fields of `SearchScore` as plain data; `finals`, the precision of the front that is
-      reported after the finals; and `seconds` of processor time.
+      The fields of `SearchScore` as plain data; `finals` and `recall`, precision and recall of the
+      front that is reported after the finals; and `seconds` of processor time.
     """
     began = time.process_time()
     true_front = problem.true_front()
@@ -103,8 +104,8 @@ def run_contest(name: str, problem: Problem, seed: int, setting: Setting) -> dic
     )
     spent = time.process_time() - began
     score = score_search(history, true_front)
-    after = run_finals(history, problem, true_front, int(FINALS * setting.budget), seed)
-    return {**_to_json(score), "finals": after, "seconds": spent}
+    after, recall = run_finals(history, problem, true_front, int(FINALS * setting.budget), seed)
+    return {**_to_json(score), "finals": after, "recall": recall, "seconds": spent}
 
 
 def _to_json(score: SearchScore) -> dict[str, Any]:
@@ -124,31 +125,35 @@ def _to_json(score: SearchScore) -> dict[str, Any]:
 
 def run_finals(
     history: SearchHistory, problem: Problem, true_front: TrueFront, trainings: int, seed: int
-) -> float:
-    """Return the precision of the front reported after so many trainings with fresh seeds."""
+) -> tuple[float, float]:
+    """Return precision and recall of the front reported after so many trainings with fresh seeds.
+
+    Recall is the share of the trials of the search that truly are on their front.
+    """
     measured = np.array([finish.result.point for finish in history.finished])
     if len(measured) < 2:
-        return 0.0
+        return 0.0, 0.0
     true = np.array([true_front.objectives(finish.params) for finish in history.finished])
     sd = np.maximum((measured - true).std(axis=0), 1e-9)  # as repeats would show
-    candidates = select_candidates(measured, sd, max(1, trainings // 2), seed=seed)
+    candidates = select_candidates(measured, sd, max(1, trainings), seed=seed)
     values: dict[int, list[tuple[float, float]]] = {i: [] for i in candidates}
 
-    def probabilities() -> Any:
+    def membership(draws: int) -> Any:
         fresh = {i: v for i, v in values.items() if v}
-        draws = sample_true_values(measured, fresh, sd, draws=1000, seed=seed)
-        return front_probability(draws)[candidates]
+        sampled = sample_true_values(measured, fresh, sd, draws=draws, seed=seed)
+        return front_membership(sampled)
 
     for number in range(trainings):
-        index = choose_next(probabilities(), [len(v) for v in values.values()])
+        chances = membership(250).mean(axis=0)[candidates]
+        index = choose_next(chances, [len(v) for v in values.values()])
         if index is None:
             break
         fresh_seed = 10**6 + 1000 * seed + number
         params = history.finished[candidates[index]].params
         values[candidates[index]].append(_train_again(problem, params, fresh_seed))
-    on = np.zeros(len(measured), dtype=bool)
-    on[np.array(candidates)[select_front(probabilities())]] = True
-    return precision(on, [(float(a), float(b)) for a, b in true])
+    on = select_front(membership(1000))
+    truly = front(true)
+    return float(truly[on].mean()), float(on[truly].mean())
 
 
 def _train_again(problem: Problem, params: Any, seed: int) -> tuple[float, float]:

@@ -42,9 +42,9 @@ def problem_tables(rows: Sequence[Row]) -> Iterator[str]:
         shares = " | ".join(f"HV at {part:.0%}" for part in BUDGET_SHARES)
         yield (
             f"| method | n | {shares} | epochs to 95 % | reached | truly on front | "
-            "after finalists | stopped |"
+            "after finals | recall | stopped |"
         )
-        yield "|---|---|" + "---|" * (len(BUDGET_SHARES) + 5)
+        yield "|---|---|" + "---|" * (len(BUDGET_SHARES) + 6)
         groups = sorted(_by(here, "method").items(), key=lambda p: -fmean(r["share"] for r in p[1]))
         for name, these in groups:
             yield _line(name, these)
@@ -61,7 +61,9 @@ def _line(name: str, rows: Sequence[Row]) -> str:
         ("" if reached == len(rows) else "> ") + format_mean([epochs_to_target(r) for r in rows], 0)
     )
     cells.append(f"{reached}/{len(rows)}")
-    cells += [format_mean([r[key] for r in rows], 2) for key in ("precision", "finals")]
+    for key in ("precision", "finals", "recall"):
+        known = [r[key] for r in rows if key in r]  # earlier versions wrote no recall
+        cells.append(format_mean(known, 2) if known else "–")
     done = sum(r["finished"] + r["stopped"] for r in rows)
     cells.append(f"{sum(r['stopped'] for r in rows) / max(1, done):.0%}")
     return "| " + " | ".join(cells) + " |"

@@ -19,17 +19,18 @@ UNKNOWN: Pair = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Finalist:
-    """A trial that is trained again with fresh seeds.
+    """A trial that is trained again with fresh seeds, or that is reported without.
 
     Args:
       trial: of the search; its result selected it.
       runs: its finished trainings with fresh seeds, whose results are on the test split under the
         final battery, the same for all.
       started: how many trainings were started, failed and running ones included.
-      mean: of both objectives over `runs`, as `TrialResult.point`: larger is better; NaN without a
-        run.
+      mean: of both objectives over `runs`, as `TrialResult.point`: larger is better. Without a run
+        it is the posterior mean, given the trial's one training and all other trials; NaN if not
+        known.
       intervals: 95 % interval of each mean, over seeds and test images.
-      p_front: probability of being on the front of all trials of the search; NaN without a run.
+      p_front: probability of being on the front of all trials of the search; NaN if not known.
       on_front: True if it is reported as a member of the front.
     """
 
@@ -52,6 +53,11 @@ class Finalist:
         return max(
             (m for m, name in enumerate(self.aims) if find_objective(name).larger), default=1
         )
+
+    @property
+    def known(self) -> bool:
+        """True if it has a fresh seed, or is reported as a member of the front without one."""
+        return bool(self.runs) or self.on_front
 
     @property
     def points(self) -> list[Pair]:

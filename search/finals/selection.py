@@ -14,7 +14,7 @@ from search.finals.seed_noise import Floats, as_rows
 from search.finals.true_values import DRAWS
 
 Z_DOMINATED = 1.0  # standard deviations of a difference beyond which a trial is clearly dominated
-MIN_SHARE = 0.8  # expected share of the reported trials that are truly on the front
+UNTOLD = 0.25  # P(on the front) from which a candidate cannot be told from the front
 SURE = 0.05  # a probability below this, or above 1 minus this, needs no further seed
 
 
@@ -76,9 +76,18 @@ def front_probability(draws: ArrayLike) -> Floats:
     Args:
       draws: [d, n, 2] values; equal ones do not dominate each other.
     """
+    return np.asarray(front_membership(draws).mean(axis=0))
+
+
+def front_membership(draws: ArrayLike) -> NDArray[np.bool_]:
+    """Return which trials no other one dominates in each draw, [d, n] booleans.
+
+    Args:
+      draws: [d, n, 2] values; equal ones do not dominate each other.
+    """
     d = np.asarray(draws, dtype=float)
     if d.shape[1] == 0:
-        return np.zeros(0)
+        return np.zeros(d.shape[:2], dtype=bool)
     # Go through the points by falling first value. A point is dominated if one with a larger first
     # value has a second value at least as high, or one with the same first value a higher second.
     order = np.lexsort((-d[..., 1], -d[..., 0]), axis=1)
@@ -89,9 +98,9 @@ def front_probability(draws: ArrayLike) -> Floats:
     new_x = np.concatenate([np.ones((len(d), 1), bool), x[:, 1:] != x[:, :-1]], axis=1)
     group_start = np.maximum.accumulate(np.where(new_x, np.arange(d.shape[1]), 0), axis=1)
     dominated = (best_before > y) | (np.take_along_axis(best_before, group_start, axis=1) >= y)
-    on_front = np.zeros(dominated.shape)
+    on_front = np.zeros(dominated.shape, dtype=bool)
     np.put_along_axis(on_front, order, ~dominated, axis=1)
-    return np.asarray(on_front.mean(axis=0))
+    return on_front
 
 
 def choose_next(
@@ -126,21 +135,42 @@ def choose_next(
     return int(np.argmax(np.where(unclear, gain, -1.0)))
 
 
-def select_front(probabilities: ArrayLike, share: float = MIN_SHARE) -> NDArray[np.bool_]:
-    """Return which trials to report as the front, [n] booleans.
+def select_front(
+    membership: ArrayLike, candidates: Sequence[int] | None = None
+) -> NDArray[np.bool_]:
+    """Return which candidates to report: the set with the largest expected F1 score.
 
-    The most likely ones are taken as long as their mean P(on the front) is at least `share`: a
-    bound on the Bayesian false discovery rate (Newton et al. 2004). The most likely one is always
-    taken.
+    F1 is the harmonic mean of precision and recall, 2 |R and T| / (|R| + |T|), of a reported set R
+    against the true front T. Its expectation is over the joint draws of T: whether two trials are
+    on the front together matters, because one of them may dominate the other. For a set of k
+    members it is a sum over the members, so the best set of each size is found exactly (Dembczynski
+    et al. 2011, "An exact algorithm for F-measure maximization").
+
+    A trial is not reported alone while another candidate cannot be told from the front: its P(on
+    the front) is at least `UNTOLD`.
 
     Args:
-      probabilities: [n] P(on the front).
-      share: in (0, 1].
+      membership: [d, n] booleans, whether each of n trials is on the front in each of d draws.
+      candidates: the trials that may be reported; by default all.
+
+    Returns:
+      [len(candidates)] booleans; at least one is true, if there is a candidate.
     """
-    p = np.asarray(probabilities, dtype=float)
-    order = np.argsort(-p, kind="stable")
-    running_mean = np.cumsum(p[order]) / np.arange(1, len(p) + 1)
-    count = max(1, int((running_mean >= share).sum()))  # it falls, so these are the first ones
-    chosen = np.zeros(len(p), dtype=bool)
-    chosen[order[:count]] = True
+    t = np.asarray(membership, dtype=float)
+    among = t if candidates is None else t[:, list(candidates)]
+    n = among.shape[1]
+    chosen = np.zeros(n, dtype=bool)
+    if n == 0:
+        return chosen
+    sizes = t.sum(axis=1)
+    p = among.mean(axis=0)
+    alone = n == 1 or np.sort(p)[-2] < UNTOLD
+    best = -1.0
+    for k in range(1 if alone else 2, n + 1):
+        gains = 2 * (among / (k + sizes)[:, None]).mean(axis=0)  # of each member of a set of k
+        order = np.argsort(-gains, kind="stable")[:k]
+        if gains[order].sum() > best + 1e-12:
+            best = float(gains[order].sum())
+            chosen[:] = False
+            chosen[order] = True
     return chosen

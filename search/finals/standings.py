@@ -1,7 +1,8 @@
 """The standings: each finalist's means, intervals and probability of being on the front.
 
 Means are over fresh seeds alone. The training that selected a trial is shown beside them, so that
-the winner's curse can be seen, but is part of none of them.
+the winner's curse can be seen, but is part of none of them. A trial without a fresh seed may be
+reported too: its values are then estimated from its one training, drawn back by the posterior.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
 from search.finals.finalist import Finalist, mean_pair
 from search.finals.seed_noise import Floats
-from search.finals.selection import front_probability, select_front
+from search.finals.selection import front_membership, select_front
 from search.finals.true_values import (
     DRAWS,
     bootstrap_images,
@@ -35,7 +36,10 @@ HOPELESS = 6.0
 
 
 def compute_standings(view: View, draws: int = DRAWS) -> list[Finalist]:
-    """Return the finalists, the most accurate on natural images first, those without a run last.
+    """Return the finalists and the other trials that are reported as members of the front.
+
+    Those with fresh seeds come first, then those whose values are estimated, each the most accurate
+    on natural images first, then finalists without any.
 
     It samples the posterior, which takes about as long as all else on the page together. The last
     result is therefore kept: the terminal, the tables, the page and W&B, which all ask for it after
@@ -79,20 +83,25 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
     means = means.clip(low, top)  # no mean is outside
     others = _other_trials(view, scored, sd)
     if others is None:
-        p_front = front_probability(means)
+        others, values = [], means
     else:
         if images is not None:  # the others would be attacked on the same test images
             common = np.repeat(images.mean(axis=1, keepdims=True), len(others), axis=1)
             images = np.concatenate([images, common], axis=1)
         search, fresh = _search_values(scored, others), {i: f.points for i, f in enumerate(scored)}
         values = sample_true_values(search, fresh, sd, images=images, draws=draws).clip(low, top)
-        p_front = front_probability(values)[: len(scored)]
-    lows, highs = np.quantile(means, [0.025, 0.975], axis=0)
-    on_front = select_front(p_front)
+    membership = front_membership(values)
+    p_front, on_front = membership.mean(axis=0), select_front(membership)
+    n = len(scored)
+    waiting = {f.trial.number: f for f in rest}
+    known = [*scored, *(waiting.get(t.number, Finalist(t)) for t in others)]
+    estimates = np.concatenate([means, values[:, n:]], axis=1)
+    centres = [f.points for f in scored] + [[c] for c in values[:, n:].mean(axis=0).tolist()]
+    lows, highs = np.quantile(estimates, [0.025, 0.975], axis=0)
     ranked = [
         replace(
             f,
-            mean=mean_pair(f.points),
+            mean=mean_pair(centres[i]),
             intervals=(
                 (float(lows[i, 0]), float(highs[i, 0])),
                 (float(lows[i, 1]), float(highs[i, 1])),
@@ -100,9 +109,12 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
             p_front=float(p_front[i]),
             on_front=bool(on_front[i]),
         )
-        for i, f in enumerate(scored)
+        for i, f in enumerate(known)
+        if f.runs or on_front[i] or f.trial.number in waiting
     ]
-    return [*sorted(ranked, key=lambda f: (-f.mean[0], -f.mean[1])), *rest]
+    ranked.sort(key=lambda f: (not f.known, not f.runs, -f.mean[0], -f.mean[1]))
+    numbers = {f.trial.number for f in ranked}
+    return [*ranked, *(f for f in rest if f.trial.number not in numbers)]
 
 
 def _ends(view: View, run: Trial) -> tuple[list[float], list[float]]:

@@ -22,7 +22,8 @@ from search.finals.seed_noise import (
 )
 
 DRAWS = 2000
-BANDWIDTH = 0.5  # of the kernel density of true values, in standard deviations between seeds
+BANDWIDTH = 0.8  # of the kernel density of true values, in standard deviations between seeds
+OWN_WEIGHT = 0.5  # of a trial's own kernel: it shares the noise of the value that it explains
 
 
 def sample_means(
@@ -98,13 +99,14 @@ def sample_true_values(
     z_i = (w p_i + sum y_ij) / n_i, and at these means stand the kernels of the prior, too.
     The posterior of x_i is then a mixture over j, with
 
-        weight_j ~ exp(-|z_i - z_j|^2 / 2 (1 / n_i + h^2)),
+        weight_j ~ a_ij exp(-|z_i - z_j|^2 / 2 (1 / n_i + h^2)),
         mean_j = (n_i z_i + z_j / h^2) / (n_i + 1 / h^2),   covariance S / (n_i + 1 / h^2)
 
-    (distances in the metric of S). The uncertainty of S itself makes it a Student t: one chi-square
-    draw for all trials together. A value far better than all others is thus drawn back towards
-    them. The search values may be used here although they selected the finalists: under a prior the
-    selection carries no more information (Dawid 1994, "Selection paradoxes of Bayesian inference").
+    (distances in the metric of S; a_ij is `OWN_WEIGHT` for j = i, else 1). The uncertainty of S
+    itself makes it a Student t: one chi-square draw for all trials together. A value far better
+    than all others is thus drawn back towards them. The search values may be used here although
+    they selected the finalists: under a prior the selection carries no more information (Dawid
+    1994, "Selection paradoxes of Bayesian inference").
 
     Args:
       search: [n, m] values of the search, in the unit of the fresh ones.
@@ -172,6 +174,7 @@ def _sample_components(data: _Combined, uniform: Floats) -> NDArray[np.intp]:
     z = data.whitened
     distance2 = ((z[:, None] - z[None]) ** 2).sum(axis=2)
     likelihood = np.exp(-0.5 * distance2 / (1 / data.count[:, None] + BANDWIDTH**2))
+    likelihood[np.diag_indices(len(z))] *= OWN_WEIGHT
     cumulative = np.cumsum(likelihood / likelihood.sum(axis=1, keepdims=True), axis=1)
     return np.stack(
         [np.searchsorted(c[:-1], u) for c, u in zip(cumulative, uniform.T, strict=True)], 1

@@ -35,22 +35,23 @@ def finals_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:
     """Return the sections on the finalists, none if there are no finals."""
     if view.finals is None:
         return []
-    trained = [f for f in finalists if f.runs]
+    known = [f for f in finalists if f.known]
+    trained = [f for f in known if f.runs]
     if not trained:
         waiting = "<p class='none'>No finalist has been trained again yet.</p>"
         return [section(TITLE, "", waiting)]
     score = escape(view.header.score)
     titles = dict(zip(("first", "second"), map(_head, view.header.aims), strict=True))
     heads = [head.format(score=score, **titles) for head in HEADS]
-    notes = "".join(f"<p>{escape(line)}</p>" for line in describe_finals(view, trained))
+    notes = "".join(f"<p>{escape(line)}</p>" for line in describe_finals(view, known))
     return [
         section(
             TITLE,
             "The candidates of the front, trained again with fresh seeds and attacked on test "
             "images, which selected nothing. Large points are means with 95 % intervals, small "
-            "ones single seeds.",
-            figure(finals_front(view, trained), "finals", "Scatter: means of fresh seeds")
-            + table("Finalists, most accurate first", heads, [_row(f) for f in trained])
+            "ones single seeds; rings are reported trials without a fresh seed.",
+            figure(finals_front(view, known), "finals", "Scatter: means of fresh seeds")
+            + table("Finalists, most accurate first", heads, [_row(f) for f in known])
             + f"<div class='notes'>{notes}</div>",
         ),
         section(

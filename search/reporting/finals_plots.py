@@ -23,9 +23,9 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
       view: of the search.
       finalists: from `compute_standings`.
     """
-    trained = [f for f in finalists if f.runs]
+    known = [f for f in finalists if f.known]
     figure = empty_figure(*(_axis_title(view, name) for name in view.header.aims))
-    seeds = [_shown(f, point) for f in trained for point in f.points]
+    seeds = [_shown(f, point) for f in known for point in f.points]
     figure.add_trace(
         go.Scatter(
             x=[x for x, _ in seeds],
@@ -36,13 +36,15 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
             hoverinfo="skip",
         )
     )
-    for on_front, name, colour, line in (
-        (False, "other finalists", "white", GREY),
-        (True, "reported front", _BLUE, INK),
+    for on_front, fresh, name, colour, line in (
+        (False, True, "other finalists", "white", GREY),
+        (True, True, "reported front", _BLUE, INK),
+        (True, False, "reported without a fresh seed", "white", _BLUE),
     ):
-        some = [f for f in trained if f.on_front == on_front]
-        figure.add_trace(_plot_means(some, name, colour, line))
-    if not trained:
+        some = [f for f in known if f.on_front == on_front and bool(f.runs) == fresh]
+        if fresh or some:
+            figure.add_trace(_plot_means(some, name, colour, line))
+    if not known:
         return figure
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return figure.update_layout(legend=legend, height=520)

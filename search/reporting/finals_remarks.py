@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from search.finals.finalist import Finalist
-from search.finals.selection import MIN_SHARE
 from search.formatting import count
 from search.record.view import View
 from search.reporting.front_table import describe_marks
@@ -19,7 +18,7 @@ def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
 
     Args:
       view: of the search.
-      finalists: from `compute_standings`, those with a finished training.
+      finalists: from `compute_standings`, the known ones.
     """
     assert view.finals is not None
     head = view.finals_header
@@ -33,11 +32,17 @@ def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
     ]
     if bias := describe_selection_bias(finalists):
         lines.insert(2, bias)
+    if guessed := [f.trial.number for f in finalists if not f.runs]:
+        plural = "s" * (len(guessed) > 1)
+        lines.append(
+            f"Trial{plural} {', '.join(map(str, guessed))} without a fresh seed: estimated from "
+            "one training, as if it had been partly luck."
+        )
     if failed:
         lines.append(f"{count(failed, 'training')} failed.")
     if why := describe_marks(list(view.finals.trials.values()), view.header):
         lines.append(why.replace("~ trained", "Trainings were trained", 1))
-    missing = [n for n in head.trials if n not in {f.trial.number for f in finalists}]
+    missing = [n for n in head.trials if n not in {f.trial.number for f in finalists if f.runs}]
     if missing:
         plural = "s" * (len(missing) > 1)
         lines.append(f"Not yet trained again: trial{plural} {', '.join(map(str, missing))}.")
@@ -48,15 +53,11 @@ def _describe_front(finalists: Sequence[Finalist]) -> str:
     """Return which trials are reported as the front, and how certain that is."""
     front = [f for f in finalists if f.on_front]
     names = ", ".join(str(f.trial.number) for f in front)
-    if len(front) == 1 and front[0].p_front < MIN_SHARE:
-        return (
-            f"The reported front (*) is trial {names}, the most likely member, although it is on "
-            f"the front of all trials with probability {front[0].p_front:.2f} only: more "
-            "trainings would decide."
-        )
+    expected = sum(f.p_front for f in front)
     return (
-        f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: the largest set of "
-        f"which {100 * MIN_SHARE:.0f} % are expected to be on the front of all trials."
+        f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: the set that is "
+        "expected to agree best with the front of all trials (F1 score); "
+        f"{expected:.1f} of {len(front)} are expected to be on it."
     )
 
 

@@ -60,22 +60,22 @@ def finals_table(finalists: list[Finalist]) -> Table:
     The page and `finalists.csv` hold more of each.
 
     Args:
-      finalists: from `compute_standings`.
+      finalists: from `compute_standings`; only the known ones are shown.
     """
-    trained = [f for f in finalists if f.runs]
-    names = list(dict.fromkeys(name for f in trained for name in f.trial.params))
-    flagged = any(f.flagged for f in trained)
+    known = [f for f in finalists if f.known]
+    names = list(dict.fromkeys(name for f in known for name in f.trial.params))
+    flagged = any(f.flagged for f in known)
     table = Table(
         title="Pareto front (*), and what cannot be told from it (?)",
         title_justify="left",
         title_style="bold",
         box=None,
     )
-    aims = next((f.aims for f in trained), OBJECTIVES)
+    aims = next((f.aims for f in known), OBJECTIVES)
     heads = ("trial", "P(front)", "seeds", *(f"{objective_title(n)} on test" for n in aims))
     for head in (*heads, *names, *("masking gap",) * flagged):
         table.add_column(head, justify="right", overflow="fold")
-    for f in trained:
+    for f in known:
         gap = f"{100 * f.gap[0]:.1f}{' flagged' * f.flagged}" if f.gap else ""
         table.add_row(
             f"{mark_finalist(f)} {f.trial.number}".strip(),

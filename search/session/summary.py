@@ -55,7 +55,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
             f"{job.study.trials} trials: the search has ended.\n",
         )
     members = view.front()
-    field = [finalist for finalist in compute_standings(view) if finalist.runs]
+    field = [finalist for finalist in compute_standings(view) if finalist.known]
     if field:
         _print_finals(console, view, field)
     elif members:

@@ -29,6 +29,7 @@ from search.record.trial import Trial
 from search.record.trial_result import ResultDetails, TrialResult
 from search.record.view import View
 from search.reporting.csv_tables import write_tables
+from search.reporting.finals_csv import finalist_rows
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import FinalsLog, finals_table
 from search.reporting.html_report import write_html_report
@@ -277,15 +278,31 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     )
 
 
-def test_a_front_that_nobody_is_sure_of_is_not_said_to_be_sure(ledger):
+def test_the_front_is_said_with_how_many_of_it_are_expected_to_be_right(ledger):
     searched(ledger)
     finals(ledger, 8)
-    first, *rest = [f for f in compute_standings(ledger.view) if f.runs]
+    first, second, *rest = [f for f in compute_standings(ledger.view) if f.runs]
     rest = [replace(f, on_front=False) for f in rest]
-    unsure = [replace(first, p_front=0.62, on_front=True), *rest]
-    assert "with probability 0.62 only" in describe_finals(ledger.view, unsure)[0]
-    sure = [replace(first, p_front=0.9, on_front=True), *rest]
-    assert "80 % are expected" in describe_finals(ledger.view, sure)[0]
+    pair = [replace(f, p_front=p, on_front=True) for f, p in ((first, 0.7), (second, 0.4))]
+    line = describe_finals(ledger.view, [*pair, *rest])[0]
+    numbers = f"{first.trial.number}, {second.trial.number}"
+    assert f"trials {numbers}: " in line and "1.1 of 2 are expected to be on it" in line
+
+
+def test_a_trial_without_a_fresh_seed_can_be_reported_and_is_marked(ledger):
+    """Three trials that cannot be told apart, and one training: all three are reported."""
+    searched(ledger)
+    finals(ledger, 1)
+    field = [f for f in compute_standings(ledger.view) if f.known]
+    guessed = [f for f in field if not f.runs]
+    assert guessed and all(f.on_front and 0 < f.p_front <= 1 for f in guessed)
+    for f in guessed:
+        assert all(low < mean < high for mean, (low, high) in zip(f.mean, f.intervals, strict=True))
+    lines = describe_finals(ledger.view, field)
+    assert any("without a fresh seed: estimated" in line for line in lines)
+    assert [row["seeds"] for row in finalist_rows(field) if row["on_front"]].count(0) == len(
+        guessed
+    )
 
 
 def test_the_screen_shows_the_trainings_that_run(ledger):

@@ -1,12 +1,16 @@
 """True values and selections, against closed forms, brute force and simulated searches."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.stats import norm, t
 
 from search.finals.seed_noise import PRIOR_DOF
 from search.finals.selection import (
+    UNTOLD,
     choose_next,
+    front_membership,
     front_probability,
     is_clearly_dominated,
     select_candidates,
@@ -152,86 +156,108 @@ def test_racing_spends_on_the_uncertain_pair():
     assert sum(spent[1:4]) > 10
 
 
-def test_the_reported_front_is_the_largest_of_its_expected_share():
+def expected_f1(membership, chosen):
+    both = membership[:, chosen].sum(axis=1)
+    return np.mean(2 * both / (len(chosen) + membership.sum(axis=1)))
+
+
+def test_the_reported_front_has_the_largest_expected_f1_of_all_sets():
     rng = np.random.default_rng(8)
-    for _ in range(200):
-        p, share = rng.random(7), float(rng.uniform(0.3, 1.0))
-        kept = select_front(p, share)
-        count = int(kept.sum())
-        assert count >= 1 and p[kept].min() >= np.sort(p)[::-1][count - 1]
-        if count > 1:
-            assert p[kept].mean() >= share
-        if count < 7:
-            assert np.sort(p)[::-1][: count + 1].mean() < share
+    for _ in range(60):
+        n = int(rng.integers(1, 7))
+        membership = front_membership(rng.random(n)[:, None] * 0.5 + rng.random((40, n, 2)))
+        among = np.sort(rng.choice(n, int(rng.integers(1, n + 1)), replace=False))
+        alone = len(among) == 1 or np.sort(membership[:, among].mean(axis=0))[-2] < UNTOLD
+        best = max(
+            expected_f1(membership, among[list(some)])
+            for size in range(1 if alone else 2, len(among) + 1)
+            for some in itertools.combinations(range(len(among)), size)
+        )
+        found = among[select_front(membership, among)]
+        assert expected_f1(membership, found) == pytest.approx(best)
+
+
+def test_members_that_exclude_each_other_are_reported_together():
+    """Of two trials one is on the front, nobody knows which: both are reported, even at .7."""
+    first = np.arange(100) < 70
+    assert select_front(np.stack([first, ~first], 1)).tolist() == [True, True]
+    first = np.arange(100) < 90
+    assert select_front(np.stack([first, ~first], 1)).tolist() == [True, False]
+    assert select_front(np.zeros((5, 0), bool)).tolist() == []
 
 
 SD = np.array([0.01, 0.015])
 
 
-def simulated(seed: int, trials: int = 60, budget: int = 18):
+def simulated(seed: int, trials: int = 60, budget: int = 15):
     """Simulate a search and its finals: true values, search values, finalists, their values."""
     rng, sd = np.random.default_rng(seed), SD
     x, waste = rng.random(trials), rng.exponential(0.03, trials)
     truth = np.stack([0.9 - 0.4 * x**2 - waste, 0.2 + 0.4 * x - waste], 1)
     seen = truth + sd * rng.standard_normal(truth.shape)
     chosen = select_candidates(seen, sd, budget - budget // 3)
-    values: list[list[np.ndarray]] = [[] for _ in chosen]
-    chances = np.full(len(chosen), 0.5)
-    for step in range(budget):
+    values = [[truth[i] + sd * rng.standard_normal(2)] for i in chosen]
+    for step in range(budget - len(chosen)):
+        chances = front_probability(sample_means(values, sd, draws=200, seed=step))
         i = choose_next(chances, [len(v) for v in values])
         if i is None:
             break
         values[i].append(truth[chosen[i]] + sd * rng.standard_normal(2))
-        if all(values):
-            chances = front_probability(sample_means(values, sd, draws=200, seed=step))
-    return truth, seen, chosen, values, chances
+    fresh = dict(zip(chosen, map(np.array, values), strict=True))
+    membership = front_membership(sample_true_values(seen, fresh, sd, draws=400, seed=seed))
+    return truth, seen, fresh, membership
 
 
 @pytest.fixture(scope="module")
 def studies():
-    return [simulated(seed) for seed in range(90)]
+    return [simulated(seed) for seed in range(60)]
 
 
-def test_finals_undo_the_winners_curse_and_clean_the_front(studies):
+def f1(reported, true):
+    return 2 * (reported & true).sum() / (reported.sum() + true.sum())
+
+
+def test_finals_undo_the_winners_curse_and_report_a_truer_front(studies):
     """60 simulated searches of 60 trials: search scores are too optimistic, fresh seeds are not."""
-    flattery, fresh, before, after = [], [], [], []
-    for truth, seen, chosen, values, chances in studies[:60]:
+    flattery, unbiased, before, after = [], [], [], []
+    for truth, seen, fresh, membership in studies:
         really, naive = front(truth), front(seen)
         flattery.append(np.mean(seen[naive] - truth[naive]))
-        fresh.append(
-            np.mean([np.mean(v, 0) - truth[i] for i, v in zip(chosen, values, strict=True)])
-        )
-        before.append(really[naive].mean())
-        after.append(really[np.array(chosen)[select_front(chances)]].mean())
-    for errors, biased in ((flattery, True), (fresh, False)):
+        unbiased.append(np.mean([v.mean(axis=0) - truth[i] for i, v in fresh.items()]))
+        before.append(f1(naive, really))
+        after.append(f1(select_front(membership), really))
+    for errors, biased in ((flattery, True), (unbiased, False)):
         half = 2.66 * np.std(errors, ddof=1) / np.sqrt(60)  # 99 % interval, t with 59 degrees
         assert (abs(np.mean(errors)) > half) == biased
     assert np.mean(flattery) > 0.003
-    assert np.mean(after) > np.mean(before) + 0.05
+    assert np.mean(after) > np.mean(before) + 0.04
 
 
 def test_p_on_the_front_is_as_often_true_as_it_says(studies):
-    """1,080 finalists: the probability is calibrated; without the other trials it is too high."""
-    rows: tuple[list[float], list[float], list[bool]] = [], [], []
-    for seed, (truth, seen, chosen, values, _) in enumerate(studies):
-        fresh = dict(zip(chosen, values, strict=True))
-        posterior = sample_true_values(seen, fresh, SD, draws=500, seed=seed)
-        rows[0].extend(front_probability(posterior)[chosen].tolist())
-        rows[1].extend(front_probability(sample_means(values, SD, draws=500, seed=seed)).tolist())
-        rows[2].extend(front(truth)[chosen].tolist())
-    said, alone, true = map(np.array, rows)
-    assert len(true) == 1080
-    assert abs(said.mean() - true.mean()) < 0.1
-    for low, high in ((0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
+    """3,600 trials: P is calibrated; of finalists alone, without the other trials, it is too high.
+
+    The trials lie anywhere here. Where a sampler has gathered them at the front it is closer:
+    `docs/search.md` has both.
+    """
+    rows: tuple[list[float], list[float], list[bool], list[bool]] = [], [], [], []
+    for seed, (truth, _, fresh, membership) in enumerate(studies):
+        chosen, really = list(fresh), front(truth)
+        means = sample_means(list(fresh.values()), SD, draws=400, seed=seed)
+        rows[0].extend(membership.mean(axis=0).tolist())
+        rows[1].extend(front_probability(means).tolist())
+        rows[2].extend(really.tolist())
+        rows[3].extend(really[chosen].tolist())
+    said, alone, true, among = map(np.array, rows)
+    assert abs(said.mean() - true.mean()) < 0.08
+    for low, high in ((0.05, 0.2), (0.2, 0.5), (0.5, 0.8), (0.8, 0.95), (0.95, 1.01)):
         here = (said >= low) & (said < high)
         n, share, mean = here.sum(), true[here].mean(), said[here].mean()
         assert n > 50
-        assert share > mean - 0.03  # promises no more than comes true
-        assert share < mean + 0.25
+        assert share > mean - 0.05  # promises no more than comes true
+        assert share < mean + 0.15
     sure = alone > 0.95
-    error = np.sqrt(alone[sure].mean() * (1 - alone[sure].mean()) / sure.sum())
-    assert true[sure].mean() < alone[sure].mean() - 3 * error
-    assert np.mean((said - true) ** 2) < np.mean((alone - true) ** 2)
+    error = np.sqrt(among[sure].mean() * (1 - among[sure].mean()) / sure.sum())
+    assert among[sure].mean() < alone[sure].mean() - 2 * error
 
 
 def test_what_is_plausible_is_the_mean_of_all_values_where_none_lies_near():
