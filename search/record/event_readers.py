@@ -20,6 +20,7 @@ from spaces import OBJECTIVES, Params
 ACTIONS = ("go on", "stop", "audit")
 _epoch, _epochs = (key_reader(key, EpochNumber) for key in ("epoch", "epochs"))
 _seconds = key_reader("seconds", Seconds)
+_lr_share = key_reader("lr_share", Share | None)
 _metrics = key_reader("metrics", Mapping[str, float | bool])
 
 
@@ -52,6 +53,7 @@ def read_rung(event: OBJECT, header: StudyHeader) -> tuple[Rung, Decision]:
         read_key(event, "sds", Mapping[str, float]),
         read_key(event, "table", OBJECT | None),
         read_aims(event),
+        _lr_share(event) if "lr_share" in event else None,
     )
     check_objectives(rung.objectives, len(header.battery))
     for name, sd in rung.sds.items():

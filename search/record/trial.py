@@ -28,6 +28,8 @@ class Rung:
       sds: standard error of each objective, over images.
       table: `adv.Score.to_dict`, by which two trials are compared image by image; None: not known.
       aims: the two objectives that the search trades against each other.
+      lr_share: the learning rate in that epoch, as a fraction of the highest of the training, in
+        [0, 1]; None: not known.
     """
 
     epoch: int
@@ -36,6 +38,7 @@ class Rung:
     sds: Mapping[str, float] = field(default_factory=dict)
     table: Mapping[str, Any] | None = None
     aims: Sequence[str] = OBJECTIVES
+    lr_share: float | None = None
 
     @property
     def key(self) -> Key:

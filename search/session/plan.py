@@ -68,7 +68,7 @@ class Plan:
     seed: int
     name: str
     sampler: str = "tpe"
-    stopper: str = "moasha"
+    stopper: str = "predictive"
     audit: float = AUDIT_SHARE
     constraints: Mapping[str, float] = field(default_factory=dict)
     settings: tuple[str, ...] = ()
@@ -222,10 +222,12 @@ def describe_stopper(plan: Plan) -> str:
     late = [name for name in plan.objectives if not find_objective(name).from_rungs]
     if plan.stopper == "none":
         return f"nothing: half-trained nets have no {late[0]}" if late else "nothing"
-    return (
-        "at each rung the bottom half, if significantly worse; "
-        f"{100 * plan.audit:g} % of these run to completion as a check"
-    )
+    rules = {
+        "moasha": "at each rung the bottom half, if significantly worse",
+        "predictive": "what will hardly reach the front, once finished trials show that it is safe",
+    }
+    rule = rules.get(plan.stopper, f"by the rule {plan.stopper}")
+    return f"{rule}; {100 * plan.audit:g} % of these run to completion as a check"
 
 
 def format_budget(seconds: float | None) -> str:

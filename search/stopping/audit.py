@@ -127,10 +127,6 @@ def describe_audit(audit: StoppingAudit) -> list[str]:
         lines.append(
             f"Regret: without them the hypervolume would be {100 * audit.regret:.2f} % smaller."
         )
-    else:
-        lines.append(
-            "No audited trial has finished yet, so it is unknown how often stopping is wrong."
-        )
     return [*lines, *_describe_agreement(audit.agreement)]
 
 

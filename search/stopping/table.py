@@ -17,11 +17,15 @@ AUDIT_SHARE = 0.1  # of the would-be-stopped trials
 
 # Name -> what builds it (imported on first use: --help must stay fast), and its help.
 STOPPERS: Mapping[str, tuple[str, str]] = {
+    "predictive": (
+        "search.stopping.predictive:Predictive",
+        "stops what will hardly reach the front, as a model of the learning curves predicts at the "
+        "rungs, once this search's finished trials show that it would have been right (default)",
+    ),
     "moasha": (
         "search.stopping.moasha:MOASHA",
-        "stops the bottom half by both objectives at each rung, if significantly worse; the first "
-        "rung is where the training attack has about half its strength, and nothing is stopped "
-        "there before 6 trials have finished (default)",
+        "stops the bottom half by both objectives at each rung, if significantly worse, once 6 "
+        "trials have finished",
     ),
     "none": ("search.stopping.stopper:no_stopping", "stops nothing"),
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from adv import Epoch, Recipe, Score, Split, evaluate
 from adv.evaluation.image_table import per_image_objectives
+from adv.training.schedules import value_at
 from search.record.trial import Rung
 from search.stopping.rung_schedule import rung_epochs
 from spaces import OBJECTIVES, Scale
@@ -42,13 +43,22 @@ class RungEvaluator:
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs after which the net is evaluated, counted from 1."""
-        return rung_epochs(self.strengths)
+        return rung_epochs(self.strengths, lr=self.learning_rates)
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """The learning rate in the middle of each epoch, as a fraction of the largest."""
+        epochs, decay = self.recipe.epochs, self.recipe.optimizer.decay
+        rates = [value_at(decay, (n + 0.5) / epochs) for n in range(epochs)]
+        highest = max(rates, default=0.0)
+        return [rate / highest if highest else 1.0 for rate in rates]
 
     def measure(self, epoch: Epoch) -> Rung:
         """Attack the net of an epoch with the reference battery."""
         score = evaluate(epoch.net, self.images, self.scale.reference())
         strength = self._compute_strength(epoch.metrics)
-        return make_rung(epoch.number, strength, score, self.aims, self.known)
+        rung = make_rung(epoch.number, strength, score, self.aims, self.known)
+        return replace(rung, lr_share=self.learning_rates[epoch.number - 1])
 
     def _compute_strength(self, metrics: Mapping[str, float]) -> float:
         """Return the fraction of its full strength that the training attack has reached."""

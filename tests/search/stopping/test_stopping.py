@@ -1,7 +1,7 @@
 """Decisions at rungs, audits, relaxations, and the same decisions after an interruption."""
 
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import optuna
@@ -11,6 +11,7 @@ from formula_runs import SPACE, Formula
 from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
+from search.record.json_records import FieldError
 from search.record.ledger import Ledger, read
 from search.record.study_header import StudyHeader
 from search.record.trial import EpochReport, Rung
@@ -147,6 +148,28 @@ def test_the_first_rung_is_at_half_the_strength_and_a_third_of_the_epochs():
     assert rung_epochs([0.1] * 60) == (20, 40)
     assert rung_epochs([0.1] * 60, eta=1.5) == (20, 30, 45)
     assert rung_epochs([1.0] * 2) == (1,) and rung_epochs([1.0]) == () and rung_epochs([]) == ()
+
+
+def test_no_rung_comes_before_the_learning_rate_has_begun_to_fall():
+    late = [1.0] * 40 + [0.1] * 20
+    assert rung_epochs([1.0] * 60, lr=late) == (41,)
+    assert rung_epochs([1.0] * 60, lr=[1.0] * 60) == rung_epochs([1.0] * 60) == (20, 40)
+    warm_up = [min(n / 30, (60 - n) / 30) for n in range(60)]
+    assert rung_epochs([1.0] * 60, lr=warm_up) == (32,)
+    assert rung_epochs([1.0] * 60, lr=[1.0] * 59 + [0.1]) == ()  # nothing is left to save
+
+
+def test_a_rung_knows_its_learning_rate_and_old_ledgers_have_none():
+    ledger = MemoryLedger()
+    ledger.append("proposed", trial=0, params=dict(SPACE.known[0]), seed=0, origin="known")
+    plain = {**asdict(replace(at(0.1, 0.1), lr_share=0.5)), "action": "go on", "reason": ""}
+    ledger.append("rung", trial=0, **plain)
+    old = {**plain, "epoch": 3}
+    del old["lr_share"]
+    ledger.append("rung", trial=0, **old)
+    assert [rung.lr_share for rung in ledger.view.trials[0].rungs.values()] == [0.5, None]
+    with pytest.raises(FieldError, match="lr_share"):
+        ledger.append("rung", trial=0, **{**plain, "epoch": 4, "lr_share": 1.5})
 
 
 def test_a_share_of_those_to_be_stopped_runs_on_and_is_the_same_share_for_the_same_seed():
