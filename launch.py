@@ -83,6 +83,22 @@ class DurationOrOff(Duration):
         return 0.0 if value == "off" else super().convert(value, param, ctx)
 
 
+class Percent(click.ParamType):  # type: ignore[type-arg]
+    """A share above zero, written as 0.5%, as a number in (0, 1]."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Return the share; fail if the text is none."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*%\s*", value)
+        share = float(match[1]) / 100 if match else 0.0
+        if not 0 < share <= 1:
+            self.fail(f"{value!r} is not a percentage above 0: write 0.5%", param, ctx)
+        return share
+
+
 count = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
 WHAT, SIZE, HOW = "What to search", "How much", "How it searches"
 WHERE, RECORD = "Where it runs", "What is saved"
@@ -203,6 +219,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     panel=SIZE,
     metavar="TIME",
     help="Stop after this much time (45m, 2h, 1h30m); everything is saved.",
+)
+@click.option(
+    "--until-gain",
+    type=Percent(),
+    panel=SIZE,
+    metavar="PERCENT",
+    help="End the search once its next 8 trials are expected to add less than this to the "
+    "hypervolume (0.5%); its finals follow. Not before 12 trials have finished.",
 )
 @click.option(
     "--seed",

@@ -201,6 +201,19 @@ def _search_values(scored: Sequence[Finalist], others: Sequence[Trial]) -> Float
     return values + np.mean(shifts, axis=0)
 
 
+def measured_values(scored: Sequence[Finalist], trials: Sequence[Trial]) -> Floats:
+    """Return the search values of trials in the unit of the finals, [n, 2].
+
+    Args:
+      scored: the finalists with fresh seeds; without any the unit is that of the search.
+      trials: with results.
+    """
+    compared = [f for f in scored if f.validation_mean]
+    if not compared:
+        return np.array([t.result.point for t in trials if t.result])
+    return _search_values(compared, trials)[len(compared) :]
+
+
 def _image_means(finalist: Finalist) -> Floats | None:
     """Return the contribution of each test image, mean over the seeds, [2, images]."""
     tables = [run.result.details.table for run in finalist.runs if run.result]

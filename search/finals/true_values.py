@@ -133,6 +133,21 @@ def sample_true_values(
     return np.asarray(x @ data.root.T if shifts is None else x @ data.root.T + shifts)
 
 
+def mean_true_values(search: ArrayLike, fresh: Mapping[int, ArrayLike], sd: ArrayLike) -> Floats:
+    """Return the posterior means of the true values, [n, m], in closed form.
+
+    Args:
+      search: as in `sample_true_values`, and so are the others.
+      fresh: the values of fresh seeds.
+      sd: a guess of the standard deviation between seeds.
+    """
+    data = _combine(as_rows(search), {i: as_rows(v) for i, v in fresh.items()}, sd)
+    weights = _component_weights(data)
+    precision = (data.count + 1 / BANDWIDTH**2)[:, None]
+    centre = data.count[:, None] * data.whitened + weights @ data.whitened / BANDWIDTH**2
+    return np.asarray(centre / precision @ data.root.T)
+
+
 @dataclass(frozen=True)
 class _Combined:
     """The search values and fresh values of n trials, combined.
@@ -171,14 +186,19 @@ def _sample_components(data: _Combined, uniform: Floats) -> NDArray[np.intp]:
       data: the combined values.
       uniform: [draws, n] random numbers in [0, 1).
     """
+    cumulative = np.cumsum(_component_weights(data), axis=1)
+    return np.stack(
+        [np.searchsorted(c[:-1], u) for c, u in zip(cumulative, uniform.T, strict=True)], 1
+    )
+
+
+def _component_weights(data: _Combined) -> Floats:
+    """Return the posterior probability of each kernel of the prior, [n, n], for each trial."""
     z = data.whitened
     distance2 = ((z[:, None] - z[None]) ** 2).sum(axis=2)
     likelihood = np.exp(-0.5 * distance2 / (1 / data.count[:, None] + BANDWIDTH**2))
     likelihood[np.diag_indices(len(z))] *= OWN_WEIGHT
-    cumulative = np.cumsum(likelihood / likelihood.sum(axis=1, keepdims=True), axis=1)
-    return np.stack(
-        [np.searchsorted(c[:-1], u) for c, u in zip(cumulative, uniform.T, strict=True)], 1
-    )
+    return np.asarray(likelihood / likelihood.sum(axis=1, keepdims=True))
 
 
 def bootstrap_images(tables: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Floats:

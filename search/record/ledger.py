@@ -10,6 +10,7 @@ come
 - `rung`: objectives of a half-trained net, and whether its training continues;
 - `finished`, `failed`, `stopped`: how a trial ended;
 - `relaxed`: early stopping became gentler, and why;
+- `enough`: `--until-gain` ended the search, and what the next trials were expected to add;
 - `finals`: which trials are trained again, and how they are attacked; `final`: holds an event of
   such a training;
 - `net`: the file of a trial's net was found to be lost, or to be there again;

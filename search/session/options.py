@@ -28,6 +28,7 @@ class Options:
     trials: int | None = None
     epochs: int | None = None
     budget: float | None = None
+    until_gain: float | None = None
     trial_timeout: float | None = None
     seed: int | None = None
     sampler: str | None = None
@@ -175,6 +176,8 @@ def merge_resume_flags(options: Options) -> Options:
         trainings = int(options.finalists)
     if options.finalists == "off" and trainings is not None:
         raise ValueError("--finalists off trains nothing: leave out --final-trainings")
+    if options.until_gain is not None and (options.only_finals or options.rescore):
+        raise ValueError("--until-gain ends a search: it needs --space or --resume")
     if options.rescore is None and options.resume and (options.battery_steps or options.images):
         raise ValueError(
             "a run keeps its battery: to change --battery-steps or --images use --rescore"

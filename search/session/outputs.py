@@ -20,6 +20,7 @@ from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
 from search.reporting.verdict_text import verdict_record
+from search.session.advise import advise
 from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
 from search.session.stored_nets import TRIAL, stored_net
@@ -129,7 +130,7 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
     view, folder = job.study.view, job.folder
     outputs = {
         LEDGER: lambda: job.study.ledger.append(
-            "end", reason=note or "done", code=code, **record_verdict(view)
+            "end", reason=note or "done", code=code, **record_verdict(view), **_advice(view)
         ),
         FRONT: lambda: note_lost_nets(job.study.ledger, copy_front(view, folder)),
         "tables": lambda: write_tables(view, folder, compute_standings(view)),
@@ -142,6 +143,12 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         outputs = {name: outputs[name] for name in (LEDGER, "tracking")}
     problems = [_try(name, write) for name, write in outputs.items()]
     return next(filter(None, problems), "")  # a full disk gives the same for all
+
+
+def _advice(view: View) -> dict[str, Any]:
+    """Return what the last event holds of the advice."""
+    found = advise(view)
+    return {"advice": found.to_json()} if found else {}
 
 
 def _try(name: str, write: Callable[[], None]) -> str:

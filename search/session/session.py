@@ -22,7 +22,8 @@ from search.record.provenance import PROJECT
 from search.record.run_folder import LEDGER
 from search.record.trial import Run
 from search.record.trial_result import TrialResult
-from search.reporting.terminal import LiveProgress
+from search.reporting.terminal import LiveProgress, print_text
+from search.session.advise import UntilGain
 from search.session.job import Job
 from search.session.options import Options
 from search.session.outputs import add_readers, write_outputs
@@ -184,6 +185,9 @@ def run_job(
 
 def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> None:
     """Run the search and then its finals, or score stored nets again."""
+    until = None
+    if job.options.until_gain is not None:
+        until = job.study.sampler = UntilGain(job.study.sampler, job.options.until_gain)
     interrupt.check()  # a signal, or a reader that went away, while the job was prepared
     if job.options.rescore:
         _rescore(console, job, interrupt)
@@ -191,6 +195,9 @@ def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> 
     with backend(job, interrupt) as run:
         if not job.options.only_finals:
             run(job.study, job.run)
+            if until and until.gain is not None:
+                job.study.ledger.append("enough", **until.event())
+                print_text(console, until.describe(job.folder))
         if job.finals and (finals := start_finals(console, job.study, job.run, job.trainings)):
             run(*finals)
 

@@ -27,6 +27,7 @@ from search.reporting.finals_terminal import finals_table
 from search.reporting.front_table import describe_marks, front_table
 from search.reporting.terminal import print_text
 from search.reporting.verdict_text import describe_verdict
+from search.session.advise import advise, describe_advice
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
 from search.surrogates.front_model import MIN_RESULTS
@@ -72,6 +73,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     )
     for text in (text for describe in remarks for text in describe(view)):
         print_text(console, text)
+    _print_advice(console, job)
     report, front = folder / REPORT, folder / FRONT
     places = {"report": str(report) if report.is_file() else "", "W&B": tracking}
     if members and front.is_dir() and any(front.iterdir()):
@@ -81,6 +83,13 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     for label, place in places.items():
         if place:
             console.print(f"{label:<8} {place}", markup=False)
+
+
+def _print_advice(console: Console, job: Job) -> None:
+    """Print what would help the search most, except after a re-scoring, which trains nothing."""
+    if not job.options.rescore:
+        for text in describe_advice(advise(job.study.view), job.study.view, job.folder):
+            print_text(console, text)
 
 
 def _print_counts(console: Console, view: View, note: str) -> None:

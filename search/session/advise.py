@@ -1,0 +1,125 @@
+"""What would help a search most: more trials, or more fresh seeds for its candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from adv.shell import join_command
+from search.finals.advice import AHEAD, collect_knowledge, gain_of_seeds, gain_of_trials
+from search.formatting import format_clock
+from search.record.view import View
+from search.samplers.sampler import Sampler
+from spaces import Params
+
+NEGLIGIBLE = 0.0005  # a gain that rounds to 0.0 %
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the next `AHEAD` trials, or fresh seeds, are expected to add, and how long they take.
+
+    Args:
+      trials: by which share more trials raise the hypervolume.
+      seeds: by which share more fresh seeds do.
+      trial_seconds: until the trials are done, as many at a time as so far.
+      seed_seconds: the same for the seeds.
+    """
+
+    trials: float
+    seeds: float
+    trial_seconds: float
+    seed_seconds: float
+
+    @property
+    def more_seeds(self) -> bool:
+        """True if fresh seeds bring more for their time."""
+        return self.seeds * self.trial_seconds > self.trials * self.seed_seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the advice as plain data: gains as shares, and gains per hour."""
+        plain: dict[str, Any] = {"ahead": AHEAD, "more": "seeds" if self.more_seeds else "trials"}
+        for name, gain, seconds in (
+            ("trials", self.trials, self.trial_seconds),
+            ("seeds", self.seeds, self.seed_seconds),
+        ):
+            hours = max(seconds, 1e-9) / 3600
+            plain[name] = {"gain": gain, "seconds": seconds, "gain_per_hour": gain / hours}
+        return plain
+
+
+def advise(view: View) -> Advice | None:
+    """Return what would help a search most; None while too few trials have finished to tell."""
+    done = view.scored()
+    if not done:
+        return None
+    known = collect_knowledge(view)
+    trials, seeds = gain_of_trials(known), gain_of_seeds(known)
+    if math.isnan(trials) or math.isnan(seeds):
+        return None
+    finals = view.finals.scored() if view.finals else []
+    every = [*view.trials.values(), *(view.finals.trials.values() if view.finals else ())]
+    at_once = max(1.0, sum(t.seconds for t in every) / view.elapsed) if view.elapsed else 1.0
+    trial, seed = (AHEAD * fmean(t.seconds for t in some) for some in (done, finals or done))
+    return Advice(trials, seeds, trial / at_once, seed / at_once)
+
+
+def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str]:
+    """Return the advice in words, with the command that follows it; none if there is no advice."""
+    if advice is None:
+        return []
+    if max(advice.trials, advice.seeds) < NEGLIGIBLE:
+        return [
+            f"Neither {AHEAD} more trials nor {AHEAD} fresh seeds are expected to add 0.1 % to the "
+            "hypervolume."
+        ]
+    begun = len(view.finals.trials) if view.finals else 0
+    if advice.more_seeds:
+        helps = "more seeds would help more than more trials"
+        words: list[str | Path] = ["--finalists", folder, "--final-trainings", str(begun + AHEAD)]
+    else:
+        helps = "more trials would help more than more seeds"
+        words = ["--resume", folder, "--trials", str(len(view.trials) + AHEAD)]
+    return [
+        f"{AHEAD} more trials are expected to add {100 * advice.trials:.1f} % to the hypervolume "
+        f"in {format_clock(advice.trial_seconds)}, {AHEAD} fresh seeds {100 * advice.seeds:.1f} % "
+        f"in {format_clock(advice.seed_seconds)}: {helps}:",
+        f"  {join_command('python', 'launch.py', *words)}",
+    ]
+
+
+@dataclass
+class UntilGain:
+    """A sampler that proposes nothing once the next trials are expected to add too little.
+
+    Args:
+      sampler: that proposes until then.
+      least: the gain in hypervolume by the next `AHEAD` trials below which the search ends.
+      gain: the gain that has ended it; None: it goes on.
+    """
+
+    sampler: Sampler
+    least: float
+    gain: float | None = None
+
+    def propose(self, view: View) -> tuple[Params, str] | None:
+        """Return what the sampler proposes, or None if the expected gain is too small."""
+        gain = gain_of_trials(collect_knowledge(view)) if view.scored() else math.nan
+        self.gain = gain if gain < self.least else None
+        return None if self.gain is not None else self.sampler.propose(view)
+
+    def event(self) -> Mapping[str, Any]:
+        """Return what the ledger records of the end."""
+        return {"gain": self.gain, "least": self.least, "ahead": AHEAD}
+
+    def describe(self, folder: Path) -> str:
+        """Return in one line why the search ended, and how it goes on."""
+        command = join_command("python", "launch.py", "--resume", folder)
+        return (
+            f"No more trials: {AHEAD} more are expected to add {100 * (self.gain or 0):.2f} % to "
+            f"the hypervolume, less than --until-gain {100 * self.least:g}%. To go on: {command}"
+        )
