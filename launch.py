@@ -177,8 +177,8 @@ WHERE, RECORD = "Where it runs", "What is saved"
     panel=SIZE,
     help="Train the likely members of the front again with fresh seeds and attack them strongly "
     "on test images, for unbiased error bars. N: number of trainings; auto (default): one for "
-    "every four trials, which adds about half of the search's time; off: none. A run folder: the "
-    "finals of that run.",
+    "every three trials and at least 8, which adds two thirds of the search's time; off: none. A "
+    "run folder: the finals of that run.",
 )
 @count(
     "--final-trainings",

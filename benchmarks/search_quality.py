@@ -1,6 +1,6 @@
 """Compare searches at equal cost: ours and other libraries', on simulated trials.
 
-    python benchmarks/search_quality.py --methods portfolio+moasha,random,optuna-tpe --seeds 20
+    python benchmarks/search_quality.py --methods portfolio+predictive,random,optuna-tpe --seeds 20
     python benchmarks/search_quality.py --problems flat-hard --json rows.json   # goes on from there
     python benchmarks/search_quality.py --problems all --json rows.json --show  # only print it
     python benchmarks/search_quality.py --curves FOLDER --problems at-cifar10,at-all
@@ -43,7 +43,7 @@ from search.replay.recorded_trials import SURROGATES, BenchmarkError
 SHAPES, BIASES = ("net", "flat", "wide"), ("mild", "hard")
 HERE = Path(__file__).parent
 USUAL = "net-mild,net-hard,flat-mild,flat-hard"
-OURS = "portfolio+moasha"
+OURS = "portfolio+predictive"
 CHEAP = (
     f"{OURS},random,qmc+none,ray-optuna,ray-optuna-asha,optuna-tpe,optuna-tpe-multivariate,"
     "optuna-nsga2,syne-moasha"
@@ -72,7 +72,11 @@ SMALL_BUDGET = 24  # trainings, up to which Optuna's GP is fast enough to run by
     help="Number of full trainings.",
 )
 @click.option(
-    "--curves", type=click.Path(path_type=Path), help="Folder of runs.csv, curves.csv.gz."
+    "--curves",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder of recorded trainings, see quality.curves. Repeatable.",
 )
 @click.option(
     "--csv",
@@ -146,8 +150,8 @@ def _problems(given: dict[str, Any]) -> Sequence[Problem]:
     found: list[Problem] = [Analytic(s, b) for s in SHAPES for b in BIASES]
     found += [Analytic("net", "mild", prior=p) for p in ("good", "bad")]
     extra: list[Problem] = []
-    if given["curves"]:
-        extra += load_problems(given["curves"])
+    for folder in given["folders"]:
+        extra += load_problems(folder)
     extra += [benchmark_from_csv(path, given["surrogate"]) for path in given["files"]]
     for path in given["runs"]:
         extra.append(

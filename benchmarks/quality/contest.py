@@ -27,7 +27,7 @@ from search.samplers.table import SAMPLERS, initial_design_size, make_sampler
 from search.stopping.table import STOPPERS, make_stopper
 from spaces import Params, Space
 
-FINALS = 0.25  # trainings of the finals, as a share of the budget; they come on top
+FINALS = 1 / 3  # trainings of the finals, as a share of the budget; they come on top
 
 
 class Problem(Protocol):

@@ -26,7 +26,8 @@ from search.record.view import View
 from search.study import Study
 from spaces import OBJECTIVES, Params, Space
 
-TRIALS_PER_TRAINING = 4  # by default the finals take one training for so many trials
+TRIALS_PER_TRAINING = 3  # by default the finals take one training for so many trials
+MIN_TRAININGS = 8  # by default, see `default_trainings`
 Z95 = 1.96  # a trial is left out if another is better in both objectives by the 95 % noise level
 MAX_PAIRWISE = 500  # with more trials, those far behind are left out before comparing all pairs
 SEED_OFFSET = 1_000_003  # from the seeds of the search, which start at its own
@@ -34,8 +35,12 @@ DRAWS = 1000  # of the posterior behind each proposal
 
 
 def default_trainings(trials: int) -> int:
-    """Return how many trainings the finals have by default: a quarter of the trials."""
-    return max(2, round(trials / TRIALS_PER_TRAINING))
+    """Return how many trainings the finals have by default: a third of the trials, or more.
+
+    A small search is not told much by so few: it has `MIN_TRAININGS`, if that is no more than half
+    of the trials.
+    """
+    return max(2, round(trials / TRIALS_PER_TRAINING), min(MIN_TRAININGS, trials // 2))
 
 
 def choose_finalists(view: View, trainings: int) -> list[int]:

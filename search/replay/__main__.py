@@ -1,6 +1,6 @@
 """Search recorded trials again, to choose sampler and stopper by one's own data.
 
-    python -m search.replay runs/NAME --sampler kriging,tpe --stopper moasha,none
+    python -m search.replay runs/NAME --sampler kriging,tpe --stopper predictive,none
 
 Every combination searches the trials of the run at simulated time, with several seeds. Nothing is
 trained: a configuration is predicted by the nearest recorded trial, or by trees that interpolate.

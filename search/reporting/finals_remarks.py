@@ -56,7 +56,7 @@ def _describe_front(finalists: Sequence[Finalist]) -> str:
     expected = sum(f.p_front for f in front)
     return (
         f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: the set that is "
-        "expected to agree best with the front of all trials (F1 score); "
+        "expected to agree best with the front of all trials (F score); "
         f"{expected:.1f} of {len(front)} are expected to be on it."
     )
 

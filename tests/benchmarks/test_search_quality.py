@@ -1,5 +1,6 @@
 """The problems of the benchmark are as described, and its peers are driven as intended."""
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import stand_ins
 from click.testing import CliRunner
 from quality.analytic import Analytic
 from quality.contest import Setting, run_contest
+from quality.curves import load_problems
 from quality.figures import comparison, problem_tables
 from quality.peers import PEERS, Optuna, Ray, Syne, make_peer
 from scipy.stats import spearmanr
@@ -51,6 +53,34 @@ def test_half_trained_trials_are_ordered_as_the_bias_says(bias, low, high):
     ends = [problem.true_objectives(p)[1] for p in points]
     third, ninth = (spearmanr([c[e - 1] for c in curves], ends)[0] for e in (3, 9))
     assert low[0] < third < ninth and low[1] < ninth < high
+
+
+def test_recorded_trainings_of_21_methods_are_a_problem(tmp_path):
+    lines = ["method,seed,epoch,val_acc,pgd_acc"]
+    for method, seed, epochs in (("a", 0, 100), ("a", 1, 100), ("b", 0, 50), ("b", 1, 50)):
+        lines += [
+            f"{method},{seed},{n},{n / epochs},{seed + n / 200}" for n in range(1, epochs + 1)
+        ]
+    with gzip.open(tmp_path / "curves-cifar10.csv.gz", "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    [problem] = load_problems(tmp_path)
+    assert problem.name == "fast-at" and len(problem.records) == 4 and problem.epochs == 40
+    assert problem.true_objectives({"method": "b", "seed": 1}) == (1.0, 125.0)
+    assert problem.records[2].curve[19] == pytest.approx([0.5, 12.5])
+
+
+def test_no_rung_of_a_recorded_training_comes_before_its_learning_rate_falls(tmp_path):
+    names = ("run", "attack", "norm", "mixup", "lr_schedule", "cutout", "l2", "val")
+    runs = [f"x/cifar10_{n}/preact,pgd,l_inf,False,piecewise,False,{n},False" for n in range(4)]
+    (tmp_path / "runs.csv").write_text("\n".join([",".join(names), *runs]) + "\n")
+    lines = ["run,epoch,lr,test_acc,test_racc"]
+    for n in range(4):
+        lr = [0.1] * (25 * n) + [0.01] * (100 - 25 * n)
+        lines += [f"x/cifar10_{n}/preact,{i},{lr[i]},0.5,0.2" for i in range(100)]
+    with gzip.open(tmp_path / "curves.csv.gz", "wt") as file:
+        file.write("\n".join(lines) + "\n")
+    here, _ = load_problems(tmp_path)
+    assert [record.rungs for record in here.records] == [(14, 28), (14, 28), (21,), (31,)]
 
 
 def test_the_noise_is_what_is_said():
@@ -203,7 +233,7 @@ def test_a_peer_that_is_not_there_is_left_out_and_a_line_cut_off_is_run_again(
         (["--problems", "flat-harf"], "did you mean 'flat-hard'?"),
         (["--methods", "kriging+mosha"], "did you mean 'kriging+moasha'?"),
         (["--csv", "nowhere.csv"], "nowhere.csv"),
-        (["--curves", "nowhere"], "nowhere holds no runs.csv"),
+        (["--curves", "nowhere"], "nowhere holds neither"),
     ],
 )
 def test_a_mistake_is_said_with_status_2(words, said):

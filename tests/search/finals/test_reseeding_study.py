@@ -221,7 +221,7 @@ def test_two_strong_batteries_do_not_mix(ledger):
 def test_without_a_finished_trial_there_are_no_finals(ledger):
     assert make_reseeding_study(LINE, ledger, 4, **HEAD) is None
     assert compute_standings(ledger.view) == [] and ledger.view.finals is None
-    assert [default_trainings(n) for n in (1, 4, 16, 48)] == [2, 2, 4, 12]
+    assert [default_trainings(n) for n in (1, 4, 16, 48)] == [2, 2, 8, 16]
 
 
 def test_seeds_go_where_the_front_is_in_doubt(ledger):
