@@ -7,7 +7,7 @@ Arrays in and out, larger is better.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from search.finals.seed_noise import (
 
 DRAWS = 2000
 BANDWIDTH = 0.8  # of the kernel density of true values, in standard deviations between seeds
+SHARPENED = 2  # how often the kernels move to the posterior means
 OWN_WEIGHT = 0.5  # of a trial's own kernel: it shares the noise of the value that it explains
 
 
@@ -91,16 +92,17 @@ def sample_true_values(
     The model is empirical Bayes with a kernel-density prior. Trial i has the true value x_i, a
     search value p_i and k_i values y_ij of fresh seeds, with
 
-        y_ij ~ N(x_i, S),   p_i ~ N(x_i, S / w),   x_i ~ mean over trials j of N(z_j, h^2 S)
+        y_ij ~ N(x_i, S),   p_i ~ N(x_i, S / w),   x_i ~ mean over trials j of N(c_j, h^2 S)
 
     S is the covariance between seeds, pooled over the finalists. w in (0, 1] is how many fresh
     values a search value is worth, which rests on fewer images; `estimate_search_weight` estimates
-    it from how far the two lie apart. The values combine to n_i = w + k_i values with the mean
-    z_i = (w p_i + sum y_ij) / n_i, and at these means stand the kernels of the prior, too.
-    The posterior of x_i is then a mixture over j, with
+    it from how far the two lie apart. The values combine to n_i = w + k_i values with the mean z_i
+    = (w p_i + sum y_ij) / n_i. The kernels of the prior stand at c_j: first at these means, then
+    twice at the posterior means that follow, because the means are spread by noise, the true values
+    are not. The posterior of x_i is then a mixture over j, with
 
-        weight_j ~ a_ij exp(-|z_i - z_j|^2 / 2 (1 / n_i + h^2)),
-        mean_j = (n_i z_i + z_j / h^2) / (n_i + 1 / h^2),   covariance S / (n_i + 1 / h^2)
+        weight_j ~ a_ij exp(-|z_i - c_j|^2 / 2 (1 / n_i + h^2)),
+        mean_j = (n_i z_i + c_j / h^2) / (n_i + 1 / h^2),   covariance S / (n_i + 1 / h^2)
 
     (distances in the metric of S; a_ij is `OWN_WEIGHT` for j = i, else 1). The uncertainty of S
     itself makes it a Student t: one chi-square draw for all trials together. A value far better
@@ -126,7 +128,7 @@ def sample_true_values(
     draws = draws if shifts is None else len(shifts)
     component = _sample_components(data, rng.random((draws, n)))
     precision = (data.count + 1 / BANDWIDTH**2)[:, None]
-    centre = data.count[:, None] * data.whitened + data.whitened[component] / BANDWIDTH**2
+    centre = data.count[:, None] * data.whitened + data.kernels[component] / BANDWIDTH**2
     centre = centre / precision
     scale = np.sqrt(rng.chisquare(data.dof, (draws, 1, 1)) / data.dof)
     x = centre + rng.standard_normal((draws, n, m)) / np.sqrt(precision) / scale
@@ -142,10 +144,7 @@ def mean_true_values(search: ArrayLike, fresh: Mapping[int, ArrayLike], sd: Arra
       sd: a guess of the standard deviation between seeds.
     """
     data = _combine(as_rows(search), {i: as_rows(v) for i, v in fresh.items()}, sd)
-    weights = _component_weights(data)
-    precision = (data.count + 1 / BANDWIDTH**2)[:, None]
-    centre = data.count[:, None] * data.whitened + weights @ data.whitened / BANDWIDTH**2
-    return np.asarray(centre / precision @ data.root.T)
+    return np.asarray(_posterior_means(data) @ data.root.T)
 
 
 @dataclass(frozen=True)
@@ -154,12 +153,14 @@ class _Combined:
 
     Args:
       whitened: [n, m] weighted means z_i, multiplied with the inverse of `root`.
+      kernels: [n, m] centres c_j of the prior's kernels, in the same space.
       count: [n] how many fresh values each mean is worth, n_i.
       root: [m, m] Cholesky factor of the covariance between seeds.
       dof: degrees of freedom of that covariance.
     """
 
     whitened: Floats
+    kernels: Floats
     count: Floats
     root: Floats
     dof: float
@@ -176,7 +177,17 @@ def _combine(search: Floats, fresh: Mapping[int, Floats], sd: ArrayLike) -> _Com
         count[i] += len(r)
         means[i] = (weight * search[i] + r.sum(axis=0)) / count[i]
     whitened = np.linalg.solve(root, means.T).T
-    return _Combined(whitened, count, root, PRIOR_DOF + sum(degrees) + len(fresh))
+    data = _Combined(whitened, whitened, count, root, PRIOR_DOF + sum(degrees) + len(fresh))
+    for _ in range(SHARPENED):
+        data = replace(data, kernels=_posterior_means(data))
+    return data
+
+
+def _posterior_means(data: _Combined) -> Floats:
+    """Return the posterior mean of each trial, [n, m], in the space of `whitened`."""
+    precision = (data.count + 1 / BANDWIDTH**2)[:, None]
+    prior = _component_weights(data) @ data.kernels
+    return np.asarray((data.count[:, None] * data.whitened + prior / BANDWIDTH**2) / precision)
 
 
 def _sample_components(data: _Combined, uniform: Floats) -> NDArray[np.intp]:
@@ -194,10 +205,10 @@ def _sample_components(data: _Combined, uniform: Floats) -> NDArray[np.intp]:
 
 def _component_weights(data: _Combined) -> Floats:
     """Return the posterior probability of each kernel of the prior, [n, n], for each trial."""
-    z = data.whitened
-    distance2 = ((z[:, None] - z[None]) ** 2).sum(axis=2)
-    likelihood = np.exp(-0.5 * distance2 / (1 / data.count[:, None] + BANDWIDTH**2))
-    likelihood[np.diag_indices(len(z))] *= OWN_WEIGHT
+    distance2 = ((data.whitened[:, None] - data.kernels[None]) ** 2).sum(axis=2)
+    exponent = -0.5 * distance2 / (1 / data.count[:, None] + BANDWIDTH**2)
+    likelihood = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    likelihood[np.diag_indices(len(distance2))] *= OWN_WEIGHT
     return np.asarray(likelihood / likelihood.sum(axis=1, keepdims=True))
 
 

@@ -196,6 +196,7 @@ def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> 
         if not job.options.only_finals:
             run(job.study, job.run)
             if until and until.gain is not None:
+                job.study.exhausted = False  # the limit ended the search, not the space
                 job.study.ledger.append("enough", **until.event())
                 print_text(console, until.describe(job.folder))
         if job.finals and (finals := start_finals(console, job.study, job.run, job.trainings)):

@@ -39,8 +39,8 @@ class Prediction(NamedTuple):
         root = np.linalg.cholesky(self.covariance)
         drawn = self.mean + _draws(self.degrees) @ root.T
         best = finals[front(finals)]  # whatever another one beats, one of these beats too
-        beaten = (best[None] >= drawn[:, None]).all(axis=2).any(axis=1)
-        return 1.0 - float(beaten.mean())
+        beaten = np.any(np.all(best[None] >= drawn[:, None], axis=2), axis=1)
+        return 1.0 - float(np.mean(beaten))
 
 
 @dataclass(frozen=True)

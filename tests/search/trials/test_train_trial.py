@@ -8,6 +8,8 @@ import torch
 import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, Score, load
 from adv.checkpoints.checkpoint import read_checkpoint
+from adv.training.schedules import Piecewise
+from search.trials.rung_evaluation import RungEvaluator
 from search.trials.train_trial import Training
 from search.trials.trial_state import BEST, load_state
 
@@ -67,6 +69,16 @@ def test_a_trial_that_is_cut_off_goes_on_as_if_nothing_had_happened(
         mine, theirs = (read_checkpoint(p / BEST) for p in (folder, tmp_path / "whole"))
         assert mine[1] == theirs[1]
         assert all(torch.equal(mine[0][k], theirs[0][k]) for k in theirs[0])
+
+
+def test_a_trial_is_measured_once_its_learning_rate_has_begun_to_fall(run):
+    late = SGD(0.1, decay=Piecewise((0.0, 0.6), (2.0, 0.2)))
+    recipe = replace(RECIPES["patience"], optimizer=late, epochs=10)
+    evaluator = RungEvaluator(recipe, run.scale, run.watch_split)
+    assert evaluator.learning_rates == pytest.approx([1.0] * 6 + [0.1] * 4)
+    assert evaluator.epochs == (7,)
+    constant = RungEvaluator(RECIPES["patience"], run.scale, run.watch_split)
+    assert constant.learning_rates == [1.0] * 6 and constant.epochs == (2, 4)
 
 
 def test_a_rung_changes_nothing_in_the_training_and_is_told_again(run, monkeypatch, tmp_path):
