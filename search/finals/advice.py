@@ -25,7 +25,6 @@ from spaces import OBJECTIVES
 AHEAD = 8  # trials, or fresh seeds
 MIN_TRIALS = 12  # below them nothing is estimated
 DRAWS = 40  # of what the next trials, or the next seeds, may bring
-REFERENCE = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -36,40 +35,47 @@ class Knowledge:
       search: [n, 2] values of the search, the oldest trial first, in the unit of the fresh ones.
       fresh: for some trials, by index, the values [k, 2] of fresh seeds.
       sd: [2] standard deviation between seeds, or of one evaluation.
+      reference: the point above which the hypervolume is measured.
     """
 
     search: Floats
     fresh: Mapping[int, Floats]
     sd: Floats
+    reference: tuple[float, float] = (0.0, 0.0)
 
     @property
     def worth(self) -> float:
         """The hypervolume of the posterior means."""
-        return hypervolume(mean_true_values(self.search, self.fresh, self.sd), REFERENCE)
+        return hypervolume(mean_true_values(self.search, self.fresh, self.sd), self.reference)
 
     def without(self, left_out: Floats) -> Knowledge:
         """Return what would be known without some trials, given by index."""
         kept = np.setdiff1d(np.arange(len(self.search)), left_out)
         fresh = {int(j): self.fresh[int(i)] for j, i in enumerate(kept) if int(i) in self.fresh}
-        return Knowledge(self.search[kept], fresh, self.sd)
+        return Knowledge(self.search[kept], fresh, self.sd, self.reference)
 
 
 def collect_knowledge(view: View) -> Knowledge:
     """Return what a search and its finals have measured so far, of its feasible trials.
 
     Without fresh seeds, seeds are taken to differ as much as the images of one evaluation let a
-    value differ.
+    value differ. The hypervolume is measured above zero in both objectives, with objectives of
+    one's own above the worst values.
     """
     done = [t for t in view.scored() if view.feasible(t)] or view.scored()
     known = {f.trial.number: f for f in compute_standings(view) if f.runs}
     errors = [
-        [error_of_interval(*t.result.intervals.get(name, (0.0, 0.0))) for name in OBJECTIVES]
+        [error_of_interval(*t.result.intervals.get(name, (0.0, 0.0))) for name in t.result.aims]
         for t in [*done, *(run for f in known.values() for run in f.runs)]
         if t.result
     ]
     sd = np.maximum(np.mean(errors, axis=0), 1e-9) if errors else np.ones(2)
     fresh = {i: np.array(known[t.number].points) for i, t in enumerate(done) if t.number in known}
-    return Knowledge(measured_values(list(known.values()), done), fresh, sd)
+    values = measured_values(list(known.values()), done)
+    if view.header.aims == OBJECTIVES or not done:
+        return Knowledge(values, fresh, sd)
+    low = values.min(axis=0)
+    return Knowledge(values, fresh, sd, (float(low[0]), float(low[1])))
 
 
 def gain_of_trials(known: Knowledge, count: int = AHEAD, seed: int = 0) -> float:
@@ -109,7 +115,7 @@ def gain_of_seeds(known: Knowledge, count: int = AHEAD, seed: int = 0) -> float:
       count: how many seeds come.
       seed: of the draws.
     """
-    n, worth = len(known.search), known.worth
+    n, worth, low = len(known.search), known.worth, known.reference
     if n < MIN_TRIALS or not worth:
         return float("nan")
     rng = np.random.default_rng(seed)
@@ -129,5 +135,5 @@ def gain_of_seeds(known: Knowledge, count: int = AHEAD, seed: int = 0) -> float:
             value = x[i] + known.sd * rng.standard_normal(2)
             fresh[i] = np.concatenate([fresh.get(i, np.empty((0, 2))), value[None]])
         better = front(mean_true_values(known.search, fresh, known.sd))
-        gains.append(hypervolume(x[better], REFERENCE) - hypervolume(x[picked], REFERENCE))
+        gains.append(hypervolume(x[better], low) - hypervolume(x[picked], low))
     return max(0.0, float(np.mean(gains))) / worth
