@@ -34,7 +34,7 @@ PRIOR: Mapping[str, float] = {
     "forest": 3.0,
     "tpe": 2.0,
     "nsga2": 1.0,
-    "sobol": 0.5,
+    "sobol": 0.25,
 }
 MODELS = ("ensemble", "kriging", "forest")
 EXPECTED_FROM_PRIOR = 3.0  # successes that each proposer is credited with, as many as expected

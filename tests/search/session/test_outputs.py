@@ -8,17 +8,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from formula_runs import GRID, Formula
+from formula_runs import GRID, Formula, no_recipe
 
 from adv.terminal.console import open_console
 from search.backends import serial
 from search.interrupt import Interrupt
 from search.record.ledger import Ledger
-from search.record.trial_result import ResultDetails
+from search.record.trial import EpochReport
+from search.record.trial_result import ResultDetails, TrialResult
 from search.session.options import Options
 from search.session.outputs import copy_front, write_outputs
 from search.session.summary import print_summary
 from search.study import Study
+from spaces import Choice, Int, Space
 
 WEIGHTS = 20_000  # bytes
 
@@ -110,4 +112,23 @@ def test_on_a_full_disk_the_summary_names_no_file_that_is_not_there(mount_disk, 
         assert bool(problem) is not room
         assert (f"report   {folder}/report.html" in said) is room
         assert (f"weights  {folder}/front/" in said) is room
+    study.ledger.close()
+
+
+def test_a_space_of_six_ends_the_search_in_one_line_and_a_constant_is_named(tmp_path, capfd):
+    """Fifty trials are asked for; each configuration is trained once."""
+    space = Space("?", {"a": Choice(("x", "y", "z")), "b": Int(1, 2)}, no_recipe)
+
+    def run(params, seed, folder):
+        objectives = {"natural_accuracy": 0.5, "attacked_score": 10.0 * params["b"]}
+        yield EpochReport(1, 1, 1.0, {}, TrialResult(objectives))
+
+    study = Study(space, Ledger(tmp_path / "ledger.jsonl"), trials=50, seed=0)
+    serial.search(study, run, Interrupt())
+    job: Any = SimpleNamespace(study=study, folder=tmp_path, options=Options())
+    print_summary(open_console(), job, "", "")
+    said = " ".join(capfd.readouterr().out.split())
+    assert said.count("has been tried, 6 of 50 trials: the search has ended.") == 1
+    assert said.count("natural_accuracy was 0.5 in all 6 finished trials") == 1
+    assert "attacked_score was" not in said
     study.ledger.close()
