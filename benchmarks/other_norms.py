@@ -12,6 +12,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import recorded
 import rich_click as click
@@ -20,6 +22,7 @@ from markdown_report import command, machine, table
 from peer_attacks import import_peer
 from torch import Tensor, nn
 
+import adv
 from adv import APGD, L1, L2, PGD, Ball, Square
 
 BALLS: tuple[Ball, ...] = (L2(0.5), L2(1.0), L1(3.0), L1(8.0), L1(12.0))
@@ -57,10 +60,10 @@ def measure_all(net: nn.Module, ball: Ball, x: Tensor, y: Tensor) -> dict[str, t
     for name, attack in {**our_attacks(net, ball), **peer_attacks(net, ball)}.items():
         torch.manual_seed(0)
         begun = time.process_time()
-        adv = attack(x, y)
+        moved = attack(x, y)
         seconds = time.process_time() - begun
-        assert float(ball.distance(adv, x).amax()) <= ball.eps * 1.001, f"{name} left {ball}"
-        found[name] = accuracy(net, adv, y), seconds
+        assert float(ball.distance(moved, x).amax()) <= ball.eps * 1.001, f"{name} left {ball}"
+        found[name] = accuracy(net, moved, y), seconds
     return found
 
 
@@ -73,7 +76,11 @@ def our_attacks(net: nn.Module, ball: Ball) -> dict[str, Attack]:
         "APGD on the margin, 20 steps": APGD(ball, 20, loss="margin"),
         f"Square, {QUERIES} queries": Square(ball, queries=QUERIES),
     }
-    return {name: lambda x, y, one=attack: one(net, x, y) for name, attack in ours.items()}
+    return {name: _call(attack, net) for name, attack in ours.items()}
+
+
+def _call(attack: adv.Attack, net: nn.Module) -> Attack:
+    return lambda x, y: attack(net, x, y)
 
 
 def peer_attacks(net: nn.Module, ball: Ball) -> dict[str, Attack]:
@@ -88,7 +95,12 @@ def peer_attacks(net: nn.Module, ball: Ball) -> dict[str, Attack]:
     found: dict[str, Attack] = {}
     for name in ("L1PGD", "SparseL1DescentAttack"):
         attack = getattr(foolbox.attacks, name)(steps=STEPS, rel_stepsize=0.1)
-        found[f"foolbox {name}"] = lambda x, y, one=attack: one.run(fool, x, y, epsilon=ball.eps)
+        found[f"foolbox {name}"] = partial(_run, attack, fool, ball.eps)
+    return found
+
+
+def _run(attack: Any, model: Any, eps: float, x: Tensor, y: Tensor) -> Tensor:
+    found: Tensor = attack.run(model, x, y, epsilon=eps)
     return found
 
 

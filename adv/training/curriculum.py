@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from adv.attacks import FGSMRS, NFGSM, PGD, Linf
+from adv.attacks import FGSMRS, L1, L2, NFGSM, PGD, Ball, Linf
+from adv.attacks.settings import ADDED_LATER, format_settings
 from adv.data.datasets import Split
 from adv.suggestions import suggest
 from adv.training.curriculum_state import CurriculumRun, FixedSchedule
@@ -23,7 +24,7 @@ class AttackKind(NamedTuple):
     """
 
     pace: float
-    attack: Callable[[Linf, float, int], PGD | NFGSM]
+    attack: Callable[[Ball, float, int], PGD | NFGSM]
 
 
 ATTACK_KINDS = {
@@ -37,6 +38,10 @@ ATTACK_KINDS = {
 """The attacks that a `Curriculum` may train on, by the name in `kind`."""
 
 
+NORMS: Mapping[str, type[Ball]] = {"linf": Linf, "l2": L2, "l1": L1}
+"""The norms of a `Curriculum`, by name."""
+
+
 @dataclass(frozen=True)
 class Curriculum:
     """Schedules over the training attack. The defaults are the report's curriculum.
@@ -46,18 +51,19 @@ class Curriculum:
     grows stronger with every epoch.
 
     Args:
-      eps: radius of the Linf ball.
+      eps: radius of the ball.
       steps: PGD steps, rounded down.
       pace: step length relative to eps; None: the usual one of the `kind` (PGD 0.25, FGSM and
         N-FGSM 1, FGSM with a random start 1.25).
       fraction: share of each batch that is attacked, in [0, 1].
       most_steps: a cap on `steps`, None for no cap. With fewer steps the pace grows, up to 1, so
         that `steps * pace` stays what it was, or 2.5, whichever is less.
+      norm: of the ball: "linf", or for the kind "pgd" also "l2" or "l1"; `eps` is in its unit.
       kind: "pgd", or a one-step attack, for which `steps` and `most_steps` mean nothing: "fgsm"
         (without a random start, so that it overfits catastrophically), "fgsm-rs" or "n-fgsm".
 
     Raises:
-      ValueError: there is no such kind.
+      ValueError: there is no such kind or norm, or the kind has no such norm.
     """
 
     eps: Schedule = field(default_factory=lambda: Ramp(0.01, 0.1))
@@ -66,11 +72,20 @@ class Curriculum:
     fraction: Schedule = 0.5
     most_steps: int | None = None
     kind: str = "pgd"
+    norm: str = field(default="linf", metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         if self.kind not in ATTACK_KINDS:
             near = suggest(str(self.kind), ATTACK_KINDS)
             raise ValueError(f"a kind is one of {', '.join(ATTACK_KINDS)}, got {self.kind!r}{near}")
+        if self.norm not in NORMS:
+            near = suggest(str(self.norm), NORMS)
+            raise ValueError(f"a norm is one of {', '.join(NORMS)}, got {self.norm!r}{near}")
+        if self.norm != "linf" and self.kind != "pgd":
+            raise ValueError(f"the kind {self.kind} attacks in linf: in {self.norm} take pgd")
+
+    def __repr__(self) -> str:
+        return format_settings(self)  # as it was before there was a norm, where that is linf
 
     def __call__(self, t: float) -> Lesson:
         """Return the lesson at t in [0, 1).
@@ -96,7 +111,7 @@ class Curriculum:
         return FixedSchedule(self, split)
 
     def _attack(self, t: float) -> PGD | NFGSM:
-        kind, ball = ATTACK_KINDS[self.kind], Linf(value_at(self.eps, t))
+        kind, ball = ATTACK_KINDS[self.kind], NORMS[self.norm](value_at(self.eps, t))
         pace = value_at(kind.pace if self.pace is None else self.pace, t)
         if self.kind != "pgd":
             return kind.attack(ball, pace, 1)

@@ -46,7 +46,7 @@ class Constraint:
     @property
     def at_least(self) -> bool:
         """Whether the bound is a lower one."""
-        return self.name not in MEASURES and find_objective(self.name).larger
+        return is_lower_bound(self.name)
 
     def excess(self, result: TrialResult) -> float | None:
         """Return by how much a result exceeds the bound; None if it was not measured.
@@ -94,6 +94,11 @@ def parse(text: str) -> Constraint:
     if found.at_least and find_objective(name).unit == "%" and bound > 1:
         raise ValueError(f"--constrain {text!r}: {name} is in [0, 1]: 30 % are 0.3")
     return found
+
+
+def is_lower_bound(name: str) -> bool:
+    """Return whether a bound of this name is a lower one, because more of it is better."""
+    return is_known_figure(name) and find_objective(name).larger
 
 
 def is_known_figure(name: str) -> bool:

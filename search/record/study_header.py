@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from search.record import json_records
 from search.record.limits import Clock, Count, Range, Seconds, Seed, Share, TrialNumber
-from spaces import FIRST_SCORE, OBJECTIVES, REPORT, Params, check_objectives, score_label
+from spaces import (
+    FIRST_SCORE,
+    OBJECTIVES,
+    REPORT,
+    Params,
+    check_objectives,
+    is_file,
+    parse_threat_model,
+    score_label,
+)
 
 Plain = Mapping[str, Any]
 
@@ -133,6 +142,16 @@ class StudyHeader:
             return score_label(self.attacks, self.threat_model)
         except ValueError:  # of a newer program
             return self.attacks
+
+    @property
+    def code_flags(self) -> list[str]:
+        """The flags that name the files of code which a command on this run executes."""
+        flags = ["--space-file", self.space] if is_file(self.space) else []
+        try:
+            own = parse_threat_model(self.threat_model).file
+        except ValueError:  # of a newer program
+            own = None
+        return [*flags, *(["--battery", self.threat_model] if own else [])]
 
     @property
     def aims(self) -> tuple[str, str]:

@@ -116,7 +116,7 @@ def _check_comparable(options: Options, view: View, run: Training) -> None:
     if options.only_finals and not view.scored():
         raise ValueError(
             f"{folder} has no finished trial to train again: "
-            + join_command("python", "launch.py", "--resume", folder)
+            + join_command("python", "launch.py", "--resume", folder, *header.code_flags)
         )
 
 
@@ -206,7 +206,9 @@ def _name_code(options: Options, header: StudyHeader) -> str:
         raise ValueError(
             f"the battery of {file} has changed since {options.resume} was scored, and results of "
             "two batteries cannot be compared: "
-            + join_command("python", "launch.py", "--rescore", str(options.resume))
+            + join_command(
+                "python", "launch.py", "--rescore", str(options.resume), *header.code_flags
+            )
         )
     if not is_file(header.space):
         return header.space

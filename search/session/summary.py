@@ -16,7 +16,7 @@ from search.finals.reseeding_study import find_contenders
 from search.finals.standings import compute_standings
 from search.finals.verdict import reach_verdict
 from search.formatting import count, format_clock
-from search.record.constraints import excesses
+from search.record.constraints import excesses, is_lower_bound
 from search.record.repair import describe_repairs
 from search.record.run_folder import FRONT, REPORT
 from search.record.trial import Trial
@@ -31,7 +31,7 @@ from search.session.advise import advise, describe_advice
 from search.session.job import Job
 from search.stopping.audit import describe_stopping
 from search.surrogates.front_model import MIN_RESULTS
-from spaces import OBJECTIVES
+from spaces import find_objective, is_file
 
 MAX_ROWS = 12  # of the front and of the trials that cannot be told from it
 
@@ -113,7 +113,8 @@ def _print_verdict(console: Console, view: View, folder: Path) -> None:
     if verdict.more:
         trained = len(view.finals.trials) if view.finals else 0
         number = str(trained + verdict.more)
-        words = ("python", "launch.py", "--finalists", folder, "--final-trainings", number)
+        flags = ("--finalists", folder, "--final-trainings", number, *view.header.code_flags)
+        words = ("python", "launch.py", *flags)
         console.print(f"  {join_command(*words)}", markup=False)
     console.print()
 
@@ -125,6 +126,7 @@ def _print_front(console: Console, view: View, folder: Path) -> None:
     others = [trial for trial in find_contenders(view) if trial.number not in numbers]
     result = members[0].result
     images = (result.details.images if result else None) or "?"
+    flags = view.header.code_flags
     shown = others[: max(0, MAX_ROWS - len(members))]
     print_table(console, front_table(members, view.header.score, contenders=shown))
     unknown = ""
@@ -137,7 +139,7 @@ def _print_front(console: Console, view: View, folder: Path) -> None:
         console,
         f"\n{unknown}95 % intervals over {images} validation images. The front was chosen on "
         "them, so its scores are slightly optimistic; the test split has not been used:\n"
-        f"  {join_command('python', 'launch.py', '--finalists', folder)}\n",
+        f"  {join_command('python', 'launch.py', '--finalists', folder, *flags)}\n",
     )
 
 
@@ -183,7 +185,7 @@ def describe_infeasible(view: View) -> list[str]:
         return [f"No trial keeps the bounds ({', '.join(broken)}): the front is of all trials."]
     return [
         f"Left out of the front: trial{'s' * (len(numbers) > 1)} {', '.join(numbers)}, "
-        f"above the bound of {name}."
+        f"{'below' if is_lower_bound(name) else 'above'} the bound of {name}."
         for name, numbers in broken.items()
     ]
 
@@ -191,10 +193,10 @@ def describe_infeasible(view: View) -> list[str]:
 def describe_constant(view: View) -> list[str]:
     """Return in words which objective had the same value in every trial."""
     points = [trial.result.point for trial in view.scored() if trial.result]
-    values = dict(zip(OBJECTIVES, zip(*points, strict=True), strict=False))
+    values = dict(zip(view.header.aims, zip(*points, strict=True), strict=False))
     return [
-        f"{name} was {seen[0]:g} in all {len(seen)} finished trials: the search went by the other "
-        "objective."
+        f"{name} was {find_objective(name).sign * seen[0]:g} in all {len(seen)} finished trials: "
+        "the search went by the other objective."
         for name, seen in values.items()
         if len(seen) >= MIN_RESULTS and len(set(seen)) == 1
     ]
@@ -236,5 +238,7 @@ def _resume_flags(job: Job) -> list[str | Path]:
             "--images": options.images,
         }
         given = [word for flag, value in flags.items() if value for word in (flag, str(value))]
-        return ["--rescore", job.folder, *given]
-    return ["--finalists" if options.only_finals else "--resume", job.folder]
+        space = ["--space-file", job.header.space] if is_file(job.header.space) else []
+        return ["--rescore", job.folder, *given, *space]
+    first = "--finalists" if options.only_finals else "--resume"
+    return [first, job.folder, *job.header.code_flags]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from adv import (
     AWP,
     FGSM,
     FGSMRS,
+    L1,
+    L2,
     MART,
     NFGSM,
     PGD,
@@ -451,3 +454,25 @@ def test_weight_decay_may_follow_a_schedule():
 
     two, none = sizes(recipe), sizes(plain)
     assert two[0] == none[0] and two[1] < 0.2 * none[1]
+
+
+@pytest.mark.parametrize(("norm", "ball"), [("linf", Linf(0.1)), ("l2", L2(0.1)), ("l1", L1(0.1))])
+def test_a_curriculum_attacks_in_its_norm(digits, norm, ball):
+    curriculum = Curriculum(0.1, 3, norm=norm)
+    assert curriculum.lessons(2)[0].attack.ball == ball
+    recipe = Recipe(BaseNet(), curriculum=curriculum, epochs=1, batch=8)
+    (epoch,) = train(recipe, digits.train.head(8), classes=10, seed=0)
+    assert epoch.metrics["eps"] == 0.1 and math.isfinite(epoch.metrics["loss"])
+    assert ("norm" in repr(curriculum)) == (norm != "linf")  # earlier states name no norm
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"norm": "l3"}, "one of linf, l2, l1, got 'l3'"),
+        ({"norm": "l2", "kind": "n-fgsm"}, "in l2 take pgd"),
+    ],
+)
+def test_norms_that_a_curriculum_has_not(settings, said):
+    with pytest.raises(ValueError, match=said):
+        Curriculum(0.1, **settings)
