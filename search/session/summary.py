@@ -113,9 +113,9 @@ def _print_verdict(console: Console, view: View, folder: Path) -> None:
     if verdict.more:
         trained = len(view.finals.trials) if view.finals else 0
         number = str(trained + verdict.more)
-        flags = ("--finalists", folder, "--final-trainings", number, *view.header.code_flags)
-        words = ("python", "launch.py", *flags)
-        console.print(f"  {join_command(*words)}", markup=False)
+        flags: list[str | Path] = ["--finalists", folder, "--final-trainings", number]
+        flags += view.header.code_flags
+        console.print(f"  {join_command('python', 'launch.py', *flags)}", markup=False)
     console.print()
 
 
@@ -229,7 +229,7 @@ def resume_command(job: Job) -> str:
 
 
 def _resume_flags(job: Job) -> list[str | Path]:
-    options = job.options
+    options, header = job.options, job.study.view.header
     if options.rescore:
         flags = {
             "--score": options.score,
@@ -238,7 +238,7 @@ def _resume_flags(job: Job) -> list[str | Path]:
             "--images": options.images,
         }
         given = [word for flag, value in flags.items() if value for word in (flag, str(value))]
-        space = ["--space-file", job.header.space] if is_file(job.header.space) else []
+        space = ["--space-file", header.space] if is_file(header.space) else []
         return ["--rescore", job.folder, *given, *space]
     first = "--finalists" if options.only_finals else "--resume"
-    return [first, job.folder, *job.header.code_flags]
+    return [first, job.folder, *header.code_flags]

@@ -28,7 +28,7 @@ def test_the_face_has_what_a_search_needs():
     assert search.Space is spaces.Space and search.Choice is spaces.Choice
     assert {"search", "Space", "Float", "Int", "Choice"} <= set(dir(search))
     with pytest.raises(AttributeError, match="no attribute 'serach'"):
-        _ = search.serach  # type: ignore[attr-defined]
+        _ = search.serach
 
 
 @pytest.mark.parametrize(

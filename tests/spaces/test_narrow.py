@@ -8,7 +8,7 @@ import adv
 import spaces
 from adv import user_code
 from adv.user_code import name_file
-from spaces import Choice, Float, Int, Prior, Space
+from spaces import Choice, Float, Int, Prior, Space, Value
 
 
 def build(**params: object) -> adv.Recipe:
@@ -75,7 +75,7 @@ def test_a_fixed_value_of_a_grid_leaves_its_row():
 
 
 def test_around_a_point_numbers_keep_a_share_of_their_range_and_choices_their_option():
-    point = {"model": "small", "width": 4, "lr": 1e-2, "clip": True}
+    point: dict[str, Value] = {"model": "small", "width": 4, "lr": 1e-2, "clip": True}
     settings = spaces.settings_near(SPACE, point, but=["clip"])
     near = spaces.narrow(SPACE, settings, point)
     assert near.known[0] == point
@@ -87,7 +87,7 @@ def test_around_a_point_numbers_keep_a_share_of_their_range_and_choices_their_op
     width = near.knobs["width"]
     assert isinstance(width, Int) and width.low < 4 < width.high < 8
     edge = spaces.settings_near(SPACE, {**point, "lr": 1e-1})
-    assert spaces.narrow(SPACE, edge).knobs["lr"].holds(1e-1)  # type: ignore[union-attr]
+    assert spaces.narrow(SPACE, edge).knobs["lr"].holds(1e-1)
 
 
 @pytest.mark.parametrize(

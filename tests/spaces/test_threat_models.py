@@ -8,11 +8,12 @@ import adv
 import spaces
 from adv import APGD, L1, L2, PGD, Linf, user_code
 from adv.attacks.composite import members
+from adv.evaluation.battery import margin_attack
 from adv.user_code import name_file
 from search.finals.final_battery import FinalBattery
 
 
-def attacks(threat_model: str, **changes: object) -> list[object]:
+def attacks(threat_model: str, **changes: object) -> list[adv.Attack]:
     battery = spaces.scale("laptop", threat_model=threat_model, **changes).battery()
     return [attack for _, attack in battery.attacks]
 
@@ -40,7 +41,7 @@ def test_one_radius_is_attacked_by_the_attack_of_the_score(text, ball):
     if isinstance(ball, L1):
         assert (margin, report) == (APGD(ball, 10, loss="margin"), APGD(ball, 10))
     else:
-        assert margin == adv.evaluation.battery.margin_attack(ball, 10)
+        assert margin == margin_attack(ball, 10)
         assert report == PGD(ball, 10)
     for battery in (scale.watch(), scale.reference()):
         assert [attack.ball for _, attack in battery.attacks] == [ball]

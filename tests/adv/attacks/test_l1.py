@@ -1,5 +1,7 @@
 """The L1 ball: its projection, and PGD, APGD and Square in it, on problems known by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from attack_cases import SHAPE, LinearModel, random_batch
@@ -157,6 +159,7 @@ def test_a_pair_of_pyramids_has_mass_one_and_adds_up_to_little():
 
 
 def test_attacks_of_other_norms_refuse_it():
-    for make in (FMN, DDN):
+    makes: tuple[Any, ...] = (FMN, DDN)
+    for make in makes:
         with pytest.raises(ValueError, match="not L1"):
             make(BALL, 5)

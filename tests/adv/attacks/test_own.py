@@ -105,6 +105,6 @@ def test_what_is_no_battery(attacks, said):
 def test_a_record_of_it_does_not_change_from_one_run_to_the_next():
     from adv.attacks.settings import format_settings
 
-    text = format_settings(Battery((("mine", darken),)).attacks[0][1])
+    text = format_settings(OwnAttack(darken))
     assert text == "OwnAttack(ball=Linf(eps=0.1), name='darken')"
     assert json.dumps(text)

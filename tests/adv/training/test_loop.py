@@ -227,10 +227,10 @@ def by_hand(recipe: Recipe, split, seed: int):
     with torch.no_grad():
         for weight, gradient in zip(net.parameters(), gradients, strict=True):
             if isinstance(settings, AdamW):  # the first step: both means are the gradient's
-                weight.mul_(1 - settings.lr * settings.weight_decay)
+                weight.mul_(1 - settings.lr * value_at(settings.weight_decay, 0))
                 weight.sub_(settings.lr * gradient / (gradient.abs() + 1e-8))
             else:  # Nesterov's first step
-                gradient = gradient + settings.weight_decay * weight
+                gradient = gradient + value_at(settings.weight_decay, 0) * weight
                 weight.sub_(settings.lr * (1 + settings.momentum) * gradient)
     return net, loss.item()
 

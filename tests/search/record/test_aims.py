@@ -108,9 +108,11 @@ def test_another_front_needs_no_attack():
     trials = with_objectives(view, ("natural_accuracy", "training_seconds"))
     assert len(trials) == len(view.scored())
     for trial in trials:
+        assert trial.result is not None
         assert trial.result.point[1] == -sum(r.seconds for r in trial.epochs.values())
     table = score().to_dict()
     trial = view.scored()[0]
+    assert trial.result is not None
     details = replace(ResultDetails(), table=table, parameters=5)
     figures = recorded_figures(replace(trial, result=replace(trial.result, details=details)))
     assert figures["worst_case"] == pytest.approx(score().worst) and figures["parameters"] == 5
