@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adv.suggestions import suggest_or_list
-from adv.user_code import UserCodeError, describe_failure, load_object, split_reference
+from adv.user_code import PYTHON, UserCodeError, describe_failure, load_object, split_reference
 
 if TYPE_CHECKING:
     from adv import Ball, Battery
@@ -51,6 +51,11 @@ class ThreatModel:
     def takes_score(self) -> bool:
         """Whether `--score` and `--battery-steps` choose its attacks."""
         return self.kind in ("report", "ball")
+
+    @property
+    def is_code(self) -> bool:
+        """Whether code of the user's makes it, from a file or an installed package."""
+        return self.kind == "own" and not self.text.startswith(PYTHON)
 
     @property
     def file(self) -> str | None:

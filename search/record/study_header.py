@@ -148,9 +148,9 @@ class StudyHeader:
         """The flags that name the files of code which a command on this run executes."""
         flags = ["--space-file", self.space] if is_file(self.space) else []
         try:
-            own = parse_threat_model(self.threat_model).file
+            own = parse_threat_model(self.threat_model).is_code
         except ValueError:  # of a newer program
-            own = None
+            own = False
         return [*flags, *(["--battery", self.threat_model] if own else [])]
 
     @property

@@ -143,7 +143,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     except ValueError as error:
         raise ValueError(f"{folder / LEDGER}, event study: {error}") from None
     _check_flags(options, header, scale)
-    space_name = _name_code(options, header)
+    space_name = name_code(options, header)
     planned = max((session.trials for session in view.sessions), default=0) or header.trials
     trials = options.trials or planned
     if trials < len(view.trials):
@@ -186,7 +186,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     return plan
 
 
-def _name_code(options: Options, header: StudyHeader) -> str:
+def name_code(options: Options, header: StudyHeader) -> str:
     """Return the space of a run, and allow its files of code to be run if the user has said so.
 
     Raises:
@@ -195,11 +195,12 @@ def _name_code(options: Options, header: StudyHeader) -> str:
     if options.trust_code:
         for source in header.sources or {}:
             name_file(source)
-    file = parse_threat_model(header.threat_model).file
-    if file is not None and options.battery is None and not options.trust_code:
+    model = parse_threat_model(header.threat_model)
+    file = model.file
+    if model.is_code and options.battery is None and not options.trust_code:
         raise ValueError(
-            f"{options.resume} has a battery of {file}, and that file is run only if you name it: "
-            f"--battery {quote(header.threat_model)}, or --trust-code"
+            f"{options.resume} has the battery {model.text}, and that code is run only if you name "
+            f"it: --battery {quote(header.threat_model)}, or --trust-code"
         )
     recorded = (header.sources or {}).get(file or "", "")
     if file is not None and options.rescore is None and recorded != hash_source(file):

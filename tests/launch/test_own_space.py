@@ -13,9 +13,11 @@ from test_launch import ROOT, rows, trials_here  # noqa: F401 - a fixture
 import launch as command_line
 from adv import user_code
 from search.record.ledger import read
+from search.record.study_header import StudyHeader
 from search.session import session as session_module
 from search.session.new_space import write_new_space
 from search.session.options import Options, merge_battery, merge_space_file
+from search.session.resume import name_code
 
 BROKEN = "from spaces import Space\n\nspace = Space(\n"
 BATTERY = """
@@ -173,7 +175,7 @@ def test_a_search_over_other_objectives_under_a_battery_of_ones_own(here, capsys
     again = Options(resume=here / "x", serial=True, wandb="off", finalists="off")
     user_code._named.clear()
     assert session_module.run_session(again) == 2
-    assert "that file is run only if you name it: --battery" in capsys.readouterr().err
+    assert "that code is run only if you name it: --battery" in capsys.readouterr().err
     assert session_module.run_session(replace(again, battery="linf-8/255")) == 2
     assert "a run keeps its battery" in capsys.readouterr().err
     (here / "mine.py").write_text(BATTERY.replace("0.01", "0.02"))
@@ -183,6 +185,14 @@ def test_a_search_over_other_objectives_under_a_battery_of_ones_own(here, capsys
     assert session_module.run_session(scored) == 0
     view = read(here / "x" / "ledger.jsonl")
     assert view.header.score == "margin, l2-0.5" and view.header.aims[0] == "worst_case"
+
+
+@pytest.mark.parametrize("battery", ["os:abort", "theirs.py:battery"])
+def test_a_battery_that_only_a_run_folder_names_is_not_called(battery):
+    header = StudyHeader(space="smoke", scale={"threat_model": battery})
+    with pytest.raises(ValueError, match="that code is run only if you name it"):
+        name_code(Options(resume=Path("runs/x")), header)
+    assert header.code_flags == ["--battery", battery]
 
 
 @pytest.mark.slow
