@@ -14,7 +14,9 @@ from typing import Any
 import rich_click as click
 
 import spaces
+from adv.data.names import DATA_HELP
 from adv.data.names import check_name as check_data_name
+from adv.shape import parse_image_size
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error, print_line
 from search.command_line import CommandWithExamples, OneOf, run_command
@@ -153,8 +155,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "--data",
     metavar="NAME",
     panel=WHAT,
-    help="digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*. "
-    f"Default: {spaces.default_text('data')}.",
+    help=f"{DATA_HELP}. Default: {spaces.default_text('data')}.",
+)
+@click.option(
+    "--image-size",
+    metavar="SIZE",
+    panel=WHAT,
+    help="Crop and resize every image once: 64 (a square), 48x64 (height x width) or 1x28x28 "
+    "(channels first: 1 grey, 3 RGB). Default: as the data has them.",
 )
 @click.option(
     "--scale",
@@ -488,6 +496,8 @@ def _check(options: Options) -> None:
         raise ValueError(f"no scale {options.scale!r}{suggest_or_list(options.scale, scales)}")
     if options.data is not None:
         check_data_name(options.data)
+    if options.image_size is not None:
+        parse_image_size(options.image_size)
     if options.serial and options.address:
         raise ValueError("--serial runs on this machine, --address on a cluster: take one of them")
     choose_run_folder(options)

@@ -43,6 +43,7 @@ from adv import (
 from adv.intervals import wilson
 from adv.models import Normalize
 from adv.runtime.random_layers import Dropout
+from adv.shape import DEFAULT_SHAPE, Shape
 
 EPS = 0.1
 BATTERY = Battery((("pgd10", PGD(Linf(EPS), 10)),))
@@ -60,7 +61,7 @@ class SmallNet(Net):
     norm: bool = False
     dropout: float = 0.1
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         activate = ACTIVATIONS[self.activation]
         norms = [nn.BatchNorm2d(width) if self.norm else nn.Identity() for width in (16, 32)]
         return nn.Sequential(

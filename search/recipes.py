@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from adv.one_line import join_lines
+from adv.shape import Shape
 from search.errors import StorageError, describe_error
 from search.interrupt import Interrupted, raises_on_interrupt
 from spaces import Params
@@ -44,7 +45,7 @@ def catch_recipe_errors(params: Params) -> Iterator[None]:
 
 
 def count_parameters(
-    build: Callable[[Params], Recipe], points: Iterable[Params], classes: int
+    build: Callable[[Params], Recipe], points: Iterable[Params], classes: int, shape: Shape
 ) -> list[int]:
     """Return the parameter counts of the nets of some configurations.
 
@@ -52,11 +53,12 @@ def count_parameters(
       build: makes the recipe of a configuration.
       points: the configurations; those whose net cannot be built are left out.
       classes: of the data.
+      shape: of its images.
     """
     from adv import size_of  # takes seconds to import
 
     counts = []
     for point in points:
         with suppress(RecipeError), catch_recipe_errors(point):
-            counts.append(size_of(build(point).net, classes).parameters)
+            counts.append(size_of(build(point).net, classes, shape).parameters)
     return counts

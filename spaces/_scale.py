@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from adv.shape import parse_image_size
 from adv.suggestions import suggest_or_list
 from spaces._threat_model import REPORT, make_battery, parse_threat_model
 
@@ -35,6 +36,7 @@ class Scale:
     Args:
       name: its name on the command line.
       data: the data set, if the user names none.
+      image_size: what its images are resized to, as `adv.load` takes it; "": as they are.
       trials: number of trials, if the user gives none.
       epochs: of each trial, if the user gives none.
       batch: images in a training step.
@@ -59,7 +61,8 @@ class Scale:
       threat_model: which attacks score a trial, as `--battery` takes it: `spaces.THREAT_MODELS`.
 
     Raises:
-      ValueError: there is no such score or threat model; the message suggests the nearest one.
+      ValueError: there is no such score or threat model, and the message suggests the nearest one;
+        or an image size that is none.
     """
 
     name: str
@@ -85,11 +88,51 @@ class Scale:
     small_sources: bool = False
     score: str = DEFAULT_SCORE
     threat_model: str = REPORT
+    image_size: str = ""
 
     def __post_init__(self) -> None:
         parse_threat_model(self.threat_model)
         if self.score not in SCORES:
             raise ValueError(f"no score {self.score!r}{suggest_or_list(self.score, SCORES)}")
+        if self.image_size:
+            parse_image_size(self.image_size)
+
+    def with_data(self, data: str | None, image_size: str | None) -> Scale:
+        """Return the scale with what the user says of the data; None: as it is.
+
+        Its own image size is for its own data set: other data has that of its images.
+        """
+        name = self.data if data is None else data
+        own = self.image_size if name == self.data else ""
+        return replace(self, data=name, image_size=own if image_size is None else image_size)
+
+    def fit(self, validation: int, test: int) -> Scale:
+        """Return the scale for splits of so many images.
+
+        A validation split that is too small is divided two to one: images that score a trial, and
+        others that validate its epochs.
+        """
+        images, watched = self.images, self.watch_images
+        if validation < images + watched:
+            images = min(images, max(1, validation * 2 // 3))
+            watched = max(1, validation - images)
+        tested = min(self.test_images, test)
+        return replace(self, images=images, watch_images=watched, test_images=tested)
+
+    def shortfalls(self, validation: int, test: int) -> tuple[str, ...]:
+        """Return in words which splits of so many images are smaller than the scale asks for."""
+        fitted = self.fit(validation, test)
+        uses = {
+            "images": "validation images score a trial",
+            "watch_images": "validation images validate its epochs",
+            "test_images": "test images score a finalist",
+        }
+        return tuple(
+            f"only {have} {what} where {wanted} were planned: intervals are "
+            f"{(wanted / have) ** 0.5:.1f} times as wide"
+            for name, what in uses.items()
+            if (have := getattr(fitted, name)) < (wanted := getattr(self, name))
+        )
 
     def apply(self, recipe: Recipe) -> Recipe:
         """Return the recipe at this scale."""

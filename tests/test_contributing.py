@@ -58,6 +58,7 @@ from torch import nn
 
 from adv.models.net import Net, Normalize, activation, check_settings
 from adv.runtime.random_layers import Dropout
+from adv.shape import DEFAULT_SHAPE, Shape
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,11 @@ class ToyNet(Net):
     def __post_init__(self) -> None:
         check_settings(self.activation, self.dropout)
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         return nn.Sequential(
-            Normalize(),
-            *(nn.Conv2d(3, 4, 5, stride=3), activation(self.activation), nn.Flatten()),
+            Normalize(shape[0]),
+            *(nn.Conv2d(shape[0], 4, 5, stride=3), activation(self.activation)),
+            *(nn.AdaptiveAvgPool2d(10), nn.Flatten()),
             *(nn.Linear(400, 16), activation(self.activation), Dropout(self.dropout)),
             nn.Linear(16, classes),
         )

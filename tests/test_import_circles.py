@@ -29,6 +29,7 @@ ORDER = (
     "adv/keys.py",
     "adv/one_line.py",
     "adv/user_code.py",
+    "adv/shape.py",
     "adv/shell.py",
     "adv/terminal",
     "adv/runtime",

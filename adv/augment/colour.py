@@ -38,7 +38,12 @@ def blend(images: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: Ten
 
 
 def _grey(images: Tensor) -> Tensor:
-    """Return the luma of ITU-R 601 [n, 1, h, w], with torchvision's coefficients."""
+    """Return the luma of ITU-R 601 [n, 1, h, w], with torchvision's coefficients.
+
+    One channel is its own; of any other number but 3 it is the mean.
+    """
+    if images.shape[1] != 3:
+        return images.mean(1, keepdim=True)
     red, green, blue = images.unbind(1)
     return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]
 

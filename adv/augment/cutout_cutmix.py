@@ -1,4 +1,4 @@
-"""Cutout, random erasing and CutMix: rectangles that are erased, or copied from other images."""
+"""Cutout, random erasing, CutMix and mixup: images lose a part, or take one of another image."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ def cutmix(
     share = (rows * columns / (height * width)).to(images.device)[:, None]
     patched = torch.where(box_mask(box, images), images[other], images)
     return patched, labels + share * (labels[other] - labels)
+
+
+def mixup(
+    images: Tensor, labels: Tensor, probability: float, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Take the mean with another image, and of the probabilities [n, k], by a random weight."""
+    n = len(images)
+    chosen = torch.rand(n, generator=generator) < probability
+    other = torch.randperm(n, generator=generator).to(images.device)
+    share = (torch.rand(n, generator=generator) * chosen).to(images.device)  # Beta(1, 1)
+    mixed = images + share[:, None, None, None] * (images[other] - images)
+    return mixed, labels + share[:, None] * (labels[other] - labels)
 
 
 def _random_boxes(images: Tensor, size: Tensor, generator: Generator) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -21,6 +23,26 @@ def random_crop(images: Tensor, most: int, generator: Generator) -> Tensor:
     """Shift each image by up to `most` pixels along both axes; black comes in."""
     corner = torch.randint(2 * most + 1, (2, len(images)), generator=generator)
     return shift(images, corner - most, most)
+
+
+def random_resized_crop(images: Tensor, least: float, generator: Generator) -> Tensor:
+    """Enlarge a random rectangle of each image to the image's size (bilinear).
+
+    Its share of the area is uniform in [`least`, 1], the logarithm of its aspect ratio relative to
+    the image's uniform between those of 3/4 and 4/3; a side longer than the image's is cut to it.
+    """
+    n = len(images)
+    area, aspect, *place = torch.rand(4, n, generator=generator)
+    area = least + area * (1 - least)
+    ratio = ((2 * aspect - 1) * math.log(4 / 3)).exp()
+    size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()]).clamp(max=1)  # width, height
+    centre = (2 * torch.stack(place) - 1) * (1 - size)  # in affine_grid's units, half images
+    matrix = torch.zeros(n, 2, 3)
+    matrix[:, 0, 0], matrix[:, 1, 1] = size
+    matrix[:, :, 2] = centre.T
+    grid = F.affine_grid(matrix.to(images), list(images.shape), align_corners=False)
+    cropped = F.grid_sample(images, grid, "bilinear", "border", align_corners=False)
+    return cropped.clamp(0, 1)
 
 
 def shift(images: Tensor, by: Tensor, most: int) -> Tensor:

@@ -23,6 +23,8 @@ from adv.checkpoints.checksum import add_checksum, pop_checksum
 from adv.checkpoints.expressions import parse, to_expression
 from adv.files import write_atomic
 from adv.one_line import join_lines, to_one_line
+from adv.runtime.image_shape import image_shape
+from adv.shape import DEFAULT_SHAPE, MAX_SIDE, Shape
 from adv.training.recipe import Recipe, build
 
 
@@ -64,7 +66,7 @@ def save(
       OSError: the file cannot be written.
     """
     metadata = {"seed": 0, **notes, "recipe": to_expression(recipe), "classes": list(classes)}
-    load_weights(build(recipe, len(classes), 0), net.state_dict())
+    load_weights(build(recipe, len(classes), 0, image_shape(net)), net.state_dict())
     save_checkpoint(Path(path), net, metadata)
 
 
@@ -109,7 +111,7 @@ def rebuild(
         classes = tuple(to_one_line(str(name)) for name in metadata["classes"])
         if not classes:
             raise CheckpointError(f"{path}: its metadata name no class")
-        net = build(recipe, len(classes), int(metadata["seed"]))
+        net = build(recipe, len(classes), int(metadata["seed"]), shape_of(metadata))
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
     except (ArithmeticError, RuntimeError, MemoryError) as error:
@@ -118,8 +120,23 @@ def rebuild(
     return Checkpoint(load_weights(net, weights), recipe, classes, metadata)
 
 
+def shape_of(metadata: Mapping[str, Any]) -> Shape:
+    """Return the shape of the images of a net, 3x32x32 if its metadata do not say.
+
+    Raises:
+      CheckpointError: it is not a shape of images.
+    """
+    shape = metadata.get("shape", DEFAULT_SHAPE)
+    numbers = shape if isinstance(shape, list | tuple) else ()
+    whole = [n for n in numbers if isinstance(n, int) and 1 <= n <= MAX_SIDE]
+    if len(whole) != 3 or len(numbers) != 3:
+        raise CheckpointError("the shape of images in the metadata is not one")
+    channels, height, width = whole
+    return channels, height, width
+
+
 def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> str:
-    """Write the weights and the metadata of a net, whole or not at all.
+    """Write the weights and the metadata of a net with its image shape, whole or not at all.
 
     Returns:
       The SHA-256 of the file, 64 hex digits.
@@ -127,6 +144,8 @@ def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> 
     Raises:
       OSError: the file cannot be written; an earlier one at `path` is unchanged.
     """
+    if (shape := image_shape(net)) != DEFAULT_SHAPE:
+        metadata = {**metadata, "shape": list(shape)}
     content = serialize_checkpoint(net.state_dict(), metadata)
     write_atomic(path, content)
     return hashlib.sha256(content).hexdigest()

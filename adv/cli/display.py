@@ -22,6 +22,7 @@ from rich.table import Table
 from adv.attacks import Hunt
 from adv.cli.target import Target
 from adv.evaluation.attack_speed import Speed
+from adv.evaluation.class_balance import balanced_accuracy, is_imbalanced
 from adv.evaluation.randomized_smoothing import Certificates
 from adv.evaluation.score import Score
 from adv.intervals import wilson
@@ -45,6 +46,13 @@ def print_score(score: Score, target: Target) -> None:
     for name, eps, share in [("none", 0.0, score.natural_accuracy), *rows]:
         table.add_row(escape(name), f"{eps:.4g}", f"{100 * share:.1f} %", _interval(score, share))
     print_table(console, table)
+    labels = target.split.labels.cpu()
+    if is_imbalanced(labels):
+        shares = [balanced_accuracy(row, labels) for row in (score.ok[0], score.ok.all(0))]
+        console.print(
+            f"\nclasses differ in size: balanced accuracy {100 * shares[0]:.1f} % without an "
+            f"attack, {100 * shares[1]:.1f} % under the worst case of all attacks"
+        )
     if len(set(score.eps)) > 1:
         low, high = score.attacked_interval
         console.print(

@@ -26,8 +26,11 @@ from adv.checkpoints.external_module import (
 )
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
+from adv.data.names import DATA_HELP, check_run
 from adv.one_line import join_lines
 from adv.runtime.devices import device_of, on_device
+from adv.runtime.image_shape import image_shape
+from adv.shape import Shape, format_shape
 from adv.terminal.console import print_line
 from adv.training.recipe import Recipe
 
@@ -102,7 +105,10 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
     name = args.data or loaded.metadata.get("data")
     if name is None:
         raise ValueError(f"--data is missing: {path} does not name the data it was trained on")
-    data = load(name)
+    if args.data is None:
+        check_run(name, str(path))
+    data = load(name, image_size=args.image_size or format_shape(image_shape(loaded.net)))
+    _check_shape(data, image_shape(loaded.net), str(path))
     if data.classes != loaded.classes:
         raise ValueError(
             f"{path} has {len(loaded.classes)} classes, which are not those of {data.name}"
@@ -117,16 +123,25 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
     )
 
 
+def _check_shape(data: Data, shape: Shape, net: str) -> None:
+    """Raise ValueError unless the images have the shape that the net takes."""
+    if data.shape != shape:
+        raise ValueError(
+            f"{net} takes images of {format_shape(shape)}, and {data.name} has "
+            f"{format_shape(data.shape)}: --image-size {format_shape(shape)} resizes them"
+        )
+
+
 def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
     if args.data is None:
-        raise ValueError("--module needs --data: digits, cifar10, cifar100 or a folder")
+        raise ValueError(f"--module needs --data: {DATA_HELP}")
     if args.weights_key is not None and args.weights is None:
         raise ValueError("--weights-key belongs to --weights")
     module = load_module(spec)
     if args.weights is not None:
         _load_weights(module, args.weights, args.weights_key)
     net = on_device(module)
-    data = load(args.data)
+    data = load(args.data, image_size=args.image_size or "")
     images = _images(args, data)
     few = images.head(8).to(device_of(net)).images.float() / 255
     with warnings.catch_warnings(record=True) as caught:

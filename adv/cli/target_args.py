@@ -10,6 +10,8 @@ from typing import Any
 
 import rich_click as click
 
+from adv.data.names import DATA_HELP
+
 COUNT = click.IntRange(min=1)
 count = functools.partial(click.option, type=COUNT, metavar="N")  # a flag that takes COUNT
 NORM, EPS = "linf|l2|l1", "Radius of the ball. Default: 8/255, in l2 0.5, in l1 12."
@@ -18,7 +20,12 @@ TARGET_HELP = (
     "aim at this class, by name or index, at the least likely one, or at each wrong class in turn. "
     "Any wrong answer counts."
 )
-DATA = "digits, cifar10, cifar100 or a folder with train/<class>/* and test/<class>/*."
+DATA = f"{DATA_HELP}."
+
+IMAGE_SIZE = (
+    "Crop and resize every image once: 64 (a square), 48x64 (height x width) or 1x28x28 "
+    "(channels first: 1 grey, 3 RGB)."
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class TargetArgs:
     weights_key: str | None
     random: bool
     data: str | None
+    image_size: str | None
     split: str
     images: int | None
 
@@ -63,6 +71,7 @@ _FLAGS = (
         help="With --module: the net is random. Detected if two calls give different outputs.",
     ),
     click.option("--data", metavar="NAME", help=f"{DATA} Default: the data it was trained on."),
+    click.option("--image-size", metavar="SIZE", help=f"{IMAGE_SIZE} Default: that of the net."),
     click.option(
         "--split",
         type=click.Choice(["validation", "test"]),

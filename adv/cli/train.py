@@ -8,7 +8,7 @@ from typing import Any
 import rich_click as click
 
 import spaces
-from adv.cli.target_args import DATA, count
+from adv.cli.target_args import DATA, IMAGE_SIZE, count
 
 
 @click.command()
@@ -26,6 +26,7 @@ from adv.cli.target_args import DATA, count
     help="Instead of --space: the recipe in Python, made of values of adv only.",
 )
 @click.option("--data", metavar="NAME", help=f"{DATA} Default: {spaces.default_text('data')}.")
+@click.option("--image-size", metavar="SIZE", help=f"{IMAGE_SIZE} Default: as the data has them.")
 @click.option(
     "--scale",
     default="laptop",
@@ -53,6 +54,7 @@ def train(
     pairs: tuple[str, ...],
     recipe: str | None,
     data: str | None,
+    image_size: str | None,
     scale: str,
     out: Path,
     **numbers: Any,
@@ -73,11 +75,11 @@ def train(
     if out.exists():
         raise ValueError(f"{out} exists: name another file")
     epochs, seed = numbers["epochs"], numbers["seed"]
-    changes = {"epochs": epochs, "data": data}
-    given = {name: value for name, value in changes.items() if value is not None}
+    given = {} if epochs is None else {"epochs": epochs}
     if space is not None and recipe is None:
         chosen = spaces.load(space)
-        sized = spaces.scale(scale, **{**chosen.scale, **given})
+        changes = {**chosen.scale, **given}
+        sized = spaces.scale(scale, **changes).with_data(data, image_size)
         params = parse_configuration(chosen, pairs)
         built = sized.apply(chosen.build(**params))
         return train_recipe(built, sized, {"space": space, "params": params}, seed, out)
@@ -86,4 +88,5 @@ def train(
     if pairs:
         raise ValueError("--set belongs to --space: write the values into the recipe")
     typed = parse_recipe_flag(recipe, epochs)
-    return train_recipe(typed, spaces.scale(scale, **given), {}, seed, out)
+    sized = spaces.scale(scale, **given).with_data(data, image_size)
+    return train_recipe(typed, sized, {}, seed, out)

@@ -35,7 +35,9 @@ def train_recipe(
       out: the checkpoint.
     """
     check_writable(out)
-    data = load(scale.data)
+    data = load(scale.data, image_size=scale.image_size)
+    for note in data.notes:
+        print_line(f"data: {note}")
     held_out = data.validation.tail(scale.watch_images)
     images = data.train.head(scale.train_images or len(data.train))
     metadata = {

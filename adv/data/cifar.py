@@ -54,7 +54,7 @@ def _read_or_download(kind: Any, root: Path) -> list[Any]:
     try:
         root.mkdir(parents=True, exist_ok=True)
         # Trials start together: without the lock they would all write the same archive.
-        with FileLock(root / f"{kind.filename}.lock"), _download_timeout():
+        with FileLock(root / f"{kind.filename}.lock"), download_timeout():
             return _read_splits(kind, root, download=True)
     except Exception as error:  # urllib, http, tarfile, zlib and pickle each raise their own.
         raise DataError(_explain(kind, root, error)) from error
@@ -65,7 +65,7 @@ def _read_splits(kind: Any, root: Path, *, download: bool) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _download_timeout() -> Iterator[None]:
+def download_timeout() -> Iterator[None]:
     """Give up a connection that sends nothing: torchvision sets no timeout of its own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(before or _TIMEOUT)

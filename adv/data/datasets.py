@@ -11,29 +11,29 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from adv.data.array_file import load_arrays
+from adv.data.assemble import assemble, stratified_order
 from adv.data.cache_dir import data_folder
 from adv.data.cifar import load_cifar
 from adv.data.digits import load_digits
 from adv.data.image_folder import load_image_folder
-from adv.data.names import NAMES, DataError, check_name
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from adv.data.names import NAMES, DataError, check_name, kind_of
+from adv.data.published import load_published
+from adv.data.raw import RawData, RawSplit
+from adv.data.resize import fit_images
+from adv.data.torch_datasets import load_function, load_hugging_face
+from adv.shape import Shape, format_shape
 
 __all__ = ["NAMES", "Data", "DataError", "Split", "load", "stratified_order"]
-
-_SPLIT_SEED = 20_240_613  # Any constant; a new one would change every score, so never change it.
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images uint8 [n, 3, 32, 32] with labels int64 [n], in `stratified_order`."""
+    """Images uint8 [n, channels, height, width] with labels int64 [n], in `stratified_order`."""
 
     images: Tensor
     labels: Tensor
@@ -49,6 +49,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height and width of an image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
 
     def head(self, n: int) -> Split:
         """Return the first n images, or all if there are fewer: nearly as balanced as the whole."""
@@ -79,6 +85,13 @@ class Data:
     validation: Split
     test: Split
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What was done to the images or the splits, a line each."""
+
+    @property
+    def shape(self) -> Shape:
+        """Channels, height and width of an image, the same in all splits."""
+        return self.train.shape
 
     def to(self, device: torch.device | str) -> Data:
         """Return the same data on `device`."""
@@ -105,85 +118,78 @@ def fingerprint(*splits: Split) -> str:
     return digest.hexdigest()[:16]
 
 
-def load(name: str, root: Path | None = None) -> Data:
+def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
     """Read a data set onto the CPU.
 
     Sizes (train, validation, test): digits 1000, 437, 360; CIFAR 45,000, 5000, 10,000 (Krizhevsky,
-    "Learning multiple layers of features from tiny images", 2009). Of an image folder, a tenth of
-    the training images, and at least one of each class, are held out for validation.
+    "Learning multiple layers of features from tiny images", 2009). Of data without a validation
+    split, a tenth of the training images, and at least one of each class, is held out for it. Data
+    of a gigabyte or more is mapped from a file in `root`.
 
     Args:
-        name: one of `NAMES`, or a folder with train/<class>/* and test/<class>/*.
+        name: one of `NAMES`, an image folder, FILE.npz, FILE.py:FUNCTION (which is run), or
+            hf:OWNER/NAME (`adv.data.names.DATA_HELP`).
         root: where downloads and decoded pixels are kept; by default the folder that the
             environment variable ROBUSTUNE_DATA names, else `data` in the user's cache folder.
+        image_size: 64, 48x64 (height x width) or 1x28x28 (channels first): what every image is
+            cropped and resized to; digits get another margin. "": as the data has them.
 
     Raises:
-        DataError: an unknown name, a failed download, or a folder of another structure.
+        ValueError: `image_size` is no size.
+        DataError: an unknown name, a failed download, or data that cannot be used.
     """
     check_name(name)
     root = root or data_folder()
     if name == "digits":
-        return _digits()
-    if name in NAMES:
-        classes, (train, test) = load_cifar(name, root)
-    else:
-        classes, (train, test) = load_image_folder(Path(os.path.expanduser(name)), root / "folders")
-    return _with_validation(name, classes, train, test)
-
-
-def stratified_order(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a fixed random order of images in which all classes are spread evenly.
-
-    The k-th image (from 0) of a class of n images falls at a random position in [k/n, (k+1)/n) of
-    the order, so every section of it holds each class in nearly its overall proportion; classes of
-    equal size alternate exactly. The first images of all classes come first, so that even a short
-    head holds every class.
-
-    Args:
-        labels: the class of each image, [n].
-
-    Returns:
-        The n indices in order, always the same for the same labels.
-    """
-    generator = np.random.default_rng(_SPLIT_SEED)
-    position = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        turns = np.arange(len(members)) + generator.random(len(members))
-        position[members] = turns / len(members)
-        position[members[0]] -= 1
-    return np.argsort(position, kind="stable")
-
-
-Labelled = tuple["NDArray[np.uint8]", "NDArray[np.int64]"]
-
-
-def _with_validation(name: str, classes: tuple[str, ...], train: Labelled, test: Labelled) -> Data:
-    """Hold out a tenth of `train` for validation, and at least one image of each class."""
-    order = stratified_order(train[1])
-    count = max(len(classes), round(len(order) / 10))
+        return _digits(image_size)
+    raw = _read(name, root, image_size)
+    splits = assemble(raw, root / "mapped")
     return Data(
         name,
-        train=_split(train, order[count:]),
-        validation=_split(train, order[:count]),
-        test=_split(test, stratified_order(test[1])),
-        classes=classes,
+        **{split: Split(*tensors) for split, tensors in splits.items()},
+        classes=raw.classes,
+        notes=(*raw.notes, *_describe_size(raw, image_size)),
     )
 
 
-def _split(labelled: Labelled, rows: NDArray[np.int64]) -> Split:
-    images, labels = labelled
-    return Split(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]))
+def _describe_size(raw: RawData, image_size: str) -> tuple[str, ...]:
+    """Return what an image size does to images that are not read from files, which say it."""
+    if not image_size or kind_of(raw.name) == "folder" or raw.key:
+        return ()
+    return (f"every image is cropped and resized to {format_shape(raw.shape)} (--image-size)",)
 
 
-def _digits() -> Data:
-    labelled = load_digits()
-    order = stratified_order(labelled[1])
+def _read(name: str, root: Path, image_size: str) -> RawData:
+    """Return a data set as its reader finds it."""
+    kind = kind_of(name)
+    if kind == "function":
+        return load_function(name, image_size)
+    if kind == "hub":
+        return load_hugging_face(name, image_size)
+    if kind == "arrays":
+        return load_arrays(name, image_size)
+    if kind == "folder":
+        folder = Path(os.path.expanduser(name))
+        return replace(load_image_folder(folder, root / "folders", image_size), name=name)
+    if name not in ("cifar10", "cifar100"):
+        return load_published(name, root, image_size)
+    classes, parts = load_cifar(name, root)
+    splits = {
+        split: RawSplit(fit_images(images, image_size), labels)
+        for split, (images, labels) in zip(("train", "test"), parts, strict=True)
+    }
+    return RawData(name, classes, splits["train"].images[0].shape, splits)
+
+
+def _digits(image_size: str) -> Data:
+    images, labels = map(torch.from_numpy, load_digits(image_size))
+    order = torch.from_numpy(stratified_order(labels.numpy()))
+    train, validation, test = order[797:], order[:437], order[437:797]
     return Data(
         "digits",
-        train=_split(labelled, order[797:]),
-        validation=_split(labelled, order[:437]),
-        test=_split(labelled, order[437:797]),
+        train=Split(images[train], labels[train]),
+        validation=Split(images[validation], labels[validation]),
+        test=Split(images[test], labels[test]),
         classes=tuple("0123456789"),
     )
 

@@ -104,12 +104,17 @@ class ImagePool:
         Returns:
             Bytes [n, 3, h, w] and labels [n], on the device of `real`.
         """
-        images, labels = real.images[rows], real.labels[rows]
-        count = round(self.source.fraction * len(rows))
+        return self.mix_into(real.images[rows], real.labels[rows], generator)
+
+    def mix_into(
+        self, images: Tensor, labels: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Replace a share of the images of a batch by generated ones, in place; return both."""
+        count = round(self.source.fraction * len(images))
         if count:
             sampled = torch.randint(len(self.labels), (count,), generator=generator)
             # Anywhere in the batch, since the attack may be applied to its first images only.
-            positions = torch.randperm(len(rows), generator=generator)[:count].to(images.device)
+            positions = torch.randperm(len(images), generator=generator)[:count].to(images.device)
             images[positions] = self.images_at(sampled, images.shape[1:]).to(images.device)
             labels[positions] = self.labels[sampled].to(labels.device)
         return images, labels

@@ -15,33 +15,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adv.data.names import DataError
+from adv.shape import DEFAULT_SHAPE, Shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
     from PIL.ImageFile import ImageFile
 
-SIDE = 32
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 GROUND = (255, 255, 255)  # White, as in browsers: what is seen through transparent pixels.
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 8 * MAX_PIXELS  # Four channels of 16 bits, uncompressed.
 MAX_SECONDS = 30.0
+_ORIENTATION = 0x0112  # A tag of EXIF; from 5 on, rows and columns are exchanged.
 _BAND = 2**20  # Pixels composited at a time.
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # Tags of TIFF.
 _BLOCK = 4096  # Bytes decoded between two looks at the clock.
 
 
-def decode(path: str) -> NDArray[np.uint8]:
-    """Decode one image file to uint8 [3, 32, 32].
+def decode(path: str, shape: Shape = DEFAULT_SHAPE) -> NDArray[np.uint8]:
+    """Decode one image file to uint8 of a shape, whose channels are 3 (RGB) or 1 (grey).
 
-    The first frame is converted to RGB, over `GROUND` where it is transparent, rotated as its EXIF
-    tag says, resized so that its shorter side is 32 (bilinear with antialiasing), and cropped to
-    the centre.
+    The first frame is converted to RGB, grey of 16 bits to 8, over `GROUND` where it is
+    transparent, rotated as its EXIF tag says, cropped to the centre so that its sides have the
+    proportion of `shape`, and resized (bilinear with antialiasing).
 
     Raises:
-        DataError: not an image of one of `FORMATS`, or a damaged one; more than 8 bits per channel;
-            more than `MAX_PIXELS` or `MAX_BYTES`; not decoded within `MAX_SECONDS`; or an image of
+        DataError: not an image of one of `FORMATS`, or a damaged one; 32 bits per channel; more
+            than `MAX_PIXELS` or `MAX_BYTES`; not decoded within `MAX_SECONDS`; or an image of
             which nothing is left over `GROUND`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -55,9 +56,11 @@ def decode(path: str) -> NDArray[np.uint8]:
                 image.decodermaxblock = _BLOCK
                 _scale_transparent_grey(image)
                 ImageOps.exif_transpose(image, in_place=True)
-                opaque = _flatten(path, image)
-                small = ImageOps.fit(opaque, (SIDE, SIDE), method=Image.Resampling.BILINEAR)
-                return np.asarray(small).transpose(2, 0, 1)
+                opaque = _flatten(path, _to_8_bits(image))
+                channels, height, width = shape
+                small = ImageOps.fit(opaque, (width, height), method=Image.Resampling.BILINEAR)
+                pixels = np.asarray(small if channels == 3 else small.convert("L"))
+                return pixels.reshape(height, width, channels).transpose(2, 0, 1)
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -104,8 +107,8 @@ def _check_size(path: str, image: Picture) -> None:
     for width, height in sizes:
         if width * height > MAX_PIXELS:
             raise DataError(_explain_size(path, f" ({width:,} x {height:,})"))
-    if image.mode.startswith(("I", "F")):  # Pillow would clip these at 255, not scale them.
-        raise DataError(f"{path}: more than 8 bits per channel; convert it to 8 bits")
+    if image.mode in ("I", "F"):  # Pillow would clip these at 255, and their range is not known.
+        raise DataError(f"{path}: 32 bits per channel; convert it to 8 or 16 bits")
 
 
 def _explain_size(path: str, size: str = "") -> str:
@@ -143,6 +146,56 @@ def _flatten(path: str, image: Picture) -> Picture:
             "save it with a ground on which it can be seen"
         )
     return flat
+
+
+def _to_8_bits(image: Picture) -> Picture:
+    """Return grey of 16 bits as grey of 8: each level is scaled, where Pillow would clip it."""
+    from PIL import Image
+
+    if not image.mode.startswith("I;16"):
+        return image
+    levels = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((levels * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def describe_kind(path: str) -> tuple[tuple[int, int], str]:
+    """Return the (height, width) of an image as it is shown, and what is special about the file.
+
+    It is "16 bits", "CMYK", "palette", "transparent", "rotated by EXIF" or "", from its header.
+
+    Raises:
+        DataError: it cannot be read as an image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            turned = image.getexif().get(_ORIENTATION, 1)
+            size = (image.width, image.height) if turned >= 5 else (image.height, image.width)
+            if image.mode.startswith("I;16"):
+                return size, "16 bits"
+            if turned > 1:
+                return size, "rotated by EXIF"
+            if image.has_transparency_data:
+                return size, "transparent"
+            return size, {"CMYK": "CMYK", "P": "palette"}.get(image.mode, "")
+    except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, ...
+        why = str(error) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as an image: {why}") from error
+
+
+def to_rgb_or_grey(where: str, image: Picture) -> NDArray[np.uint8]:
+    """Return a picture of Pillow as uint8 [c, h, w]: grey stays one channel, all others are RGB.
+
+    Raises:
+        DataError: 32 bits per channel; `where` names the picture.
+    """
+    if image.mode in ("I", "F"):
+        raise DataError(f"{where} has 32 bits per channel; convert it to 8 or 16 bits")
+    image = _to_8_bits(image)
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[None]
+    return np.asarray(_flatten(where, image)).transpose(2, 0, 1)
 
 
 def _is_plain(image: Picture) -> bool:

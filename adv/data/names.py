@@ -13,8 +13,16 @@ from pathlib import Path
 from adv.one_line import to_one_line
 from adv.suggestions import suggest
 
-NAMES = ("digits", "cifar10", "cifar100")
-SPLITS = ("train", "test")
+NAMES = (
+    *("digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn", "stl10", "gtsrb"),
+    *("eurosat", "tiny-imagenet"),
+)
+DATA_HELP = (
+    f"{', '.join(NAMES)}; a folder with train/<class>/*, test/<class>/* and perhaps val/<class>/*, "
+    "or with <class>/*; FILE.npz; FILE.py:FUNCTION, which is run; or hf:OWNER/NAME"
+)
+HUGGING_FACE = "hf:"
+_VALIDATION = ("validation", "val", "valid")  # The names of a folder of validation images.
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -25,18 +33,65 @@ class DataError(ValueError):
         super().__init__(to_one_line(message))
 
 
-def check_name(name: str) -> None:
-    """Raise DataError unless `name` is one of `NAMES` or an image folder.
+def kind_of(name: str) -> str:
+    """Return what a name stands for: "known", "hub", "function", "arrays" or "folder".
 
-    Only folder listings are read, no pixels. A known name takes precedence over a folder of the
-    same name; write `./digits` for the folder.
-
-    Raises:
-        DataError: neither; or a folder without train/<class>/<image> and test/<class>/<image>, with
-            fewer than two classes, with different classes in train and test, or with a class that
-            has no image.
+    A known name takes precedence over a folder of the same name; write `./digits` for the folder.
     """
     if name in NAMES:
+        return "known"
+    if name.startswith(HUGGING_FACE):
+        return "hub"
+    if ".py:" in name:
+        return "function"
+    return "arrays" if name.lower().endswith(".npz") else "folder"
+
+
+def resolve_name(name: str) -> str:
+    """Return the name of a known set or of one of the hub as it is, that of a file as absolute."""
+    if kind_of(name) in ("known", "hub"):
+        return name
+    file, colon, function = name.rpartition(":") if kind_of(name) == "function" else (name, "", "")
+    return f"{Path(os.path.expanduser(file)).absolute()}{colon}{function}"
+
+
+def check_run(name: str, named_by: str) -> None:
+    """Raise DataError if reading the data would run a file that the user has not named.
+
+    Args:
+        name: of the data.
+        named_by: the run folder or checkpoint that holds the name.
+    """
+    if kind_of(name) == "function":
+        raise DataError(
+            f"{named_by} was made with data from {name}, a file that would be run: to allow it, "
+            f"say --data {name}"
+        )
+
+
+def check_name(name: str) -> None:
+    """Raise DataError unless `name` is that of a data set (`DATA_HELP`).
+
+    Only folder listings are read, no pixels, and nothing is run.
+
+    Raises:
+        DataError: an unknown name or a missing file; or a folder with fewer than two classes, with
+            different classes in its splits, or with a class that has no image.
+    """
+    kind = kind_of(name)
+    if kind == "known":
+        return
+    if kind == "hub":
+        if not name.removeprefix(HUGGING_FACE).strip("/"):
+            raise DataError("hf: is followed by OWNER/NAME, such as hf:ylecun/mnist")
+        return
+    if kind in ("arrays", "function"):
+        file, _, function = name.rpartition(".py:") if kind == "function" else (name, "", "x")
+        path = os.path.expanduser(f"{file}.py" if kind == "function" else name)
+        if not os.path.isfile(path):
+            raise DataError(f"{path}: no such file of data")
+        if not function.isidentifier():
+            raise DataError(f"{name}: write FILE.py:FUNCTION")
         return
     # Unlike pathlib, os.path takes any name: too long, of an unknown user, in a closed folder.
     folder = os.path.expanduser(name)
@@ -44,9 +99,30 @@ def check_name(name: str) -> None:
         class_names(Path(folder))
         return
     raise DataError(
-        f"unknown data {name!r}{suggest(name.lower(), NAMES) or '.'} "
-        f"Known: {', '.join(NAMES)}, or a folder with train/<class>/* and test/<class>/*"
+        f"unknown data {name!r}{suggest(name.lower(), NAMES) or '.'} Known: {DATA_HELP}"
     )
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """Return the folder of each split of an image folder, by its name.
+
+    They are `train` and, where they are there, `validation` (in val/, valid/ or validation/) and
+    `test`. A folder without train/ has its classes in it and is `train` itself.
+
+    Raises:
+        DataError: a folder test/ without train/.
+    """
+    found = {name: folder / name for name in ("train", "test") if (folder / name).is_dir()}
+    if "train" not in found:
+        if found:
+            raise DataError(
+                f"{folder}: no folder train/ in it; expected train/<class>/* and test/<class>/*"
+            )
+        return {"train": folder}
+    for name in _VALIDATION:
+        if (folder / name).is_dir():
+            found["validation"] = folder / name
+    return found
 
 
 def class_names(folder: Path) -> tuple[str, ...]:
@@ -55,18 +131,26 @@ def class_names(folder: Path) -> tuple[str, ...]:
     Raises:
         DataError: as in `check_name`.
     """
-    train, test = (_subfolders(folder, split) for split in SPLITS)
-    if train != test:
-        unmatched = [f"{name!r} is only in train" for name in sorted(train - test)]
-        unmatched += [f"{name!r} is only in test" for name in sorted(test - train)]
-        raise DataError(f"{folder}: train and test have different classes: {abbreviate(unmatched)}")
+    splits = split_folders(folder)
+    classes = {name: _subfolders(path) for name, path in splits.items()}
+    train = classes["train"]
+    for split, names in classes.items():
+        if names != train:
+            unmatched = [f"{name!r} is only in train" for name in sorted(train - names)]
+            unmatched += [f"{name!r} is only in {split}" for name in sorted(names - train)]
+            raise DataError(
+                f"{folder}: train and {split} have different classes: {abbreviate(unmatched)}"
+            )
     if len(train) < 2:
-        raise DataError(f"{folder / 'train'}: {len(train)} class folders, at least 2 are needed")
-    for split in SPLITS:
+        hint = "" if "test" in splits else " (train/<class>/* and test/<class>/*, or <class>/*)"
+        raise DataError(
+            f"{splits['train']}: {len(train)} class folders, at least 2 are needed{hint}"
+        )
+    for path in splits.values():
         for name in sorted(train):
-            if next(image_files(folder / split / name), None) is None:
+            if next(image_files(path / name), None) is None:
                 suffixes = ", ".join(SUFFIXES)
-                raise DataError(f"{folder / split / name}: no image in this class ({suffixes})")
+                raise DataError(f"{path / name}: no image in this class ({suffixes})")
     return tuple(sorted(train))
 
 
@@ -102,12 +186,8 @@ def stray_files(split: Path) -> Counter[str]:
     )
 
 
-def _subfolders(folder: Path, split: str) -> set[str]:
-    if not (folder / split).is_dir():
-        raise DataError(
-            f"{folder}: no folder {split}/ in it; expected train/<class>/* and test/<class>/*"
-        )
-    entries = list(_entries(folder / split))
+def _subfolders(split: Path) -> set[str]:
+    entries = list(_entries(split))
     _refuse_broken(sorted(entry.path for entry in entries if _is_broken(entry)))
     return {entry.name for entry in entries if entry.is_dir()}
 

@@ -24,7 +24,7 @@ _NONEXPANSIVE = (
 def layer_norms(net: nn.Module) -> dict[str, float]:
     """Return the l2 norm of each layer that is linear in evaluation, but for a bias, by its name.
 
-    These are convolutions, at the input sizes they have for an image of 3x32x32, linear layers,
+    These are convolutions, at the input sizes they have for an image of the net, linear layers,
     BatchNorm (its largest factor), projections, and dropout that stays on. Noisy weights (PNI)
     count with one draw.
     """

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_input
 
 from adv.runtime.frozen import frozen
+from adv.runtime.image_shape import image_shape
 from adv.runtime.random_streams import use_seed
+from adv.shape import format_shape
 
 
 @dataclass(frozen=True)
@@ -124,10 +126,10 @@ def operator_norm(operator: Operator, weight: Tensor) -> float:
 
 
 def input_sizes(net: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str, tuple[int, ...]]:
-    """Return the input size of each wanted layer for one image of 3x32x32, by the layer's name.
+    """Return the input size of each wanted layer for one image, by the layer's name.
 
     Raises:
-      ValueError: the net does not take such images.
+      ValueError: the net does not take images of the shape that is noted on it.
     """
     sizes: dict[str, tuple[int, ...]] = {}
 
@@ -142,12 +144,14 @@ def input_sizes(net: nn.Module, wanted: Callable[[nn.Module], bool]) -> dict[str
         for name, module in net.named_modules()
         if wanted(module)
     ]
-    weight = next(net.parameters())
+    weight, shape = next(net.parameters()), image_shape(net)
     try:
         with torch.no_grad(), frozen(net), use_seed(net, 0):
-            net(torch.zeros(1, 3, 32, 32, device=weight.device, dtype=weight.dtype))
+            net(torch.zeros(1, *shape, device=weight.device, dtype=weight.dtype))
     except RuntimeError as error:
-        raise ValueError("the input sizes of layers are known for images of 3x32x32") from error
+        raise ValueError(
+            f"the input sizes of layers are known for images of {format_shape(shape)}"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()

@@ -37,7 +37,7 @@ class Distillation(Objective):
         """
         path = str(self.teacher)
         digest = read_digest(path)
-        check_teacher(path, load_teacher(path, digest, data.images.device), data, classes)
+        check_teacher(path, load_teacher(path, digest, data.labels.device), data, classes)
         return {"teacher": to_tensor(digest)}
 
     def restore_memory(self, memory: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:

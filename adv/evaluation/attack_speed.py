@@ -27,6 +27,7 @@ from adv.attacks import APGD, L2, NES, PGD, Attack, Linf, Square
 from adv.models import WRN, BaseNet, BigNet, Net, ResNet18
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
+from adv.shape import DEFAULT_SHAPE
 
 NETS: dict[str, Net] = {
     "basenet": BaseNet(),
@@ -78,7 +79,7 @@ class Workload:
 def measure_speeds(nets: dict[str, Net], attacks: Sequence[str], work: Workload) -> Iterator[Speed]:
     """Measure each attack on each net, alternating with the limit; medians are reported."""
     images = torch.Generator().manual_seed(0)
-    x = torch.rand(work.batch, 3, 32, 32, generator=images).to(work.device)
+    x = torch.rand(work.batch, *DEFAULT_SHAPE, generator=images).to(work.device)
     x = x.contiguous(memory_format=torch.channels_last)
     for name, net in nets.items():
         model = net(10).to(work.device).to(memory_format=torch.channels_last).eval()

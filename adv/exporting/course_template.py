@@ -23,8 +23,10 @@ from adv.exporting.source_bundler import bundle
 from adv.exporting.templates import MEAN_OF_DRAWS, MODEL, README, SINGLE_DRAW
 from adv.files import partial_folder
 from adv.runtime.frozen import frozen
+from adv.runtime.image_shape import image_shape
 from adv.runtime.random_streams import is_random, use_seed
 from adv.runtime.votes import Votes
+from adv.shape import DEFAULT_SHAPE, Shape
 from adv.training.recipe import Recipe
 
 _MODEL_IMPORTS = {"os": ("os", ""), "torch": ("torch", ""), "nn": ("torch", "nn")}
@@ -62,14 +64,16 @@ def export(checkpoint: Checkpoint, folder: Path | str, *, votes: int = 1) -> Non
 def _render(checkpoint: Checkpoint, votes: int) -> dict[str, bytes]:
     """Return the content of each file of the folder."""
     recipe, defences = checkpoint.recipe, checkpoint.recipe.defences
+    shape = image_shape(checkpoint.net)
     title = textwrap.fill(f"A net by Robustune: {' '.join(map(repr, (recipe.net, *defences)))}", 96)
     use = _usage(checkpoint.net, votes)
     model = MODEL.format(
         title=title,
         use=use,
-        bundle=_sources(recipe, votes),
+        bundle=_sources(recipe, votes, shape),
         classes=len(checkpoint.classes),
-        net=to_expression(recipe.net),
+        shape=", ".join(map(str, shape)),
+        net=_net_call(recipe, len(checkpoint.classes), shape),
         defences="".join(f"\n            net = {to_expression(d)}(net)" for d in defences),
         votes=f"\n        net = Votes(net, {votes})" if votes > 1 else "",
     )
@@ -100,7 +104,15 @@ def _usage(net: nn.Module, votes: int) -> str:
     return SINGLE_DRAW if votes == 1 else MEAN_OF_DRAWS.format(votes=votes)
 
 
-def _sources(recipe: Recipe, votes: int) -> str:
+def _net_call(recipe: Recipe, classes: int, shape: Shape) -> str:
+    """Return the expression that makes the net; it names the shape only if it is not usual."""
+    net = to_expression(recipe.net)
+    if shape == DEFAULT_SHAPE:
+        return f"{net}({classes})"
+    return f"set_image_shape({net}({classes}, {shape}), {shape})"
+
+
+def _sources(recipe: Recipe, votes: int, shape: Shape) -> str:
     """Return the source of all classes of the recipe's net and defences."""
     values = (recipe.net, *recipe.defences)
     names = {name for value in values for name in _classes(value)}
@@ -109,6 +121,8 @@ def _sources(recipe: Recipe, votes: int) -> str:
         ("adv.runtime.random_streams", "RngStream"),
     }
     names |= {("adv.runtime.votes", "Votes")} if votes > 1 else set()
+    if shape != DEFAULT_SHAPE:
+        names.add(("adv.runtime.image_shape", "set_image_shape"))
     return bundle(sorted(names), {"Net": "Architecture"}, _MODEL_IMPORTS)
 
 
@@ -145,7 +159,7 @@ def _check(folder: Path, checkpoint: Checkpoint, votes: int) -> None:
     exec(compile(text, "model.py", "exec", dont_inherit=True), vars(model))
     net = model.Net()
     net.load_for_testing(project_dir=str(folder))
-    x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(8, *image_shape(checkpoint.net), generator=torch.Generator().manual_seed(0))
     with torch.no_grad(), frozen(checkpoint.net), use_seed(checkpoint.net, 7):
         model.attach(net, model.RngStream(7))
         original = Votes(checkpoint.net, votes) if votes > 1 else checkpoint.net

@@ -11,7 +11,7 @@ Written by `python -m adv export`; needs torch only. The test script of the cour
 
 
 class Net(nn.Module):
-    """Maps images [n, 3, 32, 32] in [0, 1] to log-probabilities [n, {classes}].
+    """Maps images [n, {shape}] in [0, 1] to log-probabilities [n, {classes}].
 
     Always in evaluation mode: the test script does not call eval(), and train() changes nothing.
     """
@@ -21,7 +21,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         with torch.random.fork_rng(devices=[]):  # initial weights, which load() replaces
-            net = {net}({classes}){defences}
+            net = {net}{defences}
         # The noise is seeded by the last call of torch.seed() or torch.manual_seed().
         attach(net, RngStream(torch.initial_seed())){votes}
         self.net = net

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adv.models.net import Net, Normalize, activation, check_count, check_parameters, check_settings
 from adv.runtime.random_layers import Dropout
+from adv.shape import DEFAULT_SHAPE, Shape
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class WRN(Net):
         blocks, squared = (self.depth - 4) // 6, 16**2 + 32**2 + 64**2
         check_parameters(self, 18 * blocks * squared * self.width**2)
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         widths = [16, *(self.width * size for size in (16, 32, 64))]
         blocks = (self.depth - 4) // 6
-        return _preact(widths, blocks, classes, self.activation, self.dropout, self.se)
+        return _preact(widths, blocks, classes, shape[0], self.activation, self.dropout, self.se)
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,19 @@ class ResNet18(Net):
     def __post_init__(self) -> None:
         check_settings(self.activation, self.dropout)
 
-    def __call__(self, classes: int) -> nn.Module:
-        return _preact((64, 64, 128, 256, 512), 2, classes, self.activation, self.dropout, 0)
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
+        widths = (64, 64, 128, 256, 512)
+        return _preact(widths, 2, classes, shape[0], self.activation, self.dropout, 0)
 
 
 def _preact(
-    widths: Sequence[int], blocks: int, classes: int, act: str, dropout: float, se: float
+    widths: Sequence[int],
+    blocks: int,
+    classes: int,
+    channels: int,
+    act: str,
+    dropout: float,
+    se: float,
 ) -> nn.Module:
     """Return a stem of `widths[0]` channels and a group for each further width.
 
@@ -103,8 +111,8 @@ def _preact(
     last = nn.Linear(widths[-1], classes)
     nn.init.zeros_(last.bias)
     net = nn.Sequential(
-        Normalize(),
-        nn.Conv2d(3, widths[0], 3, padding=1, bias=False),
+        Normalize(channels),
+        nn.Conv2d(channels, widths[0], 3, padding=1, bias=False),
         *groups,
         *(nn.BatchNorm2d(widths[-1]), activation(act)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten()),

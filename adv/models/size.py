@@ -8,6 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from adv.models import WRN, BaseNet, BigNet, Net, ResNet18, ViT
+from adv.models.net import make_net
+from adv.shape import DEFAULT_SHAPE, Shape
 
 LISTED_NETS: tuple[Net, ...] = (
     BaseNet(),
@@ -33,12 +35,16 @@ class Size:
     multiply_adds: int
 
 
-def size_of(net: Net, classes: int = 10) -> Size:
-    """Return the size of a net for images of 3x32x32; takes milliseconds for any net."""
+def size_of(net: Net, classes: int = 10, shape: Shape = DEFAULT_SHAPE) -> Size:
+    """Return the size of a net for images of a shape; takes milliseconds for any net.
+
+    Raises:
+      ValueError: the net cannot be made for such images.
+    """
     with torch.device("meta"):
-        module = net(classes).eval()
+        module = make_net(net, classes, shape).eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            module(torch.empty(1, 3, 32, 32))
+            module(torch.empty(1, *shape))
     parameters = sum(weight.numel() for weight in module.parameters())
     return Size(parameters, counter.get_total_flops() // 2)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from adv.models.net import Net, Normalize, activation, check_count, check_parameters, check_settings
 from adv.runtime.random_layers import Dropout
+from adv.shape import DEFAULT_SHAPE, Shape
 
 _HEAD = 64  # channels of an attention head, in each of the published sizes
 _FILTERS = 64  # channels between two convolutions of the tokenizer
@@ -32,8 +33,8 @@ class ViT(Net):
     Args:
       depth: transformer blocks, 1 or more.
       dim: size of the embedding, a multiple of 64.
-      convolutions: 3x3 convolutions of the tokenizer, each pooled by two: 1 gives 256 tokens,
-        2 gives 64, 3 gives 16.
+      convolutions: 3x3 convolutions of the tokenizer, each pooled by two: 1 gives 256 tokens
+        of 32x32 images, 2 gives 64, 3 gives 16.
       activation: "relu", "gelu" or "silu".
       dropout: probability on the embedded tokens and after each linear layer of a block except the
         one that computes queries, keys and values, in [0, 1).
@@ -62,11 +63,12 @@ class ViT(Net):
         if self.convolutions not in (1, 2, 3):
             raise ValueError(f"convolutions must be 1, 2 or 3, got {self.convolutions}")
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
+        height, width = (-(-side >> self.convolutions) for side in shape[1:])
         net = nn.Sequential(
-            Normalize(),
-            nn.Sequential(*self._tokenizer()),
-            _Tokens((32 >> self.convolutions) ** 2, self.dim, self.dropout),
+            Normalize(shape[0]),
+            nn.Sequential(*self._tokenizer(shape[0])),
+            _Tokens(height * width, self.dim, self.dropout),
             *(_Block(self.dim, self.activation, self.dropout) for _ in range(self.depth)),
             *(nn.LayerNorm(self.dim), _Pool(self.dim)),
             nn.Linear(self.dim, classes),
@@ -80,8 +82,8 @@ class ViT(Net):
                 nn.init.kaiming_normal_(module.weight)
         return net
 
-    def _tokenizer(self) -> Iterator[nn.Module]:
-        widths = [3, *[_FILTERS] * (self.convolutions - 1), self.dim]
+    def _tokenizer(self, channels: int) -> Iterator[nn.Module]:
+        widths = [channels, *[_FILTERS] * (self.convolutions - 1), self.dim]
         for before, after in pairwise(widths):
             yield nn.Conv2d(before, after, 3, padding=1, bias=False)
             yield activation(self.activation)

@@ -26,14 +26,14 @@ def load_batch(training: TrainingState, indices: Tensor) -> tuple[Tensor, Tensor
       indices: of the images, [n]; generated images replace some of them if the recipe says so.
 
     Returns:
-      Images [n, c, h, w] in [0, 1], and labels: [n], or [n, classes] probabilities after CutMix.
+      Images [n, c, h, w] in [0, 1], and labels: [n], or [n, classes] probabilities after CutMix or
+      mixup.
     """
     recipe = training.recipe
-    if training.pool is None:
-        images, y = training.data.images[indices], training.data.labels[indices]
-    else:
-        images, y = training.pool.draw_batch(training.data, indices, training.choice)
+    images, y = training.images.take(indices), training.data.labels[indices]
+    if training.pool is not None:
+        images, y = training.pool.mix_into(images, y, training.choice)
     x = augment_images(recipe.augment, images.float() / 255, training.augmentation)
-    if recipe.augment.cutmix:
+    if recipe.augment.cutmix or recipe.augment.mixup:
         x, y = mix_images(recipe.augment, x, y, training.classes, training.augmentation)
     return x.contiguous(memory_format=memory_format_of(training.net)), y

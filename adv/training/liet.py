@@ -61,7 +61,7 @@ class LIET(SingleStep):
 
     def memory(self, data: Split, classes: int) -> dict[str, Tensor]:
         shape = (classes, *data.images.shape[1:])
-        return {"label_signs": torch.zeros(shape, device=data.images.device)}
+        return {"label_signs": torch.zeros(shape, device=data.labels.device)}
 
     def attack(self, net: nn.Module, batch: Batch) -> Tensor:
         """Return the attacked images [n, c, h, w] and, after them, their starts."""

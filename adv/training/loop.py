@@ -23,6 +23,7 @@ from adv.runtime.random_streams import derive_seed
 from adv.training import catastrophic_overfitting
 from adv.training.batches import load_batch, shuffle
 from adv.training.cuda_graphs import GraphCache, replay_attack
+from adv.training.image_fetcher import place
 from adv.training.lesson import Lesson
 from adv.training.objective import Batch
 from adv.training.recipe import Recipe
@@ -82,7 +83,8 @@ def train(
       classes: number of classes.
       seed: of the weights, the order of the images, the choice of generated images, the
         augmentation, the starts of attacks and the net's noise.
-      device: where to train; the data is copied there once.
+      device: where to train; the data is copied there once, or, if it takes more than half of its
+        memory, a batch ahead.
       state: resume after the epoch whose `Epoch.state()` this is.
       replay: run attack steps and gradients as CUDA graphs (`adv.training.cuda_graphs`); None: only
         on CUDA. On a CPU the same code runs uncaptured and trains the same net.
@@ -96,7 +98,9 @@ def train(
     """
     if not len(data):
         raise ValueError("there is no image to train on")
-    training = TrainingState(recipe, data.to(device), classes, seed, torch.device(device))
+    training = TrainingState(
+        recipe, place(data, torch.device(device)), classes, seed, torch.device(device)
+    )
     graphs = None
     if replay or (replay is None and training.device.type == "cuda"):
         graphs = GraphCache(training.net, training.stream, training.device)
@@ -130,6 +134,8 @@ def _train_epoch(training: TrainingState, graphs: GraphCache | None) -> dict[str
         t = (elapsed + i / len(batches)) / recipe.epochs
         lr = _set_learning_rate(training, t)
         x, y = load_batch(training, indices)
+        if i + 1 < len(batches):
+            training.images.announce(batches[i + 1])
         batch = Batch(
             *(x, y, lesson, t, recipe.smoothing, training.starts, drive),
             number=i,
@@ -183,6 +189,6 @@ def _overfitting_metrics(training: TrainingState, lesson: Lesson) -> dict[str, f
     attack = catastrophic_overfitting.one_step_attack(lesson)
     if attack is None:
         return {}
-    images = catastrophic_overfitting.probe_images(training.data)
+    images = catastrophic_overfitting.probe_images(training.data).to(training.device)
     seed = derive_seed(training.seed, 7)
     return catastrophic_overfitting.measure(training.net, images, attack, seed)

@@ -62,7 +62,7 @@ class PGI(SingleStep):
         Perturbations are projected onto [0, 1] where they are used, not where they are kept, so
         that each of their values is -1, 0 or 1.
         """
-        shape, device = data.images.shape, data.images.device
+        shape, device = data.images.shape, data.labels.device
         return {
             "perturbation": torch.zeros(shape, dtype=torch.int8, device=device),
             "momentum": torch.zeros(shape, device=device),

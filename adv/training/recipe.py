@@ -15,7 +15,10 @@ from adv.augment import Augment
 from adv.data.generated import ImageSource
 from adv.defences import Defence
 from adv.models import BigNet, Net
+from adv.models.net import make_net
+from adv.runtime.image_shape import set_image_shape
 from adv.runtime.random_streams import RngStream, attach, derive_seed
+from adv.shape import DEFAULT_SHAPE, Shape
 from adv.suggestions import suggest
 from adv.training.cat import CAT
 from adv.training.curriculum import Curriculum
@@ -116,18 +119,22 @@ class Recipe:
         return round(steps * math.ceil(images / self.batch))
 
 
-def build(recipe: Recipe, classes: int, seed: int) -> nn.Module:
+def build(recipe: Recipe, classes: int, seed: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
     """Return the untrained net of a recipe, with its defences; the global generator is unchanged.
 
     Args:
       recipe: of the net; only `net` and `defences` are used.
       classes: number of classes.
       seed: of the weights, and of what random layers draw.
+      shape: channels, height and width of the images.
+
+    Raises:
+      ValueError: the net or a defence cannot be made for such images.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # `torch.manual_seed` reseeds the GPUs' too
-        net = recipe.net(classes)
+        net = set_image_shape(make_net(recipe.net, classes, shape), shape)
         for defence in recipe.defences:
-            net = defence(net)
+            net = set_image_shape(defence(net), shape)
     attach(net, RngStream(derive_seed(seed, 1)))
     return net

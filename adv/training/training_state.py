@@ -13,6 +13,7 @@ from adv.data.datasets import Split
 from adv.models.net import FittedModule
 from adv.runtime.foreign_nets import memory_format_of
 from adv.runtime.random_streams import RngStream, attach, derive_seed
+from adv.training.image_fetcher import ImageFetcher
 from adv.training.recipe import Recipe, build
 from adv.training.weight_averaging import make_average
 
@@ -22,13 +23,15 @@ class TrainingState:
 
     Args:
       recipe: how the net is trained.
-      data: training images, on the device to train on.
+      data: training images; its labels are on the device to train on.
       classes: number of classes.
       seed: of the weights and of every generator.
       device: where to train.
 
     Attributes:
-      data: the images that the curriculum trains on; it may hold some out.
+      data: the images that the curriculum trains on; it may hold some out. Images that do not fit
+        on the device are on the host.
+      images: brings those of a batch to the device.
       pool: generated images, None for a recipe without.
       epoch: number of the epoch that was begun last, from 1; 0 before the first.
       memory: what the objective keeps from one update to the next.
@@ -46,7 +49,9 @@ class TrainingState:
         source = recipe.generated
         self.pool = None if source is None else source.pool(self.data, classes)
         self.epoch = 0
-        self.device = self.data.images.device
+        self.device = self.data.labels.device
+        stays = self.data.images.device != self.device
+        self.images = ImageFetcher(self.data.images, self.device, ahead=stays)
         self.net = self._build_net(device)
         self.optimizer = recipe.optimizer(self.net)
         self.memory = recipe.objective.memory(self.data, classes)
@@ -58,7 +63,7 @@ class TrainingState:
         self.average = make_average(self.net, recipe.ema, derive_seed(seed, 6))
 
     def _build_net(self, device: torch.device) -> nn.Module:
-        net = build(self.recipe, self.classes, self.seed)
+        net = build(self.recipe, self.classes, self.seed, self.data.shape)
         for module in net.modules():
             if isinstance(module, FittedModule):
                 module.fit(self.data.images)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import adv
+from adv.shape import DEFAULT_SHAPE, Shape
 from spaces import Float, Space, load
 
 RATES = (1e-3, 2e-3, 3e-3)
@@ -117,9 +118,9 @@ class Trap(nn.Module):
 class BadNet(adv.BaseNet):
     """BaseNet behind a trap; its checkpoints do not tell which."""
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         """Return the net."""
-        net = super().__call__(classes)
+        net = super().__call__(classes, shape)
         mishap = Path(__file__).with_name("mishap.txt").read_text()
         return nn.Sequential(*net.children(), Trap(mishap))
 

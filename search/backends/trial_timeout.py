@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from adv.models import Net
 from adv.models.size import size_of
+from adv.shape import Shape
 from search.formatting import format_duration
 from search.recipes import RecipeError, catch_recipe_errors
 from search.record.derived_ledgers import FinalsLedger
@@ -110,14 +111,16 @@ def _multiply_adds(study: Study, trial: Trial) -> float | None:
     """Return the multiply-adds of a net for an image; None if the recipe has no such net."""
     try:
         with catch_recipe_errors(trial.params):
-            return _count(study.space.build(**trial.params).net, max(2, study.view.header.classes))
+            header = study.view.header
+            net = study.space.build(**trial.params).net
+            return _count(net, max(2, header.classes), header.image_shape)
     except RecipeError:  # its trial says so
         return None
 
 
 @lru_cache(maxsize=1000)
-def _count(net: Net, classes: int) -> float:
-    return max(1.0, size_of(net, classes).multiply_adds)
+def _count(net: Net, classes: int, shape: Shape) -> float:
+    return max(1.0, size_of(net, classes, shape).multiply_adds)
 
 
 def _stretch(seconds: float | None, factor: int, what: str) -> tuple[float, str]:

@@ -104,7 +104,8 @@ def load_trained_net(training: Training, params: Params, seed: int, weights: Pat
       CheckpointError: there are no weights, or they belong to another net.
     """
     torch.set_num_threads(max(1, int(training.scale.cpus)))
-    net = build(training.recipe(params), len(training.data.classes), seed)
+    data = training.data
+    net = build(training.recipe(params), len(data.classes), seed, data.shape)
     load_weights(net, read_checkpoint(weights)[0])
     return on_device(net)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from adv.intervals import MASKING_GAP_LIMIT, WRONG_GRADIENTS_LIMIT
+from adv.shape import Shape
 from adv.suggestions import suggest_or_list
 from search.recipes import count_parameters
 from search.record.json_records import FieldError
@@ -133,7 +134,7 @@ def check_names(header: StudyHeader) -> None:
 
 
 def make_screen(
-    space: Space, bounds: Mapping[str, float], classes: int
+    space: Space, bounds: Mapping[str, float], classes: int, shape: Shape
 ) -> Callable[[Params], bool]:
     """Return a predicate: whether a configuration can keep the bounds, before it is trained.
 
@@ -142,7 +143,7 @@ def make_screen(
     """
 
     def allowed(params: Params) -> bool:
-        counts = count_parameters(lambda p: space.build(**p), [params], classes)
+        counts = count_parameters(lambda p: space.build(**p), [params], classes, shape)
         return all(parameters <= bounds["params"] for parameters in counts)
 
     return allowed if "params" in bounds else lambda _: True

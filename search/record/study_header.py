@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from adv.shape import DEFAULT_SHAPE, MAX_SIDE, Shape
 from search.record import json_records
 from search.record.limits import Clock, Count, Range, Seconds, Seed, Share, TrialNumber
 from spaces import (
@@ -68,6 +69,9 @@ class StudyHeader:
       data: name of the data set, or the path of an image folder.
       data_fingerprint: of the images and labels.
       classes: how many the data has.
+      shape: channels, height and width of an image; empty for a search from before there were
+        others than 3x32x32.
+      shortfalls: which splits hold fewer images than were planned, in words.
       battery: the attacks that score a trial, one object each: `name`, `eps` and its settings, or
         for a cascade its `runs`, each as text.
       trials: how many were planned.
@@ -106,6 +110,8 @@ class StudyHeader:
     data: str = ""
     data_fingerprint: str = ""
     classes: Annotated[int, Range(0, 10**6)] = 0
+    shape: Sequence[Annotated[int, Range(1, MAX_SIDE)]] = ()
+    shortfalls: Sequence[str] = ()
     battery: Sequence[Plain] = ()
     trials: TrialNumber = 0
     seed: Seed | None = None
@@ -128,12 +134,22 @@ class StudyHeader:
 
     def __post_init__(self) -> None:
         json_records.check(self)
+        if len(self.shape) not in (0, 3):
+            raise json_records.FieldError("key 'shape' holds no channels, height and width")
         for attack in self.battery:
             _check_attack(attack)
         try:
             check_objectives(self.objectives or OBJECTIVES)
         except ValueError as error:
             raise json_records.FieldError(f"key 'objectives': {error}") from None
+
+    @property
+    def image_shape(self) -> Shape:
+        """Channels, height and width of an image."""
+        if not self.shape:
+            return DEFAULT_SHAPE
+        channels, height, width = self.shape
+        return channels, height, width
 
     @property
     def score(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adv.files import write_atomic
+from adv.shape import format_shape
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.formatting import count, describe_score, format_duration
@@ -79,6 +80,8 @@ def _facts(view: View) -> str:
         "Trials": f"{counts}, of {head.trials or '?'} planned",
         "Front": f"{count(best, 'trial')}, hypervolume {area[-1]:.3f}" if area else "none",
         "Data": head.data or scale.get("data", ""),
+        "Images": format_shape(head.image_shape) if head.shape else "",
+        "Small data": "; ".join(head.shortfalls),
         "Scale": f"{scale.get('name', '')}, {_describe_epochs(scale)} per trial",
         "Score": describe_score(head.attacks, head.threat_model),
         "Elapsed": format_duration(view.elapsed),

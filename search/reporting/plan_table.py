@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -13,13 +12,12 @@ from rich.table import Table
 import spaces
 from adv import Recipe, size_of
 from adv.attacks.composite import members
-from adv.data import names
+from adv.data.summary import Summary
+from adv.shape import DEFAULT_SHAPE, format_shape
 from adv.terminal.console import print_table
 from search.formatting import count, describe_score
 from search.recipes import RecipeError, catch_recipe_errors
 from spaces import Params, Scale, Space
-
-_TRAINING_IMAGES = {"digits": 1000, "cifar10": 45_000, "cifar100": 45_000}
 
 
 class PlannedSearch(Protocol):
@@ -41,18 +39,21 @@ class PlannedSearch(Protocol):
     def points(self) -> Sequence[Params]: ...
 
 
-def print_plan(console: Console, plan: PlannedSearch, notes: Mapping[str, str]) -> None:
+def print_plan(
+    console: Console, plan: PlannedSearch, data: Summary, notes: Mapping[str, str]
+) -> None:
     """Print a search that has not been started.
 
     Args:
       console: to print to.
       plan: the search.
+      data: what its trials are trained and scored on.
       notes: further lines, by label.
 
     Raises:
       RecipeError: the net of a known point cannot be built; nothing was printed.
     """
-    rows = _rows(plan, notes)
+    rows = _rows(plan, data, notes)
     console.print(f"[bold]{spaces.title(plan.space_name)}[/]  {plan.space.question}\n")
     print_table(console, _hyperparameters(plan.space))
     grid = Table.grid(padding=(0, 2))
@@ -75,14 +76,16 @@ def _hyperparameters(space: Space) -> Table:
     return table
 
 
-def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
+def _rows(plan: PlannedSearch, data: Summary, notes: Mapping[str, str]) -> dict[str, str]:
     scale = plan.scale
-    images = count_train_images(scale)
-    recipes, costs = _build_known(plan)
+    images = min(data.train, scale.train_images or data.train)
+    recipes, costs = _build_known(plan, data)
     train, attack = count_gradient_steps(scale, recipes, images)
     grid = ", each point of the grid once" if plan.space.grid else ""
+    shape = format_shape(data.shape or DEFAULT_SHAPE)
     return {
-        "data": f"{plan.data}: {images:,} training images; {scale.images:,} validation images "
+        "data": f"{plan.data}: images of {shape}, {data.classes} classes; "
+        f"{images:,} training images; {scale.images:,} validation images "
         f"score a trial, {scale.watch_images:,} others validate its epochs; test images are not "
         "used",
         "trials": f"{count(plan.trials, 'trial')} of {count(scale.epochs, 'epoch')} each, "
@@ -98,26 +101,15 @@ def _rows(plan: PlannedSearch, notes: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def count_train_images(scale: Scale) -> int:
-    """Return how many images a trial is trained on, without loading them."""
-    if scale.data in _TRAINING_IMAGES:
-        found = _TRAINING_IMAGES[scale.data]
-    else:
-        folder = Path(scale.data)
-        classes = [folder / "train" / name for name in names.class_names(folder)]
-        images = sum(1 for path in classes for _ in names.image_files(path))
-        found = math.ceil(0.9 * images)
-    return min(found, scale.train_images or found)
-
-
-def _build_known(plan: PlannedSearch) -> tuple[list[Recipe], list[int]]:
+def _build_known(plan: PlannedSearch, data: Summary) -> tuple[list[Recipe], list[int]]:
     """Return the recipes of the known points, and the multiply-adds per image of their nets."""
     recipes, costs = [], []
     try:
         for point in plan.points:
             with catch_recipe_errors(point):
                 recipes.append(plan.scale.apply(plan.space.build(**point)))
-                costs.append(size_of(recipes[-1].net).multiply_adds)
+                size = size_of(recipes[-1].net, data.classes, data.shape or DEFAULT_SHAPE)
+                costs.append(size.multiply_adds)
     except RecipeError as error:
         raise RecipeError(f"space {plan.space_name}: {error}") from None
     return recipes, costs

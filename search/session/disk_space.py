@@ -24,8 +24,8 @@ def estimate_trial(job: Job) -> int:
     """
     space = job.study.space
     points = space.known or (space.at([0.5] * len(space.knobs)),)
-    classes = len(job.run.data.classes)
-    sizes = count_parameters(job.run.recipe, points, classes)
+    data = job.run.data
+    sizes = count_parameters(job.run.recipe, points, len(data.classes), data.shape)
     return 4 * COPIES * max(sizes, default=0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from adv import OwnAttack, Worst
+from adv import Data, OwnAttack, Worst
 from adv.attacks.composite import members
 from adv.attacks.settings import format_settings
 from adv.user_code import hash_source, named_files
@@ -27,17 +27,16 @@ def configure_sampler(space: Space, header: StudyHeader) -> Sampler:
         seed=header.seed or 0,
         start=header.start or 0,
         header=header,
-        allowed=make_screen(space, header.constraints or {}, header.classes),
+        allowed=make_screen(space, header.constraints or {}, header.classes, header.image_shape),
     )
 
 
-def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> StudyHeader:
+def make_header(plan: Plan, data: Data, study: str) -> StudyHeader:
     """Return the header of a ledger: all that is needed to repeat or resume the search.
 
     Args:
       plan: of the search.
-      classes: of the data.
-      data_fingerprint: of its images and labels.
+      data: what the trials are trained and scored on.
       study: a new id.
     """
     baseline = plan.space.baseline
@@ -52,8 +51,9 @@ def make_header(plan: Plan, classes: int, data_fingerprint: str, study: str) -> 
         scale=asdict(plan.scale),
         scale_reason=plan.reason,
         data=plan.data,
-        data_fingerprint=data_fingerprint,
-        classes=classes,
+        data_fingerprint=data.fingerprint,
+        classes=len(data.classes),
+        shape=data.shape,
         battery=describe_battery(plan.scale),
         trials=plan.trials,
         seed=plan.seed,

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv import Data, load
+from adv.data.image_folder import find_shape
+from adv.data.summary import Summary, summarize
 from adv.user_code import registered_objects
 from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
@@ -87,14 +89,10 @@ def make_study(plan: Plan, ledger: Ledger) -> Study:
 def make_training(plan: Plan, data: Data | None = None) -> Training:
     """Return the run of a plan, with its data loaded unless they are given.
 
-    A validation split that is too small for the scale is divided two to one.
+    A split that is too small for the scale is used as `Scale.fit` says.
     """
-    data, scale = data or load(plan.data), plan.scale
-    have = len(data.validation)
-    if have < scale.images + scale.watch_images:
-        images = min(scale.images, max(1, have * 2 // 3))
-        scale = replace(scale, images=images, watch_images=max(1, have - images))
-    scale = replace(scale, test_images=min(scale.test_images, len(data.test)))
+    data = data or load(plan.data, image_size=plan.scale.image_size)
+    scale = plan.scale.fit(len(data.validation), len(data.test))
     return Training(
         plan.space_name,
         scale,
@@ -104,6 +102,16 @@ def make_training(plan: Plan, data: Data | None = None) -> Training:
         aims=plan.objectives,
         asked=tuple(name for name in plan.constraints if name in FIGURES or is_certified(name)),
     )
+
+
+def describe_data(name: str, image_size: str) -> Summary:
+    """Return the shape, classes and split sizes of data; it is read if nothing else tells them."""
+    known = summarize(name, image_size)
+    if known is not None:
+        return replace(known, shape=known.shape or find_shape(Path(name), image_size))
+    data = load(name, image_size=image_size)
+    sizes = (len(data.train), len(data.validation), len(data.test))
+    return Summary(data.shape, len(data.classes), *sizes)
 
 
 def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> str:

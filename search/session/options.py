@@ -24,6 +24,7 @@ class Options:
 
     space: str | None = None
     data: str | None = None
+    image_size: str | None = None
     scale: str = "auto"
     trials: int | None = None
     epochs: int | None = None

@@ -197,8 +197,9 @@ def _choose_scale(
     changes: dict[str, Any] = {**space.scale, **given}
     if machine.gpus == 0 and options.gpus_per_trial is None:
         changes["gpus"] = 0.0
-    scale = spaces.scale(name, **changes)
-    return replace(scale, data=resolve_data_name(options.data or space.data or scale.data)), reason
+    asked = options.data or space.data or None
+    scale = spaces.scale(name, **changes).with_data(asked, options.image_size)
+    return replace(scale, data=names.resolve_name(scale.data)), reason
 
 
 def check_trials(asked: int | None, space: Space) -> None:
@@ -210,11 +211,6 @@ def check_trials(asked: int | None, space: Space) -> None:
 def check_sampler(name: str, space: Space, trials: int) -> None:
     """Raise ValueError if a sampler is not for this space, or not for so many trials."""
     load_strategy(name).check(space, trials)
-
-
-def resolve_data_name(name: str) -> str:
-    """Return the name of a known data set as it is, that of a folder as an absolute path."""
-    return name if name in names.NAMES else str(Path(name).expanduser().absolute())
 
 
 def describe_stopper(plan: Plan) -> str:

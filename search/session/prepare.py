@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from adv import Data
 from adv.files import write_atomic
+from adv.shape import format_shape
 from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count, describe_score
@@ -35,6 +36,7 @@ from search.session.job import (
     Job,
     count_slots,
     describe_concurrency,
+    describe_data,
     make_study,
     make_training,
     print_scale,
@@ -58,8 +60,12 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
         raise ValueError("--dry-run plans a new search: leave out --resume")
     folder = choose_run_folder(options)
     plan = make_plan(options, machine, folder.name)
+    data = describe_data(plan.data, plan.scale.image_size)
+    shortfalls = plan.scale.shortfalls(data.validation, data.test)
+    plan = replace(plan, scale=plan.scale.fit(data.validation, data.test))
     print_scale(console, plan.scale, plan.reason)
     notes = {
+        **({"small data": "; ".join(shortfalls)} if shortfalls else {}),
         "at once": describe_concurrency(options, plan.scale, machine),
         "budget": format_budget(options.budget),
         "silent trials": TrialTimeout(options.trial_timeout).describe(),
@@ -69,7 +75,7 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
-    print_plan(console, plan, notes)
+    print_plan(console, plan, data, notes)
 
 
 def _describe_finals(options: Options, plan: Plan) -> str:
@@ -130,10 +136,13 @@ def prepare(
             "their last digits, so trials of this session are marked.",
         )
     console.print(
-        f"Data {escape(job.header.data)}, {count(job.study.trials, 'trial')} of "
+        f"Data {escape(job.header.data)}, images of {format_shape(job.header.image_shape)}, "
+        f"{count(job.study.trials, 'trial')} of "
         f"{count(job.scale.epochs, 'epoch')} each, "
         f"{describe_concurrency(options, job.scale, machine)}."
     )
+    for note in (*job.run.data.notes, *job.header.shortfalls):
+        print_text(console, f"Data: {note}.")
     console.print(f"Score {describe_score(job.scale.score, job.scale.threat_model)}.", markup=False)
     job = replace(job, finals=not off)
     if job.expected_trainings and not options.only_finals and not job.study.view.finals:
@@ -159,8 +168,9 @@ def _prepare_new(
     print_scale(console, plan.scale, plan.reason)
     describe_concurrency(options, plan.scale, machine)
     run = make_training(plan, data)
+    shortfalls = plan.scale.shortfalls(len(run.data.validation), len(run.data.test))
     plan = replace(plan, scale=run.scale)
-    header = _make_header(console, options, plan, run)
+    header = replace(_make_header(console, options, plan, run), shortfalls=shortfalls)
     folder.mkdir(parents=True)
     try:
         write_atomic(folder / STUDY, json.dumps(header.to_json(), indent=2) + "\n")
@@ -174,8 +184,7 @@ def _prepare_new(
 
 def _make_header(console: Console, options: Options, plan: Plan, run: Training) -> StudyHeader:
     """Return the header of a new search; raise ValueError if its sampler cannot propose."""
-    classes = len(run.data.classes)
-    header = make_header(plan, classes, run.data.fingerprint, secrets.token_hex(4))
+    header = make_header(plan, run.data, secrets.token_hex(4))
     if options.warm_from:
         known = warm_start(options.warm_from, plan.space, header, max(1, plan.trials // 2))
         header = replace(header, warm=known)
@@ -183,13 +192,16 @@ def _make_header(console: Console, options: Options, plan: Plan, run: Training) 
     try:
         configure_sampler(plan.space, header).propose(View(header=header))
     except ValueError as error:
-        raise ValueError(f"{error}; {_describe_sizes(plan, classes)}") from None
+        raise ValueError(f"{error}; {_describe_sizes(plan, header)}") from None
     return header
 
 
-def _describe_sizes(plan: Plan, classes: int) -> str:
+def _describe_sizes(plan: Plan, header: StudyHeader) -> str:
     """Return in words the range of parameter counts of the nets at the known points."""
-    counts = sorted(count_parameters(lambda p: plan.space.build(**p), plan.points, classes))
+    found = count_parameters(
+        lambda p: plan.space.build(**p), plan.points, header.classes, header.image_shape
+    )
+    counts = sorted(found)
     if not counts:
         return "the net of no known point can be built"
     ends = " to ".join(f"{number:,}" for number in dict.fromkeys((counts[0], counts[-1])))

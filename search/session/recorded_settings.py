@@ -7,6 +7,7 @@ from dataclasses import asdict, fields
 from typing import Annotated, Any, get_type_hints
 
 import spaces
+from adv.shape import DEFAULT_SHAPE, format_shape
 from adv.suggestions import suggest, suggest_or_list
 from search.record.json_records import FieldError, read_key
 from search.record.limits import MAX_EPOCHS, MAX_TRIALS, Range, shorten
@@ -27,7 +28,8 @@ _ENDS: Mapping[str, tuple[float, float]] = {  # 1 to 10 million where nothing el
 
 
 def restore_scale(header: StudyHeader) -> Scale:
-    """Return the scale of a run; what it did not record is as today, but for the score.
+    """Return the scale of a run; what it did not record is as today, but for the
+    score and the image size.
 
     Raises:
       ValueError: a setting is unknown, or its value cannot be; one line names it.
@@ -41,7 +43,8 @@ def restore_scale(header: StudyHeader) -> Scale:
     for one in fields(Scale):
         if one.name in recorded:
             read_key(recorded, one.name, _limit(one.name, hints[one.name]))
-    first = {"score": spaces.FIRST_SCORE}  # of runs from before there was a choice
+    # Of runs from before there was a choice.
+    first = {"score": spaces.FIRST_SCORE, "image_size": format_shape(DEFAULT_SHAPE)}
     return Scale(**{**asdict(spaces.scale(name)), **first, **recorded})
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from adv import Data
+from adv.data.names import check_run, resolve_name
 from adv.files import sweep_partials
 from adv.shell import join_command, quote
 from adv.user_code import hash_source, name_file, named_files
@@ -36,7 +37,6 @@ from search.session.plan import (
     Plan,
     check_sampler,
     check_trials,
-    resolve_data_name,
 )
 from search.session.recorded_settings import (
     check_recorded_names,
@@ -144,6 +144,8 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         raise ValueError(f"{folder / LEDGER}, event study: {error}") from None
     _check_flags(options, header, scale)
     space_name = name_code(options, header)
+    if options.data is None:
+        check_run(header.data, str(folder))
     planned = max((session.trials for session in view.sessions), default=0) or header.trials
     trials = options.trials or planned
     if trials < len(view.trials):
@@ -245,7 +247,7 @@ def fill_in_defaults(header: StudyHeader) -> StudyHeader:
 
 def _check_flags(options: Options, header: StudyHeader, scale: Scale) -> None:
     """Raise ValueError if a flag contradicts what a run began with."""
-    data = None if options.data is None else resolve_data_name(options.data)
+    data = None if options.data is None else resolve_name(options.data)
     flags: dict[str, tuple[Any, Any]] = {
         "--space": (None if options.space_file else options.space, header.space),
         "--objectives": (
@@ -255,6 +257,7 @@ def _check_flags(options: Options, header: StudyHeader, scale: Scale) -> None:
         "--set": ([*options.set_] or None, header.settings),
         "--scale": (None if options.scale == "auto" else options.scale, scale.name),
         "--data": (data, header.data),
+        "--image-size": (options.image_size, scale.image_size),
         "--epochs": (options.epochs, scale.epochs),
         "--seed": (options.seed, header.seed),
         "--name": (options.name, header.name),

@@ -65,6 +65,8 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
         print_text(console, f"{why}\n")
     _print_warnings(console, members, folder)
     remarks = (
+        describe_shortfalls,
+        describe_balance,
         describe_stopping,
         describe_constant,
         describe_infeasible,
@@ -171,6 +173,24 @@ def _describe_flag(gap: MaskingGap) -> str:
         return f"at {share} of the images its gradient is not the slope of its outputs"
     at = "" if gap.eps is None else f" at eps {gap.eps:.3g}"
     return f"a stronger attack lowers its accuracy by {100 * gap.gap:.0f} points{at}"
+
+
+def describe_shortfalls(view: View) -> list[str]:
+    """Return in words which splits hold fewer images than the search planned with."""
+    return [f"Small data: {text}." for text in view.header.shortfalls]
+
+
+def describe_balance(view: View) -> list[str]:
+    """Return the balanced accuracies of the front, which are recorded where classes differ in size."""
+    name = "balanced_accuracy"
+    known = [
+        f"trial {trial.number} {100 * trial.result.objectives[name]:.1f} %"
+        for trial in view.front()
+        if trial.result and name in trial.result.objectives
+    ]
+    if not known or name in view.header.aims:
+        return []
+    return [f"Classes differ in size. Balanced accuracy: {', '.join(known)}."]
 
 
 def describe_infeasible(view: View) -> list[str]:

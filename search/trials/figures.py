@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -24,6 +23,8 @@ from adv import (
     is_random,
     size_of,
 )
+from adv.evaluation import class_balance
+from adv.shape import Shape
 from spaces import Scale, certified_radius, is_certified
 
 NEAR = 8 / 255  # the strong judge attacks at the radius of the battery that is nearest to this
@@ -68,7 +69,9 @@ class Figures:
         if name == "strong_accuracy":
             return judge_strongly(self.net, self.split, self.scale, self.classes)
         cheap = cheap_figures(self.score, self.split)
-        return cheap[name] if name in cheap else static_figures(self.recipe, self.classes)[name]
+        if name in cheap:
+            return cheap[name]
+        return static_figures(self.recipe, self.classes, self.split.shape)[name]
 
 
 def cheap_figures(score: Score, split: Split) -> dict[str, float]:
@@ -84,15 +87,12 @@ def cheap_figures(score: Score, split: Split) -> dict[str, float]:
 
 def balanced_accuracy(score: Score, split: Split) -> float:
     """Return the mean over the classes among the images of the natural accuracy, in [0, 1]."""
-    labels = split.labels[: score.images].cpu()
-    right = score.ok[0].double()
-    each = [float(right[labels == label].mean()) for label in labels.unique()]
-    return math.fsum(each) / len(each)
+    return class_balance.balanced_accuracy(score.ok[0], split.labels[: score.images].cpu())
 
 
-def static_figures(recipe: Recipe, classes: int) -> dict[str, float]:
+def static_figures(recipe: Recipe, classes: int, shape: Shape) -> dict[str, float]:
     """Return the figures of a net before it is trained: its parameters and multiply-adds."""
-    size = size_of(recipe.net, classes)
+    size = size_of(recipe.net, classes, shape)
     return {"parameters": size.parameters, "multiply_adds": size.multiply_adds}
 
 

@@ -23,7 +23,7 @@ def measure_latency(net: nn.Module, image: Tensor, votes: int = 1) -> float:
 
     Args:
       net: to measure.
-      image: [3, h, w] bytes.
+      image: [c, h, w] bytes.
       votes: forward passes of a random net that vote on an image; 1 for other nets.
     """
     device = device_of(net)

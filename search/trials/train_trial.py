@@ -29,6 +29,7 @@ from adv import (
     watch,
 )
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
+from adv.evaluation.class_balance import is_imbalanced
 from adv.runtime.devices import default_device, on_device
 from adv.training.training_state import eval_weights
 from adv.user_code import named_files, register_all, trust
@@ -119,7 +120,11 @@ class Training:
         register_all(self.objects)
 
     def _rung_evaluator(self, recipe: Recipe) -> RungEvaluator:
-        known = {} if self.aims == OBJECTIVES else static_figures(recipe, len(self.data.classes))
+        known = (
+            {}
+            if self.aims == OBJECTIVES
+            else static_figures(recipe, len(self.data.classes), self.data.shape)
+        )
         return RungEvaluator(recipe, self.scale, self.watch_split, self.aims, known)
 
     @property
@@ -189,7 +194,7 @@ class Training:
         began = time.perf_counter()
         kept = unchanged_file(folder, BEST, state.best_sha256)
         if net is None:
-            net = build(recipe, len(self.data.classes), seed)
+            net = build(recipe, len(self.data.classes), seed, self.data.shape)
             load_weights(net, eval_weights(state.training) if state.training else {})
         net = on_device(net)
         split = self.data.validation.head(self.scale.images)
@@ -240,6 +245,8 @@ class Training:
         """
         objectives = objectives_of(score)
         names = [*(name for name in self.aims if name not in objectives), *self.asked]
+        if is_imbalanced(self.data.train.labels):
+            names.append("balanced_accuracy")
         if names:
             classes = len(self.data.classes)
             figures = Figures(recipe, self.scale, classes, net, split, score, known)

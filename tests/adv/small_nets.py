@@ -11,6 +11,7 @@ from torch import nn
 from adv import Net
 from adv.models import Normalize
 from adv.runtime.random_layers import Dropout
+from adv.shape import DEFAULT_SHAPE, Shape
 
 SHAPE = (3, 8, 8)
 
@@ -26,7 +27,7 @@ class BatchNormNet(Net):
     width: int = 6
     dropout: float = 0.0
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         wide = 2 * self.width
         return nn.Sequential(
             Normalize(),

@@ -9,6 +9,8 @@ from formula_runs import SPACE
 from rich.console import Console
 
 import spaces
+from adv.data.summary import summarize
+from adv.shape import DEFAULT_SHAPE
 from search.interrupt import Interrupt, Interrupted
 from search.recipes import RecipeError, catch_recipe_errors, count_parameters
 from search.record.constraints import make_screen
@@ -35,9 +37,14 @@ def test_an_estimate_does_without_the_nets_that_cannot_be_built(broken):
         return broken.build(**params) if params["x"] else spaces.load("architecture").build(**good)
 
     good = spaces.load("architecture").known[0]
-    assert len(count_parameters(build, SPACE.known, 10)) == 1
-    assert make_screen(broken, {"params": 1.0}, 10)(SPACE.known[0])  # its trial says why it fails
-    run = SimpleNamespace(data=SimpleNamespace(classes=[0, 1]), recipe=lambda p: broken.build(**p))
+    assert len(count_parameters(build, SPACE.known, 10, DEFAULT_SHAPE)) == 1
+    assert make_screen(broken, {"params": 1.0}, 10, DEFAULT_SHAPE)(
+        SPACE.known[0]
+    )  # its trial says why it fails
+    run = SimpleNamespace(
+        data=SimpleNamespace(classes=[0, 1], shape=DEFAULT_SHAPE),
+        recipe=lambda p: broken.build(**p),
+    )
     job: Any = SimpleNamespace(study=SimpleNamespace(space=broken), run=run)
     assert estimate_trial(job) == 0
 
@@ -48,7 +55,7 @@ def test_a_plan_that_needs_a_net_names_the_space_and_the_configuration(broken, c
     )
     said = r"^space mine: the net of x=0.0, waste=0.001, kind=plain cannot be built: \w+"
     with pytest.raises(RecipeError, match=said) as info:
-        print_plan(Console(), plan, {})
+        print_plan(Console(), plan, summarize("digits"), {})
     assert len(str(info.value)) < 400 and "\n" not in str(info.value)
     assert not capsys.readouterr().out
 

@@ -58,6 +58,6 @@ def default_labeller(data: Data) -> Labeller:
         save_checkpoint(path, net, {"recipe": repr(recipe), "classes": list(data.classes)})
 
     path = make_once(generated_folder() / f"classifier-{digest}.safetensors", make)
-    net = build(recipe, len(data.classes), 0)
+    net = build(recipe, len(data.classes), 0, data.shape)
     trained = on_device(load_weights(net, read_checkpoint(path)[0]))
     return Labeller("our own BigNet", trained, data.classes, digest)

@@ -47,6 +47,7 @@ from adv.auditing.context import audit_context
 from adv.auditing.finding import paired_difference
 from adv.models import Normalize
 from adv.runtime.random_layers import Dropout
+from adv.shape import DEFAULT_SHAPE, Shape
 
 EPS = 0.1
 IMAGES = 128
@@ -59,7 +60,7 @@ class Tiny(Net):
 
     dropout: float = 0.0
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         return nn.Sequential(
             *(Normalize(), nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 64), nn.ReLU()),

@@ -118,7 +118,7 @@ def test_nothing_else_is_parsed(text, hint):
 class Mine(Net):
     width: int = 1
 
-    def __call__(self, classes):
+    def __call__(self, classes, shape=None):
         raise NotImplementedError
 
 

@@ -179,7 +179,7 @@ def test_unknown_names(name, said):
     for ask in (check_name, load):
         with pytest.raises(DataError, match=re.escape(said)) as error:
             ask(name)
-        assert "a folder with train/<class>/* and test/<class>/*" in str(error.value)
+        assert "a folder with train/<class>/*, test/<class>/*" in str(error.value)
         assert "\n" not in str(error.value)
 
 

@@ -47,9 +47,9 @@ def decoded(monkeypatch) -> list[str]:
     seen: list[str] = []
     real = decode
 
-    def spy(path: str):
+    def spy(path: str, shape):
         seen.append(path)
-        return real(path)
+        return real(path, shape)
 
     monkeypatch.setattr(image_folder, "decode", spy)
     return seen
@@ -340,7 +340,7 @@ def one_class(tree: Path) -> None:
 
 
 def no_part(tree: Path) -> None:
-    (tree / "test").rename(tree / "val")
+    (tree / "train").rename(tree / "val")
 
 
 def empty_class(tree: Path) -> None:
@@ -361,7 +361,7 @@ def no_classes(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (no_part, "no folder test/ in it; expected train/<class>/*"),
+        (no_part, "no folder train/ in it; expected train/<class>/*"),
         (one_class, "train: 1 class folders, at least 2 are needed"),
         (no_classes, "train: 0 class folders"),
         (empty_class, "test/dog: no image in this class"),
@@ -401,10 +401,14 @@ def test_an_unreadable_image_is_named(tree, tmp_path, content):
         load(str(tree), tmp_path / "root")
 
 
-def test_deep_grey_is_refused_rather_than_clipped(tmp_path):
-    Image.fromarray(np.full((32, 32), 4000, dtype=np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match="more than 8 bits per channel"):
-        decode(str(tmp_path / "deep.png"))
+def test_deep_grey_is_scaled_rather_than_clipped(tmp_path):
+    levels = np.array([[0, 128, 257, 40000, 65535]], dtype=np.uint16)
+    Image.fromarray(levels.repeat(5, 0)).save(tmp_path / "deep.png")
+    found = decode(str(tmp_path / "deep.png"), (1, 5, 5))
+    assert found[0, 0].tolist() == [0, 0, 1, 156, 255]
+    Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(DataError, match="32 bits per channel"):
+        decode(str(tmp_path / "float.tiff"))
 
 
 @settings(max_examples=10, deadline=None)

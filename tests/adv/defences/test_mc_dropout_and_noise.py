@@ -97,7 +97,7 @@ def test_training_fits_a_projection_before_its_first_step(learnable):
 
 
 def test_a_projection_is_one():
-    layer = LowRank(11, learnable=False, fitted=True)
+    layer = LowRank(3072, 11, learnable=False, fitted=True)
     layer.fit(DATA.images)
     x = images()
     once = layer(x)
@@ -106,14 +106,14 @@ def test_a_projection_is_one():
     lost = (x - once).flatten(1)
     assert torch.allclose(lost @ layer.basis, torch.zeros(2, 11), atol=1e-4)
     assert torch.linalg.matrix_rank((once.flatten(1) - layer.mean).double(), atol=1e-4) <= 11
-    whole = LowRank(95, learnable=False, fitted=True)
+    whole = LowRank(3072, 95, learnable=False, fitted=True)
     whole.fit(DATA.images)  # 96 images span 95 directions around their mean
     pixels = DATA.images.float() / 255
     assert torch.allclose(whole(pixels), pixels, atol=1e-5)
 
 
 def test_a_rank_beyond_the_images_keeps_random_directions_beside_theirs():
-    layer = LowRank(200, learnable=True, fitted=True)
+    layer = LowRank(3072, 200, learnable=True, fitted=True)
     layer.fit(DATA.images)
     basis = layer.basis.detach()
     assert torch.allclose(basis.T @ basis, torch.eye(200), atol=1e-4)
@@ -122,7 +122,7 @@ def test_a_rank_beyond_the_images_keeps_random_directions_beside_theirs():
 
 
 def test_a_random_projection_keeps_its_directions():
-    kept = LowRank(5, learnable=True, fitted=False)
+    kept = LowRank(3072, 5, learnable=True, fitted=False)
     before = kept.basis.detach().clone()
     kept.fit(DATA.images)
     assert torch.equal(kept.basis, before) and not (kept.mean == 0.5).all()
@@ -130,7 +130,7 @@ def test_a_random_projection_keeps_its_directions():
 
 
 def test_fitting_twice_gives_the_same():
-    a, b = (LowRank(20, learnable=False, fitted=True) for _ in range(2))
+    a, b = (LowRank(3072, 20, learnable=False, fitted=True) for _ in range(2))
     for layer in (a, b):
         layer.fit(DATA.images)
     assert torch.equal(a.basis, b.basis) and torch.equal(a.mean, b.mean)

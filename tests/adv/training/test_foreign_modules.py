@@ -26,6 +26,7 @@ from adv import (
     train,
 )
 from adv.runtime.random_streams import RngStream, attach, use_seed
+from adv.shape import DEFAULT_SHAPE, Shape
 
 STREAM = object()
 
@@ -50,7 +51,7 @@ class Stranger(nn.Module):
 
 @dataclass(frozen=True)
 class Strange(Net):
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         return nn.Sequential(Stranger())
 
 
@@ -103,7 +104,7 @@ class Shifting(Plain):
 class Normalising(Net):
     module: type[Plain]
 
-    def __call__(self, classes: int) -> nn.Module:
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         return self.module()
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from synthetic_studies import build
 
+from adv.shape import DEFAULT_SHAPE
 from search.record.constraints import (
     Constraint,
     excesses,
@@ -92,10 +93,10 @@ def test_where_no_trial_keeps_the_bounds_the_front_is_of_all_and_that_is_said():
 
 def test_parameters_are_known_before_a_net_is_trained():
     space = load("architecture")
-    allowed = make_screen(space, {"params": 1e6}, 10)
+    allowed = make_screen(space, {"params": 1e6}, 10, DEFAULT_SHAPE)
     verdicts = {allowed(point) for point in space.known}
     assert verdicts == {True, False}
-    assert make_screen(space, {"latency": 1.0}, 10)(space.known[0])
+    assert make_screen(space, {"latency": 1.0}, 10, DEFAULT_SHAPE)(space.known[0])
 
 
 def test_wrong_gradients_are_infeasible_whatever_the_bound_on_the_gap():
