@@ -181,7 +181,7 @@ def describe_shortfalls(view: View) -> list[str]:
 
 
 def describe_balance(view: View) -> list[str]:
-    """Return the balanced accuracies of the front, which are recorded where classes differ in size."""
+    """Return the balanced accuracies of the front, recorded where classes differ in size."""
     name = "balanced_accuracy"
     known = [
         f"trial {trial.number} {100 * trial.result.objectives[name]:.1f} %"
