@@ -14,6 +14,16 @@ from typing import Any
 import rich_click as click
 
 import spaces
+from adv.cli.net_flags import (
+    INIT_HELP,
+    INIT_KEY_HELP,
+    MEAN_HELP,
+    NET_ARG_HELP,
+    NET_HELP,
+    NEW_HEAD_HELP,
+    REFERENCE,
+    STD_HELP,
+)
 from adv.data.names import DATA_HELP
 from adv.data.names import check_name as check_data_name
 from adv.shape import parse_image_size
@@ -45,6 +55,8 @@ EXAMPLES = """
       [dim]print the plan; nothing is started[/]
   python launch.py --space architecture --data ~/images --epochs 20 --budget 2h
       [dim]your own images, for two hours at most[/]
+  python launch.py --space rse_sigmas --net my_net.py:Net --init weights.pth
+      [dim]your own net, from your own weights[/]
   python launch.py --resume runs/NAME --trials 32
       [dim]continue where it stopped, with more trials[/]
   python launch.py --finalists runs/NAME --final-trainings 20
@@ -164,6 +176,18 @@ WHERE, RECORD = "Where it runs", "What is saved"
     help="Crop and resize every image once: 64 (a square), 48x64 (height x width) or 1x28x28 "
     "(channels first: 1 grey, 3 RGB). Default: as the data has them.",
 )
+@click.option(
+    "--net",
+    metavar=REFERENCE,
+    panel=WHAT,
+    help=f"{NET_HELP} For a space that does not search the net itself.",
+)
+@click.option("--net-arg", multiple=True, metavar="NAME=VALUE", panel=WHAT, help=NET_ARG_HELP)
+@click.option("--mean", metavar="M,M,M", panel=WHAT, help=MEAN_HELP)
+@click.option("--std", metavar="S,S,S", panel=WHAT, help=STD_HELP)
+@click.option("--init", metavar="FILE", panel=WHAT, help=INIT_HELP)
+@click.option("--init-key", metavar="KEY", panel=WHAT, help=INIT_KEY_HELP)
+@click.option("--new-head", is_flag=True, panel=WHAT, help=NEW_HEAD_HELP)
 @click.option(
     "--scale",
     default="auto",
@@ -353,8 +377,8 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "--trust-code",
     is_flag=True,
     panel=RECORD,
-    help="Run the files of code that a run folder names, such as its space, as if you had named "
-    "them. Only for folders that you trust.",
+    help="Run the code that a run folder names, such as its space, its battery or the maker of its "
+    "net (--net), as if you had named it. Only for folders that you trust.",
 )
 @click.option(
     "--front-of",
@@ -494,6 +518,8 @@ def _check(options: Options) -> None:
     scales = ("auto", *spaces.SCALES)
     if options.scale not in scales:
         raise ValueError(f"no scale {options.scale!r}{suggest_or_list(options.scale, scales)}")
+    if options.trust_code and options.resume is None:
+        raise ValueError("--trust-code is for a run that is resumed: --net names its code itself")
     if options.data is not None:
         check_data_name(options.data)
     if options.image_size is not None:

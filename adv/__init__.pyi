@@ -65,6 +65,9 @@ from .evaluation.randomized_smoothing import Certificates as Certificates
 from .evaluation.randomized_smoothing import certify as certify
 from .evaluation.score import Score as Score
 from .exporting.course_template import export as export
+from .exporting.graph_files import export_graph as export_graph
+from .external import External as External
+from .external import Weights as Weights
 from .generative import DDLS as DDLS
 from .generative import GAN as GAN
 from .generative import FromGAN as FromGAN

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 FIRST_SCORE = "report"
 """The score of a search that recorded none, from before there was a choice."""
 
+RECIPE_EPOCHS = 60
+"""The epochs of a recipe that does not say otherwise, and of the full scale."""
+
 DEFAULT_SCORE = "margin"
 """The score of a search whose user names none."""
 
@@ -135,9 +138,14 @@ class Scale:
         )
 
     def apply(self, recipe: Recipe) -> Recipe:
-        """Return the recipe at this scale."""
+        """Return the recipe at this scale.
+
+        A recipe is written for the `RECIPE_EPOCHS` of a full training. One with fewer or more takes
+        as many of this scale's in proportion, at least one.
+        """
+        epochs = max(1, round(self.epochs * recipe.epochs / RECIPE_EPOCHS))
         curriculum = recipe.curriculum.cap_steps(self.train_steps)
-        sized = replace(recipe, epochs=self.epochs, batch=self.batch, curriculum=curriculum)
+        sized = replace(recipe, epochs=epochs, batch=self.batch, curriculum=curriculum)
         if self.small_sources and recipe.generated is not None:
             return replace(sized, generated=recipe.generated.small())
         return sized

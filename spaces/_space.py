@@ -10,6 +10,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spaces._knob import Choice, Knob, Params, Value, When, alternatives, exists
@@ -54,6 +55,7 @@ class Space:
       objectives: two names of `spaces.FIGURES`, for a search that names none; None: natural
         accuracy and attacked score.
       baseline: the known configuration with which the verdict compares; None for none.
+      from_weights: a search of this space needs initial weights.
 
     Raises:
       ValueError: a hyperparameter or a known configuration does not fit the others.
@@ -70,6 +72,7 @@ class Space:
     battery: str | None = None
     objectives: tuple[str, str] | None = None
     baseline: Baseline | None = None
+    from_weights: bool = False
 
     def __post_init__(self) -> None:
         for i, (name, knob) in enumerate(self.knobs.items()):
@@ -150,6 +153,44 @@ class Space:
         others = tuple(known for known in self.known if known != params)
         return self if self.grid else replace(self, known=(params, *others))
 
+    def with_parts(self, **parts: Any) -> Space:
+        """Return the space with other parts in each of its recipes, such as a net or weights.
+
+        Args:
+          parts: fields of `adv.Recipe` and their values.
+
+        Raises:
+          ValueError: the space searches the net itself, and `parts` has one; the space needs
+            initial weights, and `parts` has none.
+        """
+        if "net" in parts and (knob := self.find_net_knob()):
+            raise ValueError(
+                f"this space searches the net itself, by {knob}: --net would overrule it; take "
+                "another space"
+            )
+        if self.from_weights and "init" not in parts:
+            raise ValueError("this space starts from given weights: --init FILE names them")
+        if not parts:
+            return self
+        return replace(self, build=partial(_build_with, self.build, parts))
+
+    def find_net_knob(self) -> str:
+        """Return a hyperparameter that changes the net of the recipe, "" if none does.
+
+        Each is varied alone over its options, or to the ends of its range, from each known
+        configuration.
+        """
+        points = self.known or (self.at([0.5] * len(self.knobs)),)
+        for point in points:
+            net = self.build(**point).net
+            for i, (name, knob) in enumerate(self.knobs.items()):
+                for u in _variants(knob) if name in point else ():
+                    position = self.position(point)
+                    position[i] = u
+                    if self.build(**self.at(position)).net != net:
+                        return name
+        return ""
+
     def at(self, position: Sequence[float]) -> Params:
         """Return the configuration at a position in the unit cube.
 
@@ -216,6 +257,17 @@ class Space:
         """12 hex digits that change whenever a hyperparameter does."""
         text = json.dumps(self.describe(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _build_with(build: Callable[..., Recipe], parts: Mapping[str, Any], **params: Value) -> Recipe:
+    """Return the recipe of a configuration with other parts."""
+    return replace(build(**params), **parts)
+
+
+def _variants(knob: Knob) -> tuple[float, ...]:
+    """Return the positions of each option of a choice, or of the ends of a range."""
+    values = knob.options if isinstance(knob, Choice) else (knob.low, knob.high)
+    return tuple(min(_BELOW_ONE, knob.position(value)) for value in values)
 
 
 def _narrow_condition(when: When, narrow: Mapping[str, Knob]) -> When | None:

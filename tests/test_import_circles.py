@@ -34,6 +34,8 @@ ORDER = (
     "adv/terminal",
     "adv/runtime",
     "adv/models",
+    "adv/external",
+    "adv/net_flags.py",
     "adv/attacks",
     "adv/augment",
     "adv/data",

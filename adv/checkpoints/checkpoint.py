@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 
 from adv.checkpoints.checksum import add_checksum, pop_checksum
 from adv.checkpoints.expressions import parse, to_expression
+from adv.external import External
+from adv.external.foreign_net import foreign_parts
 from adv.files import write_atomic
 from adv.one_line import join_lines, to_one_line
 from adv.runtime.image_shape import image_shape
@@ -55,7 +58,7 @@ def save(
     Args:
       path: NAME.safetensors; an existing file is replaced, whole or not at all.
       net: the net that `train` made from the recipe.
-      recipe: the recipe, which may hold values of `adv` only.
+      recipe: the recipe, which may hold values of `adv` only; a net of yours is an `External`.
       classes: the names of the classes by label, as in `Data.classes`.
       notes: further metadata that JSON can hold. Under `data`, the name of the data set that the
         command line evaluates on by default. `sha256` is the program's own.
@@ -70,16 +73,22 @@ def save(
     save_checkpoint(Path(path), net, metadata)
 
 
-def restore(path: Path | str) -> Checkpoint:
+def restore(path: Path | str, *, trust_code: bool = False) -> Checkpoint:
     """Return the net that `save`, a search or `python -m adv train` wrote.
 
+    Args:
+      path: the checkpoint.
+      trust_code: run the code that the checkpoint names, if its net is an `External`. If that has
+        changed since the net was saved, a warning says so.
+
     Raises:
-      CheckpointError: no such file, not a checkpoint of this program, or no recipe in it.
+      CheckpointError: no such file, not a checkpoint of this program, or no recipe in it; or its
+        net is made by code that it names, and `trust_code` is not set.
     """
     weights, metadata = read_checkpoint(Path(path))
     if "recipe" not in metadata:
         raise CheckpointError(f"{path} holds no recipe: name one, or use python -m adv")
-    return rebuild(path, weights, metadata, parse_recipe(metadata))
+    return rebuild(path, weights, metadata, parse_recipe(metadata), trust_code=trust_code)
 
 
 def parse_recipe(metadata: Mapping[str, Any]) -> Recipe:
@@ -98,14 +107,24 @@ def parse_recipe(metadata: Mapping[str, Any]) -> Recipe:
 
 
 def rebuild(
-    path: Path | str, weights: Mapping[str, Tensor], metadata: Mapping[str, Any], recipe: Recipe
+    path: Path | str,
+    weights: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+    recipe: Recipe,
+    *,
+    trust_code: bool = False,
 ) -> Checkpoint:
     """Build the net of `recipe` and load the weights into it.
 
     Raises:
-      CheckpointError: the weights do not fit or are not finite, or the metadata lacks the classes
-        or the seed.
+      CheckpointError: the weights do not fit or are not finite, the metadata lacks the classes or
+        the seed, or the recipe names code and `trust_code` is not set.
     """
+    if isinstance(recipe.net, External) and not trust_code:
+        raise CheckpointError(
+            f"{path} names code, {recipe.net.source}, which is run only if you trust it: "
+            "--trust-code, in Python trust_code=True"
+        )
     check_finite(path, weights)
     try:
         classes = tuple(to_one_line(str(name)) for name in metadata["classes"])
@@ -117,6 +136,12 @@ def rebuild(
     except (ArithmeticError, RuntimeError, MemoryError) as error:
         reason = join_lines(f"{type(error).__name__}: {error}", 200)
         raise CheckpointError(f"{path}: its net cannot be built: {reason}") from error
+    recorded = metadata.get("source_sha256")
+    if recorded and recorded != describe_source(net).get("source_sha256"):
+        warnings.warn(
+            f"{path}: the source of {_source_name(recipe)} has changed since the net was saved",
+            stacklevel=2,
+        )
     return Checkpoint(load_weights(net, weights), recipe, classes, metadata)
 
 
@@ -135,6 +160,16 @@ def shape_of(metadata: Mapping[str, Any]) -> Shape:
     return channels, height, width
 
 
+def _source_name(recipe: Recipe) -> str:
+    return recipe.net.source if isinstance(recipe.net, External) else "its net"
+
+
+def describe_source(net: nn.Module) -> dict[str, str]:
+    """Return what metadata say about the code of a net of another project; nothing for our nets."""
+    hashes = [part.hash_source() for part in foreign_parts(net)]
+    return {"source_sha256": hashes[0]} if hashes and hashes[0] else {}
+
+
 def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> str:
     """Write the weights and the metadata of a net with its image shape, whole or not at all.
 
@@ -146,7 +181,7 @@ def save_checkpoint(path: Path, net: nn.Module, metadata: Mapping[str, Any]) -> 
     """
     if (shape := image_shape(net)) != DEFAULT_SHAPE:
         metadata = {**metadata, "shape": list(shape)}
-    content = serialize_checkpoint(net.state_dict(), metadata)
+    content = serialize_checkpoint(net.state_dict(), {**metadata, **describe_source(net)})
     write_atomic(path, content)
     return hashlib.sha256(content).hexdigest()
 

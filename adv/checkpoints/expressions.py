@@ -2,7 +2,8 @@
 
 A recipe travels in a checkpoint or on a command line as the expression that builds it, such as
 `Recipe(net=BigNet(width=2), defences=(RSE(0.2, 0.1),))`. The parser knows the dataclasses of `adv`
-and plain literals only: it looks up no other name, and evaluates and unpickles nothing.
+and plain literals only: it looks up no other name, and evaluates and unpickles nothing. An
+`External` names code that making its net would run; parsing it runs nothing.
 """
 
 from __future__ import annotations
@@ -58,13 +59,19 @@ def _value(node: ast.expr) -> Any:
             return -_number(operand)
         case ast.Name(name) if name in _CONSTANTS:
             return _CONSTANTS[name]
-        case ast.Tuple(items):
-            return tuple(_value(item) for item in items)
+        case ast.Tuple(items) | ast.List(items):
+            return (tuple if isinstance(node, ast.Tuple) else list)(map(_value, items))
+        case ast.Dict(keys, values) if all(_is_text(key) for key in keys):
+            return {_value(k): _value(v) for k, v in zip(keys, values, strict=True) if k}
         case ast.Call(ast.Name(name), arguments, keywords):
             settings = {k.arg: _value(k.value) for k in keywords if k.arg is not None}
             if len(settings) == len(keywords):
                 return _construct(name, [_value(a) for a in arguments], settings)
     raise ValueError(f"neither a value of adv nor a literal: {_shorten(ast.unparse(node))}")
+
+
+def _is_text(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _number(node: ast.expr) -> int | float:

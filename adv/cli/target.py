@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 import spaces
+from adv.attacks.gradient import loss_and_grad
 from adv.checkpoints.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -18,21 +19,18 @@ from adv.checkpoints.checkpoint import (
     read_checkpoint,
     rebuild,
 )
-from adv.checkpoints.external_module import (
-    SelfSeeding,
-    load_foreign_weights,
-    load_module,
-    validate,
-)
 from adv.cli.target_args import TargetArgs
 from adv.data.datasets import Data, Split, load
 from adv.data.names import DATA_HELP, check_run
-from adv.one_line import join_lines
+from adv.external import External, Weights
+from adv.external.foreign_net import foreign_parts
+from adv.net_flags import make_external, print_warnings
 from adv.runtime.devices import device_of, on_device
+from adv.runtime.frozen import frozen
 from adv.runtime.image_shape import image_shape
 from adv.shape import Shape, format_shape
 from adv.terminal.console import print_line
-from adv.training.recipe import Recipe
+from adv.training.recipe import Recipe, build
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,29 +59,39 @@ def load_target(args: TargetArgs, *, gradient: bool = False) -> Target:
     Raises:
       ValueError: the arguments do not fit together, or a file or the net cannot be used.
     """
-    if args.module is not None and args.checkpoint is None:
-        return _from_module(args, args.module, gradient)
-    if args.checkpoint is None or args.module is not None:
-        raise ValueError("name a CHECKPOINT, or --module FILE.py:NAME")
-    for name in ("weights", "weights_key", "random"):
+    if args.net is not None and args.checkpoint is None:
+        if args.trust_code:
+            raise ValueError("--trust-code belongs to a checkpoint: --net names its code itself")
+        external = make_external(args.net, args.net_arg, args.mean, args.std)
+        assert external is not None
+        return _from_external(args, external, gradient)
+    if args.checkpoint is None or args.net is not None:
+        raise ValueError("name a CHECKPOINT, or --net FILE.py:NAME")
+    for name in ("net_arg", "mean", "std", "weights", "weights_key", "random"):
         if getattr(args, name):
             flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{flag} belongs to --module: a checkpoint holds its own")
+            raise ValueError(f"{flag} belongs to --net: a checkpoint holds its own")
     return _from_checkpoint(args, args.checkpoint)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, *, trust_code: bool = False) -> Checkpoint:
     """Load the checkpoint at `path`, whether its recipe is stored or made by its space.
 
+    Args:
+      path: the checkpoint.
+      trust_code: run the code that it names, if its net is one of another project.
+
     Raises:
-      CheckpointError: there is none, or its metadata does not say how to rebuild the net.
+      CheckpointError: there is none, or its metadata does not say how to rebuild the net; or it
+        names code, and `trust_code` is not set.
     """
     weights, metadata = read_checkpoint(path)
     try:
         recipe = _recipe(metadata)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
-    return rebuild(path, weights, metadata, recipe)
+    with print_warnings():
+        return rebuild(path, weights, metadata, recipe, trust_code=trust_code)
 
 
 def _recipe(metadata: Mapping[str, Any]) -> Recipe:
@@ -101,7 +109,7 @@ def _recipe(metadata: Mapping[str, Any]) -> Recipe:
 
 
 def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
-    loaded = load_checkpoint(path)
+    loaded = load_checkpoint(path, trust_code=args.trust_code)
     name = args.data or loaded.metadata.get("data")
     if name is None:
         raise ValueError(f"--data is missing: {path} does not name the data it was trained on")
@@ -132,38 +140,34 @@ def _check_shape(data: Data, shape: Shape, net: str) -> None:
         )
 
 
-def _from_module(args: TargetArgs, spec: str, gradient: bool) -> Target:
+def _from_external(args: TargetArgs, external: External, gradient: bool) -> Target:
     if args.data is None:
-        raise ValueError(f"--module needs --data: {DATA_HELP}")
+        raise ValueError(f"--net needs --data: {DATA_HELP}")
     if args.weights_key is not None and args.weights is None:
         raise ValueError("--weights-key belongs to --weights")
-    module = load_module(spec)
-    if args.weights is not None:
-        _load_weights(module, args.weights, args.weights_key)
-    net = on_device(module)
     data = load(args.data, image_size=args.image_size or "")
     images = _images(args, data)
-    few = images.head(8).to(device_of(net)).images.float() / 255
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.filterwarnings("always", message=".* changes its images in place")
-        net = validate(net, few, len(data.classes), random=args.random, gradient=gradient)
-    for warning in caught:
-        print_line(f"adv: {join_lines(str(warning.message))}", stderr=True)
-    if isinstance(net, SelfSeeding) and not args.random:
-        print_line("adv: two calls of the module differ: evaluated as a random net", stderr=True)
-    title = f"{spec}  {args.weights or ''}".rstrip()
+    with print_warnings():
+        net = build(Recipe(net=external), len(data.classes), 0, data.shape)
+        if args.weights is not None:
+            Weights(str(args.weights), args.weights_key).load(net, len(data.classes))
+        net = on_device(net)
+        if gradient:
+            _check_gradient(net, images.head(8))
+    for part in foreign_parts(net):
+        if part.stochastic and not args.random:
+            print_line("adv: two calls of the net differ: evaluated as a random net", stderr=True)
+        part.stochastic |= args.random
+    title = f"{args.net}  {args.weights or ''}".rstrip()
     return Target(net, images, args.split, title, len(data.classes), data.classes)
 
 
-def _load_weights(net: nn.Module, path: Path, key: str | None) -> None:
-    """Load a state dict into a module, and say which was taken if there is an average beside it."""
-    found = load_foreign_weights(net, path, key)
-    if found.ignored:
-        others = ", ".join(found.ignored)
-        print_line(
-            f"adv: weights from {found.key!r} of {path}, not from {others} (see --weights-key)",
-            stderr=True,
-        )
+def _check_gradient(net: nn.Module, few: Split) -> None:
+    """Raise ValueError if a net passes no gradient to a few images."""
+    few = few.to(device_of(net))
+    with frozen(net), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, that a quantised layer has no gradient
+        loss_and_grad(net, few.images.float() / 255, few.labels)
 
 
 def _describe(metadata: Mapping[str, Any], recipe: Recipe) -> str:

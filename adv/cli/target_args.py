@@ -11,6 +11,14 @@ from typing import Any
 import rich_click as click
 
 from adv.data.names import DATA_HELP
+from adv.net_flags import (
+    MEAN_HELP,
+    NET_ARG_HELP,
+    NET_HELP,
+    REFERENCE,
+    STD_HELP,
+    TRUST_HELP,
+)
 
 COUNT = click.IntRange(min=1)
 count = functools.partial(click.option, type=COUNT, metavar="N")  # a flag that takes COUNT
@@ -32,15 +40,19 @@ IMAGE_SIZE = (
 class TargetArgs:
     """The net and the images as the command line names them; `load_target` loads both.
 
-    Either `checkpoint` is given, or `module` and `data`; `weights`, `weights_key` and `random` go
-    with `module`.
+    Either `checkpoint` is given, or `net` and `data`; `net_arg`, `mean`, `std`, `weights`,
+    `weights_key` and `random` go with `net`, `trust_code` with `checkpoint`.
     """
 
     checkpoint: Path | None
-    module: str | None
+    net: str | None
+    net_arg: tuple[str, ...]
+    mean: str | None
+    std: str | None
     weights: Path | None
     weights_key: str | None
     random: bool
+    trust_code: bool
     data: str | None
     image_size: str | None
     split: str
@@ -50,15 +62,19 @@ class TargetArgs:
 _FLAGS = (
     click.argument("checkpoint", type=click.Path(path_type=Path), required=False),
     click.option(
+        "--net",
         "--module",
-        metavar="FILE.py:NAME",
-        help="Instead of a checkpoint: a torch.nn.Module class or a function that returns a "
-        "module, called without arguments. It takes images in [0, 1]. Needs --data. Runs the file.",
+        "net",
+        metavar=REFERENCE,
+        help=f"Instead of a checkpoint. {NET_HELP} Needs --data.",
     ),
+    click.option("--net-arg", multiple=True, metavar="NAME=VALUE", help=NET_ARG_HELP),
+    click.option("--mean", metavar="M,M,M", help=MEAN_HELP),
+    click.option("--std", metavar="S,S,S", help=STD_HELP),
     click.option(
         "--weights",
         type=click.Path(path_type=Path),
-        help="With --module: its state dict, .pth or .safetensors. Never unpickled.",
+        help="With --net: its state dict, .safetensors, .pth or .pt. Never unpickled.",
     ),
     click.option(
         "--weights-key",
@@ -68,7 +84,12 @@ _FLAGS = (
     click.option(
         "--random",
         is_flag=True,
-        help="With --module: the net is random. Detected if two calls give different outputs.",
+        help="With --net: the net is random. Detected if two calls give different outputs.",
+    ),
+    click.option(
+        "--trust-code",
+        is_flag=True,
+        help=f"With a checkpoint: {TRUST_HELP[0].lower()}{TRUST_HELP[1:]}",
     ),
     click.option("--data", metavar="NAME", help=f"{DATA} Default: the data it was trained on."),
     click.option("--image-size", metavar="SIZE", help=f"{IMAGE_SIZE} Default: that of the net."),

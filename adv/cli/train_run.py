@@ -12,6 +12,7 @@ from adv.checkpoints.expressions import parse
 from adv.cli.display import training_progress
 from adv.data.datasets import load
 from adv.files import check_writable
+from adv.net_flags import print_warnings
 from adv.runtime.devices import default_device
 from adv.shell import join_command
 from adv.suggestions import suggest_or_list
@@ -19,6 +20,7 @@ from adv.terminal.console import print_line
 from adv.training.early_stopping import watch
 from adv.training.loop import train
 from adv.training.recipe import Recipe
+from adv.training.rehearsal import rehearse
 from spaces import Params, Scale, Space
 
 
@@ -48,6 +50,8 @@ def train_recipe(
         "data": scale.data,
         "classes": list(data.classes),
     }
+    with print_warnings():
+        rehearse(recipe, len(data.classes), data.shape)
     epochs = train(recipe, images, classes=len(data.classes), seed=seed, device=default_device())
     with training_progress(recipe.epochs) as print_epoch:
         for seen in watch(epochs, held_out, scale.watch(), patience=recipe.patience):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 
 from torch import nn
 
+from adv.external.foreign_net import PixelInput
 from adv.models import Normalize
 
 
@@ -28,12 +29,13 @@ class Defence(ABC):
 def input_layer_name(net: nn.Module, needed_by: str) -> str:
     """Return the name of the layer that images in [0, 1] enter first.
 
-    It is the normalisation if there is one, else the first convolution.
+    It is the normalisation if there is one, or the entry of a net of another project, else the
+    first convolution.
 
     Raises:
       ValueError: the net has neither; `needed_by` names what needs one.
     """
-    for kind in (Normalize, nn.Conv2d):
+    for kind in (Normalize, PixelInput, nn.Conv2d):
         for name, module in net.named_modules():
             if isinstance(module, kind):
                 return name

@@ -9,6 +9,7 @@ from adv.defences.input_noise import InputNoise
 from adv.defences.operator_norm import Matrix, input_sizes, linear_operator, operator_norm
 from adv.defences.projection import LowRank
 from adv.defences.weight_transforms import Transformed, WeightLayer, effective_weight
+from adv.external.foreign_net import ForeignNet
 from adv.models import Normalize
 from adv.runtime.frozen import frozen
 from adv.runtime.random_layers import Dropout, Noise
@@ -63,7 +64,7 @@ def _is_linear(module: nn.Module) -> bool:
 def _is_sequential(module: nn.Module) -> bool:
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):  # without overlap
         return bool(torch.tensor(module.stride).ge(torch.tensor(module.kernel_size)).all())
-    known = nn.Sequential | _PIXELS | _NONEXPANSIVE | Dropout
+    known = nn.Sequential | ForeignNet | _PIXELS | _NONEXPANSIVE | Dropout
     return _is_linear(module) or isinstance(module, known)
 
 

@@ -52,12 +52,12 @@ class PNI(Defence):
             raise ValueError(f"where is all or inner, got {self.where!r}")
 
     def __call__(self, net: nn.Module) -> nn.Module:
-        layers = [*weight_layers(net, "PNI").values()]
+        layers = [*weight_layers(net, "PNI").items()]
         chosen = layers if self.where == "all" else layers[1:-1]
         if not chosen:
             raise ValueError("PNI inside a net needs three layers or more: the net has none inside")
-        for layer in chosen:
-            noisy = add_transform(layer, WeightNoise(self._initial_alpha(layer)))
+        for name, layer in chosen:
+            noisy = add_transform(layer, WeightNoise(self._initial_alpha(layer)), name)
             net = replace_module(net, layer, noisy)
         return net
 

@@ -60,7 +60,7 @@ class SpectralNorm(Defence):
         for name, operator in self._operators(net, layers).items():
             layer = layers[name]
             division = SpectralDivision(operator, layer.weight.detach(), self.bound)
-            net = replace_module(net, layer, add_transform(layer, division))
+            net = replace_module(net, layer, add_transform(layer, division, name))
         return net
 
     def figures(self, net: nn.Module) -> dict[str, float]:

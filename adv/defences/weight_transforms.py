@@ -59,25 +59,31 @@ def weight_layers(net: nn.Module, needed_by: str) -> dict[str, WeightLayer]:
     return layers
 
 
-def add_transform(layer: WeightLayer, transform: nn.Module) -> Transformed:
+def add_transform(layer: WeightLayer, transform: nn.Module, name: str = "") -> Transformed:
     """Return a layer whose weight passes through `transform`, after the transforms it already has.
 
     A plain layer is not changed: the one returned shares its parameters and hooks, and is to be put
     in its place (`replace_module`). A layer with transforms is extended and returned.
 
+    Args:
+      layer: a convolution or a linear layer.
+      transform: maps its weight to a weight.
+      name: of the layer, for the message.
+
     Raises:
       ValueError: the layer is a subclass whose forward pass is not known here.
     """
     if not isinstance(layer, Transformed):
-        layer = _make_transformed(layer)
+        layer = _make_transformed(layer, name)
     layer.transforms.append(transform)
     return layer
 
 
-def _make_transformed(layer: WeightLayer) -> Transformed:
+def _make_transformed(layer: WeightLayer, name: str) -> Transformed:
     kind = _TRANSFORMED.get(type(layer))
     if kind is None:
-        raise ValueError(f"the weight of a {type(layer).__name__} cannot be transformed")
+        where = f" ({name})" if name else ""
+        raise ValueError(f"the weight of a {type(layer).__name__}{where} cannot be transformed")
     transformed = kind.__new__(kind)  # not __init__, which would draw weights
     transformed.__setstate__({**vars(layer), "_modules": {}})
     transformed.transforms = nn.ModuleList()

@@ -21,6 +21,7 @@ from adv.checkpoints.checkpoint import Checkpoint
 from adv.checkpoints.expressions import to_expression
 from adv.exporting.source_bundler import bundle
 from adv.exporting.templates import MEAN_OF_DRAWS, MODEL, README, SINGLE_DRAW
+from adv.external import External
 from adv.files import partial_folder
 from adv.runtime.frozen import frozen
 from adv.runtime.image_shape import image_shape
@@ -49,6 +50,11 @@ def export(checkpoint: Checkpoint, folder: Path | str, *, votes: int = 1) -> Non
     folder = Path(folder)
     if folder.exists() or folder.is_symlink():
         raise ValueError(f"{folder} exists: name another folder")
+    if isinstance(checkpoint.recipe.net, External):
+        raise ValueError(
+            f"the folder would need the code of {checkpoint.recipe.net.source}: export NAME.pt2 or "
+            "NAME.onnx"
+        )
     if votes < 1:
         raise ValueError(f"votes must be 1 or more, got {votes}")
     if votes > 1 and not is_random(checkpoint.net):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ class Net(ABC):
 
     The module maps images [n, *shape] in [0, 1] to logits [n, classes].
     """
+
+    runs_code: ClassVar[bool] = False
+    """Whether making the net runs code of another project, which wants real tensors."""
 
     @abstractmethod
     def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
@@ -49,7 +52,12 @@ def make_net(net: Callable[..., nn.Module], classes: int, shape: Shape) -> nn.Mo
 
 
 class FittedModule(nn.Module, ABC):
-    """Base class of modules that take statistics of the training images before the first epoch."""
+    """Base class of modules that take statistics of the training images before the first epoch.
+
+    Where `fixed` is set, the statistics were given, and are not taken from the images.
+    """
+
+    fixed: bool = False
 
     @abstractmethod
     def fit(self, images: Tensor) -> None:

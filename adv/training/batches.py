@@ -8,14 +8,22 @@ import torch
 from torch import Tensor
 
 from adv.augment import augment_images, mix_images
+from adv.external.foreign_net import foreign_parts
 from adv.runtime.foreign_nets import memory_format_of
 from adv.training.training_state import TrainingState
 
 
 def shuffle(training: TrainingState) -> Sequence[Tensor]:
-    """Return the indices of the images of each batch of an epoch, in a new random order."""
+    """Return the indices of the images of each batch of an epoch, in a new random order.
+
+    A last batch of one image, which BatchNorm in a net of another project may refuse, joins the
+    batch before it.
+    """
     order = torch.randperm(len(training.data), generator=training.order)
-    return order.to(training.device).split(training.recipe.batch)
+    batches = order.to(training.device).split(training.recipe.batch)
+    if len(batches) > 1 and len(batches[-1]) == 1 and foreign_parts(training.net):
+        return (*batches[:-2], torch.cat(batches[-2:]))
+    return batches
 
 
 def load_batch(training: TrainingState, indices: Tensor) -> tuple[Tensor, Tensor]:

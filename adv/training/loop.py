@@ -23,6 +23,7 @@ from adv.runtime.random_streams import derive_seed
 from adv.training import catastrophic_overfitting
 from adv.training.batches import load_batch, shuffle
 from adv.training.cuda_graphs import GraphCache, replay_attack
+from adv.training.frozen_layers import set_training_mode
 from adv.training.image_fetcher import place
 from adv.training.lesson import Lesson
 from adv.training.objective import Batch
@@ -94,12 +95,14 @@ def train(
 
     Raises:
       ValueError: there are no images; `state` is of another recipe or seed, or was begun with other
-        generated images; or the file of generated images cannot be used.
+        generated images; the file of generated images or of initial weights cannot be used; or the
+        net cannot be made or trained.
     """
     if not len(data):
         raise ValueError("there is no image to train on")
     training = TrainingState(
-        recipe, place(data, torch.device(device)), classes, seed, torch.device(device)
+        *(recipe, place(data, torch.device(device)), classes, seed, torch.device(device)),
+        resumes=state is not None,
     )
     graphs = None
     if replay or (replay is None and training.device.type == "cuda"):
@@ -129,7 +132,7 @@ def _train_epoch(training: TrainingState, graphs: GraphCache | None) -> dict[str
     drive = None if graphs is None else functools.partial(replay_attack, graphs)
     update = Update(training, graphs)
     totals = BatchTotals(torch.zeros(3, device=training.device), 0, 0)
-    training.net.train()
+    set_training_mode(training.net)
     for i, indices in enumerate(batches):
         t = (elapsed + i / len(batches)) / recipe.epochs
         lr = _set_learning_rate(training, t)

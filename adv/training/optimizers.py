@@ -72,13 +72,17 @@ def _can_fuse(net: nn.Module) -> bool | None:
 
 
 def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
-    """Return the parameter groups of a net for an optimizer: decayed and undecayed weights."""
+    """Return the parameter groups of a net for an optimizer: decayed and undecayed weights.
+
+    Weights that are not trained are left out.
+    """
     exempt = find_undecayed(net)
+    trained = [weight for weight in net.parameters() if weight.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in net.parameters() if id(weight) not in exempt]}
+        {"params": [weight for weight in trained if id(weight) not in exempt]}
     ]
     if exempt:
-        rest = [weight for weight in net.parameters() if id(weight) in exempt]
+        rest = [weight for weight in trained if id(weight) in exempt]
         groups.append({"params": rest, "weight_decay": 0.0})
     return groups
 

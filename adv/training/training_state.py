@@ -13,6 +13,7 @@ from adv.data.datasets import Split
 from adv.models.net import FittedModule
 from adv.runtime.foreign_nets import memory_format_of
 from adv.runtime.random_streams import RngStream, attach, derive_seed
+from adv.training.frozen_layers import freeze_layers
 from adv.training.image_fetcher import ImageFetcher
 from adv.training.recipe import Recipe, build
 from adv.training.weight_averaging import make_average
@@ -27,6 +28,7 @@ class TrainingState:
       classes: number of classes.
       seed: of the weights and of every generator.
       device: where to train.
+      resumes: a state is restored next, so that the initial weights of the recipe are not read.
 
     Attributes:
       data: the images that the curriculum trains on; it may hold some out. Images that do not fit
@@ -41,7 +43,14 @@ class TrainingState:
     """
 
     def __init__(
-        self, recipe: Recipe, data: Split, classes: int, seed: int, device: torch.device
+        self,
+        recipe: Recipe,
+        data: Split,
+        classes: int,
+        seed: int,
+        device: torch.device,
+        *,
+        resumes: bool = False,
     ) -> None:
         self.recipe, self.classes, self.seed = recipe, classes, seed
         self.curriculum = recipe.curriculum.start(data)
@@ -52,7 +61,7 @@ class TrainingState:
         self.device = self.data.labels.device
         stays = self.data.images.device != self.device
         self.images = ImageFetcher(self.data.images, self.device, ahead=stays)
-        self.net = self._build_net(device)
+        self.net = self._build_net(device, initial=not resumes)
         self.optimizer = recipe.optimizer(self.net)
         self.memory = recipe.objective.memory(self.data, classes)
         self.stream = RngStream(derive_seed(seed, 1))
@@ -62,11 +71,14 @@ class TrainingState:
         ]
         self.average = make_average(self.net, recipe.ema, derive_seed(seed, 6))
 
-    def _build_net(self, device: torch.device) -> nn.Module:
-        net = build(self.recipe, self.classes, self.seed, self.data.shape)
+    def _build_net(self, device: torch.device, *, initial: bool) -> nn.Module:
+        net = build(self.recipe, self.classes, self.seed, self.data.shape, initial=initial)
         for module in net.modules():
-            if isinstance(module, FittedModule):
+            if isinstance(module, FittedModule) and not module.fixed:
                 module.fit(self.data.images)
+        freeze_layers(net, self.recipe.frozen_layers)
+        if not any(weight.requires_grad for weight in net.parameters()):
+            raise ValueError("the net has no weight to train")
         return net.to(device).to(memory_format=memory_format_of(net))
 
     @property

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from adv.defences.input_noise import without_input_noise
 from adv.runtime.devices import device_of
 from adv.runtime.random_streams import use_seed
+from adv.training.frozen_layers import is_frozen
 
 WINDOW = 40
 """Number of batches at the end of an epoch that BatchNorm statistics of an average come from."""
@@ -147,9 +148,9 @@ class LatestAverage(Average):
 
 
 def batch_norms(net: nn.Module) -> list[_NormBase]:
-    """Return the layers of a net that keep running statistics."""
+    """Return the layers of a net that keep running statistics, but for frozen ones."""
     layers = [module for module in net.modules() if isinstance(module, _NormBase)]
-    return [layer for layer in layers if layer.running_mean is not None]
+    return [layer for layer in layers if layer.running_mean is not None and not is_frozen(layer)]
 
 
 def _other_buffers(net: nn.Module) -> list[Tensor]:

@@ -91,6 +91,10 @@ class StudyHeader:
       sources: 12 hex digits of the SHA-256 of each file of the user's that was run, by its path.
       baseline: the configuration with which the verdict compares; empty for none.
       baseline_name: what it is, in a few words.
+      net: the net of another project that stands in each recipe, an `External` as an expression.
+      init: the weights that each training starts from, `Weights` as an expression.
+      source_sha256: of the source of that net, or of one that the space names.
+      init_sha256: of the file of the weights.
       extra: keys that this version does not know.
 
     Raises:
@@ -130,6 +134,10 @@ class StudyHeader:
     sources: Mapping[str, str] | None = None
     baseline: Params = field(default_factory=dict)
     baseline_name: str = ""
+    net: str = ""
+    init: str = ""
+    source_sha256: str = ""
+    init_sha256: str = ""
     extra: Plain = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -183,6 +191,11 @@ class StudyHeader:
     def threat_model(self) -> str:
         """The threat model of the search, as `--battery` takes it."""
         return str(self.scale.get("threat_model", REPORT))
+
+    @property
+    def names_code(self) -> bool:
+        """True if the checkpoints of the run name code of another project, which makes the net."""
+        return bool(self.net or self.source_sha256)
 
     @classmethod
     def from_json(cls, plain: Plain) -> StudyHeader:

@@ -26,7 +26,9 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
     member = view.front()[0].name if view.front() else "0003"
     weights = f"runs/{name}/front/{member}.safetensors"
     battery = _battery_flags(view.header.attacks, view.header.threat_model)
-    command = join_command("python", "-m", "adv", "evaluate", weights, *battery, "--split", "test")
+    trust = ("--trust-code",) if view.header.names_code else ()
+    words = ("evaluate", weights, *trust, *battery, "--split", "test")
+    command = join_command("python", "-m", "adv", *words)
     has_finals = view.finals is not None and view.finals.scored()
     values = {
         "score": escape(view.header.score),

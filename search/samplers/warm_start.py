@@ -21,7 +21,10 @@ from spaces import OBJECTIVES, Choice, Knob, Params, Space, Value, exists
 
 # Two studies are comparable if these entries of their headers are equal, and all settings of their
 # scales but those in `IGNORED`.
-EQUAL = ("battery", "data_fingerprint", "classes", "image_shape")
+EQUAL = (
+    *("battery", "data_fingerprint", "classes", "image_shape"),
+    *("net", "init", "source_sha256", "init_sha256"),
+)
 IGNORED = ("cpus", "gpus", "trials", "image_size")
 DETAILS = ("parameters", "latency", "masking_gap")  # copied with a result: constraints need them
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -31,13 +32,14 @@ def configure_sampler(space: Space, header: StudyHeader) -> Sampler:
     )
 
 
-def make_header(plan: Plan, data: Data, study: str) -> StudyHeader:
+def make_header(plan: Plan, data: Data, study: str, checksums: Mapping[str, str]) -> StudyHeader:
     """Return the header of a ledger: all that is needed to repeat or resume the search.
 
     Args:
       plan: of the search.
       data: what the trials are trained and scored on.
       study: a new id.
+      checksums: of code and weights from elsewhere, see `search.session.parts`.
     """
     baseline = plan.space.baseline
     return StudyHeader(
@@ -71,6 +73,8 @@ def make_header(plan: Plan, data: Data, study: str) -> StudyHeader:
         sources=sources(),
         baseline=dict(baseline.params) if baseline else {},
         baseline_name=baseline.name if baseline else "",
+        **{name: repr(part) for name, part in plan.parts.items()},
+        **checksums,
     )
 
 

@@ -100,6 +100,7 @@ def make_training(plan: Plan, data: Data | None = None) -> Training:
         rungs=plan.stopper != "none",
         objects=registered_objects((plan.space_name, plan.scale.threat_model)),
         aims=plan.objectives,
+        parts=plan.parts,
         asked=tuple(name for name in plan.constraints if name in FIGURES or is_certified(name)),
     )
 

@@ -25,6 +25,14 @@ class Options:
     space: str | None = None
     data: str | None = None
     image_size: str | None = None
+    net: str | None = None
+    net_arg: tuple[str, ...] = ()
+    mean: str | None = None
+    std: str | None = None
+    init: str | None = None
+    init_key: str | None = None
+    new_head: bool = False
+    trust_code: bool = False
     scale: str = "auto"
     trials: int | None = None
     epochs: int | None = None

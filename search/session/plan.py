@@ -20,6 +20,7 @@ from search.samplers.table import (
 )
 from search.samplers.warm_start import adapt_params
 from search.session.options import Options
+from search.session.parts import Parts, parts_of
 from search.stopping.table import AUDIT_SHARE
 from spaces import OBJECTIVES, Params, Scale, Space, find_objective, parse_objectives
 
@@ -58,6 +59,7 @@ class Plan:
       settings: that fix or narrow hyperparameters, as `--set` takes them.
       first: a configuration to try before the known ones; None for none.
       objectives: the two figures that the search trades against each other.
+      parts: what stands in each recipe in place of what the space puts there: `net`, `init`.
     """
 
     space_name: str
@@ -74,12 +76,13 @@ class Plan:
     settings: tuple[str, ...] = ()
     first: Params | None = None
     objectives: tuple[str, str] = OBJECTIVES
+    parts: Parts = field(default_factory=dict)
 
     @cached_property
     def space(self) -> Space:
         """The search space at this scale, as the settings narrow it."""
         whole = spaces.load_any(self.space_name).for_scale(self.scale.name)
-        return spaces.narrow(whole, self.settings, self.first)
+        return spaces.narrow(whole, self.settings, self.first).with_parts(**self.parts)
 
     @property
     def points(self) -> Sequence[Params]:
@@ -118,6 +121,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         settings=settings,
         first=first,
         objectives=objectives,
+        parts=parts_of(options),
     )
     check_sampler(plan.sampler, plan.space, plan.trials)
     return plan

@@ -42,6 +42,7 @@ from search.session.job import (
     print_scale,
 )
 from search.session.options import Options, choose_run_folder
+from search.session.parts import describe_parts, try_recipe
 from search.session.plan import (
     Machine,
     Plan,
@@ -75,6 +76,10 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
+    recipe = plan.scale.apply(plan.space.build(**plan.points[0]))
+    try_recipe(recipe, data.classes, data.shape)
+    if parts := describe_parts(plan.parts):
+        notes = {"net": parts, **notes}
     print_plan(console, plan, data, notes)
 
 
@@ -184,7 +189,9 @@ def _prepare_new(
 
 def _make_header(console: Console, options: Options, plan: Plan, run: Training) -> StudyHeader:
     """Return the header of a new search; raise ValueError if its sampler cannot propose."""
-    header = make_header(plan, run.data, secrets.token_hex(4))
+    data, recipe = run.data, run.recipe(plan.points[0])
+    checksums = try_recipe(recipe, len(data.classes), data.shape)
+    header = make_header(plan, data, secrets.token_hex(4), checksums)
     if options.warm_from:
         known = warm_start(options.warm_from, plan.space, header, max(1, plan.trials // 2))
         header = replace(header, warm=known)

@@ -18,11 +18,13 @@ from adv.shell import join_command, quote
 from adv.user_code import hash_source, name_file, named_files
 from search.formatting import format_clock
 from search.record.constraints import parse_bounds
+from search.record.json_records import FieldError
 from search.record.ledger import Ledger, read
 from search.record.run_files import check_links, list_folders
 from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader
 from search.record.view import View
+from search.reporting.terminal import print_text
 from search.session.header import describe_battery
 from search.session.job import (
     Job,
@@ -32,6 +34,7 @@ from search.session.job import (
     print_scale,
 )
 from search.session.options import Options, choose_run_folder
+from search.session.parts import Parts, find_changes_of_code, recorded_parts
 from search.session.plan import (
     Machine,
     Plan,
@@ -82,6 +85,8 @@ def resume_run(
     _check_comparable(options, view, run)
     for file in describe_changed_sources(view.header):
         console.print(f"{file} has changed since the run began.", markup=False)
+    if changed := find_changes_of_code(run, run.recipe(plan.points[0]), view.header):
+        print_text(console, changed)
     ledger = Ledger(folder / LEDGER)  # which no other driver can open now
     for room in (folder, *list_folders(folder)):
         sweep_partials(room)
@@ -174,6 +179,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         settings=tuple(header.settings or ()),
         first=header.first,
         objectives=header.aims,
+        parts=_restore_parts(options, header),
     )
     check_trials(options.trials, plan.space)
     check_sampler(plan.sampler, plan.space, plan.trials)
@@ -232,6 +238,14 @@ def describe_changed_sources(header: StudyHeader) -> list[str]:
         for file, digest in (header.sources or {}).items()
         if file in named_files() and hash_source(file) != digest
     ]
+
+
+def _restore_parts(options: Options, header: StudyHeader) -> Parts:
+    try:
+        return recorded_parts(options, header)
+    except FieldError as error:
+        assert options.resume is not None
+        raise ValueError(f"{options.resume / LEDGER}, event study: {error}") from None
 
 
 def fill_in_defaults(header: StudyHeader) -> StudyHeader:

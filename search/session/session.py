@@ -27,6 +27,7 @@ from search.session.advise import UntilGain
 from search.session.job import Job
 from search.session.options import Options
 from search.session.outputs import add_readers, write_outputs
+from search.session.parts import parts_of
 from search.session.plan import Machine
 from search.session.prepare import dry_run, prepare
 from search.session.rescore import Rescoring, rescore, rescore_net
@@ -109,7 +110,8 @@ def _connect(console: Console, options: Options) -> Iterator[Machine]:
     for folder in (*filter(None, [options.resume]), *options.warm_from):
         read(folder / LEDGER)  # a cluster takes seconds to start: refuse a damaged ledger before
     if options.space is not None:
-        spaces.load_any(options.space)  # and a space whose file cannot be used
+        # And a space whose file cannot be used, or that does not fit the flags.
+        spaces.load_any(options.space).with_parts(**parts_of(options))
     from search.backends import ray_tune
 
     cluster = ray_tune.connect(options.address, project=PROJECT)

@@ -63,7 +63,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
         _print_front(console, view, folder)
     if why := describe_marks(members, view.header):
         print_text(console, f"{why}\n")
-    _print_warnings(console, members, folder)
+    _print_warnings(console, members, folder, trusted=view.header.names_code)
     remarks = (
         describe_shortfalls,
         describe_balance,
@@ -153,15 +153,18 @@ def _print_finals(console: Console, view: View, field: list[Finalist]) -> None:
     console.print()
 
 
-def _print_warnings(console: Console, members: Sequence[Trial], folder: Path) -> None:
+def _print_warnings(
+    console: Console, members: Sequence[Trial], folder: Path, *, trusted: bool
+) -> None:
     """Print which members of the front have a score that cannot be trusted."""
+    trust = ["--trust-code"] if trusted else []
     for trial in members:
         gap = trial.result.details.masking_gap if trial.result else None
         if gap and gap.flagged:
             weights = folder / FRONT / f"{trial.name}.safetensors"
             console.print(
                 f"Trial {trial.number} is flagged: {_describe_flag(gap)}. Why:\n"
-                f"  {join_command('python', '-m', 'adv', 'audit', weights)}\n",
+                f"  {join_command('python', '-m', 'adv', 'audit', weights, *trust)}\n",
                 markup=False,
             )
 

@@ -58,6 +58,7 @@ class Training:
       objects: a space or a battery that was given in Python, by its reference.
       aims: the two objectives of the search.
       asked: other figures to measure, because the search has a bound on them.
+      parts: fields of each recipe that stand in place of the space's, such as `net`.
     """
 
     space: str
@@ -68,6 +69,7 @@ class Training:
     objects: Mapping[str, Any] = field(default_factory=dict, compare=False)
     aims: tuple[str, str] = OBJECTIVES
     asked: tuple[str, ...] = ()
+    parts: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train and validate each epoch, save the best one, score it at the end.
@@ -111,7 +113,8 @@ class Training:
 
     def recipe(self, params: Params) -> Recipe:
         """Return the recipe of a configuration at this scale."""
-        return self.scale.apply(spaces.load_any(self.space).build(**params))
+        recipe = spaces.load_any(self.space).build(**params)
+        return self.scale.apply(replace(recipe, **self.parts))
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Restore the run in a worker, which may run the files that the driver's user named."""

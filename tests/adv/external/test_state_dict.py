@@ -12,11 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from adv.checkpoints.external_module import load_foreign_weights
+from adv import Weights
 
 
 def make_net() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.BatchNorm1d(3))
+
+
+def load(net, path, key=None):
+    Weights(str(path), key).load(net, 3)
 
 
 @pytest.fixture
@@ -65,7 +69,7 @@ LAYOUTS = {
 def test_public_layouts(own, tmp_path, layout):
     torch.save(LAYOUTS[layout](own), tmp_path / "w.pth")
     net = make_net()
-    load_foreign_weights(net, tmp_path / "w.pth")
+    load(net, tmp_path / "w.pth")
     assert all(torch.equal(value, own[name]) for name, value in net.state_dict().items())
 
 
@@ -73,7 +77,7 @@ def test_public_layouts(own, tmp_path, layout):
 def test_safetensors_with_prefixes(own, tmp_path, name):
     save_file(prefixed("module.", own), tmp_path / name)
     net = make_net()
-    load_foreign_weights(net, tmp_path / name)
+    load(net, tmp_path / name)
     assert torch.equal(net.state_dict()["1.weight"], own["1.weight"])
 
 
@@ -98,7 +102,7 @@ def zeros(own):
 def test_files_that_are_not_clear(own, tmp_path, content, hint):
     torch.save(content(own), tmp_path / "w.pth")
     with pytest.raises(ValueError, match=hint) as error:
-        load_foreign_weights(make_net(), tmp_path / "w.pth")
+        load(make_net(), tmp_path / "w.pth")
     assert "\n" not in str(error.value) and "w.pth" in str(error.value)
 
 
@@ -106,16 +110,16 @@ def test_a_key_chooses(own, tmp_path):
     for beside in ({"state_dict": zeros(own)}, zeros(own)):
         torch.save({**beside, "ema": own}, tmp_path / "w.pth")
         net = make_net()
-        assert load_foreign_weights(net, tmp_path / "w.pth", "ema").ignored == ()
+        load(net, tmp_path / "w.pth", "ema")
         assert torch.equal(net.state_dict()["1.weight"], own["1.weight"])
     with pytest.raises(ValueError, match="no state dict 'emma': did you mean 'ema'"):
-        load_foreign_weights(make_net(), tmp_path / "w.pth", "emma")
+        load(make_net(), tmp_path / "w.pth", "emma")
 
 
 def test_an_average_that_is_left_out_is_named(own, tmp_path):
     torch.save({"net": own, "ema": {"shadow": list(own.values())}}, tmp_path / "w.pth")
-    found = load_foreign_weights(make_net(), tmp_path / "w.pth")
-    assert (found.key, found.ignored) == ("net", ("ema",))
+    with pytest.warns(UserWarning, match="weights from 'net' of .*, not from ema: choose with"):
+        load(make_net(), tmp_path / "w.pth")
 
 
 class Hostile:
@@ -128,4 +132,4 @@ def test_numpy_objects_are_refused(own, tmp_path):
     """Only numbers: an object's bytes would be taken for an address."""
     torch.save({"net": own, "x": Hostile()}, tmp_path / "w.pth", pickle_module=pickle)
     with pytest.raises(ValueError, match="holds no plain tensors"):
-        load_foreign_weights(make_net(), tmp_path / "w.pth")
+        load(make_net(), tmp_path / "w.pth")

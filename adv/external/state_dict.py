@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from adv.checkpoints.numpy_scalars import NUMPY_SCALARS
+from adv.external.numpy_scalars import NUMPY_SCALARS
 from adv.suggestions import suggest_or_list
 
 _COMPILED, _PARALLEL = "_orig_mod.", "module."  # what torch.compile and DataParallel put in names
@@ -40,7 +40,44 @@ class StateDict:
     ignored: tuple[str, ...] = ()
 
 
-def read_state_dict(path: Path, net: nn.Module, key: str | None = None) -> StateDict:
+@dataclass(frozen=True)
+class Misfit:
+    """How the weights of a file differ from those of a net.
+
+    Args:
+      missing: names of the net that the file lacks, but for BatchNorm's counters.
+      unexpected: names of the file that the net lacks.
+      shapes: names in both whose tensors have other shapes, with both shapes in words.
+      head: those of `missing` and `shapes` that are the net's head: an output for each class, which
+        the file has for another number of classes or not at all.
+    """
+
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    head: tuple[str, ...] = ()
+
+    @property
+    def only_head(self) -> bool:
+        """True if nothing but the head differs, or nothing at all."""
+        return not self.unexpected and {*self.missing, *self.shapes} == {*self.head}
+
+    def describe(self) -> str:
+        """Return in words what differs, three names of each kind."""
+        shapes = [f"{name} {text}" for name, text in self.shapes.items()]
+        parts = {
+            "missing": self.missing,
+            "unexpected": self.unexpected,
+            "of another shape": shapes,
+        }
+        return "; ".join(
+            f"{kind}: {_shorten_list(names)}" for kind, names in parts.items() if names
+        )
+
+
+def read_state_dict(
+    path: Path, net: nn.Module, key: str | None = None, classes: int = 0
+) -> StateDict:
     """Return the weights in a file under the names of a net.
 
     Args:
@@ -48,6 +85,7 @@ def read_state_dict(path: Path, net: nn.Module, key: str | None = None) -> State
         is run.
       net: the net; its names and shapes decide which state dict is meant, and which prefixes go.
       key: the key of the state dict, if the file holds several that fit.
+      classes: of the net; a state dict that differs in the head only fits too.
 
     Raises:
       ValueError: in one line: there is no such file, it holds no state dict, or several that fit.
@@ -60,7 +98,7 @@ def read_state_dict(path: Path, net: nn.Module, key: str | None = None) -> State
             raise ValueError(f"{path} has no state dict {key!r}{known}")
         found = {key: found[key]}
     named = {name: _rename(weights, net) for name, weights in found.items()}
-    fitting = [name for name, weights in named.items() if _fits(weights, net)]
+    fitting = [name for name, weights in named.items() if compare(weights, net, classes).only_head]
     if len(fitting) > 1:
         raise ValueError(
             f"{path} holds several state dicts that fit: choose one with --weights-key, one of "
@@ -72,6 +110,42 @@ def read_state_dict(path: Path, net: nn.Module, key: str | None = None) -> State
     others = [str(name) for name, value in content.items() if _is_average(name, value)]
     ignored = tuple(name for name in others if taken and key is None and name != taken)
     return StateDict(named[taken], taken, ignored)
+
+
+def compare(weights: _Weights, net: nn.Module, classes: int = 0) -> Misfit:
+    """Return how weights differ from those of a net, in names and shapes.
+
+    Args:
+      weights: under the names of the net.
+      net: the net.
+      classes: its number of outputs, by which its head is known; 0: there is no head.
+    """
+    wanted = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    missing = [
+        name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")
+    ]
+    unexpected = [
+        name for name in weights if name not in wanted and not name.endswith("num_batches_tracked")
+    ]
+    shapes = {
+        name: f"{list(weights[name].shape)} for {list(value.shape)}"
+        for name, value in wanted.items()
+        if name in weights and not is_lazy(value) and weights[name].shape != value.shape
+    }
+
+    def is_head(name: str) -> bool:
+        own = wanted[name].shape
+        if not (classes and len(own) and own[0] == classes):
+            return False
+        return name not in weights or weights[name].shape[1:] == own[1:]
+
+    head = tuple(name for name in (*missing, *shapes) if is_head(name))
+    return Misfit(tuple(missing), tuple(unexpected), shapes, head)
+
+
+def _shorten_list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _load(path: Path) -> Mapping[Any, Any]:
@@ -155,13 +229,3 @@ def _common_prefix(names: Iterable[str], own: Iterable[str]) -> str:
         if prefix.endswith(".") and all(other.startswith(prefix) for other in names):
             return prefix
     return ""
-
-
-def _fits(weights: _Weights, net: nn.Module) -> bool:
-    """Return whether names and shapes are those of the net, save for BatchNorm's counters."""
-    wanted = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    missing = wanted.keys() ^ weights.keys()
-    if any(not name.endswith("num_batches_tracked") for name in missing):
-        return False
-    both = wanted.keys() & weights.keys()
-    return all(is_lazy(wanted[n]) or wanted[n].shape == weights[n].shape for n in both)
