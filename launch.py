@@ -14,7 +14,9 @@ from typing import Any
 import rich_click as click
 
 import spaces
-from adv.cli.net_flags import (
+from adv.data.names import DATA_HELP
+from adv.data.names import check_name as check_data_name
+from adv.net_flags import (
     INIT_HELP,
     INIT_KEY_HELP,
     MEAN_HELP,
@@ -24,8 +26,6 @@ from adv.cli.net_flags import (
     REFERENCE,
     STD_HELP,
 )
-from adv.data.names import DATA_HELP
-from adv.data.names import check_name as check_data_name
 from adv.shape import parse_image_size
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error, print_line

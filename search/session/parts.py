@@ -7,8 +7,8 @@ from typing import Any
 
 from adv import External, Recipe, Weights
 from adv.checkpoints.expressions import parse
-from adv.cli.net_flags import make_external, make_weights, print_warnings
 from adv.external.foreign_net import foreign_parts
+from adv.net_flags import make_external, make_weights, print_warnings
 from adv.shape import Shape
 from adv.training.rehearsal import rehearse
 from search.record.json_records import FieldError
