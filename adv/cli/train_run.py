@@ -61,7 +61,8 @@ def train_recipe(
             print_epoch(epoch, seen.score, seen.is_best)
     if epoch.number < epoch.total:
         print_line(f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement")
-    command = join_command("python", "-m", "adv", "evaluate", out)
+    trust = ["--trust-code"] if recipe.net.runs_code else []
+    command = join_command("python", "-m", "adv", "evaluate", out, *trust)
     print_line(f"\n{out}\nevaluate it: {command}")
 
 

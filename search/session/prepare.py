@@ -148,6 +148,8 @@ def prepare(
     )
     for note in (*job.run.data.notes, *job.header.shortfalls):
         print_text(console, f"Data: {note}.")
+    if parts := describe_parts(job.run.parts):
+        print_text(console, f"In each recipe: {parts}.")
     console.print(f"Score {describe_score(job.scale.score, job.scale.threat_model)}.", markup=False)
     job = replace(job, finals=not off)
     if job.expected_trainings and not options.only_finals and not job.study.view.finals:

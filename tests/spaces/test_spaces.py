@@ -43,8 +43,9 @@ def test_the_docstring_states_the_question_and_the_command(name):
     text = spaces.docstring(name)
     question, _, rest = text.partition("\n")
     assert question.strip() and question.rstrip().endswith((".", "?"))
-    assert f"\n    python launch.py --space {name}\n" in rest
     space = spaces.load(name)
+    weights = " --init weights.safetensors" if space.from_weights else ""
+    assert f"\n    python launch.py --space {name}{weights}\n" in rest
     assert isinstance(space, Space) and "\n" not in space.question and space.question
     assert space.build.__doc__
 
@@ -67,8 +68,10 @@ def test_configurations_become_nets_that_run(name, size):
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     for point in [*space.known, *([] if space.grid else random_configurations(space))]:
         space.check(point)
-        recipe = scale.apply(space.build(**point))
-        assert (recipe.epochs, recipe.batch) == (scale.epochs, scale.batch)
+        full = space.build(**point)
+        recipe = scale.apply(full)
+        epochs = max(1, round(scale.epochs * full.epochs / 60))
+        assert (recipe.epochs, recipe.batch) == (epochs, scale.batch)
         last = recipe.curriculum.lessons(recipe.epochs)[-1].attack
         assert scale.train_steps is None or last.steps <= scale.train_steps
         if size == "laptop" or point in space.known:
