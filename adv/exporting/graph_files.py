@@ -100,6 +100,17 @@ def export_graph(checkpoint: Checkpoint, path: Path, images: Tensor | None = Non
         return _compare(net, graph, images, attack)
 
 
+def load_graph(path: Path) -> nn.Module:
+    """Return an exported graph as a net on the CPU; one of ONNX passes no gradient to its images.
+
+    Raises:
+      ValueError: the path has another suffix.
+    """
+    if path.suffix not in _WRITERS:
+        raise ValueError(f"{path}: a graph is a file .pt2 or .onnx")
+    return ForeignNet(_WRITERS[path.suffix][1](path), PixelInput(), path.name)
+
+
 def _refuse_random(net: nn.Module) -> None:
     """Raise ValueError if a net is random: its noise would be the same in each process."""
     for name, module in net.named_modules():
