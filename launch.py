@@ -527,6 +527,11 @@ def _check(options: Options) -> None:
     if options.serial and options.address:
         raise ValueError("--serial runs on this machine, --address on a cluster: take one of them")
     choose_run_folder(options)
+    _check_names(options)
+
+
+def _check_names(options: Options) -> None:
+    """Raise ValueError for an unknown name in a bound or an objective, or a name no run may have."""
     parse_bounds(options.constrain)
     if options.objectives is not None:
         spaces.parse_objectives(options.objectives)

@@ -60,7 +60,10 @@ def attack_target(
             replace(
                 args,
                 checkpoint=surrogate,
-                module=None,
+                net=None,
+                net_arg=(),
+                mean=None,
+                std=None,
                 weights=None,
                 weights_key=None,
                 random=False,

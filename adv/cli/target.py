@@ -60,8 +60,6 @@ def load_target(args: TargetArgs, *, gradient: bool = False) -> Target:
       ValueError: the arguments do not fit together, or a file or the net cannot be used.
     """
     if args.net is not None and args.checkpoint is None:
-        if args.trust_code:
-            raise ValueError("--trust-code belongs to a checkpoint: --net names its code itself")
         external = make_external(args.net, args.net_arg, args.mean, args.std)
         assert external is not None
         return _from_external(args, external, gradient)

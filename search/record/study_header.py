@@ -175,7 +175,8 @@ class StudyHeader:
             own = parse_threat_model(self.threat_model).is_code
         except ValueError:  # of a newer program
             own = False
-        return [*flags, *(["--battery", self.threat_model] if own else [])]
+        flags += ["--battery", self.threat_model] if own else []
+        return [*flags, *(["--trust-code"] if self.net else [])]
 
     @property
     def aims(self) -> tuple[str, str]:

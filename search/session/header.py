@@ -42,7 +42,8 @@ def make_header(plan: Plan, data: Data, study: str, checksums: Mapping[str, str]
       checksums: of code and weights from elsewhere, see `search.session.parts`.
     """
     baseline = plan.space.baseline
-    return StudyHeader(
+    elsewhere = {name: repr(part) for name, part in plan.parts.items()}
+    header = StudyHeader(
         format=FORMAT,
         id=study,
         name=plan.name,
@@ -73,9 +74,8 @@ def make_header(plan: Plan, data: Data, study: str, checksums: Mapping[str, str]
         sources=sources(),
         baseline=dict(baseline.params) if baseline else {},
         baseline_name=baseline.name if baseline else "",
-        **{name: repr(part) for name, part in plan.parts.items()},
-        **checksums,
     )
+    return header.merge({**elsewhere, **checksums})
 
 
 def sources() -> dict[str, str] | None:

@@ -32,7 +32,6 @@ class Options:
     init: str | None = None
     init_key: str | None = None
     new_head: bool = False
-    trust_code: bool = False
     scale: str = "auto"
     trials: int | None = None
     epochs: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from adv import External, Recipe, Weights
@@ -11,10 +11,12 @@ from adv.external.foreign_net import foreign_parts
 from adv.net_flags import make_external, make_weights, print_warnings
 from adv.shape import Shape
 from adv.training.rehearsal import rehearse
+from search.recipes import RecipeError, catch_recipe_errors
 from search.record.json_records import FieldError
 from search.record.study_header import StudyHeader
 from search.session.options import Options
 from search.trials.train_trial import Training
+from spaces import Params
 
 Parts = Mapping[str, Any]
 """Fields of a recipe and their values: `net`, an `External`, and `init`, `Weights`."""
@@ -56,8 +58,6 @@ def recorded_parts(options: Options, header: StudyHeader) -> Parts:
             f"{options.resume} names code, {found['net'].source}, which is run only if you trust "
             "it: --trust-code"
         )
-    if options.trust_code and "net" not in found:
-        raise ValueError(f"--trust-code has no use: {options.resume} names no code")
     return found
 
 
@@ -70,13 +70,17 @@ def describe_parts(parts: Parts) -> str:
     )
 
 
-def try_recipe(recipe: Recipe, classes: int, shape: Shape) -> dict[str, str]:
+def try_recipe(
+    build: Callable[[Params], Recipe], params: Params, classes: int, shape: Shape
+) -> dict[str, str]:
     """Try a recipe whose net or weights come from elsewhere, and return checksums of both.
 
-    What a net of another project warns of is printed.
+    What a net of another project warns of is printed. A recipe that cannot be built is not tried:
+    its trials fail and say why.
 
     Args:
-      recipe: of a configuration of the search.
+      build: makes the recipe of a configuration.
+      params: a configuration of the search.
       classes: of the data.
       shape: of its images.
 
@@ -87,6 +91,11 @@ def try_recipe(recipe: Recipe, classes: int, shape: Shape) -> dict[str, str]:
       ValueError: in one line: the net or the weights cannot be used.
     """
     found: dict[str, str] = {}
+    try:
+        with catch_recipe_errors(params):
+            recipe = build(params)
+    except RecipeError:
+        return found
     if isinstance(recipe.init, Weights):
         found["init_sha256"] = recipe.init.sha256()
     if found or recipe.net.runs_code:
@@ -97,7 +106,7 @@ def try_recipe(recipe: Recipe, classes: int, shape: Shape) -> dict[str, str]:
     return found
 
 
-def find_changes_of_code(run: Training, recipe: Recipe, header: StudyHeader) -> str:
+def find_changes_of_code(run: Training, params: Params, header: StudyHeader) -> str:
     """Return in a line that the code of the net has changed since a run began, "" if it has not.
 
     Raises:
@@ -105,7 +114,8 @@ def find_changes_of_code(run: Training, recipe: Recipe, header: StudyHeader) -> 
     """
     if not (header.source_sha256 or header.init_sha256):
         return ""
-    now = try_recipe(recipe, len(run.data.classes), run.data.shape)
+    now = try_recipe(run.recipe, params, len(run.data.classes), run.data.shape)
+    recipe = run.recipe(params)
     if header.init_sha256 not in ("", now.get("init_sha256", "")):
         raise ValueError(f"the weights {recipe.init} have changed since {header.name} began")
     if header.source_sha256 not in ("", now.get("source_sha256", "")):

@@ -76,8 +76,9 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
         "output": str(folder),
         "tracking": resolve_mode(options.wandb)[1],
     }
-    recipe = plan.scale.apply(plan.space.build(**plan.points[0]))
-    try_recipe(recipe, data.classes, data.shape)
+    if data.shape is not None:
+        build = plan.space.build
+        try_recipe(lambda params: build(**params), plan.points[0], data.classes, data.shape)
     if parts := describe_parts(plan.parts):
         notes = {"net": parts, **notes}
     print_plan(console, plan, data, notes)
@@ -191,8 +192,8 @@ def _prepare_new(
 
 def _make_header(console: Console, options: Options, plan: Plan, run: Training) -> StudyHeader:
     """Return the header of a new search; raise ValueError if its sampler cannot propose."""
-    data, recipe = run.data, run.recipe(plan.points[0])
-    checksums = try_recipe(recipe, len(data.classes), data.shape)
+    data = run.data
+    checksums = try_recipe(run.recipe, plan.points[0], len(data.classes), data.shape)
     header = make_header(plan, data, secrets.token_hex(4), checksums)
     if options.warm_from:
         known = warm_start(options.warm_from, plan.space, header, max(1, plan.trials // 2))

@@ -85,7 +85,7 @@ def resume_run(
     _check_comparable(options, view, run)
     for file in describe_changed_sources(view.header):
         console.print(f"{file} has changed since the run began.", markup=False)
-    if changed := find_changes_of_code(run, run.recipe(plan.points[0]), view.header):
+    if changed := find_changes_of_code(run, plan.points[0], view.header):
         print_text(console, changed)
     ledger = Ledger(folder / LEDGER)  # which no other driver can open now
     for room in (folder, *list_folders(folder)):

@@ -262,6 +262,7 @@ def _resume_flags(job: Job) -> list[str | Path]:
         }
         given = [word for flag, value in flags.items() if value for word in (flag, str(value))]
         space = ["--space-file", header.space] if is_file(header.space) else []
-        return ["--rescore", job.folder, *given, *space]
+        trust = ["--trust-code"] if header.net else []
+        return ["--rescore", job.folder, *given, *space, *trust]
     first = "--finalists" if options.only_finals else "--resume"
     return [first, job.folder, *header.code_flags]

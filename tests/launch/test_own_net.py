@@ -115,8 +115,6 @@ def test_flags_become_parts_of_each_recipe(mine):
     assert recorded_parts(Options(resume=Path("runs/x"), trust_code=True), header) == parts
     with pytest.raises(ValueError, match="began with External"):
         recorded_parts(Options(resume=Path("runs/x"), net="mine.py:Detached"), header)
-    with pytest.raises(ValueError, match="--trust-code has no use"):
-        recorded_parts(Options(resume=Path("runs/x"), trust_code=True), StudyHeader())
     with pytest.raises(ValueError, match="key 'net' holds no External"):
         recorded_parts(Options(resume=Path("runs/x")), StudyHeader(net="BigNet()"))
 
