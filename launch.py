@@ -531,7 +531,7 @@ def _check(options: Options) -> None:
 
 
 def _check_names(options: Options) -> None:
-    """Raise ValueError for an unknown name in a bound or an objective, or a name no run may have."""
+    """Raise ValueError for a name in a flag that is unknown, or that no run may have."""
     parse_bounds(options.constrain)
     if options.objectives is not None:
         spaces.parse_objectives(options.objectives)

@@ -122,7 +122,7 @@ def test_flags_become_parts_of_each_recipe(mine):
 @pytest.mark.parametrize("name", spaces.names())
 def test_spaces_that_search_the_net_say_so(name):
     searches_it = {"architecture", "everything", "report_sizes", "report_wrn_rse"}
-    searches_it |= {"cheap_recipes", "speedrun"}
+    searches_it |= {"cheap_recipes", "speedrun", "vit"}
     knob = spaces.load(name).find_net_knob()
     assert bool(knob) == (name in searches_it), knob
 
