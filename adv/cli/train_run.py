@@ -11,6 +11,7 @@ from adv.checkpoints.checkpoint import save_checkpoint
 from adv.checkpoints.expressions import parse
 from adv.cli.display import training_progress
 from adv.data.datasets import load
+from adv.external import External
 from adv.files import check_writable
 from adv.net_flags import print_warnings
 from adv.runtime.devices import default_device
@@ -61,7 +62,7 @@ def train_recipe(
             print_epoch(epoch, seen.score, seen.is_best)
     if epoch.number < epoch.total:
         print_line(f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement")
-    trust = ["--trust-code"] if recipe.net.runs_code else []
+    trust = ["--trust-code"] if isinstance(recipe.net, External) else []
     command = join_command("python", "-m", "adv", "evaluate", out, *trust)
     print_line(f"\n{out}\nevaluate it: {command}")
 

@@ -98,7 +98,7 @@ def try_recipe(
         return found
     if isinstance(recipe.init, Weights):
         found["init_sha256"] = recipe.init.sha256()
-    if found or recipe.net.runs_code:
+    if found or getattr(recipe.net, "runs_code", False):
         with print_warnings():
             net = rehearse(recipe, classes, shape)
         for part in foreign_parts(net):
