@@ -38,9 +38,6 @@ ALLOWED = {
     ("adv/external/source.py", "importlib.util.spec_from_file_location"): (
         "--net FILE.py:NAME runs that file, as its help says; files that name one need --trust-code"
     ),
-    ("adv/data/torch_datasets.py", "importlib.util.spec_from_file_location"): (
-        "--data FILE.py:FUNCTION runs that file, as its help says"
-    ),
     ("adv/user_code.py", "importlib.util.spec_from_file_location"): (
         "a file that the user has named on the command line; it refuses every other one"
     ),
