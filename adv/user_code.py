@@ -15,6 +15,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,7 +99,7 @@ def load_object(reference: str) -> Any:
     for part in name.split("."):
         if not hasattr(found, part):
             names = [key for key in vars(module) if key[0] != "_"]
-            raise UserCodeError(f"{place} has no {name!r}{suggest(name, names)}")
+            raise UserCodeError(f"{place} has no {name!r}{suggest(part, names)}")
         found = getattr(found, part)
     return found
 
@@ -164,8 +165,21 @@ def describe_failure(error: BaseException, file: Path | None = None) -> str:
     return (f"line {line}: {text}" if line else text)[:300]
 
 
+class _Loader(SourceFileLoader):
+    """Compiles a file anew at each import, and writes no bytecode beside it.
+
+    Bytecode is told from its source by whole seconds and the size: too coarse for a file that is
+    changed and run again at once.
+    """
+
+    def path_stats(self, path: Any) -> Any:
+        raise OSError("no bytecode is read or written")
+
+
 def _run(file: Path, digest: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"_user_{file.stem}_{digest}", file)
+    name = f"_user_{file.stem}_{digest}"
+    loader = _Loader(name, str(file))
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
     assert spec is not None and spec.loader is not None, "its name ends in .py"
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickles look there

@@ -35,9 +35,6 @@ ALLOWED = {
     ("search/backends/trial_server.py", "pickle.loads"): (
         "the run that the driver has sent through a socket that only these two processes hold"
     ),
-    ("adv/external/source.py", "importlib.util.spec_from_file_location"): (
-        "--net FILE.py:NAME runs that file, as its help says; files that name one need --trust-code"
-    ),
     ("adv/user_code.py", "importlib.util.spec_from_file_location"): (
         "a file that the user has named on the command line; it refuses every other one"
     ),

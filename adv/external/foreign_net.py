@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adv.external.source import hash_source, one_line
+from adv.external.source import hash_code, one_line
 from adv.models.net import Normalize
 from adv.runtime.random_streams import RandomModule
 
@@ -65,7 +65,7 @@ class ForeignNet(RandomModule):
 
     def hash_source(self) -> str:
         """Return a SHA-256 over the source of the callable and the net's layers, "" for none."""
-        return hash_source(self.maker, self.net)
+        return hash_code(self.maker, self.net)
 
 
 def find_logits(found: Any, name: str) -> Tensor:

@@ -83,8 +83,10 @@ def resume_run(
             run, options.score, options.battery_steps, options.images, options.battery
         )
     _check_comparable(options, view, run)
+    net = plan.parts["net"].source.rpartition(":")[0] if "net" in plan.parts else ""
     for file in describe_changed_sources(view.header):
-        console.print(f"{file} has changed since the run began.", markup=False)
+        if file != net:  # which the next line names
+            console.print(f"{file} has changed since the run began.", markup=False)
     if changed := find_changes_of_code(run, plan.points[0], view.header):
         print_text(console, changed)
     ledger = Ledger(folder / LEDGER)  # which no other driver can open now

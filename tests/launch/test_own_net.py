@@ -52,7 +52,7 @@ def mine(tmp_path, monkeypatch):
 NET = {"net": "mine.py:Net"}
 MISTAKES = {
     "no file": ({"net": "yours.py:Net"}, "no file "),
-    "no such name": ({"net": "mine.py:Nte"}, "has no 'Nte' to call: did you mean 'Net'?"),
+    "no such name": ({"net": "mine.py:Nte"}, "has no 'Nte': did you mean 'Net'?"),
     "no reference": ({"net": "mine.py"}, "names no callable"),
     "it fails": ({"net": "mine.py:broken"}, "fails: RuntimeError: no luck"),
     "no gradient": ({"net": "mine.py:Detached"}, "no gradient to its images"),

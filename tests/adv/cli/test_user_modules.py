@@ -48,8 +48,8 @@ def test_a_module_whose_calls_differ_is_evaluated_as_random(adv, user_module):
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("Goood", "no 'Goood' to call: did you mean 'Good'?"),
-        ("number", "has no 'number' to call"),
+        ("Goood", "no 'Goood': did you mean 'Good'?"),
+        ("number", "number is a int, and nothing to call"),
         ("a b", "names no callable"),
         ("broken", "fails: RuntimeError: no luck"),
         ("none", "returns a int, not a torch.nn.Module"),
@@ -138,8 +138,8 @@ def test_weights_that_cannot_be_used(adv, user_module, tmp_path, how, hint, suff
     ("arguments", "hint"),
     [
         (["--module", "nowhere.py:Net", "--data", "digits"], "no file /"),
-        (["--module", "syntax.py:Net", "--data", "digits"], "syntax.py fails: SyntaxError"),
-        (["--module", "exits.py:Net", "--data", "digits"], "exits.py fails: SystemExit"),
+        (["--module", "syntax.py:Net", "--data", "digits"], "syntax.py, line 1: SyntaxError"),
+        (["--module", "exits.py:Net", "--data", "digits"], "exits.py, line 1: SystemExit"),
         (["--module", "theirs.txt:Net", "--data", "digits"], "ends in .py"),
         (
             ["--module", "theirs.py", "--data", "digits"],
