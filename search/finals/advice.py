@@ -16,7 +16,7 @@ import numpy as np
 from adv.intervals import error_of_interval
 from search.finals.seed_noise import Floats
 from search.finals.selection import front_membership
-from search.finals.standings import compute_standings, measured_values
+from search.finals.standings import collect_finalists, measured_values
 from search.finals.true_values import mean_true_values, sample_true_values
 from search.record.pareto import front, hypervolume
 from search.record.view import View
@@ -63,7 +63,7 @@ def collect_knowledge(view: View) -> Knowledge:
     one's own above the worst values.
     """
     done = [t for t in view.scored() if view.feasible(t)] or view.scored()
-    known = {f.trial.number: f for f in compute_standings(view) if f.runs}
+    known = {f.trial.number: f for f in collect_finalists(view) if f.runs}
     errors = [
         [error_of_interval(*t.result.intervals.get(name, (0.0, 0.0))) for name in t.result.aims]
         for t in [*done, *(run for f in known.values() for run in f.runs)]
@@ -82,8 +82,8 @@ def gain_of_trials(known: Knowledge, count: int = AHEAD, seed: int = 0) -> float
     """Return by which share the next trials are expected to raise the worth; NaN if unknown.
 
     It is what so many of the latest half of the trials have added to all others, on average over
-    which of them are left out, less what the search has slowed down since: gains fall about as one
-    over the number of trials.
+    which of them are left out, less what the search has slowed down since: the gains of random
+    search fall as one over the number of trials, those of a model hardly; taken is the square root.
 
     Args:
       known: at least `MIN_TRIALS` trials.
@@ -100,7 +100,7 @@ def gain_of_trials(known: Knowledge, count: int = AHEAD, seed: int = 0) -> float
     losses = [
         worth - known.without(rng.choice(latest, some, replace=False)).worth for _ in range(DRAWS)
     ]
-    slower = (n - some) / (n + count)
+    slower = ((n - some) / (n + count)) ** 0.5
     return float(np.mean(losses)) / worth * slower * count / some if worth else float("nan")
 
 

@@ -22,8 +22,8 @@ from search.finals.seed_noise import (
 )
 
 DRAWS = 2000
-BANDWIDTH = 0.8  # of the kernel density of true values, in standard deviations between seeds
-SHARPENED = 2  # how often the kernels move to the posterior means
+BANDWIDTH = 0.5  # of the kernel density of true values, in standard deviations between seeds
+SHARPENED = 6  # how often the kernels move to the posterior means
 OWN_WEIGHT = 0.5  # of a trial's own kernel: it shares the noise of the value that it explains
 
 
@@ -98,8 +98,8 @@ def sample_true_values(
     values a search value is worth, which rests on fewer images; `estimate_search_weight` estimates
     it from how far the two lie apart. The values combine to n_i = w + k_i values with the mean z_i
     = (w p_i + sum y_ij) / n_i. The kernels of the prior stand at c_j: first at these means, then
-    twice at the posterior means that follow, because the means are spread by noise, the true values
-    are not. The posterior of x_i is then a mixture over j, with
+    six times at the posterior means that follow, because the means are spread by noise, the true
+    values are not. The posterior of x_i is then a mixture over j, with
 
         weight_j ~ a_ij exp(-|z_i - c_j|^2 / 2 (1 / n_i + h^2)),
         mean_j = (n_i z_i + c_j / h^2) / (n_i + 1 / h^2),   covariance S / (n_i + 1 / h^2)
