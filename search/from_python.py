@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from search.backends import serial
 from search.errors import StorageError
 from search.finals.standings import compute_standings
 from search.finals.train_finalist import load_trained_net
-from search.interrupt import Interrupt
+from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import read
 from search.record.provenance import PROJECT
 from search.record.run_folder import LEDGER
@@ -267,7 +268,14 @@ def _connect(on: Where, options: Options) -> Iterator[tuple[Machine, Backend]]:
 def _in_process(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Run], None]]:
     """Give a function that runs a study in this process, with objects that cannot be pickled."""
     del job
-    yield lambda study, run: serial.search(study, run, interrupt)
+
+    def run_study(study: Study, run: Run) -> None:
+        try:
+            serial.search(study, run, interrupt)
+        except KeyboardInterrupt:  # the study so far is returned, and can be resumed
+            raise Interrupted("interrupted", 128 + signal.SIGINT) from None
+
+    yield run_study
 
 
 def _count_gpus() -> float:

@@ -3,6 +3,7 @@
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,8 @@ import adv
 import search
 import spaces
 from adv.user_code import PYTHON, UserCodeError, load_object, register_object, registered_objects
-from search import Float, Space
+from search import Float, Space, from_python
+from search.interrupt import Interrupted
 from search.record.view import View
 from search.reporting import terminal
 
@@ -65,6 +67,17 @@ def test_a_file_is_named_by_the_call(tmp_path):
     with pytest.raises(ValueError, match="it has no `space = Space"):
         search.search(Path(file), data="digits", out=tmp_path / "runs", quiet=True)
     assert not (tmp_path / "runs").exists()
+
+
+def test_ctrl_c_ends_a_search_in_order(monkeypatch):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(from_python.serial, "search", stop)
+    nothing: Any = None
+    with from_python._in_process(nothing, nothing) as run, pytest.raises(Interrupted) as early:
+        run(nothing, nothing)
+    assert early.value.code == 130
 
 
 @pytest.mark.parametrize(("widgets", "live"), [(None, False), (object(), True)])
