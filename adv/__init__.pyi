@@ -37,6 +37,7 @@ from .checkpoints.checkpoint import restore as restore
 from .checkpoints.checkpoint import save as save
 from .data.datasets import Data as Data
 from .data.datasets import Split as Split
+from .data.datasets import from_datasets as from_datasets
 from .data.datasets import load as load
 from .data.generated import Generated as Generated
 from .data.pca import effective_rank as effective_rank

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from adv import Battery, Data
+from adv import Battery, Data, from_datasets
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import PlainConsole, open_console
 from adv.user_code import name_file, register_object
@@ -52,7 +52,7 @@ _OPTIONS = (
 def search(  # noqa: PLR0913  # the questions of a search
     space: Space | str | Path,
     *,
-    data: Data | str | None = None,
+    data: Any = None,
     trials: int | None = None,
     on: Where = "serial",
     battery: Battery | Callable[[], Battery] | str | None = None,
@@ -68,7 +68,8 @@ def search(  # noqa: PLR0913  # the questions of a search
 
     Args:
       space: a `Space`, the name of one, or the path of a file that holds one, which is run.
-      data: a data set, or its name; None: that of the space or the scale.
+      data: an `adv.Data`; the name of a data set; or torch `Dataset`s, as `adv.from_datasets` takes
+        them; None: that of the space or the scale.
       trials: how many; None: as many as the scale has.
       on: "serial": one after the other in this process; "ray": on Ray, here or at `address`.
       battery: which attacks score a trial: a `Battery`, a function that returns one, or a text as
@@ -106,6 +107,8 @@ def search(  # noqa: PLR0913  # the questions of a search
     }
     if isinstance(data, str):
         asked["data"] = data
+    elif data is not None and not isinstance(data, Data):
+        data = from_datasets(data)
     given = merge_battery(Options(**asked))
     return _run(given, data if isinstance(data, Data) else None, on, quiet)
 

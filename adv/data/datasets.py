@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from adv.data.names import NAMES, DataError, check_name, kind_of
 from adv.data.published import load_published
 from adv.data.raw import RawData, RawSplit
 from adv.data.resize import fit_images
-from adv.data.torch_datasets import load_function, load_hugging_face
+from adv.data.torch_datasets import load_function, load_hugging_face, read_made
 from adv.shape import Shape, format_shape
 
 __all__ = ["NAMES", "Data", "DataError", "Split", "load", "stratified_order"]
@@ -142,10 +143,30 @@ def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
     root = root or data_folder()
     if name == "digits":
         return _digits(image_size)
-    raw = _read(name, root, image_size)
+    return _assemble(_read(name, root, image_size), root, image_size)
+
+
+def from_datasets(made: Any, name: str = "data", image_size: str = "") -> Data:
+    """Return data given as a torch `Dataset` of (image, label), as two or three, or by split.
+
+    Args:
+        made: a `Dataset` with `len`; (train, test), (train, validation, test), or a dictionary with
+            these names. The names of the classes are the attribute `classes` of the training set,
+            if it has one.
+        name: in records.
+        image_size: as in `load`.
+
+    Raises:
+        DataError: an image or a label cannot be used, or it is something else.
+    """
+    return _assemble(read_made(name, made, image_size), data_folder(), image_size)
+
+
+def _assemble(raw: RawData, root: Path, image_size: str) -> Data:
+    """Return a data set as its reader found it, with a validation split."""
     splits = assemble(raw, root / "mapped")
     return Data(
-        name,
+        raw.name,
         **{split: Split(*tensors) for split, tensors in splits.items()},
         classes=raw.classes,
         notes=(*raw.notes, *_describe_size(raw, image_size)),

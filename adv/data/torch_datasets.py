@@ -65,14 +65,21 @@ def load_function(name: str, image_size: str) -> RawData:
         DataError: the file, the function, an image or a label cannot be used.
     """
     file, _, function = name.rpartition(":")
-    path = Path(os.path.expanduser(file))
-    made = _call(path, function)
+    return read_made(name, _call(Path(os.path.expanduser(file)), function), image_size)
+
+
+def read_made(name: str, made: Any, image_size: str) -> RawData:
+    """Return data given as a `Dataset`, as two or three of them, or as a dictionary of such.
+
+    Raises:
+        DataError: an image or a label cannot be used, or it is something else.
+    """
     if isinstance(made, Mapping):
-        sets = {_split_name(path, str(key)): value for key, value in made.items()}
+        sets = {_split_name(name, str(key)): value for key, value in made.items()}
     elif isinstance(made, tuple | list):
         keys = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}
         if len(made) not in keys:
-            raise DataError(f"{name} returns {len(made)} data sets: expected 1, 2 or 3")
+            raise DataError(f"{name} has {len(made)} data sets: expected 1, 2 or 3")
         sets = dict(zip(keys[len(made)], made, strict=True))
     else:
         sets = {"train": made}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from adv.data.names import kind_of
 from adv.shape import DEFAULT_SHAPE, MAX_SIDE, Shape
 from search.record import json_records
 from search.record.limits import Clock, Count, Range, Seconds, Seed, Share, TrialNumber
@@ -176,6 +177,7 @@ class StudyHeader:
         except ValueError:  # of a newer program
             own = False
         flags += ["--battery", self.threat_model] if own else []
+        flags += ["--data", self.data] if kind_of(self.data) == "function" else []
         return [*flags, *(["--trust-code"] if self.net else [])]
 
     @property

@@ -151,7 +151,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         raise ValueError(f"{folder / LEDGER}, event study: {error}") from None
     _check_flags(options, header, scale)
     space_name = name_code(options, header)
-    if options.data is None:
+    if options.data is None and not options.trust_code:
         check_run(header.data, str(folder))
     planned = max((session.trials for session in view.sessions), default=0) or header.trials
     trials = options.trials or planned

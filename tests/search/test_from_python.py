@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 import adv
@@ -86,3 +87,15 @@ def test_a_notebook_has_the_live_table_if_it_can_show_one(widgets, live, monkeyp
     console = Console(file=io.StringIO(), force_jupyter=True)
     assert terminal.LiveProgress(console, 3, View())._is_live is live
     assert not terminal.LiveProgress(Console(file=io.StringIO()), 3, View())._is_live
+
+
+def test_torch_datasets_are_data():
+    images = torch.randint(0, 256, (12, 3, 8, 8), dtype=torch.uint8)
+    pairs = [(images[i], i % 2) for i in range(12)]
+    data = adv.from_datasets((pairs, pairs[:4]), "mine")
+    assert data.name == "mine" and data.shape == (3, 8, 8) and len(data.test) == 4
+    assert data.classes == ("0", "1") and set(data.test.images.sum((1, 2, 3)).tolist()) == {
+        int(image.sum()) for image in images[:4]
+    }
+    with pytest.raises(ValueError, match="data has 4 data sets: expected 1, 2 or 3"):
+        search.search(SPACE, data=[pairs] * 4)

@@ -116,7 +116,7 @@ def test_a_function_returns_one_data_set_or_its_splits(tmp_path):
         ("def made(): return Own()\n", "no function 'make' in it: did you mean 'made'?"),
         ("def make(): raise RuntimeError('boom')\n", "make fails: RuntimeError: boom"),
         ("def make(): return 3\n", "its train set is a int, expected a torch Dataset"),
-        ("def make(): return Own(), Own(), Own(), Own()\n", "returns 4 data sets"),
+        ("def make(): return Own(), Own(), Own(), Own()\n", "has 4 data sets"),
         ("def make(): return Own(), Own(0)\n", "the test split has no images"),
         (
             "def make():\n    Own.label = lambda s, i: 2\n    return Own()\n",
