@@ -111,7 +111,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 def _train_missing(name: str, points: list[Params], seeds: int, jobs: int, path: Path) -> None:
     scale = _scale(spaces.load(name))
-    data = load(scale.data)
+    data = load(scale.data, image_size=scale.image_size)
     judge = FinalBattery(replace(scale, test_images=len(_held_out(data, scale))), len(data.classes))
     rows = read_rows(path)
     if any(row["judge"] != judge.id for row in rows):
@@ -146,7 +146,7 @@ def train_and_judge(name: str, params: Params, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     space = spaces.load(name)
     scale = _scale(space)
-    data = load(scale.data)
+    data = load(scale.data, image_size=scale.image_size)
     recipe = scale.apply(space.build(**params))
     watched = data.validation.tail(scale.watch_images)
     epochs = train(recipe, data.train, classes=len(data.classes), seed=FIRST_SEED + seed)

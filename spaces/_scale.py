@@ -185,12 +185,13 @@ class Scale:
 LAPTOP = Scale(
     name="laptop",
     data="digits",
+    image_size="16",
     trials=16,
     epochs=6,
     batch=64,
     train_images=None,
-    images=100,
-    watch_images=40,
+    images=300,
+    watch_images=100,
     train_steps=1,
     watch_steps=3,
     battery_steps=10,
@@ -199,6 +200,7 @@ LAPTOP = Scale(
     cpus=1,
     gpus=0,
     gap_images=100,
+    test_images=360,
     small_sources=True,
 )
 

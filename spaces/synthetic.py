@@ -70,4 +70,5 @@ space = Space(
         {"source": "gaussian", "fraction": 0.7, "relabel": True},
     ),
     laptop={"source": _laptop_sources()},
+    scale={"image_size": ""},  # generators draw images of 32 x 32
 )
