@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import rich_click as click
 from scipy.interpolate import RegularGridInterpolator
-from truth import FOLDER, group_rows, read_rows
+from truth import FOLDER, group_rows, name_point, read_rows
 
 import spaces
 from search.backends.process_tree import adopt_orphans, list_descendants
@@ -120,7 +120,7 @@ class Truth:
     def __call__(self, params: Params) -> Array:
         """Return the true natural accuracy and attacked score of a configuration."""
         if self._between is None:
-            return self.means[tuple(str(params[name]) for name in self.knobs)]
+            return self.means[name_point(params, list(self.knobs))]
         found: Array = self._between([float(params[name]) for name in self.knobs])[0]
         return found
 

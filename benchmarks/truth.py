@@ -97,8 +97,18 @@ def grid(name: str) -> list[Params]:
     }
     if set(values) != set(space.knobs):
         raise ValueError(f"{name} is no grid: add its values to GRIDS in benchmarks/truth.py")
-    points = (dict(zip(values, row, strict=True)) for row in itertools.product(*values.values()))
-    return [params for params in points if space.holds(params)]
+    points: list[Params] = []
+    for row in itertools.product(*values.values()):
+        params = dict(zip(values, row, strict=True))
+        params = {key: params[key] for key, _ in space.active(params)}
+        if params not in points:  # without what does not exist there, some are equal
+            points.append(params)
+    return points
+
+
+def name_point(params: Params, names: list[str]) -> tuple[str, ...]:
+    """Return hyperparameters as the table has them; "" for one that does not exist."""
+    return tuple(str(params.get(name, "")) for name in names)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
@@ -116,9 +126,10 @@ def _train_missing(name: str, points: list[Params], seeds: int, jobs: int, path:
     rows = read_rows(path)
     if any(row["judge"] != judge.id for row in rows):
         raise ValueError(f"{path} holds rows of another battery than {judge.id}: remove it first")
-    done = {(*(row[key] for key in points[0]), int(row["seed"])) for row in rows}
+    names = list(spaces.load(name).knobs)
+    done = {(*(row[key] for key in names), int(row["seed"])) for row in rows}
     wanted = itertools.product(range(seeds), points)
-    tasks = [(p, s) for s, p in wanted if (*(str(v) for v in p.values()), s) not in done]
+    tasks = [(p, s) for s, p in wanted if (*name_point(p, names), s) not in done]
     path.parent.mkdir(exist_ok=True)
     for row in _run(name, tasks, jobs):
         full = {**row, "judge": judge.id}
@@ -160,7 +171,7 @@ def train_and_judge(name: str, params: Params, seed: int) -> dict[str, Any]:
     split = _held_out(data, scale)
     score = evaluate(net, split, judge)
     return {
-        **params,
+        **dict(zip(space.knobs, name_point(params, list(space.knobs)), strict=True)),
         "seed": seed,
         "natural": round(score.natural_accuracy, 5),
         "attacked": round(score.attacked_score, 3),

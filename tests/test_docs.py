@@ -65,10 +65,11 @@ def test_relative_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
-def test_the_readme_begins_with_the_two_commands():
+def test_the_readme_begins_with_the_demonstrations_and_the_tests():
     blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert blocks[0] == "python -m pip install -e . && python launch.py --space rse_sigmas\n"
-    assert blocks[1] == 'python -m pip install -e ".[test]" && python -m pytest\n'
+    assert blocks[1] == "python launch.py --space tradeoff\n"
+    assert blocks[2] == 'python -m pip install -e ".[test]" && python -m pytest\n'
 
 
 @each_page

@@ -81,6 +81,12 @@ def test_means_have_the_standard_error_over_seeds(tmp_path):
 def test_a_grid_has_each_combination_once():
     points = truth.grid("rse_sigmas")
     assert len(points) == len({tuple(p.values()) for p in points}) == 25
+    points = truth.grid("tradeoff")
+    assert points[0] == {"fraction": 0.0}  # whose radius does not exist
+    assert len(points) == 1 + 4 * 5 and truth.name_point(points[0], ["fraction", "eps"]) == (
+        "0.0",
+        "",
+    )
     with pytest.raises(ValueError, match="is no grid: add its values"):
         truth.grid("optimizer")
 
