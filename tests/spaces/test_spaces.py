@@ -122,7 +122,7 @@ def narrower(knob):
 
 @each
 def test_the_fingerprint_is_that_of_the_knobs(name):
-    space = replace(spaces.load(name), known=(), laptop={}, grid=False)
+    space = replace(spaces.load(name), known=(), laptop={}, grid=False, baseline=None)
     assert len(space.fingerprint) == 12 and int(space.fingerprint, 16) >= 0
     assert replace(space, question="another").fingerprint == spaces.load(name).fingerprint
     prints = {space.fingerprint}
