@@ -20,7 +20,7 @@ from random_configurations import random_configurations
 import adv
 import spaces
 from adv.attacks.composite import members
-from spaces import OBJECTIVES, Choice, Float, Int, Knob, Params, Scale, Space
+from spaces import OBJECTIVES, Baseline, Choice, Float, Int, Knob, Params, Scale, Space
 
 each = pytest.mark.parametrize("name", spaces.names())
 
@@ -200,6 +200,17 @@ def test_narrower_ranges_hold_on_the_laptop_alone():
     assert one.known == known[1:]  # whose choice is there
     twice = replace(space, known=(known[0], {"a": 8, "b": "x"}))
     assert len(twice.for_scale("laptop").known) == 1
+
+
+def test_a_baseline_is_a_known_configuration_of_the_scale():
+    space = Space(
+        "?", {"a": Int(1, 9)}, no_recipe, ({"a": 1}, {"a": 9}), baseline=Baseline("one", {"a": 1})
+    )
+    assert space.for_scale("laptop").baseline == space.baseline
+    assert replace(space, laptop={"a": Int(1, 3)}).for_scale("laptop").baseline == space.baseline
+    assert replace(space, laptop={"a": Int(2, 3)}).for_scale("laptop").baseline is None
+    with pytest.raises(ValueError, match="the baseline is a known configuration, not"):
+        replace(space, baseline=Baseline("two", {"a": 2}))
 
 
 def test_a_narrower_choice_narrows_conditions_on_it():

@@ -139,6 +139,15 @@ def test_very_many_trials_are_thinned_out_first(monkeypatch):
     assert sorted(thinned) == sorted(choose_finalists(view, 10_000)) and len(thinned) < 300
 
 
+def test_the_baseline_is_a_finalist_however_far_behind_it_is(ledger):
+    searched(ledger)
+    worst = max(ledger.view.trials.values(), key=lambda trial: trial.params["waste"])
+    before = choose_finalists(ledger.view, 6)
+    assert worst.number not in before
+    ledger.view.header = replace(ledger.view.header, baseline=dict(worst.params))
+    assert choose_finalists(ledger.view, 6) == [*before, worst.number]
+
+
 def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
     searched(ledger)
     study = finals(ledger, 12)
