@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,10 +83,33 @@ def split_off_test(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     return np.sort(order[count:]), np.sort(order[:count])
 
 
+@dataclass(frozen=True)
+class MappedRows:
+    """Rows `start` to `stop` of the images in a .npy file."""
+
+    path: Path
+    start: int
+    stop: int
+
+    def cut(self, start: int, stop: int) -> MappedRows:
+        """Return rows `start` to `stop` of these."""
+        last = min(self.start + stop, self.stop)
+        return MappedRows(self.path, min(self.start + start, last), last)
+
+    def read(self) -> Tensor:
+        """Return the images, bytes [n, c, h, w], which are read from the file as they are used."""
+        with warnings.catch_warnings():
+            # Of a tensor that cannot be written to. Pixels never are, and pages that could be
+            # written would count against a limit on the memory of the process.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            whole = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            return torch.from_numpy(whole[self.start : self.stop])
+
+
 def assemble(
     raw: RawData, cache: Path | None, chosen: Mapping[str, Rows] | None = None
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return images uint8 [n, c, h, w] and labels int64 [n] of each split.
+) -> dict[str, tuple[Tensor, Tensor, MappedRows | None]]:
+    """Return images uint8 [n, c, h, w], labels int64 [n] and the place in a file of each split.
 
     Args:
         raw: the data set.
@@ -97,23 +121,15 @@ def assemble(
     """
     rows = choose_rows(raw) if chosen is None else chosen
     sizes = [len(part) for _, part in rows.values()]
+    places: list[MappedRows | None] = [None] * len(sizes)
     if cache is None or sum(sizes) * int(np.prod(raw.shape)) < MAP_FROM:
         images = [_gather(raw.splits[name], part, raw) for name, part in rows.values()]
     else:
-        whole = map_pixels(_write_pixels(raw, rows, cache))
-        ends = [*accumulate(sizes)]
-        images = [whole[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        path, ends = _write_pixels(raw, rows, cache), accumulate(sizes)
+        mapped = [MappedRows(path, end - size, end) for end, size in zip(ends, sizes, strict=True)]
+        images, places = [place.read() for place in mapped], [*mapped]
     labels = [torch.from_numpy(raw.splits[name].labels[part]) for name, part in rows.values()]
-    return dict(zip(rows, zip(images, labels, strict=True), strict=True))
-
-
-def map_pixels(path: Path) -> Tensor:
-    """Return the array in a .npy file as a tensor that is read from the file as it is used."""
-    with warnings.catch_warnings():
-        # Of a tensor that cannot be written to. Pixels never are, and pages that could be written
-        # would count against a limit on the memory of the process.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.load(path, mmap_mode="r", allow_pickle=False))
+    return dict(zip(rows, zip(images, labels, places, strict=True), strict=True))
 
 
 def _gather(split: RawSplit, rows: NDArray[np.int64], raw: RawData) -> Tensor:

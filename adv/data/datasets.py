@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from adv.data.array_file import load_arrays
-from adv.data.assemble import assemble, stratified_order
+from adv.data.assemble import MappedRows, assemble, stratified_order
 from adv.data.cache_dir import data_folder
 from adv.data.cifar import load_cifar
 from adv.data.digits import load_digits
@@ -38,6 +39,8 @@ class Split:
 
     images: Tensor
     labels: Tensor
+    mapped: MappedRows | None = None
+    """Where the images lie, if they are read from a file: pickles hold this in their place."""
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -71,10 +74,24 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """Return the same split on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
+        images = self.images.to(device)
+        mapped = self.mapped if images is self.images else None
+        return Split(images, self.labels.to(device), mapped)
 
     def _cut(self, start: int, stop: int) -> Split:
-        return Split(self.images[start:stop], self.labels[start:stop])
+        mapped = self.mapped and self.mapped.cut(start, stop)
+        return Split(self.images[start:stop], self.labels[start:stop], mapped)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields; a pickle of mapped images would hold the whole file."""
+        images = self.images if self.mapped is None else None
+        return {"images": images, "labels": self.labels, "mapped": self.mapped}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        mapped: MappedRows | None = state["mapped"]
+        images = state["images"] if mapped is None else mapped.read()
+        for name, value in {**state, "images": images}.items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, eq=False)

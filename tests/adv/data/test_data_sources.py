@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from pathlib import Path
 
@@ -226,4 +227,11 @@ def test_a_mapped_set_holds_the_same_images(tmp_path, monkeypatch):
         for _ in range(2):
             mapped = load(name, tmp_path / "b")
             assert mapped.fingerprint == data.fingerprint
+        part = mapped.train.head(20).tail(5)
+        packed = pickle.dumps(part)
+        again = pickle.loads(packed)
+        assert torch.equal(again.images, part.images) and torch.equal(again.labels, part.labels)
+        assert len(packed) < 2000  # the place of the pixels, not the pixels
+        whole_part = pickle.loads(pickle.dumps(data.train.head(20).tail(5)))
+        assert torch.equal(whole_part.images, part.images)
         assert len(list((tmp_path / "b" / "mapped").glob("*.npy"))) >= 1
