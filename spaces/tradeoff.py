@@ -2,10 +2,10 @@
 
     python launch.py --space tradeoff
 
-The second demonstration. BaseNet is so small that robust features cost it accurate ones: without
-attacks it is the most accurate and the least robust. It is trained for thirty epochs, because after
-six it is not yet accurate; the space sets this on every scale. Noise has a space of its own,
-`rse_sigmas`.
+The second demonstration. BaseNet is so small that robust features may cost it accurate ones: one
+training without attacks gave 96.7 % and 375 on the 360 test digits, one with every image attacked
+up to a radius of .15 gave 95.0 % and 478. It is trained for thirty epochs, because after six it is
+not yet accurate; the space sets this on every scale. Noise has a space of its own, `rse_sigmas`.
 """
 
 from __future__ import annotations
