@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adv.attacks.attack import default_generator
 from adv.training.objective import Batch, Objective, Outcome
@@ -59,7 +60,9 @@ class GradAlign(Objective):
 
 def _gradient(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Return the gradient of each image's cross-entropy, which can itself be differentiated."""
-    with torch.enable_grad():  # the average of the weights passes batches without gradients
+    # The average of the weights passes batches without gradients; and the derivative of fused
+    # attention has none.
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         x = x.detach().requires_grad_()
         loss = F.cross_entropy(net(x).float(), y, reduction="sum")
         return torch.autograd.grad(loss, x, create_graph=True)[0]

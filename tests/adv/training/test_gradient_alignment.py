@@ -9,7 +9,7 @@ from reproducibility import seeded_generator
 from small_nets import BatchNormNet
 from torch import Tensor, nn
 
-from adv import FGSM, SGD, Batch, Curriculum, GradAlign, Lesson, Linf, Recipe, train
+from adv import FGSM, SGD, Batch, Curriculum, GradAlign, Lesson, Linf, Recipe, ViT, train
 
 SHAPE = (3, 2, 2)
 
@@ -99,6 +99,15 @@ def test_the_noise_is_uniform_in_the_ball():
     assert torch.equal(adv, FGSM(Linf(0.1))(net, x, batch(x, 0.1).y))
     assert (noisy - x).abs().max() <= 0.1 + 1e-6
     assert (noisy - x).std().item() == pytest.approx(0.1 / 3**0.5, rel=0.1)
+
+
+def test_attention_has_a_second_derivative():
+    """Torch's fused attention has none on a CPU."""
+    net = ViT(1, 64, 3)(10, (3, 8, 8))
+    x = torch.rand(2, 3, 8, 8, generator=seeded_generator())
+    GradAlign()(net, batch(x, 0.05))
+    gradients = [weight.grad for weight in net.parameters() if weight.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_an_average_of_the_weights_needs_no_gradient(digits):
