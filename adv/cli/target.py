@@ -171,7 +171,8 @@ def _check_gradient(net: nn.Module, few: Split) -> None:
 def _describe(metadata: Mapping[str, Any], recipe: Recipe) -> str:
     """Return the space and the hyperparameters of a net, or else its net and defences."""
     if "space" in metadata and "params" in metadata:
-        return f"{metadata['space']} {format_params(metadata['params'])}".rstrip()
+        net = f" {recipe.net.source}" if isinstance(recipe.net, External) else ""
+        return f"{metadata['space']}{net} {format_params(metadata['params'])}".rstrip()
     return " ".join(map(repr, (recipe.net, *recipe.defences)))
 
 

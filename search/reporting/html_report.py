@@ -81,6 +81,8 @@ def _facts(view: View) -> str:
         "Front": f"{count(best, 'trial')}, hypervolume {area[-1]:.3f}" if area else "none",
         "Data": head.data or scale.get("data", ""),
         "Images": format_shape(head.image_shape) if head.shape else "",
+        "Net": head.net,
+        "Weights": head.init,
         "Small data": "; ".join(head.shortfalls),
         "Scale": f"{scale.get('name', '')}, {_describe_epochs(scale)} per trial",
         "Score": describe_score(head.attacks, head.threat_model),
