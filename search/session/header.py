@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from adv import Data, OwnAttack, Worst
+from adv import Data, Linf, OwnAttack, Worst
 from adv.attacks.composite import members
 from adv.attacks.settings import format_settings
 from adv.user_code import hash_source, named_files
@@ -88,7 +88,7 @@ def describe_battery(scale: Scale) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "norm": type(attack.ball).__name__,
+            **({} if isinstance(attack.ball, Linf) else {"norm": type(attack.ball).__name__}),
             "eps": attack.ball.eps,
             **_settings(attack),
         }
