@@ -60,7 +60,7 @@ def measure_all(net: nn.Module, ball: Ball, x: Tensor, y: Tensor) -> dict[str, t
     for name, attack in {**our_attacks(net, ball), **peer_attacks(net, ball)}.items():
         torch.manual_seed(0)
         begun = time.process_time()
-        moved = attack(x, y)
+        moved = attack(x, y).detach()
         seconds = time.process_time() - begun
         assert float(ball.distance(moved, x).amax()) <= ball.eps * 1.001, f"{name} left {ball}"
         found[name] = accuracy(net, moved, y), seconds
