@@ -4,7 +4,8 @@
 
 The nets and the digits are those of `benchmarks/recorded.py`: one trained on natural images, one
 adversarially. The table gives the accuracy in percent that each attack leaves (less is stronger),
-and processor seconds.
+and processor seconds. What an attack returns is projected onto the ball first: foolbox's
+SparseL1DescentAttack leaves it.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ def measure_all(net: nn.Module, ball: Ball, x: Tensor, y: Tensor) -> dict[str, t
         begun = time.process_time()
         moved = attack(x, y).detach()
         seconds = time.process_time() - begun
-        assert float(ball.distance(moved, x).amax()) <= ball.eps * 1.001, f"{name} left {ball}"
-        found[name] = accuracy(net, moved, y), seconds
+        found[name] = accuracy(net, ball.project(moved, x), y), seconds
     return found
 
 

@@ -152,9 +152,14 @@ def _epochs_left(trial: Trial) -> int:
 
 
 def _regret(done: Sequence[Trial]) -> float:
+    """Return how much smaller the hypervolume would be without the audited trials.
+
+    It begins at 0; where less of an objective is better, at the worst values of all trials.
+    """
     points = [(trial.result.point, trial.audited) for trial in done if trial.result]
-    whole = hypervolume([point for point, _ in points], (0.0, 0.0))
-    rest = hypervolume([point for point, audited in points if not audited], (0.0, 0.0))
+    low = np.minimum(0.0, [point for point, _ in points]).min(axis=0) if points else (0.0, 0.0)
+    whole = hypervolume([point for point, _ in points], low)
+    rest = hypervolume([point for point, audited in points if not audited], low)
     return 1 - rest / whole if whole else 0.0
 
 
