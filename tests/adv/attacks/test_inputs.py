@@ -112,5 +112,5 @@ def test_images_further_outside_are_refused_with_their_range(attack, value, prob
 
 @pytest.mark.parametrize("attack", [PGD, APGD])
 def test_a_bare_radius_is_refused(attack):
-    with pytest.raises(TypeError, match=r"ball is Linf\(eps\) or L2\(eps\), got 0.03"):
+    with pytest.raises(TypeError, match=r"L2\(eps\) or L1\(eps\), got 0.03"):
         attack(0.03)

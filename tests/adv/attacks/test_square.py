@@ -213,7 +213,7 @@ def test_images_of_any_size(ball, shape):
         ({"p": 0.0}, r"p is a share of the image in \(0, 1\], got 0.0"),
         ({"p": 1.5}, r"got 1.5"),
         ({"p": math.nan}, "got nan"),
-        ({"ball": None}, r"Linf\(eps\) or L2\(eps\), not None"),
+        ({"ball": None}, r"L2\(eps\) or L1\(eps\), not None"),
     ],
 )
 def test_invalid_square_settings_are_rejected(settings, said):
