@@ -111,7 +111,7 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
     name = args.data or loaded.metadata.get("data")
     if name is None:
         raise ValueError(f"--data is missing: {path} does not name the data it was trained on")
-    if args.data is None:
+    if args.data is None and not args.trust_code:
         check_run(name, str(path))
     data = load(name, image_size=args.image_size or format_shape(image_shape(loaded.net)))
     _check_shape(data, image_shape(loaded.net), str(path))

@@ -65,7 +65,7 @@ def check_run(name: str, named_by: str) -> None:
     if kind_of(name) == "function":
         raise DataError(
             f"{named_by} was made with data from {name}, a file that would be run: to allow it, "
-            f"say --data {name}"
+            f"say --data {name}, or --trust-code"
         )
 
 
