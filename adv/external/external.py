@@ -54,8 +54,8 @@ class External(Net):
 
     source: str
     kwargs: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
 
     runs_code: ClassVar[bool] = True
 
@@ -72,7 +72,7 @@ class External(Net):
             raise ValueError("mean and std are given together, or neither is")
         for setting in ("mean", "std"):
             _set_numbers(self, setting)
-        if self.std is not None and min(self.std) <= 0:
+        if isinstance(self.std, tuple) and min(self.std) <= 0:
             raise ValueError(f"std is above 0, got {min(self.std)}")
 
     def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
@@ -82,7 +82,7 @@ class External(Net):
         if not isinstance(net, nn.Module):
             raise ValueError(f"{self.source} returns a {type(net).__name__}, not a torch.nn.Module")
         pixels: nn.Module = PixelInput()
-        if self.mean is not None and self.std is not None:
+        if isinstance(self.mean, tuple) and isinstance(self.std, tuple):
             pixels = fixed_normalisation(self.mean, self.std, shape[0])
         known = type(maker) if isinstance(maker, nn.Module) else maker
         return probe(ForeignNet(net, pixels, self.source, known), classes, shape)

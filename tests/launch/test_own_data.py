@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich_click as click
 from PIL import Image
 
 import launch as command_line
@@ -79,7 +80,7 @@ def test_mistakes_are_one_line_and_write_nothing(here, capsys, arguments, said):
     before = sorted(path for path in here.rglob("*") if "__pycache__" not in path.parts)
     try:
         status, error = launch("--space", "smoke", "--serial", *arguments), ""
-    except command_line.click.UsageError as usage:
+    except click.UsageError as usage:
         status, error = 2, usage.format_message()
     out, err = capsys.readouterr()
     assert status == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,14 +44,14 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     (tmp_path / "mine.py").write_text(NETS)
-    net = build(Recipe(net=External("mine.py:Net", {"width": 6})), 100, 0).net
+    net = build(Recipe(net=External("mine.py:Net", {"width": 6})), 100, 0).get_submodule("net")
     torch.save(net.state_dict(), tmp_path / "hundred.pth")
     torch.save([1], tmp_path / "list.pth")
     return tmp_path
 
 
 NET = {"net": "mine.py:Net"}
-MISTAKES = {
+MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no file": ({"net": "yours.py:Net"}, "no file "),
     "no such name": ({"net": "mine.py:Nte"}, "has no 'Nte': did you mean 'Net'?"),
     "no reference": ({"net": "mine.py"}, "names no callable"),

@@ -74,7 +74,7 @@ def test_ctrl_c_ends_a_search_in_order(monkeypatch):
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(from_python.serial, "search", stop)
+    monkeypatch.setattr("search.from_python.serial.search", stop)
     nothing: Any = None
     with from_python._in_process(nothing, nothing) as run, pytest.raises(Interrupted) as early:
         run(nothing, nothing)

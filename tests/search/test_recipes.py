@@ -54,8 +54,10 @@ def test_a_plan_that_needs_a_net_names_the_space_and_the_configuration(broken, c
         space_name="mine", space=broken, scale=spaces.scale("laptop"), points=broken.known
     )
     said = r"^space mine: the net of x=0.0, waste=0.001, kind=plain cannot be built: \w+"
+    summary = summarize("digits")
+    assert summary
     with pytest.raises(RecipeError, match=said) as info:
-        print_plan(Console(), plan, summarize("digits"), {})
+        print_plan(Console(), plan, summary, {})
     assert len(str(info.value)) < 400 and "\n" not in str(info.value)
     assert not capsys.readouterr().out
 

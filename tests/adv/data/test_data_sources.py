@@ -49,7 +49,7 @@ def test_arrays_are_read_in_any_layout_and_split(tmp_path, shape, found, scale):
 def test_arrays_of_each_split_and_labels_by_name_are_kept_apart(tmp_path):
     image, _ = arrays()
     names = np.array(["dog", "cat"])[np.arange(N) % 2]
-    members = {}
+    members: dict[str, np.ndarray] = {}
     for split, rows in {"train": range(20), "val": range(20, 30), "test": range(30, N)}.items():
         members |= {f"{split}_images": image[rows], f"{split}_labels": names[rows]}
     data = load(npz(tmp_path / "own.npz", **members), tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,13 @@ def make_checkpoint(recipe, shape=(3, 32, 32)):
 
 
 THEIR_NETS = ("Dictionary", "InPlace", "Grouped", "double")
-CASES = {
-    "BaseNet": lambda: make_checkpoint(Recipe(net=BaseNet())),
+CASES: dict[str, Callable[[], Checkpoint]] = {
+    "BaseNet": partial(make_checkpoint, Recipe(net=BaseNet())),
     **{
-        name: lambda name=name: make_checkpoint(
-            Recipe(net=External(f"{THEIRS}:{name}", mean=0.5, std=0.25)), (3, 8, 8)
+        name: partial(
+            make_checkpoint,
+            Recipe(net=External(f"{THEIRS}:{name}", mean=0.5, std=0.25)),
+            (3, 8, 8),
         )
         for name in THEIR_NETS
     },

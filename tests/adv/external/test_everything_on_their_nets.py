@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,8 @@ def test_defences(name, net):
 
 def test_noise_of_the_first_layer_is_in_pixels():
     """It enters before a normalisation, also before one that the net does itself."""
-    for settings in ({}, {"mean": 0.5, "std": 0.1}):
+    cases: tuple[dict[str, Any], ...] = ({}, {"mean": 0.5, "std": 0.1})
+    for settings in cases:
         recipe = Recipe(
             net=External(f"{THEIRS}:Plain", **settings), defences=(RSE(0.3, 0.0), TestNoise(0.2))
         )

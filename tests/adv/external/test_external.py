@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def make_split(n=17, channels=3):
 
 
 CONVERTED = "are converted to float32"
-WORKS = {
+WORKS: dict[str, dict[str, Any]] = {
     "Plain": {},
     "Views": {},
     "InPlace": {"warns": "in place"},
@@ -85,7 +86,7 @@ WORKS = {
 @pytest.mark.parametrize("name", WORKS)
 def test_conformance(name, tmp_path):
     """Trained, resumed, saved, restored and evaluated, with the same values each time."""
-    row = dict(WORKS[name])
+    row: dict[str, Any] = dict(WORKS[name])
     warns, channels = row.pop("warns", ""), row.pop("channels", 3)
     random, source = row.pop("random", False), row.pop("source", name)
     recipe = Recipe(

@@ -55,8 +55,8 @@ def test_a_training_starts_from_given_weights(file):
     recipe = Recipe(net=PLAIN, init=str(file))
     assert recipe.init == Weights(str(file))
     assert_equal_weights(initial_net(recipe).net, make_net())
-    other = build(recipe, 10, 0, SHAPE)
-    assert not torch.equal(other.net.conv.weight, make_net().conv.weight)
+    other = build(recipe, 10, 0, SHAPE).get_submodule("net.conv")
+    assert not torch.equal(other.get_parameter("weight"), make_net().conv.weight)
 
 
 @pytest.mark.parametrize("suffix", ["pth", "pt"])
@@ -169,7 +169,7 @@ def test_frozen_layers_keep_their_weights_and_statistics(file, ema):
         curriculum=CURRICULUM,
     )
     *_, last = train(recipe, data, classes=10, seed=0)
-    found, start = last.net.net.state_dict(), make_net().state_dict()
+    found, start = last.net.get_submodule("net").state_dict(), make_net().state_dict()
     for name, value in start.items():
         kept = torch.equal(found[name], value)
         assert kept == (not name.startswith("fc")), name

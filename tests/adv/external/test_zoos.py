@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def small(width=2, num_classes=1000):
     conv, linear = nn.Conv2d(3, width, 8, 8), nn.Linear(16 * width, num_classes)
     return nn.Sequential(conv, nn.Flatten(), linear)
 """
-ZOOS = {
+ZOOS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "timm": ("timm:create_model", {"model_name": "test_resnet"}, IMAGENET),
     "timm, a transformer": (
         "timm:create_model",

@@ -177,7 +177,7 @@ def test_the_reported_front_has_the_largest_expected_score_of_all_sets():
             for size in range(1 if alone else 2, len(among) + 1)
             for some in itertools.combinations(range(len(among)), size)
         )
-        found = among[select_front(membership, among)]
+        found = among[select_front(membership, among.tolist())]
         assert expected_score(membership, found) == pytest.approx(best)
 
 

@@ -12,7 +12,7 @@ from search.record.view import View
 from search.samplers.finite_space import list_configurations
 from search.samplers.portfolio import FLOOR, PRIOR, proposer_shares
 from search.samplers.table import make_sampler
-from spaces import OBJECTIVES, Choice, Float, Int, Space
+from spaces import OBJECTIVES, Choice, Float, Int, Knob, Space
 
 
 def ended(number, origin, point, params=None, state="finished"):
@@ -130,7 +130,7 @@ def test_what_a_bound_leaves_of_a_small_space_is_tried_to_the_end():
 
 
 def test_the_configurations_of_a_space_are_listed_unless_they_are_too_many():
-    knobs = {"a": Choice(("x", "y")), "n": Int(1, 3, when={"a": "x"})}
+    knobs: dict[str, Knob] = {"a": Choice(("x", "y")), "n": Int(1, 3, when={"a": "x"})}
     listed = list_configurations(Space("?", knobs, no_recipe))
     assert listed == [{"a": "x", "n": 1}, {"a": "x", "n": 2}, {"a": "x", "n": 3}, {"a": "y"}]
     assert list_configurations(Space("?", {"x": Float(0.0, 1.0)}, no_recipe)) is None

@@ -62,7 +62,7 @@ def test_the_first_configurations_follow_the_prior_by_turns():
     for seed, number in itertools.product(range(3), range(8)):
         view = View(trials={n: Trial(n, {"n": n}, 0, "sobol", "failed") for n in range(number)})
         params, origin = propose(make_sampler("portfolio", SPACE, seed=seed, start=4), view)
-        rates[origin].append(math.log(params["rate"] / 0.1) / math.log(3.0))
+        rates[origin].append(math.log(float(params["rate"]) / 0.1) / math.log(3.0))
     assert len(rates["prior"]) >= 9 and len(rates["sobol"]) >= 9  # a twentieth is random
     assert np.std(rates["prior"]) < 1.2
     assert np.std(rates["sobol"]) > 2

@@ -37,14 +37,14 @@ def test_residuals_are_those_of_models_fitted_without_the_trial():
 
 def test_a_linear_gain_is_learned_and_the_noise_is_measured():
     rungs, finals = random_curves(200)
-    found = CurveModel(rungs, rungs, finals).predict([0.5, 0.5], np.array([0.5, 0.5]))
+    found = CurveModel(rungs, rungs, finals).predict(np.full(2, 0.5), np.array([0.5, 0.5]))
     assert found.mean == pytest.approx([0.9, 0.9], abs=0.01)
     assert np.sqrt(np.diag(found.covariance)) == pytest.approx([0.02, 0.02], rel=0.2)
 
 
 def test_few_trials_are_expected_to_gain_about_the_same():
     rungs = np.array([[0.1, 0.9], [0.3, 0.7], [0.5, 0.5], [0.7, 0.3], [0.9, 0.1]])
-    found = CurveModel(rungs, rungs, rungs + np.array([0.2, 0.1])).predict([0.0, 0.0], np.zeros(2))
+    found = CurveModel(rungs, rungs, rungs + np.array([0.2, 0.1])).predict(np.zeros(2), np.zeros(2))
     assert found.mean == pytest.approx([0.2, 0.1])
 
 
@@ -67,7 +67,7 @@ def test_a_gain_that_a_high_learning_rate_still_has_to_come_is_told_by_the_rate(
     finals = rungs + 0.3 * rate[:, None]
     model = CurveModel(np.c_[rungs, rate], rungs, finals)
     for share, gain in ((1.0, 0.3), (0.1, 0.03)):
-        found = model.predict([0.5, 0.5, share], np.full(2, 0.5)).mean - 0.5
+        found = model.predict(np.array([0.5, 0.5, share]), np.full(2, 0.5)).mean - 0.5
         assert found == pytest.approx([gain, gain], abs=0.03)
 
 
