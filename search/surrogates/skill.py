@@ -13,7 +13,7 @@ from search.surrogates.robust_scale import rank_correlation
 
 Array = NDArray[np.float64]
 MIN_TRIALS = 5  # below them a rank correlation says nothing
-USEFUL = 0.2  # rank correlation above which a model's choices are better than none
+USEFUL = 0.3  # rank correlation above which a model's choices are better than none
 
 
 def rank_skill(predicted: Array, measured: Array) -> float:
