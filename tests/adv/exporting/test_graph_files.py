@@ -14,6 +14,7 @@ from reproducibility import seeded_generator
 from adv import PGD, PNI, RSE, BaseNet, External, Linf, Recipe, build, export, export_graph
 from adv.checkpoints.checkpoint import Checkpoint
 from adv.exporting import graph_files
+from adv.runtime.image_shape import image_shape
 
 THEIRS = Path(__file__).parent.parent / "their_nets.py"
 NAMES = tuple(str(i) for i in range(10))
@@ -49,8 +50,7 @@ def test_a_graph_answers_as_the_net(case, suffix, tmp_path):
     assert check.images == 64 and check.gap < 1e-4
     assert abs(check.fooled - check.fooled_net) <= 2
     graph = graph_files.load_graph(path)
-    shape = checkpoint.net.image_shape
-    x = torch.rand(5, *shape, generator=seeded_generator())
+    x = torch.rand(5, *image_shape(checkpoint.net), generator=seeded_generator())
     with torch.no_grad():
         assert torch.allclose(graph(x), checkpoint.net(x.clone()), atol=1e-5)
 
