@@ -157,6 +157,15 @@ _FLAGS = (
 
 
 @contextmanager
+def already_said() -> Iterator[None]:
+    """Leave out, in the block, the warnings that `print_warnings` has printed before it."""
+    with warnings.catch_warnings():
+        for message in _SAID:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+@contextmanager
 def print_warnings() -> Iterator[None]:
     """Print what the block warns of about a net from elsewhere, a line each on stderr."""
     with warnings.catch_warnings(record=True) as caught:

@@ -13,7 +13,7 @@ from adv.cli.display import training_progress
 from adv.data.datasets import load
 from adv.external import External
 from adv.files import check_writable
-from adv.net_flags import print_warnings
+from adv.net_flags import already_said, print_warnings
 from adv.runtime.devices import default_device
 from adv.shell import join_command
 from adv.suggestions import suggest_or_list
@@ -54,7 +54,7 @@ def train_recipe(
     with print_warnings():
         rehearse(recipe, len(data.classes), data.shape)
     epochs = train(recipe, images, classes=len(data.classes), seed=seed, device=default_device())
-    with training_progress(recipe.epochs) as print_epoch:
+    with already_said(), training_progress(recipe.epochs) as print_epoch:
         for seen in watch(epochs, held_out, scale.watch(), patience=recipe.patience):
             epoch = seen.epoch
             if seen.is_best:

@@ -14,6 +14,10 @@ from adv.models.net import Normalize
 from adv.runtime.random_streams import RandomModule
 
 
+class NetError(ValueError):
+    """A net of another project has raised an exception; the message is one line."""
+
+
 class PixelInput(nn.Identity):
     """Marks where images in [0, 1] enter a net that normalises them itself."""
 
@@ -51,7 +55,7 @@ class ForeignNet(RandomModule):
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            raise ValueError(
+            raise NetError(
                 f"{self.name} fails on images {list(x.shape)} in [0, 1]: {one_line(error)}"
             ) from error
         return find_logits(found, self.name).float()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from adv.external.foreign_net import ForeignNet
+from adv.external.foreign_net import ForeignNet, NetError
 from adv.external.source import one_line
 from adv.runtime.frozen import frozen
 from adv.shape import Shape
@@ -79,7 +79,14 @@ def _not_float32(net: nn.Module) -> list[Tensor]:
 def _check_outputs(net: ForeignNet, images: Tensor, classes: int) -> None:
     """Raise ValueError unless a net maps two images, and one, to finite outputs [n, classes]."""
     with frozen(net), torch.no_grad():
-        first, second = (_logits(net, images, classes) for _ in range(2))
+        try:
+            first = _logits(net, images, classes)
+        except NetError as error:
+            raise ValueError(
+                f"{error}; if their size is wrong, --image-size changes it, and --net-arg tells it "
+                "the net"
+            ) from error
+        second = _logits(net, images, classes)
         _logits(net, images[:1], classes)
     net.stochastic = not torch.allclose(first, second, rtol=1e-4, atol=1e-5)
 

@@ -30,6 +30,7 @@ from adv import (
 )
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_checkpoint
 from adv.evaluation.class_balance import is_imbalanced
+from adv.net_flags import already_said
 from adv.runtime.devices import default_device, on_device
 from adv.training.training_state import eval_weights
 from adv.user_code import named_files, register_all, trust
@@ -79,10 +80,11 @@ class Training:
         """
         torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums on each machine
         state = load_state(folder)
-        try:
-            yield from self._continue(params, seed, folder, state)
-        except LostNetError:  # since it was written, or its epoch was not the best one again
-            yield from self._continue(params, seed, folder, begin_anew("best net"))
+        with already_said():
+            try:
+                yield from self._continue(params, seed, folder, state)
+            except LostNetError:  # since it was written, or its epoch was not the best one again
+                yield from self._continue(params, seed, folder, begin_anew("best net"))
 
     def _continue(
         self, params: Params, seed: int, folder: Path, state: TrialState
