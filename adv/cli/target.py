@@ -114,6 +114,7 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
     if args.data is None and not args.trust_code:
         check_run(name, str(path))
     data = load(name, image_size=args.image_size or format_shape(image_shape(loaded.net)))
+    _print_notes(data)
     _check_shape(data, image_shape(loaded.net), str(path))
     if data.classes != loaded.classes:
         raise ValueError(
@@ -127,6 +128,12 @@ def _from_checkpoint(args: TargetArgs, path: Path) -> Target:
         len(loaded.classes),
         loaded.classes,
     )
+
+
+def _print_notes(data: Data) -> None:
+    """Say what was done to the images or the splits."""
+    for note in data.notes:
+        print_line(f"adv: data: {note}", stderr=True)
 
 
 def _check_shape(data: Data, shape: Shape, net: str) -> None:
@@ -144,6 +151,7 @@ def _from_external(args: TargetArgs, external: External, gradient: bool) -> Targ
     if args.weights_key is not None and args.weights is None:
         raise ValueError("--weights-key belongs to --weights")
     data = load(args.data, image_size=args.image_size or "")
+    _print_notes(data)
     images = _images(args, data)
     with print_warnings():
         net = build(Recipe(net=external), len(data.classes), 0, data.shape)
