@@ -88,8 +88,7 @@ class Verdict:
 def reach_verdict(view: View) -> Verdict | None:
     """Return the verdict of a search as it stands, nets named by trial; None without a result.
 
-    Compared are the finalists that have been trained again, without any the trials that may be on
-    the front.
+    Compared are the finalists that have been trained again and the trials that may be on the front.
     """
     evidence = _collect_evidence(view)
     if evidence is None:
@@ -154,9 +153,10 @@ class _Evidence:
     Args:
       trials: of the search, which name the nets.
       search: [n, 2] their values in the search, in the unit of the fresh ones.
-      fresh: of each net the values [k, 2] of fresh seeds.
+      fresh: of the first nets the values [k, 2] of fresh seeds.
       sd: [2] a guess of the standard deviation between seeds.
-      tables: [n, 2, images] what each image contributes; None if it is not recorded.
+      tables: [k, 2, images] what each image contributes to the nets with fresh seeds, or to all if
+        there are none; None if it is not recorded.
     """
 
     trials: Sequence[Trial]
@@ -176,12 +176,19 @@ class _Evidence:
             fresh = {i: fresh.get(i, self.search[i : i + 1]) for i in range(len(self.trials))}
             fresh = {i: np.repeat(rows, factor, axis=0) for i, rows in fresh.items()}
         images = None if self.tables is None else bootstrap_images(self.tables, draws=DRAWS)
+        if images is not None and images.shape[1] < len(self.trials):
+            # the others would be scored on the same images as those with fresh seeds
+            common = images.mean(axis=1, keepdims=True)
+            others = np.repeat(common, len(self.trials) - images.shape[1], axis=1)
+            images = np.concatenate([images, others], axis=1)
         return sample_true_values(self.search, fresh, self.sd, images=images, draws=DRAWS)
 
 
 def _collect_evidence(view: View) -> _Evidence | None:
     scored = [f for f in collect_finalists(view) if f.runs]
-    trials = [f.trial for f in scored] or find_contenders(view)
+    numbers = {f.trial.number for f in scored}
+    others = [trial for trial in find_contenders(view) if trial.number not in numbers]
+    trials = [*(f.trial for f in scored), *others]
     if not trials:
         return None
     search = np.array([trial.result.point for trial in trials if trial.result])

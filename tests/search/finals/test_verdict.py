@@ -101,7 +101,8 @@ def finished_view(baseline=None):
 def test_nets_are_named_by_their_trials_and_compared_by_fresh_seeds():
     """Trial 1 is ahead of trial 0 by 6 points and 13.8, one seed each; the last training failed."""
     found = reach_verdict(finished_view(baseline=0))
-    assert found and (found.kind, found.best, found.nets) == ("no trade-off", 1, 2)
+    assert found and (found.kind, found.best) == ("no trade-off", 1)
+    assert found.nets == 4  # trials without a fresh seed may be on the front too
     assert found.against and (found.against.ahead, found.against.of) == (1, 0)
     fresh, before = (20.0, 0.86), (20.0, 0.80)  # see `final_events`
     score = [sum(100 * top * math.exp(-fall * eps) for eps in EPS) for fall, top in (fresh, before)]
