@@ -31,7 +31,7 @@ from adv import (
 )
 from adv.evaluation.battery import Battery
 from adv.models import Normalize
-from adv.runtime.fused_cpu import _FusedActPool, activation_of, fused_conv_pool
+from adv.runtime.fused_cpu import _act_pool, _FusedActPool, activation_of, fused_conv_pool
 from adv.runtime.random_streams import use_seed
 
 NETS = {
@@ -89,6 +89,8 @@ def test_the_same_answers_and_gradients(name, layout):
         with fused_conv_pool(net) as form:
             assert quick(net) == 1 and form == torch.contiguous_format
             logits, gradient = answers(net, x)
+            with torch.no_grad(), use_seed(net, 5):
+                assert torch.equal(net(x), logits)
     assert quick(net) == 0
     # For weights in another layout some processors sum in another order.
     slack = 0.0 if layout == torch.contiguous_format else 1e-6
@@ -126,6 +128,7 @@ def test_pooling_chooses_and_gives_back_as_torch_does(act):
             _FusedActPool.apply(other, activation_of(act)),
         )
         assert torch.allclose(ours, plain, atol=1e-7, rtol=1e-6)
+        assert torch.equal(_act_pool(y, activation_of(act)), ours)
         (plain * weight).sum().backward()
         (ours * weight).sum().backward()
         assert leaf.grad is not None and other.grad is not None
