@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from adv.attacks.attack import State, initial_state
 from adv.attacks.counter_rng import draw_seeds
-from adv.runtime.precision import FullPrecision
+from adv.runtime.precision import full_precision
 
 MAX_BATCH = 512  # images in one call of a model, so that memory is bounded for any number of images
 
@@ -43,5 +43,5 @@ def initial_query_state(
 
 def query(model: nn.Module, x: Tensor) -> Tensor:
     """Return float32 logits [n, k] at images [n, c, h, w], computed without gradients."""
-    with torch.no_grad(), FullPrecision():
+    with torch.no_grad(), full_precision(model):
         return torch.cat([model(rows).float() for rows in x.split(MAX_BATCH)])

@@ -109,6 +109,34 @@ def test_queries_are_answered_in_float32_whatever_the_net_runs_in(how, dtype):
     assert (moved != 0).all() and moved.abs().max() < 0.1
 
 
+def cast_inputs(module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    return (args[0].to(torch.bfloat16).float(),)
+
+
+def cast_forward(module: nn.Linear) -> None:
+    plain = module.forward
+    vars(module)["forward"] = lambda x: plain(x.to(torch.bfloat16).float())
+
+
+@pytest.mark.parametrize("change", ["a hook", "another forward", "a weight"])
+def test_layers_of_torch_that_were_made_to_round_do_not_round_a_query(change):
+    """Only nets that cannot round are asked without looking at each function that they call."""
+    net, x, _ = self_labelled_problem(4)
+    exact = query(net, x)
+    layer = next(module for module in net.modules() if isinstance(module, nn.Linear))
+    if change == "a hook":
+        layer.register_forward_pre_hook(cast_inputs)
+    elif change == "another forward":
+        cast_forward(layer)
+    else:
+        net.to(torch.bfloat16)
+        assert query(net, x).dtype == torch.float32
+        assert torch.equal(query(net, x), net.float()(x))
+        return
+    assert not torch.equal(net(x), exact)
+    assert torch.equal(query(net, x), exact)
+
+
 def test_an_autocast_around_an_attack_is_put_aside_and_comes_back():
     net, x, _ = self_labelled_problem(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
