@@ -38,6 +38,12 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
     help="pgd: cosine lets steps fall from --step to 0, twice. Default: constant.",
 )
 @click.option(
+    "--momentum",
+    type=float,
+    metavar="SHARE",
+    help="pgd: share of the last direction that a step keeps, 0 to 1. Default: 0.",
+)
+@click.option(
     "--loss",
     metavar="NAME",
     help="pgd, apgd: ce, dlr, margin, probability-margin or kl; pgd also mifpe. With --target or "

@@ -15,6 +15,7 @@ ATTACKS: Mapping[str, tuple[str, Mapping[str, str]]] = {
             "steps": "steps",
             "step": "step_size",
             "schedule": "schedule",
+            "momentum": "momentum",
             "loss": "loss",
             "target": "target_class",
             "rank": "target",

@@ -45,6 +45,7 @@ ATTACKS = {
     "apgd-margin-linf": APGD(LINF, loss="margin"),
     "apgd-margin-l2": APGD(L2_BALL, loss="margin"),
     "pgd-mifpe-cosine": PGD(LINF, loss="mifpe", pace=2.0, schedule="cosine"),
+    "pgd-momentum": PGD(LINF, momentum=0.75),
     "pgd-probability-margin": PGD(LINF, loss="probability-margin"),
     "pma-linf": PMA(LINF, 20),
     "pma-l2": PMA(L2_BALL, 40),

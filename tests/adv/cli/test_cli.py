@@ -294,6 +294,7 @@ def test_commands_in_the_documents_have_such_flags(page):
         (["attack", "x", "--attack", "nes", "--samples", "3"], "samples come in pairs"),
         (["attack", "x", "--target", "2", "--rank", "2"], "--target and --rank exclude each other"),
         (["attack", "x", "--attack", "apgd", "--loss", "mifpe"], "which APGD needs: take PGD"),
+        (["attack", "x", "--momentum", "1.5"], "momentum lies in [0, 1], got 1.5"),
         (["attack", "x", "--schedule", "cosin"], "'constant' or 'cosine'"),
         (["attack", "x", "--target", "2", "--loss", "kl"], "take one of ce, margin, dlr"),
         (["attack", "x", "--attack", "nes", "--target", "2"], "--target is not a flag of nes"),

@@ -124,6 +124,7 @@ BATTERIES = {
     ),
     "steps that age": battery(
         *(PGD(Linf(eps), 6, pace=2, loss="mifpe", schedule="cosine") for eps in RADII[1:3]),
+        *(PGD(Linf(eps), 6, momentum=0.75) for eps in RADII[1:3]),
         PMA(Linf(0.02), 6),
         Square(Linf(0.03), 9, loss="margin-targeted", target_class="least-likely"),
     ),
