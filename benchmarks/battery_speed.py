@@ -1,8 +1,9 @@
-"""Measure how fast a net is evaluated: the report's battery and AutoAttack, ours and torchattacks'.
+"""Measure how fast a net is evaluated: the report's battery, AutoAttack, Square; ours and others'.
 
     python benchmarks/battery_speed.py --data FOLDER --nets out/plain.safetensors
     python benchmarks/battery_speed.py --data digits --nets basenet bignet wrn --only autoattack
     python benchmarks/battery_speed.py --data FOLDER --images 200 --repeats 1 --shipped
+    python benchmarks/battery_speed.py --data FOLDER --only square --images 256 --queries 150
 
 A net is a checkpoint written by `adv.save`, or a name; a named net is trained adversarially for a
 short time first. Both libraries attack the same net and the same images, in turns. With
@@ -10,8 +11,9 @@ torchattacks, the six PGD attacks of the report run one after another over all i
 net in torch's default memory format and once in channels_last, which is faster on some machines.
 Its AutoAttack is a cascade, like ours: "as published" gives its attacks 100 steps and 5,000
 queries, "as it ships" (--shipped) uses 10 steps of APGD, and FAB. Ours leaves FAB out (decision
-0006). Times are medians; on a CPU they are processor time. --write puts the table into a file such
-as docs/performance.md and replaces the earlier one for these nets and this task.
+0006). Square alone is called directly on both sides. Times are medians; on a CPU they are processor
+time. --write puts the table into a file such as docs/performance.md and replaces the earlier one
+for these nets and this task.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import argparse
 import copy
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,6 +40,7 @@ from adv import (
     OneCycle,
     Recipe,
     Split,
+    Square,
     autoattack,
     evaluate,
     load,
@@ -101,7 +105,7 @@ def evaluations(net: nn.Module, split: Split, classes: int, args: argparse.Names
         copy.deepcopy(net).to(memory_format=form)
         for form in (torch.contiguous_format, torch.channels_last)
     )
-    if args.only != "autoattack":
+    if args.only in (None, "battery"):
         tasks["the report's battery"] = {
             "ours": lambda: evaluate(net, split, report_battery()).attacked_accuracies,
             "torchattacks": lambda: tuple(
@@ -111,7 +115,16 @@ def evaluations(net: nn.Module, split: Split, classes: int, args: argparse.Names
                 accuracy_under(a, last, split, BATCH) for a in report_attacks(last)
             ),
         }
-    if args.only != "battery":
+    if args.only == "square":
+        search = Square(Linf(eps), queries=args.queries)
+        peer = import_peer("torchattacks").Square(
+            plain, norm="Linf", eps=eps, n_queries=args.queries, seed=0
+        )
+        tasks[f"Square, {args.queries} queries"] = {
+            "ours": lambda: (accuracy_under(partial(search, net), net, split, n),),
+            "torchattacks": lambda: (accuracy_under(peer, plain, split, n),),
+        }
+    if args.only in (None, "autoattack"):
         whole = published_autoattack(plain, eps, classes)
         tasks["AutoAttack"] = {
             "ours": lambda: (evaluate(net, split, autoattack(Linf(eps), classes)).worst,),
@@ -136,8 +149,9 @@ def compare(name: str, task: str, calls: dict[str, Evaluation], args: argparse.N
 
     timed = {who: keep_result(who, call) for who, call in calls.items()}
     seconds = alternate(timed, args.repeats, args.device, warm=args.warm)
-    ours, lines = median(seconds["ours"]), []
+    lines: list[list[str]] = []
     for who, spent in seconds.items():
+        ratios = [a / b for a, b in zip(spent, seconds["ours"], strict=True)]
         apart = max(abs(a - b) for a, b in zip(found[who], found["ours"], strict=True))
         shown = " ".join(f"{100 * accuracy:.1f}" for accuracy in found[who])
         lines.append(
@@ -148,7 +162,7 @@ def compare(name: str, task: str, calls: dict[str, Evaluation], args: argparse.N
                 shown,
                 f"{100 * apart:.1f}",
                 f"{median(spent):.1f} {half_range(spent)}",
-                f"{median(spent) / ours:.2f}",
+                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
             ]
         )
         print(table(HEADS, lines).splitlines()[-1], flush=True)
@@ -171,7 +185,8 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
     parser.add_argument("--nets", nargs="+", default=list(NAMED), help="names or checkpoints")
-    parser.add_argument("--only", choices=("battery", "autoattack"))
+    parser.add_argument("--only", choices=("battery", "autoattack", "square"))
+    parser.add_argument("--queries", type=int, default=150, help="of Square, with --only square")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=4)

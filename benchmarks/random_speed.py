@@ -3,14 +3,16 @@
     python benchmarks/random_speed.py --data FOLDER
     python benchmarks/random_speed.py --data digits --nets basenet --only rse dropout
 
-For each defence a net is trained adversarially for a short time. Then the report's battery runs in
-two ways, in turns: by the plain loop, in which every image takes every step of every radius, from
-the smallest to the one that fools it, and is classified once after each; and by `adv.evaluate`. A
-round has a seed of its own for starts and noise. The table shows medians, the ratio of each round,
-and the mean over images, radii and rounds of the difference of the accuracies, with its 95 %
-interval (images are the sample; a positive difference: the net looks stronger by `evaluate`).
-"harmless" is the same for a battery of six radii that change no pixel by more than a thousandth
-of a level: all that a net loses to it, it loses to chance. --write puts the table into a file.
+A net is a checkpoint, or trained for each defence for a short time. Then a battery runs in two
+ways, in turns: by the plain loop, in which every image takes every step of every radius, from the
+smallest to the one that fools it, and is classified once after each; and by `adv.evaluate`. It is
+the margin battery, which scores trials; in the plain loop with five draws in each gradient and no
+momentum, as if the loop were all that there is. `--battery report`: the report's, with five draws
+both ways. A round has a seed of its own for starts and noise. The table shows medians, the ratio of
+each round, and the mean over images, radii and rounds of the difference of the accuracies, with its
+95 % interval (images are the sample; a positive difference: the net looks stronger by `evaluate`).
+"harmless" is the same for a battery of six radii that change no pixel by more than a thousandth of
+a level: all that a net loses to it, it loses to chance. --write puts the table into a file.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ import argparse
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -45,7 +49,9 @@ from adv import (
     evaluate,
     frozen,
     load,
+    margin_battery,
     report_battery,
+    restore,
     train,
 )
 from adv.attacks.losses import is_correct
@@ -79,6 +85,11 @@ def train_net(net: str, defence: str, split: Split, classes: int, epochs: int) -
     return last.net.eval()
 
 
+def restore_net(path: str) -> nn.Module:
+    """Read a random net from a checkpoint."""
+    return restore(path).net.eval()
+
+
 def evaluate_plainly(net: nn.Module, split: Split, battery: Battery) -> Tensor:
     """Return the table [1 + attacks, n] of `Score.ok`, by the plain loop in batches of 64."""
     attacked, judge = Votes(net, battery.draws), Votes(net, battery.votes)
@@ -101,7 +112,18 @@ def evaluate_plainly(net: nn.Module, split: Split, battery: Battery) -> Tensor:
     return torch.stack(table)
 
 
-def compare(net: nn.Module, split: Split, battery: Battery, repeats: int) -> dict[str, list]:
+def make_batteries(kind: str, votes: int) -> dict[str, Battery]:
+    """Return the battery of the plain loop and that of `adv.evaluate`, `plain` and `ours`."""
+    if kind == "report":
+        return dict.fromkeys(("plain", "ours"), report_battery(votes=votes))
+    ours = margin_battery(votes=votes)
+    attacks = tuple((name, replace(attack, momentum=0.0)) for name, attack in ours.attacks)
+    return {"plain": replace(ours, attacks=attacks, draws=5), "ours": ours}
+
+
+def compare(
+    net: nn.Module, split: Split, batteries: dict[str, Battery], repeats: int
+) -> dict[str, list]:
     """Return the seconds and the tables of both ways, `plain` and `ours`, one for each round."""
     ways = {
         "plain": lambda battery: evaluate_plainly(net, split, battery),
@@ -111,6 +133,7 @@ def compare(net: nn.Module, split: Split, battery: Battery, repeats: int) -> dic
     for turn in range(repeats):
         for way, call in ways.items():
             begun = time.process_time()
+            battery = batteries[way]
             found[way].append(call(replace(battery, seed=battery.seed + 77 * turn)))
             found[f"{way} seconds"].append(time.process_time() - begun)
     return found
@@ -129,7 +152,7 @@ def mean_loss(tables: list[Tensor]) -> float:
     return 100 * float(torch.stack([t[0].double() - t[-1].double() for t in tables]).mean())
 
 
-def table_row(net: str, defence: str, split: Split, found: dict, idle: dict) -> list[str]:
+def table_row(net: str, split: Split, found: dict, idle: dict) -> list[str]:
     """Return a row of the table."""
     ratios = [a / b for a, b in zip(found["plain seconds"], found["ours seconds"], strict=True)]
     points, half = mean_difference(found["ours"], found["plain"])
@@ -139,7 +162,7 @@ def table_row(net: str, defence: str, split: Split, found: dict, idle: dict) -> 
         for way in ("plain", "ours")
     ]
     return [
-        f"{net} {defence}",
+        net,
         str(len(split)),
         *shown,
         f"{points:+.2f} ± {half:.2f}",
@@ -169,7 +192,8 @@ def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
-    parser.add_argument("--nets", nargs="+", default=["basenet"], choices=list(NETS))
+    parser.add_argument("--battery", default="margin", choices=("margin", "report"))
+    parser.add_argument("--nets", nargs="+", default=["basenet"], help="names or checkpoints")
     parser.add_argument("--only", nargs="+", default=list(DEFENCES), choices=list(DEFENCES))
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--train-images", type=int, default=5000)
@@ -181,19 +205,29 @@ def main(words: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     data = load(args.data)
     split, classes, lines = data.test.head(args.images), len(data.classes), []
+    trained = data.train.head(args.train_images)
+    nets: dict[str, Callable[[], nn.Module]] = {}
     for name in args.nets:
+        if name not in NETS:
+            nets[Path(name).stem] = partial(restore_net, name)
+            continue
         for defence in args.only:
-            train_split = data.train.head(args.train_images)
-            net = train_net(name, defence, train_split, classes, args.epochs)
-            batteries = (report_battery(votes=args.votes), replace(HARMLESS, votes=args.votes))
-            found, idle = (compare(net, split, b, args.repeats) for b in batteries)
-            lines.append(table_row(name, defence, split, found, idle))
-            print(table(HEADS, lines).splitlines()[-1], flush=True)
+            make = partial(train_net, name, defence, trained, classes, args.epochs)
+            nets[f"{name} {defence}"] = make
+    harmless = dict.fromkeys(("plain", "ours"), replace(HARMLESS, votes=args.votes))
+    for name, make in nets.items():
+        net = make()
+        found, idle = (
+            compare(net, split, batteries, args.repeats)
+            for batteries in (make_batteries(args.battery, args.votes), harmless)
+        )
+        lines.append(table_row(name, split, found, idle))
+        print(table(HEADS, lines).splitlines()[-1], flush=True)
     told = f"`{command(words)}`: medians of {args.repeats}, one core. {machine('cpu', [])}."
     text = f"{told}\n\n{table(HEADS, lines)}"
     print(f"\n{text}")
     if args.write:
-        write_section(args.write, f"random_speed {' '.join(args.nets)}", text)
+        write_section(args.write, f"random_speed {args.battery} {' '.join(nets)}", text)
 
 
 if __name__ == "__main__":

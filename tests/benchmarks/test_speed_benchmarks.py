@@ -220,7 +220,7 @@ def test_batteries_are_compared_attack_by_attack(judged, torchattacks, tmp_path,
     judged.main([*words.split(), "--write", str(page)])
     rows = [line.split(" | ") for line in page.read_text().splitlines() if "| basenet" in line]
     peers = ["torchattacks", "torchattacks, channels_last"]
-    assert [row[2] for row in rows] == ["ours", *peers] and rows[0][6] == "1.00 |"
+    assert [row[2] for row in rows] == ["ours", *peers] and rows[0][6] == "1.00 (1.00 to 1.00) |"
     for row in rows:
         first, second = map(float, row[3].split())
         assert 0 <= second <= first <= 100 and float(row[4]) <= 100 * 2 / 6
@@ -249,6 +249,26 @@ def test_autoattack_meets_its_peer_with_the_published_steps(judged, torchattacks
     parts = judged.published_autoattack(net, 0.03, 10).attacks
     assert [type(part).__name__ for part in parts] == ["APGD", "APGDT", "FAB", "Square"]
     assert [part.steps for part in parts[:3]] == [100] * 3 and parts[3].n_queries == 5000
+
+
+def test_square_meets_its_peer_with_as_many_queries(judged, torchattacks):
+    net = judged.BaseNet()(10).eval()
+    args = type("A", (), {"eps": 0.03, "only": "square", "queries": 3})
+    split = judged.load("digits").test.head(4)
+    (task,) = judged.evaluations(net, split, 10, args).items()
+    assert task[0] == "Square, 3 queries" and set(task[1]) == {"ours", "torchattacks"}
+    assert all(0 <= accuracy <= 1 for call in task[1].values() for accuracy in call())
+
+
+def test_the_plain_loop_of_random_nets_takes_five_draws_and_no_momentum(benchmark):
+    speed = benchmark("random_speed")
+    both = speed.make_batteries("margin", votes=9)
+    plain, ours = both["plain"], both["ours"]
+    assert ours == speed.margin_battery(votes=9) and ours.draws < plain.draws == 5
+    assert all(attack.momentum == 0 for _, attack in plain.attacks)
+    assert [a.ball for _, a in plain.attacks] == [a.ball for _, a in ours.attacks]
+    report = speed.make_batteries("report", votes=9)
+    assert report["plain"] == report["ours"] == speed.report_battery(votes=9)
 
 
 def test_differences_of_random_nets_are_means_over_images(benchmark):
