@@ -49,7 +49,8 @@ class Scale:
       train_steps: upper bound on the steps of the training attack, None for none.
       watch_steps: steps of the PGD that scores each epoch.
       battery_steps: steps of each PGD of the battery; the report's are 20.
-      draws: noise samples of a random net in each gradient.
+      draws: noise samples of a random net in each gradient of the report's battery; the margin
+        battery needs fewer.
       votes: noise samples of a random net in each prediction.
       cpus: cores of a trial.
       gpus: GPUs of a trial, may be a fraction.

@@ -100,7 +100,7 @@ def make_battery(text: str, score: str, steps: int, draws: int, votes: int) -> B
       text: names it.
       score: "margin" or "report": the attacks of those that leave the choice.
       steps: of these attacks.
-      draws: noise samples of a random net in each gradient.
+      draws: noise samples of a random net in each gradient; the margin score has its own.
       votes: noise samples of a random net in each prediction.
 
     Raises:
@@ -110,8 +110,9 @@ def make_battery(text: str, score: str, steps: int, draws: int, votes: int) -> B
 
     model = parse_threat_model(text)
     if model.kind == "report":
-        make = adv.margin_battery if score == "margin" else adv.report_battery
-        return make(steps, draws=draws, votes=votes)
+        if score == "margin":
+            return adv.margin_battery(steps, votes=votes)
+        return adv.report_battery(steps, draws=draws, votes=votes)
     if model.kind == "own":
         return _own_battery(text)
     if model.kind == "ball":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from adv.attacks import APGD, PGD, Iterative, Ladder, Square, Worst
 from adv.attacks.composite import members
-from adv.auditing.context import AuditContext, audit_context
+from adv.auditing.context import DRAWS, AuditContext, audit_context
 from adv.auditing.finding import Finding, Interval, paired_difference, share_with_interval
 from adv.auditing.gradient_checks import differentiate
 from adv.data.datasets import Split
@@ -101,9 +101,9 @@ def masking_gap(
     The stronger attacks are PGD on the margin, APGD on the targeted DLR for the most likely
     classes, and a few queries of Square, which needs no gradient; 10 to 20 steps each, as many as
     the battery has. For a deterministic net they attack the images that are still correct, so the
-    gap is never below 0. A random net is attacked anew with twice the draws, on the margin alone,
-    and evaluated once: images that were correct by chance before do not count as a gap. The
-    gradients of 16 images are compared with finite differences, a few forward passes each.
+    gap is never below 0. A random net is attacked anew with twice the draws (10 or more), on the
+    margin alone, and evaluated once: images that were correct by chance before do not count as a
+    gap. The gradients of 16 images are compared with finite differences, a few forward passes each.
 
     Args:
       model: as for `evaluate`.
@@ -237,7 +237,7 @@ def _attack(context: AuditContext) -> tuple[Tensor, Tensor]:
 def _attack_random(context: AuditContext) -> Tensor:
     """Return [n] booleans: which images of a random net withstand PGD on the margin."""
     attack = PGD(context.ball, context.steps, pace=5 / context.steps, loss="margin")
-    return context.evaluate_under(attack, draws=2 * context.battery.draws)
+    return context.evaluate_under(attack, draws=2 * max(context.battery.draws, DRAWS))
 
 
 def _percent(row: Tensor) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from adv.attacks import PGD
 from adv.attacks.losses import is_correct
 from adv.auditing.context import VOTES, AuditContext
 from adv.auditing.finding import Finding, mean_with_interval, paired_difference
@@ -50,17 +51,23 @@ def _right_probability(context: AuditContext, draws: int) -> Tensor:
 
     One value for each image that is correct without an attack.
     """
-    generator = torch.Generator().manual_seed(context.battery.seed)
+    attack, generator = _pgd(context), torch.Generator().manual_seed(context.battery.seed)
     attack_model = Votes(context.model, draws)
     predictor = Votes(context.model, max(context.battery.votes, VOTES))
     kept = []
     with frozen(context.model), use_seed(context.model, context.battery.seed):
         for ids in context.batches(context.natural):
             x, y = context.pixels(ids)
-            adv = context.pgd(attack_model, x, y, generator=generator)
+            adv = attack(attack_model, x, y, generator=generator)
             with torch.no_grad():
                 kept.append(predictor(adv).gather(1, y[:, None])[:, 0].exp().cpu())
     return torch.cat(kept)
+
+
+def _pgd(context: AuditContext) -> PGD:
+    """Return the battery's PGD if it has momentum, which needs fewer draws; else the audit's."""
+    own = (attack for _, attack in context.battery.attacks if attack.ball == context.ball)
+    return next((pgd for pgd in own if isinstance(pgd, PGD) and pgd.momentum), context.pgd)
 
 
 def _check_votes(context: AuditContext) -> Finding:

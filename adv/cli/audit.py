@@ -25,7 +25,10 @@ from adv.cli.target_args import EPS, NORM, TargetArgs, count, with_target
 @click.option("--norm", metavar=NORM, help="pgd, autoattack and rand only. Default: linf.")
 @click.option("--eps", type=click.FloatRange(min=0, min_open=True), metavar="R", help=EPS)
 @count("--steps", help="Steps of each PGD. Default: 20, quick 10.")
-@count("--draws", help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.")
+@count(
+    "--draws",
+    help="Random nets: noise samples averaged in each gradient. Default: 5, margin 2, rand 20.",
+)
 @count(
     "--votes",
     help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 )
 @count("--steps", help="Steps of each PGD. Default: report and margin 20, quick 10.")
 @click.option("--target", "aim", metavar=TARGET, help=f"report and quick only: {TARGET_HELP}")
-@count("--draws", help="Random nets: noise samples averaged in each gradient. Default: 5, rand 20.")
+@count(
+    "--draws",
+    help="Random nets: noise samples averaged in each gradient. Default: 5, margin 2, rand 20.",
+)
 @count(
     "--votes",
     help="Random nets: noise samples averaged in each prediction. Default: 20, quick 10.",

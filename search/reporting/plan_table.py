@@ -92,7 +92,7 @@ def _rows(plan: PlannedSearch, data: Summary, notes: Mapping[str, str]) -> dict[
         f"batch {scale.batch}, seed {plan.seed}" + grid,
         "score": describe_score(scale.score, scale.threat_model),
         "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
-        f"{scale.draws} samples per gradient, {scale.votes} votes",
+        f"{scale.battery().draws} samples per gradient, {scale.votes} votes",
         **notes,
         "known points": _describe_cost(costs),
         "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "

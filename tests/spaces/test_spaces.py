@@ -406,15 +406,15 @@ def test_scales():
         battery = scale.battery()
         first: list[Any] = [next(members(attack)) for _, attack in battery.attacks]
         assert [attack.steps for attack in first] == [scale.battery_steps] * 6
-        assert (battery.draws, battery.votes) == (scale.draws, scale.votes)
+        assert (battery.draws, battery.votes) == (adv.margin_battery().draws, scale.votes)
         watched: list[Any] = [attack for _, attack in scale.watch().attacks]
         assert {attack.steps for attack in watched} == {scale.watch_steps}
 
 
 def test_the_score_chooses_the_battery_of_trials_alone():
     report, margin = (spaces.scale("laptop", score=score) for score in ("report", "margin"))
-    sizes = {"steps": report.battery_steps, "draws": report.draws, "votes": report.votes}
-    assert report.battery() == adv.report_battery(**sizes)
+    sizes = {"steps": report.battery_steps, "votes": report.votes}
+    assert report.battery() == adv.report_battery(**sizes, draws=report.draws)
     assert margin.battery() == adv.margin_battery(**sizes)
     assert margin.watch() == report.watch() and margin.reference() == report.reference()
     assert spaces.scale("laptop").score == spaces.DEFAULT_SCORE

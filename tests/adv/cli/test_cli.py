@@ -31,6 +31,7 @@ from adv import (
     Square,
     autoattack_rand,
     build,
+    margin_battery,
     quick_battery,
     report_battery,
     save,
@@ -76,7 +77,7 @@ def test_help_states_the_defaults_of_attacks_and_batteries():
     )
     assert report.draws == quick.draws == plain.draws and report.votes == rand.votes == plain.votes
     assert report_steps == PGD.steps
-    draws = f"Default: {plain.draws}, rand {rand.draws}."
+    draws = f"Default: {plain.draws}, margin {margin_battery().draws}, rand {rand.draws}."
     votes = f"Default: {plain.votes}, quick {quick.votes}."
     for verb, flag, said in (
         ("attack", "--steps", f"Default: pgd {PGD.steps}, apgd {APGD.steps}."),
