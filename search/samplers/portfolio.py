@@ -36,7 +36,6 @@ PRIOR: Mapping[str, float] = {
     "nsga2": 1.0,
     "sobol": 0.25,
 }
-MODELS = ("ensemble", "kriging", "forest")
 EXPECTED_FROM_PRIOR = 3.0  # successes that each proposer is credited with, as many as expected
 POWER = 2.0  # of the ratio of successes to expected ones
 FLOOR = 0.03  # smallest share
@@ -68,15 +67,15 @@ class Portfolio:
         """
         if len(view.scored()) + len(self.observed) < MIN_RESULTS:
             return None
-        shares = proposer_shares(self.space, view)
+        models = self._fit(view, rng)
+        shares = proposer_shares(self.space, view, {k: m.precision for k, m in models.items()})
         name = _draw(shares, rng)
-        if name in MODELS:
-            model = self._fit(name, view, rng)
-            if rng.random() < model.skill:
-                params = best_candidate(model, view, rng)
+        if name in models:
+            if rng.random() < models[name].skill:
+                params = best_candidate(models[name], view, rng)
                 if params is not None:
                     return Proposed(params, name)
-            name = _draw({k: v for k, v in shares.items() if k not in MODELS}, rng)
+            name = _draw({k: v for k, v in shares.items() if k not in models}, rng)
         if name == "tpe":
             return Proposed(self.tpe.propose_params(view, rng), name)
         if name == "nsga2":
@@ -86,24 +85,29 @@ class Portfolio:
             return Proposed(self.space.at(apply_priors(self.space, uniform)), name)
         return None
 
-    def _fit(self, name: str, view: View, rng: random.Random) -> FrontModel:
-        models: list[FrontModel] = []
-        if name != "forest":
-            models.append(Surrogate(self.space, view, self.observed))
-        if name != "kriging":
-            models.append(Forest(self.space, view, self.observed, rng.getrandbits(32)))
-        return models[0] if len(models) == 1 else Ensemble(models)
+    def _fit(self, view: View, rng: random.Random) -> dict[str, FrontModel]:
+        process = Surrogate(self.space, view, self.observed)
+        forest = Forest(self.space, view, self.observed, rng.getrandbits(32))
+        return {"kriging": process, "forest": forest, "ensemble": Ensemble([process, forest])}
 
 
-def proposer_shares(space: Space, view: View) -> dict[str, float]:
+def proposer_shares(
+    space: Space, view: View, precision: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Return the share of each proposer, in [0, 1]; they sum to 1.
 
-    A share is the prior times (successes / expected successes) ** `POWER`. A success is a trial
+    A share is the prior, times (successes / expected successes) ** `POWER`, times the precision of
+    a model, which is 1 for a model that knows nothing and for all others. A success is a trial
     that was on the front when it ended and equalled no member of it; it is expected with the
     frequency of successes among the `WINDOW` trials before it, whoever proposed them. Success
     becomes rarer as a search goes on, and comparing only trials of the same time allows for that.
     Draws from the priors of the space have a share that decays with the number of ended trials,
     and faster if they do no better than others.
+
+    Args:
+      space: the search space.
+      view: of the ledger.
+      precision: `FrontModel.precision` of each model.
     """
     won: Counter[str] = Counter()
     expected: dict[str, float] = defaultdict(float)
@@ -120,7 +124,7 @@ def proposer_shares(space: Space, view: View) -> dict[str, float]:
     weights = {}
     for name, prior in priors.items():
         ratio = (won[name] + EXPECTED_FROM_PRIOR) / (expected[name] + EXPECTED_FROM_PRIOR)
-        weights[name] = prior * ratio**POWER
+        weights[name] = prior * ratio**POWER * (precision or {}).get(name, 1.0)
     total = sum(weights.values())
     spare = 1 - FLOOR * len(weights)
     return {name: FLOOR + spare * weight / total for name, weight in weights.items()}

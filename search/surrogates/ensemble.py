@@ -30,7 +30,7 @@ class Ensemble(FrontModel):
         first = models[0]
         self.space, self.done, self.feasible = first.space, first.done, first.feasible
         self.mean, self.known_means = first.mean, first.known_means
-        precision = np.array([1 / (1.02 - max(0.0, m.accuracy) ** 2) for m in models])
+        precision = np.array([m.precision for m in models])
         self.weights = precision / precision.sum()
         self.skill = float(self.weights @ [m.skill for m in models])
         self.accuracy = float(self.weights @ [m.accuracy for m in models])

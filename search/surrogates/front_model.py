@@ -16,7 +16,7 @@ from spaces import Params, Space
 
 Array = NDArray[np.float64]
 MIN_RESULTS = 4  # below them nothing is fitted
-MAX_RESULTS = 400  # finished trials that a model is fitted to; beyond that the oldest are left out
+MAX_RESULTS = 300  # finished trials that a model is fitted to; beyond that the oldest are left out
 MARGIN = 1.0  # distance of the reference point below the front, in ranges of the front
 
 
@@ -42,6 +42,11 @@ class FrontModel(ABC):
     known_means: Array
     skill: float
     accuracy: float
+
+    @property
+    def precision(self) -> float:
+        """The inverse variance of the errors in units of the values', 1 / (1 - accuracy^2)."""
+        return 1 / (1.02 - max(0.0, self.accuracy) ** 2)
 
     @abstractmethod
     def predict(self, positions: Array) -> tuple[Array, Array]:

@@ -31,7 +31,7 @@ ORIGINS = ("kriging", "ensemble")  # of the trials that this model has chosen
 GROWTH = 1.4  # the kernel is fitted again when there are so many times more results
 CERTAIN = 10  # trials for which the correlation of the errors is taken as half of what is found
 MAX_FITTED = 300  # values that the kernel is fitted to; the posterior is of all of them
-MAX_AT_RUNGS = 250  # values at rungs; beyond that the oldest are left out
+MAX_AT_RUNGS = 150  # values at rungs; beyond that the oldest are left out
 
 
 class Surrogate(FrontModel):
