@@ -25,6 +25,7 @@ from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.random_streams import is_random, use_seed
 from adv.runtime.votes import Votes
+from adv.shape import format_shape
 from adv.terminal.console import print_line, spinner
 
 
@@ -69,6 +70,11 @@ def attack_target(
                 random=False,
             )
         )
+        if other.split.shape != target.split.shape:
+            raise ValueError(
+                f"{surrogate} takes images of {format_shape(other.split.shape)}, and the net "
+                f"attacked {format_shape(target.split.shape)}: name a source of the same shape"
+            )
         attack = Transfer(attack, Votes(other.net, draws) if is_random(other.net) else other.net)
         name = f"transfer-{name}"
     battery = Battery(((f"{name}-{attack.ball.eps:.4g}", attack),), draws=draws, votes=votes)

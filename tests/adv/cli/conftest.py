@@ -97,7 +97,8 @@ def adv(run_adv):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("net") / "net.safetensors"
-    asked = ["adv", "train", *SMOKE, "--epochs", "1", "--out", str(path)]
+    sized = ["--image-size", "32"]  # the user module of these tests takes no others
+    asked = ["adv", "train", *SMOKE, *sized, "--epochs", "1", "--out", str(path)]
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
         patch.setattr(sys, "argv", asked)
         with pytest.raises(SystemExit) as left:
