@@ -72,8 +72,8 @@ def attack_target(
         )
         if other.split.shape != target.split.shape:
             raise ValueError(
-                f"{surrogate} takes images of {format_shape(other.split.shape)}, and the net "
-                f"attacked {format_shape(target.split.shape)}: name a source of the same shape"
+                f"{surrogate} takes images of {format_shape(other.split.shape)}, the attacked "
+                f"net takes {format_shape(target.split.shape)}: name a source of the same shape"
             )
         attack = Transfer(attack, Votes(other.net, draws) if is_random(other.net) else other.net)
         name = f"transfer-{name}"
