@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -116,7 +116,7 @@ class PGD(Iterative):
     def step(self, model: nn.Module, state: State) -> State:
         here = loss_and_grad(model, state.adv, state.loss_target, self.loss)
         length, gradient = state.step_size, here.gradient
-        changes: dict[str, Tensor] = {}
+        changes: dict[str, Any] = {}
         if isinstance(state, MomentumState):
             gradient = self.momentum * state.gradients + _normalize(gradient)
             changes["gradients"] = gradient

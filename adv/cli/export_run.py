@@ -93,7 +93,7 @@ def _net_words(net: External) -> list[str]:
     for name, value in net.kwargs.items():
         words += ["--net-arg", f"{name}={value!r}"]
     for flag, numbers in (("--mean", net.mean), ("--std", net.std)):
-        words += [flag, ",".join(map(str, numbers))] if numbers else []
+        words += [flag, ",".join(map(str, numbers))] if isinstance(numbers, tuple) else []
     return words
 
 

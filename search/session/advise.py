@@ -85,11 +85,15 @@ def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str
         helps = "more trials would help more than more seeds"
         words = ["--resume", folder, "--trials", str(len(view.trials) + AHEAD)]
     return [
-        f"{AHEAD} more trials are expected to add {100 * advice.trials:.1f} % to the hypervolume "
-        f"in {format_clock(advice.trial_seconds)}, {AHEAD} fresh seeds {100 * advice.seeds:.1f} % "
+        f"{AHEAD} more trials are expected to add {_share(advice.trials)} to the hypervolume "
+        f"in {format_clock(advice.trial_seconds)}, {AHEAD} fresh seeds {_share(advice.seeds)} "
         f"in {format_clock(advice.seed_seconds)}: {helps}:",
         f"  {join_command('python', 'launch.py', *words)}",
     ]
+
+
+def _share(gain: float) -> str:
+    return f"{100 * gain:.1f} %" if gain >= NEGLIGIBLE else "nothing"
 
 
 @dataclass

@@ -77,6 +77,8 @@ def test_the_advice_names_what_brings_more_for_its_time(tmp_path):
     trials = Advice(0.004, 0.003, 800.0, 700.0)
     assert describe_advice(trials, view, tmp_path)[1].endswith("--trials 24")
     assert "Neither" in describe_advice(Advice(1e-5, 0.0, 1.0, 1.0), view, tmp_path)[0]
+    worse = describe_advice(Advice(-0.002, 0.011, 53.0, 200.0), view, tmp_path)[0]
+    assert "8 more trials are expected to add nothing to the hypervolume" in worse
     assert describe_advice(None, view, tmp_path) == []
     plain = seeds.to_json()
     assert plain["more"] == "seeds" and plain["seeds"]["gain_per_hour"] == pytest.approx(0.036)

@@ -24,7 +24,7 @@ def run_session_part(ledger, trials, **options):
 
     @contextmanager
     def open_backend(job, interrupt):
-        yield lambda *parts: serial.search(*parts, interrupt)
+        yield lambda study, run: serial.search(study, run, interrupt)
 
     parts: dict[str, Any] = {"study": study, "run": Formula(2), "finals": False}
     job = SimpleNamespace(options=Options(**options), folder=ledger.path.parent, **parts)
