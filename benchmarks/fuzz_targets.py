@@ -167,7 +167,7 @@ def show_view(view: View, folder: Path) -> None:
     text = io.StringIO()
     console = PlainConsole(file=text, width=200)
     name, trained = view.header.score, [f for f in finalists if f.known]
-    for table in (front_table(view.front(), name), finals_table(trained, name)):
+    for table in (front_table(view.front(), name), finals_table(trained)):
         print_table(console, table)
     for line in (*describe_stopping(view), *describe_infeasible(view)):
         console.print(line, markup=False)

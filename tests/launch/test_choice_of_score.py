@@ -70,7 +70,8 @@ def test_a_search_keeps_its_score_until_it_is_scored_again(tmp_path, capsys, sco
 
 def test_a_rescoring_that_is_cut_off_resumes_with_its_score(tmp_path):
     options = Options(resume=tmp_path, rescore=tmp_path, score="margin", images=9)
-    job: Any = SimpleNamespace(options=options, folder=tmp_path)
+    study = SimpleNamespace(view=View())
+    job: Any = SimpleNamespace(options=options, folder=tmp_path, study=study)
     said = resume_command(job)
     assert said == f"python launch.py --rescore {tmp_path} --score margin --images 9"
 

@@ -67,7 +67,7 @@ def check_end(code: int, err: str, run: Path, reason: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "reason"),  # kB: too few for two trials, and for the report
-    [(1700, "too little space: "), (4000, "No space left on device: ")],
+    [(700, "too little space: "), (4000, "No space left on device: ")],
 )
 def test_on_a_full_disk_a_search_ends_and_resumes(mount_disk, twin, size, reason):
     disk = mount_disk(size)
@@ -84,7 +84,7 @@ def test_on_a_full_disk_a_search_ends_and_resumes(mount_disk, twin, size, reason
 def test_where_no_state_can_be_written_a_search_ends_and_resumes(tmp_path, twin):
     """A limit on the size of files (`ulimit -f`) is not seen ahead, as a quota is not."""
     run = tmp_path / "limited"
-    limited = ("bash", "-c", 'ulimit -f 300; exec "$@"', "bash", sys.executable)
+    limited = ("bash", "-c", 'ulimit -f 150; exec "$@"', "bash", sys.executable)
     code, _, err = launch(*SPACE, "--out", tmp_path, "--name", run.name, python=limited)
     check_end(code, err, run, f"File too large: {run}/trials/0000/state.pt")
     code, _, err = launch("--resume", run, "--serial", "--wandb", "off", "--finalists", "off")

@@ -69,7 +69,7 @@ def test_finals_that_were_killed_resume_and_lose_nothing(killed):
     assert len(before.in_state("finished")) == 3 and before.finals.in_state("finished")
     done = launch("--finalists", "runs/x", "--serial", cwd=home)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Finalists, trained again with fresh seeds" in done.stdout
+    assert "Pareto front (*), and what cannot be told from it (?)" in done.stdout
     after = read(folder / "ledger.jsonl")
     assert after.finals is not None
     for number, run in before.finals.trials.items():

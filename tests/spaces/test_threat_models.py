@@ -21,7 +21,7 @@ def attacks(threat_model: str, **changes: object) -> list[adv.Attack]:
 def test_the_default_is_the_reports_radii():
     scale = spaces.scale("laptop")
     assert scale.threat_model == "report"
-    assert scale.battery() == adv.margin_battery(10, draws=scale.draws, votes=scale.votes)
+    assert scale.battery() == adv.margin_battery(10, votes=scale.votes)
     assert scale.watch() == adv.quick_battery(3)
 
 
