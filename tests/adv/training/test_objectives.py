@@ -341,6 +341,7 @@ def test_trains_the_net_that_a_plain_loop_trains(digits, objective, loss, diverg
     for _ in range(epochs):
         for ids in torch.randperm(images, generator=orders).split(16):
             x, y = split.images[ids].float() / 255, split.labels[ids]
+            x = x.contiguous(memory_format=torch.channels_last)  # as ours: convolutions round alike
             adv = attacked(net, x, y, starts, divergent)
             opt.zero_grad()
             if gamma is None:
