@@ -234,9 +234,11 @@ def test_a_typed_recipe_is_trained_and_exported(adv, tmp_path):
     weights = tmp_path / "out" / "models" / "default_model.pth"
     module = ("--module", f"{tmp_path / 'out' / 'model.py'}:Net", "--weights", weights)
     code, out, err = adv(
-        *("attack", *module, "--data", "digits", "--images", 8, "--steps", 1, "--draws", 1)
+        *("attack", *module, "--data", "digits", "--image-size", 16),
+        *("--images", 8, "--steps", 1, "--draws", 1),
     )
-    assert code == 0 and "20 votes" in out  # what it declares is found in the copy too
+    assert code == 0, err
+    assert "20 votes" in out  # what it declares is found in the copy too
 
 
 # --- the documents ---
