@@ -130,6 +130,12 @@ def test_a_ledger_holds_every_kind_of_event():
     }
 
 
+REPORTED = {  # by today's rule; then trial 2 alone, with .934, and .337 for trial 1
+    "1": {"on_front": "True", "p_on_front": "0.4625"},
+    "2": {"on_front": "True", "p_on_front": "0.825"},
+}
+
+
 def test_tables_are_the_same(run, tmp_path):
     write_tables(read(run / "ledger.jsonl"), tmp_path / "tables")
     for name in ("trials.csv", "front.csv", "finalists.csv", "finals.csv"):
@@ -138,7 +144,7 @@ def test_tables_are_the_same(run, tmp_path):
         for one, other in zip(old, new, strict=True):
             for key, value in one.items():
                 if name == "finalists.csv" and key in ("on_front", "p_on_front"):
-                    continue  # by today's rule of what is reported
+                    value = REPORTED[one["trial"]][key]
                 try:
                     assert float(other[key]) == pytest.approx(float(value), rel=1e-9), key
                 except ValueError:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from reproducibility import seeded_generator
 from small_nets import self_labelled_problem
-from torch import nn
+from torch import Tensor, nn
 
 from adv import APGD, L2, PGD, Linf, Votes, frozen
 from adv.attacks.attack import initial_state
@@ -270,6 +270,7 @@ def test_the_step_is_halved_at_checkpoints_only_and_the_ascent_goes_on_from_the_
         assert (state.step_size == 2 * ball.eps).all()
         for age in range(1, 101):
             new: Any = attack.step(net, state)
+            assert isinstance(new.step_size, Tensor) and isinstance(state.step_size, Tensor)
             shrunk = new.step_size < state.step_size
             assert torch.equal(new.step_size[shrunk], state.step_size[shrunk] / 2)
             assert torch.equal(new.adv[shrunk], new.best[shrunk])
