@@ -6,11 +6,12 @@ Its score has the unit of the search's score: a sum of attacked accuracies in pe
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from adv import APGD, Attack, Battery, Linf, Square, Worst, autoattack, autoattack_rand
+from adv import Attack, Battery, Linf, Worst, autoattack, autoattack_rand
 from adv.attacks.settings import format_settings
+from search.trials.figures import resize_attack
 from spaces import Scale, score_label
 
 
@@ -38,7 +39,7 @@ class FinalBattery:
         for own_name, attack in own.attacks:
             ball = attack.ball
             ensemble = (autoattack_rand if random else autoattack)(ball, self.classes)
-            members = [_resize(member, self.scale) for _, member in ensemble.attacks]
+            members = [resize_attack(member, self.scale) for _, member in ensemble.attacks]
             norm = "" if linf_only else f"{type(ball).__name__.lower()}-"
             name = f"{'rand' if random else 'autoattack'}-{norm}{ball.eps:g}"
             whole = Worst((*(() if random else (attack,)), *members))
@@ -66,16 +67,6 @@ class FinalBattery:
             "queries; random nets: APGD on cross-entropy and on DLR alone, "
             f"{steps} steps, {self.scale.strong_draws} samples per gradient",
         }
-
-
-def _resize(attack: Attack, scale: Scale) -> Attack:
-    if isinstance(attack, Worst):
-        return Worst(tuple(_resize(member, scale) for member in attack.attacks))
-    if isinstance(attack, APGD):
-        return replace(attack, steps=scale.strong_steps)
-    if isinstance(attack, Square):
-        return replace(attack, queries=scale.strong_queries)
-    return attack
 
 
 def hash_battery(parts: object) -> str:

@@ -1,8 +1,9 @@
-"""Bayesian optimisation: propose where the expected hypervolume improvement is largest."""
+"""Bayesian optimisation: propose where a model expects the largest hypervolume improvement."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from search.samplers.initial_design import apply_priors, has_priors
 from search.samplers.strategy import Observed, Strategy
 from search.surrogates.cost_model import COST_EXPONENT, fit_cost_model
 from search.surrogates.encoding import encode_positions
+from search.surrogates.forest import Forest
 from search.surrogates.front_model import MIN_RESULTS, FrontModel
 from search.surrogates.surrogate import Surrogate
 from spaces import Choice, Params, Space
@@ -26,7 +28,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class GPSampler:
+class ModelSampler:
     """Proposes by the expected hypervolume improvement, divided by a power of the predicted cost.
 
     The improvement is over the front of posterior means, not over the front of measured values, so
@@ -34,24 +36,39 @@ class GPSampler:
 
     Args:
       space: the search space.
+      fit: makes the model: from the space, the search, `observed` and a generator.
       observed: finished trials of earlier studies under the same battery.
     """
 
     space: Space
+    fit: Callable[[Space, View, Observed, random.Random], FrontModel]
     observed: Observed = ()
 
     def propose_params(self, view: View, rng: random.Random) -> Params | None:
         """Return the best of many random configurations and of refined neighbours of the front.
 
         Returns None while there are too few results. Returns None also at random, the more often
-        the worse the model ranks trials that were left out (`Surrogate.skill`).
+        the worse the model ranks trials that were left out (`FrontModel.skill`).
         """
         if len(view.scored()) + len(self.observed) < MIN_RESULTS:
             return None
-        surrogate = Surrogate(self.space, view, self.observed)
-        if rng.random() >= surrogate.skill:
+        model = self.fit(self.space, view, self.observed, rng)
+        if rng.random() >= model.skill:
             return None
-        return best_candidate(surrogate, view, rng)
+        return best_candidate(model, view, rng)
+
+
+def fit_gaussian_processes(
+    space: Space, view: View, observed: Observed, rng: random.Random
+) -> Surrogate:
+    """Return Gaussian processes fitted to a search; nothing is drawn."""
+    del rng
+    return Surrogate(space, view, observed)
+
+
+def fit_forest(space: Space, view: View, observed: Observed, rng: random.Random) -> Forest:
+    """Return a forest fitted to a search, its trees drawn from `rng`."""
+    return Forest(space, view, observed, rng.getrandbits(32))
 
 
 def best_candidate(model: FrontModel, view: View, rng: random.Random) -> Params | None:
@@ -121,7 +138,12 @@ def _perturb(
 
 
 KRIGING = Strategy(
-    lambda space, observed: GPSampler(space, observed).propose_params,
+    lambda space, observed: ModelSampler(space, fit_gaussian_processes, observed).propose_params,
     needs_initial_design=False,
     random_share=0.05,  # it falls back to the Sobol design by itself while the model is poor
+)
+FOREST = Strategy(
+    lambda space, observed: ModelSampler(space, fit_forest, observed).propose_params,
+    needs_initial_design=False,
+    random_share=0.05,
 )

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from search.record.trial import Trial
 from search.record.view import View
-from search.samplers.gp_sampler import best_candidate
 from search.samplers.initial_design import apply_priors, has_priors
+from search.samplers.model_sampler import best_candidate
 from search.samplers.nsga2 import propose_offspring
 from search.samplers.optuna_samplers import OptunaSampler, make_tpe
 from search.samplers.strategy import Observed, Proposed, ProposeParams, Strategy

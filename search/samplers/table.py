@@ -24,12 +24,12 @@ SAMPLERS: Mapping[str, tuple[str, str]] = {
         f"(default up to {MAX_GP_TRIALS} trials)",
     ),
     "kriging": (
-        "search.samplers.gp_sampler:KRIGING",
+        "search.samplers.model_sampler:KRIGING",
         "multi-fidelity Gaussian processes that also learn from stopped trials; the model is used "
         "as often as cross-validation shows that it predicts well",
     ),
     "forest": (
-        "search.samplers.forest_sampler:FOREST",
+        "search.samplers.model_sampler:FOREST",
         "randomised trees, in the same way, but without values at rungs",
     ),
     "tpe": (

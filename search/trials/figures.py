@@ -106,15 +106,16 @@ def judge_strongly(net: nn.Module, split: Split, scale: Scale, classes: int) -> 
     ball = min((attack.ball for _, attack in own.attacks), key=lambda ball: abs(ball.eps - NEAR))
     random = is_random(net)
     whole = (autoattack_rand if random else autoattack)(ball, classes)
-    attacks = tuple(_resize(attack, scale) for _, attack in whole.attacks)
+    attacks = tuple(resize_attack(attack, scale) for _, attack in whole.attacks)
     draws = scale.strong_draws
     judge = Battery((("strong", Worst(attacks)),), draws=draws, votes=own.votes, seed=own.seed)
     return evaluate(net, split, judge).worst
 
 
-def _resize(attack: Attack, scale: Scale) -> Attack:
+def resize_attack(attack: Attack, scale: Scale) -> Attack:
+    """Return an attack with the steps or queries that finalists are attacked with."""
     if isinstance(attack, Worst):
-        return Worst(tuple(_resize(member, scale) for member in attack.attacks))
+        return Worst(tuple(resize_attack(member, scale) for member in attack.attacks))
     if isinstance(attack, APGD):
         return replace(attack, steps=scale.strong_steps)
     if isinstance(attack, Square):

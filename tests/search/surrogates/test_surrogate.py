@@ -9,8 +9,7 @@ from search.record.trial import Trial
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.replay.simulator import StudyMethod, make_simulated_study, simulate
-from search.samplers.forest_sampler import ForestSampler
-from search.samplers.gp_sampler import GPSampler
+from search.samplers.model_sampler import ModelSampler, fit_forest, fit_gaussian_processes
 from search.samplers.table import make_sampler
 from search.surrogates.encoding import columns_of, encode_params, encode_positions
 from search.surrogates.ensemble import Ensemble
@@ -204,7 +203,10 @@ def test_every_proposal_is_a_point_and_depends_on_the_ledger_alone(searched):
     for trial in searched.trials.values():
         SPACE.check(trial.params)
     assert "kriging" in {t.origin for t in searched.trials.values()}
-    once, again = (GPSampler(SPACE).propose_params(searched, random.Random(5)) for _ in range(2))
+    once, again = (
+        ModelSampler(SPACE, fit_gaussian_processes).propose_params(searched, random.Random(5))
+        for _ in range(2)
+    )
     assert once == again
 
 
@@ -216,7 +218,7 @@ def test_it_finds_the_front_of_the_formula(searched):
 
 def test_workers_are_not_sent_after_the_same_gain(searched):
     view = View(trials=dict(searched.trials))
-    first = GPSampler(SPACE).propose_params(view, random.Random(1))
+    first = ModelSampler(SPACE, fit_gaussian_processes).propose_params(view, random.Random(1))
     assert first is not None
     before = Surrogate(SPACE, view)
     number = max(view.trials) + 1
@@ -268,11 +270,18 @@ def test_a_model_chooses_points_only_where_it_can_tell():
         blind = [model(SPACE, finished_view(noise_of(seed))).skill for seed in range(3)]
         assert np.mean(blind) < 0.5
     draws = [
-        GPSampler(SPACE).propose_params(finished_view(law, "kriging"), random.Random(s))
+        ModelSampler(SPACE, fit_gaussian_processes).propose_params(
+            finished_view(law, "kriging"), random.Random(s)
+        )
         for s in range(5)
     ]
     assert draws == [None] * 5
-    assert GPSampler(SPACE).propose_params(finished_view(law), random.Random(0)) is not None
+    assert (
+        ModelSampler(SPACE, fit_gaussian_processes).propose_params(
+            finished_view(law), random.Random(0)
+        )
+        is not None
+    )
     ask = make_sampler("kriging", SPACE, seed=0, start=4)
     assert {propose(ask, finished_view(law, "kriging"))[1]} <= {"sobol", "random"}
 
@@ -325,10 +334,12 @@ def scaled_view(transform):
     return finished_view(lambda p, chance: transform(*law(p, chance)))
 
 
-@pytest.mark.parametrize("make", [GPSampler, ForestSampler])
-def test_units_do_not_change_what_is_proposed(make):
+@pytest.mark.parametrize("fit", [fit_gaussian_processes, fit_forest])
+def test_units_do_not_change_what_is_proposed(fit):
     plain, small = scaled_view(lambda a, b: (a, b)), scaled_view(lambda a, b: (1e-6 * a, 7 + b))
-    proposed = [make(SPACE).propose_params(view, random.Random(3)) for view in (plain, small)]
+    proposed = [
+        ModelSampler(SPACE, fit).propose_params(view, random.Random(3)) for view in (plain, small)
+    ]
     assert proposed[0] == proposed[1] is not None
 
 
