@@ -49,7 +49,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one search said, and what is true.
+    """The outcome of one search beside the truth.
 
     Args:
       seed: of the search.

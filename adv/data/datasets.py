@@ -40,7 +40,7 @@ class Split:
     images: Tensor
     labels: Tensor
     mapped: MappedRows | None = None
-    """Where the images lie, if they are read from a file: pickles hold this in their place."""
+    """The file that the images are read from, if there is one: pickles hold this in their place."""
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -104,7 +104,7 @@ class Data:
     test: Split
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    """What was done to the images or the splits, a line each."""
+    """Remarks on changes to the images or the splits, a line each."""
 
     @property
     def shape(self) -> Shape:

@@ -253,7 +253,7 @@ def _key(paths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What the cache holds of a folder: the sizes and kinds of its images, and their pixels."""
+    """The content of a folder's cache: sizes and kinds of the images, and their pixels."""
 
     scan: dict[str, Any]
     pixels: Pixels

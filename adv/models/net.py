@@ -27,7 +27,7 @@ class Net(ABC):
     """
 
     runs_code: ClassVar[bool] = False
-    """Whether making the net runs code of another project, which wants real tensors."""
+    """True if making the net runs code of another project, which wants real tensors."""
 
     @abstractmethod
     def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:

@@ -55,7 +55,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a search has found about the trade-off between its objectives.
+    """The answer of a search to whether its objectives trade off, with its evidence.
 
     Args:
       kind: "no trade-off": one net is best or tied in both objectives; "trade-off": of two nets

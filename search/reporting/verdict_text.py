@@ -17,7 +17,7 @@ def describe_verdict(view: View, verdict: Verdict) -> list[str]:
       view: of the search.
       verdict: from `reach_verdict`.
     """
-    lines = [_answer(view, verdict)]
+    lines = [_say_how_far(view, _answer(view, verdict))]
     if verdict.against:
         lines.append(_describe_against(view, verdict.against))
     if verdict.best is not None and verdict.nets > 1:
@@ -72,6 +72,14 @@ def _answer(view: View, verdict: Verdict) -> str:
         "It cannot be told whether there is a trade-off, and more trainings alone would not tell: "
         "more images would (--images)."
     )
+
+
+def _say_how_far(view: View, answer: str) -> str:
+    """Put before the answer how many trials it rests on, if the search has not had all of them."""
+    ended = sum(trial.state != "running" for trial in view.trials.values())
+    if _has_fresh_seeds(view) or ended >= view.header.trials:
+        return answer
+    return f"After {ended} of {view.header.trials} trials: {answer[0].lower()}{answer[1:]}"
 
 
 def _describe_against(view: View, against: Difference) -> str:

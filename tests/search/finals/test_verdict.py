@@ -142,6 +142,18 @@ def test_before_finals_it_says_that_each_net_was_trained_once():
     assert describe_verdict(view, found)[-1].startswith("Each net was trained once")
 
 
+def test_an_unfinished_search_says_how_many_trials_its_answer_rests_on():
+    view = build(8, 0)
+    found = reach_verdict(view)
+    assert found
+    whole = describe_verdict(view, found)[0]
+    assert not whole.startswith("After")
+    view.header = replace(view.header, trials=16)
+    assert (
+        describe_verdict(view, found)[0] == f"After 8 of 16 trials: {whole[0].lower()}{whole[1:]}"
+    )
+
+
 def test_the_answer_comes_first_with_its_intervals():
     view = finished_view(baseline=0)
     lines = describe_verdict(view, verdict([(0.98, 200), (0.90, 400)], baseline=0))
