@@ -6,6 +6,8 @@ separately, and the squares of one batch may differ in size.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -15,11 +17,14 @@ from adv.attacks.ball import TINY, column
 from adv.attacks.black_box import QueryState
 from adv.attacks.counter_rng import uniform
 
+Bumps = Callable[[tuple[int, ...], torch.device], Tensor]
+"""Makes the patterns [2, len(sides), most, most] of a pair of bumps, for each side."""
+
 
 def stripe_init(state: QueryState) -> Tensor:
     """Return [n, c, h, w]: vertical stripes of +eps or -eps on `clean`, drawn for each channel."""
     n, c, _, w = state.clean.shape
-    columns = _signs(uniform(state.seed, state.queries, c * w)).reshape(n, c, 1, w)
+    columns = signs(uniform(state.seed, state.queries, c * w)).reshape(n, c, 1, w)
     return (state.clean + column(state.eps, state.clean) * columns).clamp(0, 1)
 
 
@@ -33,7 +38,7 @@ def linf_square_update(state: QueryState, sides: tuple[int, ...], stage: Tensor)
     side = _side(state, sides, stage)
     draws = uniform(state.seed, state.queries, 2 + c)
     inside = _inside(_start(draws[:, 0], h, side), _start(draws[:, 1], w, side), side, (h, w))
-    corner = column(state.eps, state.clean) * _signs(draws[:, 2:]).reshape(n, c, 1, 1)
+    corner = column(state.eps, state.clean) * signs(draws[:, 2:]).reshape(n, c, 1, 1)
     return torch.where(inside, (state.clean + corner).clamp(0, 1), state.adv)
 
 
@@ -41,6 +46,18 @@ def grid_init(state: QueryState) -> Tensor:
     """Return [n, c, h, w]: `clean` plus a grid of five by five bumps of total length eps.
 
     A bump is vertical or horizontal at random.
+    """
+    change = draw_grid(state, _bumps)
+    eps = column(state.eps, state.clean)
+    return (state.clean + eps * change / _length(change, (1, 2, 3))).clamp(0, 1)
+
+
+def draw_grid(state: QueryState, bumps: Bumps) -> Tensor:
+    """Return [n, c, h, w]: a grid of five by five bumps, their direction and signs at random.
+
+    Args:
+      state: before the first query.
+      bumps: makes the two patterns, one above the other and one left of the other.
     """
     n, c, h, w = state.clean.shape
     side = max(1, min(h, w) // 5)
@@ -50,12 +67,42 @@ def grid_init(state: QueryState) -> Tensor:
     rows, columns = at[:h] - h % side // 2, at[:w] - w % side // 2
     tile = (rows // side).clamp(0, tall - 1)[:, None], (columns // side).clamp(0, wide - 1)
     horizontal = (draws[:, 0] < 0.5).long()[:, *tile]
-    pattern = _bumps((side,), at.device)[horizontal, 0, (rows % side)[:, None], columns % side]
+    pattern = bumps((side,), at.device)[horizontal, 0, (rows % side)[:, None], columns % side]
     whole = (rows >= 0) & (rows < tall * side), (columns >= 0) & (columns < wide * side)
     pattern = pattern * whole[0][:, None] * whole[1]
-    change = pattern[:, None] * _signs(draws[:, 1:])[:, :, *tile]
-    eps = column(state.eps, state.clean)
-    return (state.clean + eps * change / _length(change, (1, 2, 3))).clamp(0, 1)
+    return pattern[:, None] * signs(draws[:, 1:])[:, :, *tile]
+
+
+@dataclass(frozen=True)
+class TwoWindows:
+    """Two squares of each image, and a bump for the first of them.
+
+    Args:
+      here, there: [n, 1, h, w] true inside the first and the second square.
+      bump: [n, c, h, w] signed; only meaningful in the first square.
+      asked: [n, 1, 1, 1] false for an image that has not been queried yet, whose squares are empty.
+    """
+
+    here: Tensor
+    there: Tensor
+    bump: Tensor
+    asked: Tensor
+
+
+def draw_two_windows(
+    state: QueryState, sides: tuple[int, ...], stage: Tensor, bumps: Bumps
+) -> TwoWindows:
+    """Draw two squares with the side `sides[stage]`, and the direction and signs of a bump."""
+    n, c, h, w = state.clean.shape
+    side = _side(state, sides, stage)
+    draws = uniform(state.seed, state.queries, 5 + c)
+    top, left = _start(draws[:, 0], h, side), _start(draws[:, 1], w, side)
+    here = _inside(top, left, side, (h, w))
+    there = _inside(_start(draws[:, 2], h, side), _start(draws[:, 3], w, side), side, (h, w))
+    horizontal = (draws[:, 4] < 0.5).long()
+    pattern = _place_pattern(bumps(sides, stage.device)[horizontal, stage], top, left, (h, w))
+    bump = pattern * signs(draws[:, 5:]).reshape(n, c, 1, 1)
+    return TwoWindows(here, there, bump, (side > 0).reshape(-1, 1, 1, 1))
 
 
 def l2_square_update(state: QueryState, sides: tuple[int, ...], stage: Tensor) -> Tensor:
@@ -66,21 +113,15 @@ def l2_square_update(state: QueryState, sides: tuple[int, ...], stage: Tensor) -
     squares, as in AutoAttack (in the paper: the budget of its own channel): of 80 digits 61 stayed
     correct, not 68.
     """
-    n, c, h, w = state.clean.shape
-    eps = column(state.eps, state.clean)
-    side = _side(state, sides, stage)
-    draws = uniform(state.seed, state.queries, 5 + c)
-    top, left = _start(draws[:, 0], h, side), _start(draws[:, 1], w, side)
-    here = _inside(top, left, side, (h, w))
-    there = _inside(_start(draws[:, 2], h, side), _start(draws[:, 3], w, side), side, (h, w))
-    horizontal = (draws[:, 4] < 0.5).long()
-    pattern = _place_pattern(_bumps(sides, stage.device)[horizontal, stage], top, left, (h, w))
+    windows = draw_two_windows(state, sides, stage, _bumps)
+    here, there = windows.here, windows.there
+    eps, channels = column(state.eps, state.clean), state.clean.shape[1]
     change = state.adv - state.clean
     unused = (eps**2 - change.square().sum((1, 2, 3), keepdim=True)).clamp(min=0)
     freed = (change.square() * (here | there)).sum((1, 2, 3), keepdim=True)
     old = change * here
-    new = here * (pattern * _signs(draws[:, 5:]).reshape(n, c, 1, 1) + old / _length(old, (2, 3)))
-    new = new / _length(new, (2, 3)) * (freed + unused / c).sqrt()
+    new = here * (windows.bump + old / _length(old, (2, 3)))
+    new = new / _length(new, (2, 3)) * (freed + unused / channels).sqrt()
     change = torch.where(here, new, change * ~there)
     return (state.clean + eps * change / _length(change, (1, 2, 3))).clamp(0, 1)
 
@@ -107,16 +148,22 @@ def _bumps(sides: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _peak(height: int, width: int) -> Tensor:
-    """Return a bump [height, width] of length 1.
+    """Return a bump [height, width] of length 1."""
+    peak = ring_sums(height, width, 2)
+    return peak / max(float(peak.norm()), TINY)
 
-    In the middle it is 1 + 1/4 + 1/9 + ...; each ring further out lacks the first remaining term.
+
+def ring_sums(height: int, width: int, power: int) -> Tensor:
+    """Return a bump [height, width] that falls from its middle ring by ring.
+
+    In the middle it is 1 + 1/2^power + 1/3^power + ...; each ring further out lacks the first
+    remaining term.
     """
-    terms = 1 / torch.arange(1, max(height, width) // 2 + 2).float() ** 2
+    terms = 1 / torch.arange(1, max(height, width) // 2 + 2).float() ** power
     tail = terms.flip(0).cumsum(0).flip(0)
     rows = (torch.arange(height) - height // 2).abs()
     columns = (torch.arange(width) - width // 2).abs()
-    peak = tail[torch.maximum(rows[:, None], columns)]
-    return peak / max(float(peak.norm()), TINY)
+    return tail[torch.maximum(rows[:, None], columns)]
 
 
 def _place_pattern(pattern: Tensor, top: Tensor, left: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -153,7 +200,7 @@ def _index(length: int, device: torch.device) -> Tensor:
     return torch.arange(length, device=device)
 
 
-def _signs(draws: Tensor) -> Tensor:
+def signs(draws: Tensor) -> Tensor:
     """Return -1 or 1 for uniform numbers in [0, 1)."""
     return torch.where(draws < 0.5, -1.0, 1.0)
 
