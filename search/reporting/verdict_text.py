@@ -55,6 +55,12 @@ def _answer(view: View, verdict: Verdict) -> str:
         )
     if verdict.best is not None:
         if verdict.nets == 1:
+            rivals = [t for t in view.scored() if view.feasible(t) and t.number != verdict.best]
+            if not rivals:
+                return (
+                    f"Trial {verdict.best} is the only net to judge by: no other one has finished "
+                    "and keeps the bounds."
+                )
             return (
                 f"No trade-off: trial {verdict.best} is ahead of every other one in both "
                 "objectives, beyond noise."

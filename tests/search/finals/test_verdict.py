@@ -17,6 +17,7 @@ from search.finals.verdict import (
     decide,
     reach_verdict,
 )
+from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.verdict_text import describe_verdict, verdict_record
 
@@ -140,6 +141,24 @@ def test_before_finals_it_says_that_each_net_was_trained_once():
     found = reach_verdict(view)
     assert found and found.nets > 1
     assert describe_verdict(view, found)[-1].startswith("Each net was trained once")
+
+
+def test_a_net_without_rivals_is_not_said_to_be_ahead():
+    view = build(3, 0)
+    view.header = replace(view.header, constraints={"masking_gap": 0.2})
+    best = view.front()[0]
+    alone = Verdict("no trade-off", probability=1.0, best=best.number, nets=1)
+    assert "is ahead of every other one" in describe_verdict(view, alone)[0]
+    for trial in view.scored():
+        if trial is not best and trial.result is not None:
+            gap = MaskingGap(gap=0.5, interval=(0.4, 0.6), flagged=True)
+            details = replace(trial.result.details, masking_gap=gap)
+            trial.result = replace(trial.result, details=details)
+    assert [trial for trial in view.scored() if view.feasible(trial)] == [best]
+    assert describe_verdict(view, alone)[0] == (
+        f"Trial {best.number} is the only net to judge by: no other one has finished and keeps "
+        "the bounds."
+    )
 
 
 def test_an_unfinished_search_says_how_many_trials_its_answer_rests_on():
