@@ -97,7 +97,7 @@ def _describe_answer(code: str, target: str, name: str) -> str:
         )
     if _speaks_http(target):
         return f"no Ray cluster at {name}: {WEB}"
-    if code == "DEADLINE_EXCEEDED":
+    if code == "DEADLINE_EXCEEDED" and not _greets_otherwise(target):
         return f"no Ray cluster at {name}: no answer in {ANSWER:.0f} s; {ADVICE}"
     return (
         f"no Ray cluster at {name}: something else answers there. The port of Ray's head (GCS) is "
@@ -110,6 +110,18 @@ def _speaks_http(address: str) -> bool:
     with suppress(OSError, ValueError, OverflowError), _call(address, HTTP) as web:
         web.sendall(f"HEAD / HTTP/1.0\r\nHost: {address}\r\n\r\n".encode())
         return web.recv(5) == b"HTTP/"
+    return False
+
+
+def _greets_otherwise(address: str) -> bool:
+    """Return whether what listens at host:port opens a call with anything but a frame of HTTP/2.
+
+    The head of a cluster speaks gRPC, whose first words are the settings of HTTP/2 (RFC 9113, 3.4):
+    three bytes of length, then the type, 4.
+    """
+    with suppress(OSError, ValueError, OverflowError), _call(address, HTTP) as call:
+        greeting = call.recv(4)
+        return bool(greeting) and greeting[3:] != b"\4"
     return False
 
 

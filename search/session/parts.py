@@ -114,10 +114,11 @@ def find_changes_of_code(run: Training, params: Params, header: StudyHeader) -> 
     """
     if not (header.source_sha256 or header.init_sha256):
         return ""
-    now = try_recipe(run.recipe, params, len(run.data.classes), run.data.shape)
     recipe = run.recipe(params)
-    if header.init_sha256 not in ("", now.get("init_sha256", "")):
-        raise ValueError(f"the weights {recipe.init} have changed since {header.name} began")
+    init = recipe.init  # compared before it is read: what has replaced it may be anything
+    if header.init_sha256 and isinstance(init, Weights) and init.sha256() != header.init_sha256:
+        raise ValueError(f"the weights {init} have changed since {header.name} began")
+    now = try_recipe(run.recipe, params, len(run.data.classes), run.data.shape)
     if header.source_sha256 not in ("", now.get("source_sha256", "")):
         name = recipe.net.source if isinstance(recipe.net, External) else "the net"
         return f"The source of {name} has changed since {header.name} began: values may differ."

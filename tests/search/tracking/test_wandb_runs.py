@@ -69,8 +69,8 @@ def test_the_study_run_holds_the_table_the_chart_and_the_hypervolume(whole):
     assert (study.config["space"], study.config["score"]) == ("rse_sigmas", "report")
     area = study.column("hypervolume")
     assert len(area) == 5 and area == sorted(area)
-    assert study.metrics["hypervolume"].step_metric == "finished"
-    assert not study.metrics["hypervolume"].summary.max  # that of an earlier battery may be larger
+    assert study.metrics["*"].step_metric == "finished"
+    assert "hypervolume" not in study.metrics  # no largest one: an earlier battery's may be larger
     assert (study.column("front_size")[-1], study.column("failed")[-1]) == (5, 1)
     tables = sorted(study.folder.glob("files/media/table/*.json"), key=os.path.getmtime)
     table = json.loads(tables[-1].read_text())
