@@ -1,12 +1,19 @@
-"""The size of a net and the cost of one image, counted on shapes alone, without any weights."""
+"""The size of a net and the cost of one image."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from adv.models import WRN, BaseNet, BigNet, Net, ResNet18, ViT
 from adv.models.net import make_net
@@ -37,31 +44,79 @@ class Size:
 
 
 def size_of(net: Net, classes: int = 10, shape: Shape = DEFAULT_SHAPE) -> Size:
-    """Return the size of a net for images of a shape; takes milliseconds for any of our nets.
+    """Return the size of a net for images of a shape.
 
-    A net of another project is made for it, once for each class count and shape.
+    The net is made for it and classifies one image: milliseconds for a small net, half a second
+    for the largest ones. For a net of another project that happens once for each class count and
+    shape.
 
     Raises:
       ValueError: the net cannot be made for such images.
     """
-    if getattr(net, "runs_code", False):  # the settings may be a function
+    if getattr(net, "runs_code", False):  # its functions are not known
         return _measure_foreign(net, classes, shape)
-    with torch.device("meta"):
-        return _measure(net, classes, shape)
+    counter = _MultiplyAdds()
+    parameters = _run(net, classes, shape, counter)
+    return Size(parameters, counter.total)
 
 
 @lru_cache(maxsize=100)
 def _measure_foreign(net: Net, classes: int, shape: Shape) -> Size:
-    with torch.random.fork_rng(devices=[]):
-        return _measure(net, classes, shape)
+    from torch.utils.flop_counter import FlopCounterMode  # imports torch.compile, for seconds
 
-
-def _measure(net: Net, classes: int, shape: Shape) -> Size:
-    module = make_net(net, classes, shape).eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(torch.empty(1, *shape))
-    parameters = sum(weight.numel() for weight in module.parameters())
+    counter = FlopCounterMode(display=False)
+    with sdpa_kernel(SDPBackend.MATH):  # on a CPU it does not know fused attention
+        parameters = _run(net, classes, shape, counter)
     return Size(parameters, counter.get_total_flops() // 2)
+
+
+def _run(
+    net: Net, classes: int, shape: Shape, counter: AbstractContextManager[Any, bool | None]
+) -> int:
+    """Classify one image under a counter, and return how many parameters the net has."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        module = make_net(net, classes, shape).eval()
+        with counter:
+            module(torch.zeros(1, *shape))
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _count_weighted(out: Tensor, _: Tensor, weight: Tensor) -> int:
+    """Return the multiply-adds of a convolution or a linear layer: `weight[0]` for each output."""
+    return out.numel() * weight[0].numel()
+
+
+def _count_attention(out: Tensor, query: Tensor, key: Tensor) -> int:
+    """Return the multiply-adds of attention: each query with each key, then with each value."""
+    return (math.prod(query.shape[:-1]) * key.shape[-2]) * (query.shape[-1] + out.shape[-1])
+
+
+_COUNTS: Mapping[Any, Callable[[Tensor, Tensor, Tensor], int]] = {
+    torch.conv2d: _count_weighted,
+    F.linear: _count_weighted,
+    F.scaled_dot_product_attention: _count_attention,
+}
+"""The functions of our nets that multiply, and how often: of their result and first arguments."""
+
+
+class _MultiplyAdds(TorchFunctionMode):
+    """A context that counts the multiply-adds of the functions in `_COUNTS`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if count := _COUNTS.get(func):
+            self.total += count(out, args[0], args[1])
+        return out
 
 
 def format_net(net: Net) -> str:

@@ -138,7 +138,7 @@ def make_screen(
 ) -> Callable[[Params], bool]:
     """Return a predicate: whether a configuration can keep the bounds, before it is trained.
 
-    It checks the parameters, which `size_of` counts in milliseconds. A configuration whose net
+    It checks the parameters, which `size_of` counts within a second. A configuration whose net
     cannot be built is allowed: its trial fails and says why.
     """
 

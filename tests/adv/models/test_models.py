@@ -16,6 +16,8 @@ import torch
 from click.testing import CliRunner
 from reproducibility import seeded_generator
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from adv import (
     PNI,
@@ -331,6 +333,15 @@ def test_sizes_are_the_published_ones(net, parameters, multiply_adds):
             tokens = (32 >> net.convolutions) ** 2
             published += 2 * net.depth * tokens**2 * net.dim
         assert size.multiply_adds == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.parametrize("net", [BaseNet(), WRN(16, 4, se=0.25), ResNet18(), ViT(2, 128, 3)])
+def test_multiply_adds_are_those_that_torch_counts(net):
+    shape = (1, 28, 20)
+    math = sdpa_kernel(SDPBackend.MATH)  # the counter does not know fused attention on a CPU
+    with torch.no_grad(), math, FlopCounterMode(display=False) as counter:
+        net(7, shape).eval()(torch.zeros(1, *shape))
+    assert size_of(net, 7, shape).multiply_adds == counter.get_total_flops() // 2
 
 
 @each_net
