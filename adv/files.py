@@ -14,7 +14,18 @@ from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
-SUFFIXES = (".csv", ".html", ".json", ".jsonl", ".pt", ".safetensors")
+SUFFIXES = (
+    ".csv",
+    ".html",
+    ".json",
+    ".jsonl",
+    ".npz",
+    ".parquet",
+    ".png",
+    ".pt",
+    ".safetensors",
+    ".svg",
+)
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 

@@ -20,6 +20,7 @@ from search.record.run_files import unchanged_file
 from search.record.run_folder import FINALS, TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
+from search.trials.examples import save_examples
 from search.trials.figures import cheap_figures
 from search.trials.score_fields import score_fields
 from search.trials.train_trial import Training
@@ -46,9 +47,9 @@ class FinalTraining:
 
     @property
     def without_search_scores(self) -> Training:
-        """The training without the rungs and the masking gap, which only a search needs."""
+        """The training without rungs, masking gap and examples, which only a search needs."""
         scale = replace(self.training.scale, gap_images=0)
-        return replace(self.training, scale=scale, rungs=False)
+        return replace(self.training, scale=scale, rungs=False, examples=False)
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train as the search does, then attack the best epoch with the final battery."""
@@ -58,7 +59,11 @@ class FinalTraining:
                 continue
             kept = unchanged_file(folder, BEST, report.result.details.weights_sha256)
             net = load_trained_net(self.training, params, seed, kept)
-            yield replace(report, result=self.score(net, report.result, folder.name, params))
+            result = self.score(net, report.result, folder.name, params)
+            data, own = self.training.data, self.training.scale.battery()
+            split = data.test.head(self.training.scale.test_images)
+            save_examples(folder, net, split, "test", own, data.classes)
+            yield replace(report, result=result)
 
     def score(self, net: nn.Module, trained: TrialResult, name: str, params: Params) -> TrialResult:
         """Score a net on the test split; its validation scores are kept in the details.

@@ -4,7 +4,7 @@ ledger.jsonl    all that happened
 ledger.repaired.jsonl  a copy of a damaged ledger, made by `--repair`
 study.json      the header of the ledger, for people
 report.html     and tables as CSV files
-trials/0007/    state and weights of trial 7
+trials/0007/    state, weights and examples of trial 7
 front/          the weights of the front's members
 finals/         trainings with fresh seeds, in a `trials/` of its own
 """
@@ -22,6 +22,7 @@ REPORT = "report.html"
 TRIALS = "trials"
 FRONT = "front"
 FINALS = "finals"
+EXAMPLES = "examples.npz"
 
 
 def trial_name(number: int) -> str:

@@ -38,6 +38,7 @@ from search.record.run_files import LostNetError, compute_sha256, unchanged_file
 from search.record.run_folder import TRIALS
 from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
+from search.trials.examples import save_examples
 from search.trials.figures import Figures, static_figures
 from search.trials.latency import measure_latency
 from search.trials.rung_evaluation import RungEvaluator
@@ -60,6 +61,7 @@ class Training:
       aims: the two objectives of the search.
       asked: other figures to measure, because the search has a bound on them.
       parts: fields of each recipe that stand in place of the space's, such as `net`.
+      examples: whether a trial leaves examples of its predictions beside its weights.
     """
 
     space: str
@@ -71,6 +73,7 @@ class Training:
     aims: tuple[str, str] = OBJECTIVES
     asked: tuple[str, ...] = ()
     parts: Mapping[str, Any] = field(default_factory=dict)
+    examples: bool = True
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train and validate each epoch, save the best one, score it at the end.
@@ -225,6 +228,8 @@ class Training:
             "training_seconds": sum(report.seconds for report in state.reports),
         }
         result = self.make_result(recipe, net, split, best, details, known)
+        if self.examples:
+            save_examples(folder, net, split, "validation", self.scale.battery(), self.data.classes)
         details = replace(details, evaluate_seconds=time.perf_counter() - began)
         result = replace(result, details=details)
         return EpochReport(last_epoch, last_epoch, 0.0, {}, result)
