@@ -61,6 +61,8 @@ from .evaluation.battery import balls_battery as balls_battery
 from .evaluation.battery import margin_battery as margin_battery
 from .evaluation.battery import quick_battery as quick_battery
 from .evaluation.battery import report_battery as report_battery
+from .evaluation.comparison import PairedDifference as PairedDifference
+from .evaluation.comparison import compare as compare
 from .evaluation.evaluator import evaluate as evaluate
 from .evaluation.randomized_smoothing import Certificates as Certificates
 from .evaluation.randomized_smoothing import certify as certify

@@ -8,6 +8,7 @@ from adv.cli.attack import attack
 from adv.cli.audit import audit
 from adv.cli.bench import bench
 from adv.cli.certify import certify
+from adv.cli.compare import compare
 from adv.cli.curve import curve
 from adv.cli.evaluate import evaluate
 from adv.cli.export import export
@@ -37,7 +38,10 @@ def adv() -> None:
     """
 
 
-for verb in (train, evaluate, attack, curve, audit, certify, export, models, bench, synthesize):
+for verb in (
+    *(train, evaluate, attack, curve, audit, compare, certify),
+    *(export, models, bench, synthesize),
+):
     adv.add_command(verb)
 
 

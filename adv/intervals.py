@@ -1,4 +1,4 @@
-"""Confidence intervals for accuracies, and the limits of masking. Needs no torch."""
+"""Confidence intervals for accuracies and their differences, limits of masking. Needs no torch."""
 
 from __future__ import annotations
 
@@ -55,6 +55,48 @@ def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def paired_interval(
+    total: float, squares: float, n: int, *, largest: float = 1.0, z: float = Z95
+) -> tuple[float, float]:
+    """Return the interval of a mean difference over images that both sides have in common.
+
+    It is the interval of Bonett and Price (2012) for paired proportions: two images are added, on
+    which the sides differ as much as they can, one in each direction. So it has a width even where
+    all images agree. For sums of several verdicts it is the same, and conservative.
+
+    Args:
+      total: sum of the differences; for booleans the images won minus the images lost.
+      squares: sum of their squares; for booleans the images won plus the images lost.
+      n: images, 1 or more.
+      largest: difference that one image can make.
+      z: normal quantile; the default gives 95 %.
+
+    Returns:
+      The ends, in the unit of the differences. The observed mean `total / n` lies between them.
+
+    Raises:
+      ValueError: there is no image, or the sums cannot be those of n such differences.
+    """
+    if n < 1 or not abs(total) <= n * largest or not squares <= n * largest**2:
+        raise ValueError(f"no {n} differences of at most {largest:g} add up to {total:g}")
+    middle = total / (n + 2)
+    variance = (squares + 2 * largest**2) / (n + 2) - middle**2
+    half, mean = z * math.sqrt(max(0.0, variance) / (n + 2)), total / n
+    return max(-largest, min(mean, middle - half)), min(largest, max(mean, middle + half))
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Return the p-value of McNemar's exact test that two sides are right equally often.
+
+    Args:
+      won: images on which only the one side is right.
+      lost: images on which only the other side is right.
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def gap_limit(natural: float, strong: float, missed: float = MISSED_BY_CROSS_ENTROPY) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from adv.intervals import Z95, wilson
+from adv.intervals import Z95, paired_interval, wilson
 
 Interval = tuple[float, float]
 Unit = Literal["%", "points", ""]
@@ -94,11 +94,7 @@ def paired_difference(more: Tensor, less: Tensor) -> tuple[float, Interval]:
     """
     n = len(more)
     up, down = int((more & ~less).sum()), int((less & ~more).sum())
-    first, second = (up + 1) / (n + 2), (down + 1) / (n + 2)
-    middle = first - second
-    half = Z95 * math.sqrt((first + second - middle**2) / (n + 2))
-    figure = (up - down) / n
-    return figure, (min(figure, middle - half), max(figure, middle + half))
+    return (up - down) / n, paired_interval(up - down, up + down, n)
 
 
 def mean_with_interval(values: Tensor) -> tuple[float, Interval]:

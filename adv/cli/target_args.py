@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -44,20 +44,36 @@ class TargetArgs:
     `weights_key` and `random` go with `net`, `trust_code` with `checkpoint`.
     """
 
-    checkpoint: Path | None
-    net: str | None
-    net_arg: tuple[str, ...]
-    mean: str | None
-    std: str | None
-    weights: Path | None
-    weights_key: str | None
-    random: bool
-    trust_code: bool
-    data: str | None
-    image_size: str | None
-    split: str
-    images: int | None
+    checkpoint: Path | None = None
+    net: str | None = None
+    net_arg: tuple[str, ...] = ()
+    mean: str | None = None
+    std: str | None = None
+    weights: Path | None = None
+    weights_key: str | None = None
+    random: bool = False
+    trust_code: bool = False
+    data: str | None = None
+    image_size: str | None = None
+    split: str = "validation"
+    images: int | None = None
 
+
+_IMAGE_FLAGS = (
+    click.option("--data", metavar="NAME", help=f"{DATA} Default: the data it was trained on."),
+    click.option("--image-size", metavar="SIZE", help=f"{IMAGE_SIZE} Default: that of the net."),
+    click.option(
+        "--split",
+        type=click.Choice(["validation", "test"]),
+        metavar="NAME",
+        default="validation",
+        show_default=True,
+        help="validation, or test, which is for final figures only.",
+    ),
+    click.option(
+        "--images", type=COUNT, metavar="N", help="Number of images. Default: the whole split."
+    ),
+)
 
 _FLAGS = (
     click.argument("checkpoint", type=click.Path(path_type=Path), required=False),
@@ -91,19 +107,7 @@ _FLAGS = (
         is_flag=True,
         help=f"With a checkpoint: {TRUST_HELP[0].lower()}{TRUST_HELP[1:]}",
     ),
-    click.option("--data", metavar="NAME", help=f"{DATA} Default: the data it was trained on."),
-    click.option("--image-size", metavar="SIZE", help=f"{IMAGE_SIZE} Default: that of the net."),
-    click.option(
-        "--split",
-        type=click.Choice(["validation", "test"]),
-        metavar="NAME",
-        default="validation",
-        show_default=True,
-        help="validation, or test, which is for final figures only.",
-    ),
-    click.option(
-        "--images", type=COUNT, metavar="N", help="Number of images. Default: the whole split."
-    ),
+    *_IMAGE_FLAGS,
 )
 
 
@@ -115,7 +119,19 @@ def with_target(verb: Callable[..., None]) -> Callable[..., None]:
         target = {field.name: settings.pop(field.name) for field in fields(TargetArgs)}
         verb(TargetArgs(**target), **settings)
 
-    flagged: Callable[..., None] = call
-    for flag in reversed(_FLAGS):
-        flagged = flag(flagged)
-    return flagged
+    return add_flags(_FLAGS, call)
+
+
+def with_images(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags that name the images to a verb, which gets them by the names in `TargetArgs`.
+
+    They are `data`, `image_size`, `split` and `images`.
+    """
+    return add_flags(_IMAGE_FLAGS, verb)
+
+
+def add_flags(flags: Sequence[Any], verb: Callable[..., None]) -> Callable[..., None]:
+    """Add options to a verb, in the order in which its help shows them."""
+    for flag in reversed(flags):
+        verb = flag(verb)
+    return verb
