@@ -74,6 +74,7 @@ ORDER = (
     "search/study.py",
     "search/backends",
     "search/finals",
+    "search/outcome",
     "search/reporting",
     "search/tracking",
     "search/session",

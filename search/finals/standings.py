@@ -7,16 +7,15 @@ reported too: its values are then estimated from its one training, drawn back by
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
 from search.finals.finalist import Finalist, mean_pair
+from search.finals.latest import Latest
 from search.finals.seed_noise import Floats
 from search.finals.selection import front_membership, select_front
 from search.finals.true_values import (
@@ -49,25 +48,10 @@ def compute_standings(view: View, draws: int = DRAWS) -> list[Finalist]:
       view: of the search.
       draws: samples of the posterior.
     """
-    global _latest  # noqa: PLW0603 - a cache of one result, for the whole process
-    events = view.events  # before the view is read: an event in between makes the result outdated
-    if _latest and _latest.view() is view and (_latest.events, _latest.draws) == (events, draws):
-        return list(_latest.finalists)
-    finalists = _sample_standings(view, draws)
-    _latest = _Standings(weakref.ref(view), events, draws, tuple(finalists))
-    return finalists
+    return list(_latest.get(view, lambda: _sample_standings(view, draws), draws))
 
 
-class _Standings(NamedTuple):
-    """The standings of a view after so many events."""
-
-    view: weakref.ref[View]
-    events: int
-    draws: int
-    finalists: tuple[Finalist, ...]
-
-
-_latest: _Standings | None = None
+_latest: Latest[list[Finalist]] = Latest()
 
 
 def _sample_standings(view: View, draws: int) -> list[Finalist]:

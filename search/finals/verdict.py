@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
 from search.finals.finalist import Finalist, Pair, mean_pair
+from search.finals.latest import Latest
 from search.finals.reseeding_study import find_contenders
 from search.finals.seed_noise import Floats
 from search.finals.selection import front_probability
@@ -72,6 +73,7 @@ class Verdict:
       more: how many more trainings would decide, if they scored as those before; 0 if decided, or
         if not even eight times as many would.
       nets: how many were compared.
+      overlapping: nets whose intervals overlap those of another one in both objectives.
     """
 
     kind: Kind
@@ -83,6 +85,7 @@ class Verdict:
     tied: tuple[int, ...] = ()
     more: int = 0
     nets: int = 0
+    overlapping: tuple[int, ...] = ()
 
 
 def reach_verdict(view: View) -> Verdict | None:
@@ -90,6 +93,31 @@ def reach_verdict(view: View) -> Verdict | None:
 
     Compared are the finalists that have been trained again and the trials that may be on the front.
     """
+    return _latest_verdict.get(view, lambda: _reach_verdict(view))
+
+
+def sample_nets(view: View) -> tuple[list[int], Floats] | None:
+    """Sample the true values of the nets that the verdict compares; None without a result.
+
+    Returns:
+      The numbers of their trials, and [draws, n, 2] values, larger is better; the draws are joint,
+      so that a difference of two nets is paired by image.
+    """
+    return _latest_draws.get(view, lambda: _sample_nets(view))
+
+
+_latest_verdict: Latest[Verdict | None] = Latest()
+_latest_draws: Latest[tuple[list[int], Floats] | None] = Latest()
+
+
+def _sample_nets(view: View) -> tuple[list[int], Floats] | None:
+    evidence = _collect_evidence(view)
+    if evidence is None:
+        return None
+    return [trial.number for trial in evidence.trials], evidence.sample()
+
+
+def _reach_verdict(view: View) -> Verdict | None:
     evidence = _collect_evidence(view)
     if evidence is None:
         return None
@@ -135,7 +163,8 @@ def decide(draws: ArrayLike, *, ranges: Pair, baseline: int | None = None) -> Ve
         )
     chance = _chances_of_trades(x)
     if chance.max() < P_TRADE:
-        return Verdict("undecided", float(max(tied[best], chance.max())), nets=n)
+        probability = float(max(tied[best], chance.max()))
+        return Verdict("undecided", probability, nets=n, overlapping=_find_overlapping(x))
     accurate, robust = _widest_trade(x.mean(axis=0), chance)
     return Verdict(
         "trade-off",
@@ -249,6 +278,13 @@ def _count_more(evidence: _Evidence, ranges: Pair) -> int:
     return 0
 
 
+def _find_overlapping(x: Floats) -> tuple[int, ...]:
+    """Return the nets whose 95 % intervals overlap those of another one in both objectives."""
+    low, high = np.quantile(x, [0.025, 0.975], axis=0)
+    overlap = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
+    return tuple(np.flatnonzero(overlap.sum(axis=1) > 1).tolist())
+
+
 def _chances_of_trades(x: Floats) -> Floats:
     """Return how often net i is more accurate and less robust than net j, [n, n].
 
@@ -297,4 +333,5 @@ def _name(verdict: Verdict, numbers: Sequence[int]) -> Verdict:
         trade=rename(verdict.trade),
         against=rename(verdict.against),
         tied=tuple(numbers[i] for i in verdict.tied),
+        overlapping=tuple(numbers[i] for i in verdict.overlapping),
     )
