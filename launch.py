@@ -38,6 +38,7 @@ from search.session.options import (
     Options,
     check_publish_flags,
     check_repair_flags,
+    check_resume_or_start,
     choose_run_folder,
     merge_battery,
     merge_resume_flags,
@@ -59,6 +60,8 @@ EXAMPLES = """
       [dim]your own net, from your own weights[/]
   python launch.py --resume runs/NAME --trials 32
       [dim]continue where it stopped, with more trials[/]
+  python launch.py --space rse_sigmas --name night --resume-or-start
+      [dim]start it, or go on with it: for cron, Slurm and Kubernetes[/]
   python launch.py --finalists runs/NAME --final-trainings 20
       [dim]error bars for its front from more fresh seeds[/]
   python launch.py --space rse_sigmas --address 10.0.0.1:6379 \\
@@ -366,6 +369,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     help="Continue an interrupted run; --trials and --budget may be larger.",
 )
 @click.option(
+    "--resume-or-start",
+    is_flag=True,
+    panel=RECORD,
+    help="With --name: start the run if there is none of that name, resume it if it is unfinished, "
+    "and say so and exit with 0 if it is finished. For schedulers that run one command again and "
+    "again.",
+)
+@click.option(
     "--rescore",
     type=click.Path(path_type=Path),
     metavar="runs/NAME",
@@ -518,7 +529,9 @@ def _check(options: Options) -> None:
     scales = ("auto", *spaces.SCALES)
     if options.scale not in scales:
         raise ValueError(f"no scale {options.scale!r}{suggest_or_list(options.scale, scales)}")
-    if options.trust_code and options.resume is None:
+    if options.resume_or_start:
+        check_resume_or_start(options)
+    if options.trust_code and options.resume is None and not options.resume_or_start:
         raise ValueError("--trust-code is for a run that is resumed: --net names its code itself")
     if options.data is not None:
         check_data_name(options.data)

@@ -47,6 +47,10 @@ class LedgerError(ValueError):
     """A ledger that cannot be used; the message is one line."""
 
 
+class LedgerInUseError(LedgerError):
+    """A ledger that another driver holds."""
+
+
 class Ledger:
     """The open ledger of a run.
 
@@ -169,9 +173,15 @@ def lock(file: BinaryIO | Any, path: Path) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LedgerError(f"{path.parent} is in use by another launch.py") from None
+        raise LedgerInUseError(f"{path.parent} is in use by another launch.py") from None
     except OSError as error:
         raise LedgerError(f"{path} cannot be locked: {error.strerror}") from None
+
+
+def check_free(path: Path) -> None:
+    """Raise LedgerError if another driver holds a ledger."""
+    with path.open("rb") as file:
+        lock(file, path)
 
 
 def replay(path: Path, view: View) -> tuple[int, int]:

@@ -133,6 +133,8 @@ class View:
         for view in (self, self.finals):
             for trial in view.in_state("running") if view else ():
                 trial.starts = 0
+        if self.sessions:
+            self.sessions[-1].end = str(event.get("reason", ""))
 
     def _add_epoch(self, event: Event) -> None:
         report, trial = read_report(event), self._trial(event)

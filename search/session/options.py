@@ -52,6 +52,7 @@ class Options:
     name: str | None = None
     out: Path | None = None
     resume: Path | None = None
+    resume_or_start: bool = False
     finalists: str = "auto"
     final_trainings: int | None = None
     rescore: Path | None = None
@@ -114,6 +115,17 @@ def _refuse_others(options: Options, name: str, *allowed: str) -> None:
 
 def _flag(name: str) -> str:
     return f"--{name.strip('_').replace('_', '-')}"
+
+
+def check_resume_or_start(options: Options) -> None:
+    """Raise ValueError unless the run has a name, and no other flag names a run."""
+    if options.resume is not None:
+        raise ValueError(
+            "--resume-or-start finds the run by --name: leave out --resume, --rescore and a folder "
+            "for --finalists"
+        )
+    if options.name is None:
+        raise ValueError("--resume-or-start needs --name NAME, the same each time")
 
 
 def merge_space_file(options: Options) -> Options:
@@ -201,6 +213,8 @@ def merge_resume_flags(options: Options) -> Options:
 def choose_run_folder(options: Options) -> Path:
     """Return the folder of this run: the one to resume, or one that does not exist yet.
 
+    With `resume_or_start` it may exist.
+
     Raises:
       ValueError: there is no search to resume in it, the name is taken, or `out` is a URL.
     """
@@ -210,7 +224,7 @@ def choose_run_folder(options: Options) -> Path:
     if options.out is not None and _URL.match(str(options.out)):
         raise ValueError(f"--out {options.out} is a URL: mount the storage and give its folder")
     folder = (options.out or Path("runs")) / name
-    if folder.exists():
+    if folder.exists() and not options.resume_or_start:
         raise ValueError(
             f"{folder} exists: continue it with --resume {quote(folder)}, or choose another --name"
         )

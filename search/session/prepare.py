@@ -6,30 +6,26 @@ whose message is the one line that the user sees.
 
 from __future__ import annotations
 
-import json
 import secrets
-import shutil
 from dataclasses import asdict, replace
 
 from rich.console import Console
 from rich.markup import escape
 
 from adv import Data
-from adv.files import write_atomic
 from adv.shape import format_shape
 from search.backends.trial_timeout import TrialTimeout
 from search.finals.reseeding_study import default_trainings
 from search.formatting import count, describe_score
 from search.interrupt import Interrupt
 from search.recipes import count_parameters
-from search.record.ledger import Ledger
 from search.record.provenance import describe_changes, find_changes
-from search.record.run_folder import LEDGER, STUDY
 from search.record.study_header import StudyHeader, WarmStart
 from search.record.view import View
 from search.reporting.plan_table import print_plan
 from search.reporting.terminal import describe_finals_cost, print_text
 from search.samplers.warm_start import warm_start
+from search.session.create_run import create_run
 from search.session.disk_space import warn_of_space
 from search.session.header import configure_sampler, make_header
 from search.session.job import (
@@ -179,14 +175,7 @@ def _prepare_new(
     shortfalls = plan.scale.shortfalls(len(run.data.validation), len(run.data.test))
     plan = replace(plan, scale=run.scale)
     header = replace(_make_header(console, options, plan, run), shortfalls=shortfalls)
-    folder.mkdir(parents=True)
-    try:
-        write_atomic(folder / STUDY, json.dumps(header.to_json(), indent=2) + "\n")
-        ledger = Ledger(folder / LEDGER)
-        ledger.append("study", **header.to_json())
-    except BaseException:  # a signal too
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    ledger = create_run(folder, header, over=options.resume_or_start)
     return Job(make_study(plan, ledger), run, options, folder, mode)
 
 

@@ -32,6 +32,7 @@ from search.session.plan import Machine
 from search.session.prepare import dry_run, prepare
 from search.session.rescore import Rescoring, rescore, rescore_net
 from search.session.rescore_in_worker import rescore_in_worker
+from search.session.resume_or_start import resume_or_start
 from search.session.start_finals import start_finals
 from search.session.stored_nets import StoredNet
 from search.session.summary import print_summary, resume_command
@@ -64,6 +65,12 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
         console.on_close = lambda: interrupt.request(signal.SIGPIPE)
     with ExitStack() as stack:
         try:
+            if options.resume_or_start and not options.dry_run:
+                start = resume_or_start(options)
+                if start.finished:
+                    console.print(start.finished, markup=False)
+                    return start.code
+                options = start.options
             machine = stack.enter_context(_connect(console, options))
             if options.dry_run:
                 dry_run(console, options, machine)
