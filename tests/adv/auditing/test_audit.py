@@ -220,8 +220,10 @@ def test_a_broken_net_is_caught(name, hardened, digits):
 @pytest.mark.slow
 def test_training_that_overfits_to_a_single_step_is_caught(overfitted, digits):
     battery = Battery((("fgsm", FGSM(Linf(0.3))),))
-    wanted = {"single step overstates", "more steps", "masking gap"}
+    wanted = {"single step overstates", "more steps"}
     assert doubts(overfitted, digits, battery, len(digits.validation)) >= wanted
+    # Rounding in the training decides whether the whole interval is beyond the limit.
+    assert masking_gap(overfitted, digits.validation, battery, eps=0.3).gap > 0.4
 
 
 @pytest.mark.slow
