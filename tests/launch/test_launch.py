@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from warm_process import run_warm
 
 from search.backends import serial
 from search.record.event_lines import encode_line, read_lines
@@ -30,15 +31,8 @@ def command(*arguments: object) -> list[str]:
 
 
 def launch(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env={**os.environ, "WANDB_MODE": "disabled", **environment},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    variables = {**os.environ, "WANDB_MODE": "disabled", **environment}
+    return run_warm(ROOT / "launch.py", [*map(str, arguments)], cwd, variables, LIMIT)
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -2,13 +2,12 @@
 
 import json
 import re
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_launch import ROOT, rows, trials_here  # noqa: F401 - a fixture
+from test_launch import ROOT, launch, rows, trials_here  # noqa: F401 - a fixture
 
 import launch as command_line
 from adv import user_code
@@ -200,8 +199,7 @@ def test_a_battery_that_only_a_run_folder_names_is_not_called(battery):
 def test_the_commands_of_the_page_work_as_they_stand(here):
     text = (ROOT / "docs" / "own-space.md").read_text(encoding="utf-8")
     for line in re.findall(r"^python launch\.py .*$", text, re.MULTILINE):
-        words = [sys.executable, str(ROOT / "launch.py"), *line.split()[2:]]
-        done = subprocess.run(words, cwd=here, capture_output=True, text=True, check=False)
+        done = launch(*line.split()[2:], cwd=here)
         assert done.returncode == 0, (line, done.stderr)
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}

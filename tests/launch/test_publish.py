@@ -3,11 +3,11 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from offline_tracking import read_offline_runs
+from warm_process import run_warm
 
 from search.record.ledger import Ledger
 
@@ -23,15 +23,7 @@ MISTAKES = {
 
 def launch(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *arguments],
-        cwd=cwd,
-        env={**kept, "HOME": str(cwd)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return run_warm(ROOT / "launch.py", arguments, cwd, {**kept, "HOME": str(cwd)}, 300)
 
 
 @pytest.fixture
