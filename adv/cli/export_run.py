@@ -12,6 +12,7 @@ import spaces
 from adv.checkpoints.checkpoint import CheckpointError, parse_recipe, read_checkpoint, shape_of
 from adv.cli.target import load_checkpoint
 from adv.data.datasets import load
+from adv.data.names import check_run
 from adv.exporting.course_template import export
 from adv.exporting.graph_files import CHECKED, export_graph
 from adv.external import External, Weights
@@ -60,16 +61,47 @@ def print_full_scale(path: Path) -> None:
     Raises:
       ValueError: the checkpoint cannot be read, or does not say how it was made.
     """
+    words, seed = read_training(path)
+    out = path.with_name(f"{path.stem}-full.safetensors").name
+    command = ("python", "-m", "adv", "train", *words, "--scale", "full", "--seed", str(seed))
+    print_line(join_command(*command, "--out", out))
+
+
+def read_training(
+    path: Path, *, trust_code: bool = True, own_data: bool = True
+) -> tuple[list[str], int]:
+    """Return the flags of `train` that describe how a net was trained, without its scale.
+
+    Args:
+      path: the checkpoint.
+      trust_code: allow flags that name code of another project: a net, or a function as data.
+      own_data: whether the data of the checkpoint are used.
+
+    Returns:
+      The flags of its recipe and its data, and its seed.
+
+    Raises:
+      ValueError: the checkpoint cannot be read, or does not say how it was made; or it names code,
+        and `trust_code` is not set.
+    """
     metadata = read_checkpoint(path)[1]
     try:
         recipe = parse_recipe(metadata)
+        if not trust_code:
+            _check_code(path, recipe, str(metadata.get("data", "")) if own_data else "")
         words = [*_recipe_words(metadata, recipe), *_data_words(metadata)]
+        return words, int(metadata.get("seed", 0))
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its metadata does not say how it was made") from error
-    out = path.with_name(f"{path.stem}-full.safetensors").name
-    seed = str(metadata.get("seed", 0))
-    command = ("python", "-m", "adv", "train", *words, "--scale", "full", "--seed", seed)
-    print_line(join_command(*command, "--out", out))
+
+
+def _check_code(path: Path, recipe: Recipe, data: str) -> None:
+    """Raise ValueError if a training would run code that only the checkpoint names."""
+    if isinstance(recipe.net, External):
+        raise ValueError(
+            f"{path}: its net is made by code, {recipe.net.source}; add --trust-code to run it"
+        )
+    check_run(data, str(path))
 
 
 def _recipe_words(metadata: Mapping[str, Any], recipe: Recipe) -> list[str]:
@@ -78,7 +110,9 @@ def _recipe_words(metadata: Mapping[str, Any], recipe: Recipe) -> list[str]:
         return ["--recipe", repr(recipe)]
     pairs = [f"{name}={value}" for name, value in metadata["params"].items()]
     words = ["--space", metadata["space"], *(word for pair in pairs for word in ("--set", pair))]
-    own = spaces.load(metadata["space"]).build(**metadata["params"])
+    if not isinstance(recipe.net, External) and not isinstance(recipe.init, Weights):
+        return words
+    own = spaces.load_any(metadata["space"]).build(**metadata["params"])
     if isinstance(recipe.net, External) and recipe.net != own.net:
         words += _net_words(recipe.net)
     if isinstance(recipe.init, Weights) and recipe.init != own.init:

@@ -9,6 +9,7 @@ from adv.data.names import kind_of
 from adv.shell import join_command
 from search.outcome.front import FrontMember
 from search.record.study_header import StudyHeader
+from spaces import is_file
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,13 @@ def make_commands(member: FrontMember, header: StudyHeader, folder: Path) -> Net
     file, name = folder / member.file, f"{folder.name}-{member.name}"
     trust = ["--trust-code"] if header.names_code else []
     data = ["--data", header.data] if kind_of(header.data) == "function" else []
+    space = ["--space", header.space] if is_file(header.space) else []
     adv = ("python", "-m", "adv")
     return NetCommands(
         join_command(*adv, "evaluate", file, "--split", "test", *data, *trust),
         join_command(
             *(*adv, "train", "--like", file, "--scale", "full"),
-            *("--out", f"{name}-full.safetensors", *data, *trust),
+            *("--out", f"{name}-full.safetensors", *space, *data, *trust),
         ),
         join_command(*adv, "export", file, name, *trust),
     )

@@ -308,7 +308,7 @@ def test_commands_in_the_documents_have_such_flags(page):
         (["evaluate", "x", "--battery", "margin", "--target", "1"], "its losses have no target"),
         (["evaluate", "x", "--battery", "margn"], "did you mean 'margin'"),
         (["evaluate", "x", "--battery", "rand", "--steps", "3"], "nothing to choose"),
-        (["train", "--out", "x"], "name a --space or a --recipe"),
+        (["train", "--out", "x"], "name a --space, a --recipe"),
         (["train", "--space", "smoke", "--recipe", "Recipe()", "--out", "x"], "one of them"),
         (["train", "--recipe", "Recip()", "--out", "x"], "did you mean 'Recipe'"),
         (["train", "--recipe", "BigNet()", "--out", "x"], "not a BigNet"),
