@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,14 @@ from adv.net_flags import (
 from adv.shape import parse_image_size
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error, print_line
-from search.command_line import CommandWithExamples, OneOf, run_command
+from search.command_line import CommandWithLists, OneOf, run_command
 from search.interrupt import Interrupt, Interrupted
 from search.record.constraints import parse_bounds
 from search.record.run_folder import require_run
 from search.samplers.table import SAMPLER_HELP, SAMPLERS
 from search.session.options import (
     Options,
+    check_compare_flags,
     check_publish_flags,
     check_repair_flags,
     check_resume_or_start,
@@ -64,6 +66,8 @@ EXAMPLES = """
       [dim]start it, or go on with it: for cron, Slurm and Kubernetes[/]
   python launch.py --finalists runs/NAME --final-trainings 20
       [dim]error bars for its front from more fresh seeds[/]
+  python launch.py --compare runs/A runs/B
+      [dim]which of two searches came further, and how sure that is[/]
   python launch.py --space rse_sigmas --address 10.0.0.1:6379 \\
       --gpus-per-trial 0.25
       [dim]on a Ray cluster, four trials per GPU[/]
@@ -122,7 +126,7 @@ WHERE, RECORD = "Where it runs", "What is saved"
 
 
 @click.command(
-    cls=CommandWithExamples,
+    cls=CommandWithLists,
     epilog=EXAMPLES,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -399,6 +403,16 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "what was recorded. No net is trained or attacked, and nothing is changed.",
 )
 @click.option(
+    "--compare",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="runs/A runs/B ...",
+    panel=RECORD,
+    help="Compare the fronts of runs with that of the first: hypervolumes and best nets, with "
+    "intervals, and a page with the fronts on top of each other. Nothing is trained. Only --out, "
+    "the folder of the page, goes with it.",
+)
+@click.option(
     "--repair",
     type=click.Path(path_type=Path),
     metavar="runs/NAME",
@@ -459,12 +473,9 @@ def main(list_: bool, new_space: str | None, **given: Any) -> int:
 
             print_line(write_new_space(new_space))
             return 0
-        if given["repair"] is not None:
-            return _repair(Options(**given))
-        if given["publish"] is not None:
-            return _publish(Options(**given))
-        if given["front_of"] is not None:
-            return _front_of(Options(**given))
+        for flag, work in _WITHOUT_SEARCH.items():
+            if given[flag] not in (None, ()):
+                return work(Options(**given))
         options = merge_resume_flags(merge_battery(merge_space_file(Options(**given))))
         _check(options)
     except ValueError as error:
@@ -495,6 +506,14 @@ def _front_of(options: Options) -> int:
     return print_other_front(require_run(options.resume, "--resume"), options.front_of)
 
 
+def _compare(options: Options) -> int:
+    """Compare several runs, and return the exit status."""
+    folders = check_compare_flags(options)
+    from search.session.compare_runs import compare_runs
+
+    return compare_runs(folders, options.out)
+
+
 def _repair(options: Options) -> int:
     """Repair a damaged ledger, and return the exit status."""
     folder = check_repair_flags(options)
@@ -515,6 +534,14 @@ def _publish(options: Options) -> int:
     except Interrupted as early:
         print_error("launch.py", f"{early.reason}; the rest is published by the same command")
         return early.code
+
+
+_WITHOUT_SEARCH: Mapping[str, Callable[[Options], int]] = {
+    "repair": _repair,
+    "publish": _publish,
+    "compare": _compare,
+    "front_of": _front_of,
+}
 
 
 def _check(options: Options) -> None:

@@ -25,6 +25,32 @@ class CommandWithExamples(click.RichCommand):
         formatter.write(Text.from_markup(self.epilog or ""))
 
 
+class CommandWithLists(CommandWithExamples):
+    """A command of which some flags take several values.
+
+    `--compare A B` is `--compare A --compare B`. They are the options whose metavar ends in an
+    ellipsis.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat such a flag before each of its values, then parse as usual."""
+        lists = {
+            flag
+            for parameter in self.params
+            if str(parameter.metavar or "").endswith("...")
+            for flag in parameter.opts
+        }
+        spread: list[str] = []
+        flag = ""
+        for word in args:
+            if word.startswith("-"):
+                flag = word if word in lists else ""
+            elif flag and spread[-1] != flag:
+                spread.append(flag)
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
 class OneOf(click.ParamType):  # type: ignore[type-arg]  # generic in newer clicks only
     """One of several names; an unknown one is answered with all of them and the nearest."""
 

@@ -76,6 +76,7 @@ ORDER = (
     "search/finals",
     "search/outcome",
     "search/reporting",
+    "search/comparison",
     "search/tracking",
     "search/session",
     "search/from_python.py",

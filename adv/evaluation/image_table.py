@@ -88,3 +88,6 @@ _PER_IMAGE: Mapping[str, Callable[[str, int, int, tuple[float, ...]], Floats]] =
     "worst_case": _worst_per_image,
     "robust_area": _area_per_image,
 }
+
+PER_IMAGE = tuple(_PER_IMAGE)
+"""The figures that are means over images, by name."""

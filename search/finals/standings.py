@@ -101,6 +101,23 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
     return [*ranked, *(f for f in rest if f.trial.number not in numbers)]
 
 
+def sample_final_means(finalists: Sequence[Finalist], draws: int = DRAWS, seed: int = 0) -> Floats:
+    """Sample the means of finalists over seeds and test images, [draws, n, 2], larger is better.
+
+    The test images are drawn alike in each call, so the finalists of runs on the same images can be
+    compared in pairs; with another `seed` their training seeds are drawn independently.
+
+    Args:
+      finalists: each with a fresh seed or more.
+      draws: samples of the posterior.
+      seed: of the draws over training seeds.
+    """
+    images = _image_deviations(finalists, draws)
+    points = [f.points for f in finalists]
+    sd = _evaluation_sd(finalists)
+    return sample_means(points, sd, images=images, draws=draws, seed=seed)
+
+
 def _ends(view: View, run: Trial) -> tuple[list[float], list[float]]:
     """Return the least and the largest value of both objectives, larger being better."""
     aims = run.result.aims if run.result else OBJECTIVES

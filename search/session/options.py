@@ -73,6 +73,7 @@ class Options:
     trust_code: bool = False
     objectives: str | None = None
     front_of: str | None = None
+    compare: tuple[Path, ...] = ()
 
     @property
     def only_finals(self) -> bool:
@@ -89,6 +90,20 @@ def check_repair_flags(options: Options) -> Path:
     _refuse_others(options, "repair")
     assert options.repair is not None
     return require_run(options.repair, "--repair")
+
+
+def check_compare_flags(options: Options) -> list[Path]:
+    """Return the runs to compare.
+
+    Raises:
+      ValueError: there are other flags too, a folder holds no search, or there are no two
+        different ones.
+    """
+    _refuse_others(options, "compare", "out")
+    folders = [require_run(folder, "--compare") for folder in options.compare]
+    if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
+        raise ValueError("--compare takes two different runs or more: --compare runs/A runs/B")
+    return folders
 
 
 def check_publish_flags(options: Options) -> tuple[Path, Options]:

@@ -1,0 +1,1 @@
+"""Comparing finished runs: `python launch.py --compare runs/A runs/B`."""
