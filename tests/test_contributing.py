@@ -164,16 +164,13 @@ PANEL = '''"""A panel with the number of trials."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from search.finals.finalist import Finalist
-from search.record.view import View
 from search.reporting.html_template import section
+from search.reporting.page import Page
 
 
-def toy_panel(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001
+def toy_panel(page: Page) -> list[str]:
     """Return the number of trials as HTML."""
-    return [section("The toy panel", "", f"<p>{len(view.trials)} trials</p>")]
+    return [section("The toy panel", "", f"<p>{len(page.view.trials)} trials</p>")]
 '''
 COMMAND = '''"""`python -m adv toy`: print the parameters of BaseNet."""
 
@@ -265,7 +262,7 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
         "search/reporting/toy.py": PANEL,
         "search/reporting/html_report.py": {
             "from search.reporting.trials_html": "from search.reporting.toy import toy_panel\n",
-            "    reading_guide,": "    toy_panel,\n",
+            "    reproduce_section,\n": "    toy_panel,\n",
         },
     },
     "a command": {

@@ -122,6 +122,7 @@ def _plot_means(some: list[Finalist], name: str, colour: str, line: str) -> go.S
         textposition="top right",
         **bars,
         marker={"size": 13, "color": colour, "line": {"color": line, "width": 2}},
+        customdata=[f.trial.number for f in some],
         hovertext=[_hover_text(f) for f in some],
         hoverinfo="text",
     )

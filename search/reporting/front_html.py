@@ -1,143 +1,133 @@
-"""The sections of the HTML report on the front of the search."""
+"""The section of the HTML report on the front: figure, table, and the net that is chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
-from pathlib import PurePosixPath
 
-from search.finals.finalist import Finalist
 from search.finals.reseeding_study import find_contenders
-from search.formatting import format_value
-from search.record.trial import Trial
-from search.record.view import View
+from search.formatting import count
 from search.reporting import plots
+from search.reporting.finals_plots import finals_front
+from search.reporting.front_rows import (
+    button,
+    finalist_row,
+    flags,
+    head_of,
+    member_row,
+    search_values,
+    trial_row,
+)
 from search.reporting.front_table import describe_marks, mark_number
-from search.reporting.html_template import figure, file_link, section, table
-from search.reporting.importance import importance
+from search.reporting.html_template import (
+    figure,
+    fold,
+    part,
+    section,
+    table,
+)
+from search.reporting.net_details import list_families
+from search.reporting.page import Page
+
+MAX_ROWS = 50  # of a table; the table of all trials has the others
+HOW = (
+    "Click on a net, in the figure or in a table, to see its robustness curve, images, training "
+    "and commands below. With the keyboard: the arrow keys in the figure."
+)
 
 
-def front_sections(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
-    """Return the sections on the front, its curves, importance and progress."""
-    if not view.front():
+def front_section(page: Page) -> list[str]:
+    """Return the section on the front."""
+    if not page.members:
         nothing = "<p class='none'>No trial has finished, so there is no front.</p>"
-        return [section("The front", "", nothing)]
-    return [
-        _front(view),
-        _members(view),
-        _robustness_curves(view),
-        _importance(view),
-        _progress(view),
-        _learning_curves(view),
-    ]
+        return [section("The front", "", nothing, "front")]
+    text = f"{escape(page.outcome.front.describe())} Bars are 95 % intervals. {HOW}"
+    plot = finals_front(page.view, page.known) if page.has_finals else plots.front(page.view)
+    label = "Scatter: both objectives of each net. Left and right arrow keys choose a net."
+    chosen = (
+        "<p id='chosen-status' class='unseen' role='status'></p>"
+        "<div id='chosen' role='region' aria-label='The chosen net'></div>"
+    )
+    drawn = figure(plot, "front", label, nets=True)
+    content = colour_picker(page, "figure-front") + drawn + _members(page) + chosen
+    return [section("The front", text, content + _folds(page), "front")]
 
 
-def _front(view: View) -> str:
-    return section(
-        "The front of the search, before the finals" if view.finals else "The front",
-        "Each point is a finished trial; no other trial is better than a front member in both "
-        "objectives. Bars are 95 % intervals. Hover over a trial to see its hyperparameters.",
-        figure(plots.front(view), "front", "Scatter: both objectives"),
+def colour_picker(page: Page, name: str) -> str:
+    """Return what chooses the colours of a figure's points; "" without a choice to colour by."""
+    families = list_families(page)
+    if not families:
+        return ""
+    options = "".join(
+        f"<option value='{escape(n, quote=True)}'>{escape(n)}</option>" for n in families
+    )
+    return (
+        "<div class='controls'><label>Colours show <select data-colours='" + name + "'>"
+        f"<option value=''>front and flags</option>{options}</select></label></div>"
     )
 
 
-def _members(view: View) -> str:
-    names = list(view.header.knobs)
-    heads = [
-        "Trial",
-        *(_head(view, name) for name in view.header.aims),
-        "Masking gap (points)",
-        *map(escape, names),
-        "Weights",
-    ]
-    members = view.front()
-    numbers = {trial.number for trial in members}
-    others = [trial for trial in find_contenders(view) if trial.number not in numbers]
-    rows = [
-        [
-            "? " * (trial.number not in numbers) + mark_number(trial),
-            *_objectives(trial),
-            _gap(trial),
-            *(escape(format_value(trial.params.get(name, "–"))) for name in names),
-            _weights(trial),
-        ]
-        for trial in (*members, *others)
-    ]
-    why = "Trials marked with ? cannot be told from the front. " * bool(others)
-    why += describe_marks(members, view.header)
-    caption = "The front, most accurate first"
-    return section("Front members", escape(why.strip()), table(caption, heads, rows))
-
-
-def _head(view: View, name: str) -> str:
-    """Return the head of an objective's column."""
-    if name == "attacked_score":
-        return f"Attacked score ({escape(view.header.score)})"
-    return plots.axis_title(view, name)
-
-
-def _robustness_curves(view: View) -> str:
-    return section(
+def _folds(page: Page) -> str:
+    """Return what is hidden at first: all curves, and the front as the search saw it."""
+    view, saw = page.view, ""
+    curves = part(
         "Robustness curves",
-        "Accuracy of the front members as the attack gets stronger, with 95 % intervals. A curve "
-        "that rises, or stays high at the right end, indicates a weak attack rather than a robust "
-        "net.",
+        "Accuracy as the attack gets stronger, with 95 % intervals, as measured in the search. A "
+        "curve that rises, or stays high at the right end, indicates a weak attack rather than a "
+        "robust net.",
         figure(plots.curves(view), "curves", "Lines: accuracy against attack strength"),
-    )
-
-
-def _learning_curves(view: View) -> str:
-    return section(
+    ) + part(
         "Learning curves",
         "Validation accuracy under a quick attack during training. The marker is the epoch that "
         "was kept; a fall after it is robust overfitting.",
         figure(plots.learning(view), "learning", "Lines: accuracy under attack by epoch"),
     )
+    if page.has_finals:
+        text = (
+            "Every trial of the search, once trained and scored on the validation images that "
+            "chose it. Only the finals say what its front is worth."
+        )
+        plot = figure(plots.front(view), "search", "Scatter: trials of the search", nets=True)
+        saw = fold("What the search saw", f"<p class='note'>{text}</p>{plot}{_search_table(page)}")
+    return fold("Curves of the whole front of the search at once", curves) + saw
 
 
-def _importance(view: View) -> str:
-    shares = importance(view)
-    if isinstance(shares, str):
-        content = f"<p class='none'>{escape(shares)}</p>"
-    else:
-        label = "Bars: share of each hyperparameter"
-        content = figure(plots.importance(shares), "importance", label)
-    return section(
-        "Hyperparameter importance",
-        "PED-ANOVA: which hyperparameters separate the best trials from the rest. With few trials "
-        "it is only a hint, above all for a conditional hyperparameter.",
-        content,
-    )
-
-
-def _progress(view: View) -> str:
-    return section(
-        "Progress",
-        "The hypervolume of the front after each finished trial. If it is flat at the end, more "
-        "trials of the same kind will hardly help.",
-        figure(plots.progress(view), "progress", "Line: hypervolume after each trial"),
-    )
-
-
-def _objectives(trial: Trial) -> list[str]:
-    both = zip(plots.shown_objectives(trial), plots.shown_intervals(trial), strict=True)
-    return [
-        f"<b>{value:,.1f}</b> <span class='pm'>[{low:,.1f}, {high:,.1f}]</span>"
-        for value, (low, high) in both
+def _members(page: Page) -> str:
+    """Return the table of the front and of what cannot be told from it."""
+    finals = page.has_finals
+    names = list(page.view.header.knobs)
+    heads = [
+        "Net",
+        *(head_of(page, name) for name in page.view.header.aims),
+        *(("P(on the front)", "Seeds", "Worst seed") if finals else ()),
+        "Masking gap (points)",
+        *map(escape, names),
+        "Weights",
     ]
+    by_number = {f.trial.number: f for f in page.known}
+    rows = {m.number: member_row(page, m, by_number.get(m.number)) for m in page.members}
+    others = [] if finals else [t for t in find_contenders(page.view) if t.number not in rows]
+    hidden = len(rows) + len(others) - MAX_ROWS
+    rows = dict(list(rows.items())[:MAX_ROWS])
+    rows |= {t.number: trial_row(page, t) for t in others[: max(0, MAX_ROWS - len(rows))]}
+    left = [f for f in page.known if finals and f.trial.number not in rows]
+    rows |= {f.trial.number: finalist_row(page, f) for f in left}
+    notes = []
+    if others:
+        notes.append("Trials marked with ? cannot be told from the front.")
+    if hidden > 0:
+        notes.append(f"{count(hidden, 'more net')} are in the table of all trials.")
+    notes.append(describe_marks([m.trial for m in page.members], page.view.header))
+    text = f"<p class='note'>{escape(' '.join(filter(None, notes)))}</p>" if any(notes) else ""
+    return table("The front, most accurate first", heads, list(rows.values()), list(rows)) + text
 
 
-def _gap(trial: Trial) -> str:
-    gap = trial.result.details.masking_gap if trial.result else None
-    if gap is None:
-        return "–"
-    value, low, high = (100 * v for v in (gap.gap, *gap.interval))
-    flag = " <b class='flag'>flagged</b>" if gap.flagged else ""
-    return f"{value:.1f} <span class='pm'>[{low:.1f}, {high:.1f}]</span>{flag}"
-
-
-def _weights(trial: Trial) -> str:
-    if trial.lost_net:
-        return "<b class='flag'>lost</b>"
-    path = (trial.result.details.weights or "") if trial.result else ""
-    return file_link(path, PurePosixPath(path).name)
+def _search_table(page: Page) -> str:
+    """Return the front as the search saw it, before the finals."""
+    heads = ["Net", *(plots.axis_title(page.view, name) for name in page.view.header.aims)]
+    members = page.view.front()[:MAX_ROWS]
+    rows = [
+        [button(t.number, f"trial {mark_number(t)}") + flags(page, t), *search_values(t)]
+        for t in members
+    ]
+    caption = "The front as the search saw it, most accurate first"
+    return table(caption, heads, rows, [trial.number for trial in members])

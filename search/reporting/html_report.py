@@ -1,47 +1,53 @@
 """The HTML report: the search as one page that opens without a network.
 
 To add a panel, write a file with a function that returns sections, and add a line to `SECTIONS`.
+The page holds the figures and the trials as data, which its script (`assets/page.js`) draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 from adv.files import write_atomic
 from adv.shape import format_shape
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.formatting import count, describe_score, format_duration
-from search.record.repair import describe_repairs
 from search.record.view import View
-from search.reporting.csv_tables import hypervolumes
-from search.reporting.finals_html import finals_sections
-from search.reporting.front_html import front_sections
-from search.reporting.html_template import PAGE, plotly_script
-from search.reporting.reading_guide import reading_guide
-from search.reporting.trials_html import (
-    training_remarks,
-    trials_without_result,
-    what_stopping_cost,
-)
+from search.reporting.finals_html import trust_section
+from search.reporting.front_html import front_section
+from search.reporting.html_template import PAGE, plotly_script, read_asset, to_script
+from search.reporting.importance_html import importance_section
+from search.reporting.net_details import page_data
+from search.reporting.page import Page
+from search.reporting.progress_html import progress_section
+from search.reporting.reproduce_html import flatten, reproduce_section
+from search.reporting.trials_html import STATES, all_trials_section
 from search.reporting.verdict_html import verdict_section
 
-STATES = ("finished", "stopped", "failed", "running")
-Panel = Callable[[View, Sequence[Finalist]], list[str]]
-"""Given the view and the finalists, the sections of the page as HTML; none if there is no data."""
+Panel = Callable[[Page], list[str]]
+"""Given the page, its sections as HTML; none if there is no data."""
 
 SECTIONS: tuple[Panel, ...] = (
     verdict_section,
-    finals_sections,
-    front_sections,
-    what_stopping_cost,
-    training_remarks,
-    trials_without_result,
-    reading_guide,
+    front_section,
+    trust_section,
+    importance_section,
+    progress_section,
+    all_trials_section,
+    reproduce_section,
 )
+LINKS = {
+    "result": "Result",
+    "front": "The front",
+    "trust": "Can I trust it?",
+    "mattered": "What mattered",
+    "search": "How it went",
+    "trials": "All trials",
+    "reproduce": "Reproduce",
+}
 
 
 def write_html_report(view: View, path: Path, finalists: Sequence[Finalist] | None = None) -> None:
@@ -56,55 +62,68 @@ def write_html_report(view: View, path: Path, finalists: Sequence[Finalist] | No
     """
     if finalists is None:
         finalists = compute_standings(view)
+    page = Page(view, finalists, path.parent)
     head = view.header
     space = head.space or "Study"
-    title = f"{space}: {head.name or path.parent.name}"
-    body = [
-        f"<header><p class='kicker'>Robustune</p><h1>{escape(space)}</h1>"
-        f"<p class='question'>{escape(head.question)}</p>{_facts(view)}</header>",
-        *(html for panel in SECTIONS for html in panel(view, finalists)),
-    ]
-    page = PAGE.replace("{{plotly}}", plotly_script() if view.front() else "")
-    page = page.replace("{{title}}", escape(title))
-    # The body comes last: it holds text of the user, in which nothing must be replaced.
-    write_atomic(path, page.replace("{{body}}", "\n".join(body)))
+    sections = [html for panel in SECTIONS for html in panel(page)]
+    body = (
+        f"<header class='bar'><p class='kicker'>Robustune</p><h1>{escape(space)}</h1>"
+        f"<p class='question'>{escape(head.question)}</p>{_facts(page)}</header>"
+        f"{_links(sections)}<main>{''.join(sections)}</main>"
+    )
+    parts = {
+        "style": read_asset("page.css"),
+        "script": read_asset("page.js"),
+        "plotly": plotly_script() if view.trials else "<script>window.Plotly = null;</script>",
+        "title": escape(f"{space}: {head.name or path.parent.name}"),
+        # Text of the user comes last: nothing in it must be replaced.
+        "data": to_script(page_data(page)),
+        "body": body,
+    }
+    write_atomic(path, fill(PAGE, parts))
 
 
-def _facts(view: View) -> str:
-    head, scale = view.header, view.header.scale
+def fill(template: str, parts: dict[str, str]) -> str:
+    """Return a template with each {{name}} replaced once; what stands in a part is left alone."""
+    pieces = template.split("{{")
+    found = [pieces[0]]
+    for piece in pieces[1:]:
+        name, _, rest = piece.partition("}}")
+        found += [parts[name], rest]
+    return "".join(found)
+
+
+def _links(sections: Sequence[str]) -> str:
+    """Return links to the sections that the page has."""
+    some = [name for name in LINKS if any(f"<section id='{name}'" in html for html in sections)]
+    links = "".join(f"<a href='#{name}'>{LINKS[name]}</a>" for name in some)
+    return f"<nav aria-label='Sections'><div class='bar'>{links}</div></nav>" if links else ""
+
+
+def _facts(page: Page) -> str:
+    view, head, scale = page.view, page.view.header, page.view.header.scale
     by_state = [(len(view.in_state(state)), state) for state in STATES]
     counts = ", ".join(f"{n} {state}" for n, state in by_state if n or state == "finished")
-    area, best = hypervolumes(view), len(view.front())
+    area = page.hypervolumes
+    epochs = count(scale["epochs"], "epoch") if "epochs" in scale else "? epochs"
     facts = {
         "Study": head.name,
         "Trials": f"{counts}, of {head.trials or '?'} planned",
-        "Front": f"{count(best, 'trial')}, hypervolume {area[-1]:.3f}" if area else "none",
+        "Front": f"{count(len(page.members), 'net')}, hypervolume of the search {area[-1]:.3f}"
+        if area
+        else "none",
         "Data": head.data or scale.get("data", ""),
         "Images": format_shape(head.image_shape) if head.shape else "",
         "Net": head.net,
         "Weights": head.init,
         "Small data": "; ".join(head.shortfalls),
-        "Scale": f"{scale.get('name', '')}, {_describe_epochs(scale)} per trial",
+        "Scale": f"{scale.get('name', '')}, {epochs} per trial",
         "Score": describe_score(head.attacks, head.threat_model),
         "Elapsed": format_duration(view.elapsed),
-        "Seed": "" if head.seed is None else head.seed,
-        "Commit": head.commit or "unknown",
-        "Hardware": head.hardware or "",
-        "Losses": " ".join(describe_repairs(view)),
     }
     items = "".join(
-        f"<div><dt>{key}</dt><dd>{escape(_flatten(value))}</dd></div>"
+        f"<div><dt>{key}</dt><dd>{escape(flatten(value))}</dd></div>"
         for key, value in facts.items()
         if value != ""
     )
     return f"<dl class='facts'>{items}</dl>"
-
-
-def _describe_epochs(scale: Mapping[str, Any]) -> str:
-    return count(scale["epochs"], "epoch") if "epochs" in scale else "? epochs"
-
-
-def _flatten(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {text}" for k, v in value.items() if (text := _flatten(v)))
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

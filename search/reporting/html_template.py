@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from search.record.run_files import is_inside
+from spaces import find_objective
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -19,55 +22,19 @@ PAGE = """<!DOCTYPE html>
 <link rel="icon" href="data:,">
 <title>{{title}}</title>
 <style>
-:root { color-scheme: light; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f6f7f8; color: #1c2128;
-       font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 40px 32px 64px; }
-h1 { font-size: 32px; line-height: 1.2; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 20px; margin: 0 0 4px; }
-p { margin: 0 0 12px; max-width: 75ch; }
-a { color: #0b57a4; }
-.kicker { color: #57606a; font-size: 13px; letter-spacing: .08em; text-transform: uppercase;
-          margin: 0 0 4px; }
-.question { font-size: 19px; color: #444c56; margin: 6px 0 20px; }
-.facts { display: grid; grid-template-columns: repeat(3, 1fr); gap: 12px 32px; margin: 0 0 32px; }
-.facts div { border-top: 1px solid #d5d9de; padding-top: 6px; min-width: 0; }
-dt { color: #57606a; font-size: 13px; }
-dd { margin: 0; overflow-wrap: anywhere; }
-section { background: #fff; border: 1px solid #e1e4e8; border-radius: 8px; padding: 24px 28px;
-          margin: 0 0 20px; }
-section > p, .none { color: #57606a; }
-section > .verdict { color: #1c2128; font-size: 19px; font-weight: 600; }
-figure { margin: 0; }
-.scroll { overflow-x: auto; }
-.scroll:focus-visible { outline: 2px solid #0b57a4; outline-offset: 2px; }
-table { border-collapse: collapse; width: 100%; font-size: 14.5px; margin-top: 8px;
-        font-variant-numeric: tabular-nums; }
-caption { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-th, td { padding: 6px 20px 6px 0; text-align: left; white-space: nowrap;
-         border-bottom: 1px solid #eceef0; }
-thead th { font-weight: 600; border-bottom: 2px solid #d5d9de; vertical-align: bottom; }
-td:last-child { white-space: normal; overflow-wrap: anywhere; }
-.pm { color: #57606a; }
-.flag { color: #a40e26; }
-.notes { margin-top: 16px; }
-.notes p { color: #57606a; margin: 0 0 6px; }
-code { font: 14px/1.5 ui-monospace, Menlo, Consolas, monospace; }
-pre { background: #f6f7f8; border: 1px solid #e1e4e8; border-radius: 6px; padding: 12px 14px;
-      overflow-x: auto; margin: 0; }
-@media (max-width: 800px) { .facts { grid-template-columns: 1fr; } main { padding: 20px 12px; } }
-</style>
-{{plotly}}
+{{style}}</style>
 </head>
-<body><main>
+<body>
 {{body}}
-</main></body>
+<script type="application/json" id="run-data">{{data}}</script>
+{{plotly}}
+<script>
+{{script}}</script>
+</body>
 </html>
 """
 
-READING_GUIDE = """<section>
-<h2>How to read these numbers</h2>
+READING_GUIDE = """<h3>How to read these numbers</h3>
 <p><b>Held out, but selected on.</b> The values of trials are from the validation split{images};
 only finalists meet the test split. A trial keeps its best epoch, and the front keeps the best
 trials, both selected on held-out images, so a front member looks slightly better than it is. Two
@@ -85,8 +52,8 @@ not be trusted before <code>python -m adv audit</code> has checked it.</p>
 passes, and attacked by the mean gradient of several (expectation over transformation).{votes}
 Otherwise randomness hides the gradient and the score is too optimistic.</p>
 {publish}
-<p>The glossary of the project explains the words of this page: <code>docs/glossary.md</code>.</p>
-</section>"""
+<p>The glossary of the project explains the words of this page:
+<code>docs/glossary.md</code>.</p>"""
 
 PUBLISH = """<p><b>The figures to publish</b> are from the test split, evaluated once, for the
 trial that you have selected:</p>
@@ -96,24 +63,62 @@ PUBLISHED = """<p><b>The figures to publish</b> are the finalists' means with th
 the final battery: neither those seeds nor the test images were used to select anything.</p>"""
 
 
-def section(title: str, text: str, content: str) -> str:
-    """Return a section of the page; `content` is HTML."""
-    return f"<section><h2>{title}</h2>{f'<p>{text}</p>' if text else ''}{content}</section>"
+def section(title: str, text: str, content: str, name: str = "") -> str:
+    """Return a section of the page.
+
+    Args:
+      title: its heading.
+      text: a paragraph below it, as HTML; "" for none.
+      content: what follows, as HTML.
+      name: to which the links at the top of the page lead; "" for none.
+    """
+    anchor = f" id='{name}'" if name else ""
+    intro = f"<p>{text}</p>" if text else ""
+    return f"<section{anchor}><h2>{title}</h2>{intro}{content}</section>"
 
 
-def figure(plot: Any, name: str, label: str) -> str:
-    """Return a Plotly figure as HTML; the page holds plotly.js once, by `plotly_script`."""
-    config = {
-        "displaylogo": False,
-        "responsive": True,
-        "showSendToCloud": False,
-        "plotlyServerURL": "",
-        "modeBarButtonsToRemove": ["select2d", "lasso2d"],
-    }
-    html = plot.to_html(
-        full_html=False, include_plotlyjs=False, div_id=f"figure-{name}", config=config
+def part(title: str, text: str, content: str) -> str:
+    """Return a part of a section: a smaller heading, a paragraph ("" for none), and HTML."""
+    return f"<h3>{title}</h3>{f'<p class=note>{text}</p>' if text else ''}{content}"
+
+
+def fold(title: str, content: str) -> str:
+    """Return HTML that is hidden until its title is clicked; on paper it is shown."""
+    return f"<details><summary>{title}</summary>{content}</details>"
+
+
+def command_line(command: str) -> str:
+    """Return a command in a box of its own, beside which the page puts a button that copies it."""
+    return f"<div class='command'><pre><code>{escape(command)}</code></pre></div>"
+
+
+def figure(plot: Any, name: str, label: str, *, nets: bool = False) -> str:
+    """Return a Plotly figure as HTML, which the page draws when it comes into view.
+
+    Args:
+      plot: the figure; a point whose `customdata` is the number of a trial chooses that.
+      name: of the figure.
+      label: says what it is, for those who do not see it.
+      nets: whether its points are nets, of which the chosen one gets a ring.
+    """
+    spec = to_script(json.loads(plot.to_json()))
+    linked = " data-nets tabindex='0'" if nets else ""
+    return (
+        f"<figure class='plot' id='figure-{name}' role='group' aria-label='{escape(label)}'"
+        f"{linked}><div class='canvas' style='height:{plot.layout.height}px'></div>"
+        f"<script type='application/json'>{spec}</script></figure>"
     )
-    return f"<figure role='group' aria-label='{escape(label)}'>{html}</figure>"
+
+
+def to_script(data: Any) -> str:
+    """Return data as JSON that can stand in a script element, whatever a user wrote into it."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def read_asset(name: str) -> str:
+    """Return the text of a file of `assets/`."""
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
 
 
 def plotly_script() -> str:
@@ -123,18 +128,48 @@ def plotly_script() -> str:
     return f"<script>{get_plotlyjs()}</script>"
 
 
-def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of HTML cells that scrolls if too wide; the first column names the row."""
+def table(
+    caption: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    nets: Sequence[int] | None = None,
+) -> str:
+    """Return a table of HTML cells that scrolls if too wide; the first column names the row.
+
+    Args:
+      caption: what the table is.
+      heads: of the columns.
+      rows: of cells.
+      nets: of each row the number of the trial that it is about; the chosen one stands out.
+    """
     top = "".join(f"<th scope='col'>{head}</th>" for head in heads)
+    marks = [f" data-net='{number}'" for number in nets] if nets else [""] * len(rows)
     body = "".join(
-        f"<tr><th scope='row'>{row[0]}</th>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
-        for row in rows
+        f"<tr{mark}><th scope='row'>{row[0]}</th>"
+        f"{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
+        for mark, row in zip(marks, rows, strict=True)
     )
     return (
         f"<div class='scroll' role='region' tabindex='0' aria-label='{escape(caption)}'><table>"
         f"<caption>{escape(caption)}</caption><thead><tr>{top}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+def value_cell(name: str, value: float, interval: tuple[float, float] | None) -> str:
+    """Return an objective with its interval as HTML.
+
+    Args:
+      name: of the objective.
+      value: as it is recorded.
+      interval: as it is recorded; None: not known.
+    """
+    one = find_objective(name)
+    text = f"<b>{one.shown * value:,.1f}</b>"
+    if interval:
+        low, high = (one.shown * end for end in interval)
+        text += f" <span class='pm'>[{low:,.1f}, {high:,.1f}]</span>"
+    return text
 
 
 def file_link(name: str, text: str) -> str:

@@ -1,4 +1,8 @@
-"""Hyperparameter importance by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."""
+"""Hyperparameter importance by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255).
+
+A conditional hyperparameter counts by how much it separates the best trials among those that have
+it, and by how many of the best have it (Conditional PED-ANOVA, arXiv 2601.20800).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from typing import Any
 from search.record.trial import Trial
 from search.record.view import View
 
-MIN_TRIALS = 4  # finished trials; with fewer an importance is only noise
+MIN_TRIALS = 8  # finished trials; with fewer an importance is only noise
+BEST = 5  # trials that are compared with all, at least, so that one alone decides nothing
+BEST_SHARE = 0.1
 Shares = dict[str, dict[str, float]]
 
 
@@ -53,7 +59,8 @@ def _shares(knobs: Mapping[str, Any], done: list[Trial], objectives: tuple[str, 
                         distributions={name: ranges[name] for name in trial.params},
                     )
                 )
-            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            share = min(0.5, max(BEST_SHARE, BEST / len(done)))
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
             shares: Shares = {}
             for n, objective in enumerate(objectives):
                 target = partial(_value, n)
@@ -71,7 +78,8 @@ def _values(trial: Trial) -> list[float]:
 
 
 def _value(objective: int, trial: Any) -> float:
-    return float(trial.values[objective])
+    """Return a figure of which less is better, because PED-ANOVA looks for low values."""
+    return -float(trial.values[objective])
 
 
 def _to_distribution(knob: Mapping[str, Any]) -> Any:

@@ -14,14 +14,17 @@ import plotly.graph_objects as go
 from search.formatting import format_value
 from search.record.trial import Trial
 from search.record.view import View
-from search.reporting.csv_tables import hypervolumes
 from spaces import OBJECTIVES, find_objective
 
 MAX_LABELS = 12  # up to so many front members show their number
 MAX_CURVES = 8  # drawn at first; the legend switches the others on
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A5C00", "#56B4E9", "#000000", "#E69F00")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "pentagon")
-GREY, INK = "#9aa1a9", "#1c2128"
+GREY, INK, BLUE, ORANGE, GREEN, PURPLE = (
+    *("#9aa1a9", "#1c2128", "#0072B2", "#D55E00", "#009E73", "#CC79A7"),
+)
+MAX_BARS = 150  # other trials up to which each has its intervals
+MAX_HOVER = 300  # other trials up to which each shows its hyperparameters when hovered over
 
 
 def front(view: View) -> go.Figure:
@@ -29,42 +32,36 @@ def front(view: View) -> go.Figure:
     best = view.front()
     numbers = {trial.number for trial in best}
     others = [t for t in view.scored() if t.number not in numbers]
+    flagged = [t for t in others if _is_flagged(t)]
+    plain = [t for t in others if not _is_flagged(t)]
     figure = empty_figure(*(axis_title(view, name) for name in view.header.aims))
-    if others:
-        grey = {"color": GREY, "size": 7}
-        figure.add_trace(_points(others, "other finished trials", grey, bars="#d5d9de"))
+    if plain:
+        figure.add_trace(_points(plain, "other finished trials", {"color": GREY, "size": 7}))
+    if flagged:
+        cross = {"color": ORANGE, "size": 9, "symbol": "x"}
+        figure.add_trace(_points(flagged, "flagged: its score cannot be trusted", cross))
     if best:
         x, y = zip(*(shown_objectives(trial) for trial in best), strict=True)
-        stairs = {"color": INK, "width": 1.5, "shape": "hv"}
         figure.add_trace(
             go.Scatter(
                 x=x,
                 y=y,
                 mode="lines",
-                line=stairs,
+                line={"color": INK, "width": 1.5, "shape": "hv"},
                 hoverinfo="skip",
                 showlegend=False,
                 name="front line",
             )
         )
-        marker = {
-            "color": [trial.number for trial in best],
-            "colorscale": "Viridis",
-            "cmin": 0,
-            "cmax": max(1, *view.trials),
-            "size": 12,
-            "colorbar": {
-                "title": {"text": "trial"},
-                "thickness": 12,
-                "outlinewidth": 0,
-                "dtick": -(-len(view.trials) // 8),
-            },
-            "line": {"color": INK, "width": 1},
-        }
-        few = len(best) <= MAX_LABELS
-        figure.add_trace(_points(best, "front", marker, bars="#5b6570", labels=few))
+        marker = {"color": BLUE, "size": 12, "line": {"color": INK, "width": 1}}
+        figure.add_trace(_points(best, "front", marker, labels=len(best) <= MAX_LABELS))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return figure.update_layout(legend=legend, height=520)
+
+
+def _is_flagged(trial: Trial) -> bool:
+    gap = trial.result.details.masking_gap if trial.result else None
+    return bool(gap and gap.flagged)
 
 
 def curves(view: View) -> go.Figure:
@@ -98,7 +95,22 @@ def curves(view: View) -> go.Figure:
         figure.update_xaxes(
             tickvals=ticks, ticktext=[f"{255 * e:.0f}/255" if e else "0" for e in ticks]
         )
-    return figure.update_yaxes(range=[0, 100])
+    return figure.update_yaxes(range=_fit(figure))
+
+
+def _fit(figure: go.Figure) -> list[float]:
+    """Return the range of accuracies that the curves and their intervals need, in percent."""
+    ends = [
+        (value - down, value + up)
+        for trace in figure.data
+        for value, down, up in zip(
+            trace.y, trace.error_y.arrayminus, trace.error_y.array, strict=True
+        )
+    ]
+    if not ends:
+        return [0, 100]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return [max(0.0, low - 2), min(100.0, high + 2)]
 
 
 def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
@@ -125,23 +137,6 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
     height = 130 + 40 * max(map(len, shares.values()), default=0)
     figure.update_yaxes(ticks="", automargin=True)
     return figure.update_layout(height=height, legend={"traceorder": "reversed"})
-
-
-def progress(view: View) -> go.Figure:
-    """Plot the hypervolume after each finished trial."""
-    area = hypervolumes(view)
-    figure = empty_figure("Finished trials", "Hypervolume (1 is a perfect net)")
-    return figure.add_trace(
-        go.Scatter(
-            x=list(range(1, len(area) + 1)),
-            y=area,
-            mode="lines+markers",
-            name="hypervolume",
-            line={"shape": "hv", "color": _COLOURS[0]},
-            marker={"size": 5},
-            showlegend=False,
-        )
-    )
 
 
 def learning(view: View) -> go.Figure:
@@ -195,23 +190,32 @@ def shown_intervals(trial: Trial) -> list[tuple[float, float]]:
 
 
 def _points(
-    trials: list[Trial], name: str, marker: Mapping[str, Any], bars: str, labels: bool = False
+    trials: list[Trial], name: str, marker: Mapping[str, Any], labels: bool = False
 ) -> go.Scatter:
+    front = name == "front"
     x, y = zip(*(shown_objectives(trial) for trial in trials), strict=True)
     spans = [shown_intervals(trial) for trial in trials]
-    thin = {"color": bars, "thickness": 1, "width": 3}
+    thin = {"color": "#5b6570" if front else "#d5d9de", "thickness": 1, "width": 3}
+    bars = {}
+    if front or len(trials) <= MAX_BARS:
+        bars = {
+            "error_x": _bars(list(x), [span[0] for span in spans]) | thin,
+            "error_y": _bars(list(y), [span[1] for span in spans]) | thin,
+        }
+    whole = front or len(trials) <= MAX_HOVER
     return go.Scatter(
-        x=x,
-        y=y,
+        x=[round(v, 4) for v in x],
+        y=[round(v, 4) for v in y],
         name=name,
         mode="markers+text" if labels else "markers",
         marker=marker,
         text=[f"{t.number}" for t in trials] if labels else None,
         textposition="top right",
-        error_x=_bars(list(x), [span[0] for span in spans]) | thin,
-        error_y=_bars(list(y), [span[1] for span in spans]) | thin,
-        hovertext=[hover_text(trial) for trial in trials],
-        hoverinfo="text",
+        customdata=[trial.number for trial in trials],
+        hovertext=[hover_text(trial) for trial in trials] if whole else None,
+        hoverinfo="text" if whole else None,
+        hovertemplate=None if whole else "trial %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
+        **bars,
     )
 
 

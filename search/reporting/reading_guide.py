@@ -1,4 +1,4 @@
-"""The last section of the HTML report: how to read its numbers."""
+"""The part of the HTML report on how to read its numbers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 from adv.intervals import smallest_visible_share
 from adv.shell import join_command
-from search.finals.finalist import Finalist
 from search.formatting import count
+from search.record.run_folder import front_path
 from search.record.trial_result import MaskingGap
-from search.record.view import View
 from search.reporting.html_template import PUBLISH, PUBLISHED, READING_GUIDE
+from search.reporting.page import Page
 from spaces import FIRST_SCORE, parse_threat_model
 
 
-def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # noqa: ARG001 - the signature of a Panel
-    """Return the section on data splits, attacks, masking gap, and which figures to publish."""
+def reading_guide(page: Page) -> str:
+    """Return the part on data splits, attacks, masking gap, and which figures to publish."""
+    view = page.view
     attacks = "; ".join(_describe_attack(attack) for attack in view.header.battery)
     details = [trial.result.details for trial in view.front() if trial.result]
     images = sorted({d.images for d in details if d.images is not None})
     votes = sorted({d.votes for d in details if d.random and d.votes is not None})
-    name = view.header.name or "NAME"
-    member = view.front()[0].name if view.front() else "0003"
-    weights = f"runs/{name}/front/{member}.safetensors"
+    member = page.members[0].file if page.members else front_path(3)
+    weights = page.folder / member
     battery = _battery_flags(view.header.attacks, view.header.threat_model)
     trust = ("--trust-code",) if view.header.names_code else ()
     words = ("evaluate", weights, *trust, *battery, "--split", "test")
@@ -38,7 +38,7 @@ def reading_guide(view: View, finalists: Sequence[Finalist]) -> list[str]:  # no
         "votes": f" Here {_join(votes)} forward passes vote." if votes else "",
         "publish": PUBLISHED if has_finals else PUBLISH.format(command=escape(command)),
     }
-    return [READING_GUIDE.format_map(values)]
+    return READING_GUIDE.format_map(values)
 
 
 def _battery_flags(score: str, threat_model: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from search.tracking.optuna_storage import OptunaCopy
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
 
-REPORT_EVERY = 20.0  # seconds between two reports while the search runs
+REPORT_EVERY = 20.0  # seconds between two reports while the search runs; more if one takes long
 ENDS = {"finished", "failed", "stopped"}
 
 
@@ -74,7 +74,7 @@ class ReportWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.last_report = folder, time.monotonic()
+        self.folder, self.due = folder, time.monotonic() + REPORT_EVERY
 
     def __call__(self, event: Event, view: View) -> None:
         """Write the tables, and now and then the report, if a trial has ended."""
@@ -82,9 +82,10 @@ class ReportWriter:
             return
         finalists = compute_standings(view)
         write_tables(view, self.folder, finalists)
-        if time.monotonic() - self.last_report > REPORT_EVERY:
+        if (began := time.monotonic()) > self.due:
             write_html_report(view, self.folder / REPORT, finalists)
-            self.last_report = time.monotonic()
+            now = time.monotonic()
+            self.due = now + max(REPORT_EVERY, 20 * (now - began))
 
 
 class StateCleaner:

@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,9 @@ from search.record.provenance import (
 from search.record.study_header import StudyHeader
 from search.record.view import View
 from search.reporting.csv_tables import column_names, trial_rows, write_tables
-from search.reporting.front_html import front_sections
+from search.reporting.front_html import front_section
 from search.reporting.front_table import describe_marks, front_table
+from search.reporting.page import Page
 
 SCALE = {"name": "laptop", "cpus": 1.0, "gpus": 0.0}
 HERE = StudyHeader(
@@ -134,7 +136,7 @@ def test_tables_report_and_summary_say_which_values_are_marked():
     why = describe_marks(view.front(), view.header)
     assert "torch 2.0, while the run began with torch 1.0" in why
     assert "torch 2.0" in view.trials[1].remarks[0] and not view.trials[0].remarks
-    assert "torch 2.0, while the run" in "".join(front_sections(view, []))
+    assert "torch 2.0, while the run" in "".join(front_section(Page(view, [], Path("runs/x"))))
     assert column_names(view)[-1] == "changed"
     assert [row.get("changed") for row in trial_rows(view)] == [None, "torch 2.0"]
 

@@ -38,7 +38,7 @@ def test_tables_and_page_share_one_posterior(tmp_path: Path, calls):
     """Four before: one for the tables, three for the sections and plots of the page."""
     view = _finished_finals()
     writer = ReportWriter(tmp_path)
-    writer.last_report = float("-inf")
+    writer.due = float("-inf")
     writer({"event": "finished", "trial": 0}, view)
     assert {"finalists.csv", "finals.csv", "report.html"} <= {p.name for p in tmp_path.iterdir()}
     assert len(calls) == 1
@@ -51,7 +51,7 @@ def test_all_readers_of_a_final_training_share_one_posterior(tmp_path: Path, cal
     event = {"event": "final", "part": part}
     FinalsLog(Console(quiet=True))(event, view)
     writer = ReportWriter(tmp_path)
-    writer.last_report = float("-inf")
+    writer.due = float("-inf")
     writer(event, view)
     assert len(calls) == 1
 

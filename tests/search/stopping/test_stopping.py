@@ -222,7 +222,7 @@ def test_the_report_says_what_stopping_cost(tmp_path):
         trials((10.0 - n / 10, 10.0 - n / 10), end=(1.0 + n, 30.0 - n))
     write_html_report(trials.view, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert "<h2>Early stopping</h2>" in page and "ended on the front" in page
+    assert "<h3>Early stopping</h3>" in page and "ended on the front" in page
     assert any(
         line.startswith("Fewer trials were stopped: ") for line in describe_stopping(trials.view)
     )
