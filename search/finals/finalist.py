@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adv.intervals import MASKING_GAP_LIMIT
+from search.finals.selection import UNTOLD
 from search.record.trial import Trial
 from search.record.trial_result import Interval, TrialResult, maximised
 from spaces import OBJECTIVES, find_objective
@@ -56,8 +57,8 @@ class Finalist:
 
     @property
     def known(self) -> bool:
-        """True if it has a fresh seed, or is reported as a member of the front without one."""
-        return bool(self.runs) or self.on_front
+        """True if it has a fresh seed, is reported without one, or may well be on the front."""
+        return bool(self.runs) or self.on_front or self.p_front >= UNTOLD
 
     @property
     def points(self) -> list[Pair]:

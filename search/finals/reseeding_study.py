@@ -16,7 +16,7 @@ from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
 from adv.shell import join_command
 from search.finals.seed_noise import Floats
-from search.finals.selection import choose_next, is_clearly_dominated, select_candidates
+from search.finals.selection import SEEDS, choose_next, is_clearly_dominated, select_candidates
 from search.finals.standings import compute_standings
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
@@ -28,6 +28,7 @@ from spaces import OBJECTIVES, Params, Space
 
 TRIALS_PER_TRAINING = 3  # by default the finals take one training for so many trials
 MIN_TRAININGS = 8  # by default, see `default_trainings`
+SMALL = 12  # trainings, up to which each finalist is trained `SEEDS` times
 Z95 = 1.96  # a trial is left out if another is better in both objectives by the 95 % noise level
 MAX_PAIRWISE = 500  # with more trials, those far behind are left out before comparing all pairs
 SEED_OFFSET = 1_000_003  # from the seeds of the search, which start at its own
@@ -46,18 +47,24 @@ def default_trainings(trials: int) -> int:
 def choose_finalists(view: View, trainings: int) -> list[int]:
     """Return the numbers of the trials to train again, the likeliest members of the front first.
 
-    A third of the trainings is kept for those whose membership stays in doubt. The baseline of the
-    space comes last: the verdict compares fresh seeds with fresh seeds.
+    In small finals each is trained twice, the baseline of the space among them. In larger ones a
+    third of the trainings is kept for those whose membership stays in doubt, and the baseline comes
+    last. The verdict compares fresh seeds with fresh seeds.
     """
     every = view.scored()
     done = _leave_out_far(_feasible(view))
     points = [trial.result.point for trial in done if trial.result]
-    limit = max(1, trainings - trainings // 3)
+    small = trainings <= SMALL
+    limit = max(1, trainings // SEEDS if small else trainings - trainings // 3)
     order = select_candidates(points, _difference_sd(done), limit, z=Z95) if done else []
     numbers = [done[i].number for i in order]
     plain = view.header.baseline
     baseline = [trial.number for trial in every if plain and trial.params == plain][:1]
-    return numbers + [n for n in baseline if numbers and n not in numbers]
+    if not numbers or not baseline or baseline[0] in numbers:
+        return numbers
+    if small and 2 < limit == len(numbers):
+        numbers.pop()
+    return numbers + baseline
 
 
 def find_contenders(view: View) -> list[Trial]:
@@ -145,7 +152,7 @@ class ReseedingSampler:
             return None
         probabilities = [0.5 if np.isnan(f.p_front) else f.p_front for f in finalists]
         costs = np.maximum(1e-3, [f.trial.seconds for f in finalists])
-        min_seeds = 2 if 2 * len(finalists) <= header.trainings else 1
+        min_seeds = SEEDS if SEEDS * len(finalists) <= header.trainings else 1
         seeds = [f.started for f in finalists]
         i = choose_next(probabilities, seeds, costs, min_seeds=min_seeds)
         if i is None:

@@ -16,6 +16,7 @@ from search.finals.true_values import DRAWS
 Z_DOMINATED = 1.0  # standard deviations of a difference beyond which a trial is clearly dominated
 BETA = 0.8  # weight of recall against precision in the score of the reported front
 UNTOLD = 0.25  # P(on the front) from which a candidate cannot be told from the front
+SEEDS = 2  # fresh seeds of each finalist, if the finals have trainings enough
 SURE = 0.05  # a probability below this, or above 1 minus this, needs no further seed
 
 

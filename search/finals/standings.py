@@ -1,7 +1,8 @@
 """The standings: each finalist's means, intervals and probability of being on the front.
 
 Means are over fresh seeds alone. The training that selected a trial is shown beside them, so that
-the winner's curse can be seen, but is part of none of them. A trial without a fresh seed may be
+the winner's curse can be seen, but is part of none of them. Where every finalist has two fresh
+seeds, as in small finals, only finalists are reported. Else a trial without a fresh seed may be
 reported too: its values are then estimated from its one training, drawn back by the posterior.
 """
 
@@ -17,7 +18,7 @@ from adv.intervals import error_of_interval
 from search.finals.finalist import Finalist, mean_pair
 from search.finals.latest import Latest
 from search.finals.seed_noise import Floats
-from search.finals.selection import front_membership, select_front
+from search.finals.selection import SEEDS, UNTOLD, front_membership, select_front
 from search.finals.true_values import (
     DRAWS,
     bootstrap_images,
@@ -35,7 +36,7 @@ HOPELESS = 6.0
 
 
 def compute_standings(view: View, draws: int = DRAWS) -> list[Finalist]:
-    """Return the finalists and the other trials that are reported as members of the front.
+    """Return the finalists, and the other trials that are on the front or cannot be told from it.
 
     Those with fresh seeds come first, then those whose values are estimated, each the most accurate
     on natural images first, then finalists without any.
@@ -75,8 +76,11 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
         search, fresh = _search_values(scored, others), {i: f.points for i, f in enumerate(scored)}
         values = sample_true_values(search, fresh, sd, images=images, draws=draws).clip(low, top)
     membership = front_membership(values)
-    p_front, on_front = membership.mean(axis=0), select_front(membership)
-    n = len(scored)
+    p_front, n = membership.mean(axis=0), len(scored)
+    enough = not rest and all(len(f.runs) >= SEEDS for f in scored)
+    reported = range(n if enough else membership.shape[1])
+    on_front = np.zeros(membership.shape[1], dtype=bool)
+    on_front[reported] = select_front(membership, reported)
     waiting = {f.trial.number: f for f in rest}
     known = [*scored, *(waiting.get(t.number, Finalist(t)) for t in others)]
     estimates = np.concatenate([means, values[:, n:]], axis=1)
@@ -94,7 +98,7 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
             on_front=bool(on_front[i]),
         )
         for i, f in enumerate(known)
-        if f.runs or on_front[i] or f.trial.number in waiting
+        if f.runs or on_front[i] or p_front[i] >= UNTOLD or f.trial.number in waiting
     ]
     ranked.sort(key=lambda f: (not f.known, not f.runs, -f.mean[0], -f.mean[1]))
     numbers = {f.trial.number for f in ranked}

@@ -91,13 +91,21 @@ def finals(ledger, trainings, run=None, stop=None, **head):
 
 def test_the_candidates_are_those_that_nothing_clearly_beats(ledger):
     searched(ledger)
-    numbers = choose_finalists(ledger.view, 9)
+    numbers = choose_finalists(ledger.view, 15)
     wasteful = {t.number for t in ledger.view.trials.values() if t.params["waste"] == 0.3}
     assert wasteful and not wasteful & set(numbers)
     assert set(numbers) >= {t.number for t in ledger.view.front()}
-    assert (
-        len(choose_finalists(ledger.view, 3)) == 2
-    )  # a third of the trainings is left for the race
+    assert [len(choose_finalists(ledger.view, n)) for n in (1, 3, 8)] == [1, 1, 4]  # twice each
+
+
+def test_in_small_finals_each_reported_net_was_trained_twice(ledger):
+    searched(ledger)
+    finals(ledger, 8)
+    field = compute_standings(ledger.view)
+    assert [len(f.runs) for f in field if f.runs] == [2] * 4
+    assert any(f.on_front for f in field) and all(f.runs for f in field if f.on_front)
+    untold = [f for f in field if not f.runs]
+    assert all(f.p_front >= 0.25 and f.known for f in untold)
 
 
 def packed(ok):
@@ -145,7 +153,8 @@ def test_the_baseline_is_a_finalist_however_far_behind_it_is(ledger):
     before = choose_finalists(ledger.view, 6)
     assert worst.number not in before
     ledger.view.header = replace(ledger.view.header, baseline=dict(worst.params))
-    assert choose_finalists(ledger.view, 6) == [*before, worst.number]
+    assert choose_finalists(ledger.view, 6) == [*before[:2], worst.number]
+    assert choose_finalists(ledger.view, 18)[-1] == worst.number
 
 
 def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
