@@ -25,18 +25,20 @@ from search.errors import StorageError
 from search.finals.standings import compute_standings
 from search.finals.train_finalist import load_trained_net
 from search.interrupt import Interrupt, Interrupted
+from search.outcome.front import FrontMember, find_front
+from search.outcome.roles import assign_roles
 from search.record.ledger import read
 from search.record.provenance import PROJECT
 from search.record.run_folder import LEDGER
 from search.record.trial import Run, Trial
 from search.record.view import View
-from search.reporting.csv_tables import column_names, trial_rows
+from search.reporting.csv_tables import column_names, front_rows, trial_rows
 from search.session.job import Job
 from search.session.options import Options, merge_battery
 from search.session.plan import Machine
 from search.session.prepare import prepare
 from search.session.session import run_job
-from search.session.stored_nets import TRIAL, stored_net
+from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.study import Study
 from spaces import Space, is_file
 
@@ -137,8 +139,18 @@ class PythonStudy:
 
     @property
     def front(self) -> list[Member]:
-        """The front, best in the first objective first; each member can load its net."""
-        return [Member(trial, self) for trial in self.view.front()]
+        """The front of the run, best in the first objective first; each member can load its net.
+
+        It is that of the finals where there are any: `front.csv` and `front/` hold the same nets.
+        """
+        return [Member(member, self) for member in find_front(self.view).members]
+
+    @property
+    def recommended(self) -> dict[str, Member]:
+        """The recommended nets by role: the most accurate, the most robust, the balanced one."""
+        view = self.view
+        roles = assign_roles(view, find_front(view))
+        return {role.name: Member(role.member, self) for role in roles}
 
     @property
     def trials(self) -> Any:
@@ -173,27 +185,33 @@ class PythonStudy:
 
     def _repr_html_(self) -> str:
         """Return the front as a table, for notebooks."""
-        members = {member.number for member in self.front}
-        frame = self.trials
-        return str(frame[frame["trial"].isin(members)].to_html(index=False))
+        import pandas
+
+        rows = front_rows(self.view)
+        return str(pandas.DataFrame(rows).dropna(axis=1, how="all").to_html(index=False))
 
 
 @dataclass(frozen=True)
 class Member:
-    """A trial of the front.
+    """A net of the front.
 
     Args:
-      trial: with its hyperparameters and its result.
+      found: the net, with its values, marks and file.
       study: that it belongs to.
     """
 
-    trial: Trial
+    found: FrontMember
     study: PythonStudy = field(repr=False)
+
+    @property
+    def trial(self) -> Trial:
+        """The trial, with its hyperparameters and what the search saw of it."""
+        return self.found.trial
 
     @property
     def number(self) -> int:
         """The number of the trial."""
-        return self.trial.number
+        return self.found.number
 
     @property
     def params(self) -> dict[str, Any]:
@@ -202,8 +220,22 @@ class Member:
 
     @property
     def objectives(self) -> dict[str, float]:
-        """Its figures by name, as they are recorded: accuracies in [0, 1]."""
-        return dict(self.trial.result.objectives) if self.trial.result else {}
+        """Its figures by name, as they are recorded: accuracies in [0, 1].
+
+        After finals these are the two objectives alone, means over fresh seeds.
+        """
+        seen = self.trial.result.objectives if self.found.measured == "search" else {}  # type: ignore[union-attr]  # it has a result
+        return {**seen, **self.found.objectives}
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % intervals of both objectives, without those that are not known."""
+        return dict(self.found.intervals)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Why its figures mislead, such as "flagged"; none if they do not."""
+        return tuple(mark.name for mark in self.found.marks)
 
     @property
     def checkpoint(self) -> Path:
@@ -212,19 +244,21 @@ class Member:
         Raises:
           LostNetError: it is missing, or has changed.
         """
-        net = stored_net(TRIAL, self.trial, self.study.folder)
+        kind = FINAL if self.found.is_final else TRIAL
+        net = stored_net(kind, self.found.net, self.study.folder)
         assert net is not None, "a member of the front has a result"
         return net.find()
 
     def load(self) -> nn.Module:
-        """Return its net in evaluation mode, on the best device, with the weights that were scored.
+        """Return its net in evaluation mode, on the best device.
 
         Raises:
           LostNetError: the file of the weights is missing, or has changed.
         """
         job = self.study._job
         assert job is not None, "a study keeps what its nets are built with"
-        return load_trained_net(job.run, self.params, self.trial.seed, self.checkpoint).eval()
+        seed = self.found.net.seed
+        return load_trained_net(job.run, self.params, seed, self.checkpoint).eval()
 
 
 def _run(options: Options, data: Data | None, on: Where, quiet: bool) -> PythonStudy:

@@ -1,4 +1,4 @@
-"""The search as CSV tables, `trials.csv` and `front.csv`, and its hypervolume."""
+"""The run as CSV tables, `trials.csv` and `front.csv`, and its hypervolume."""
 
 from __future__ import annotations
 
@@ -11,24 +11,29 @@ from typing import Any
 from adv.files import write_atomic
 from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
+from search.outcome.front import find_front
+from search.outcome.marks import find_marks, list_marks
+from search.outcome.roles import assign_roles
 from search.record.pareto import front, hypervolume
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.csv_cells import escape_cell
 from search.reporting.finals_csv import FINALS, finalist_columns, finalist_rows, training_rows
+from search.reporting.front_csv import ADDED, front_columns, front_row
 from spaces import FIRST_SCORE, OBJECTIVES
 
 Row = dict[str, Any]
 _BEFORE = ("trial", "state", "seed")
 _VALUES = tuple(f"{name}{end}" for name in OBJECTIVES for end in ("", "_low", "_high"))
 _GAP = ("masking_gap", "masking_gap_low", "masking_gap_high", "flagged")
+_FRONT = ("on_front", "on_search_front", "marks")
 _AFTER = ("epochs", "best_epoch", "overfitted", "seconds", "reason")
 _SCORE, _CHANGED = "score", "changed"
-_TAKEN = {*_BEFORE, *_VALUES, _SCORE, *_GAP, *_AFTER, _CHANGED}
+_TAKEN = {*_BEFORE, *_VALUES, _SCORE, *_GAP, *_FRONT, *_AFTER, *ADDED, _CHANGED}
 
 
 def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None = None) -> None:
-    """Write `trials.csv` (a row for each trial) and `front.csv` (those on the front) to `folder`.
+    """Write `trials.csv` (a row for each trial) and `front.csv` (the front of the run) to `folder`.
 
     If there are finals, also `finalists.csv` and `finals.csv` (`search.reporting.finals_csv`). Each
     file is replaced in one step, so that a reader never sees part of one.
@@ -38,11 +43,13 @@ def write_tables(view: View, folder: Path, finalists: Sequence[Finalist] | None 
       folder: of the run.
       finalists: from `compute_standings`; None computes them.
     """
+    standings = compute_standings(view) if finalists is None else finalists
     names = column_names(view)
-    write_atomic(folder / "trials.csv", _csv(names, trial_rows(view)))
-    write_atomic(folder / "front.csv", _csv(names, (_row(view, trial) for trial in view.front())))
+    write_atomic(folder / "trials.csv", _csv(names, trial_rows(view, standings)))
+    columns = front_columns(names, view.header.aims)
+    write_atomic(folder / "front.csv", _csv(columns, front_rows(view, standings)))
     if view.finals:
-        rows = finalist_rows(compute_standings(view) if finalists is None else finalists)
+        rows = finalist_rows(standings)
         write_atomic(folder / "finalists.csv", _csv(finalist_columns(view.header.aims), rows))
         names = [*FINALS, *_changed_column(view.finals)]
         trainings = ({**dict.fromkeys(names), **row} for row in training_rows(view))
@@ -63,6 +70,7 @@ def column_names(view: View) -> list[str]:
         *_other_figures(view),
         *_GAP,
         *_AFTER,
+        *_FRONT,
         *([] if view.header.score == FIRST_SCORE else [_SCORE]),
         *_changed_column(view),
     ]
@@ -79,22 +87,48 @@ def _changed_column(view: View) -> list[str]:
     return [_CHANGED] if any(trial.changed for trial in view.trials.values()) else []
 
 
-def trial_rows(view: View) -> list[Row]:
+def trial_rows(view: View, finalists: Sequence[Finalist] | None = None) -> list[Row]:
     """Return a row for each trial, by number, under the names of `column_names`.
 
-    What a trial does not have is None.
+    What a trial does not have is None. `on_front` says whether it is on the front of the run,
+    `on_search_front` whether the search saw it there; they differ where there are finals.
+
+    Args:
+      view: of the search.
+      finalists: from `compute_standings`; None computes them.
     """
-    return [_row(view, trial) for _, trial in sorted(view.trials.items())]
+    standings = compute_standings(view) if finalists is None else finalists
+    blank = dict.fromkeys(column_names(view))
+    on_front, seen = set(find_front(view, standings).numbers), {t.number for t in view.front()}
+    by_number = {finalist.trial.number: finalist for finalist in standings}
+    rows = []
+    for number, trial in sorted(view.trials.items()):
+        marks = find_marks(trial, view.header, by_number.get(number))
+        places = {"on_front": number in on_front, "on_search_front": number in seen}
+        rows.append({**_row(view, trial, blank), **places, "marks": list_marks(marks)})
+    return rows
 
 
-def _row(view: View, trial: Trial) -> Row:
-    row: Row = dict.fromkeys(column_names(view))
+def front_rows(view: View, finalists: Sequence[Finalist] | None = None) -> list[Row]:
+    """Return a row for each net of the front of the run, under the names of `front_columns`."""
+    run_front = find_front(view, finalists)
+    blank, roles = dict.fromkeys(column_names(view)), assign_roles(view, run_front)
+    seen = {trial.number for trial in view.front()}
+    return [
+        front_row(member, run_front, roles, _row(view, member.net, blank))
+        | {"on_search_front": member.number in seen}
+        for member in run_front.members
+    ]
+
+
+def _row(view: View, trial: Trial, blank: Row) -> Row:
+    row = dict(blank)
     row |= {"trial": trial.number, "state": trial.state, "seed": trial.seed}
     row |= {_column(name): value for name, value in trial.params.items()}
     row |= {"epochs": len(trial.epochs), "seconds": round(trial.seconds, 3)}
     row |= {"overfitted": len(trial.overfitted), "reason": trial.reason}
     row |= {_SCORE: view.header.score} if _SCORE in row else {}
-    row |= {_CHANGED: trial.changes} if trial.changed else {}
+    row |= {_CHANGED: trial.changes} if trial.changed and _CHANGED in row else {}
     if trial.result:
         for name in trial.result.objectives:
             low, high = trial.result.intervals.get(name, (None, None))

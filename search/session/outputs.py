@@ -12,10 +12,11 @@ from adv.files import partial_file
 from search.errors import find_storage_error
 from search.finals.standings import compute_standings
 from search.finals.verdict import reach_verdict
+from search.outcome.front import find_front
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.run_files import LostNetError
-from search.record.run_folder import FRONT, LEDGER, REPORT, front_path, trial_path
+from search.record.run_folder import FRONT, LEDGER, REPORT, trial_path
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
@@ -23,7 +24,7 @@ from search.reporting.verdict_text import verdict_record
 from search.session.advise import advise
 from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
-from search.session.stored_nets import TRIAL, stored_net
+from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
 from search.tracking.optuna_storage import OptunaCopy
 from search.tracking.tracker import Tracker
@@ -133,7 +134,7 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         LEDGER: lambda: job.study.ledger.append(
             "end", reason=note or "done", code=code, **record_verdict(view), **_advice(view)
         ),
-        FRONT: lambda: note_lost_nets(job.study.ledger, copy_front(view, folder)),
+        FRONT: lambda: write_front(job.study.ledger, folder),
         "tables": lambda: write_tables(view, folder, compute_standings(view)),
         REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),
         "tracking": tracker.close,
@@ -161,42 +162,72 @@ def _try(name: str, write: Callable[[], None]) -> str:
     return ""
 
 
-def copy_front(view: View, folder: Path) -> dict[int, str]:
-    """Copy the weights of the front's members, and of no others, to `front/`.
+def write_front(ledger: Ledger | MemoryLedger | FinalsLedger, folder: Path) -> None:
+    """Copy the nets of the front to `front/`, and note in the ledger which are lost.
 
-    Each copy is whole or absent. The copy of an earlier session takes the place of a file that is
-    gone, or has changed since its trial wrote it.
-
-    Returns:
-      Which members have lost their net, and why: a reason by number, "" for all that have it.
+    Where the training whose net was to be copied has lost it, another one of the same finalist
+    takes its place.
 
     Raises:
       OSError: a copy cannot be written; those of earlier sessions are still there.
     """
-    lost: dict[int, str] = {}
+    while note_lost_nets(ledger, copy_front(ledger.view, folder)):
+        pass
+
+
+def copy_front(view: View, folder: Path) -> dict[tuple[str, int], str]:
+    """Copy the weights of the front's members, and of no others, to `front/`.
+
+    Each copy is whole or absent. The copy of an earlier session takes the place of a file that is
+    gone, or has changed since its training wrote it.
+
+    Returns:
+      Which members have lost their net, and why: a reason by the kind and the number of the trial
+      or training that made it, "" for all that have it.
+
+    Raises:
+      OSError: a copy cannot be written; those of earlier sessions are still there.
+    """
+    lost: dict[tuple[str, int], str] = {}
+    kept = set()
     (folder / FRONT).mkdir(exist_ok=True)
-    for trial in view.front():
-        net = stored_net(TRIAL, trial, folder)
+    for member in find_front(view).members:
+        kind = FINAL if member.is_final else TRIAL
+        net = stored_net(kind, member.net, folder)
         if net is None or net.result.details.weights is None:
             continue
         try:
-            source, copy = net.find(), folder / front_path(trial.number)
+            source, copy = net.find(), folder / member.file
         except LostNetError as error:
-            lost[trial.number] = str(error)
+            lost[kind, member.net.number] = str(error)
             continue
-        lost[trial.number] = ""
+        lost[kind, member.net.number] = ""
+        kept.add(copy)
         if source != copy.resolve():
             with partial_file(copy) as partial:
                 shutil.copyfile(source, partial)
-    kept = {folder / front_path(number) for number, reason in lost.items() if not reason}
     for path in (folder / FRONT).iterdir():
         if path not in kept:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return lost
 
 
-def note_lost_nets(ledger: Ledger | MemoryLedger | FinalsLedger, lost: Mapping[int, str]) -> None:
-    """Note in the ledger which trials have lost their net since the last time, or have it again."""
-    for number, reason in lost.items():
-        if reason != ledger.view.trials[number].lost_net:
+def note_lost_nets(
+    ledger: Ledger | MemoryLedger | FinalsLedger, lost: Mapping[tuple[str, int], str]
+) -> bool:
+    """Note in the ledger which nets are lost since the last time, or are there again.
+
+    Returns:
+      Whether a final training has lost its net: another one may take its place.
+    """
+    finals = False
+    for (kind, number), reason in lost.items():
+        view = ledger.view.finals if kind == FINAL else ledger.view
+        if view is None or reason == view.trials[number].lost_net:
+            continue
+        if kind == TRIAL:
             ledger.append("net", trial=number, lost=reason)
+        else:
+            ledger.append("final", part={"event": "net", "trial": number, "lost": reason})
+            finals = True
+    return finals

@@ -17,6 +17,7 @@ from search.backends import serial
 from search.backends.worker_process import WorkerProcess
 from search.errors import StorageError, find_storage_error
 from search.interrupt import Interrupt, Interrupted
+from search.outcome.front import find_front
 from search.record.ledger import Ledger, read
 from search.record.provenance import PROJECT
 from search.record.run_folder import LEDGER
@@ -213,7 +214,7 @@ def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> 
 
 
 def _rescore(console: Console, job: Job, interrupt: Interrupt) -> None:
-    before = [trial.number for trial in job.study.view.front()]
+    before = find_front(job.study.view).numbers
     console.print(f"Re-scoring with {_describe_battery(job)}. Nothing is trained.", markup=False)
     assert isinstance(job.study.ledger, Ledger)
     try:
@@ -228,7 +229,7 @@ def _rescore(console: Console, job: Job, interrupt: Interrupt) -> None:
             from search.backends import ray_tune
 
             ray_tune.disconnect()
-    after = [trial.number for trial in job.study.view.front()]
+    after = find_front(job.study.view).numbers
     console.print(f"Front before: trials {before}. Front now: trials {after}.", markup=False)
 
 

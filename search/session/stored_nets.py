@@ -91,7 +91,10 @@ def stored_net(kind: str, trial: Trial, folder: Path) -> StoredNet | None:
     if result is None:
         return None
     usual = trial_path(trial.number, final=kind == FINAL) / BEST
-    copies = (str(front_path(trial.number)),) if kind == TRIAL else ()
+    # The copy in front/ may be that of another training of the same configuration: without a
+    # checksum they could not be told apart.
+    origin = trial.number if kind == TRIAL else int(trial.origin)
+    copies = (str(front_path(origin)),) if result.details.weights_sha256 else ()
     files = (result.details.weights or str(usual), *copies)
     place = folder.absolute()
     return StoredNet(kind, trial.number, trial.params, trial.seed, place, files, result)

@@ -16,6 +16,7 @@ from search.finals.reseeding_study import find_contenders
 from search.finals.standings import compute_standings
 from search.finals.verdict import reach_verdict
 from search.formatting import count, format_clock
+from search.outcome.front import find_front
 from search.record.constraints import excesses, is_lower_bound
 from search.record.repair import describe_repairs
 from search.record.run_folder import FRONT, REPORT
@@ -234,9 +235,9 @@ def describe_nets(view: View) -> list[str]:
         if not trial.result
     ]
     lines = [
-        f"Trial {trial.number} has lost its net, so it is not in {FRONT}/: {trial.lost_net}."
-        for trial in view.front()
-        if trial.lost_net
+        f"Trial {one.number} has lost its net, so it is not in {FRONT}/: {one.net.lost_net}."
+        for one in find_front(view).members
+        if one.net.lost_net
     ]
     if unscored:
         lines.append(

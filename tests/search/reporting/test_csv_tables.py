@@ -26,13 +26,23 @@ def test_trials_has_a_row_for_each_trial_and_front_those_of_the_front(tmp_path):
     assert [int(row["trial"]) for row in trials] == list(range(16))
     assert [int(row["trial"]) for row in front] == [trial.number for trial in view.front()]
     by_number = {row["trial"]: row for row in trials}
-    assert all(by_number[row["trial"]] == row for row in front)
+    added = {"roles", "measured", "seeds", "p_on_front", "weights"}
+    for row in front:
+        assert by_number[row["trial"]].items() <= row.items()
+        more = row.keys() - by_number[row["trial"]].keys()
+        assert more == added | {"search_natural_accuracy", "search_attacked_score"}
+        assert row["measured"] == "search" and row["seeds"] == "0" and row["p_on_front"] == ""
+        assert row["on_front"] == row["on_search_front"] == "True"
+        assert row["search_attacked_score"] == row["attacked_score"]
+    roles = ", ".join(row["roles"] for row in front if row["roles"])
+    assert sorted(roles.split(", ")) == ["balanced", "most accurate", "most robust"]
+    assert by_number["2"]["marks"] == "flagged" and by_number["0"]["marks"] == ""
 
 
 def test_the_columns_are_in_the_promised_order(tmp_path):
     write_tables(build(2, 0), tmp_path)
     for name in ("trials.csv", "front.csv"):
-        assert (tmp_path / name).read_text().splitlines()[0].split(",") == [
+        assert (tmp_path / name).read_text().splitlines()[0].split(",")[: 21 + len(KNOBS)] == [
             "trial",
             "state",
             "seed",
@@ -52,6 +62,9 @@ def test_the_columns_are_in_the_promised_order(tmp_path):
             "overfitted",
             "seconds",
             "reason",
+            "on_front",
+            "on_search_front",
+            "marks",
         ]
 
 

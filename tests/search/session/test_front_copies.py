@@ -1,5 +1,6 @@
 """`front/` holds the nets of the front as they were recorded, and nothing else."""
 
+import csv
 import errno
 import json
 import re
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 from flipped_bits import flip_in_file
 
+from search.outcome.front import find_front
 from search.record.ledger import Ledger, read
 from search.record.run_files import compute_sha256
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
-from search.session.outputs import copy_front, note_lost_nets
+from search.session.outputs import copy_front, note_lost_nets, write_front
 from search.session.summary import describe_nets
 from search.trials.trial_state import BEST
 
@@ -66,7 +68,8 @@ BOTH = {f"000{n}.safetensors": bytes([n]) * 500 for n in (0, 1)}
 
 
 def test_the_front_is_copied_and_nothing_else_is_kept(ledger, folder):
-    assert copy_front(ledger.view, folder) == {0: "", 1: ""} and copies(folder) == BOTH
+    assert copy_front(ledger.view, folder) == {("trial", 0): "", ("trial", 1): ""}
+    assert copies(folder) == BOTH
     (folder / "front" / "0007.safetensors").write_bytes(b"of an earlier front")
     (folder / "front" / "stray").mkdir()
     copy_front(ledger.view, folder)
@@ -150,7 +153,7 @@ def test_a_path_of_a_hostile_ledger_is_neither_copied_nor_linked(ledger, folder,
     (folder.parent / "secret").write_bytes(b"secret")
     add_trial(ledger, 5, (0.9, 300.0), path)
     lost = copy_front(ledger.view, folder)
-    assert lost[5] and copies(folder) == {}
+    assert lost["trial", 5] and copies(folder) == {}
     note_lost_nets(ledger, lost)
     for _ in range(2):  # also before anyone has looked for the net
         ledger.view.trials[5].lost_net = ""
@@ -160,3 +163,64 @@ def test_a_path_of_a_hostile_ledger_is_neither_copied_nor_linked(ledger, folder,
         assert all(link.startswith(("./", "#")) and ".." not in link for link in links.found)
         assert not any(re.search(r"secret|passwd", link) for link in links.found)
     write_tables(ledger.view, folder)
+
+
+def add_training(ledger: Ledger, number: int, origin: int, point: tuple[float, float]) -> Path:
+    """Add a final training whose file holds its number; return the file."""
+    name = f"finals/trials/{number:04d}/{BEST}"
+    path = ledger.path.parent / name
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes([100 + number]) * 500)
+    parts = {"params": {}, "seed": 50 + number, "origin": str(origin)}
+    ledger.append("final", part={"event": "proposed", "trial": number, **parts})
+    objectives = dict(zip(("natural_accuracy", "attacked_score"), point, strict=True))
+    sums = {"weights": name, "weights_sha256": compute_sha256(path), "validation": objectives}
+    made = {"objectives": objectives, "intervals": {}, "details": sums}
+    ledger.append("final", part={"event": "finished", "trial": number, **made})
+    return path
+
+
+def test_after_finals_the_front_holds_a_net_of_the_finals(ledger, folder):
+    ledger.append("finals", trials=[0, 1], trainings=4, battery="b", images=50, attacks="all")
+    files = [
+        add_training(ledger, 0, 1, (0.60, 99.0)),
+        add_training(ledger, 1, 1, (0.62, 97.0)),
+        add_training(ledger, 2, 1, (0.61, 98.0)),
+        add_training(ledger, 3, 0, (0.40, 80.0)),  # worse in both
+    ]
+    write_front(ledger, folder)
+    assert find_front(ledger.view).numbers == [1]
+    assert copies(folder) == {"0001.safetensors": files[2].read_bytes()}  # nearest to the mean
+    write_tables(ledger.view, folder)
+    (row,) = csv.DictReader((folder / "front.csv").read_text().splitlines())
+    assert (row["trial"], row["seed"], row["measured"], row["seeds"]) == (
+        "1",
+        "52",
+        "fresh seeds",
+        "3",
+    )
+    assert float(row["natural_accuracy"]) == pytest.approx(0.61)
+    assert float(row["search_natural_accuracy"]) == 0.6
+    assert row["weights"] == "front/0001.safetensors"
+    seen = {r["trial"]: r for r in csv.DictReader((folder / "trials.csv").read_text().splitlines())}
+    assert [seen[n]["on_front"] for n in "01"] == ["False", "True"]
+    assert [seen[n]["on_search_front"] for n in "01"] == ["True", "True"]
+
+
+def test_another_training_takes_the_place_of_one_whose_net_is_lost(ledger, folder):
+    ledger.append("finals", trials=[1], trainings=3, battery="b", images=50, attacks="all")
+    points = ((0.60, 99.0), (0.64, 95.0), (0.61, 98.0))
+    files = [add_training(ledger, n, 1, point) for n, point in enumerate(points)]
+    files[2].unlink()
+    write_front(ledger, folder)
+    assert ledger.view.finals and ledger.view.finals.trials[2].lost_net
+    assert copies(folder)["0001.safetensors"] == files[0].read_bytes()
+    for path in files[:2]:
+        path.unlink()
+    write_front(ledger, folder)  # the copy of the earlier call is whole
+    assert copies(folder)["0001.safetensors"] == bytes([100]) * 500
+    (folder / "front" / "0001.safetensors").unlink()
+    write_front(ledger, folder)
+    assert "0001.safetensors" not in copies(folder)
+    assert any("has lost its net" in line for line in describe_nets(ledger.view))
+    assert read(ledger.path) == ledger.view
