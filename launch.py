@@ -40,6 +40,7 @@ from search.session.options import (
     check_compare_flags,
     check_publish_flags,
     check_repair_flags,
+    check_report_flags,
     check_resume_or_start,
     choose_run_folder,
     merge_battery,
@@ -421,6 +422,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "what is lost. Nothing else is changed; no other flag fits.",
 )
 @click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=RECORD,
+    help="Write a run's page, tables and figures again, from its ledger. Nothing is trained; no "
+    "other flag fits.",
+)
+@click.option(
     "--publish",
     type=click.Path(path_type=Path),
     metavar="runs/NAME",
@@ -522,6 +531,18 @@ def _repair(options: Options) -> int:
     return repair_run(folder)
 
 
+def _report(options: Options) -> int:
+    """Write the page, the tables and the figures of a run again, and return the exit status."""
+    folder = check_report_flags(options)
+    from search.session.rewrite_report import rewrite_report
+
+    try:
+        return rewrite_report(folder)
+    except OSError as error:
+        print_error("launch.py", f"cannot write {error.filename}: {error.strerror or error}")
+        return 1
+
+
 def _publish(options: Options) -> int:
     """Log a run to W&B, and return the exit status."""
     folder, options = check_publish_flags(options)
@@ -538,6 +559,7 @@ def _publish(options: Options) -> int:
 
 _WITHOUT_SEARCH: Mapping[str, Callable[[Options], int]] = {
     "repair": _repair,
+    "report": _report,
     "publish": _publish,
     "compare": _compare,
     "front_of": _front_of,

@@ -12,7 +12,7 @@ from adv.files import write_atomic
 from search.comparison.compare_views import RunComparison
 from search.comparison.comparison_terminal import describe_basis, sentences
 from search.record.view import View
-from search.reporting.html_template import PAGE, figure, plotly_script, section, table
+from search.reporting.html_template import figure, render_page, section, table
 from search.reporting.plots import axis_title, empty_figure
 from spaces import find_objective
 
@@ -33,7 +33,8 @@ def write_comparison(found: RunComparison, runs: Mapping[str, View], path: Path)
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(found))
     title = " and ".join(found.names)
     body = [
-        f"<header><p class='kicker'>Robustune</p><h1>{escape(title)}</h1></header>",
+        "<header class='bar'><p class='kicker'>Robustune</p>",
+        f"<h1>{escape(title)}</h1></header><main>",
         section("What differs", escape(describe_basis(found, runs)), said),
         section(
             "The fronts",
@@ -41,9 +42,9 @@ def write_comparison(found: RunComparison, runs: Mapping[str, View], path: Path)
             figure(plot_fronts(found, runs), "fronts", "Scatter: the fronts of all runs"),
         ),
         section("Hypervolume", "", table("Hypervolume", ["Run", "Value", "Interval"], volumes)),
+        "</main>",
     ]
-    page = PAGE.replace("{{plotly}}", plotly_script()).replace("{{title}}", escape(title))
-    write_atomic(path, page.replace("{{body}}", "\n".join(body)))
+    write_atomic(path, render_page(title, "\n".join(body)))
 
 
 def plot_fronts(found: RunComparison, runs: Mapping[str, View]) -> go.Figure:

@@ -3,7 +3,8 @@
 ledger.jsonl    all that happened
 ledger.repaired.jsonl  a copy of a damaged ledger, made by `--repair`
 study.json      the header of the ledger, for people
-report.html     and tables as CSV files
+report.html     and tables as CSV files and trials.parquet
+figures/        the main figures as PNG and SVG
 trials/0007/    state, weights and examples of trial 7
 front/          the weights of the front's members
 finals/         trainings with fresh seeds, in a `trials/` of its own
@@ -23,6 +24,8 @@ TRIALS = "trials"
 FRONT = "front"
 FINALS = "finals"
 EXAMPLES = "examples.npz"
+FIGURES = "figures"
+PARQUET = "trials.parquet"
 
 
 def trial_name(number: int) -> str:

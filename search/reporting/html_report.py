@@ -18,7 +18,7 @@ from search.formatting import count, describe_score, format_duration
 from search.record.view import View
 from search.reporting.finals_html import trust_section
 from search.reporting.front_html import front_section
-from search.reporting.html_template import PAGE, plotly_script, read_asset, to_script
+from search.reporting.html_template import render_page
 from search.reporting.importance_html import importance_section
 from search.reporting.net_details import page_data
 from search.reporting.page import Page
@@ -71,26 +71,8 @@ def write_html_report(view: View, path: Path, finalists: Sequence[Finalist] | No
         f"<p class='question'>{escape(head.question)}</p>{_facts(page)}</header>"
         f"{_links(sections)}<main>{''.join(sections)}</main>"
     )
-    parts = {
-        "style": read_asset("page.css"),
-        "script": read_asset("page.js"),
-        "plotly": plotly_script() if view.trials else "<script>window.Plotly = null;</script>",
-        "title": escape(f"{space}: {head.name or path.parent.name}"),
-        # Text of the user comes last: nothing in it must be replaced.
-        "data": to_script(page_data(page)),
-        "body": body,
-    }
-    write_atomic(path, fill(PAGE, parts))
-
-
-def fill(template: str, parts: dict[str, str]) -> str:
-    """Return a template with each {{name}} replaced once; what stands in a part is left alone."""
-    pieces = template.split("{{")
-    found = [pieces[0]]
-    for piece in pieces[1:]:
-        name, _, rest = piece.partition("}}")
-        found += [parts[name], rest]
-    return "".join(found)
+    title = f"{space}: {head.name or path.parent.name}"
+    write_atomic(path, render_page(title, body, page_data(page), figures=bool(view.trials)))
 
 
 def _links(sections: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,36 @@ trial that you have selected:</p>
 
 PUBLISHED = """<p><b>The figures to publish</b> are the finalists' means with their intervals, under
 the final battery: neither those seeds nor the test images were used to select anything.</p>"""
+
+
+_NO_NETS: Mapping[str, Any] = {"trials": [], "front": [], "families": {}, "knobs": []}
+
+
+def render_page(
+    title: str, body: str, data: Mapping[str, Any] | None = None, *, figures: bool = True
+) -> str:
+    """Return a whole page, which loads nothing from outside.
+
+    Args:
+      title: of the page, as text.
+      body: its content, as HTML.
+      data: what the script knows of nets (`page_data`); None: there are none to choose.
+      figures: whether it has any: plotly.js takes 4.7 MB.
+    """
+    parts = {
+        "title": escape(title),
+        "style": read_asset("page.css"),
+        "script": read_asset("page.js"),
+        "plotly": plotly_script() if figures else "",
+        "data": to_script(_NO_NETS if data is None else data),
+        "body": body,
+    }
+    first, *pieces = PAGE.split("{{")
+    found = [first]
+    for piece in pieces:  # what stands in a part, perhaps text of a user, is left alone
+        name, _, rest = piece.partition("}}")
+        found += [parts[name], rest]
+    return "".join(found)
 
 
 def section(title: str, text: str, content: str, name: str = "") -> str:

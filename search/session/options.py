@@ -74,6 +74,7 @@ class Options:
     objectives: str | None = None
     front_of: str | None = None
     compare: tuple[Path, ...] = ()
+    report: Path | None = None
 
     @property
     def only_finals(self) -> bool:
@@ -90,6 +91,17 @@ def check_repair_flags(options: Options) -> Path:
     _refuse_others(options, "repair")
     assert options.repair is not None
     return require_run(options.repair, "--repair")
+
+
+def check_report_flags(options: Options) -> Path:
+    """Return the run whose page, tables and figures are to be written again.
+
+    Raises:
+      ValueError: there are other flags too, or the folder holds no search.
+    """
+    _refuse_others(options, "report")
+    assert options.report is not None
+    return require_run(options.report, "--report")
 
 
 def check_compare_flags(options: Options) -> list[Path]:

@@ -16,14 +16,16 @@ from search.outcome.front import find_front
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.run_files import LostNetError
-from search.record.run_folder import FRONT, LEDGER, REPORT, trial_path
+from search.record.run_folder import FIGURES, FRONT, LEDGER, REPORT, trial_path
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
+from search.reporting.static_figures import write_static_figures
 from search.reporting.verdict_text import verdict_record
 from search.session.advise import advise
 from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
+from search.session.rewrite_report import write_all_tables
 from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
 from search.tracking.optuna_storage import OptunaCopy
@@ -135,7 +137,8 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
             "end", reason=note or "done", code=code, **record_verdict(view), **_advice(view)
         ),
         FRONT: lambda: write_front(job.study.ledger, folder),
-        "tables": lambda: write_tables(view, folder, compute_standings(view)),
+        "tables": lambda: write_all_tables(view, folder),
+        FIGURES: lambda: write_figures(view, folder),
         REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),
         "tracking": tracker.close,
     }
@@ -145,6 +148,16 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         outputs = {name: outputs[name] for name in (LEDGER, "tracking")}
     problems = [_try(name, write) for name, write in outputs.items()]
     return next(filter(None, problems), "")  # a full disk gives the same for all
+
+
+def write_figures(view: View, folder: Path) -> None:
+    """Draw the main figures as PNG and SVG.
+
+    Args:
+      view: of the search.
+      folder: of the run.
+    """
+    write_static_figures(view, folder / FIGURES, compute_standings(view))
 
 
 def _advice(view: View) -> dict[str, Any]:
