@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from adv.models import Net
 from adv.models.size import size_of
@@ -27,6 +28,7 @@ SCORING_FACTOR = 40  # times scoring so far: a random net takes about four times
 LEAST = 300.0  # seconds; the limit is never shorter
 UNKNOWN = 3600.0  # seconds; as long as nothing says how long it takes
 FINALS_FACTOR = 1000  # times scoring in the search: the final battery takes up to 150 times as long
+RECENT = 50  # trials that tell how long it takes: to size the nets of thousands takes minutes
 OFF = 0.0
 
 
@@ -68,16 +70,16 @@ class TrialTimeout:
         last = trial.epochs[max(trial.epochs)] if trial.epochs else None
         if last is not None and last.epoch >= last.epochs:
             return _limit_scoring(study, trial)
-        trained = [t for t in study.view.trials.values() if t.epochs]
+        trained = _latest(study.view, lambda t: bool(t.epochs))
         if last is None:
             known = ((t, max(report.seconds for report in t.epochs.values())) for t in trained)
             return _stretch(
-                _carry_over(study, trial, known), FACTOR, "the longest epoch of this run"
+                _carry_over(study, trial, known), FACTOR, "the longest of the last epochs"
             )
         epochs = [report.seconds for t in trained for report in t.epochs.values()]
         own = max(report.seconds for report in trial.epochs.values())
         typical = max(statistics.median(epochs), own)
-        return _stretch(typical, FACTOR, "the median epoch of this run, or the trial's longest")
+        return _stretch(typical, FACTOR, "the median of the last epochs, or the trial's longest")
 
 
 def _limit_scoring(study: Study, trial: Trial) -> tuple[float, str]:
@@ -85,11 +87,17 @@ def _limit_scoring(study: Study, trial: Trial) -> tuple[float, str]:
     if seconds is None and isinstance(study.ledger, FinalsLedger):
         before = _carry_over(study, trial, _scoring_seconds(study.ledger.ledger.view))
         return _stretch(before, FINALS_FACTOR, "the longest scoring in the search")
-    return _stretch(seconds, SCORING_FACTOR, "the longest scoring in this run")
+    return _stretch(seconds, SCORING_FACTOR, "the longest of the last scorings")
 
 
 def _scoring_seconds(view: View) -> list[tuple[Trial, float]]:
-    return [(t, t.result.details.evaluate_seconds or 0.0) for t in view.scored() if t.result]
+    scored = _latest(view, lambda t: t.state == "finished" and t.result is not None)
+    return [(t, t.result.details.evaluate_seconds or 0.0) for t in scored if t.result]
+
+
+def _latest(view: View, tells: Callable[[Trial], bool]) -> list[Trial]:
+    """Return the latest `RECENT` trials that tell something, the latest first."""
+    return list(islice(filter(tells, reversed(view.trials.values())), RECENT))
 
 
 def _carry_over(study: Study, trial: Trial, known: Iterable[tuple[Trial, float]]) -> float | None:

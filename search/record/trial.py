@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class Rung:
         """The epoch, and the strength in tenths; only rungs of equal key are compared."""
         return self.epoch, round(10 * self.strength)
 
-    @property
+    @cached_property
     def point(self) -> tuple[float, float]:
         """Both aims, larger is better: a figure of which less is better has a minus sign."""
         return maximised(self.objectives, self.aims)

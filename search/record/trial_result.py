@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any
 
 from adv.evaluation.table_check import check_table
@@ -160,7 +161,7 @@ class TrialResult:
             if value is None or not math.isfinite(value):
                 raise ValueError(f"{name} is {value}, not a finite number")
 
-    @property
+    @cached_property  # a decision of the stopper looks at those of all trials
     def point(self) -> tuple[float, float]:
         """Both aims, larger is better: a figure of which less is better has a minus sign."""
         return maximised(self.objectives, self.aims)

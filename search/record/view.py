@@ -259,7 +259,9 @@ class View:
 
     def in_state(self, state: str) -> list[Trial]:
         """Return the trials in a state, by number."""
-        return [t for _, t in sorted(self.trials.items()) if t.state == state]
+        found = [trial for trial in self.trials.values() if trial.state == state]
+        found.sort(key=lambda trial: trial.number)  # they are in this order but in odd ledgers
+        return found
 
     def scored(self) -> list[Trial]:
         """Return the finished trials that have a result under the battery of the run, by number.

@@ -1,7 +1,13 @@
-"""The configurations of a space that has only so many."""
+"""The configurations of a space that has only so many, and those that were tried."""
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Set
+from itertools import islice
+from typing import NamedTuple
+
+from search.record.view import View
 from spaces import Choice, Float, Params, Space, Value, exists
 
 MAX_LISTED = 5_000  # configurations
@@ -10,6 +16,32 @@ MAX_LISTED = 5_000  # configurations
 def configuration_key(params: Params) -> frozenset[tuple[str, Value]]:
     """Return a key that two configurations share if they have the same values."""
     return frozenset(params.items())
+
+
+class _Tried(NamedTuple):
+    """The keys of the configurations of the first `trials` trials of a view."""
+
+    view: weakref.ref[View]
+    trials: int
+    keys: set[frozenset[tuple[str, Value]]]
+
+
+_latest: _Tried | None = None
+
+
+def tried_keys(view: View) -> Set[frozenset[tuple[str, Value]]]:
+    """Return the keys of the configurations of all trials of a view.
+
+    The set of the last view is kept and extended: to make 5,000 keys takes longer than a proposal.
+    """
+    global _latest  # noqa: PLW0603 - a cache of one result, for the whole process
+    known = _latest
+    if known is None or known.view() is not view or known.trials > len(view.trials):
+        known = _Tried(weakref.ref(view), 0, set())
+    fresh = islice(view.trials.values(), known.trials, None)
+    known.keys.update(configuration_key(trial.params) for trial in fresh)
+    _latest = known._replace(trials=len(view.trials))
+    return known.keys
 
 
 def list_configurations(space: Space, limit: int = MAX_LISTED) -> list[Params] | None:

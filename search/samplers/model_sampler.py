@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.record.view import View
-from search.samplers.finite_space import configuration_key
+from search.samplers.finite_space import configuration_key, tried_keys
 from search.samplers.initial_design import apply_priors, has_priors
 from search.samplers.strategy import Observed, Strategy
 from search.surrogates.cost_model import COST_EXPONENT, fit_cost_model
@@ -77,7 +77,7 @@ def best_candidate(model: FrontModel, view: View, rng: random.Random) -> Params 
     Returns None if all candidates were tried.
     """
     positions, gains = search_candidates(model, rng.getrandbits(63))
-    tried = {configuration_key(trial.params) for trial in view.trials.values()}
+    tried = tried_keys(view)
     candidates: list[Params] = []
     chosen: list[float] = []
     for row, gain in zip(positions, gains.tolist(), strict=True):

@@ -11,7 +11,7 @@ from functools import partial
 
 from search.record.trial import Trial
 from search.record.view import View
-from search.samplers.finite_space import configuration_key
+from search.samplers.finite_space import configuration_key, tried_keys
 from search.samplers.initial_design import random_params
 from search.samplers.strategy import Strategy
 from search.stopping.nondominated_sort import select_best
@@ -32,7 +32,7 @@ def propose_offspring(space: Space, view: View, rng: random.Random) -> Params:
         return random_params(space, rng)
     best = select_best([trial.result.point for trial in done if trial.result], POPULATION)
     parents = [done[i] for i in best]
-    tried = {configuration_key(trial.params) for trial in view.trials.values()}
+    tried = tried_keys(view)
     for _ in range(100):
         offspring = _cross(space, _select(parents, rng), _select(parents, rng), rng)
         if configuration_key(offspring) not in tried:

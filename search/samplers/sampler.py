@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Protocol
 
 from search.record.view import View
-from search.samplers.finite_space import configuration_key, list_configurations
+from search.samplers.finite_space import configuration_key, list_configurations, tried_keys
 from search.samplers.initial_design import has_priors, random_params, sobol_params
 from search.samplers.strategy import Proposed, ProposeParams
 from spaces import Params, Space
@@ -70,7 +70,7 @@ class StagedSampler:
         known = self._next_known(view, number)
         if known is not None:
             return known, "known"
-        tried = {configuration_key(trial.params) for trial in view.trials.values()}
+        tried = tried_keys(view)
         if self._all is not None and len(tried) >= len(self._all):
             return None
         rng = random.Random(f"proposal {self.seed} {number}")

@@ -33,6 +33,7 @@ from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
 
 REPORT_EVERY = 20.0  # seconds between two reports while the search runs; more if one takes long
+TABLES_GROWTH = 0.01  # more of the trials have ended: then the tables are due, or after 20 s
 ENDS = {"finished", "failed", "stopped"}
 
 
@@ -72,21 +73,34 @@ def record_verdict(view: View) -> dict[str, Any]:
 class ReportWriter:
     """A reader of the ledger that updates the tables and the report while the search runs.
 
+    Both take longer the more trials there are. The tables follow each of the first hundred trials,
+    then each percent more of them, so that all their rows together grow with the trials and not
+    with their square; the report takes a twentieth of the time at most.
+
     Args:
       folder: of the run.
+
+    Attributes:
+      ended: how many trials have ended in this session.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.due = folder, time.monotonic() + REPORT_EVERY
+        self.folder, self.ended = folder, 0
+        self._tables_due, self._last_tables = 0.0, time.monotonic()
+        self.due = time.monotonic() + REPORT_EVERY
 
     def __call__(self, event: Event, view: View) -> None:
-        """Write the tables, and now and then the report, if a trial has ended."""
+        """Write the tables and the report if a trial has ended and they are due."""
         if find_ended_trial(event) is None:
             return
-        finalists = compute_standings(view)
-        write_tables(view, self.folder, finalists)
+        self.ended += 1
+        began = time.monotonic()
+        if self.ended >= self._tables_due or began - self._last_tables > REPORT_EVERY:
+            self._tables_due = self.ended + max(1.0, TABLES_GROWTH * len(view.trials))
+            self._last_tables = began
+            write_tables(view, self.folder, compute_standings(view))
         if (began := time.monotonic()) > self.due:
-            write_html_report(view, self.folder / REPORT, finalists)
+            write_html_report(view, self.folder / REPORT, compute_standings(view))
             now = time.monotonic()
             self.due = now + max(REPORT_EVERY, 20 * (now - began))
 

@@ -38,9 +38,7 @@ class Prediction(NamedTuple):
         """
         root = np.linalg.cholesky(self.covariance)
         drawn = self.mean + _draws(self.degrees) @ root.T
-        best = finals[front(finals)]  # whatever another one beats, one of these beats too
-        beaten = np.any(np.all(best[None] >= drawn[:, None], axis=2), axis=1)
-        return 1.0 - float(np.mean(beaten))
+        return 1.0 - float(np.mean(_beaten(_staircase(finals), drawn)))
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,9 @@ class CurveModel:
     def residuals(self) -> Array:
         """Leave-one-out residuals [n, 2]: final values minus those that the others predict."""
         z, gain = self._design(self.features), self.finals - self.rungs
-        hat = z @ self._inverse @ z.T
-        left = 1 - np.diagonal(hat)
-        return np.asarray((gain - hat @ gain) / np.maximum(left, 1e-3)[:, None])
+        half = z @ self._inverse  # the hat matrix is half @ z.T, [n, n]
+        left = 1 - (half * z).sum(axis=1)
+        return np.asarray((gain - half @ (z.T @ gain)) / np.maximum(left, 1e-3)[:, None])
 
     def predict(self, features: Array, rung: Array) -> Prediction:
         """Predict the final values of a trial that has just reached the rung."""
@@ -99,11 +97,58 @@ class CurveModel:
         mean = self.finals[index] - self.residuals[index]
         return self._prediction(mean, np.delete(self.residuals, index, axis=0))
 
+    def left_out_probabilities(self, finals: Array) -> Array:
+        """Return for each trial the probability of the front, predicted from all others, [n].
+
+        It is `predict_left_out(i).front_probability`, for all trials at once.
+
+        Args:
+          finals: [m, 2] final values that make the front; a trial's own is left out of them.
+        """
+        means, r = self.finals - self.residuals, self.residuals
+        products = r[:, :, None] * r[:, None, :]
+        spread = (products.sum(axis=0) - products) / (len(r) - 1)
+        roots = np.linalg.cholesky(spread + self._tiny)
+        draws = _draws(self._degrees(len(r) - 1))
+        common = _staircase(finals)
+        chances = np.empty(len(r))
+        for i, (mean, root) in enumerate(zip(means, roots, strict=True)):
+            own = self.finals[i]
+            on_front = (common == own).all(axis=1).any()
+            best = _staircase(_without(finals, own)) if on_front else common
+            chances[i] = 1.0 - np.mean(_beaten(best, mean + draws @ root.T))
+        return chances
+
     def _prediction(self, mean: Array, residuals: Array) -> Prediction:
         spread = residuals.T @ residuals / len(residuals)
-        tiny = 1e-12 * (np.abs(self.finals).max(axis=0) ** 2 + 1e-300)
-        degrees = len(residuals) - self.features.shape[1] - 1
-        return Prediction(mean, spread + np.diag(tiny), max(2.0, float(degrees)))
+        return Prediction(mean, spread + self._tiny, self._degrees(len(residuals)))
+
+    @cached_property
+    def _tiny(self) -> Array:
+        """Added to each covariance, so that it has a root, [2, 2]."""
+        return np.diag(1e-12 * (np.abs(self.finals).max(axis=0) ** 2 + 1e-300))
+
+    def _degrees(self, residuals: int) -> float:
+        return max(2.0, float(residuals - self.features.shape[1] - 1))
+
+
+def _staircase(points: Array) -> Array:
+    """Return the front of [n, 2] points, the first objective rising, so the second falls."""
+    best = points[front(points)]  # whatever another one beats, one of these beats too
+    return np.asarray(best[np.argsort(best[:, 0], kind="stable")])
+
+
+def _beaten(staircase: Array, points: Array) -> NDArray[np.bool_]:
+    """Return which of [n, 2] points a member of a front equals or beats in both objectives."""
+    first = np.searchsorted(staircase[:, 0], points[:, 0])  # the members from here on beat the one
+    second = np.append(staircase[:, 1], -np.inf)  # and this one of them is best in the other
+    return np.asarray(second[first] >= points[:, 1])
+
+
+def _without(points: Array, point: Array) -> Array:
+    """Return the points without the first one that is equal to `point`."""
+    same = np.flatnonzero((points == point).all(axis=1))[:1]
+    return np.delete(points, same, axis=0)
 
 
 @lru_cache

@@ -27,6 +27,7 @@ from search.record.view import View
 from search.stopping.curve_model import MIN_TRIALS, Array, CurveModel
 from search.stopping.table import AUDIT_SHARE
 
+MAX_TESTED = 300  # finished trials, the latest, that the model is fitted to and tested on
 PRIOR = 0.5  # of the beta distribution of the share of wrong stops: Jeffreys'
 
 
@@ -88,7 +89,7 @@ class Predictive:
         if view.trials[number].audited:
             return Decision("audit", "audited since an earlier rung")
         done = [view.trials[n] for n in view.rungs.get(rung.key, ()) if n != number]
-        done = [t for t in done if t.result]
+        done = [t for t in done if t.result][-MAX_TESTED:]
         if len(done) < self.min_finished:
             return Decision("go on", f"only {len(done)} trials have finished after this rung")
         model = _fit(done, rung)
@@ -98,7 +99,7 @@ class Predictive:
         expected = f"on the front with probability {chance:.2f}"
         if chance >= self.chance:
             return Decision("go on", expected)
-        test = self.test(view, done, rung)
+        test = self.test(view, done, rung, model)
         found = f"of {test.stopped} finished trials with so little, {test.wrong} ended there"
         if not test.passed:
             return Decision("go on", f"{expected}, but that is no proof yet: {found}")
@@ -106,7 +107,9 @@ class Predictive:
             return Decision("audit", f"{expected}; {found}")
         return Decision("stop", f"{expected}; {found}")
 
-    def test(self, view: View, done: Sequence[Trial], rung: Rung) -> StoppingTest:
+    def test(
+        self, view: View, done: Sequence[Trial], rung: Rung, model: CurveModel | None = None
+    ) -> StoppingTest:
         """Apply the rule to the finished trials, each left out of the model in turn.
 
         A trial that is stopped at this rung would be on the front with the probability `loss` at
@@ -117,15 +120,13 @@ class Predictive:
           view: of the ledger.
           done: the finished trials that have reached the rung.
           rung: of the trial that is to be decided upon.
+          model: fitted to `done`; None fits it.
         """
-        model, finals = _fit(done, rung), _finals(view)
+        finals = _finals(view)
         on_front = {t.number for t in view.front()}
-        stopped = wrong = 0
-        for i, trial in enumerate(done):
-            others = _without(finals, model.finals[i])
-            if model.predict_left_out(i).front_probability(others) < self.chance:
-                stopped += 1
-                wrong += trial.number in on_front
+        chances = (model or _fit(done, rung)).left_out_probabilities(finals)
+        ended = [t for t, chance in zip(done, chances, strict=True) if chance < self.chance]
+        stopped, wrong = len(ended), sum(t.number in on_front for t in ended)
         loss = float(beta.ppf(self.confidence, wrong + PRIOR, stopped - wrong + PRIOR))
         last = done[-1].epochs
         epochs = last[max(last)].epochs if last else rung.epoch
@@ -156,9 +157,3 @@ def _finals(view: View) -> Array:
     every = view.scored()
     done = [t for t in every if view.feasible(t)] or every
     return np.array([t.result.point for t in done if t.result])
-
-
-def _without(points: Array, point: Array) -> Array:
-    """Return the points without the first one that is equal to `point`."""
-    same = np.flatnonzero((points == point).all(axis=1))[:1]
-    return np.delete(points, same, axis=0)

@@ -28,6 +28,7 @@ from search.tracking.wandb_runs import ENDS, WandbRuns, drop_pending_uploads
 
 __all__ = ["Tracker", "resolve_mode", "study_id"]
 EVERY = 10.0  # seconds between two updates of the table and the front
+SNAPSHOT_SHARE = 20  # times the seconds that a copy of the view takes are between two copies
 
 
 @final
@@ -61,6 +62,7 @@ class Tracker:
         self._queue: Queue[tuple[Event, Trial] | None] = Queue()
         self._first: View | None = None
         self._latest: View | None = None
+        self._outdated, self._due = False, 0.0  # whether `_latest` is, and when it may be made anew
         self._off = mode == "off"
         self._thread = threading.Thread(target=self._log_events, name="tracking", daemon=True)
         if not self._off:
@@ -71,12 +73,19 @@ class Tracker:
         if self._off:
             return
         inner = event["part"] if event["event"] == "final" else event
-        if inner["event"] in {*ENDS, "finals", "rebuilt"} or self._latest is None:
-            self._latest = _snapshot(view)
+        self._outdated |= inner["event"] in {*ENDS, "finals", "rebuilt"}
+        if self._latest is None or (self._outdated and self._is_due(inner["event"])):
+            began = time.monotonic()
+            self._latest, self._outdated = _snapshot(view), False
             self._first = self._first or self._latest
+            self._due = time.monotonic() + SNAPSHOT_SHARE * (time.monotonic() - began)
         trials = view.finals.trials if event["event"] == "final" and view.finals else view.trials
         if "trial" in inner and inner["event"] not in ("rescored", "net"):
             self._queue.put((event, copy.copy(trials[inner["trial"]])))
+
+    def _is_due(self, event: str) -> bool:
+        """Return whether the view is to be copied: at the end, or after a while without a copy."""
+        return event == "end" or time.monotonic() >= self._due
 
     def describe_location(self) -> str:
         """Return the URL of the search if online, the command that uploads it if offline, or ""."""

@@ -35,6 +35,20 @@ def test_residuals_are_those_of_models_fitted_without_the_trial():
         assert model.residuals[i] == pytest.approx(finals[i] - expected)
 
 
+def test_all_trials_are_left_out_at_once_as_one_by_one():
+    rungs, finals = random_curves(40, noise=0.2)
+    model = CurveModel(rungs, rungs, finals)
+    others = np.concatenate([finals, random_curves(30, seed=1)[1], finals[:3]])  # some twice
+    expected = [
+        model.predict_left_out(i).front_probability(
+            np.delete(others, np.flatnonzero((others == own).all(axis=1))[:1], axis=0)
+        )
+        for i, own in enumerate(finals)
+    ]
+    assert model.left_out_probabilities(others) == pytest.approx(expected)
+    assert min(max(expected), 1 - min(expected)) > 0
+
+
 def test_a_linear_gain_is_learned_and_the_noise_is_measured():
     rungs, finals = random_curves(200)
     found = CurveModel(rungs, rungs, finals).predict(np.full(2, 0.5), np.array([0.5, 0.5]))
