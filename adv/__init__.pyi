@@ -64,6 +64,7 @@ from .evaluation.battery import report_battery as report_battery
 from .evaluation.comparison import PairedDifference as PairedDifference
 from .evaluation.comparison import compare as compare
 from .evaluation.evaluator import evaluate as evaluate
+from .evaluation.predictions import predict as predict
 from .evaluation.randomized_smoothing import Certificates as Certificates
 from .evaluation.randomized_smoothing import certify as certify
 from .evaluation.score import Score as Score
@@ -87,6 +88,8 @@ from .models import ResNet18 as ResNet18
 from .models import ViT as ViT
 from .models.size import Size as Size
 from .models.size import size_of as size_of
+from .net_plots import plot_confusion as plot_confusion
+from .net_plots import plot_robustness as plot_robustness
 from .runtime.frozen import frozen as frozen
 from .runtime.random_streams import is_random as is_random
 from .runtime.votes import Votes as Votes

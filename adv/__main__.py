@@ -13,6 +13,7 @@ from adv.cli.curve import curve
 from adv.cli.evaluate import evaluate
 from adv.cli.export import export
 from adv.cli.models import models
+from adv.cli.show import show
 from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
 from adv.terminal.console import print_error
@@ -39,7 +40,7 @@ def adv() -> None:
 
 
 for verb in (
-    *(train, evaluate, attack, curve, audit, compare, certify),
+    *(train, evaluate, attack, curve, audit, compare, show, certify),
     *(export, models, bench, synthesize),
 ):
     adv.add_command(verb)

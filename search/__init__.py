@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from search.from_python import Member as Member
     from search.from_python import PythonStudy as PythonStudy
     from search.from_python import search as search
+    from search.run_plots import plot_front as plot_front
+    from search.run_plots import plot_hypervolume as plot_hypervolume
+    from search.run_plots import plot_importance as plot_importance
+    from search.run_plots import plot_learning_curves as plot_learning_curves
+    from search.run_plots import plot_robustness_curves as plot_robustness_curves
     from spaces import Choice as Choice
     from spaces import Float as Float
     from spaces import Int as Int
@@ -22,6 +27,13 @@ if TYPE_CHECKING:
 
 _PLACES = {
     **dict.fromkeys(("Member", "PythonStudy", "search"), "search.from_python"),
+    **dict.fromkeys(
+        (
+            *("plot_front", "plot_hypervolume", "plot_importance"),
+            *("plot_learning_curves", "plot_robustness_curves"),
+        ),
+        "search.run_plots",
+    ),
     **dict.fromkeys(("Choice", "Float", "Int", "Space"), "spaces"),
 }
 

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from adv.evaluation.image_table import pack, unpack
+from adv.evaluation.score_table import html_table, text_table
 from adv.intervals import wilson
 
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Score:
     """Accuracies of one net under a battery, with 95 % Wilson intervals.
 
-    Accuracies lie in [0, 1]; larger is better everywhere.
+    `print(score)` shows them as a table. Accuracies lie in [0, 1]; larger is better everywhere.
 
     Args:
       names: the attacks of the battery.
@@ -40,6 +41,42 @@ class Score:
     votes: int = 1
     draws: int = 1
     adversarial: Tensor | None = None
+
+    def __str__(self) -> str:
+        """Return the accuracies with their intervals as a table."""
+        return text_table(self.rows, self._describe_images(), self._describe_aggregates())
+
+    def __repr__(self) -> str:
+        """Return the main figures in one line; `print(score)` shows all."""
+        return (
+            f"<Score of {self.images} images: natural {100 * self.natural_accuracy:.1f} %, "
+            f"attacked score {self.attacked_score:.1f} of {100 * len(self.names)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the table as a notebook shows it."""
+        return html_table(self.rows, self._describe_images(), self._describe_aggregates())
+
+    def _describe_images(self) -> str:
+        """Return on how many images the score rests, and how a random net was asked."""
+        votes = f", {self.draws} draws per gradient, {self.votes} votes" if self.votes > 1 else ""
+        return f"{self.images} images, 95 % Wilson intervals{votes}"
+
+    def _describe_aggregates(self) -> str:
+        """Return the figures over all attacks, "" where there is only one."""
+        if len(self.names) < 2:
+            return ""
+        low, high = self.attacked_interval
+        return (
+            f"attacked score {self.attacked_score:.1f} ({low:.1f} to {high:.1f}) of "
+            f"{100 * len(self.names)}, worst case {100 * self.worst:.1f} %"
+        )
+
+    @property
+    def rows(self) -> list[tuple[str, float, float, float, float]]:
+        """(attack, eps, accuracy, low, high), "none" first, then by radius, smallest first."""
+        names = ["none", *(self.names[i] for i in self.order)]
+        return [(name, *point) for name, point in zip(names, self.curve, strict=True)]
 
     @property
     def images(self) -> int:

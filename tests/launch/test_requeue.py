@@ -12,7 +12,14 @@ from search.record.ledger import read
 
 ROOT = Path(__file__).parent.parent.parent
 SMOKE = ("--space", "smoke", "--serial", "--name", "x", "--trials", "2", "--epochs", "3")
-COMMAND = [sys.executable, str(ROOT / "launch.py"), *SMOKE, "--finalists", "off", "--resume-or-start"]
+COMMAND = [
+    sys.executable,
+    str(ROOT / "launch.py"),
+    *SMOKE,
+    "--finalists",
+    "off",
+    "--resume-or-start",
+]
 
 
 def start(folder):

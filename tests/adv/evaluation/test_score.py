@@ -168,3 +168,25 @@ def test_the_table_says_what_each_image_adds_to_both_objectives():
     natural, attacked = per_image_objectives(table).mean(axis=1)
     assert natural == pytest.approx(HAND.natural_accuracy)
     assert attacked == pytest.approx(HAND.attacked_score)
+
+
+# --- as text ---
+
+
+def test_a_score_prints_as_a_table():
+    lines = str(HAND).splitlines()
+    assert lines[0] == "4 images, 95 % Wilson intervals"
+    assert lines[1].split() == ["attack", "eps", "accuracy", "interval"]
+    assert lines[2].split() == ["none", "0", "75.0", "%", "30.1", "to", "95.4"]
+    assert lines[4].split()[:4] == ["a1", "0.06", "25.0", "%"]
+    assert len({len(line) for line in lines[1:5]}) == 1
+    assert lines[5].startswith("attacked score 75.0 (") and lines[5].endswith("worst case 25.0 %")
+    assert repr(HAND) == "<Score of 4 images: natural 75.0 %, attacked score 75.0 of 200>"
+
+
+def test_a_score_says_how_a_random_net_was_asked_and_shows_names_as_they_are():
+    ok = torch.ones(2, 3, dtype=torch.bool)
+    random = Score(("<i>pgd",), (0.1,), ok, votes=20, draws=5)
+    assert str(random).splitlines()[0].endswith("5 draws per gradient, 20 votes")
+    assert len(str(random).splitlines()) == 4  # of one attack there are no aggregates
+    assert "<th scope='row'>&lt;i&gt;pgd</th><td>0.1</td>" in random._repr_html_()
