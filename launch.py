@@ -43,9 +43,11 @@ from search.session.options import (
     check_report_flags,
     check_resume_or_start,
     choose_run_folder,
+    find_range,
     merge_battery,
     merge_resume_flags,
     merge_space_file,
+    merge_stored_resume,
 )
 from search.stopping.table import AUDIT_SHARE, STOPPER_HELP, STOPPERS
 
@@ -358,6 +360,21 @@ WHERE, RECORD = "Where it runs", "What is saved"
     help=f"GPUs of a trial, may be a fraction. Default: {spaces.default_text('gpus')}.",
 )
 @click.option(
+    "--min-gpus",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    panel=WHERE,
+    help="Ask the autoscaler of the cluster for at least so many GPUs while the search runs.",
+)
+@click.option(
+    "--max-gpus",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="N",
+    panel=WHERE,
+    help="Ask the autoscaler of the cluster for as many GPUs as the trials to come can use, and "
+    "for no more than so many. Default: --min-gpus, else none are asked for.",
+)
+@click.option(
     "--name", panel=RECORD, help="Name of the run. Default: the space, the date and the time."
 )
 @click.option(
@@ -367,11 +384,20 @@ WHERE, RECORD = "Where it runs", "What is saved"
     help="Folder of all runs; on several nodes one that they share. Default: runs.",
 )
 @click.option(
+    "--storage",
+    metavar="URL|FOLDER",
+    panel=RECORD,
+    help="Keep a copy of the run there, from which any machine resumes it: s3://BUCKET/PATH, "
+    "gs://BUCKET/PATH or a shared folder. Workers of a cluster then need to share no folder. "
+    "Keys come from the environment of each node. off: no more. See docs/cluster.md.",
+)
+@click.option(
     "--resume",
     type=click.Path(path_type=Path),
-    metavar="runs/NAME",
+    metavar="runs/NAME|URL",
     panel=RECORD,
-    help="Continue an interrupted run; --trials and --budget may be larger.",
+    help="Continue an interrupted run, of this machine or of a --storage (s3://BUCKET/PATH/NAME); "
+    "--trials and --budget may be larger.",
 )
 @click.option(
     "--resume-or-start",
@@ -485,7 +511,8 @@ def main(list_: bool, new_space: str | None, **given: Any) -> int:
         for flag, work in _WITHOUT_SEARCH.items():
             if given[flag] not in (None, ()):
                 return work(Options(**given))
-        options = merge_resume_flags(merge_battery(merge_space_file(Options(**given))))
+        given_options = merge_stored_resume(Options(**given))
+        options = merge_resume_flags(merge_battery(merge_space_file(given_options)))
         _check(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -588,6 +615,7 @@ def _check(options: Options) -> None:
         parse_image_size(options.image_size)
     if options.serial and options.address:
         raise ValueError("--serial runs on this machine, --address on a cluster: take one of them")
+    find_range(options)
     choose_run_folder(options)
     _check_names(options)
 

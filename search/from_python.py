@@ -33,6 +33,7 @@ from search.record.run_folder import LEDGER
 from search.record.trial import Run, Trial
 from search.record.view import View
 from search.reporting.csv_tables import column_names, front_rows, trial_rows
+from search.session.hold_run import joins_cluster
 from search.session.job import Job
 from search.session.options import Options, merge_battery
 from search.session.plan import Machine
@@ -295,8 +296,13 @@ def _connect(on: Where, options: Options) -> Iterator[tuple[Machine, Backend]]:
 
     cluster = ray_tune.connect(options.address, project=PROJECT)
     where = f"the cluster at {cluster.address}" if cluster.address else "this machine"
+    machine = Machine(where, cluster.cpus, cluster.gpus)
     try:
-        yield Machine(where, cluster.cpus, cluster.gpus), open_backend
+        if joins_cluster(options):
+            from search.session.check_cluster import check_cluster
+
+            check_cluster(options, machine, None)
+        yield machine, open_backend
     finally:
         ray_tune.disconnect()
 

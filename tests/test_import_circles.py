@@ -74,6 +74,7 @@ ORDER = (
     "search/trials",
     "search/study.py",
     "search/backends",
+    "search/storage",
     "search/finals",
     "search/outcome",
     "search/reporting",

@@ -29,7 +29,10 @@ from search.errors import extract_last_line
 from search.interrupt import HANDLED
 
 GIGABYTE = 1 << 30
-EXCLUDED = ["runs", "data", ".git", ".venv", "tests", "docs", "benchmarks", "wandb", "__pycache__"]
+EXCLUDED = [  # as in a .gitignore: without the slash, `data` would leave out `adv/data` too
+    *("/runs", "/data", "/.git", "/.venv", "/tests", "/docs", "/benchmarks", "/wandb", "/deploy"),
+    "__pycache__",
+]
 SHIPPED = ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",)  # settings that workers on other nodes need
 
 

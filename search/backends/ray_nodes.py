@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import secrets
@@ -14,6 +15,8 @@ from typing import Any
 from search.backends.ray_imports import ray
 from search.errors import extract_last_line
 
+OURS = ("adv", "spaces", "search")  # our packages
+SOME_GPU = 0.001  # share of a GPU that is free unless whole ones are taken
 SHARED = ".shared-"  # beginning of the name of the folder in which storage is checked
 
 
@@ -26,21 +29,26 @@ def list_alive_nodes() -> list[Mapping[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def run_on_each_node(task: Any, *arguments: Any, seconds: float = 60.0) -> dict[str, Any]:
+def run_on_each_node(
+    task: Any, *arguments: Any, seconds: float = 60.0, gpus: float = 0.0
+) -> dict[str, Any]:
     """Run `task(*arguments)` on each node.
 
     Args:
       task: a function that Ray can pickle.
       arguments: its arguments.
       seconds: that a node may take to answer.
+      gpus: share of a GPU that the task needs; with one only nodes with GPUs are asked.
 
     Returns:
       What each node returned, by its name and address; a ClusterError for a node that failed or
       did not answer in time. A node that has left the cluster meanwhile is not included.
     """
-    remote = ray.remote(num_cpus=0, max_retries=0)(task)
+    remote = ray.remote(num_cpus=0, num_gpus=gpus, max_retries=0)(task)
     answers = {}
     for node in list_alive_nodes():
+        if gpus and not node["Resources"].get("GPU"):
+            continue
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             node["NodeID"], soft=False
         )
@@ -65,7 +73,15 @@ def _wait_for(reference: Any, seconds: float) -> Any:
 def read_versions() -> dict[str, str]:
     """Return the versions that have to be equal on all nodes, by package."""
     packages = {name: importlib.metadata.version(name) for name in ("ray", "torch")}
-    return {"python": platform.python_version(), **packages}
+    return {"python": platform.python_version(), **packages, "robustune": hash_code()}
+
+
+def hash_code() -> str:
+    """Return 12 hex digits of the SHA-256 of our own source files, wherever they are imported."""
+    root, found = Path(__file__).parents[2], hashlib.sha256()
+    for path in sorted(path for part in OURS for path in (root / part).rglob("*.py")):
+        found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()[:12]
 
 
 def check_versions() -> None:
@@ -79,8 +95,31 @@ def check_versions() -> None:
             raise ClusterError(f"node {node} has {', '.join(wrong)}")
 
 
+def check_gpus() -> None:
+    """Raise ClusterError unless torch can use the GPUs that Ray counts on each node.
+
+    A node whose GPUs are all taken by others is not waited for.
+    """
+    for node, problem in run_on_each_node(probe_gpu, gpus=SOME_GPU, seconds=30.0).items():
+        if problem and not (isinstance(problem, ClusterError) and "no answer" in str(problem)):
+            raise ClusterError(f"node {node} has a GPU that cannot be used: {problem}")
+
+
+def probe_gpu() -> str:
+    """Return why torch cannot use a GPU here, "" if it can."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} sees none (built for CUDA {torch.version.cuda})"
+    try:
+        torch.ones(1, device="cuda").sum().item()
+    except RuntimeError as error:
+        return extract_last_line(error)
+    return ""
+
+
 def check_storage(folder: Path) -> None:
-    """Raise ClusterError unless every node can read and write the run folder."""
+    """Raise ClusterError unless every node can read and write a folder, of runs or of a run."""
     for left in folder.glob(f"{SHARED}*"):  # by a driver that was killed: no other uses this run
         shutil.rmtree(left, ignore_errors=True)
     if len(list_alive_nodes()) < 2:

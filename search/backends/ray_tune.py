@@ -9,13 +9,15 @@ worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from search.backends.autoscaler import Autoscaler
+from search.backends.gpu_range import GpuRange
 from search.backends.ray_cluster import Cluster, abandon, connect, disconnect
 from search.backends.ray_imports import tune
-from search.backends.ray_nodes import ClusterError, check_storage, list_alive_nodes
+from search.backends.ray_nodes import ClusterError, list_alive_nodes
 from search.backends.ray_watch import GRACE, run_watched
 from search.backends.ray_worker import share_images, train
 from search.backends.scratch import scratch_folder
@@ -52,20 +54,24 @@ class Resources:
       cpus: cores.
       gpus: GPUs; fractions share one.
       concurrent: how many run at once at most; None: as many as fit.
+      allowed: how many GPUs the autoscaler may be asked for; None: it is not asked.
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
     concurrent: int | None = None
+    allowed: GpuRange | None = None
 
     def capacity(self) -> int:
         """Return how many trials the nodes of the cluster can hold at once, as it is now.
 
         Raises:
-          ClusterError: no node can hold one.
+          ClusterError: no node can hold one, and none may be asked for.
         """
         nodes = [node["Resources"] for node in list_alive_nodes()]
         room = sum(self._fit(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes)
+        if room == 0 and self.allowed:
+            return 1  # a trial that waits for a place is asked for, too
         if room == 0:
             have = ", ".join(f"{n.get('CPU', 0):g} CPUs {n.get('GPU', 0):g} GPUs" for n in nodes)
             raise ClusterError(
@@ -107,7 +113,7 @@ def search(
     Raises:
       Interrupted: `interrupt` asked for it, or the cluster is lost (`interrupt.lost`); trials that
         ran resume from their last epoch next time.
-      ClusterError: a trial fits on no node, or a node cannot access the run folder.
+      ClusterError: a trial fits on no node.
     """
     if study.remaining:
         run_watched(
@@ -120,9 +126,38 @@ def search(
 def _search(
     study: Study, run: Run, interrupt: Interrupt, resources: Resources, timeout: TrialTimeout
 ) -> None:
-    resources.capacity()
-    check_storage(study.ledger.path.parent.absolute())
-    searcher = StudySearcher(study, resources.capacity)
+    with _asking_for_room(study, resources) as capacity:
+        _run_tune(study, run, interrupt, resources, (timeout, capacity))
+
+
+@contextmanager
+def _asking_for_room(study: Study, resources: Resources) -> Iterator[Callable[[], int]]:
+    """Give a function that returns how many trials there is room for, and asks for more."""
+    if resources.allowed is None:
+        yield resources.capacity
+        return
+    trial = resources.cpus, resources.gpus
+    scaler = Autoscaler(study, trial, resources.concurrent, resources.allowed)
+
+    def ask() -> int:
+        scaler.update()
+        return resources.capacity()
+
+    try:
+        yield ask
+    finally:
+        scaler.release()
+
+
+def _run_tune(
+    study: Study,
+    run: Run,
+    interrupt: Interrupt,
+    resources: Resources,
+    limits: tuple[TrialTimeout, Callable[[], int]],
+) -> None:
+    timeout, capacity = limits
+    searcher = StudySearcher(study, capacity)
     callback = StudyCallback(study, searcher, interrupt, Watchdog(study, timeout))
     with _environment(searcher.limit), scratch_folder() as scratch:
         with share_images():

@@ -23,6 +23,7 @@ REPORT = "report.html"
 TRIALS = "trials"
 FRONT = "front"
 FINALS = "finals"
+OWNER = "owner.json"  # of a run in a store: the driver that may write there
 EXAMPLES = "examples.npz"
 FIGURES = "figures"
 PARQUET = "trials.parquet"

@@ -232,6 +232,7 @@ class Session:
       changed: what differs from what the run began with and may change values (versions, commit,
         hardware), as it is in this session.
       last: time of the latest event in this session; None: there is none yet.
+      storage: where the run is copied to; "" for nowhere.
       end: why it ended, "done" if nothing was left to do; "" if it has not, or was killed.
       extra: keys that this version does not know.
     """
@@ -243,6 +244,7 @@ class Session:
     trial_timeout: float | None = None
     changed: Mapping[str, str] = field(default_factory=dict)
     last: Clock | None = None
+    storage: str = ""
     end: str = ""
     extra: Plain = field(default_factory=dict)
 

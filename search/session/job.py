@@ -21,6 +21,7 @@ from search.session.header import configure_sampler
 from search.session.options import Options
 from search.session.plan import Machine, Plan
 from search.stopping.table import make_stopper
+from search.storage.mirror import Mirror
 from search.study import Study
 from search.trials.train_trial import Training
 from spaces import FIGURES, Scale, is_certified
@@ -37,6 +38,7 @@ class Job:
       folder: of the run.
       mode: of W&B: "online", "offline" or "off".
       finals: whether finals follow the search.
+      mirror: copies the run to a store; None without one.
     """
 
     study: Study
@@ -45,6 +47,7 @@ class Job:
     folder: Path
     mode: str
     finals: bool = True
+    mirror: Mirror | None = None
 
     @property
     def header(self) -> StudyHeader:
@@ -121,7 +124,8 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
     Raises:
       ValueError: the machine cannot hold a single trial.
     """
-    have = f"{machine.where} has {count(machine.cpus, 'CPU')} and {count(machine.gpus, 'GPU')}"
+    gpus = count(machine.gpus, "GPU") + machine.grows
+    have = f"{machine.where} has {count(machine.cpus, 'CPU')} and {gpus}"
     needs = f"{count(scale.cpus, 'CPU')} and {count(scale.gpus, 'GPU')}"
     if options.serial:
         return f"one at a time, without Ray; {have}"
@@ -136,6 +140,8 @@ def count_slots(options: Options, scale: Scale, machine: Machine) -> int:
     if options.serial:
         return 1
     fits = int(machine.cpus / scale.cpus + 1e-6)
+    if machine.grows and scale.gpus:  # by nodes whose CPUs are not known
+        fits = int(machine.gpus / scale.gpus + 1e-6)
     if scale.gpus:
         fits = min(fits, int(machine.gpus / scale.gpus + 1e-6))
     return min(fits, options.concurrent or fits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -10,17 +10,20 @@ from pathlib import Path
 from adv.shell import quote
 from adv.suggestions import suggest
 from adv.user_code import name_file
-from search.record.run_folder import nearest_run, require_run
+from search.backends.gpu_range import GpuRange
+from search.record.run_folder import LEDGER, OWNER, nearest_run, require_run
+from search.storage.location import is_url, parse_location
 from search.tracking.wandb_environment import resolve_entity, resolve_project
 from search.tracking.wandb_login import resolve_mode
 from spaces import is_file, parse_threat_model, title
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has made one slash of two
-
 
 @dataclass(frozen=True)
 class Options:
-    """The flags of `launch.py`, one field each; None: not given."""
+    """The flags of `launch.py`, one field each; None: not given.
+
+    `fetch` says that `resume` names a run of `storage`, which this machine may lack.
+    """
 
     space: str | None = None
     data: str | None = None
@@ -49,10 +52,14 @@ class Options:
     concurrent: int | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
+    min_gpus: float | None = None
+    max_gpus: float | None = None
     name: str | None = None
     out: Path | None = None
     resume: Path | None = None
     resume_or_start: bool = False
+    storage: str | None = None
+    fetch: bool = False
     finalists: str = "auto"
     final_trainings: int | None = None
     rescore: Path | None = None
@@ -155,6 +162,51 @@ def check_resume_or_start(options: Options) -> None:
         raise ValueError("--resume-or-start needs --name NAME, the same each time")
 
 
+def find_range(options: Options) -> GpuRange | None:
+    """Return how many GPUs may be asked for; None: the cluster stays as it is.
+
+    Raises:
+      ValueError: there is nothing to ask, or nothing to ask for.
+    """
+    if options.min_gpus is None and options.max_gpus is None:
+        return None
+    least, most = options.min_gpus or 0.0, options.max_gpus
+    if options.serial or not (options.address or os.environ.get("RAY_ADDRESS")):
+        raise ValueError("--min-gpus and --max-gpus ask a cluster for nodes: add --address auto")
+    if options.gpus_per_trial == 0:
+        raise ValueError("--gpus-per-trial 0 needs no GPU: leave out --min-gpus and --max-gpus")
+    if most is not None and most < least:
+        raise ValueError(f"--max-gpus {most:g} is less than --min-gpus {least:g}")
+    return GpuRange(least, least if most is None else most)
+
+
+def merge_stored_resume(options: Options) -> Options:
+    """Return the options with the parts of a location that `--resume` names, as it was fetched.
+
+    Raises:
+      ValueError: other flags name another run or another store.
+    """
+    if options.storage not in (None, "off"):
+        assert options.storage is not None
+        parse_location(options.storage)
+    if options.resume is None or not is_stored_run(options.resume):
+        return options
+    parent, name = parse_location(options.resume, "--resume").split()
+    if "/" not in parent.path and not parent.scheme:
+        raise ValueError(f"--resume {options.resume}: write STORAGE/NAME")
+    if options.name not in (None, name) or options.storage not in (None, str(parent)):
+        raise ValueError(f"--resume {options.resume} names the run: leave out --name and --storage")
+    folder = (options.out or Path("runs")) / name
+    return replace(options, resume=folder, storage=str(parent), name=name, out=None, fetch=True)
+
+
+def is_stored_run(path: Path) -> bool:
+    """Return whether a path is that of a run in a store: a URL, or a folder laid out as one."""
+    if is_url(path):
+        return True
+    return (path / OWNER).is_file() and not (path / LEDGER).exists()
+
+
 def merge_space_file(options: Options) -> Options:
     """Return the options with the path of `--space-file` as the space, and note that it may be run.
 
@@ -245,11 +297,16 @@ def choose_run_folder(options: Options) -> Path:
     Raises:
       ValueError: there is no search to resume in it, the name is taken, or `out` is a URL.
     """
+    if options.resume is not None and options.fetch:
+        return options.resume
     if options.resume is not None:
         return require_run(options.resume)
     name = options.name or f"{title(options.space or '')}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if options.out is not None and _URL.match(str(options.out)):
-        raise ValueError(f"--out {options.out} is a URL: mount the storage and give its folder")
+    if options.out is not None and is_url(options.out):
+        raise ValueError(
+            f"--out {options.out} is a URL, and the driver needs a folder of its own: --storage "
+            "keeps a copy there, and the nets that trials train"
+        )
     folder = (options.out or Path("runs")) / name
     if folder.exists() and not options.resume_or_start:
         raise ValueError(

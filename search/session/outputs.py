@@ -15,7 +15,7 @@ from search.finals.verdict import reach_verdict
 from search.outcome.front import find_front
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
-from search.record.run_files import LostNetError
+from search.record.run_files import LostNetError, is_inside
 from search.record.run_folder import FIGURES, FRONT, LEDGER, REPORT, trial_path
 from search.record.view import Event, View
 from search.reporting.csv_tables import write_tables
@@ -28,6 +28,7 @@ from search.session.job import Job
 from search.session.rewrite_report import write_all_tables
 from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
+from search.storage.mirror import Mirror
 from search.tracking.optuna_storage import OptunaCopy
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
@@ -58,6 +59,7 @@ def add_readers(
         "tracking": tracker,
         "tables and report": ReportWriter(job.folder),
         "states of ended trials": StateCleaner(job.folder),
+        **({"storage": job.mirror} if job.mirror else {}),
         "free space": SpaceWatcher(job.folder, estimate_trial(job)),
         **({"Optuna storage": copy} if copy else {}),
     }
@@ -150,6 +152,7 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         LEDGER: lambda: job.study.ledger.append(
             "end", reason=note or "done", code=code, **record_verdict(view), **_advice(view)
         ),
+        "the nets of the front": lambda: fetch_front(job.mirror, view, folder),
         FRONT: lambda: write_front(job.study.ledger, folder),
         "tables": lambda: write_all_tables(view, folder),
         FIGURES: lambda: write_figures(view, folder),
@@ -187,6 +190,19 @@ def _try(name: str, write: Callable[[], None]) -> str:
         storage = find_storage_error(error)
         return str(storage) if storage else f"could not write {name}: {locate(error)}"
     return ""
+
+
+def fetch_front(mirror: Mirror | None, view: View, folder: Path) -> None:
+    """Download the nets of the front that only the store has.
+
+    Raises:
+      StorageError: the store fails.
+    """
+    members = find_front(view).members if mirror else []
+    nets = [stored_net(FINAL if m.is_final else TRIAL, m.net, folder) for m in members]
+    for net in filter(None, nets):
+        if mirror and net.result.details.weights is not None and is_inside(net.files[0]):
+            mirror.fetch(net.files[0])
 
 
 def write_front(ledger: Ledger | MemoryLedger | FinalsLedger, folder: Path) -> None:

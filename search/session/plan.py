@@ -33,11 +33,13 @@ class Machine:
       where: its name in messages.
       cpus: cores in all.
       gpus: GPUs in all.
+      grows: in words how many GPUs are still to be asked for; "" if there are all.
     """
 
     where: str
     cpus: float
     gpus: float
+    grows: str = ""
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,7 @@ def prepare(
         trials=job.study.trials,
         finalists="off" if off else "on",
         trial_timeout=choose_timeout(options, job.study.view),
+        **({"storage": options.storage} if options.storage not in (None, "off") else {}),
         **({"changed": changed} if changed else {}),
     )
     if changed:

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,8 +26,9 @@ from search.record.trial import Run
 from search.record.trial_result import TrialResult
 from search.reporting.terminal import LiveProgress, print_text
 from search.session.advise import UntilGain
+from search.session.hold_run import hold_run, joins_cluster, with_names
 from search.session.job import Job
-from search.session.options import Options
+from search.session.options import Options, find_range
 from search.session.outputs import add_readers, write_outputs
 from search.session.parts import parts_of
 from search.session.plan import Machine
@@ -64,22 +66,15 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
     console = open_console()
     if not options.dry_run:
         console.on_close = lambda: interrupt.request(signal.SIGPIPE)
+
     with ExitStack() as stack:
         try:
-            if options.resume_or_start and not options.dry_run:
-                start = resume_or_start(options)
-                if start.finished:
-                    console.print(start.finished, markup=False)
-                    return start.code
-                options = start.options
-            machine = stack.enter_context(_connect(console, options))
-            if options.dry_run:
-                dry_run(console, options, machine)
-                return 0
-            copy = open_storage(options.optuna_storage) if options.optuna_storage else None
-            job = prepare(console, options, machine, interrupt)
+            ready = _begin(stack, console, options, interrupt)
         except (StorageError, OSError, ValueError) as error:
             return _print_error(*_explain(error))
+        if isinstance(ready, int):
+            return ready
+        job, copy = ready
         stack.callback(job.study.ledger.close)
         code, note = run_job(console, job, interrupt, open_backend, copy)
         if code == 1 or code == 128 + signal.SIGPIPE:  # so the summary was not read either
@@ -89,6 +84,36 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
 
             ray_tune.abandon(code)
         return code
+
+
+def _begin(
+    stack: ExitStack, console: Console, options: Options, interrupt: Interrupt
+) -> tuple[Job, BaseStorage | None] | int:
+    """Return a search that is ready, and a storage of Optuna; an exit status if there is none."""
+    options = with_names(options)
+    if options.dry_run:
+        dry_run(console, options, stack.enter_context(_connect(console, options)))
+        return 0
+
+    def say(line: str) -> None:
+        console.print(escape(line))
+
+    held = stack.enter_context(hold_run(options, say))
+    if options.resume_or_start:
+        start = resume_or_start(options)
+        if start.finished:
+            say(start.finished)
+            problem = held.mirror(say).close() if held else ""  # it may lack the end
+            return _print_error(problem, 1) if problem else start.code
+        options = start.options
+    machine = stack.enter_context(_connect(console, options))
+    if joins_cluster(options):
+        from search.session.check_cluster import check_cluster
+
+        check_cluster(options, machine, held)
+    copy = open_storage(options.optuna_storage) if options.optuna_storage else None
+    job = prepare(console, options, machine, interrupt)
+    return replace(job, mirror=held.mirror(say) if held else None), copy
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -126,8 +151,10 @@ def _connect(console: Console, options: Options) -> Iterator[Machine]:
     if cluster.swept:
         console.print(cluster.swept, markup=False)
     where = f"the cluster at {cluster.address}" if cluster.address else "this machine"
+    most = max(options.min_gpus or 0.0, options.max_gpus or 0.0)
+    grows = f" ({cluster.gpus:g} now, the rest is asked for)" if most > cluster.gpus else ""
     try:
-        yield Machine(where, cluster.cpus, cluster.gpus)
+        yield Machine(where, cluster.cpus, max(most, cluster.gpus), grows)
     finally:
         ray_tune.disconnect()
 
@@ -177,6 +204,8 @@ def run_job(
     copy = OptunaCopy(storage, job.header, job.study.space) if storage else None
     add_readers(job, live, tracker, copy, say)
     code, note = 0, ""
+    if job.mirror:
+        job.mirror.start()
     try:
         with live:
             _run(console, job, interrupt, backend)
@@ -186,6 +215,9 @@ def run_job(
         code, note = 1, str(find_storage_error(error) or error)
     if problem := write_outputs(job, tracker, note, code):
         code, note = 1, note if code == 1 else problem
+    if job.mirror and (problem := job.mirror.close()):
+        code, note = 1, note if code == 1 else problem
+        say(f"Storage: {problem}.")
     try:
         print_summary(console, job, tracker.describe_location(), note)
     except OSError as error:
@@ -262,9 +294,12 @@ def open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Ru
         return
     from search.backends import ray_tune
 
-    resources = ray_tune.Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
+    resources = ray_tune.Resources(
+        job.scale.cpus, job.scale.gpus, job.options.concurrent, find_range(job.options)
+    )
+    stored = job.mirror.wrap if job.mirror else lambda run: run
     try:
-        yield lambda study, run: ray_tune.search(study, run, interrupt, resources, timeout)
+        yield lambda study, run: ray_tune.search(study, stored(run), interrupt, resources, timeout)
     finally:
         if not interrupt.lost:
             ray_tune.disconnect()

@@ -1,10 +1,15 @@
 """Checks of a cluster's nodes, with simulated answers."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from search.backends import ray_cluster, ray_nodes, ray_tune
+from search.storage import probe
+from search.storage.location import parse_location
+
+ROOT = Path(__file__).parents[3]
 
 
 def patch_answers(patch, **answers):
@@ -12,7 +17,7 @@ def patch_answers(patch, **answers):
     patch.setattr(
         ray_nodes,
         "run_on_each_node",
-        lambda task, *arguments: {**answers, "here": task(*arguments)},
+        lambda task, *arguments, **_: {**answers, "here": task(*arguments)},
     )
 
 
@@ -99,5 +104,47 @@ def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus,
     assert ray_tune.Resources(cpus, gpus, concurrent=1).capacity() == 1
 
 
-def test_the_project_is_shipped_without_what_is_large_or_private():
-    assert {"runs", "data", ".git", "tests", "docs", "wandb"} <= set(ray_cluster.EXCLUDED)
+def test_the_project_is_shipped_without_what_is_large_or_private_and_with_all_of_our_code():
+    from ray._private.runtime_env.packaging import _get_excludes
+
+    is_left_out = _get_excludes(ROOT, ray_cluster.EXCLUDED)
+    for name in ("runs", "data", ".git", "tests", "docs", "wandb", "deploy", "adv/__pycache__"):
+        assert is_left_out(ROOT / name), name
+    code = [path for part in ray_nodes.OURS for path in (ROOT / part).rglob("*.py")]
+    assert len(code) > 300
+    for path in code:
+        assert not any(map(is_left_out, (path, *path.relative_to(ROOT).parents[:-1]))), path
+
+
+def test_a_gpu_that_torch_cannot_use_is_named(monkeypatch):
+    patch_answers(monkeypatch, b="torch 2 sees none (built for CUDA None)")
+    monkeypatch.setattr(ray_nodes, "probe_gpu", lambda: "")
+    with pytest.raises(ray_tune.ClusterError, match=r"node b has a GPU that cannot be used: torch"):
+        ray_nodes.check_gpus()
+    patch_answers(monkeypatch, b=ray_tune.ClusterError("no answer in 30 s"))  # others use it
+    ray_nodes.check_gpus()
+
+
+def test_other_code_of_ours_on_a_node_is_named(monkeypatch):
+    patch_answers(monkeypatch, b={**ray_nodes.read_versions(), "robustune": "0123456789ab"})
+    with pytest.raises(ray_tune.ClusterError, match=r"node b has robustune 0123456789ab instead"):
+        ray_nodes.check_versions()
+
+
+def test_a_node_that_sees_another_store_is_named(monkeypatch, tmp_path):
+    location = parse_location(tmp_path / "x")
+    elsewhere = probe.probe_store(location.child("elsewhere"), "word")
+    for answer, said in (
+        (elsewhere, r"node b cannot use .*x: it does not see what the driver writes there"),
+        (("gone", ""), r"node b cannot use .*x: what it writes is not seen here"),
+        (ray_tune.ClusterError("no answer in 60 s"), r"node b cannot use .*x: no answer in 60 s"),
+    ):
+        answers = {"b": answer}
+        monkeypatch.setattr(
+            probe,
+            "run_on_each_node",
+            lambda task, *arguments, known=answers: {"here": task(*arguments), **known},
+        )
+        with pytest.raises(ray_tune.ClusterError, match=said):
+            probe.check_store(location)
+    assert not list((tmp_path / "x" / "marks").iterdir())

@@ -102,7 +102,7 @@ def test_on_a_full_disk_the_summary_names_no_file_that_is_not_there(mount_disk, 
     serial.search(study, FormulaWithWeights(1), Interrupt())
     full, tracker = folder / "other", SimpleNamespace(close=lambda: None)
     full.write_bytes(bytes(shutil.disk_usage(folder).free))
-    job: Any = SimpleNamespace(study=study, folder=folder, options=Options())
+    job: Any = SimpleNamespace(study=study, folder=folder, options=Options(), mirror=None)
     for room in (False, True):
         if room:
             full.unlink()

@@ -1,0 +1,203 @@
+"""The driver's copy of its run to a store, made by a thread of its own.
+
+A store that fails does not end the search: the run folder has everything, and the copy is tried
+again until the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from threading import Event as Flag
+from threading import Lock, Thread
+
+from search.errors import StorageError, describe_error
+from search.record.run_folder import FIGURES, FRONT, LEDGER, OWNER, REPORT, trial_path
+from search.record.trial import Run
+from search.record.view import Event, View
+from search.storage.lease import Lease, LeaseLostError
+from search.storage.ledger_chunks import LedgerCopier
+from search.storage.store import Store
+from search.storage.stored_run import StoredRun
+from search.storage.trial_files import TrialCopier, download, is_small
+from search.trials.trial_state import STATE
+
+EVERY = 2.0  # seconds between two copies of what is new
+OUTPUTS_EVERY = 30.0  # seconds between two copies of tables and report
+LAST = 60.0  # seconds for which the last copy is tried
+ENDS = {"finished", "failed", "stopped"}
+OUTPUTS = ("*", f"{FRONT}/*", f"{FIGURES}/*", "wandb/logged.jsonl")  # the last: what W&B was told
+
+
+class Mirror:
+    """Copies a run to a store while it is searched; a reader of its ledger.
+
+    Args:
+      store: of the run.
+      folder: of the run.
+      lease: that this driver holds.
+      begin: bytes of the ledger that are in the store already.
+      shared: whether trials keep their files in the run folder; otherwise their workers copy them.
+      say: takes a line that says what went wrong.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        lease: Lease,
+        begin: int,
+        *,
+        shared: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.store, self.folder, self.lease, self.say = store, folder, lease, say
+        self.shared = shared
+        self.problem = ""  # why the last copy failed, "" if it did not
+        self.lost = ""  # who has taken the run from this driver
+        self._ledger = LedgerCopier(store, lease.generation, begin)
+        self._trials: dict[str, TrialCopier] = {}
+        self._changed: set[str] = set()  # folders of trials with news
+        self._ended: set[str] = set()
+        self._outputs: dict[str, int] = {}
+        self._outputs_at = -OUTPUTS_EVERY  # at once
+        self._turn, self._end = Lock(), Flag()
+        self._thread = Thread(target=self._work, name="mirror", daemon=True)
+        if shared and not begin:  # a run that had no store before
+            paths = [*folder.glob("trials/*"), *folder.glob("finals/trials/*")]
+            self._changed = {str(path.relative_to(folder)) for path in paths}
+
+    def __call__(self, event: Event, view: View) -> None:
+        """Note which trial an event is about.
+
+        Raises:
+          StorageError: another driver has taken the run: this one ends.
+        """
+        if self.lost:
+            raise StorageError(self.lost)
+        final = event["event"] == "final"
+        inner = event["part"] if final else event
+        if inner["event"] in {"epoch", *ENDS}:
+            name = str(trial_path(inner["trial"], final=final))
+            with self._turn:
+                self._changed.add(name)
+                if inner["event"] in ENDS:
+                    self._ended.add(name)
+
+    def start(self) -> None:
+        """Copy from now on."""
+        self._thread.start()
+
+    def wrap(self, run: Run) -> Run:
+        """Return a run whose workers keep the files of their trials in the store, if need be."""
+        return run if self.shared else StoredRun(run, self.store.location, self.folder.absolute())
+
+    def fetch(self, name: str) -> None:
+        """Download a file that the run folder lacks.
+
+        Args:
+          name: of the file, relative to the run folder.
+
+        Raises:
+          StorageError: the store fails.
+        """
+        if not (self.folder / name).exists():
+            download(self.store, name, self.folder / name)
+
+    def close(self) -> str:
+        """Copy what is left and release the run; return what could not be copied, and why."""
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        deadline = time.monotonic() + LAST
+        while not self.lost:
+            self._try(last=True)
+            if not self.problem or time.monotonic() > deadline:
+                break
+            time.sleep(EVERY)
+        if self.lost:
+            return self.lost
+        if self.problem:
+            return f"not all of {self.folder} is in {self.store.location}: {self.problem}"
+        return ""
+
+    def _work(self) -> None:
+        while not self._end.wait(EVERY) and not self.lost:
+            self._try()
+
+    def _try(self, *, last: bool = False) -> None:
+        """Copy what is new; say when that begins to fail, and when it works again."""
+        try:
+            self.copy(last=last)
+        except LeaseLostError as lost:
+            self.lost = str(lost)
+        except StorageError as error:
+            if not self.problem and not last:
+                self.say(f"Storage: {error}. The search goes on, the copy is tried again.")
+            self.problem = str(error)
+        except Exception as error:  # the run folder may be gone: the ledger says so itself
+            self.problem = describe_error(error)
+        else:
+            if self.problem and not last:
+                self.say(f"Storage: {self.store.location} has everything again.")
+            self.problem = ""
+
+    def copy(self, *, last: bool = False) -> None:
+        """Copy what is new once.
+
+        Raises:
+          LeaseLostError: another driver has taken the run.
+          StorageError: the store fails.
+        """
+        if self.lease.lost:
+            raise LeaseLostError(self.lease.lost)
+        end = (self.folder / LEDGER).stat().st_size  # its events name files that are copied first
+        self._copy_trials()
+        if end > self._ledger.copied:
+            self._ledger.copy(self.folder / LEDGER, end)
+        if last or time.monotonic() - self._outputs_at > OUTPUTS_EVERY:
+            self._outputs_at = time.monotonic()
+            self._copy_outputs()
+        if last:
+            self.lease.release()
+
+    def _copy_trials(self) -> None:
+        with self._turn:
+            changed, ended = set(self._changed), set(self._ended)
+        for name in sorted(changed):
+            if self.shared:
+                copier = TrialCopier(self.store, name, self.folder / name)
+                self._trials.setdefault(name, copier).upload()
+            elif name in ended:
+                self._fetch_small(name)
+            if name in ended:
+                self.store.delete(f"{name}/{STATE}")
+                self._trials.pop(name, None)
+        with self._turn:
+            self._changed -= changed if not self.shared else ended
+            self._ended -= ended
+
+    def _fetch_small(self, name: str) -> None:
+        """Download what the report shows of a trial."""
+        for entry in self.store.list_files(name):
+            if is_small(entry.name):
+                download(self.store, entry.name, self.folder / entry.name)
+
+    def _copy_outputs(self) -> None:
+        """Copy tables, report, the front and what W&B has been told, where they have changed."""
+        found = [path for pattern in OUTPUTS for path in self.folder.glob(pattern)]
+        paths = [p for p in found if not p.name.startswith((".", "ledger")) and p.name != REPORT]
+        for path in (*paths, self.folder / REPORT):  # last: it tells that the others are there
+            if path.is_file() and self._outputs.get(str(path)) != path.stat().st_mtime_ns:
+                stamp = path.stat().st_mtime_ns
+                self.store.write(str(path.relative_to(self.folder)), path.read_bytes())
+                self._outputs[str(path)] = stamp
+
+
+def is_output(name: str) -> bool:
+    """Return whether a file of a run in a store is a table, a picture, a net of the front, ..."""
+    path = PurePosixPath(name)
+    return name != OWNER and any(
+        len(path.parts) == len(PurePosixPath(one).parts) and path.match(one) for one in OUTPUTS
+    )

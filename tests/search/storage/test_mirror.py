@@ -1,0 +1,231 @@
+"""The driver's copy of a run to its store, and what another machine makes of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from search.errors import StorageError
+from search.record.ledger import read
+from search.record.run_folder import LEDGER, OWNER, REPORT
+from search.record.study_header import StudyHeader
+from search.session.create_run import create_run
+from search.session.hold_run import HeldRun, hold_run
+from search.session.options import Options, merge_stored_resume
+from search.session.resume_or_start import resume_or_start
+from search.storage import lease as lease_module
+from search.storage import mirror as mirror_module
+from search.storage.store import Store
+
+HEADER = StudyHeader(format=1, id="0", name="x", space="smoke", scale={"images": 64})
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch):
+    monkeypatch.setattr(lease_module, "SETTLE", 0.0)
+    monkeypatch.setattr(lease_module, "LEASE", 0.0)
+    monkeypatch.setattr(mirror_module, "LAST", 0.0)
+
+
+@pytest.fixture
+def options(tmp_path, store):
+    return Options(
+        space="smoke",
+        name="x",
+        storage=str(store.location),
+        out=tmp_path / "one",
+        serial=True,
+        resume_or_start=True,
+    )
+
+
+@pytest.fixture
+def run_store(store):
+    """Return the store of the run."""
+    return Store(store.location.child("x"))
+
+
+@contextmanager
+def hold(options: Options) -> Iterator[HeldRun]:
+    """Take the run as a session does."""
+    with hold_run(options, print) as held:
+        assert held is not None
+        yield held
+
+
+def begin(held, trials=("running",)):
+    """Start a run as a session does; trials have two epochs, and end as they are told."""
+    ledger = create_run(held.folder, HEADER, over=True)
+    mirror = held.mirror(print)
+    ledger.readers.append(mirror)
+    ledger.append("session", trials=2, finalists="off")
+    for number, state in enumerate(trials):
+        train(held.folder, ledger, number, state)
+    return ledger, mirror
+
+
+def train(folder, ledger, number, state):
+    trial = folder / "trials" / f"{number:04d}"
+    trial.mkdir(parents=True)
+    ledger.append("proposed", trial=number, params={"sigma": 0.1}, seed=0, origin="known")
+    ledger.append("started", trial=number)
+    for epoch in (1, 2):
+        (trial / "best.safetensors").write_bytes(b"best %d" % epoch)
+        (trial / "state.pt").write_bytes(b"state %d" % epoch)
+        ledger.append("epoch", trial=number, epoch=epoch, epochs=3, seconds=1.0, metrics={})
+    if state != "running":
+        (trial / "examples.npz").write_bytes(b"examples")
+        ledger.append(state, trial=number, reason="so")
+        (trial / "state.pt").unlink()
+
+
+def test_another_machine_goes_on_from_the_store_alone(options, run_store, tmp_path):
+    with hold(options) as held:
+        ledger, mirror = begin(held, ("failed", "running"))
+        mirror.copy()
+        ledger.close()
+    names = [entry.name for entry in run_store.list_files("trials")]
+    assert names == [
+        *("trials/0000/best.safetensors", "trials/0000/examples.npz"),
+        *("trials/0001/best.safetensors", "trials/0001/state.pt"),
+    ]
+    there = replace_out(options, tmp_path / "two")
+    with hold(there) as held:
+        two = tmp_path / "two" / "x"
+        assert read(two / LEDGER) == read(tmp_path / "one" / "x" / LEDGER)
+        assert (two / "trials" / "0001" / "state.pt").read_bytes() == b"state 2"
+        assert (two / "study.json").is_file() and not (two / "trials" / "0000").exists()
+        assert held.begin == (two / LEDGER).stat().st_size
+        assert resume_or_start(there).options.resume == two
+
+
+def replace_out(options, out):
+    return Options(**{**vars(options), "out": out})
+
+
+def test_a_run_that_has_ended_is_known_as_such_elsewhere(options, run_store, tmp_path):
+    with hold(options) as held:
+        ledger, mirror = begin(held, ("failed",))
+        ledger.append("end", reason="done", code=0)
+        (held.folder / REPORT).write_text("report")
+        assert mirror.close() == ""
+        ledger.close()
+    there = replace_out(options, tmp_path / "two")
+    with hold(there):
+        assert "is finished" in resume_or_start(there).finished
+    run_store.delete(REPORT)  # as if the driver had been killed before it was copied
+    there = replace_out(options, tmp_path / "three")
+    with hold(there):
+        assert not resume_or_start(there).finished
+
+
+def test_a_killed_driver_resumes_what_it_could_not_copy(options, run_store, tmp_path):
+    """On its own machine, where its ledger is longer than the copy."""
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.copy()
+        train(held.folder, ledger, 1, "running")
+        ledger.close()
+    copied = len(run_store.read(run_store.list_files("ledger")[0].name))
+    with hold(options) as held:
+        assert held.begin == copied < (held.folder / LEDGER).stat().st_size
+        held.mirror(print).copy()
+    there = replace_out(options, tmp_path / "two")
+    with hold(there):
+        assert len(read(tmp_path / "two" / "x" / LEDGER).trials) == 2
+
+
+def test_two_that_went_different_ways_are_not_mixed(options, tmp_path):
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.copy()
+    there = replace_out(options, tmp_path / "two")
+    with hold(there) as held:
+        for at, reason in ((ledger.path, "one"), (held.folder / LEDGER, "two")):
+            with at.open("ab") as file:
+                file.write(b'{"event": "%s", "time": 1}\n' % reason.encode())
+        held.mirror(print).copy()
+    ledger.close()
+    with (
+        pytest.raises(ValueError, match=r"gone different ways.*--storage off"),
+        hold(options),
+    ):
+        pass
+
+
+def test_a_store_that_fails_ends_no_search_and_has_everything_afterwards(
+    options, run_store, monkeypatch
+):
+    said: list[str] = []
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.say = said.append
+        with monkeypatch.context() as failing:
+            failing.setattr(Store, "write", fail)
+            mirror._try()
+            mirror._try()
+            train(held.folder, ledger, 1, "failed")
+        assert len(said) == 1 and "cannot write: no route" in said[0] and "goes on" in said[0]
+        mirror._try()
+        assert "has everything again" in said[1]
+        with monkeypatch.context() as failing:
+            failing.setattr(Store, "write", fail)
+            assert "not all of" in mirror.close()
+        assert mirror.close() == ""
+        ledger.close()
+    assert "trials/0001/examples.npz" in [entry.name for entry in run_store.list_files()]
+
+
+def fail(*_):
+    raise StorageError("cannot write: no route")
+
+
+def test_a_driver_that_has_lost_the_run_writes_nothing_more_and_ends(options, run_store):
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.copy()
+        run_store.write(OWNER, b'{"driver": "another", "host": "node7"}')
+        before = run_store.list_files("ledger")
+        held.lease._end.set()
+        held.lease.lost = "taken over by node7"
+        mirror._try()
+        with pytest.raises(StorageError, match="node7"):
+            ledger.append("started", trial=0)
+        assert "node7" in mirror.close()
+        assert run_store.list_files("ledger") == before
+        ledger.close()
+
+
+def test_a_new_run_does_not_take_the_place_of_one_in_the_store(options, tmp_path):
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.copy()
+        ledger.close()
+    new = Options(**{**vars(replace_out(options, tmp_path / "two")), "resume_or_start": False})
+    with (
+        pytest.raises(ValueError, match=r"x exists: continue it with --resume"),
+        hold_run(new, print),
+    ):
+        pass
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_location_to_resume_is_taken_apart(options, tmp_path):
+    named = Options(resume=Path(f"{options.storage}/y"), out=tmp_path / "two")
+    found = merge_stored_resume(named)
+    if not options.storage.startswith("s3"):  # there is no such run, so it is a folder of today
+        assert found == named
+        found = Options(storage=options.storage, resume=tmp_path / "two/y", name="y", fetch=True)
+    assert found.resume == tmp_path / "two" / "y" and found.fetch and found.out is None
+    assert (found.storage, found.name) == (options.storage, "y")
+    with pytest.raises(ValueError, match=r"no search in .*/y"), hold(found):
+        pass
+
+
+def test_a_stored_run_in_a_folder_is_found_by_its_owner(options, tmp_path, store):
+    with hold(options) as held:
+        begin(held)[0].close()
+    if not store.location.scheme:
+        found = merge_stored_resume(Options(resume=Path(store.location.path) / "x"))
+        assert found.fetch and found.storage == options.storage
