@@ -244,7 +244,9 @@ TOYS: dict[str, dict[str, str | dict[str, str]]] = {
     },
     "a space": {
         "spaces/toy.py": SPACE,
-        "README.md": {"| `smoke` |": "| `toy` | How large a learning rate does BaseNet take? |\n"},
+        "docs/spaces.md": {
+            "| `smoke` |": "| `toy` | How large a learning rate does BaseNet take? |\n"
+        },
     },
     "a sampler": {
         "search/samplers/toy.py": SAMPLER,

@@ -9,6 +9,7 @@ import rich_click as click
 
 import adv
 import launch
+import search
 import spaces
 from adv.__main__ import adv as adv_command
 from search.replay.__main__ import main as replay_command
@@ -112,10 +113,10 @@ def test_modules_exist(page):
                 pkgutil.resolve_name(name)
 
 
-def test_the_readme_lists_each_space_with_its_question():
-    text = (ROOT / "README.md").read_text()
+def test_a_page_lists_each_space_with_its_question():
+    text = (ROOT / "docs" / "spaces.md").read_text()
     for name in spaces.names():
-        assert f"| `{name}` |" in text
+        assert f"| `{name}` | {spaces.load(name).question} |" in text
 
 
 def test_names_in_the_python_example_exist():
@@ -137,3 +138,17 @@ def test_the_scales_in_the_docs_are_the_real_ones():
     ]
     for row in rows:
         assert row in text
+
+
+@pytest.mark.parametrize(("page", "names"), [("adv", dir(adv)), ("search", list(search._PLACES))])
+def test_the_reference_lists_each_public_name(page, names):
+    text = (ROOT / "docs" / "api" / f"{page}.md").read_text()
+    listed = set(re.findall(r"\w+", text))
+    assert listed.issuperset(names), sorted(set(names) - listed)
+
+
+def test_each_page_is_in_the_menu_of_the_site_or_behind_a_page_that_is():
+    menu = (ROOT / "mkdocs.yml").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = str(page.relative_to(ROOT / "docs"))
+        assert f": {name}\n" in menu or name.startswith("decisions/"), name
