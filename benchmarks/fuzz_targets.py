@@ -151,13 +151,14 @@ def read_ledger(data: bytes, folder: Path) -> View | None:
 
 def show_view(view: View, folder: Path) -> None:
     """Write tables and report of a search, and print its front; nothing may fail."""
-    from adv.terminal.console import PlainConsole, print_table
+    from adv.terminal.console import PlainConsole
     from search.finals.standings import compute_standings
+    from search.outcome.front import find_front, find_untold
     from search.reporting import html_report
     from search.reporting.csv_tables import hypervolumes, write_tables
-    from search.reporting.finals_terminal import finals_table
+    from search.reporting.fitted_table import print_fitted
     from search.reporting.front_table import front_table
-    from search.session.summary import describe_infeasible
+    from search.session.run_remarks import describe_infeasible
     from search.stopping.audit import describe_stopping
 
     finalists = compute_standings(view, draws=50)
@@ -166,9 +167,9 @@ def show_view(view: View, folder: Path) -> None:
     html.append(html_report._facts(view))
     text = io.StringIO()
     console = PlainConsole(file=text, width=200)
-    name, trained = view.header.score, [f for f in finalists if f.known]
-    for table in (front_table(view.front(), name), finals_table(trained)):
-        print_table(console, table)
+    front = find_front(view, finalists)
+    untold = find_untold(view, front, finalists)
+    print_fitted(console, front_table(front.members, view.header.score, untold))
     for line in (*describe_stopping(view), *describe_infeasible(view)):
         console.print(line, markup=False)
     if "\x1b" in text.getvalue() or not all(0 <= area <= 1 + 1e-6 for area in hypervolumes(view)):

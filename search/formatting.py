@@ -32,6 +32,15 @@ def format_objective(name: str, number: float) -> str:
     return find_objective(name).format(number)
 
 
+def format_interval(name: str, value: float, interval: tuple[float, float] | None) -> str:
+    """Return an objective with its interval, if that is known: 93.9 % (91.8 to 96.0)."""
+    text = format_objective(name, value)
+    if interval is None:
+        return text
+    low, high = (format_objective(name, end).removesuffix(" %") for end in interval)
+    return f"{text} ({low} to {high})"
+
+
 def shown(name: str, maximised: float) -> float:
     """Return a value of which larger is better in the unit in which its objective is shown."""
     one = find_objective(name)

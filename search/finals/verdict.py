@@ -31,6 +31,7 @@ from spaces import find_objective
 Kind = Literal["no trade-off", "trade-off", "undecided"]
 MARGIN = 0.025  # share of an objective's range: a net behind by less is tied with the best
 P_TRADE = 0.95  # probability from which a trade-off between two nets is told
+P_TOLD = 0.975  # probability in each objective by which the 95 % interval excludes zero
 P_NONE = 0.8  # probability from which it is told that one net is best or tied in both objectives
 P_FRONT = 0.5  # probability of being on the front from which a net can be one end of a trade-off
 DRAWS = 1000
@@ -288,14 +289,16 @@ def _find_overlapping(x: Floats) -> tuple[int, ...]:
 def _chances_of_trades(x: Floats) -> Floats:
     """Return how often net i is more accurate and less robust than net j, [n, n].
 
-    It is 0 for nets that are more likely dominated than on the front: what they trade, others have
-    for less.
+    It is 0 where the interval of either difference holds zero, and for nets that are more likely
+    dominated than on the front: what they trade, others have for less.
     """
     likely = np.flatnonzero(front_probability(x) >= P_FRONT)
     chance = np.zeros((x.shape[1], x.shape[1]))
     for i in likely:  # not all pairs at once: 50 nets would take 80 MB
         some, one = x[:, likely], x[:, i : i + 1]
-        chance[i, likely] = ((one[..., 0] > some[..., 0]) & (one[..., 1] < some[..., 1])).mean(0)
+        ahead, behind = one[..., 0] > some[..., 0], one[..., 1] < some[..., 1]
+        told = np.minimum(ahead.mean(0), behind.mean(0)) >= P_TOLD
+        chance[i, likely] = np.where(told, (ahead & behind).mean(0), 0.0)
     return chance
 
 

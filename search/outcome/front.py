@@ -16,10 +16,13 @@ from typing import Literal
 import numpy as np
 
 from search.finals.finalist import Finalist, Pair
+from search.finals.reseeding_study import find_contenders
+from search.finals.selection import SURE
 from search.finals.standings import compute_standings
 from search.formatting import count
 from search.outcome.marks import Mark, find_marks
 from search.record.run_folder import front_path
+from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.trial_result import Interval
 from search.record.view import View
@@ -140,36 +143,58 @@ def find_front(view: View, finalists: Sequence[Finalist] | None = None) -> RunFr
       finalists: from `compute_standings`; None computes them.
     """
     standings = compute_standings(view) if finalists is None else finalists
-    by_number = {finalist.trial.number: finalist for finalist in standings}
-    runs = sum(len(finalist.runs) for finalist in standings)
-    if runs:
-        members = [_reported(f, view) for f in standings if f.on_front]
+    trainings = sum(len(finalist.runs) for finalist in standings)
+    if trainings:
+        members = [reported_member(f, view.header) for f in standings if f.on_front]
         source: Source = "finals"
         images = view.finals_header.images or 0
     else:
-        members = [_found(trial, view, by_number.get(trial.number)) for trial in view.front()]
+        members = [search_member(trial, view.header) for trial in view.front()]
         source = "search"
         images = max((_images(member.trial) for member in members), default=0)
-    members.sort(key=lambda member: (*(-value for value in member.point), member.number))
-    return RunFront(source, tuple(members), view.header.aims, images, runs)
+    return RunFront(source, _sort(members), view.header.aims, images, trainings)
 
 
-def _found(trial: Trial, view: View, finalist: Finalist | None) -> FrontMember:
-    """Return a member of the search's front."""
+def find_untold(
+    view: View, front: RunFront, finalists: Sequence[Finalist] | None = None
+) -> tuple[FrontMember, ...]:
+    """Return the nets that are not on the front of a run, but cannot be told from it.
+
+    Args:
+      view: of the search.
+      front: of the run.
+      finalists: from `compute_standings`; None computes them.
+    """
+    if front.source == "finals":
+        standings = compute_standings(view) if finalists is None else finalists
+        doubtful = [f for f in standings if f.known and not f.on_front and f.p_front > SURE]
+        return _sort([reported_member(f, view.header) for f in doubtful])
+    numbers = set(front.numbers)
+    others = [trial for trial in find_contenders(view) if trial.number not in numbers]
+    return _sort([search_member(trial, view.header) for trial in others])
+
+
+def _sort(members: list[FrontMember]) -> tuple[FrontMember, ...]:
+    """Return members best in the first objective first."""
+    return tuple(sorted(members, key=lambda m: (-m.point[0], -m.point[1], m.number)))
+
+
+def search_member(trial: Trial, header: StudyHeader) -> FrontMember:
+    """Return a trial as the search saw it, as a member of a front."""
     assert trial.result is not None, "a trial of the front has a result"
-    aims, known = view.header.aims, trial.result.intervals
+    aims, known = trial.result.aims, trial.result.intervals
     return FrontMember(
         trial,
         {name: trial.result.objectives[name] for name in aims},
         {name: known[name] for name in aims if name in known},
         "search",
         net=trial,
-        marks=find_marks(trial, view.header, finalist),
+        marks=find_marks(trial, header),
     )
 
 
-def _reported(finalist: Finalist, view: View) -> FrontMember:
-    """Return a member of the reported front."""
+def reported_member(finalist: Finalist, header: StudyHeader) -> FrontMember:
+    """Return a finalist, or a trial that is reported without a fresh seed, as a member."""
     signs = [find_objective(name).sign for name in finalist.aims]
     intervals = {
         name: (min(sign * low, sign * high), max(sign * low, sign * high))
@@ -183,7 +208,7 @@ def _reported(finalist: Finalist, view: View) -> FrontMember:
         "fresh seeds" if finalist.runs else "estimate",
         net=choose_typical_run(finalist.runs) or finalist.trial,
         runs=finalist.runs,
-        marks=find_marks(finalist.trial, view.header, finalist),
+        marks=find_marks(finalist.trial, header, finalist),
         p_front=finalist.p_front,
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 
-import numpy as np
+from scipy.special import stdtrit
 
 from search.finals.finalist import Finalist
 from search.formatting import count
@@ -22,10 +24,9 @@ def describe_finals(view: View, finalists: Sequence[Finalist]) -> list[str]:
     """
     assert view.finals is not None
     head = view.finals_header
-    runs, failed = sum(len(f.runs) for f in finalists), len(view.finals.in_state("failed"))
+    failed = len(view.finals.in_state("failed"))
     lines = [
-        f"{count(runs, 'training')} with fresh seeds, {head.images} test images. "
-        f"{_describe_front(finalists)}",
+        _describe_front(finalists),
         "Means and 95 % intervals are over fresh seeds and test images, excluding the run that "
         "selected the trial.",
         f"{head.attacks}.",
@@ -55,14 +56,17 @@ def _describe_front(finalists: Sequence[Finalist]) -> str:
     names = ", ".join(str(f.trial.number) for f in front)
     expected = sum(f.p_front for f in front)
     return (
-        f"The reported front (*) is trial{'s' * (len(front) > 1)} {names}: the set that is "
+        f"The front is trial{'s' * (len(front) > 1)} {names}: the set that is "
         "expected to agree best with the front of all trials (F score); "
         f"{expected:.1f} of {len(front)} are expected to be on it."
     )
 
 
 def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
-    """Return how much lower fresh seeds score than the runs that selected the finalists, or ""."""
+    """Return how much lower fresh seeds score than the runs that selected the finalists, or "".
+
+    A difference is named only where its 95 % interval, Student's over the finalists, excludes zero.
+    """
     pairs = [
         (f.trial.result.point[f.judged], f.validation_mean[f.judged])
         for f in finalists
@@ -70,14 +74,27 @@ def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
     ]
     if not pairs:
         return ""
-    unit = find_objective(finalists[0].aims[finalists[0].judged]).shown
-    drop = unit * float(np.mean([before - after for before, after in pairs]))
-    if drop <= 0:
-        return (
-            f"No winner's curse here: on the same images and battery, fresh seeds score "
-            f"{-drop:.1f} higher than the runs that selected the {count(len(pairs), 'finalist')}."
-        )
+    objective = find_objective(finalists[0].aims[finalists[0].judged])
+    drops = [objective.shown * (before - after) for before, after in pairs]
+    low, high = mean_interval(drops)
+    where = f"{objective.title} of fresh seeds, on the images and battery of the search,"
+    than = f"than in the runs that selected {count(len(drops), 'finalist')}"
+    if low > 0:
+        found = f"{fmean(drops):.1f} lower ({low:.1f} to {high:.1f})"
+        return f"Winner's curse: {where} is {found} {than}."
+    if high < 0:
+        found = f"{-fmean(drops):.1f} higher ({-high:.1f} to {-low:.1f})"
+        return f"No winner's curse: {where} is {found} {than}."
+    spread = f" ({-high:+.1f} to {-low:+.1f})" if math.isfinite(low) else ""
     return (
-        f"Winner's curse: on the same images and battery, fresh seeds score {drop:.1f} lower than "
-        f"the runs that selected the {count(len(pairs), 'finalist')}."
+        f"A winner's curse cannot be told: {where} differs by {-fmean(drops):+.1f}{spread} from "
+        f"the runs that selected {count(len(drops), 'finalist')}."
     )
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return Student's 95 % interval of the mean of values; infinite for fewer than two."""
+    if len(values) < 2:
+        return -math.inf, math.inf
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
+    return fmean(values) - half, fmean(values) + half

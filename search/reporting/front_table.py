@@ -2,59 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from rich.table import Table
+from collections.abc import Iterable, Sequence
 
 from search.formatting import (
+    format_interval,
     format_objective,
     format_value,
     objective_title,
 )
+from search.outcome.front import FrontMember
+from search.outcome.marks import SYMBOL, Mark
 from search.record.provenance import describe_origin
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
+from search.reporting.fitted_table import Column, FittedTable
 from spaces import OBJECTIVES
 
 
 def front_table(
-    members: Sequence[Trial],
-    score: str,
-    *,
-    contenders: Sequence[Trial] = (),
-    intervals: bool = True,
-) -> Table:
-    """Return the table of front members: objectives, perhaps with intervals, hyperparameters.
+    members: Sequence[FrontMember], title: str, untold: Sequence[FrontMember] = ()
+) -> FittedTable:
+    """Return the table of front members: objectives with intervals, hyperparameters.
+
+    Where it is too wide, the hyperparameters are left out from the last on, then the seeds, then
+    P(front), then the intervals.
 
     Args:
       members: of the front.
-      score: name of the score of the search.
-      contenders: trials that cannot be told from the front, shown below it and marked with "?".
-      intervals: whether to show them.
+      title: above the table.
+      untold: nets that cannot be told from the front, shown below it and marked with "?".
     """
-    rows = (*members, *contenders)
-    names = list(dict.fromkeys(name for trial in rows for name in trial.params))
-    title = f"Pareto front, {score} score"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    table.add_column("trial", justify="right")
-    aims = next((t.result.aims for t in members if t.result), OBJECTIVES)
-    for name in aims:
-        table.add_column(objective_title(name), justify="right", overflow="fold")
-    for name in names:
-        table.add_column(name, justify="right", overflow="fold")
-    for i, trial in enumerate(rows):
-        cells = [_cell(trial, name, intervals) for name in aims]
-        table.add_row(
-            "? " * (i >= len(members)) + mark_number(trial),
-            *cells,
-            *(format_value(trial.params.get(name, "")) for name in names),
-        )
-    return table
+    rows = (*members, *untold)
+    numbers = [
+        "? " * (i >= len(members)) + mark_number(row.trial, row.marks) for i, row in enumerate(rows)
+    ]
+    columns = [Column("trial", numbers)]
+    if any(row.p_front is not None for row in rows):
+        chances = ["" if row.p_front is None else f"{row.p_front:.2f}" for row in rows]
+        columns += [Column("P(front)", chances, drop=1)]
+        columns += [Column("seeds", [str(len(row.runs)) for row in rows], drop=2)]
+    for name in next((tuple(row.objectives) for row in rows), OBJECTIVES):
+        values = [format_objective(name, row.objectives[name]) for row in rows]
+        whole = [format_interval(name, v, row.intervals.get(name)) for v, row in _pair(name, rows)]
+        columns.append(Column(objective_title(name), whole, narrow=values))
+    knobs = list(dict.fromkeys(name for row in rows for name in row.trial.params))
+    columns += [
+        Column(name, [format_value(row.trial.params.get(name, "")) for row in rows], drop=3 + i)
+        for i, name in enumerate(knobs)
+    ]
+    styles = dict.fromkeys(range(len(members), len(rows)), "dim")
+    return FittedTable(title, columns, "trials.csv", styles)
 
 
-def mark_number(trial: Trial) -> str:
-    """Return the number of a trial, with "~" if `describe_marks` has something to say on it."""
-    return f"{trial.number}~" if trial.changed else str(trial.number)
+def _pair(name: str, rows: Iterable[FrontMember]) -> list[tuple[float, FrontMember]]:
+    return [(row.objectives[name], row) for row in rows]
+
+
+def mark_number(trial: Trial, marks: Sequence[Mark] = ()) -> str:
+    """Return the number of a trial, with "!" if it has marks, "~" if its versions differ.
+
+    `describe_net_marks` and `describe_marks` say why.
+    """
+    return f"{trial.number}{SYMBOL * bool(marks)}{'~' * bool(trial.changed)}"
+
+
+def describe_net_marks(members: Iterable[FrontMember]) -> list[str]:
+    """Return in words why the figures of nets that are marked with "!" mislead."""
+    return [
+        f"{SYMBOL} trial {member.number}, {mark.name}: {mark.text}."
+        for member in members
+        for mark in member.marks
+    ]
 
 
 def describe_marks(trials: Sequence[Trial], header: StudyHeader) -> str:
@@ -71,18 +89,11 @@ def describe_marks(trials: Sequence[Trial], header: StudyHeader) -> str:
     )
 
 
-def _cell(trial: Trial, name: str, intervals: bool) -> str:
-    if trial.result is None:
-        return ""
-    text = format_objective(name, trial.result.objectives[name])
-    pair = trial.result.intervals.get(name)
-    if intervals and pair:
-        low, high = (format_objective(name, end).removesuffix(" %") for end in pair)
-        text += f" ({low} to {high})"
-    return text
-
-
 def format_result(trial: Trial) -> str:
     """Return both objectives of a finished trial in one line."""
-    aims = trial.result.aims if trial.result else OBJECTIVES
-    return "  ".join(f"{objective_title(name)} {_cell(trial, name, False)}" for name in aims)
+    if trial.result is None:
+        return ""
+    return "  ".join(
+        f"{objective_title(name)} {format_objective(name, trial.result.objectives[name])}"
+        for name in trial.result.aims
+    )

@@ -18,6 +18,7 @@ from search.formatting import (
     format_params,
     objective_title,
 )
+from search.outcome.front import search_member
 from search.record.trial import Trial
 from search.record.view import Event, View
 from search.reporting.front_table import format_result, front_table
@@ -165,9 +166,14 @@ def _work(view: View) -> float:
     return total
 
 
-def print_text(console: Console, text: str) -> None:
+def print_text(console: Console, text: str, style: str = "") -> None:
     """Print sentences: wrapped at words on a terminal, as one line in a log."""
-    console.print(text, markup=False, soft_wrap=not console.is_terminal)
+    console.print(Text(text, style), soft_wrap=not console.is_terminal)
+
+
+def print_command(console: Console, command: str) -> None:
+    """Print a command on a line of its own, which the terminal may break but a copy does not."""
+    console.print(Text(f"  {command}"), soft_wrap=True)
 
 
 def describe_finals_cost(trainings: int, trials: int) -> str:
@@ -185,7 +191,8 @@ def _body(view: View) -> RenderableType:
     parts: list[RenderableType] = [Text(f"best     {best}"), Text(f"running  {running}")]
     members = view.front()
     if members:
-        parts.append(front_table(members[:MAX_ROWS], view.header.score, intervals=False))
+        rows = [search_member(trial, view.header) for trial in members[:MAX_ROWS]]
+        parts.append(front_table(rows, f"Pareto front, {view.header.score} score"))
         if len(members) > MAX_ROWS:
             parts.append(Text(f"and {len(members) - MAX_ROWS} more on the front"))
     return Group(*parts)

@@ -6,6 +6,7 @@ from typing import Any
 
 from search.finals.verdict import Difference, Verdict
 from search.formatting import count, objective_title, shown
+from search.outcome.outcome import describe_undecided
 from search.record.view import View
 from spaces import find_objective
 
@@ -69,15 +70,7 @@ def _answer(view: View, verdict: Verdict) -> str:
             f"No trade-off: trial {verdict.best} is best or tied in both objectives "
             f"({_p(verdict)})."
         )
-    if verdict.more:
-        return (
-            "It cannot be told yet whether there is a trade-off: about "
-            f"{count(verdict.more, 'more training')} would tell."
-        )
-    return (
-        "It cannot be told whether there is a trade-off, and more trainings alone would not tell: "
-        "more images would (--images)."
-    )
+    return describe_undecided(verdict)
 
 
 def _say_how_far(view: View, answer: str) -> str:
@@ -121,6 +114,8 @@ def _describe_difference(view: View, difference: Difference, m: int, *, swap: bo
     name, sign = view.header.aims[m], -1 if swap else 1
     by = sign * shown(name, difference.by[m])
     low, high = sorted(sign * shown(name, end) for end in difference.intervals[m])
+    if low <= 0 <= high:
+        return f"{objective_title(name)} not told apart ({low:+.1f} to {high:+.1f}{_unit(name)})"
     return f"{objective_title(name)} {by:+.1f}{_unit(name)} ({low:+.1f} to {high:+.1f})"
 
 

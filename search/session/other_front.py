@@ -7,13 +7,15 @@ from pathlib import Path
 
 from adv.evaluation.image_table import read_figures
 from adv.shell import join_command
-from adv.terminal.console import open_console, print_table
+from adv.terminal.console import open_console
 from search.formatting import count
+from search.outcome.front import search_member
 from search.record.ledger import read
 from search.record.pareto import front
 from search.record.run_folder import LEDGER
 from search.record.trial import Trial
 from search.record.view import View
+from search.reporting.fitted_table import print_fitted
 from search.reporting.front_table import front_table
 from spaces import check_objectives
 
@@ -33,10 +35,12 @@ def print_other_front(folder: Path, text: str) -> int:
     if not trials:
         raise ValueError(_describe_missing(folder, view, aims))
     on = front([trial.result.point for trial in trials if trial.result])
-    members = [trial for trial, best in zip(trials, on, strict=True) if best]
-    members.sort(key=lambda trial: trial.result.point if trial.result else (), reverse=True)
+    best = [
+        search_member(trial, view.header) for trial, is_on in zip(trials, on, strict=True) if is_on
+    ]
+    members = sorted(best, key=lambda member: member.point, reverse=True)
     console = open_console()
-    print_table(console, front_table(members, view.header.score))
+    print_fitted(console, front_table(members, f"Pareto front, {view.header.score} score"))
     left = len(view.scored()) - len(trials)
     console.print(
         f"\n{count(len(members), 'trial')} of {len(trials)}; nothing was attacked or changed."

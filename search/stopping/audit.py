@@ -7,13 +7,14 @@ on the front estimates how often stopping is wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adv.intervals import wilson
+from adv.intervals import Z95, wilson
 from search.formatting import count
 from search.record.pareto import hypervolume
 from search.record.trial import Key, Trial
@@ -134,7 +135,7 @@ def _describe_agreement(agreement: Sequence[RankAgreement]) -> list[str]:
     lines = []
     for found in agreement:
         values = ", ".join(
-            f"{name.replace('_', ' ')} {rho:.2f}"
+            f"{name.replace('_', ' ')} {rho:.2f}{_describe_interval(rho, found.trials)}"
             for name, rho in zip(found.aims, found.rho, strict=True)
             if rho is not None
         )
@@ -144,6 +145,15 @@ def _describe_agreement(agreement: Sequence[RankAgreement]) -> list[str]:
                 f"{count(found.trials, 'trial')}: {values}."
             )
     return lines
+
+
+def _describe_interval(rho: float, n: int) -> str:
+    """Return the 95 % interval of a rank correlation of n trials (Fieller et al. 1957), or ""."""
+    if n < 4 or abs(rho) >= 1:
+        return ""
+    half = Z95 * math.sqrt(1.06 / (n - 3))
+    low, high = (math.tanh(math.atanh(rho) + side) for side in (-half, half))
+    return f" ({low:.2f} to {high:.2f})"
 
 
 def _epochs_left(trial: Trial) -> int:

@@ -24,6 +24,7 @@ from search.finals.reseeding_study import (
 )
 from search.finals.standings import compute_standings
 from search.interrupt import Interrupt, Interrupted
+from search.outcome.front import find_front, find_untold
 from search.record.ledger import Ledger, read
 from search.record.trial import Trial
 from search.record.trial_result import ResultDetails, TrialResult
@@ -31,7 +32,9 @@ from search.record.view import View
 from search.reporting.csv_tables import write_tables
 from search.reporting.finals_csv import finalist_rows
 from search.reporting.finals_remarks import describe_finals
-from search.reporting.finals_terminal import FinalsLog, finals_table
+from search.reporting.finals_terminal import FinalsLog
+from search.reporting.fitted_table import print_fitted
+from search.reporting.front_table import front_table
 from search.reporting.html_report import write_html_report
 from search.reporting.terminal import LiveProgress, print_text
 from search.study import Study
@@ -266,7 +269,8 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
     ledger.readers.append(FinalsLog(console))
     finals(ledger, 8)
     field = [f for f in compute_standings(ledger.view) if f.runs]
-    console.print(finals_table(field))
+    front = find_front(ledger.view)
+    print_fitted(console, front_table(front.members, "", find_untold(ledger.view, front)))
     for line in describe_finals(ledger.view, field):
         console.print(line)
     said = " ".join(console.export_text().split())

@@ -130,7 +130,8 @@ def test_what_cannot_be_told_says_what_would_tell():
     view = finished_view()
     lines = describe_verdict(view, Verdict("undecided", more=6, nets=3))
     assert lines == [
-        "It cannot be told yet whether there is a trade-off: about 6 more trainings would tell."
+        "The nets cannot be told apart, so it is open whether there is a trade-off; about 6 more "
+        "trainings would tell."
     ]
     (line,) = describe_verdict(view, Verdict("undecided", nets=3))
     assert line.endswith("more images would (--images).")

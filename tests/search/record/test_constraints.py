@@ -16,7 +16,7 @@ from search.record.constraints import (
 )
 from search.record.study_header import StudyHeader
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
-from search.session.summary import describe_infeasible
+from search.session.run_remarks import describe_infeasible
 from spaces import load
 
 GAP = MaskingGap(gap=0.06, interval=(0.03, 0.09), flagged=False)

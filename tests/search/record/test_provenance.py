@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.outcome.front import find_front
 from search.record.provenance import (
     describe_changes,
     find_changes,
@@ -132,7 +133,7 @@ def test_rescoring_marks_what_it_replaces():
 
 def test_tables_report_and_summary_say_which_values_are_marked():
     view = view_of(SAME, proposed(0), finished(0), OTHER, proposed(1), finished(1))
-    assert list(front_table(view.front(), "report").columns[0].cells) == ["0", "1~"]
+    assert list(front_table(find_front(view).members, "").columns[0].cells) == ["0", "1~"]
     why = describe_marks(view.front(), view.header)
     assert "torch 2.0, while the run began with torch 1.0" in why
     assert "torch 2.0" in view.trials[1].remarks[0] and not view.trials[0].remarks

@@ -17,7 +17,7 @@ from search.record.run_files import compute_sha256
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
 from search.session.outputs import copy_front, note_lost_nets, write_front
-from search.session.summary import describe_nets
+from search.session.run_remarks import describe_nets
 from search.trials.trial_state import BEST
 
 

@@ -26,7 +26,7 @@ from search.reporting.plots import front
 from search.reporting.terminal import LiveProgress
 from search.samplers.table import SAMPLERS, make_sampler
 from search.samplers.warm_start import warm_start
-from search.session.summary import describe_infeasible, describe_nets
+from search.session.run_remarks import describe_infeasible, describe_nets
 from search.stopping.audit import audit_stopping, describe_stopping
 from search.study import Study
 from search.tracking.tracker import Tracker
