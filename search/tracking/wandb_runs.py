@@ -8,22 +8,29 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, final
 
-from search.finals.standings import compute_standings
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import Event, View
-from search.reporting.csv_tables import column_names, gap_columns, hypervolumes, trial_rows
-from search.reporting.finals_csv import FINALISTS, finalist_rows
 from search.tracking.logged_runs import LoggedRuns
+from search.tracking.metric_names import epoch_row
+from search.tracking.run_records import (
+    ENDS,
+    STATE_TAGS,
+    RunRecord,
+    all_records,
+    common_tags,
+    make_record,
+)
+from search.tracking.standing import Standing, find_standing
 from search.tracking.wandb_environment import hide_run_variables
 from search.tracking.wandb_login import find_login_problem
-
-ENDS = ("finished", "stopped", "failed")
+from search.tracking.wandb_nets import NetFile, find_left_net, find_nets, log_net
+from search.tracking.wandb_study import StudyRun
 
 
 @final
@@ -48,12 +55,15 @@ class WandbRuns:
         project: str,
         entity: str | None,
     ) -> None:
-        self.mode, self.url = mode, ""
+        self.mode, self.url, self.entity, self.project = mode, "", entity, project
         self._folder, self._study, self._header = folder, study, header
-        self._place = {"project": project, "entity": entity, "group": study}
         self._runs: dict[str, Any] = {}
         self._rows: dict[str, int] = {}  # of the open runs: the rows of their history so far
+        self._nets: dict[str, NetFile] | None = None  # those to log; None: not yet
+        self._standing: tuple[View, Standing] | None = None
+        self._roles = False  # whether `_standing` has them
         self._logged: LoggedRuns
+        self._whole: StudyRun
 
     def open(self) -> str:
         """Start W&B and the run of the search.
@@ -79,14 +89,17 @@ class WandbRuns:
         problem = find_login_problem(wandb) if self.mode == "online" else ""
         if problem:
             self.mode = "offline"
-        place = [self.mode, self._place["entity"], self._place["project"]]
+        place = [self.mode, self.entity, self.project]
         self._logged = LoggedRuns(here, "/".join(filter(None, place)))
         config = _config(self._header)
         run = self._run(self._study, "study", self._header.name or self._study, config)
         run.define_metric("*", step_metric="finished")
+        _set_tags(run, common_tags(self._header))
+        rows = self._rows[self._study]
         if not self._logged.has(self._study, config):  # scored again since: other hypervolumes
-            self._rows[self._study] = 0
-        self.url = run.url or ""
+            rows = 0
+        self._whole = StudyRun(wandb, run, self._study, self._logged, rows)
+        self.url, self.entity = run.url or "", self.entity or run.entity
         return problem
 
     def log_event(self, event: Event, trial: Trial, view: View | None) -> None:
@@ -98,15 +111,16 @@ class WandbRuns:
           view: the latest state of the search.
         """
         final = event["event"] == "final"
-        part, key = (event["part"] if final else event), self._key(trial, final=final)
+        part = event["part"] if final else event
+        standing = self._find_standing(view)
+        record = make_record(self._study, trial, self._header, standing, final=final)
         if part["event"] in ENDS:
-            best = _front_numbers(view) if view and not final else set()
-            self._log_end(trial, best, final=final)
+            self._log_end(record)
             return
-        run = self._trial_run(trial, final=final)
-        if part["event"] == "epoch":
-            self._rows[key] = min(self._rows[key], part["epoch"] - 1)  # one may be trained again
-            self._log_epochs(key, run, trial, part["epoch"])
+        run = self._trial_run(record)
+        if part["event"] == "epoch":  # one may be trained again
+            self._rows[record.key] = min(self._rows[record.key], part["epoch"] - 1)
+            self._log_epochs(record.key, run, trial, part["epoch"])
 
     def update(self, view: View) -> None:
         """Log whatever of the trials that have ended differs from what W&B has been told.
@@ -114,91 +128,101 @@ class WandbRuns:
         An earlier session may have been killed before it had logged everything, trials may have
         left the front since, or have other scores.
         """
-        best = _front_numbers(view)
-        for trial, is_final in _trials(view):
-            if trial.state in ENDS:
-                self._log_end(trial, best, final=is_final)
+        for record in all_records(self._study, view, self._find_standing(view, roles=True)):
+            if record.ended:
+                self._log_end(record)
 
-    def _log_end(self, trial: Trial, best: set[int], *, final: bool) -> None:
-        """Log the end of a trial and close its run, unless this has been done.
+    def _find_standing(self, view: View | None, *, roles: bool = False) -> Standing:
+        """Return the place of the nets of a search, which is computed once for each view.
 
-        Args:
-          trial: a trial, or a final training.
-          best: numbers of the trials on the front.
-          final: whether it is a final training.
+        The roles are assigned when a session begins and ends: while it runs they change often.
         """
-        key, summary = self._key(trial, final=final), _summary(trial)
-        summary |= _final_values(trial) if final else {"on_front": trial.number in best}
-        if key not in self._runs and self._logged.has(key, summary):
+        if view is None:
+            return Standing()
+        if self._standing is None or self._standing[0] is not view or (roles and not self._roles):
+            self._standing, self._roles = (view, find_standing(view, roles=roles)), roles
+        return self._standing[1]
+
+    def _log_end(self, record: RunRecord) -> None:
+        """Log the end of a trial or final training and close its run, unless this has been done."""
+        key, told = record.key, _told(record)
+        net = self._find_net(record)
+        if key not in self._runs and self._logged.has(key, told) and net is None:
             return
-        run = self._trial_run(trial, final=final)
-        self._log_epochs(key, run, trial, max(trial.epochs, default=0))
-        run.summary.update(summary)
-        self._runs.pop(key).finish(exit_code=int(trial.state == "failed"))
-        self._logged.note(key, self._rows.pop(key), summary)
+        run = self._trial_run(record)
+        self._log_epochs(key, run, record.trial, max(record.trial.epochs, default=0))
+        run.summary.update(record.summary)
+        if net:
+            log_net(_wandb(), run, record, net, online=self.mode == "online")
+            self._logged.note(f"{key}/net", 1, _told_of_net(net))
+        self._runs.pop(key).finish(exit_code=int(record.trial.state == "failed"))
+        self._logged.note(key, self._rows.pop(key), told)
+
+    def _find_net(self, record: RunRecord) -> NetFile | None:
+        """Return the net of a run if W&B is to be told of it now."""
+        if self._nets is None:
+            return None
+        net, noted = self._nets.get(record.key), f"{record.key}/net"
+        if net is None and self._logged.rows(noted):
+            net = find_left_net(record, self._folder)
+        return None if net is None or self._logged.has(noted, _told_of_net(net)) else net
 
     def _log_epochs(self, key: str, run: Any, trial: Trial, last: int) -> None:
         """Log the epochs of a trial up to `last` that its run does not have."""
-        for number, epoch in sorted(dict(trial.epochs).items()):
+        for number, report in sorted(dict(trial.epochs).items()):
             if self._rows[key] < number <= last:
-                run.log({**epoch.metrics, "seconds": epoch.seconds, "epoch": number})
+                run.log(epoch_row(report))
         self._rows[key] = max(self._rows[key], last)
 
-    def log_study(self, view: View | None) -> None:
-        """Log the state of the search: counts, the table of all trials, the front as a chart."""
+    def log_study(self, view: View | None, *, whole: bool = False) -> None:
+        """Log the state of the search to its own run.
+
+        Args:
+          view: the latest state; None: nothing is known yet.
+          whole: also what takes time: the finals, the importance, all figures.
+        """
         if view is None:
             return
-        from search.reporting.plots import front
-
-        run, names, area = self._runs[self._study], column_names(view), hypervolumes(view)
         if view.header != self._header:  # the run was scored again
             self._header = view.header
-            run.config.update(_config(view.header), allow_val_change=True)
-            self._rows[self._study] = 0
-        for n in range(self._rows[self._study], len(area)):
-            run.log({"finished": n + 1, "hypervolume": area[n]})
-        self._rows[self._study] = max(self._rows[self._study], len(area))
-        table = [[row[name] for name in names] for row in trial_rows(view)]
-        run.log(
-            {
-                "finished": len(area),
-                "failed": len(view.in_state("failed")),
-                "front_size": len(view.front()),
-                "trials": _wandb().Table(columns=names, data=table, allow_mixed_types=True),
-                "front": _wandb().Plotly(front(view)),
-                **_finals_charts(view),
-            }
-        )
+            self._runs[self._study].config.update(_config(view.header), allow_val_change=True)
+            self._whole.rows = 0
+        self._whole.log(view, self._find_standing(view, roles=whole), whole=whole)
 
-    def close(self, view: View | None) -> None:
-        """Log the last state, and finish all runs."""
-        self.log_study(view)
+    def close(self, view: View | None, *, nets: bool = False) -> None:
+        """Log the last state, and finish all runs.
+
+        Args:
+          view: the last state.
+          nets: log the nets of the front as well, because it is not going to change soon.
+        """
+        self.log_study(view, whole=True)
         if view:
+            standing = self._find_standing(view, roles=True)
+            if nets:
+                self._nets = find_nets(self._study, standing, self._folder)
             self.update(view)
-            for trial, is_final in _trials(view):
-                key, last = self._key(trial, final=is_final), max(trial.epochs, default=0)
-                if trial.state not in ENDS and last > self._rows.get(key, self._logged.rows(key)):
-                    self._log_epochs(key, self._trial_run(trial, final=is_final), trial, last)
+            for record in all_records(self._study, view, standing):
+                key, last = record.key, max(record.trial.epochs, default=0)
+                if not record.ended and last > self._rows.get(key, self._logged.rows(key)):
+                    self._log_epochs(key, self._trial_run(record), record.trial, last)
+        self._rows[self._study] = self._whole.rows
         for key, run in self._runs.items():
             summary = _config(self._header) if key == self._study else {"state": "interrupted"}
             if key != self._study:
                 run.summary.update(summary)
             run.finish()
             self._logged.note(key, self._rows[key], summary)
+        self._whole.note()
         self._runs.clear()
 
-    def _key(self, trial: Trial, *, final: bool) -> str:
-        """Return the id of the run of a trial, or of a final training."""
-        return f"{self._study}-{'final-' * final}{trial.name}"
-
-    def _trial_run(self, trial: Trial, *, final: bool) -> Any:
+    def _trial_run(self, record: RunRecord) -> Any:
         """Return the open run of a trial or a final training, whose metrics are over epochs."""
-        key, job = self._key(trial, final=final), "finalist" if final else "trial"
-        fresh = key not in self._runs
-        of = {"trial": int(trial.origin)} if final else {}
-        run = self._run(key, job, f"{job} {trial.name}", {"seed": trial.seed, **of, **trial.params})
+        fresh = record.key not in self._runs
+        run = self._run(record.key, record.kind, record.name, record.config)
         if fresh:
             run.define_metric("*", step_metric="epoch")
+        _set_tags(run, record.tags)
         return run
 
     def _run(self, key: str, job: str, name: str, config: Mapping[str, Any]) -> Any:
@@ -226,7 +250,9 @@ class WandbRuns:
                     resume="allow",
                     reinit="create_new",
                     settings=settings,
-                    **self._place,
+                    project=self.project,
+                    entity=self.entity,
+                    group=self._study,
                 )
             self._rows[key] = self._logged.rows(key)
         return self._runs[key]
@@ -247,58 +273,22 @@ def _config(header: StudyHeader) -> dict[str, Any]:
     return {**plain, "score": header.score}
 
 
+def _set_tags(run: Any, tags: tuple[str, ...]) -> None:
+    """Give a run its tags beside those of the user; take back those that hold no more."""
+    kept = [tag for tag in run.tags or () if tag not in STATE_TAGS]
+    merged = tuple(dict.fromkeys((*kept, *tags)))
+    if merged != tuple(run.tags or ()):
+        run.tags = merged
+
+
+def _told(record: RunRecord) -> dict[str, Any]:
+    """Return all that W&B is told of a run at its end, beside its epochs."""
+    return {"summary": record.summary, "config": record.config, "tags": record.tags}
+
+
+def _told_of_net(net: NetFile) -> dict[str, Any]:
+    return {"sha256": net.sha256, "aliases": net.aliases}
+
+
 def _wandb() -> Any:
     return importlib.import_module("wandb")
-
-
-def _finals_charts(view: View) -> dict[str, Any]:
-    """Return the table of the finalists and their front, if there are finals."""
-    finalists = compute_standings(view)
-    rows_ = finalist_rows(finalists)
-    if not any(row["seeds"] for row in rows_):
-        return {}
-    from search.reporting.finals_plots import finals_front
-
-    data = [[row[name] for name in FINALISTS] for row in rows_]
-    return {
-        "finalists": _wandb().Table(columns=list(FINALISTS), data=data, allow_mixed_types=True),
-        "finals_front": _wandb().Plotly(finals_front(view, finalists)),
-    }
-
-
-def _trials(view: View) -> Iterator[tuple[Trial, bool]]:
-    """Yield each trial and each final training, and whether it is one of these."""
-    for part, is_final in ((view, False), (view.finals, True)):
-        yield from ((trial, is_final) for trial in (part.trials.values() if part else ()))
-
-
-def _front_numbers(view: View) -> set[int]:
-    return {trial.number for trial in view.front()}
-
-
-def _summary(trial: Trial) -> dict[str, Any]:
-    """Return the final values of a trial, as W&B shows them."""
-    summary: dict[str, Any] = {"state": trial.state}
-    if trial.reason:
-        summary["reason"] = trial.reason
-    if trial.result:
-        summary |= trial.result.objectives
-        for name in trial.result.objectives:
-            if name in trial.result.intervals:
-                summary[f"{name}_low"], summary[f"{name}_high"] = trial.result.intervals[name]
-        summary |= gap_columns(trial)
-        summary["best_epoch"] = trial.result.details.best_epoch
-    return summary
-
-
-def _final_values(trial: Trial) -> dict[str, Any]:
-    """Return the values of a final training under the battery of the search."""
-    if not trial.result:
-        return {}
-    details = trial.result.details
-    known = {"validation": details.validation, "claimed": details.claimed}
-    return {
-        f"{kind}_{name}": value
-        for kind, values in known.items()
-        for name, value in (values or {}).items()
-    }

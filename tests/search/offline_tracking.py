@@ -18,10 +18,12 @@ import os, signal, sys, time
 from pathlib import Path
 from search.record.view import View
 from search.tracking.tracker import Tracker
-from synthetic_studies import events, final_events
+from synthetic_studies import events, final_events, stopped_events
 
 folder, mode, first, last, trials, wait = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])
 told, view = list(events(trials, trials // 5)), View()
+if "STOPPED" in os.environ:
+    told += stopped_events(trials)
 if "FINALS" in os.environ:
     told += final_events()
 for event in told[: max(1, first)]:
@@ -35,7 +37,7 @@ for event in told[max(1, first) : last]:
 print("FED", flush=True)
 while wait and not stopped:
     time.sleep(0.01)
-tracker.close(float(os.environ.get("PATIENCE", 20)))
+tracker.close(float(os.environ.get("PATIENCE", 20)), nets="NETS" in os.environ)
 print("WHERE", tracker.describe_location(), flush=True)
 """
 
@@ -95,10 +97,12 @@ class OfflineRun:
         self.summary: dict[str, Any] = {}
         self.config: dict[str, Any] = {}
         self.metrics: dict[str, Any] = {}
+        self.artifacts: dict[str, Any] = {}
+        self.tags: list[str] = []
         for record in records(file):
             kind = record.WhichOneof("record_type")
             if kind == "run":
-                self.run = record.run
+                self.run, self.tags = record.run, list(record.run.tags)
                 self.config |= _items(record.run.config.update)
             elif kind == "history":
                 self.history.append(_items(record.history.item))
@@ -106,6 +110,8 @@ class OfflineRun:
                 self.summary |= _items(record.summary.update)
             elif kind == "metric":
                 self.metrics[record.metric.name or record.metric.glob_name] = record.metric
+            elif kind == "artifact" and not record.artifact.name.startswith("run-"):
+                self.artifacts[record.artifact.name] = record.artifact
             elif kind == "exit":
                 self.exit = record.exit.exit_code
 

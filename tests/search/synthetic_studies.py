@@ -82,6 +82,37 @@ def events(
             yield {"event": "finished", "time": now, "trial": number, **_result(number, score)}
 
 
+def stopped_events(first: int) -> Iterator[dict[str, Any]]:
+    """Yield the events of two trials: one is stopped at a rung, one runs on as a check."""
+    now = 1_700_000_500.0
+    for number, action in ((first, "stop"), (first + 1, "audit")):
+        score = (0.7, 30.0)
+        rung = {"natural_accuracy": 0.5, "attacked_score": 60.0}
+        params = {"model": "resnet8", "lr": 0.1, "sigma": 0.1, "augment": True}
+        parts: list[dict[str, Any]] = [
+            {"event": "proposed", "params": params, "seed": 1000 + number, "origin": "sampler"},
+            _epoch(number, 1, 3, now, score),
+            {
+                "event": "rung",
+                "epoch": 1,
+                "strength": 1.0,
+                "objectives": rung,
+                "sds": dict.fromkeys(rung, 0.01),
+                "table": None,
+                "action": action,
+                "reason": "behind trial 0 in both",
+            },
+        ]
+        if action == "stop":
+            parts.append({"event": "stopped", "reason": "behind trial 0 in both"})
+        else:
+            parts += [_epoch(number, n, 3, now, score) for n in (2, 3)]
+            parts.append({"event": "finished", **_result(number, score)})
+        for part in parts:
+            now += 1.0
+            yield {**part, "trial": number, "time": now}
+
+
 def final_events(numbers: tuple[int, ...] = (0, 1, 0), epochs: int = 3) -> Iterator[dict[str, Any]]:
     """Yield the events of the finals of such a study; the last training fails."""
     now = 1_700_001_000.0

@@ -5,6 +5,7 @@ from collections import defaultdict
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
+import plotly.graph_objects as go
 import pytest
 from offline_tracking import STUDY
 from synthetic_studies import events, final_events
@@ -24,6 +25,7 @@ class FakeWandb:
     def __init__(self):
         self.summaries: defaultdict[str, dict] = defaultdict(dict)
         self.rows: defaultdict[str, dict] = defaultdict(dict)
+        self.tags: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
         self.opened: list[str] = []
         self.sdk = self.Settings = self.Table = self.Plotly = MagicMock()
         self.setup = MagicMock()
@@ -37,18 +39,21 @@ class FakeWandb:
             plain = {name: value for name, value in row.items() if not isinstance(value, MagicMock)}
             self.summaries[id] |= plain
 
-        return SimpleNamespace(
+        run = SimpleNamespace(
             id=id,
             url="",
+            entity="me",
             log=log,
             summary=self.summaries[id],
             config=MagicMock(),
             define_metric=lambda *_, **__: None,
-            finish=lambda **_: None,
+            tags=self.tags[id],
         )
+        run.finish = lambda **_: self.tags.update({id: run.tags})
+        return run
 
     def state(self):
-        return dict(self.summaries), dict(self.rows)
+        return dict(self.summaries), dict(self.rows), dict(self.tags)
 
 
 @pytest.fixture
@@ -57,8 +62,9 @@ def server(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(tmp_path))  # put back afterwards
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     monkeypatch.setattr("logging.raiseExceptions", True)
-    monkeypatch.setattr("search.reporting.plots.front", lambda view: None)  # figures take most time
-    monkeypatch.setattr("search.reporting.finals_plots.finals_front", lambda view, finalists: None)
+    front = go.Figure()  # figures take most time
+    monkeypatch.setattr("search.tracking.wandb_panels.front_figure", lambda view: front)
+    monkeypatch.setattr("search.tracking.wandb_panels.other_figures", lambda *_: {})
     servers = []
 
     def new():
@@ -78,7 +84,7 @@ def track(folder, first, last, *, killed=False):
     said: list[str] = []
     tracker = Tracker(folder, view.header, "offline", "robustune", say=said.append, every=0.01)
     if killed:
-        setattr(tracker._runs, "close", lambda view: None)  # noqa: B010
+        setattr(tracker._runs, "close", lambda *_, **__: None)  # noqa: B010
     for event in EVENTS[max(1, first) : last]:
         view.apply(event)
         tracker(event, view)
@@ -95,7 +101,8 @@ def whole(server, tmp_path):
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_every_cut_of_a_search_ends_in_the_same_summaries(server, whole, tmp_path, killed):
-    summaries, _ = whole
+    summaries, _, tags = whole
+    assert {tag for held in tags.values() for tag in held} >= {"front", "flagged", "failed"}
     fronts = [s["on_front"] for s in summaries.values() if "on_front" in s]
     assert True in fronts and False in fronts
     for cut in range(2, len(EVENTS)):

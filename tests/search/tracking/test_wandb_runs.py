@@ -19,6 +19,19 @@ from search.tracking import wandb_runs
 from search.tracking.tracker import study_id
 from search.tracking.wandb_runs import WandbRuns
 
+ABOUT = {
+    "space": "rse_sigmas",
+    "data": "digits",
+    "scale": "laptop",
+    "battery": "report",
+    "commit": "c0ffee1",
+}
+
+
+def later_tags(first, later):
+    """Return the tags that the last record of a run leaves."""
+    return [first, *later][-1].tags
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -46,7 +59,12 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
         assert first.config["seed"] == trial.seed
         assert first.column("epoch") == sorted(trial.epochs)
         losses = [values.metrics["loss"] for _, values in sorted(trial.epochs.items())]
-        assert first.column("loss") == pytest.approx(losses)
+        assert first.column("train/loss") == pytest.approx(losses)
+        watched = [values.metrics["watched_natural"] for _, values in sorted(trial.epochs.items())]
+        assert first.column("validation/natural_accuracy") == pytest.approx(watched)
+        assert first.config | ABOUT == first.config
+        assert first.tags[:2] == ["rse_sigmas", "laptop"]
+        assert ("failed" in first.tags) == (trial.state == "failed")
         assert first.metrics["*"].step_metric == "epoch"
         summary = first.summary | {k: v for part in later for k, v in part.summary.items()}
         assert summary["state"] == trial.state
@@ -56,7 +74,8 @@ def test_each_trial_is_a_run_with_its_config_curves_and_summary(whole):
             assert summary["attacked_score"] == trial.result.objectives["attacked_score"]
             gap = trial.result.details.masking_gap
             assert gap is not None and summary["masking_gap"] == gap.gap
-            assert summary["flagged"] == (number == 2)
+            assert summary["flagged"] == (number == 2) == ("flagged" in later_tags(first, later))
+            assert ("front" in later_tags(first, later)) == (number in best)
             assert summary["natural_accuracy_low"] == trial.result.intervals["natural_accuracy"][0]
         else:
             assert summary["reason"] == trial.reason
@@ -72,11 +91,13 @@ def test_the_study_run_holds_the_table_the_chart_and_the_hypervolume(whole):
     assert study.metrics["*"].step_metric == "finished"
     assert "hypervolume" not in study.metrics  # no largest one: an earlier battery's may be larger
     assert (study.column("front_size")[-1], study.column("failed")[-1]) == (5, 1)
-    tables = sorted(study.folder.glob("files/media/table/*.json"), key=os.path.getmtime)
+    tables = sorted(study.folder.glob("files/media/table/trials_*.json"), key=os.path.getmtime)
     table = json.loads(tables[-1].read_text())
     assert table["columns"][:3] == ["trial", "state", "seed"]
     assert len(table["data"]) == 6
-    charts = sorted(study.folder.glob("files/media/plotly/*.json"), key=os.path.getmtime)
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert (sum(row["on_front"] for row in rows), rows[2]["marks"]) == (5, "flagged")
+    charts = sorted(study.folder.glob("files/media/plotly/front_*.json"), key=os.path.getmtime)
     traces = json.loads(charts[-1].read_text())["data"]
     assert {trace["name"] for trace in traces} >= {"front"}
 
@@ -124,12 +145,12 @@ def test_a_resumed_search_goes_on_in_the_same_runs(tmp_path):
     for part in read_offline_runs(folder):
         found.setdefault(part.id, []).append(part)
     assert [len(part.column("hypervolume")) for part in found[STUDY]] == [1, 12]
-    first, second = found[f"{STUDY}-0001"]
+    first, second, *_ = found[f"{STUDY}-0001"]
     assert first.column("epoch") + second.column("epoch") == list(range(1, 13))
     assert (first.summary["state"], second.summary["state"]) == ("interrupted", "finished")
-    first, second = found[f"{STUDY}-0000"]  # opened again only to take it off the front
-    assert (len(first.history), len(second.history)) == (12, 0)
-    assert (first.summary["on_front"], second.summary["on_front"]) == (True, False)
+    first, *later = found[f"{STUDY}-0000"]  # opened again only for its roles and its place
+    assert (len(first.history), sum(len(part.history) for part in later)) == (12, 0)
+    assert (first.summary["on_front"], later[-1].summary["on_front"]) == (True, False)
 
 
 @pytest.mark.slow
@@ -146,7 +167,9 @@ def test_finalists_are_runs_of_their_own_kind(tmp_path):
         assert part.column("epoch") == [1, 2, 3]
         assert part.exit == (number == 2)
         if number < 2:
-            assert part.summary["claimed_attacked_score"] == part.summary["attacked_score"]
+            attacked = part.summary["final/attacked_score"]
+            assert part.summary["final/claimed_attacked_score"] == attacked
+            assert "attacked_score" not in part.summary  # it is a figure of the search
         else:
             assert part.summary["reason"] == "it broke"
     assert found[f"{STUDY}-0000"].run.job_type == "trial"

@@ -1,0 +1,91 @@
+"""The W&B run of a whole search: counts, hypervolume, tables and figures, logged when they change.
+
+Each table that is logged becomes a version in W&B, so what it has been told already is not logged
+again, in this session or another.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from search.finals.standings import compute_standings
+from search.record.view import View
+from search.reporting.csv_tables import hypervolumes
+from search.tracking import wandb_panels as panels
+from search.tracking.logged_runs import LoggedRuns
+from search.tracking.standing import Standing
+
+
+@final
+class StudyRun:
+    """The run of a search, open.
+
+    Args:
+      wandb: the module.
+      run: to log to.
+      study: id of the search.
+      logged: what W&B has been told already.
+      rows: how many hypervolumes it has been told.
+    """
+
+    def __init__(self, wandb: Any, run: Any, study: str, logged: LoggedRuns, rows: int) -> None:
+        self.rows = rows
+        self._wandb, self._run, self._study, self._logged = wandb, run, study, logged
+        self._last: dict[str, Any] = {}
+        self._told: dict[str, dict[str, Any]] = {}
+
+    def log(self, view: View, standing: Standing, *, whole: bool) -> None:
+        """Log the state of a search, as far as it differs from what has been logged.
+
+        Args:
+          view: the latest state.
+          standing: of its nets.
+          whole: also what takes time: the finals, the importance, all figures.
+        """
+        area = hypervolumes(view)
+        for n in range(self.rows, len(area)):
+            self._run.log({panels.FINISHED: n + 1, panels.HYPERVOLUME: area[n]})
+        self.rows = max(self.rows, len(area))
+        tables = {panels.TRIALS: panels.trials_table(view)}
+        figures = {panels.FRONT: panels.front_figure(view)}
+        counts = panels.study_counts(view, standing)
+        if whole:
+            finalists = compute_standings(view)
+            tables |= panels.other_tables(view, finalists)
+            figures |= panels.other_figures(view, finalists)
+            counts |= panels.stopping_record(view)
+        row = {**self._new_tables(tables), **self._new_figures(figures)}
+        if row or counts != self._last:
+            self._run.log({**counts, **row})
+            self._last = counts
+
+    def note(self) -> None:
+        """Record what W&B has been told, once the run is closed."""
+        for name, content in self._told.items():
+            self._logged.note(name, 1, content)
+
+    def _new_tables(self, tables: dict[str, panels.Table]) -> dict[str, Any]:
+        """Return the tables that W&B does not have yet, in its form, by key."""
+        return {
+            key: self._wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)
+            for key, table in tables.items()
+            if self._is_new(key, {"columns": table.columns, "rows": table.rows})
+        }
+
+    def _new_figures(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Return the figures that W&B does not have yet, in its form, by key."""
+        return {
+            key: self._wandb.Plotly(figure)
+            for key, figure in figures.items()
+            if self._is_new(key, {"figure": figure.to_json()})
+        }
+
+    def _is_new(self, key: str, content: dict[str, Any]) -> bool:
+        """Return whether W&B has not been told this content, neither now nor in a past session."""
+        name = f"{self._study}/{key}"
+        if name in self._told:
+            new = self._told[name] != content
+        else:
+            new = not self._logged.has(name, content)
+        self._told[name] = content
+        return new
