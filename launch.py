@@ -42,6 +42,7 @@ from search.session.options import (
     check_repair_flags,
     check_report_flags,
     check_resume_or_start,
+    check_wandb_report_flags,
     choose_run_folder,
     find_range,
     merge_battery,
@@ -464,6 +465,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "the flags --wandb, --wandb-project and --wandb-entity go with it.",
 )
 @click.option(
+    "--wandb-report",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=RECORD,
+    help="Save a view and a report of a run in Weights & Biases, where its runs are already; needs "
+    "a login. Only the flags --wandb-project and --wandb-entity go with it.",
+)
+@click.option(
     "--optuna-storage",
     metavar="URL|FILE",
     panel=RECORD,
@@ -584,11 +593,26 @@ def _publish(options: Options) -> int:
         return early.code
 
 
+def _save_wandb_views(options: Options) -> int:
+    """Save the W&B view and report of a run, and return the exit status."""
+    folder, options = check_wandb_report_flags(options)
+    interrupt = Interrupt()
+    try:
+        with interrupt.handle_signals(), interrupt.raise_at_once():
+            from search.session.save_wandb_views import save_wandb_views
+
+            return save_wandb_views(folder, options, interrupt)
+    except Interrupted as early:
+        print_error("launch.py", f"{early.reason} before both were saved")
+        return early.code
+
+
 _WITHOUT_SEARCH: Mapping[str, Callable[[Options], int]] = {
     "repair": _repair,
     "report": _report,
     "publish": _publish,
     "compare": _compare,
+    "wandb_report": _save_wandb_views,
     "front_of": _front_of,
 }
 

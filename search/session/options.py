@@ -73,6 +73,7 @@ class Options:
     dry_run: bool = False
     repair: Path | None = None
     publish: Path | None = None
+    wandb_report: Path | None = None
     optuna_storage: str | None = None
     space_file: Path | None = None
     set_: tuple[str, ...] = ()
@@ -136,6 +137,20 @@ def check_publish_flags(options: Options) -> tuple[Path, Options]:
     assert options.publish is not None
     project, entity = resolve_project(options.wandb_project), resolve_entity(options.wandb_entity)
     folder = require_run(options.publish, "--publish")
+    return folder, replace(options, wandb_project=project, wandb_entity=entity)
+
+
+def check_wandb_report_flags(options: Options) -> tuple[Path, Options]:
+    """Return the run whose W&B report is wanted, and the options with project and entity filled in.
+
+    Raises:
+      ValueError: there are flags that do not fit, the folder holds no search, or W&B does not
+        allow a name.
+    """
+    _refuse_others(options, "wandb_report", "wandb_project", "wandb_entity")
+    assert options.wandb_report is not None
+    project, entity = resolve_project(options.wandb_project), resolve_entity(options.wandb_entity)
+    folder = require_run(options.wandb_report, "--wandb-report")
     return folder, replace(options, wandb_project=project, wandb_entity=entity)
 
 

@@ -157,7 +157,7 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         "tables": lambda: write_all_tables(view, folder),
         FIGURES: lambda: write_figures(view, folder),
         REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),
-        "tracking": tracker.close,
+        "tracking": lambda: tracker.close(nets=code == 0),
     }
     if not (
         folder / LEDGER

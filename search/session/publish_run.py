@@ -43,7 +43,7 @@ def publish_run(folder: Path, options: Options, interrupt: Interrupt) -> int:
         tracker = Tracker(folder, view.header, mode, *place, say=said.append)
         tracker.set_latest(view)
         interrupt.check()
-        tracker.close(timeout=None)
+        tracker.close(timeout=None, nets=True)
     for line in said:
         console.print(escape(line))
     if not (where := tracker.describe_location()):

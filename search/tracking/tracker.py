@@ -23,12 +23,16 @@ from search.errors import describe_error
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import Event, View
+from search.tracking.run_records import ENDS
 from search.tracking.wandb_login import resolve_mode
-from search.tracking.wandb_runs import ENDS, WandbRuns, drop_pending_uploads
+from search.tracking.wandb_runs import WandbRuns, drop_pending_uploads
+from search.tracking.wandb_save import save_views
+from search.tracking.wandb_view import Place
 
 __all__ = ["Tracker", "resolve_mode", "study_id"]
 EVERY = 10.0  # seconds between two updates of the table and the front
 SNAPSHOT_SHARE = 20  # times the seconds that a copy of the view takes are between two copies
+NETS_TIMEOUT = 100.0  # seconds
 
 
 @final
@@ -63,6 +67,7 @@ class Tracker:
         self._first: View | None = None
         self._latest: View | None = None
         self._outdated, self._due = False, 0.0  # whether `_latest` is, and when it may be made anew
+        self._nets = False
         self._off = mode == "off"
         self._thread = threading.Thread(target=self._log_events, name="tracking", daemon=True)
         if not self._off:
@@ -99,8 +104,17 @@ class Tracker:
         """Let `close` log this state of the search."""
         self._latest = _snapshot(view)
 
-    def close(self, timeout: float | None = 20.0) -> None:
-        """Finish all W&B runs; data that is not uploaded after `timeout` seconds stays on disk."""
+    def close(self, timeout: float | None = 20.0, *, nets: bool = False) -> None:
+        """Finish all W&B runs; data that is not uploaded in time stays on disk.
+
+        Args:
+          timeout: in seconds, for which the call waits; None: as long as it takes.
+          nets: log the nets of the front, and online save a view and a report: the search is over.
+            It waits for as long again as the nets may take (`NETS_TIMEOUT`).
+        """
+        self._nets = nets
+        if timeout is not None and nets and self._runs.mode == "online":
+            timeout += NETS_TIMEOUT
         self._queue.put(None)
         if self._off or not self._thread.is_alive():
             return
@@ -131,13 +145,27 @@ class Tracker:
                 if self._latest is not drawn and time.monotonic() >= due:
                     drawn, due = self._latest, time.monotonic() + self._every
                     self._runs.log_study(drawn)
-            self._runs.close(self._latest)
+            self._runs.close(self._latest, nets=self._nets)
+            if self._nets and self._latest and self._runs.mode == "online":
+                self._save_views(self._latest)
         except Exception as error:  # W&B may raise anything, which must not end the search
             if not self._off:
                 self._off = True
                 self._say(f"W&B tracking is off: {describe_error(error, limit=200)}")
             if self._runs.mode == "online":
                 drop_pending_uploads()
+
+    def _save_views(self, view: View) -> None:
+        """Save a view and a report of the search in W&B, and say where they are."""
+        try:
+            place = Place(self._runs.entity or "", self._runs.project, study_id(view.header))
+            for name, address in zip(
+                ("view", "report"), save_views(view, place, self._folder), strict=True
+            ):
+                self._say(f"W&B {name}: {address}")
+        except Exception as error:  # of a preview of W&B's; the runs are there
+            reason = describe_error(error, limit=200)
+            self._say(f"W&B has no view and report of this search: {reason}")
 
     def _sync_command(self, pattern: str, option: str = "") -> str:
         return f"wandb sync {option}{quote(self._folder / 'wandb')}/{pattern}"
