@@ -34,6 +34,7 @@ signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
 for event in told[max(1, first) : last]:
     view.apply(event)
     tracker(event, view)
+tracker.set_latest(view)  # as the event that ends a session does
 print("FED", flush=True)
 while wait and not stopped:
     time.sleep(0.01)

@@ -88,6 +88,7 @@ def track(folder, first, last, *, killed=False):
     for event in EVENTS[max(1, first) : last]:
         view.apply(event)
         tracker(event, view)
+    tracker.set_latest(view)  # as the event that ends a session does
     tracker.close()
     assert said == []
 
