@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -123,15 +124,28 @@ def _fetch(
     local = ledger.read_bytes() if ledger.is_file() else b""
     local = local[: local.rfind(b"\n") + 1]
     if not stored.startswith(local[: len(stored)]):
-        raise ValueError(
-            f"{folder} and {where} have gone different ways, as two drivers do: go on with the one "
-            f"in the store by another --out, or with the one here by --storage {OFF}"
-        )
+        if options.resume is not None and not options.fetch:
+            raise ValueError(
+                f"{folder} and {where} have gone different ways: another driver went on from the "
+                f"store. Go on there by --resume {quote(str(where))}, or here by --storage {OFF}"
+            )
+        say(f"{folder} lacks what another driver has done, and is now {_set_aside(folder)}.")
+        local = b""
     if len(local) < len(stored):
         write_atomic(ledger, stored)
         _fetch_files(store, folder, shared=shared)
         say(f"Fetched {where} to {folder}.")
     return len(stored)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Rename the folder of a run that went on elsewhere from an earlier state; return its name."""
+    aside = next(
+        name
+        for name in (folder.with_name(f"{folder.name}.{n}") for n in itertools.count(1))
+        if not name.exists()
+    )
+    return folder.rename(aside)
 
 
 def _fetch_files(store: Store, folder: Path, *, shared: bool) -> None:

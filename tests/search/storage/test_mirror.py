@@ -136,22 +136,29 @@ def test_a_killed_driver_resumes_what_it_could_not_copy(options, run_store, tmp_
         assert len(read(tmp_path / "two" / "x" / LEDGER).trials) == 2
 
 
-def test_two_that_went_different_ways_are_not_mixed(options, tmp_path):
+def test_a_machine_whose_last_seconds_were_lost_goes_on_with_what_another_one_has_done(
+    options, tmp_path
+):
+    """Its driver was killed before it had copied its last event, and another one went on."""
     with hold(options) as held:
         ledger, mirror = begin(held)
         mirror.copy()
+        train(held.folder, ledger, 1, "running")
+        ledger.close()
     there = replace_out(options, tmp_path / "two")
     with hold(there) as held:
-        for at, reason in ((ledger.path, "one"), (held.folder / LEDGER, "two")):
-            with at.open("ab") as file:
-                file.write(b'{"event": "%s", "time": 1}\n' % reason.encode())
+        with (held.folder / LEDGER).open("ab") as file:
+            file.write(b'{"event": "of another driver", "time": 1}\n')
         held.mirror(print).copy()
-    ledger.close()
-    with (
-        pytest.raises(ValueError, match=r"gone different ways.*--storage off"),
-        hold(options),
-    ):
+        whole = (held.folder / LEDGER).read_bytes()
+    one = tmp_path / "one" / "x"
+    named = Options(**{**vars(options), "resume": one, "resume_or_start": False})
+    with pytest.raises(ValueError, match=r"gone different ways.*--storage off"), hold(named):
         pass
+    old = (one / LEDGER).read_bytes()
+    with hold(options):
+        assert (one / LEDGER).read_bytes() == whole
+        assert (one.with_name("x.1") / LEDGER).read_bytes() == old
 
 
 def test_a_store_that_fails_ends_no_search_and_has_everything_afterwards(
