@@ -43,7 +43,7 @@ def read_examples(folder: Path, trial: Trial) -> dict[str, Any] | None:
         path = file_inside(folder, name)
         if path.stat().st_size > MAX_BYTES:
             return None
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         return _describe(arrays, trial)
     except (LostNetError, OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile):

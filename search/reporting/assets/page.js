@@ -74,7 +74,7 @@
       for (const axis of Object.keys(shown).filter((key) => /^[xy]axis/.test(key))) {
         const title = shown[axis].title;
         if (title && title.text) {
-          shown[axis] = { ...shown[axis], nticks: 5, title: { ...title, text: wrap(title.text, width) } };
+          shown[axis] = { ...shown[axis], nticks: 5, automargin: true, title: { ...title, text: wrap(title.text, width) } };
         }
       }
     }
@@ -82,6 +82,7 @@
     window.Plotly.react(canvas, drawn, shown, CONFIG);
     if (!figure.dataset.drawn) {
       figure.dataset.drawn = "yes";
+      figure.addEventListener("pointerup", () => figure.focus({ preventScroll: true })); // then keys work
       canvas.on("plotly_click", (event) => {
         const number = event.points[0].customdata;
         if (byNumber.has(number)) choose(number);
@@ -132,7 +133,7 @@
   };
 
   const figures = () => [...document.querySelectorAll("figure.plot")];
-  const visible = (figure) => figure.offsetParent !== null;
+  const visible = (figure) => figure.offsetParent !== null && !figure.closest("details:not([open])");
   const redraw = () => figures().filter((f) => f.dataset.drawn && visible(f)).forEach(draw);
   const watcher = new IntersectionObserver(
     (entries) => entries.filter((e) => e.isIntersecting && !e.target.dataset.drawn)
@@ -171,9 +172,16 @@
     if (focus) panel.querySelector("h3").focus();
   };
 
+  // The net of the front that is nearest to the chosen one in the first objective.
+  const nearest = () => {
+    const value = (n) => ((byNumber.get(n) || {}).values || [0])[0];
+    const apart = data.front.map((n) => Math.abs(value(n) - value(chosen)));
+    return apart.indexOf(Math.min(...apart));
+  };
+
   const step = (by) => {
     const at = data.front.indexOf(chosen);
-    const next = at < 0 ? 0 : Math.min(data.front.length - 1, Math.max(0, at + by));
+    const next = at < 0 ? nearest() : Math.min(data.front.length - 1, Math.max(0, at + by));
     choose(data.front[next]);
   };
 
@@ -414,7 +422,7 @@
       more.hidden = kept.length <= state.limit;
     };
     more.addEventListener("click", () => { state.limit += 200; show(); });
-    search.addEventListener("input", () => { state.limit = PAGE_ROWS; show(); });
+    for (const kind of ["input", "change"]) search.addEventListener(kind, () => { state.limit = PAGE_ROWS; show(); });
     which.addEventListener("change", () => { state.limit = PAGE_ROWS; show(); });
     box.append(boxed("All trials", make("table", {}, make("caption", {}, "All trials"), make("thead", {}, head), body)), note, more);
     show();

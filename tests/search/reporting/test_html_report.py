@@ -201,6 +201,15 @@ def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
     assert f"data-choose='{first.number}' data-jump" not in text  # it is not recommended
 
 
+def test_two_thousand_trials_weigh_less_than_15_mb(tmp_path):
+    """The weight of the page grows in proportion to the trials."""
+    sizes = []
+    for trials in (100, 300):
+        write_html_report(build(trials, 0, epochs=30), tmp_path / "report.html")
+        sizes.append((tmp_path / "report.html").stat().st_size)
+    assert sizes[0] + (sizes[1] - sizes[0]) / 200 * 1900 < 15e6
+
+
 def table_of(folder: Path, caption: str) -> str:
     """Return a table of the page."""
     text = (folder / "report.html").read_text()
