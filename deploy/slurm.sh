@@ -33,13 +33,13 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export RAY_TMPDIR=${RAY_TMPDIR:-/tmp} RAY_USAGE_STATS_ENABLED=0
 
-# Only launch.py is warned: Ray has to live until everything is saved.
+# Only launch.py is warned, not what starts it: Ray has to live until everything is saved.
 warned=
 warn() {
     warned=yes
     echo "$(date): time is nearly up, saving"
     srun --overlap --nodes=1 --ntasks=1 -w "$head" \
-        pkill -USR1 -u "$USER" -f "launch.py .*--name $NAME( |\$)"
+        pkill -USR1 -u "$USER" -f "^[^ ]*python[^ ]* [^ ]*launch\.py .*--name $NAME( |\$)"
 }
 trap warn USR1
 
