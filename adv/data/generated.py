@@ -49,7 +49,7 @@ class Generated:
     and standard deviation before the training.
 
     Args:
-        path: the file. `image`: bytes [n, h, w, 3] or [n, 3, h, w], of the size of the real images;
+        path: the file. `image`: bytes [n, h, w, c] or [n, c, h, w], of the real images' shape;
             `label`: integers [n]. A file written by `np.savez` is memory-mapped, so 1,000,000
             images need no memory; one by `np.savez_compressed` is unpacked into memory (3 GB).
         fraction: in [0, 1]; 0.7 in DM.
@@ -102,7 +102,7 @@ class ImagePool:
         """Return the batch `rows` of the real images, a share of it replaced by generated ones.
 
         Returns:
-            Bytes [n, 3, h, w] and labels [n], on the device of `real`.
+            Bytes [n, c, h, w] and labels [n], on the device of `real`.
         """
         return self.mix_into(real.images[rows], real.labels[rows], generator)
 
@@ -120,7 +120,7 @@ class ImagePool:
         return images, labels
 
     def images_at(self, rows: Tensor, shape: torch.Size) -> Tensor:
-        """Return images `rows` of the file, bytes [n, 3, h, w]; `shape` is that of a real image."""
+        """Return images `rows` of the file, bytes [n, c, h, w]; `shape` is that of a real image."""
         pixels = torch.from_numpy(np.array(self.images[rows.numpy()]))
         return pixels if pixels.shape[1:] == shape else pixels.permute(0, 3, 1, 2)
 
@@ -138,8 +138,7 @@ def open_pool(generated: Generated, real: Split, classes: int) -> ImagePool:
     try:
         with zipfile.ZipFile(path) as archive:
             image, label = (_member(archive, path, key) for key in ("image", "label"))
-            _, height, width = real.images.shape[1:]
-            count = _check_images(path, archive, image, (height, width))
+            count = _check_images(path, archive, image, tuple(real.images.shape[1:]))
             _check_labels(path, archive, label, count)
             images, labels = (read_array(path, archive, info) for info in (image, label))
     except DataError:
@@ -170,9 +169,9 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str) -> zipfile.ZipInfo:
 
 
 def _check_images(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: tuple[int, int]
+    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, real: tuple[int, ...]
 ) -> int:
-    """Return the number of images, after checking their type and shape."""
+    """Return the number of images, after checking their type, and their shape by a real one's."""
     with archive.open(info) as file:
         shape, dtype, _ = read_header(file)
     if dtype != np.uint8:
@@ -180,8 +179,9 @@ def _check_images(
             f"{path}: image is {shorten(str(dtype), 60)}, expected bytes (uint8) from 0 to 255. "
             "If yours are floats from 0 to 1, save (255 * image).round().astype('uint8')"
         )
-    if shape[1:] not in ((*size, 3), (3, *size)):
-        expected = " or ".join(f"(n, {a}, {b}, {c})" for a, b, c in ((*size, 3), (3, *size)))
+    channels, *size = real
+    if shape[1:] not in ((*size, channels), real):
+        expected = " or ".join(f"(n, {a}, {b}, {c})" for a, b, c in ((*size, channels), real))
         raise DataError(f"{path}: image has shape {shorten(str(shape), 60)}, expected {expected}")
     if shape[0] == 0:
         raise DataError(f"{path}: contains no images")

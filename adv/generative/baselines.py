@@ -18,7 +18,7 @@ from adv.data.datasets import Split
 from adv.generative.pixel_range import find_pixel_format
 
 Draw = Callable[[Tensor, Generator], Tensor]
-"""Maps labels [n] and a generator on the CPU to images [n, 3, 32, 32], bytes."""
+"""Maps labels [n] and a generator on the CPU to images [n, c, h, w], bytes."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ class Gaussian:
                 rows = torch.nonzero(y == c).flatten()
                 weights = torch.randn(len(rows), len(directions), generator=generator)
                 samples[rows] = mean + weights @ directions
-            return pixel_format.to_bytes(
-                samples.view(-1, pixel_format.channels, pixel_format.side, pixel_format.side)
-            )
+            size = pixel_format.channels, pixel_format.height, pixel_format.width
+            return pixel_format.to_bytes(samples.view(-1, *size))
 
         return draw
 

@@ -64,7 +64,7 @@ def train_classifier(
 
 @torch.no_grad()
 def predict(net: nn.Module, images: Tensor) -> Tensor:
-    """Return the most likely class [n] of images [n, 3, 32, 32], bytes; on the CPU."""
+    """Return the most likely class [n] of images [n, c, h, w], bytes; on the CPU."""
     device = device_of(net)
     with frozen(net):
         found = [net(x.to(device).float() / 255).argmax(1).cpu() for x in images.split(_BATCH)]
@@ -73,7 +73,7 @@ def predict(net: nn.Module, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def features(net: nn.Module, images: Tensor) -> Tensor:
-    """Return the inputs [n, d] of the net's last linear layer, float64, for bytes [n, 3, 32, 32].
+    """Return the inputs [n, d] of the net's last linear layer, float64, for bytes [n, c, h, w].
 
     Raises:
       ValueError: the net has no linear layer.

@@ -91,8 +91,7 @@ def save_gan(path: Path, trained: TrainedGAN, **notes: Any) -> None:
         **trained.metadata,
         **notes,
         "gan": repr(trained.gan),
-        # The pixel format; the key keeps its first name, so that earlier files can be read.
-        "canvas": [trained.pixel_format.side, trained.pixel_format.channels],
+        "pixel_format": asdict(trained.pixel_format),
         "odds": {name: asdict(one) for name, one in trained.odds.items()},
         "shares": list(trained.class_counts),
     }
@@ -112,7 +111,7 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
         raise CheckpointError(f"{path} holds {what}, not a GAN (adv synthesize train writes one)")
     check_finite(path, weights)
     try:
-        gan, pixel_format = parse(metadata["gan"]), PixelFormat(*metadata["canvas"])
+        gan, pixel_format = parse(metadata["gan"]), _read_pixel_format(metadata)
         odds = {name: Calibration(**metadata["odds"][name]) for name in ("plain", "ema")}
         class_counts = tuple(int(share) for share in metadata["shares"])
         generator, discriminator = gan.nets(pixel_format, len(class_counts), 0)
@@ -127,6 +126,16 @@ def restore_gan(path: Path, device: torch.device | str = "cpu") -> TrainedGAN:
             raise CheckpointError(f"{path}: {error}") from error
         net.to(device).to(memory_format=torch.channels_last).eval()
     return TrainedGAN(gan, pixel_format, generators, discriminator, odds, class_counts, metadata)
+
+
+def _read_pixel_format(metadata: Mapping[str, Any]) -> PixelFormat:
+    """Return the pixel format; earlier files hold [side, channels] of an image of 32x32 pixels."""
+    if "canvas" in metadata:
+        side, channels = metadata["canvas"]
+        return PixelFormat(side, side, channels)
+    found = dict(metadata["pixel_format"])
+    channels, height, width = found.pop("shape")
+    return PixelFormat(**found, shape=(channels, height, width))
 
 
 def _weights_of(name: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

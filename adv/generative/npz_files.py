@@ -1,6 +1,6 @@
 """Write and read sets of generated images as .npz files that hold their recipe and their hash.
 
-`image` [n, 32, 32, 3] bytes and `label` [n] int64 are what `Generated` reads; `recipe` is JSON, and
+`image` [n, h, w, c] bytes and `label` [n] int64 are what `Generated` reads; `recipe` is JSON, and
 `hash` is the SHA-256 of the bytes of both arrays. A file appears whole or not at all, and an
 existing one is never replaced.
 """
@@ -25,10 +25,9 @@ from adv.data.generated import Generated
 from adv.data.names import DataError
 from adv.data.npz_arrays import explain_damage, read_text
 from adv.files import partial_file
-from adv.generative.pixel_range import SIDE
 
 Chunk = tuple[Tensor, Tensor]
-"""Images [k, 3, 32, 32], bytes, and labels [k], int64, on the CPU."""
+"""Images [k, c, h, w], bytes, and labels [k], int64, on the CPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +49,19 @@ def write_samples(
       ValueError: the count is below 1, or `chunks` hold another number of images.
     """
     check_new_set(path, count)
-    digest, labels = hashlib.sha256(), []
+    digest, labels = hashlib.sha256(), list[Tensor]()
     try:
         with partial_file(path, replace=False) as partial, zipfile.ZipFile(partial, "w") as archive:
             with archive.open("image.npy", "w", force_zip64=True) as file:
-                _header(file, "|u1", (count, SIDE, SIDE, 3))
                 for images, y in chunks:
+                    if not labels:
+                        channels, *size = images.shape[1:]
+                        _header(file, "|u1", (count, *size, channels))
                     content = images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
                     file.write(content)
                     digest.update(content)
                     labels.append(y)
-            label = torch.cat(labels).numpy().astype(np.int64)
+            label = np.concatenate([np.empty(0, np.int64), *(y.numpy() for y in labels)])
             if len(label) != count:
                 raise ValueError(f"expected {count} images, got {len(label)}")
             digest.update(label.tobytes())

@@ -48,12 +48,13 @@ def check_grid(path: Path) -> None:
 def grid(split: Split, classes: int, columns: int) -> Tensor:
     """Return the picture as bytes [3, h, w]; missing images are black."""
     pixel_format = find_pixel_format(split.images)
-    edge, side = (32 - pixel_format.side) // 2, pixel_format.side
-    inner = split.images[:, :, edge : 32 - edge, edge : 32 - edge]
-    picture = torch.zeros(3, classes * (side + 1), columns * (side + 1), dtype=torch.uint8)
+    height, width = pixel_format.height, pixel_format.width
+    inner = pixel_format.crop(split.images)
+    inner = inner[:, :3] if inner.shape[1] >= 3 else inner[:, :1]  # a PNG has three colours
+    picture = torch.zeros(3, classes * (height + 1), columns * (width + 1), dtype=torch.uint8)
     for label in range(classes):
         for column, image in enumerate(inner[split.labels == label][:columns]):
-            row, left = label * (side + 1), column * (side + 1)
-            picture[:, row : row + side, left : left + side] = image
+            row, left = label * (height + 1), column * (width + 1)
+            picture[:, row : row + height, left : left + width] = image
     times = max(1, _WIDTH // picture.shape[2])
     return picture.repeat_interleave(times, 1).repeat_interleave(times, 2)

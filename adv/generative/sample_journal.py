@@ -5,6 +5,7 @@ The first line identifies the job. Each batch follows as a record with a checksu
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import zlib
@@ -17,18 +18,18 @@ import torch
 from adv.data.names import DataError
 from adv.files import write_atomic
 from adv.generative.npz_files import Chunk
-from adv.generative.pixel_range import SIDE
+from adv.shape import Shape
 
 _HEAD = struct.Struct("<III")  # the batch's number, its images, the CRC-32 of what follows
-_PIXELS = 3 * SIDE**2
 
 
-def open_journal(path: Path, job: str) -> int:
+def open_journal(path: Path, job: str, shape: Shape) -> int:
     """Return how many batches the journal holds, after removing one that was cut off.
 
     Args:
       path: the journal; started without a batch if there is none.
       job: identifies what is sampled; a word without a line break.
+      shape: (c, h, w) of the images.
 
     Raises:
       DataError: the journal is of another job, or cannot be written.
@@ -41,7 +42,7 @@ def open_journal(path: Path, job: str) -> int:
         with path.open("rb") as file:
             if file.readline() != line:
                 raise DataError(f"{path} was started with other flags: delete it to start anew")
-            ends = [file.tell() for _ in _records(file)]
+            ends = [file.tell() for _ in _records(file, shape)]
         with path.open("r+b") as file:
             file.truncate(ends[-1] if ends else len(line))
     except OSError as error:
@@ -64,26 +65,26 @@ def append_batch(path: Path, number: int, chunk: Chunk) -> None:
         raise DataError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def read_batches(path: Path) -> Iterator[Chunk]:
-    """Yield the batches in order."""
+def read_batches(path: Path, shape: Shape) -> Iterator[Chunk]:
+    """Yield the batches of images of a shape (c, h, w), in order."""
     with path.open("rb") as file:
         file.readline()
-        yield from _records(file)
+        yield from _records(file, shape)
 
 
-def _records(file: BinaryIO) -> Iterator[Chunk]:
+def _records(file: BinaryIO, shape: Shape) -> Iterator[Chunk]:
     """Yield the records up to the first that is incomplete, damaged or out of order."""
-    expected = 0
+    expected, pixels = 0, math.prod(shape)
     end = os.fstat(file.fileno()).st_size
     while len(head := file.read(_HEAD.size)) == _HEAD.size:
         number, count, crc = _HEAD.unpack(head)
-        size = count * (_PIXELS + 8)
+        size = count * (pixels + 8)
         if number != expected or size > end - file.tell():
             return  # before a damaged count asks for terabytes
         content = file.read(size)
         if len(content) != size or zlib.crc32(content) != crc:
             return
         raw = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        images, labels = raw[: count * _PIXELS], raw[count * _PIXELS :].clone()
-        yield images.view(count, 3, SIDE, SIDE), labels.view(torch.int64)
+        images, labels = raw[: count * pixels], raw[count * pixels :].clone()
+        yield images.view(count, *shape), labels.view(torch.int64)
         expected += 1

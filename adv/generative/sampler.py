@@ -31,7 +31,7 @@ class GANSampler:
     traces: list[Trace] = field(default_factory=list)
 
     def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        """Return images [n, 3, 32, 32], bytes on the CPU, for labels [n]."""
+        """Return images [n, c, h, w], bytes on the CPU, for labels [n]."""
         net = self.trained.generators["ema" if self.ema else "plain"]
         device = device_of(net)
         y = y.to(device)

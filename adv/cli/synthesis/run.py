@@ -30,6 +30,7 @@ from adv.generative.sample_journal import append_batch, open_journal, read_batch
 from adv.generative.sampler import GANSampler, sample_batches, stratified_labels
 from adv.generative.training import TrainingSegment
 from adv.runtime.devices import default_device
+from adv.shape import Shape
 from adv.shell import join_command
 from adv.terminal.console import print_line
 
@@ -89,7 +90,7 @@ def sample_gan(path: Path, ema: bool, ddls: DDLS | None, request: SetRequest) ->
         "ema": ema,
         "ddls": None if ddls is None else repr(ddls),
     }
-    before = _write(sampler.draw, trained.class_counts, recipe, request)
+    before = _write(sampler.draw, trained.pixel_format.shape, trained.class_counts, recipe, request)
     if sampler.trace is not None:
         print_trace(sampler.trace, before)
 
@@ -104,11 +105,15 @@ def sample_baseline(
     real = data.train.head(images or len(data.train))
     class_counts = real.class_counts(len(data.classes))
     recipe = {"source": repr(source), "data": data.name, "real": fingerprint(real)}
-    _write(source.fit(real), class_counts, recipe, request)
+    _write(source.fit(real), data.shape, class_counts, recipe, request)
 
 
 def _write(
-    draw: Draw, class_counts: tuple[int, ...], recipe: Mapping[str, Any], request: SetRequest
+    draw: Draw,
+    shape: Shape,
+    class_counts: tuple[int, ...],
+    recipe: Mapping[str, Any],
+    request: SetRequest,
 ) -> int:
     """Sample the images that are still missing, and write the set; return how many were there."""
     labels = stratified_labels(
@@ -119,7 +124,7 @@ def _write(
     if labeller is not None:
         description |= {"relabel": labeller.title, "relabel_weights": labeller.digest}
     remove_partials(request.out)
-    first = open_journal(state, cache_key(description))
+    first = open_journal(state, cache_key(description), shape)
     if before := min(first * _BATCH, request.count):
         print_line(f"resuming from {state}: {before} images")
     try:
@@ -130,8 +135,8 @@ def _write(
                 append_batch(state, number, (images, given))
                 done = number * _BATCH + len(y)
                 advance(done, f"image {done}/{request.count}")
-        digest = write_samples(request.out, read_batches(state), request.count, description)
-        given = torch.cat([y for _, y in read_batches(state)])
+        digest = write_samples(request.out, read_batches(state, shape), request.count, description)
+        given = torch.cat([y for _, y in read_batches(state, shape)])
     except ValueError:  # a full disk; a chain that would diverge again
         state.unlink(missing_ok=True)
         raise

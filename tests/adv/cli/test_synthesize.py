@@ -127,6 +127,22 @@ def test_equal_flags_give_equal_images(adv):
         assert np.bincount(a["label"]).tolist() == [3] * 10
 
 
+def test_images_of_another_shape(adv, tmp_path):
+    """A GAN and a Gaussian of grey images that are not square, scored and trained on."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 20, 24), dtype=np.uint8)
+    np.savez("grey.npz", image=pixels, label=np.arange(300) % 3)
+    recipe = "GAN(width=1, latent=2, steps=2, batch=8, d_steps=1)"
+    assert adv("train", "--data", "grey.npz", "--out", "g.safetensors", "--recipe", recipe)[0] == 0
+    gaussian = ("--source", "gaussian", "--data", "grey.npz")
+    for name, source in (("a.npz", ("g.safetensors",)), ("b.npz", gaussian)):
+        code, _, err = adv("sample", *source, "--count", 30, "--out", name)
+        assert code == 0, err
+        with np.load(name) as made:
+            assert made["image"].shape == (30, 20, 24, 1)
+        code, _, err = adv("score", name, "--data", "grey.npz", "--grid", f"{name}.png")
+        assert code == 0, err
+
+
 def test_a_killed_sampling_resumes(adv, gan, tmp_path, monkeypatch):
     """Killed in a batch and before the set is written, it gives the same set."""
     from adv.cli.synthesis import run

@@ -88,7 +88,7 @@ def test_every_weight_but_the_tables_of_the_generator_has_spectral_norm():
 
 def test_the_projection_discriminator():
     """D(x, y) = linear(h) + <table[y], h>, and h the sum over pixels of the last ReLU."""
-    net: Any = TINY.nets(PixelFormat(8, 1), 10, 0)[1].eval()
+    net: Any = TINY.nets(PixelFormat(8, 8, 1), 10, 0)[1].eval()
     x, y = noise(5, 1, 8, 8), torch.tensor([0, 3, 3, 9, 1])
     h = F.relu(net.blocks(x)).sum((2, 3))
     expected = h @ net.linear.weight[0] + net.linear.bias + (net.table.weight[y] * h).sum(1)
@@ -121,15 +121,28 @@ def test_blocks_are_those_of_biggan():
         assert torch.allclose(down(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("side", "channels"), [(8, 1), (16, 3), (32, 3)])
-def test_the_nets_of_each_size(side, channels):
-    pixel_format = PixelFormat(side, channels)
+FORMATS = [
+    PixelFormat(8, 8, 1),
+    PixelFormat(16, 16),
+    PixelFormat(),
+    PixelFormat(28, 28, 1, (1, 28, 28)),
+    PixelFormat(21, 34, 2, (2, 21, 36)),
+    PixelFormat(3, 5, 1, (3, 5, 5)),
+    PixelFormat(96, 96, 3, (3, 96, 96)),
+]
+
+
+@pytest.mark.parametrize("pixel_format", FORMATS, ids=str)
+def test_the_nets_of_each_size(pixel_format):
+    height, width, channels = pixel_format.height, pixel_format.width, pixel_format.channels
     generator, discriminator = TINY.nets(pixel_format, 10, 0)
     y = torch.arange(4)
     made = generator(noise(4, 6), y)
-    assert made.shape == (4, channels, side, side) and made.abs().max() <= 1
+    assert made.shape == (4, channels, height, width) and made.abs().max() <= 1
     assert discriminator(made, y).shape == (4,)
-    assert pixel_format.to_bytes(made.detach()).shape == (4, 3, 32, 32)
+    assert pixel_format.to_bytes(made.detach()).shape == (4, *pixel_format.shape)
+    floats = made.detach().mul(127.5).round() / 127.5
+    assert torch.allclose(pixel_format.to_floats(pixel_format.to_bytes(floats)), floats, atol=0.005)
 
 
 def test_the_published_size():
@@ -141,7 +154,7 @@ def test_the_published_size():
 
 @pytest.mark.parametrize("init", ["normal", "orthogonal"])
 def test_initial_weights(init):
-    generator: Any = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)[0]
+    generator: Any = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 8, 1), 10, 3)[0]
     weight = raw_weight(generator.blocks[0].a).detach().flatten(1)
     if init == "normal":
         assert float(weight.std()) == pytest.approx(0.02, rel=0.05)
@@ -149,7 +162,7 @@ def test_initial_weights(init):
         assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
     top = torch.linalg.svdvals(generator.eval().blocks[0].a.weight.detach().flatten(1))[0]
     assert float(top) == pytest.approx(1, abs=0.1)  # the norm is that of the new weight
-    again, _ = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 1), 10, 3)
+    again, _ = replace(GAN(), width=8, init=init).nets(PixelFormat(8, 8, 1), 10, 3)
     assert bit_equal(again.state_dict(), generator.state_dict())
 
 
@@ -158,21 +171,24 @@ def test_initial_weights(init):
 
 def test_the_pixel_format_of_digits_is_their_middle(digits):
     pixel_format = find_pixel_format(digits.train.images)
-    assert pixel_format == PixelFormat(8, 1)
+    assert pixel_format == PixelFormat(8, 8, 1)
     kept = pixel_format.to_bytes(pixel_format.to_floats(digits.train.images))
     assert torch.equal(kept, digits.train.images)
 
 
 def test_the_pixel_format_is_the_smallest_that_loses_nothing():
     images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    assert find_pixel_format(images) == PixelFormat(8, 8, 1)  # of nothing, a little is kept
     images[0, :, 8, 23] = 7
-    assert find_pixel_format(images) == PixelFormat(16, 1)
+    assert find_pixel_format(images) == PixelFormat(16, 16, 1)
     images[1, 1, 9, 9] = 1  # a colour
-    assert find_pixel_format(images) == PixelFormat(16, 3)
+    assert find_pixel_format(images) == PixelFormat(16, 16, 3)
+    images[1, 1, 31, 9] = 1
+    assert find_pixel_format(images) == PixelFormat(32, 16, 3)
     images[1, 1, 0, 0] = 1
-    assert find_pixel_format(images) == PixelFormat(32, 3)
-    with pytest.raises(ValueError, match=r"images must be \[n, 3, 32, 32\], got \[2, 3, 8, 8\]"):
-        find_pixel_format(images[:, :, :8, :8])
+    assert find_pixel_format(images) == PixelFormat(32, 32, 3)
+    grey = find_pixel_format(images[:, :1, 3:, :])
+    assert grey == PixelFormat(19, 16, 1, (1, 29, 32))
 
 
 # --- training ---
@@ -223,7 +239,7 @@ def test_the_average_starts_at_ema_start(digits):
     """By hand: a copy up to update `ema_start`, then d mean + (1 - d) net."""
     gan = replace(TINY, ema=0.75, ema_start=2, steps=4)
     expected: dict[str, Any] = {}
-    names = [name for name, _ in gan.nets(PixelFormat(8, 1), 10, 0)[0].named_parameters()]
+    names = [name for name, _ in gan.nets(PixelFormat(8, 8, 1), 10, 0)[0].named_parameters()]
     for segment in train_gan(gan, digits.train, classes=10, seed=0, every=1):
         state = segment.state()
         if segment.number <= gan.ema_start:
@@ -244,7 +260,7 @@ def test_a_decay_of_zero_is_a_copy():
 
 def test_batchnorm_is_recalibrated():
     """The mean over many batches of the present weights, not the copied statistics."""
-    generator: Any = TINY.nets(PixelFormat(8, 1), 10, 0)[0]
+    generator: Any = TINY.nets(PixelFormat(8, 8, 1), 10, 0)[0]
     norm = generator.blocks[0].first.norm
     norm.running_mean.fill_(100)
     draws = seeded_generator(1)
@@ -318,7 +334,7 @@ def test_a_gan_is_restored(digits, made):
     back = restore_gan(made)
     assert (back.gan, back.pixel_format, back.class_counts, back.odds) == (
         TINY,
-        PixelFormat(8, 1),
+        PixelFormat(8, 8, 1),
         work.class_counts,
         kept.odds,
     )
@@ -433,13 +449,14 @@ def test_invalid_settings(settings, said):
         GAN(**settings)
 
 
-def test_a_pixel_format_of_another_size():
-    with pytest.raises(ValueError, match="an image must be drawn with 8, 16 or 32 pixels a side"):
-        PixelFormat(12, 3)
+@pytest.mark.parametrize("setting", [{"height": 31}, {"width": 34}, {"channels": 2}])
+def test_a_pixel_format_that_is_no_middle(setting):
+    with pytest.raises(ValueError, match=r"are not the middle of an image of \(3, 32, 32\)"):
+        PixelFormat(**setting)
 
 
 def test_nets_are_not_shared():
-    generator, discriminator = TINY.nets(PixelFormat(8, 1), 10, 0)
+    generator, discriminator = TINY.nets(PixelFormat(8, 8, 1), 10, 0)
     assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
     twin = copy.deepcopy(generator)
     next(twin.parameters()).data.add_(1)

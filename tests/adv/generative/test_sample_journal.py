@@ -11,17 +11,19 @@ from hypothesis import strategies as st
 
 from adv.generative.sample_journal import append_batch, open_journal, read_batches
 
+SHAPE = (3, 32, 32)
+
 
 def batch(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(number)
-    images = torch.randint(0, 256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, *SHAPE), generator=generator, dtype=torch.uint8)
     return images, torch.tensor([number, 1])
 
 
 @pytest.fixture
 def journal(tmp_path):
     path = tmp_path / "journal"
-    open_journal(path, "job")
+    open_journal(path, "job", SHAPE)
     for number in range(3):
         append_batch(path, number, batch(number))
     return path
@@ -31,7 +33,7 @@ def test_a_count_of_billions_is_not_believed(journal):
     """A record that promises 13 terabytes is damaged; memory for them is not asked for."""
     whole = journal.read_bytes()
     journal.write_bytes(whole + struct.pack("<III", 3, 2**32 - 1, 0) + b"a few bytes")
-    assert open_journal(journal, "job") == 3
+    assert open_journal(journal, "job", SHAPE) == 3
     assert journal.read_bytes() == whole
 
 
@@ -46,7 +48,7 @@ def test_batches_before_a_damaged_byte_are_kept(tmp_path, journal, data):
     path = tmp_path / "damaged"
     path.write_bytes(content)
     whole = (position - start) // record
-    assert open_journal(path, "job") == whole == len(list(read_batches(path)))
+    assert open_journal(path, "job", SHAPE) == whole == len(list(read_batches(path, SHAPE)))
     append_batch(path, whole, batch(whole))
-    for number, (images, labels) in enumerate(read_batches(path)):
+    for number, (images, labels) in enumerate(read_batches(path, SHAPE)):
         assert torch.equal(images, batch(number)[0]) and torch.equal(labels, batch(number)[1])
