@@ -480,6 +480,20 @@ WHERE, RECORD = "Where it runs", "What is saved"
     "sqlite:///optuna.db, or a journal file.",
 )
 @click.option(
+    "--mlflow",
+    metavar="URI|FOLDER",
+    panel=RECORD,
+    help="Copy the search to MLflow as well: a tracking server, a database such as "
+    "sqlite:///mlflow.db, or a folder, in which mlflow.db is made.",
+)
+@click.option(
+    "--tensorboard",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    panel=RECORD,
+    help="Copy the search to a folder for TensorBoard as well.",
+)
+@click.option(
     "--wandb",
     default="auto",
     type=OneOf("auto", "online", "offline", "off"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +24,7 @@ from search.session.plan import Machine, Plan
 from search.stopping.table import make_stopper
 from search.storage.mirror import Mirror
 from search.study import Study
+from search.tracking.background_copy import Copy
 from search.trials.train_trial import Training
 from spaces import FIGURES, Scale, is_certified
 
@@ -39,6 +41,7 @@ class Job:
       mode: of W&B: "online", "offline" or "off".
       finals: whether finals follow the search.
       mirror: copies the run to a store; None without one.
+      copies: of the search in other trackers, by their names.
     """
 
     study: Study
@@ -48,6 +51,7 @@ class Job:
     mode: str
     finals: bool = True
     mirror: Mirror | None = None
+    copies: Mapping[str, Copy] = field(default_factory=dict)
 
     @property
     def header(self) -> StudyHeader:

@@ -75,6 +75,8 @@ class Options:
     publish: Path | None = None
     wandb_report: Path | None = None
     optuna_storage: str | None = None
+    mlflow: str | None = None
+    tensorboard: Path | None = None
     space_file: Path | None = None
     set_: tuple[str, ...] = ()
     near: str | None = None

@@ -29,7 +29,6 @@ from search.session.rewrite_report import write_all_tables
 from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
 from search.storage.mirror import Mirror
-from search.tracking.optuna_storage import OptunaCopy
 from search.tracking.tracker import Tracker
 from search.trials.trial_state import STATE
 
@@ -42,7 +41,7 @@ def add_readers(
     job: Job,
     progress: Reader,
     tracker: Tracker,
-    copy: OptunaCopy | None,
+    copies: Mapping[str, Reader],
     say: Callable[[str], None],
 ) -> None:
     """Let a session's ledger keep the terminal, W&B, the tables and the report up to date.
@@ -51,7 +50,7 @@ def add_readers(
       job: the search.
       progress: shows the search in the terminal.
       tracker: of the session.
-      copy: of the search in an Optuna storage, if there is one.
+      copies: of the search in other trackers, by their names.
       say: takes a line that says what went wrong.
     """
     readers: dict[str, Reader] = {
@@ -61,7 +60,7 @@ def add_readers(
         "states of ended trials": StateCleaner(job.folder),
         **({"storage": job.mirror} if job.mirror else {}),
         "free space": SpaceWatcher(job.folder, estimate_trial(job)),
-        **({"Optuna storage": copy} if copy else {}),
+        **copies,
     }
     job.study.ledger.readers += [TolerantReader(readers[name], name, say) for name in readers]
 

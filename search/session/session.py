@@ -40,6 +40,8 @@ from search.session.start_finals import start_finals
 from search.session.stored_nets import StoredNet
 from search.session.summary import print_summary, resume_command
 from search.study import Study
+from search.tracking.background_copy import BackgroundCopy
+from search.tracking.copies import open_copies
 from search.tracking.optuna_storage import OptunaCopy, open_storage
 from search.tracking.tracker import Tracker
 from search.tracking.wandb_environment import DEFAULT_PROJECT
@@ -112,8 +114,9 @@ def _begin(
 
         check_cluster(options, machine, held)
     copy = open_storage(options.optuna_storage) if options.optuna_storage else None
+    copies = open_copies(options.mlflow, options.tensorboard)
     job = prepare(console, options, machine, interrupt)
-    return replace(job, mirror=held.mirror(say) if held else None), copy
+    return replace(job, mirror=held.mirror(say) if held else None, copies=copies), copy
 
 
 def _explain(error: Exception) -> tuple[str, int]:
@@ -202,7 +205,8 @@ def run_job(
         say=say,
     )
     copy = OptunaCopy(storage, job.header, job.study.space) if storage else None
-    add_readers(job, live, tracker, copy, say)
+    copies = {name: BackgroundCopy(name, one, say) for name, one in job.copies.items()}
+    add_readers(job, live, tracker, {"Optuna storage": copy, **copies} if copy else copies, say)
     code, note = 0, ""
     if job.mirror:
         job.mirror.start()
@@ -215,6 +219,8 @@ def run_job(
         code, note = 1, str(find_storage_error(error) or error)
     if problem := write_outputs(job, tracker, note, code):
         code, note = 1, note if code == 1 else problem
+    for one in copies.values():
+        one.close()
     if job.mirror and (problem := job.mirror.close()):
         code, note = 1, note if code == 1 else problem
         say(f"Storage: {problem}.")

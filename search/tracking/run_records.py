@@ -5,7 +5,10 @@ It follows from the ledger alone, so that all trackers say the same, however oft
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -94,6 +97,21 @@ def all_records(study: str, view: View, standing: Standing) -> Iterator[RunRecor
 def config_name(knob: str) -> str:
     """Return the name of a hyperparameter in a config: its own, unless that is taken."""
     return f"knob_{knob}" if knob in _TAKEN else knob
+
+
+def finite_numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return the finite numbers of a row but its `epoch`; a truth value is 0 or 1."""
+    return {
+        name: float(value)
+        for name, value in row.items()
+        if name != "epoch" and isinstance(value, bool | int | float) and math.isfinite(value)
+    }
+
+
+def compute_digest(value: Any) -> str:
+    """Return a short digest of plain data."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def describe_study(header: StudyHeader) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Tracker:
         self._outdated |= inner["event"] in {*ENDS, "finals", "rebuilt"}
         if self._latest is None or (self._outdated and self._is_due(inner["event"])):
             began = time.monotonic()
-            self._latest, self._outdated = _snapshot(view), False
+            self._latest, self._outdated = take_snapshot(view), False
             self._first = self._first or self._latest
             self._due = time.monotonic() + SNAPSHOT_SHARE * (time.monotonic() - began)
         trials = view.finals.trials if event["event"] == "final" and view.finals else view.trials
@@ -102,7 +102,7 @@ class Tracker:
 
     def set_latest(self, view: View) -> None:
         """Let `close` log this state of the search."""
-        self._latest = _snapshot(view)
+        self._latest = take_snapshot(view)
 
     def close(self, timeout: float | None = 20.0, *, nets: bool = False) -> None:
         """Finish all W&B runs; data that is not uploaded in time stays on disk.
@@ -178,10 +178,10 @@ def study_id(header: StudyHeader) -> str:
     return f"{name}-{re.sub(r'[^A-Za-z0-9_-]+', '-', str(token))[:24]}"
 
 
-def _snapshot(view: View) -> View:
+def take_snapshot(view: View) -> View:
     """Return a copy of the view, for a thread that reads it while the search continues."""
     trials = {n: replace(trial, epochs=dict(trial.epochs)) for n, trial in view.trials.items()}
-    finals = _snapshot(view.finals) if view.finals else None
+    finals = take_snapshot(view.finals) if view.finals else None
     return View(
         view.header,
         trials,
