@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import plotly.graph_objects as go
 
 from search.finals.finalist import Finalist
 from search.formatting import count, shown
+from search.outcome.marks import find_marks, list_marks
 from search.record.view import View
-from search.reporting.plots import GREY, INK, axis_title, empty_figure, hover_text
+from search.reporting.plots import GREY, INK, axis_title, empty_figure, hover_text, label
 from spaces import OBJECTIVES, find_objective
 
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
@@ -24,6 +25,7 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
       finalists: from `compute_standings`.
     """
     known = [f for f in finalists if f.known]
+    marks = {f.trial.number: list_marks(find_marks(f.trial, view.header, f)) for f in known}
     figure = empty_figure(*(_axis_title(view, name) for name in view.header.aims))
     seeds = [_shown(f, point) for f in known for point in f.points]
     figure.add_trace(
@@ -43,7 +45,7 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
     ):
         some = [f for f in known if f.on_front == on_front and bool(f.runs) == fresh]
         if fresh or some:
-            figure.add_trace(_plot_means(some, name, colour, line))
+            figure.add_trace(_plot_means(some, name, colour, line, marks))
     if not known:
         return figure
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
@@ -99,7 +101,9 @@ def selection_bias(finalists: Sequence[Finalist]) -> go.Figure:
     return figure.update_layout(legend=legend, height=440)
 
 
-def _plot_means(some: list[Finalist], name: str, colour: str, line: str) -> go.Scatter:
+def _plot_means(
+    some: list[Finalist], name: str, colour: str, line: str, marks: Mapping[int, str]
+) -> go.Scatter:
     bars: dict[str, dict[str, Any]] = {}
     for axis, m in (("error_x", 0), ("error_y", 1)):
         spans = [sorted(shown(f.aims[m], end) for end in f.intervals[m]) for f in some]
@@ -118,12 +122,17 @@ def _plot_means(some: list[Finalist], name: str, colour: str, line: str) -> go.S
         y=[_shown(f, f.mean)[1] for f in some],
         name=name,
         mode="markers+text",
-        text=[str(f.trial.number) for f in some],
+        text=[label(f.trial, marks) for f in some],
         textposition="top right",
         **bars,
-        marker={"size": 13, "color": colour, "line": {"color": line, "width": 2}},
+        marker={
+            "size": 13,
+            "color": colour,
+            "symbol": ["x" if marks[f.trial.number] else "circle" for f in some],
+            "line": {"color": line, "width": 2},
+        },
         customdata=[f.trial.number for f in some],
-        hovertext=[_hover_text(f) for f in some],
+        hovertext=[_hover_text(f, marks[f.trial.number]) for f in some],
         hoverinfo="text",
     )
 
@@ -147,9 +156,9 @@ def _axis_title(view: View, name: str) -> str:
     return axis_title(view, name)
 
 
-def _hover_text(f: Finalist) -> str:
+def _hover_text(f: Finalist, marks: str) -> str:
     return (
         f"P(on the front) {f.p_front:.2f}<br>{count(len(f.runs), 'fresh seed')}: "
         f"{' / '.join(f'{value:,.1f}' for value in _shown(f, f.mean))}<br>selected by:<br>"
-        + hover_text(f.trial)
+        + hover_text(f.trial, marks)
     )

@@ -117,7 +117,7 @@ def _slices(page: Page) -> str:
     return part(
         "Slices",
         "Both objectives against each hyperparameter, of the trials that have it. Blue: on the "
-        f"front; crosses: flagged.{_describe_sample(view)}{left}",
+        f"front; crosses: marked.{_describe_sample(view)}{left}",
         f"<div class='grid'>{plots_}</div>",
     )
 

@@ -67,6 +67,7 @@ def list_commands(page: Page) -> list[list[str]]:
 def _describe(page: Page, trial: Trial) -> Plain:
     """Return a trial as plain data; what it has not is left out."""
     member = page.outcome.front.find(trial.number)
+    net = member.net if member else trial
     found: Plain = {
         "n": trial.number,
         "state": trial.state,
@@ -75,14 +76,15 @@ def _describe(page: Page, trial: Trial) -> Plain:
             k: str(v) if isinstance(v, bool) else _short(v) for k, v in trial.params.items()
         },
         "seconds": round(trial.seconds, 1),
-        "epochs": _training(trial),
+        "epochs": _training(net),
         "why": trial.reason,
         "remarks": list(trial.remarks),
         "marks": [[mark.name, mark.text] for mark in page.find_marks(trial)],
-        "over": list(trial.overfitted),
+        "over": list(net.overfitted),
+        "kept": net.result.details.best_epoch if net.result else None,
     }
     if trial.result:
-        found |= _result(trial) | _curve(member.net if member else trial)
+        found |= _result(trial) | _curve(net)
         found["file"] = _file(page, trial, "")
     if member:
         found |= _member(page, member)
@@ -119,7 +121,6 @@ def _result(trial: Trial) -> Plain:
     found: Plain = {
         "values": [_round(v) for v in plots.shown_objectives(trial)],
         "intervals": [[_round(low), _round(high)] for low, high in plots.shown_intervals(trial)],
-        "kept": trial.result.details.best_epoch if trial.result else None,
     }
     if gap:
         low, high = gap.interval

@@ -22,7 +22,7 @@ from spaces import find_objective
 UNUSED = -0.12  # height of the line of trials without a hyperparameter, of the axes' 0 to 1
 _LINES: Mapping[str, Mapping[str, Any]] = {
     "other trials": {"color": GREY, "width": 1},
-    "flagged": {"color": ORANGE, "width": 1, "dash": "dot"},
+    "marked": {"color": ORANGE, "width": 1, "dash": "dot"},
     "on the front": {"color": BLUE, "width": 2.5},
 }
 
@@ -37,7 +37,7 @@ def parallel(view: View, front: set[int]) -> go.Figure:
         x: list[float | None] = []
         y: list[float | None] = []
         numbers: list[int | None] = []
-        for trial in (t for t in trials if kind_of_trial(t, front) == kind):
+        for trial in (t for t in trials if kind_of_trial(t, view, front) == kind):
             for i, name in enumerate(names):
                 value = _value(trial, name)
                 x.append(i)

@@ -5,13 +5,14 @@ Text that a user wrote is escaped, because Plotly interprets some HTML in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
 
 from search.formatting import format_value
+from search.outcome.marks import SYMBOL, find_marks, list_marks
 from search.record.trial import Trial
 from search.record.view import View
 from spaces import OBJECTIVES, find_objective
@@ -23,6 +24,7 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", 
 GREY, INK, BLUE, ORANGE, GREEN, PURPLE = (
     *("#9aa1a9", "#1c2128", "#0072B2", "#D55E00", "#009E73", "#CC79A7"),
 )
+MARKED = "marked: its score misleads"
 MAX_BARS = 150  # other trials up to which each has its intervals
 MAX_HOVER = 300  # other trials up to which each shows its hyperparameters when hovered over
 
@@ -32,14 +34,16 @@ def front(view: View) -> go.Figure:
     best = view.front()
     numbers = {trial.number for trial in best}
     others = [t for t in view.scored() if t.number not in numbers]
-    flagged = [t for t in others if _is_flagged(t)]
-    plain = [t for t in others if not _is_flagged(t)]
+    marks = {t.number: list_marks(find_marks(t, view.header)) for t in view.scored()}
+    marked = [t for t in others if marks[t.number]]
+    plain = [t for t in others if not marks[t.number]]
     figure = empty_figure(*(axis_title(view, name) for name in view.header.aims))
     if plain:
-        figure.add_trace(_points(plain, "other finished trials", {"color": GREY, "size": 7}))
-    if flagged:
+        grey = {"color": GREY, "size": 7}
+        figure.add_trace(_points(plain, "other finished trials", grey, marks))
+    if marked:
         cross = {"color": ORANGE, "size": 9, "symbol": "x"}
-        figure.add_trace(_points(flagged, "flagged: its score cannot be trusted", cross))
+        figure.add_trace(_points(marked, MARKED, cross, marks))
     if best:
         x, y = zip(*(shown_objectives(trial) for trial in best), strict=True)
         figure.add_trace(
@@ -53,15 +57,30 @@ def front(view: View) -> go.Figure:
                 name="front line",
             )
         )
-        marker = {"color": BLUE, "size": 12, "line": {"color": INK, "width": 1}}
-        figure.add_trace(_points(best, "front", marker, labels=len(best) <= MAX_LABELS))
+        figure.add_trace(_points(best, "front", front_marker(best, marks), marks))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     return figure.update_layout(legend=legend, height=520)
 
 
-def _is_flagged(trial: Trial) -> bool:
-    gap = trial.result.details.masking_gap if trial.result else None
-    return bool(gap and gap.flagged)
+def front_marker(trials: Sequence[Trial], marks: Mapping[int, str]) -> dict[str, Any]:
+    """Return the marker of nets of the front: blue, those whose scores mislead with a thick rim.
+
+    Args:
+      trials: that are drawn.
+      marks: names of the marks of each trial, by number; "" for none.
+    """
+    some = [bool(marks.get(trial.number)) for trial in trials]
+    return {
+        "color": BLUE,
+        "size": 12,
+        "symbol": ["x" if one else "circle" for one in some],
+        "line": {"color": [ORANGE if one else INK for one in some], "width": 1.5},
+    }
+
+
+def label(trial: Trial, marks: Mapping[int, str]) -> str:
+    """Return the number of a trial, with a "!" if its scores mislead."""
+    return f"{trial.number}{SYMBOL if marks.get(trial.number) else ''}"
 
 
 def curves(view: View) -> go.Figure:
@@ -190,9 +209,10 @@ def shown_intervals(trial: Trial) -> list[tuple[float, float]]:
 
 
 def _points(
-    trials: list[Trial], name: str, marker: Mapping[str, Any], labels: bool = False
+    trials: list[Trial], name: str, marker: Mapping[str, Any], marks: Mapping[int, str]
 ) -> go.Scatter:
     front = name == "front"
+    labels = front and len(trials) <= MAX_LABELS
     x, y = zip(*(shown_objectives(trial) for trial in trials), strict=True)
     spans = [shown_intervals(trial) for trial in trials]
     thin = {"color": "#5b6570" if front else "#d5d9de", "thickness": 1, "width": 3}
@@ -209,19 +229,24 @@ def _points(
         name=name,
         mode="markers+text" if labels else "markers",
         marker=marker,
-        text=[f"{t.number}" for t in trials] if labels else None,
+        text=[label(trial, marks) for trial in trials] if labels else None,
         textposition="top right",
         customdata=[trial.number for trial in trials],
-        hovertext=[hover_text(trial) for trial in trials] if whole else None,
+        hovertext=[hover_text(t, marks.get(t.number, "")) for t in trials] if whole else None,
         hoverinfo="text" if whole else None,
         hovertemplate=None if whole else "trial %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
         **bars,
     )
 
 
-def hover_text(trial: Trial) -> str:
-    """Return objectives, masking gap and hyperparameters of a trial, in Plotly's own HTML."""
-    lines = [f"<b>trial {trial.number}</b>"]
+def hover_text(trial: Trial, marks: str = "") -> str:
+    """Return objectives, masking gap and hyperparameters of a trial, in Plotly's own HTML.
+
+    Args:
+      trial: with a result.
+      marks: names of its marks; "" for none.
+    """
+    lines = [f"<b>trial {trial.number}</b>{f' {SYMBOL} {marks}' if marks else ''}"]
     aims = trial.result.aims if trial.result else OBJECTIVES
     for name, value, (low, high) in zip(
         aims, shown_objectives(trial), shown_intervals(trial), strict=True

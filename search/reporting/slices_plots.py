@@ -12,6 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from search.outcome.marks import find_marks
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.plots import BLUE, GREY, INK, ORANGE, axis_title, empty_figure
@@ -40,7 +41,7 @@ def slices(view: View, knob: str, front: set[int]) -> go.Figure:
         y["title"] = {"text": find_objective(name).title.capitalize(), "font": {"size": 12}}
         figure.update_layout({"yaxis2" if row else "yaxis": y})
         for kind, marker in _MARKERS.items():
-            some = [t for t in having if kind_of_trial(t, front) == kind]
+            some = [t for t in having if kind_of_trial(t, view, front) == kind]
             figure.add_scatter(
                 x=[_place(trial.params[knob], head) for trial in some],
                 y=[shown_figure(trial, name) for trial in some],
@@ -92,17 +93,16 @@ def pair(view: View, first: str, second: str, objective: str, front: set[int]) -
 
 _MARKERS: Mapping[str, Mapping[str, Any]] = {
     "other trials": {"color": GREY, "size": 6, "opacity": 0.7},
-    "flagged": {"color": ORANGE, "size": 8, "symbol": "x"},
+    "marked": {"color": ORANGE, "size": 8, "symbol": "x"},
     "on the front": {"color": BLUE, "size": 10, "line": {"color": INK, "width": 1}},
 }
 
 
-def kind_of_trial(trial: Trial, front: set[int]) -> str:
-    """Return what a trial is drawn as: "on the front", "flagged" or one of the "other trials"."""
-    gap = trial.result.details.masking_gap if trial.result else None
+def kind_of_trial(trial: Trial, view: View, front: set[int]) -> str:
+    """Return what a trial is drawn as: "on the front", "marked" or one of the "other trials"."""
     if trial.number in front:
         return "on the front"
-    return "flagged" if gap and gap.flagged else "other trials"
+    return "marked" if find_marks(trial, view.header) else "other trials"
 
 
 def shown_figure(trial: Trial, name: str) -> float | None:

@@ -71,6 +71,12 @@
         shown.xaxis = { ...shown.xaxis, tickvals: ticks.filter((_, i) => i % 2 === 0), ticktext: texts.filter((_, i) => i % 2 === 0) };
       }
       shown.margin = { ...shown.margin, l: Math.min(52, shown.margin.l || 52), r: 8 };
+      shown.yaxis = { ...shown.yaxis, automargin: true };
+      const names = traces.filter((trace) => trace.name && trace.showlegend !== false).length;
+      if (names > 1 && !(shown.legend || {}).orientation) { // beside the plot there is no room
+        shown.legend = { ...shown.legend, orientation: "h", y: 1.02, yanchor: "bottom" };
+        shown.height = (shown.height || 400) + 12 * names;
+      }
       for (const axis of Object.keys(shown).filter((key) => /^[xy]axis/.test(key))) {
         const title = shown[axis].title;
         if (title && title.text) {
@@ -79,6 +85,7 @@
       }
     }
     const drawn = [...recoloured(figure, themed(traces)), ...rings(figure)];
+    canvas.style.height = `${shown.height}px`;
     window.Plotly.react(canvas, drawn, shown, CONFIG);
     if (!figure.dataset.drawn) {
       figure.dataset.drawn = "yes";
@@ -219,7 +226,7 @@
       add("Search score, which selected it", trial.values.map(figureText).join(" / "));
       add("Fresh seeds", String(trial.final.seeds));
     }
-    if (trial.gap) add("Masking gap (points)", `${figureText(trial.gap[0])}${range(trial.gap.slice(1))}${trial.flagged ? ", flagged" : ""}`);
+    if (trial.gap) add("Masking gap in the search (points)", `${figureText(trial.gap[0])}${range(trial.gap.slice(1))}${trial.flagged ? ", flagged" : ""}`);
     for (const [name, value] of Object.entries(trial.params)) add(name, number(value));
     if (trial.why) add("Reason", trial.why);
     if (trial.remarks) add("Remarks", trial.remarks.join("; "));

@@ -117,7 +117,7 @@ def test_it_is_drawn_without_errors_and_without_requests(browser, run):
     drawn = {trace["name"]: len(trace["x"]) for trace in front}
     best, scored = len(view.front()), len(view.scored())
     assert drawn["front"] == best and drawn["other finished trials"] == scored - best - 1
-    assert drawn["flagged: its score cannot be trusted"] == drawn["chosen"] == 1
+    assert drawn["marked: its score misleads"] == drawn["chosen"] == 1
     assert "sigma = " in front[-2]["hovertext"][0]
     pictures = "return [...document.querySelectorAll('.picture img')].map(i => i.naturalWidth)"
     assert browser.execute_script(pictures) == [8] * 6
