@@ -62,7 +62,7 @@ def test_a_session_that_ends_shares_one_posterior(tmp_path: Path, calls):
     ledger.view = _finished_finals()
     study = SimpleNamespace(ledger=ledger, view=ledger.view, exhausted=False)
     job = cast(Job, SimpleNamespace(study=study, folder=tmp_path, options=Options()))
-    tracker = cast(Tracker, SimpleNamespace(close=lambda: None))
+    tracker = cast(Tracker, SimpleNamespace(close=lambda **_: None))
     write_outputs(job, tracker, "", 0)
     print_summary(Console(quiet=True), job, "", "")
     ledger.close()

@@ -90,7 +90,7 @@ def test_nothing_is_written_where_a_run_folder_was_before_it_went_away(tmp_path)
     folder.rename(tmp_path / "away")
     job: Any = SimpleNamespace(study=study, folder=folder)
     closed: list[bool] = []
-    tracker: Any = SimpleNamespace(close=lambda: closed.append(True))
+    tracker: Any = SimpleNamespace(close=lambda **_: closed.append(True))
     assert "ledger.jsonl" in write_outputs(job, tracker, "the storage is away", 1)
     assert closed and not folder.exists()
     study.ledger.close()
@@ -100,7 +100,7 @@ def test_on_a_full_disk_the_summary_names_no_file_that_is_not_there(mount_disk, 
     folder = mount_disk(20_000)
     study = Study(GRID, Ledger(folder / "ledger.jsonl"), trials=6, seed=0)
     serial.search(study, FormulaWithWeights(1), Interrupt())
-    full, tracker = folder / "other", SimpleNamespace(close=lambda: None)
+    full, tracker = folder / "other", SimpleNamespace(close=lambda **_: None)
     full.write_bytes(bytes(shutil.disk_usage(folder).free))
     job: Any = SimpleNamespace(study=study, folder=folder, options=Options(), mirror=None)
     for room in (False, True):
