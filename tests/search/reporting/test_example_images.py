@@ -90,6 +90,7 @@ def test_one_channel_and_many_classes(tmp_path):
         {"labels": np.array([0, -1, 1, 1])},
         {"images": np.zeros((2, 3, 5, 6), dtype=np.uint8)},
         {"images": np.zeros(3)},
+        {"more": np.zeros(2_000_000)},  # which packs into a few KB
         {"classes": np.array([{"cat": 1}, None], dtype=object)},
         {"split": np.array(["a", "b"], dtype=object)},
     ],

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ import spaces
 from adv import CAT, SGD, BaseNet, Curriculum, Recipe, Score, load
 from adv.checkpoints.checkpoint import read_checkpoint
 from adv.training.schedules import Piecewise
+from search.record.run_folder import EXAMPLES
 from search.trials.rung_evaluation import RungEvaluator
 from search.trials.train_trial import Training
 from search.trials.trial_state import BEST, load_state
@@ -54,6 +56,8 @@ def test_a_trial_that_is_cut_off_goes_on_as_if_nothing_had_happened(
     assert [v.epoch for v in whole] == [*range(1, ended + 1), ended]
     assert [v.epochs for v in whole] == [epochs] * ended + [ended]
     assert whole[-1].result and not any(v.result for v in whole[:-1])
+    with np.load(tmp_path / "whole" / EXAMPLES) as examples:
+        assert examples["split"] == "validation" and len(examples["labels"]) == run.scale.images
     for cuts in [(1,), range(2, ended + 1)]:  # cut off once, and again and again
         folder = tmp_path / f"cut-{cuts[0]}"
         for cut in cuts:
