@@ -92,6 +92,8 @@ from .net_plots import plot_confusion as plot_confusion
 from .net_plots import plot_robustness as plot_robustness
 from .runtime.frozen import frozen as frozen
 from .runtime.random_streams import is_random as is_random
+from .runtime.ranks import Ranks as Ranks
+from .runtime.ranks import join_ranks as join_ranks
 from .runtime.votes import Votes as Votes
 from .training.awp import AWP as AWP
 from .training.cat import CAT as CAT

@@ -33,6 +33,7 @@ from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
 from adv.runtime.precision import conv_precision
 from adv.runtime.random_streams import derive_seed, is_random, lend_stream
+from adv.runtime.ranks import ALONE, Ranks
 from adv.runtime.row_streams import RowStream
 
 BLOCK = 2048  # images whose starts are drawn at a time, so that ten thousand need little memory
@@ -45,6 +46,7 @@ def evaluate(
     *,
     batch: int | None = None,
     keep_images: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Score:
     """Return the accuracies of a net under a battery of attacks.
 
@@ -66,11 +68,15 @@ def evaluate(
       battery: the attacks.
       batch: images at a time; None: 64 on a CPU (more is no faster), 512 on a GPU.
       keep_images: keep the final adversarial images, as `Score.adversarial`.
+      ranks: the processes that evaluate the net together, each of which calls this with the same
+        arguments and attacks every so many images; all return the same score.
 
     Raises:
       ValueError: the split is empty, its labels are no classes of the net, or an attack does not
         support the net.
     """
+    if keep_images and ranks.count > 1:
+        raise ValueError("adversarial images are not gathered from several ranks")
     device = device_of(model)
     split = split.to(device)
     batch = batch or (64 if device.type == "cpu" else 512)
@@ -90,7 +96,7 @@ def evaluate(
         job = EvaluationJob(asked, split, batch, form, kept)
         natural, classes = _predict_clean(job, battery.seed)
         for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
-            rows |= _attack_norm(battery, norm, job, natural, classes)
+            rows |= _attack_norm(battery, norm, job, natural, classes, ranks)
     return Score(
         tuple(name for name, _ in battery.attacks),
         tuple(attack.ball.eps for _, attack in battery.attacks),
@@ -108,7 +114,12 @@ def _clean_copies(split: Split, attacks: int) -> Tensor:
 
 
 def _attack_norm(
-    battery: Battery, norm: type[Ball], job: EvaluationJob, natural: Tensor, classes: int
+    battery: Battery,
+    norm: type[Ball],
+    job: EvaluationJob,
+    natural: Tensor,
+    classes: int,
+    ranks: Ranks,
 ) -> dict[int, Tensor]:
     """Return, for each attack of one norm, its index and [n] booleans: the images still correct.
 
@@ -123,10 +134,16 @@ def _attack_norm(
             if member.ball.eps > 0:
                 chain.append(AttackRun(member, battery.seed + 1000 * index + restart, serves))
         ends[index] = len(chain)
+    mine = torch.arange(len(natural)) % ranks.count == ranks.rank
     fooled_by = torch.where(natural, len(chain), -1)
     done = 0
     for group in group_runs(chain):
-        _attack_group(group, job, fooled_by, done, len(chain))
+        if ranks.count > 1 and isinstance(group[0].attack, Iterative):
+            part = torch.where(mine, fooled_by, -1)
+            _attack_group(group, job, part, done, len(chain))
+            fooled_by = ranks.largest(part)
+        else:  # other attacks draw for all images that still stand: each rank attacks them all
+            _attack_group(group, job, fooled_by, done, len(chain))
         done += len(group)
     return {index: fooled_by >= end for index, end in ends.items()}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,27 @@ def derive_seed(seed: int, n: int) -> int:
     return int(splitmix64(torch.tensor(signed))) & 2**63 - 1
 
 
+class Shard(NamedTuple):
+    """The part of a batch that is passed through a net in this process.
+
+    Args:
+      images: in the whole batch.
+      rows: of the part.
+    """
+
+    images: int
+    rows: range
+
+
+_shard: Shard | None = None
+
+
+def set_shard(shard: Shard | None) -> None:
+    """Let nets draw for a whole batch, of which they are passed a part; None: for what they get."""
+    global _shard  # noqa: PLW0603 - of the call of a net that is under way
+    _shard = shard
+
+
 class RngStream:
     """The random generators of one seed: one for each device, created when first asked for."""
 
@@ -44,8 +65,22 @@ class RngStream:
         return self._generators[key]
 
     def fill(self, rows: Tensor, draw: Callable[[Tensor, torch.Generator], object]) -> None:
-        """Fill `rows` [n, ...], a row for each image of a batch, by `draw(numbers, generator)`."""
-        draw(rows, self.on(rows.device))
+        """Fill `rows` [n, ...], a row for each image of a batch, by `draw(numbers, generator)`.
+
+        While a batch is split (`set_shard`), the rows of all images are drawn, and those of the
+        shard are kept.
+        """
+        if _shard is None:
+            draw(rows, self.on(rows.device))
+            return
+        if len(rows) != len(_shard.rows):
+            raise ValueError(f"noise for {len(rows)} images, but {len(_shard.rows)} are passed on")
+        last = rows.dim() == 4 and rows.is_contiguous(memory_format=torch.channels_last)
+        form = torch.channels_last if last else torch.contiguous_format
+        size = (_shard.images, *rows.shape[1:])
+        every = torch.empty(size, dtype=rows.dtype, device=rows.device, memory_format=form)
+        draw(every, self.on(rows.device))
+        rows.copy_(every[_shard.rows.start : _shard.rows.stop])
 
     def state(self) -> dict[str, Any]:
         """Return all that is needed to continue drawing from here."""

@@ -20,9 +20,11 @@ from adv.defences.input_noise import without_input_noise
 from adv.runtime.foreign_nets import protect_images
 from adv.runtime.precision import conv_precision
 from adv.runtime.random_streams import derive_seed
+from adv.runtime.ranks import ALONE, Ranks
 from adv.training import catastrophic_overfitting
 from adv.training.batches import load_batch, shuffle
 from adv.training.cuda_graphs import GraphCache, replay_attack
+from adv.training.data_parallel import check_splittable, split_batches
 from adv.training.frozen_layers import set_training_mode
 from adv.training.image_fetcher import place
 from adv.training.lesson import Lesson
@@ -66,7 +68,7 @@ class Epoch:
         return self._training.state()
 
 
-def train(
+def train(  # noqa: PLR0913 - all but two have a default
     recipe: Recipe,
     data: Split,
     *,
@@ -75,6 +77,7 @@ def train(
     device: torch.device | str = "cpu",
     state: Mapping[str, Any] | None = None,
     replay: bool | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Epoch]:
     """Train a net adversarially.
 
@@ -89,6 +92,8 @@ def train(
       state: resume after the epoch whose `Epoch.state()` this is.
       replay: run attack steps and gradients as CUDA graphs (`adv.training.cuda_graphs`); None: only
         on CUDA. On a CPU the same code runs uncaptured and trains the same net.
+      ranks: the processes that train the net together, each of which calls this with the same
+        arguments (`adv.training.data_parallel`). They replay no CUDA graphs.
 
     Yields:
       An `Epoch` after each pass over the data.
@@ -105,7 +110,9 @@ def train(
         resumes=state is not None,
     )
     graphs = None
-    if replay or (replay is None and training.device.type == "cuda"):
+    if ranks.count > 1:
+        check_splittable(training.net)
+    elif replay or (replay is None and training.device.type == "cuda"):
         graphs = GraphCache(training.net, training.stream, training.device)
     if state is not None:
         training.restore(state)
@@ -118,12 +125,14 @@ def train(
             protect_images(training.net),  # an objective may pass the same images twice
             protect_images(training.eval_net),
         ):
-            metrics = _train_epoch(training, graphs)
+            metrics = _train_epoch(training, graphs, ranks)
         seconds = time.perf_counter() - began
         yield Epoch(training.epoch, recipe.epochs, training.eval_net, seconds, metrics, training)
 
 
-def _train_epoch(training: TrainingState, graphs: GraphCache | None) -> dict[str, float]:
+def _train_epoch(
+    training: TrainingState, graphs: GraphCache | None, ranks: Ranks
+) -> dict[str, float]:
     """Train for one pass over the images; return the epoch's metrics."""
     recipe, curriculum, elapsed = training.recipe, training.curriculum, training.epoch - 1
     curriculum.begin_epoch(training)
@@ -133,20 +142,22 @@ def _train_epoch(training: TrainingState, graphs: GraphCache | None) -> dict[str
     update = Update(training, graphs)
     totals = BatchTotals(torch.zeros(3, device=training.device), 0, 0)
     set_training_mode(training.net)
-    for i, indices in enumerate(batches):
-        t = (elapsed + i / len(batches)) / recipe.epochs
-        lr = _set_learning_rate(training, t)
-        x, y = load_batch(training, indices)
-        if i + 1 < len(batches):
-            training.images.announce(batches[i + 1])
-        batch = Batch(
-            *(x, y, lesson, t, recipe.smoothing, training.starts, drive),
-            number=i,
-            indices=indices,
-            memory=training.memory,
-        )
-        from_window = i - max(0, len(batches) - WINDOW)
-        totals = totals.plus(update(batch, from_window if from_window >= 0 else None))
+    nets = dict.fromkeys((training.net, training.eval_net))  # one without an average
+    with split_batches(ranks, *nets):
+        for i, indices in enumerate(batches):
+            t = (elapsed + i / len(batches)) / recipe.epochs
+            lr = _set_learning_rate(training, t)
+            x, y = load_batch(training, indices)
+            if i + 1 < len(batches):
+                training.images.announce(batches[i + 1])
+            batch = Batch(
+                *(x, y, lesson, t, recipe.smoothing, training.starts, drive),
+                number=i,
+                indices=indices,
+                memory=training.memory,
+            )
+            from_window = i - max(0, len(batches) - WINDOW)
+            totals = totals.plus(update(batch, from_window if from_window >= 0 else None))
     metrics = _metrics(training, lesson, totals, lr)
     return metrics | curriculum.end_epoch(training, metrics.get("attacked_accuracy", 0.0))
 
