@@ -39,7 +39,7 @@ def test_two_runs_are_compared_and_a_page_is_written(runs):
     assert (done.returncode, done.stderr) == (0, "")
     assert "a and b cannot be told apart in hypervolume" in done.stdout
     page = (runs / "runs" / "compare-a-and-b.html").read_text()
-    assert 'id="figure-fronts"' in page and "cannot be told apart in hypervolume" in page
+    assert "id='figure-fronts'" in page and "cannot be told apart in hypervolume" in page
     assert {path: path.read_bytes() for path in runs.rglob("ledger.jsonl")} == before
     assert launch(runs, "--compare", "runs/a", "--compare", "runs/b", "--out", "x").returncode == 0
     assert [path.name for path in (runs / "x").iterdir()] == ["compare-a-and-b.html"]

@@ -291,12 +291,12 @@ def test_terminal_tables_and_page_tell_it(ledger, tmp_path):
         assert len(list(csv.DictReader(file))) == sum(len(f.runs) for f in field)
     write_html_report(ledger.view, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    assert 'id="figure-finals"' in text and 'id="figure-curse"' in text
+    assert "id='figure-front'" in text and "id='figure-curse'" in text
     for f in field:
         assert f"<b>{100 * f.mean[0]:.1f}</b>" in text
     assert (
         "finalists' means with their intervals" in text
-        and "The front of the search, before the finals" in text
+        and "<summary>What the search saw</summary>" in text
     )
 
 
