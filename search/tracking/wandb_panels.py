@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search.finals.finalist import Finalist
+from search.outcome.front import find_front
 from search.record.view import View
 from search.reporting.csv_tables import column_names, hypervolumes, trial_rows
 from search.reporting.finals_csv import finalist_columns, finalist_rows
@@ -22,11 +23,10 @@ if TYPE_CHECKING:
 
 TRIALS, FINALISTS, FAILURES, STOPPING = "trials", "finalists", "failures", "stopping"
 FRONT, FINALS_FRONT, BIAS = "front", "finals_front", "selection_bias"
-CURVES, LEARNING, IMPORTANCE = "robustness_curves", "learning_curves", "importance"
+CURVES, LEARNING = "robustness_curves", "learning_curves"
+IMPORTANCE, PARALLEL = "importance", "parallel_coordinates"
 PICTURES = "attacked_images"  # of the run of a net
 HYPERVOLUME, FINISHED = "hypervolume", "finished"
-FIGURES = (FRONT, FINALS_FRONT, BIAS, CURVES, LEARNING, IMPORTANCE)
-TABLES = (TRIALS, FINALISTS, FAILURES, STOPPING)
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,14 @@ def front_figure(view: View) -> go.Figure:
 
 def other_figures(view: View, finalists: Sequence[Finalist]) -> dict[str, go.Figure]:
     """Return the figures beside the front; those without data are left out."""
-    from search.reporting import finals_plots, plots
+    from search.reporting import finals_plots, parallel_plot, plots
 
     if not view.front():
         return {}
     found = {CURVES: plots.curves(view), LEARNING: plots.learning(view)}
+    if view.header.knobs:
+        numbers = set(find_front(view, finalists).numbers)
+        found[PARALLEL] = parallel_plot.parallel(view, numbers)
     shares = importance(view)
     if not isinstance(shares, str):
         found[IMPORTANCE] = plots.importance(shares)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,7 @@ def build_parts(view: View, finalists: Sequence[Finalist]) -> list[Part]:
     tables, figures = keys.other_tables(view, finalists), keys.other_figures(view, finalists)
     parts = [
         _front(wr, view, finals=keys.has_finals(finalists)),
-        _hyperparameters(wr, view, ours=keys.IMPORTANCE in figures),
+        _hyperparameters(wr, view, figures),
         _robustness(wr, curves=keys.CURVES in figures),
     ]
     if keys.has_finals(finalists):
@@ -155,7 +155,7 @@ def _front(wr: Any, view: View, *, finals: bool) -> Part:
     )
 
 
-def _hyperparameters(wr: Any, view: View, *, ours: bool) -> Part:
+def _hyperparameters(wr: Any, view: View, figures: Container[str]) -> Part:
     """Return parallel coordinates that end in both objectives, and the importance for each."""
     column = wr.ParallelCoordinatesPlotColumn
     knobs = [
@@ -177,12 +177,14 @@ def _hyperparameters(wr: Any, view: View, *, ours: bool) -> Part:
         )
         for n, name in enumerate(view.header.aims)
     )
-    text = "Each line is a trial. The panels of importance are W&B's, one for each objective."
-    if not ours:
-        return Part("Hyperparameters", text, (), (lines, *bars))
-    text += " The bars are ours (PED-ANOVA), which is right for conditional hyperparameters too."
-    media = _media(wr, "Importance for both objectives (PED-ANOVA)", keys.IMPORTANCE)
-    return Part("Hyperparameters", text, (media,), (lines, *bars))
+    text = (
+        "Each line is a trial. The panels of importance are W&B's, one for each objective. The "
+        "figures are ours, in which conditional hyperparameters count as they should: importance "
+        "by PED-ANOVA, and the lines of the front on top."
+    )
+    ours = {keys.PARALLEL: "Trials and the front", keys.IMPORTANCE: "Importance (PED-ANOVA)"}
+    media = [_media(wr, title, key) for key, title in ours.items() if key in figures]
+    return Part("Hyperparameters", text, tuple(media), (lines, *bars))
 
 
 def _robustness(wr: Any, *, curves: bool) -> Part:
