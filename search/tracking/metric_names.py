@@ -28,11 +28,15 @@ UNITS: Mapping[str, tuple[str, str]] = {
     "train/fraction": ("share", "part of each batch that is attacked"),
     "train/lr": ("1", "the last learning rate of the epoch"),
     "train/catastrophic_overfitting": ("0 or 1", "the net resists only its one-step attack"),
+    "train/one_step_accuracy": ("share", "accuracy under the one-step attack that it trains with"),
+    "train/pgd_accuracy": ("share", "accuracy under PGD on the same training images"),
     "validation/natural_accuracy": ("share", "accuracy without an attack after the epoch"),
     "validation/attacked_accuracy": ("share", "mean accuracy under the watching attacks"),
     "natural_accuracy": ("share", "result of a trial: accuracy without an attack"),
     "attacked_score": ("points", "result of a trial: sum of the accuracies under attack, in %"),
     "masking_gap": ("share", "accuracy that a stronger attack takes"),
+    "flagged": ("0 or 1", "the masking gap is above its limit: masked gradients"),
+    "on_front": ("0 or 1", "the trial is on the front of the run"),
     "best_epoch": ("count", "the epoch that was kept and scored"),
     "seconds": ("s", "what training and scoring took"),
     "final/natural_accuracy": ("share", "a final training on test images"),
@@ -44,6 +48,14 @@ UNITS: Mapping[str, tuple[str, str]] = {
     "front_size": ("count", "nets on the front"),
     "failed": ("count", "trials that failed"),
     "stopped": ("count", "trials that were stopped early"),
+    "stopping/epochs_saved": ("count", "epochs that stopped trials did not train"),
+    "stopping/audited": ("count", "trials that ran on as a check of the stopping rule"),
+    "stopping/wrong": ("count", "those of them that ended on the front"),
+    "stopping/wrong_share": ("share", "its interval: how often stopping is wrong"),
+    "stopping/regret": (
+        "share",
+        "hypervolume that would be lost without the audited trials",
+    ),
 }
 """The unit and the meaning of each name; intervals have the same name and `_low` or `_high`."""
 

@@ -9,6 +9,7 @@ from synthetic_studies import events, final_events, stopped_events
 
 from search.finals.standings import compute_standings
 from search.record.view import View
+from search.tracking.metric_names import UNITS
 from search.tracking.run_records import STATE_TAGS, run_key
 from search.tracking.standing import find_standing
 from search.tracking.wandb_view import build_parts
@@ -102,6 +103,27 @@ def check_panel(panel, held):
         for column in panel.columns:
             where = "config" if type(column.metric).__name__ == "Config" else "summary"
             assert column.metric.name in held[where], column
+
+
+def test_each_number_has_a_documented_name(reviewed):
+    view, runs = reviewed
+    known = {*UNITS, *view.header.aims}
+    known |= {f"final/{name}" for name in known}
+    odd = set()
+    for parts in runs.values():
+        for part in parts:
+            plain = {**part.summary, **{k: v for row in part.history for k, v in row.items()}}
+            for name, value in plain.items():
+                base = name.removesuffix("_low").removesuffix("_high")
+                number = isinstance(value, bool | int | float) and not name.startswith("_")
+                media = name.rpartition("/")[0] in keys_of(parts)["summary"] - known
+                if number and base not in known and not media:
+                    odd.add(name)
+    assert odd == {
+        "final/claimed_natural_accuracy",
+        "final/validation_natural_accuracy",
+        "train/train_accuracy",  # of the synthetic search alone
+    }
 
 
 def test_tables_and_figures_are_written_once(reviewed):
