@@ -2,10 +2,10 @@
 
 import pkgutil
 import re
-from pathlib import Path
 
 import pytest
 import rich_click as click
+from documents import PAGES, ROOT, code_in
 
 import adv
 import launch
@@ -14,24 +14,12 @@ import spaces
 from adv.__main__ import adv as adv_command
 from search.replay.__main__ import main as replay_command
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("docs/**/*.md")])
+README = (ROOT / "README.md").read_text()
 FOLDERS = "adv|benchmarks|docs|scripts|search|spaces|tests"
 PLACEHOLDERS = ("NAME", "FILE")
 OTHER_FLAGS = {"--num-samples"}  # of the course's test script
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-
-
-def code_in(page: Path) -> list[str]:
-    """Return what stands in backticks, in fenced blocks and in indented blocks, in lines."""
-    text = page.read_text()
-    fenced = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
-    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    indented = re.findall(r"^(?: {4}[^\n]*\n)+", text, re.MULTILINE)
-    inline = re.findall(r"`([^`]+)`", text)
-    blocks = [re.sub(r"\\?\n {8,}", " ", block) for block in [*fenced, *indented]]
-    return [" ".join(one.split()) for one in inline] + "\n".join(blocks).splitlines()
 
 
 def flags_of(*commands: click.Command) -> set[str]:
@@ -67,10 +55,14 @@ def test_relative_links_lead_somewhere(page):
 
 
 def test_the_readme_begins_with_the_demonstrations_and_the_tests():
-    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
     assert blocks[0] == "python -m pip install -e . && python launch.py --space rse_sigmas\n"
     assert blocks[1] == "python launch.py --space tradeoff\n"
     assert blocks[2] == 'python -m pip install -e ".[test]" && python -m pytest\n'
+
+
+def test_the_readme_is_short():
+    assert len(README.split()) < 700
 
 
 @each_page
@@ -120,7 +112,7 @@ def test_a_page_lists_each_space_with_its_question():
 
 
 def test_names_in_the_python_example_exist():
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     compile(example, "README.md", "exec")
     (line,) = re.findall(r"from adv import ([^\n]+)", example)
     for name in line.split(", "):
