@@ -43,7 +43,8 @@ def _seeds(page: Page) -> str:
         waiting = page.view.finals is not None
         text = (
             "Each net was trained once, with one seed. The intervals are over images alone: they "
-            "hold neither the noise between seeds nor that the front was chosen by these scores. "
+            f"hold neither the noise between seeds nor that the front was chosen by these scores. "
+            f"{_describe_widths(page)}"
             + ("No finalist has been trained again yet." if waiting else "Fresh seeds would tell:")
         )
         words: list[str | Path] = ["--finalists", page.folder, *page.view.header.code_flags]
@@ -51,6 +52,17 @@ def _seeds(page: Page) -> str:
         return part("Seeds", text, command)
     lines = "".join(f"<p>{escape(line)}</p>" for line in describe_finals(page.view, page.known))
     return part("Fresh seeds", "", f"<div class='notes'>{lines}</div>")
+
+
+def _describe_widths(page: Page) -> str:
+    """Return in words how wide the intervals of the front's nets are, "" if not known."""
+    said = []
+    for name in page.view.header.aims:
+        spans = [m.intervals[name] for m in page.members if name in m.intervals]
+        if spans:
+            half = find_objective(name).shown * float(np.median([(b - a) / 2 for a, b in spans]))
+            said.append(f"±{half:,.1f} of {escape(find_objective(name).title)}")
+    return f"Their median on the front is {', '.join(said)}. " if said else ""
 
 
 def _steps(page: Page) -> str:

@@ -27,15 +27,16 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
     known = [f for f in finalists if f.known]
     marks = {f.trial.number: list_marks(find_marks(f.trial, view.header, f)) for f in known}
     figure = empty_figure(*(_axis_title(view, name) for name in view.header.aims))
-    seeds = [_shown(f, point) for f in known for point in f.points]
+    seeds = [(f.trial.number, *_shown(f, point)) for f in known for point in f.points]
     figure.add_trace(
         go.Scatter(
-            x=[x for x, _ in seeds],
-            y=[y for _, y in seeds],
+            x=[x for _, x, _ in seeds],
+            y=[y for _, _, y in seeds],
+            customdata=[number for number, _, _ in seeds],
             mode="markers",
             name="single seeds",
             marker={"size": 5, "color": GREY},
-            hoverinfo="skip",
+            hovertemplate="a seed of trial %{customdata}: %{x:.1f} / %{y:.1f}<extra></extra>",
         )
     )
     for on_front, fresh, name, colour, line in (

@@ -10,6 +10,7 @@ from adv.shell import join_command
 from search.formatting import describe_score
 from search.record.constraints import is_lower_bound
 from search.record.repair import describe_repairs
+from search.record.run_folder import FIGURES, LEDGER, PARQUET, STUDY
 from search.record.study_header import StudyHeader
 from search.reporting.html_template import command_line, fold, part, section, table
 from search.reporting.page import Page
@@ -64,12 +65,22 @@ def _facts(page: Page) -> dict[str, Any]:
 
 
 def _files(page: Page) -> str:
-    names = ["study.json", "ledger.jsonl", "trials.csv", "trials.parquet", "front.csv"]
-    names += ["finalists.csv", "finals.csv"] if page.view.finals else []
-    links = ", ".join(f"<a href='./{name}'>{name}</a>" for name in names)
-    figures = "<a href='./figures/'>figures/</a>"
-    text = f"<p>{links}; figures for papers, as PNG and SVG: {figures}.</p>"
-    return part("Files beside this page", "", text)
+    names = {
+        STUDY: "what was asked for",
+        LEDGER: "all that happened",
+        "trials.csv": "a row for each trial",
+        PARQUET: "the same, with types",
+        "front.csv": "a row for each net of the front",
+        "finalists.csv": "a row for each finalist",
+        "finals.csv": "a row for each final training",
+        f"{FIGURES}/": "the main figures for papers, as PNG and SVG",
+    }
+    links = [
+        f"<li><a href='./{name}'>{name}</a>: {what}</li>"
+        for name, what in names.items()
+        if (page.folder / name).exists()
+    ]
+    return part("Files beside this page", "", f"<ul>{''.join(links)}</ul>") if links else ""
 
 
 def list_flags(head: StudyHeader) -> list[str]:

@@ -32,8 +32,7 @@ def all_trials_section(page: Page) -> list[str]:
         "<p class='note screen' id='filter-help'>Words are looked for in all columns; "
         "NAME&lt;NUMBER, NAME&gt;NUMBER and NAME=VALUE compare one (of its name, spaces are "
         "dashes). A click on a head sorts, on a number shows that trial. All of it is in "
-        "<a href='./trials.csv'>"
-        "trials.csv</a> and <a href='./trials.parquet'>trials.parquet</a> too.</p>"
+        "trials.csv and trials.parquet too.</p>"
         "<noscript><p>The table needs JavaScript; trials.csv has the same rows.</p></noscript>"
     )
     text = f"{count(len(page.view.trials), 'trial')}."

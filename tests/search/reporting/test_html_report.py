@@ -292,7 +292,7 @@ def test_a_study_without_any_detail_has_a_page(tmp_path):
 
 
 def test_what_a_user_wrote_is_escaped(tmp_path):
-    evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
+    evil = "<img src=x onerror=alert(1)></script><script>alert(2)</script>{{plotly}} <!--"
     view = build(6, 2, question=evil, space=evil, name=evil, commit=evil, hardware=evil)
     for trial in view.trials.values():
         trial.params = {**trial.params, "model": evil}
@@ -303,7 +303,8 @@ def test_what_a_user_wrote_is_escaped(tmp_path):
     view.header = replace(view.header, knobs=knobs)
     write_html_report(view, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
-    assert "<img" not in text and "<script>alert" not in text
+    assert "<img" not in text and "<script>alert" not in text and "<!--" not in text
+    assert text.count("plotly.js v") == 1
     assert data_of(tmp_path)["trials"][0]["params"]["model"] == evil
 
 
