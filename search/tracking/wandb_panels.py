@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from search.finals.finalist import Finalist
 from search.outcome.front import find_front
 from search.record.view import View
-from search.reporting.csv_tables import column_names, hypervolumes, trial_rows
+from search.reporting.csv_tables import column_names, trial_rows
 from search.reporting.finals_csv import finalist_columns, finalist_rows
 from search.reporting.importance import importance
 from search.stopping.audit import audit_stopping, describe_audit
@@ -87,10 +87,10 @@ def other_figures(view: View, finalists: Sequence[Finalist]) -> dict[str, go.Fig
     return found
 
 
-def study_counts(view: View, standing: Standing) -> dict[str, Any]:
+def study_counts(view: View, standing: Standing, finished: int) -> dict[str, Any]:
     """Return the counts of a search, under names of `metric_names.UNITS`."""
     return {
-        FINISHED: len(hypervolumes(view)),
+        FINISHED: finished,
         "failed": len(view.in_state("failed")),
         "stopped": len(view.in_state("stopped")),
         "front_size": len(standing.front),

@@ -34,7 +34,7 @@ def read_pictures(path: Path) -> list[Picture]:
       path: of `examples.npz`, see `search.trials.examples`.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             names = ("images", "attacked", "labels", "predicted", "predicted_attacked", "classes")
             found = {name: held[name] for name in names}
             eps, norm = float(held["eps"]), str(held["norm"])

@@ -48,7 +48,7 @@ class StudyRun:
         self.rows = max(self.rows, len(area))
         tables = {panels.TRIALS: panels.trials_table(view)}
         figures = {panels.FRONT: panels.front_figure(view)}
-        counts = panels.study_counts(view, standing)
+        counts = panels.study_counts(view, standing, len(area))
         if whole:
             finalists = compute_standings(view)
             tables |= panels.other_tables(view, finalists)

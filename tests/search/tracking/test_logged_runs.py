@@ -136,6 +136,15 @@ def test_a_record_of_another_place_does_not_count(tmp_path):
     assert not other.has("a", {"state": "finished"}) and other.rows("a") == 0
 
 
+def test_what_was_told_under_earlier_names_is_told_again(tmp_path):
+    LoggedRuns(tmp_path, "here").note("a", 3, {"state": "finished"})
+    told = json.loads((tmp_path / FILE).read_text())
+    del told["names"]  # as earlier versions wrote it
+    (tmp_path / FILE).write_text(json.dumps(told) + "\n")
+    again = LoggedRuns(tmp_path, "here")
+    assert not again.has("a", {"state": "finished"}) and again.rows("a") == 0
+
+
 @pytest.mark.parametrize("cut", ['{"run": "b", "pla', "[]", '{"run": "b"}'])
 def test_a_line_that_was_cut_off_counts_as_not_logged(tmp_path, cut):
     LoggedRuns(tmp_path, "here").note("a", 3, {})

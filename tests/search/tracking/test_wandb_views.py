@@ -9,7 +9,7 @@ from synthetic_studies import build, events, final_events, stopped_events
 
 from search.finals.standings import compute_standings
 from search.record.view import View
-from search.tracking import wandb_save
+from search.tracking import tracker, wandb_save
 from search.tracking.standing import find_standing
 from search.tracking.wandb_report import build_report
 from search.tracking.wandb_save import save_views
@@ -156,3 +156,24 @@ def test_saving_again_replaces_what_was_saved(view, tmp_path, monkeypatch):
     assert (third["_internal_name"], third["_internal_id"], fourth["id"]) == ("nw-1", "V1", "R1")
     save_views(view, Place("you", "robustune", PLACE.study), tmp_path)
     assert saved[4][1]["_internal_id"] == ""
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_online_search_ends_with_a_view_or_a_line(view, tmp_path, monkeypatch, broken):
+    def save(view, place, folder):
+        if broken:
+            raise RuntimeError("no\nluck")
+        return [f"https://{place.entity}/view", "https://report"]
+
+    monkeypatch.setattr(tracker, "save_views", save)
+    said = []
+    runs = SimpleNamespace(mode="online", url="", entity="me", project="robustune", open=str)
+    runs.update = runs.log_study = runs.close = lambda *_, **__: None
+    monkeypatch.setattr(tracker, "WandbRuns", lambda *_: runs)
+    kept = tracker.Tracker(tmp_path, view.header, "online", "robustune", "me", say=said.append)
+    kept.set_latest(view)
+    kept.close(nets=True)
+    if broken:
+        assert said == ["W&B has no view and report of this search: RuntimeError: no luck"]
+    else:
+        assert said == ["W&B view: https://me/view", "W&B report: https://report"]
