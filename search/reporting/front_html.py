@@ -118,7 +118,7 @@ def _members(page: Page) -> str:
         notes.append(f"{count(hidden, 'more net')} are in the table of all trials.")
     notes.append(describe_marks([m.trial for m in page.members], page.view.header))
     text = f"<p class='note'>{escape(' '.join(filter(None, notes)))}</p>" if any(notes) else ""
-    return table("The front, most accurate first", heads, list(rows.values()), list(rows)) + text
+    return table("Nets of the front", heads, list(rows.values()), list(rows)) + text
 
 
 def _search_table(page: Page) -> str:
@@ -129,5 +129,5 @@ def _search_table(page: Page) -> str:
         [button(t.number, f"trial {mark_number(t)}") + flags(page, t), *search_values(t)]
         for t in members
     ]
-    caption = "The front as the search saw it, most accurate first"
+    caption = "The front as the search saw it"
     return table(caption, heads, rows, [trial.number for trial in members])

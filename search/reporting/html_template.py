@@ -195,10 +195,11 @@ def value_cell(name: str, value: float, interval: tuple[float, float] | None) ->
       interval: as it is recorded; None: not known.
     """
     one = find_objective(name)
-    text = f"<b>{one.shown * value:,.1f}</b>"
+    digits = ".0f" if one.unit == "" else ".1f"
+    text = f"<b>{one.shown * value:,{digits}}</b>"
     if interval:
         low, high = (one.shown * end for end in interval)
-        text += f" <span class='pm'>[{low:,.1f}, {high:,.1f}]</span>"
+        text += f" <span class='pm'>[{low:,{digits}}, {high:,{digits}}]</span>"
     return text
 
 

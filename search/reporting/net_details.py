@@ -31,6 +31,7 @@ def page_data(page: Page) -> Plain:
         "front": page.outcome.front.numbers,
         "aims": [plots.axis_title(page.view, name) for name in head.aims],
         "shortAims": [find_objective(name).title.capitalize() for name in head.aims],
+        "digits": [0 if find_objective(name).unit == "" else 1 for name in head.aims],
         "knobs": list(head.knobs),
         "families": list_families(page),
         "chance": 100 / head.classes if head.classes else None,

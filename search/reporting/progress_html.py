@@ -39,7 +39,9 @@ def _hypervolume(page: Page) -> str:
         f"{hours:.3g} "
         f"{unit.lower() if unit == 'Core' else unit}-hours.",
         "<div class='columns'>"
-        + figure(progress(page.hypervolumes), "progress", "Line: hypervolume after each trial")
+        + figure(
+            progress(page.view, page.hypervolumes), "progress", "Line: hypervolume after each trial"
+        )
         + figure(
             progress_by_cost(page.view, page.hypervolumes),
             "cost",

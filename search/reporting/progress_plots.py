@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from search.record.trial import Trial
 from search.record.view import View
 from search.reporting.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, empty_figure
+from spaces import OBJECTIVES
 
 _COLOURS = {"finished": BLUE, "stopped": GREY, "failed": ORANGE, "running": GREEN}
 _SYMBOLS = {
@@ -19,13 +20,14 @@ _SYMBOLS = {
 }
 
 
-def progress(area: Sequence[float]) -> go.Figure:
+def progress(view: View, area: Sequence[float]) -> go.Figure:
     """Plot the hypervolume after each finished trial.
 
     Args:
+      view: of the search.
       area: from `hypervolumes`.
     """
-    return _steps(list(range(1, len(area) + 1)), area, "Finished trials")
+    return _steps(view, list(range(1, len(area) + 1)), area, "Finished trials")
 
 
 def progress_by_cost(view: View, area: Sequence[float]) -> go.Figure:
@@ -39,7 +41,7 @@ def progress_by_cost(view: View, area: Sequence[float]) -> go.Figure:
     done = sorted([t for t in every if view.feasible(t)] or every, key=lambda t: t.ended)
     spent = _running_sum(view, done, device_hours(view))
     title = f"{describe_device(view)}-hours of all trials"
-    return _steps([float(f"{h:.4g}") for h in spent], area, title)
+    return _steps(view, [float(f"{h:.4g}") for h in spent], area, title)
 
 
 def _running_sum(view: View, done: Sequence[Trial], hours: dict[int, float]) -> list[float]:
@@ -66,8 +68,9 @@ def describe_device(view: View) -> str:
     return "GPU" if view.header.scale.get("gpus") else "Core"
 
 
-def _steps(x: Sequence[float], y: Sequence[float], title: str) -> go.Figure:
-    figure = empty_figure(title, "Hypervolume (1 is a perfect net)")
+def _steps(view: View, x: Sequence[float], y: Sequence[float], title: str) -> go.Figure:
+    unit = "1 is a perfect net" if view.header.aims == OBJECTIVES else "share of the last"
+    figure = empty_figure(title, f"Hypervolume ({unit})")
     figure.add_scatter(
         x=list(x),
         y=[round(v, 5) for v in y],

@@ -194,8 +194,11 @@
 
   const number = (value) => (typeof value === "number"
     ? (Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)))) : String(value));
-  const figureText = (value) => value.toLocaleString("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-  const range = ([low, high]) => ` [${figureText(low)}, ${figureText(high)}]`;
+  const figureText = (value, digits = 1) => value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const range = ([low, high], digits = 1) => ` [${figureText(low, digits)}, ${figureText(high, digits)}]`;
+  // An objective in its unit, and its interval, "" if that is not known.
+  const valueText = (value, i) => figureText(value, data.digits[i]);
+  const rangeText = (ends, i) => (ends[0] === ends[1] ? "" : range(ends, data.digits[i]));
 
   const describe = (trial) => {
     const place = data.front.indexOf(trial.n);
@@ -203,9 +206,9 @@
       make("h3", { tabindex: "-1" }, `Trial ${trial.n}: ${place < 0 ? trial.state + ", not on the front"
         : `net ${place + 1} of ${data.front.length} on the front`}`),
       make("span", { class: "controls screen" },
-        make("button", { type: "button", onclick: () => step(-1), ...(place === 0 ? { disabled: "" } : {}) }, "← More accurate"),
+        make("button", { type: "button", onclick: () => step(-1), ...(place === 0 ? { disabled: "" } : {}) }, `← Better ${data.shortAims[0].toLowerCase()}`),
         make("button", { type: "button", onclick: () => step(1),
-          ...(place === data.front.length - 1 ? { disabled: "" } : {}) }, "More robust →")));
+          ...(place === data.front.length - 1 ? { disabled: "" } : {}) }, `Better ${data.shortAims[1].toLowerCase()} →`)));
     return [head, ...marks(trial), facts(trial), ...curves(trial), ...examples(trial), ...commands(trial)];
   };
 
@@ -220,10 +223,10 @@
     const best = trial.final || trial;
     if (best.values) {
       best.values.forEach((value, i) => add(data.shortAims[i] + (trial.final ? ", mean of fresh seeds" : ""),
-        make("span", {}, make("b", {}, figureText(value)), make("span", { class: "pm" }, range(best.intervals[i])))));
+        make("span", {}, make("b", {}, valueText(value, i)), make("span", { class: "pm" }, rangeText(best.intervals[i], i)))));
     }
     if (trial.final) {
-      add("Search score, which selected it", trial.values.map(figureText).join(" / "));
+      add("Search score, which selected it", trial.values.map(valueText).join(" / "));
       add("Fresh seeds", String(trial.final.seeds));
     }
     if (trial.gap) add("Masking gap in the search (points)", `${figureText(trial.gap[0])}${range(trial.gap.slice(1))}${trial.flagged ? ", flagged" : ""}`);
@@ -372,7 +375,7 @@
   const columns = () => [
     ["Trial", (t) => t.n],
     ["State", (t) => t.state + (onFront.has(t.n) ? ", front" : "")],
-    ...data.shortAims.map((name, i) => [name, (t) => (t.values ? t.values[i] : null), (t) => (t.values ? figureText(t.values[i]) + range(t.intervals[i]) : "–")]),
+    ...data.shortAims.map((name, i) => [name, (t) => (t.values ? t.values[i] : null), (t) => (t.values ? valueText(t.values[i], i) + rangeText(t.intervals[i], i) : "–")]),
     ["Masking gap", (t) => (t.gap ? t.gap[0] : null), (t) => (t.gap ? figureText(t.gap[0]) + (t.flagged ? " flagged" : "") : "–")],
     ...data.knobs.map((name) => [name, (t) => (typeof t.params[name] === "boolean" ? String(t.params[name]) : t.params[name] ?? null)]),
     ["Seconds", (t) => t.seconds],

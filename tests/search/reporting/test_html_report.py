@@ -185,7 +185,7 @@ def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
     shown = {trial.number for trial in (*view.front(), *find_contenders(view))}
     assert 2 in shown  # whose gap is another one
     sound = "2.0 <span class='pm'>[1.0, 4.0]</span></td>"
-    assert table_of(tmp_path, "The front, most accurate first").count(sound) == len(shown) - 1
+    assert table_of(tmp_path, "Nets of the front").count(sound) == len(shown) - 1
     wide = MaskingGap(gap=0.12, interval=(0.05, 0.2), flagged=True)
     for trial, gap in ((first, wide), (second, None)):
         assert trial.result is not None
@@ -193,7 +193,7 @@ def test_a_masking_gap_is_shown_flagged_or_missing(tmp_path):
         trial.result = replace(trial.result, details=details)
     text = page(view, tmp_path)
     flagged = "12.0 <span class='pm'>[5.0, 20.0]</span> <b class='flag'>flagged</b>"
-    front = table_of(tmp_path, "The front, most accurate first")
+    front = table_of(tmp_path, "Nets of the front")
     assert front.count(flagged) == 1 and front.count("<td>–</td>") >= 1
     assert flagged in table_of(tmp_path, "Masking gaps of the front")
     whole = (tmp_path / "report.html").read_text()
