@@ -1,5 +1,7 @@
 """Copies in MLflow and for TensorBoard say what the ledger says, however often they are written."""
 
+from typing import Any
+
 import pytest
 from synthetic_studies import events, final_events, stopped_events
 
@@ -34,7 +36,8 @@ class Mlflow:
     def __init__(self, folder):
         pytest.importorskip("mlflow", exc_type=ImportError)
         self.folder = folder
-        (self.copy,) = open_copies(str(folder), None).values()
+        (copy,) = open_copies(str(folder), None).values()
+        self.copy: Any = copy
 
     def read(self, view):
         client = self.copy._client
@@ -118,7 +121,7 @@ def test_a_tracker_that_fails_costs_one_line(tmp_path):
         def write(self, view):
             raise RuntimeError("no\nluck")
 
-    said = []
+    said: list[str] = []
     reader = BackgroundCopy("MLflow", Broken(), said.append, every=0)
     view = View()
     for event in (*EVENTS, {"event": "end", "time": 1_700_002_000.0, "reason": "done", "code": 0}):
@@ -133,7 +136,8 @@ def test_the_last_state_is_written_at_the_end_of_a_session():
         def write(self, view):
             seen.append(len(view.trials))
 
-    seen, view = [], View()
+    seen: list[int] = []
+    view = View()
     reader = BackgroundCopy("MLflow", Kept(), print, every=1e9)
     for event in (*EVENTS, {"event": "end", "time": 1_700_002_000.0, "reason": "done", "code": 0}):
         view.apply(event)

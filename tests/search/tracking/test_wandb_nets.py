@@ -55,6 +55,7 @@ def test_aliases_that_hold_no_more_are_removed_online(view, tmp_path, online):
     write_weights(tmp_path, view, [0])
     record = next(all_records(STUDY, view, find_standing(view, roles=True)))
     net = find_left_net(record, tmp_path)
+    assert net is not None
     logged = SimpleNamespace(aliases=["front", "balanced", "latest", LEFT])
     logged.wait, logged.save = MagicMock(), MagicMock()
     run, wandb = MagicMock(), MagicMock()

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from offline_tracking import STUDY, read_offline_runs, track_study
+from offline_tracking import STUDY, OfflineRun, read_offline_runs, track_study
 from synthetic_studies import events, final_events, stopped_events
 
 from search.finals.standings import compute_standings
@@ -51,7 +51,7 @@ def reviewed(tmp_path_factory):
     view = View()
     for event in (*events(9, 1), *stopped_events(9), *final_events()):
         view.apply(event)
-    runs = {}
+    runs: dict[str, list[OfflineRun]] = {}
     for part in read_offline_runs(folder):
         runs.setdefault(part.id, []).append(part)
     return view, runs
@@ -59,7 +59,7 @@ def reviewed(tmp_path_factory):
 
 def keys_of(parts):
     """Return the keys that a run has logged: of its config, its history and its summary."""
-    found = {"config": set(), "history": set(), "summary": set()}
+    found: dict[str, set[str]] = {"config": set(), "history": set(), "summary": set()}
     for part in parts:
         found["config"] |= set(part.config)
         found["history"] |= {name.partition("/_")[0] for row in part.history for name in row}
@@ -152,7 +152,9 @@ def test_nets_of_the_front_are_outputs_of_the_runs_that_trained_them(reviewed):
         assert (artifact.type, set(artifact.aliases)) == ("model", aliases)
         assert artifact.run_id == key
         (entry,) = artifact.manifest.contents
-        weights = standing.front[number].training.result.details.weights
+        result = standing.front[number].training.result
+        assert result is not None
+        weights = result.details.weights
         assert entry.local_path.endswith(weights) and entry.size == len(WEIGHTS)
 
 

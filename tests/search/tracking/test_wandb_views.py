@@ -166,7 +166,7 @@ def test_an_online_search_ends_with_a_view_or_a_line(view, tmp_path, monkeypatch
         return [f"https://{place.entity}/view", "https://report"]
 
     monkeypatch.setattr(tracker, "save_views", save)
-    said = []
+    said: list[str] = []
     runs = SimpleNamespace(mode="online", url="", entity="me", project="robustune", open=str)
     runs.update = runs.log_study = runs.close = lambda *_, **__: None
     monkeypatch.setattr(tracker, "WandbRuns", lambda *_: runs)
