@@ -12,8 +12,10 @@ from search.record.ledger import read
 from search.record.run_folder import LEDGER, require_run
 from search.record.view import View
 from search.reporting import plots
+from search.reporting.csv_tables import hypervolumes
 from search.reporting.finals_plots import finals_front
 from search.reporting.importance import importance
+from search.reporting.progress_plots import progress
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -37,7 +39,7 @@ def plot_robustness_curves(run: Run) -> go.Figure:
 
 def plot_hypervolume(run: Run) -> go.Figure:
     """Plot the hypervolume of the search's front after each finished trial."""
-    return plots.progress(_view(run))
+    return progress(hypervolumes(_view(run)))
 
 
 def plot_importance(run: Run) -> go.Figure:

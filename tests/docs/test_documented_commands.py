@@ -28,7 +28,7 @@ NOT_RUN = {
     r"launch\.py --rescore": "the same; tests/search/session/test_rescore.py",
     r"launch\.py --finalists": "the same; test_printed_commands.py and test_finals.py",
     r"launch\.py --(publish|wandb-report)": "needs an account; test_publish.py is offline",
-    r"launch\.py .*--(address|storage|min-gpus|max-gpus)": "needs a store or a cluster; test_storage.py",
+    r"launch\.py .*--(address|storage|min-gpus|max-gpus)": "needs a store or a cluster",
     r"launch\.py --watch": "ends with the search that it watches",
     r"search\.replay": "needs a run of four trials; tests/search/replay/test_replay.py",
     r"adv synthesize": "tests/adv/cli/test_synthesize.py, with smaller sizes",

@@ -42,5 +42,5 @@ def test_the_front_is_that_of_the_finals_where_there_are_any():
 
 
 def test_what_cannot_be_computed_is_said():
-    with pytest.raises(ValueError, match="Importance needs 4 finished trials, there are 2"):
+    with pytest.raises(ValueError, match=r"Importance needs \d+ finished trials, there are 2"):
         search.plot_importance(build(2, 0))
