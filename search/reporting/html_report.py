@@ -1,7 +1,7 @@
 """The HTML report: the search as one page that opens without a network.
 
 To add a panel, write a file with a function that returns sections, and add a line to `SECTIONS`.
-The page holds the figures and the trials as data, which its script (`assets/page.js`) draws.
+The page holds the figures and the trials as data, which its script (`assets/`) draws.
 """
 
 from __future__ import annotations

@@ -29,7 +29,10 @@ PAGE = """<!DOCTYPE html>
 <script type="application/json" id="run-data">{{data}}</script>
 {{plotly}}
 <script>
-{{script}}</script>
+"use strict";
+{
+{{script}}}
+</script>
 </body>
 </html>
 """
@@ -63,6 +66,11 @@ PUBLISHED = """<p><b>The figures to publish</b> are the finalists' means with th
 the final battery: neither those seeds nor the test images were used to select anything.</p>"""
 
 
+# The parts of the page's script, which share one scope; each uses those before it, when it runs.
+SCRIPTS = (
+    *("data.js", "figures.js", "net_curves.js", "net_examples.js", "chosen_net.js"),
+    *("all_trials.js", "start.js"),
+)
 _NO_NETS: Mapping[str, Any] = {"trials": [], "front": [], "families": {}, "knobs": []}
 
 
@@ -80,7 +88,7 @@ def render_page(
     parts = {
         "title": escape(title),
         "style": read_asset("page.css"),
-        "script": read_asset("page.js"),
+        "script": "".join(map(read_asset, SCRIPTS)),
         "plotly": plotly_script() if figures else "",
         "data": to_script(_NO_NETS if data is None else data),
         "body": body,
