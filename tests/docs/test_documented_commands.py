@@ -6,6 +6,7 @@ A command that needs a run or a checkpoint gets a recorded one; flags are added 
 import re
 import shlex
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -47,12 +48,10 @@ RUN = {
     r"adv certify ": "--images 2 --draws 200",
     r"adv (export|models)": "",
 }
-FILES = {
-    "CHECKPOINT": "mine.safetensors",
-    "OUT_DIR": "other_project",
-    "FILE": "mine.safetensors",
-    "A": "mine.safetensors",
-    "B": "other.safetensors",
+PLACEHOLDERS = {
+    **dict.fromkeys(("CHECKPOINT", "FILE", "A"), "a.safetensors"),
+    "B": "b.safetensors",
+    "OUT_DIR": "project",
 }
 
 
@@ -85,33 +84,36 @@ def test_each_command_is_run_or_has_a_reason(command):
     assert ruled is not None, "add a rule to RUN or, with the reason, to NOT_RUN"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with runs and checkpoints of the names that the pages use."""
-    here = tmp_path_factory.mktemp("docs")
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A folder with runs of the names that the pages use, in which the command is run."""
     for name in ("A", "B", "NAME"):
-        shutil.copytree(OLD, here / "runs" / name)
-    best = [OLD / "trials" / number / "best.safetensors" for number in ("0001", "0002")]
-    (here / "runs" / "NAME" / "front").mkdir()
-    for source, name in (
-        *((best[0], "runs/NAME/front/0003.safetensors"), (best[0], "mine.safetensors")),
-        (best[1], "other.safetensors"),
-    ):
-        shutil.copy(source, here / name)
-    recipe, classes = Recipe(net=BaseNet()), tuple("0123456789")
-    net = build(recipe, len(classes), seed=0)
-    save(here / "plain.safetensors", net, recipe, classes=classes, data="digits")
-    return here
+        shutil.copytree(OLD, tmp_path / "runs" / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_checkpoints(words: list[str], folder: Path) -> list[str]:
+    """Return the words of a command with a recorded net wherever it names a checkpoint."""
+    named = [PLACEHOLDERS.get(word, word) for word in words]
+    for before, word in pairwise(named):
+        path = folder / word
+        if word == "plain.safetensors":
+            recipe, classes = Recipe(net=BaseNet()), tuple("0123456789")
+            save(path, build(recipe, 10, seed=0), recipe, classes=classes, data="digits")
+        elif word.endswith(".safetensors") and before != "--out":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(OLD / "trials" / "0001" / "best.safetensors", path)
+    return named
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if find_rule(c, NOT_RUN) is None])
-def test_a_command_of_the_pages_runs(command, folder, monkeypatch, capsys):
-    monkeypatch.chdir(folder)
+def test_a_command_of_the_pages_runs(command, folder, capsys):
     program, *words = shlex.split(command) + shlex.split(find_rule(command, RUN) or "")
     if program == "adv":
-        words = [FILES.get(word, word) for word in words]
+        words = make_checkpoints(words, folder)
         code = adv_command.main(words, standalone_mode=False)
     else:
         words = ["smoke" if word == "NAME" else word for word in words]
