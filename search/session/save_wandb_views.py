@@ -16,7 +16,8 @@ from search.tracking.tracker import study_id
 from search.tracking.wandb_environment import DEFAULT_PROJECT
 from search.tracking.wandb_login import find_login_problem, resolve_mode
 from search.tracking.wandb_save import save_views
-from search.tracking.wandb_view import Place, load_classes
+from search.tracking.wandb_sections import load_classes
+from search.tracking.wandb_view import Place
 
 
 def save_wandb_views(folder: Path, options: Options, interrupt: Interrupt) -> int:

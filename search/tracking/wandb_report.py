@@ -6,27 +6,30 @@ It holds the same panels as the saved view, between the sentences of our own rep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from adv.shell import join_command
 from search.finals.finalist import Finalist
-from search.finals.verdict import reach_verdict
 from search.formatting import count, describe_score
+from search.outcome.outcome import Outcome, find_outcome
+from search.outcome.roles import Role
 from search.record.view import View
+from search.reporting.recommendation import describe_roles
 from search.reporting.verdict_text import describe_verdict
 from search.stopping.audit import describe_stopping
-from search.tracking.standing import Standing
-from search.tracking.wandb_view import Part, Place, build_parts, load_classes
+from search.tracking.run_records import run_key
+from search.tracking.wandb_sections import Part, build_parts, load_classes
+from search.tracking.wandb_view import Place
 
 
-def build_report(
-    view: View, finalists: Sequence[Finalist], standing: Standing, place: Place
-) -> Any:
+def build_report(view: View, finalists: Sequence[Finalist], folder: Path, place: Place) -> Any:
     """Return the report of a search as a `wandb_workspaces.reports.v2.Report`.
 
     Args:
       view: of the search.
       finalists: from `compute_standings`.
-      standing: of its nets.
+      folder: of the run, for the commands.
       place: of its runs.
     """
     wr, _ = load_classes()
@@ -37,7 +40,7 @@ def build_report(
         description=view.header.question,
         width="fluid",
         blocks=[
-            *_summary(wr, view, standing, place),
+            *_summary(wr, view, find_outcome(view, folder, finalists), place),
             wr.TableOfContents(),
             *(
                 block
@@ -49,17 +52,35 @@ def build_report(
     )
 
 
-def _summary(wr: Any, view: View, standing: Standing, place: Place) -> list[Any]:
-    """Return the verdict, and the recommended nets with the names of their artifacts."""
-    verdict = reach_verdict(view)
+def _summary(wr: Any, view: View, outcome: Outcome, place: Place) -> list[Any]:
+    """Return the caveat if there is one, the verdict, and the recommended nets with commands."""
+    blocks: list[Any] = []
+    if outcome.caveat:
+        blocks.append(wr.P(outcome.caveat.text))
+        if outcome.caveat.command:
+            blocks.append(wr.CodeBlock(outcome.caveat.command, language=None))
+    verdict = outcome.verdict
     lines = describe_verdict(view, verdict) if verdict else ["No trial has a result yet."]
-    nets = [
-        f"{role}: trial {number}, artifact {place.study}-{number:04d}-net:{role}"
-        for number, roles in standing.roles.items()
-        for role in roles
-    ]
-    blocks = [wr.P(line) for line in lines]
-    return [*blocks, *([wr.H2("Recommended nets"), wr.UnorderedList(nets)] if nets else [])]
+    blocks += [wr.P(line) for line in (*lines, outcome.front.describe())]
+    by_net: dict[int, list[Role]] = {}
+    for role in outcome.roles:
+        by_net.setdefault(role.member.number, []).append(role)
+    if by_net:
+        blocks.append(wr.H2("Recommended nets"))
+    for roles in by_net.values():
+        blocks.append(wr.UnorderedList([line.strip() for line in describe_roles(roles)]))
+        blocks.append(wr.CodeBlock(_commands(roles[0], view, place), language=None))
+    return blocks
+
+
+def _commands(role: Role, view: View, place: Place) -> str:
+    """Return the commands that fetch a net from W&B and evaluate it on the test split."""
+    key = run_key(place.study, role.member.net, final=role.member.is_final)
+    name = f"{place.entity}/{place.project}/{key}-net:{role.slug}"
+    trust = ["--trust-code"] if view.header.names_code else []
+    evaluate = ("python", "-m", "adv", "evaluate", f"nets/{key}.safetensors", "--split", "test")
+    fetch = join_command("wandb", "artifact", "get", name, "--root", "nets")
+    return f"{fetch}\n{join_command(*evaluate, *trust)}"
 
 
 def _part(wr: Any, part: Part, view: View, place: Place) -> list[Any]:

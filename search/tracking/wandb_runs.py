@@ -20,7 +20,6 @@ from search.tracking.logged_runs import LoggedRuns
 from search.tracking.metric_names import epoch_row
 from search.tracking.run_records import (
     ENDS,
-    STATE_TAGS,
     RunRecord,
     all_records,
     common_tags,
@@ -30,6 +29,7 @@ from search.tracking.standing import Standing, find_standing
 from search.tracking.wandb_environment import hide_run_variables
 from search.tracking.wandb_login import find_login_problem
 from search.tracking.wandb_nets import NetFile, find_left_net, find_nets, log_net
+from search.tracking.wandb_run import set_tags, start_run
 from search.tracking.wandb_study import StudyRun
 
 
@@ -94,7 +94,7 @@ class WandbRuns:
         config = _config(self._header)
         run = self._run(self._study, "study", self._header.name or self._study, config)
         run.define_metric("*", step_metric="finished")
-        _set_tags(run, common_tags(self._header))
+        set_tags(run, common_tags(self._header))
         rows = self._rows[self._study]
         if not self._logged.has(self._study, config):  # scored again since: other hypervolumes
             rows = 0
@@ -222,38 +222,17 @@ class WandbRuns:
         run = self._run(record.key, record.kind, record.name, record.config)
         if fresh:
             run.define_metric("*", step_metric="epoch")
-        _set_tags(run, record.tags)
+        set_tags(run, record.tags)
         return run
 
     def _run(self, key: str, job: str, name: str, config: Mapping[str, Any]) -> Any:
         """Return the open run with the id `key`: a new one, or that of an earlier session."""
         if key not in self._runs:
-            settings = _wandb().Settings(
-                silent=True,
-                console="off",
-                x_disable_stats=True,
-                x_save_requirements=False,
-                disable_git=True,
-                disable_code=True,
-                init_timeout=30,
-                stop_fn=lambda: None,  # by default a click in W&B interrupts this process
-                x_transaction_log_flush_interval=1,
+            place = {"project": self.project, "entity": self.entity, "group": self._study}
+            where = {"mode": self.mode, "dir": str(self._folder), **place}
+            self._runs[key] = start_run(
+                _wandb(), id=key, name=name, job_type=job, config=dict(config), **where
             )
-            with hide_run_variables():
-                self._runs[key] = _wandb().init(
-                    id=key,
-                    name=name,
-                    job_type=job,
-                    config=dict(config),
-                    mode=self.mode,
-                    dir=str(self._folder),
-                    resume="allow",
-                    reinit="create_new",
-                    settings=settings,
-                    project=self.project,
-                    entity=self.entity,
-                    group=self._study,
-                )
             self._rows[key] = self._logged.rows(key)
         return self._runs[key]
 
@@ -271,14 +250,6 @@ def _config(header: StudyHeader) -> dict[str, Any]:
     """Return what a search began with, and its score, as the config of its run."""
     plain = {k: v for k, v in header.to_json().items() if k not in {"time", "format"}}
     return {**plain, "score": header.score}
-
-
-def _set_tags(run: Any, tags: tuple[str, ...]) -> None:
-    """Give a run its tags beside those of the user; take back those that hold no more."""
-    kept = [tag for tag in run.tags or () if tag not in STATE_TAGS]
-    merged = tuple(dict.fromkeys((*kept, *tags)))
-    if merged != tuple(run.tags or ()):
-        run.tags = merged
 
 
 def _told(record: RunRecord) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 from adv.files import write_atomic
 from search.finals.standings import compute_standings
 from search.record.view import View
-from search.tracking.standing import find_standing
 from search.tracking.wandb_report import build_report
 from search.tracking.wandb_view import Place, build_workspace
 
@@ -34,7 +33,7 @@ def save_views(view: View, place: Place, folder: Path) -> list[str]:
     """
     finalists = compute_standings(view)
     workspace = build_workspace(view, finalists, place)
-    report = build_report(view, finalists, find_standing(view, roles=True), place)
+    report = build_report(view, finalists, folder, place)
     note = folder / "wandb" / FILE
     known = _read_saved(note, place)
     if known:

@@ -12,7 +12,7 @@ from search.record.view import View
 from search.tracking.metric_names import UNITS
 from search.tracking.run_records import STATE_TAGS, run_key
 from search.tracking.standing import find_standing
-from search.tracking.wandb_view import build_parts
+from search.tracking.wandb_sections import build_parts
 
 pytest.importorskip("wandb_workspaces", exc_type=ImportError)
 pytestmark = pytest.mark.slow

@@ -1,6 +1,7 @@
 """The view and the report of W&B, built and compared object for object without an account."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
 
@@ -8,12 +9,13 @@ import pytest
 from synthetic_studies import build, events, final_events, stopped_events
 
 from search.finals.standings import compute_standings
+from search.outcome.outcome import find_outcome
 from search.record.view import View
 from search.tracking import tracker, wandb_save
-from search.tracking.standing import find_standing
 from search.tracking.wandb_report import build_report
 from search.tracking.wandb_save import save_views
-from search.tracking.wandb_view import Place, build_workspace, load_classes
+from search.tracking.wandb_sections import load_classes
+from search.tracking.wandb_view import Place, build_workspace
 
 PLACE = Place("me", "robustune", "rse_sigmas-1-5f2c9a")
 RUNS = "Metric('Group') == 'rse_sigmas-1-5f2c9a'"
@@ -108,12 +110,15 @@ def test_the_report_says_the_verdict_and_holds_the_same_panels(view, monkeypatch
     module = "wandb_workspaces.reports.v2.interface"
     monkeypatch.setattr(f"{module}.execute_graphql", lambda *_: server)
     monkeypatch.setattr(f"{module}._get_api", MagicMock())
-    standings, standing = compute_standings(view), find_standing(view, roles=True)
-    report = build_report(view, standings, standing, PLACE)
+    standings, folder = compute_standings(view), Path("runs/x")
+    report = build_report(view, standings, folder, PLACE)
     heads = [block.text for block in report.blocks if isinstance(block, wr.H2)]
     assert heads == ["Recommended nets", *SECTIONS, "How to repeat it"]
-    nets = next(block for block in report.blocks if isinstance(block, wr.UnorderedList))
-    assert len(nets.items) == 3 and "-net:balanced" in " ".join(nets.items)
+    code = [block.code for block in report.blocks if isinstance(block, wr.CodeBlock)]
+    fetched = [line for text in code for line in text.splitlines() if "artifact get" in line]
+    nets = {role.member.number for role in find_outcome(view, folder, standings).roles}
+    assert len(fetched) == len(nets)
+    assert f"wandb artifact get me/robustune/{PLACE.study}-" in fetched[0]
     grids = [block for block in report.blocks if isinstance(block, wr.PanelGrid)]
     workspace = build_workspace(view, standings, PLACE)
     shown = {type(panel) for grid in grids for panel in grid.panels}
@@ -124,7 +129,7 @@ def test_the_report_says_the_verdict_and_holds_the_same_panels(view, monkeypatch
         f"Metric('JobType') {kind}" for kind in ("== 'study'", "== 'trial'", "!= 'study'")
     }
     sent = plain(report._to_model())
-    assert sent == plain(build_report(view, standings, standing, PLACE)._to_model())
+    assert sent == plain(build_report(view, standings, folder, PLACE)._to_model())
     read = wr.Report._from_model(report._to_model())
     read.width = report.width  # which reading leaves out
     assert sent == plain(read._to_model())
