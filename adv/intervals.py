@@ -58,18 +58,25 @@ def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
 
 
 def paired_interval(
-    total: float, squares: float, n: int, *, largest: float = 1.0, z: float = Z95
+    total: float,
+    squares: float,
+    n: int,
+    *,
+    differing: int | None = None,
+    largest: float = 1.0,
+    z: float = Z95,
 ) -> tuple[float, float]:
     """Return the interval of a mean difference over images that both sides have in common.
 
-    It is the interval of Bonett and Price (2012) for paired proportions: two images are added, on
-    which the sides differ as much as they can, one in each direction. So it has a width even where
-    all images agree. For sums of several verdicts it is the same, and conservative.
+    It is the interval of Bonett and Price (2012) for paired proportions: two images are added on
+    which the sides differ, one in each direction, so it has a width even where all agree. For sums
+    of several verdicts these two differ as much as those that differ do, in the root mean square.
 
     Args:
       total: sum of the differences; for booleans the images won minus the images lost.
       squares: sum of their squares; for booleans the images won plus the images lost.
       n: images, 1 or more.
+      differing: images on which the sides differ; None: `squares`, which it is for booleans.
       largest: difference that one image can make.
       z: normal quantile; the default gives 95 %.
 
@@ -81,8 +88,10 @@ def paired_interval(
     """
     if n < 1 or not abs(total) <= n * largest or not squares <= n * largest**2:
         raise ValueError(f"no {n} differences of at most {largest:g} add up to {total:g}")
+    count = squares if differing is None else differing
+    added = squares / count if count else largest**2
     middle = total / (n + 2)
-    variance = (squares + 2 * largest**2) / (n + 2) - middle**2
+    variance = (squares + 2 * added) / (n + 2) - middle**2
     half, mean = z * math.sqrt(max(0.0, variance) / (n + 2)), total / n
     return max(-largest, min(mean, middle - half)), min(largest, max(mean, middle + half))
 

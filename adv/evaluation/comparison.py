@@ -98,6 +98,12 @@ def _of_sums(a: Tensor, b: Tensor) -> PairedDifference:
     """Compare the attacked scores of two tables of verdicts, [attacks, n] booleans."""
     attacks, n = a.shape
     apart = (b.long() - a.long()).sum(0)
-    low, high = paired_interval(int(apart.sum()), int((apart**2).sum()), n, largest=float(attacks))
+    low, high = paired_interval(
+        int(apart.sum()),
+        int((apart**2).sum()),
+        n,
+        differing=int((apart != 0).sum()),
+        largest=float(attacks),
+    )
     first, second = (100 * float(table.sum()) / n for table in (a, b))
     return PairedDifference(AGGREGATE, None, first, second, (100 * low, 100 * high))

@@ -229,4 +229,10 @@ def _paired(one: View, i: int, other: View, j: int, name: str) -> Interval | Non
     a, b = (per_image_objectives(table, (name,))[0] for table in tables)
     largest = 100.0 * len(tables[0]["names"]) if find_objective(name).unit == "points" else 1.0
     apart = b - a
-    return paired_interval(float(apart.sum()), float((apart**2).sum()), len(apart), largest=largest)
+    return paired_interval(
+        float(apart.sum()),
+        float((apart**2).sum()),
+        len(apart),
+        differing=int(np.count_nonzero(apart)),
+        largest=largest,
+    )

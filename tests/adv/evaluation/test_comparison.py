@@ -28,7 +28,7 @@ def test_two_tables_by_hand():
     assert (worst.name, worst.eps, worst.first, worst.second) == ("worst case", None, 0.25, 0.5)
     # the images differ by +2, +2, -1 and -2 verdicts
     assert (total.first, total.second, total.difference) == (75, 100, 25)
-    low, high = paired_interval(1, 13, 4, largest=2)
+    low, high = paired_interval(1, 13, 4, differing=4, largest=2)
     assert total.interval == pytest.approx((100 * low, 100 * high))
     assert total.p_value is None
 
