@@ -39,7 +39,8 @@ def plot_robustness_curves(run: Run) -> go.Figure:
 
 def plot_hypervolume(run: Run) -> go.Figure:
     """Plot the hypervolume of the search's front after each finished trial."""
-    return progress(hypervolumes(_view(run)))
+    view = _view(run)
+    return progress(view, hypervolumes(view))
 
 
 def plot_importance(run: Run) -> go.Figure:

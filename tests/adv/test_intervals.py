@@ -72,7 +72,7 @@ def test_a_paired_interval_holds_the_observed_mean_and_ends_at_what_is_possible(
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_the_interval_of_a_sum_holds_it_19_times_of_20(share):
-    """1,000 draws of 200 images, some of which differ by up to five verdicts, more often upwards."""
+    """1,000 draws of 200 images, some of which differ by up to five verdicts."""
     rng = np.random.default_rng(0)
     values = np.arange(-3, 6)
     apart = np.where(rng.random((1000, 200)) < share, rng.choice(values, (1000, 200)), 0)
