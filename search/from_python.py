@@ -41,6 +41,7 @@ from search.session.prepare import prepare
 from search.session.session import run_job
 from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.study import Study
+from search.tracking.copies import open_copies
 from spaces import Space, is_file
 
 Where = Literal["serial", "ray"]
@@ -49,6 +50,7 @@ _OPTIONS = (
     *("epochs", "images", "scale", "seed", "sampler", "stopper", "audit", "score", "battery_steps"),
     *("budget", "finalists", "final_trainings", "concurrent", "cpus_per_trial", "gpus_per_trial"),
     *("wandb", "wandb_project", "wandb_entity", "trial_timeout", "address"),
+    *("mlflow", "tensorboard"),
 )
 
 
@@ -267,7 +269,8 @@ def _run(options: Options, data: Data | None, on: Where, quiet: bool) -> PythonS
         raise ValueError(f"on={on!r}{suggest_or_list(on, ('serial', 'ray'))}")
     interrupt, console = Interrupt(), _open(quiet)
     with _connect(on, options) as (machine, backend):
-        job = prepare(console, options, machine, interrupt, data)
+        copies = open_copies(options.mlflow, options.tensorboard)
+        job = replace(prepare(console, options, machine, interrupt, data), copies=copies)
         try:
             code, note = run_job(console, job, interrupt, backend)
         finally:

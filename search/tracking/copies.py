@@ -7,7 +7,7 @@ from pathlib import Path
 from search.tracking.background_copy import Copy
 
 
-def open_copies(mlflow: str | None, tensorboard: Path | None) -> dict[str, Copy]:
+def open_copies(mlflow: str | None, tensorboard: Path | str | None) -> dict[str, Copy]:
     """Return the copies to write, by the name of the tracker; nothing is written yet.
 
     Args:
@@ -25,5 +25,5 @@ def open_copies(mlflow: str | None, tensorboard: Path | None) -> dict[str, Copy]
     if tensorboard is not None:
         from search.tracking.tensorboard_copy import TensorboardCopy
 
-        copies["TensorBoard"] = TensorboardCopy(tensorboard)
+        copies["TensorBoard"] = TensorboardCopy(Path(tensorboard))
     return copies

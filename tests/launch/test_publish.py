@@ -59,3 +59,5 @@ def test_a_run_is_published_once(run, tmp_path):
         found = [part.run.job_type for part in read_offline_runs(run)]
         counts.append([found.count(job) for job in ("study", "trial", "finalist")])
     assert counts == [[1, 3, 2], [2, 3, 2]]
+    for kind in ("table/trials", "table/finalists", "plotly/front"):  # no version without news
+        assert len(list(run.glob(f"wandb/offline-run-*/files/media/{kind}_*.json"))) == 1
