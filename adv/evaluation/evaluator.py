@@ -21,6 +21,7 @@ from adv.evaluation.battery import Battery
 from adv.evaluation.engine import (
     AttackRun,
     EvaluationJob,
+    attack_progress,
     group_runs,
     run_batch,
     run_continuous,
@@ -95,6 +96,7 @@ def evaluate(
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
         job = EvaluationJob(asked, split, batch, form, kept)
         natural, classes = _predict_clean(job, battery.seed)
+        attack_progress.begin(_count_runs(battery, classes))
         for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
             rows |= _attack_norm(battery, norm, job, natural, classes, ranks)
     return Score(
@@ -145,7 +147,14 @@ def _attack_norm(
         else:  # other attacks draw for all images that still stand: each rank attacks them all
             _attack_group(group, job, fooled_by, done, len(chain))
         done += len(group)
+        attack_progress.advance(len(group))
     return {index: fooled_by >= end for index, end in ends.items()}
+
+
+def _count_runs(battery: Battery, classes: int) -> int:
+    """Return how many runs of attacks an evaluation has."""
+    every = [attack for _, whole in battery.attacks for attack in _list_supported(whole, classes)]
+    return sum(attack.ball.eps > 0 for attack in every)
 
 
 def _attack_group(

@@ -22,6 +22,7 @@ from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.examples import save_examples
 from search.trials.figures import cheap_figures
+from search.trials.phase import report_attacks
 from search.trials.score_fields import score_fields
 from search.trials.train_trial import Training
 from search.trials.trial_state import BEST
@@ -59,7 +60,8 @@ class FinalTraining:
                 continue
             kept = unchanged_file(folder, BEST, report.result.details.weights_sha256)
             net = load_trained_net(self.training, params, seed, kept)
-            result = self.score(net, report.result, folder.name, params)
+            with report_attacks(folder, "attacking strongly"):
+                result = self.score(net, report.result, folder.name, params)
             data, own = self.training.data, self.training.scale.battery()
             split = data.test.head(self.training.scale.test_images)
             save_examples(folder, net, split, "test", own, data.classes)

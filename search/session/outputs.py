@@ -30,6 +30,7 @@ from search.session.stored_nets import FINAL, TRIAL, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
 from search.storage.mirror import Mirror
 from search.tracking.tracker import Tracker
+from search.trials.phase import PHASE
 from search.trials.trial_state import STATE
 
 REPORT_EVERY = 20.0  # seconds between two reports while the search runs; more if one takes long
@@ -119,7 +120,8 @@ class StateCleaner:
     def __call__(self, event: Event, view: View) -> None:
         """Delete the state of the trial that ended with this event, if one did."""
         if (path := find_ended_trial(event)) is not None:
-            (self.folder / path / STATE).unlink(missing_ok=True)
+            for name in (STATE, PHASE):
+                (self.folder / path / name).unlink(missing_ok=True)
 
 
 def find_ended_trial(event: Event) -> Path | None:

@@ -41,6 +41,7 @@ from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.examples import save_examples
 from search.trials.figures import Figures, static_figures
 from search.trials.latency import measure_latency
+from search.trials.phase import report_attacks
 from search.trials.rung_evaluation import RungEvaluator
 from search.trials.score_fields import intervals_of, objectives_of, score_fields
 from search.trials.trial_state import BEST, TrialState, begin_anew, load_state, save_state
@@ -112,7 +113,8 @@ class Training:
             save_state(folder, state)
             yield report
             net = epoch.net
-        report = self._score(recipe, state, net, folder, seed)
+        with report_attacks(folder):
+            report = self._score(recipe, state, net, folder, seed)
         save_state(folder, replace(state, reports=(*state.reports, report)))
         yield report
 

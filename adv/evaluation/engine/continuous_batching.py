@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from adv.attacks import Iterative, State
+from adv.evaluation.engine.attack_progress import look
 from adv.evaluation.engine.jobs import (
     FIRST_VERDICT,
     LAST_VERDICT,
@@ -63,6 +64,7 @@ def run_continuous(
     scheduler = _Scheduler(runs, job, block, standing, number)
     while scheduler.fill():
         scheduler.step()
+        look(scheduler.count_over)
     return scheduler.progress.fooled_by[standing]
 
 
@@ -110,6 +112,10 @@ class _Scheduler:
         self.turns = 0
         self.check_every = 1 if random else CHECK_EVERY.get(job.device.type, CHECK_EVERY_ON_GPU)
         self.constant = job.device.type != "cpu"
+
+    def count_over(self) -> int:
+        """Return how many runs no image is in any more, nor may still come to."""
+        return sum(not self.progress.is_open(run) for run in range(len(self.runs)))
 
     def fill(self) -> bool:
         """Give free slots the next images; return False if no image is left anywhere."""

@@ -334,10 +334,11 @@ def test_the_screen_shows_the_trainings_that_run(ledger):
     study.suggest()
     console = Console(width=200, file=io.StringIO(), force_terminal=True, record=True)
     live = LiveProgress(console, 9, ledger.view)
-    live({"event": "final"}, ledger.view)
-    console.print(live._screen())
+    event = {"event": "final", "part": {"event": "started", "trial": 0}}
+    live(event, ledger.view)
+    console.print(live._draw())
     text = console.export_text()
-    assert "· 1 running" in text and "running  final 0: epoch 0/?" in text
+    assert ", 1 running, " in text and "final 0 (of " in text and "starting" in text
 
 
 def test_a_sentence_is_folded_on_a_screen_only():

@@ -19,7 +19,8 @@ from search.record.view import View
 from search.reporting.csv_tables import trial_rows
 from search.reporting.html_report import write_html_report
 from search.reporting.importance import importance
-from search.reporting.terminal import LiveProgress, _body
+from search.reporting.live_screen import list_running, running_table
+from search.reporting.terminal import LiveProgress
 from spaces import SCORES
 
 FIGURES = (
@@ -130,9 +131,9 @@ def test_the_terminal_says_it_too(capsys):
                 continue
             if event["event"] == "epoch" and event["trial"] == 1 and event["epoch"] == 12:
                 event["metrics"] = {"catastrophic_overfitting": 1.0}
-                assert "1: epoch 11/12" in shown(view) and "overfitted" not in shown(view)
+                assert "1  epoch 12/12" in shown(view)
                 view.apply(event)
-                assert "1: epoch 12/12 overfitted" in shown(view)
+                assert "1!  scoring" in shown(view).replace("   ", "  ")
             view.apply(event)
             live(event, view)
     said = capsys.readouterr().out
@@ -143,7 +144,7 @@ def test_the_terminal_says_it_too(capsys):
 def shown(view: View) -> str:
     """Return the text of the live table."""
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(_body(view))
+    console.print(running_table(list_running(view), view, None))
     return console.export_text()
 
 
@@ -342,24 +343,3 @@ def test_many_front_members_spread_the_drawn_curves():
     drawn = [trace.visible for trace in plots.curves(view).data]
     assert drawn[0] is drawn[-1] is True
     assert sum(v is True for v in drawn) <= plots.MAX_CURVES
-
-
-def test_the_time_left_counts_the_finals(monkeypatch):
-    """Two of four trials took 100 s; a training of the finals is worth two trials."""
-    now = [0.0]
-    monkeypatch.setattr("search.reporting.terminal.time.monotonic", lambda: now[0])
-    view, console = View(), Console(width=200)
-    with_finals, without = (LiveProgress(console, 4, view, finals) for finals in (1, 0))
-    for event in events(2, 0):
-        view.apply(event)
-    now[0] = 100.0
-    assert without._time_left(view) == "about 1:40 left"
-    assert with_finals._time_left(view) == "about 3:20 left"
-    view.apply({"event": "finals", "time": 0.0, "trials": [0], "trainings": 3})
-    assert with_finals._time_left(view) == "about 6:40 left"  # as many as they say once they begin
-    begin = {"event": "proposed", "trial": 0, "params": {}, "seed": 1, "origin": "0"}
-    view.apply({"event": "final", "time": 1.0, "part": begin})
-    view.apply(
-        {"event": "final", "time": 1.0, "part": {"event": "failed", "trial": 0, "reason": "lost"}}
-    )
-    assert with_finals._time_left(view) == "about 2:30 left"  # 4 trials' worth in 100 s, 6 to come

@@ -1,0 +1,160 @@
+"""How long a search still takes, from the seconds that its trials and final trainings took.
+
+All figures are those of the ledger, so that a search that was resumed knows from the first moment
+what the earlier sessions have measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from search.record.trial import Trial
+from search.record.view import View
+
+# Of the seconds that score a trial: what a final training spends too, one run of the battery.
+SCORING, BATTERY = 0.7, 0.4
+STANDING = 0.4  # share of the images that the attacks of the final battery after the first meet
+TARGETS = 4  # runs of APGD on an image, on average
+FINAL_SCORING = 3.0  # seconds that score a final training, in those that score a trial
+SCORING_SHARE = 0.5  # seconds that score a trial in those that train it, while none has ended
+FINAL_WORK = 2.0  # seconds of a final training in those of a trial, if nothing else is known
+LATEST = 100  # trials that an average is taken over
+_ENDED = ("finished", "stopped")
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work of a search, or of its finals.
+
+    Args:
+      trials: that have been started.
+      planned: how many there will be.
+      each: seconds that one takes on average, all in all.
+      scoring: seconds that scoring takes, in those of the training.
+    """
+
+    trials: list[Trial]
+    planned: int
+    each: float
+    scoring: float
+
+    @property
+    def rest(self) -> list[float]:
+        """The seconds that are left of each that has not ended, running ones first."""
+        running = [
+            max(0.0, self._expect(trial) - trial.seconds)
+            for trial in self.trials
+            if trial.state == "running"
+        ]
+        return running + [self.each] * max(0, self.planned - len(self.trials))
+
+    def _expect(self, trial: Trial) -> float:
+        """Return the seconds of a running trial, all in all, by the pace of its own epochs."""
+        if not trial.epochs:
+            return self.each
+        reports = trial.epochs.values()
+        training = fmean(r.seconds for r in reports) * max(r.epochs for r in reports)
+        return training * (1 + self.scoring)
+
+    def time(self, at_once: float) -> float:
+        """Return how long the rest takes, at so many at a time; never less than the longest one."""
+        longest = max(self.rest, default=0.0) / min(1.0, at_once)  # the last ones leave slots idle
+        return max(sum(self.rest) / at_once, longest)
+
+
+def estimate_time_left(view: View, trials: int, trainings: int) -> float | None:
+    """Return the seconds until a search and its finals have ended; None: not known yet.
+
+    Trials take as long as those before on average, stopped ones included, and as many run at a
+    time as so far in this session, or in all where this one has hardly begun.
+
+    Args:
+      view: of the search; the time is counted from its latest event.
+      trials: how many are planned.
+      trainings: how many final trainings follow, or have begun.
+    """
+    every, finals = list(view.trials.values()), _list_finals(view)
+    latest = every[-LATEST:]
+    scoring = measure_scoring(latest) or SCORING_SHARE
+    each = measure_seconds(latest, scoring)
+    if each is None:
+        return None
+    final = measure_seconds(finals, scoring) or guess_final(view) or FINAL_WORK * each
+    after = Work(finals, trainings, final, measure_scoring(finals) or scoring)
+    at_once = measure_concurrency(view, latest)
+    in_finals = measure_concurrency(view, finals) if measure_scoring(finals) else at_once
+    return Work(every, trials, each, scoring).time(at_once) + after.time(in_finals)
+
+
+def _list_finals(view: View) -> list[Trial]:
+    return list(view.finals.trials.values()) if view.finals else []
+
+
+def measure_seconds(trials: Sequence[Trial], scoring: float) -> float | None:
+    """Return the seconds of a trial on average; while none has ended, by the epochs of all.
+
+    Args:
+      trials: stopped ones count, failed ones do not.
+      scoring: seconds that scoring takes, in those of the training.
+    """
+    ended = [trial.seconds for trial in trials if trial.state in _ENDED and trial.seconds]
+    if ended:
+        return fmean(ended)
+    begun = [trial for trial in trials if trial.epochs]
+    return fmean(Work(begun, 0, 0.0, scoring)._expect(t) for t in begun) if begun else None
+
+
+def measure_scoring(trials: Sequence[Trial]) -> float | None:
+    """Return the seconds that scoring took, in those of the training; None if not known."""
+    scored = [trial for trial in trials if trial.result]
+    total = sum(trial.seconds for trial in scored)
+    scoring = sum((t.result.details.evaluate_seconds or 0.0) for t in scored if t.result)
+    return scoring / (total - scoring) if total > scoring > 0 else None
+
+
+def measure_concurrency(view: View, trials: Sequence[Trial]) -> float:
+    """Return how many of some trials have run at a time on average, by the seconds of their work.
+
+    It is below 1 where one at a time runs, and the driver's own work comes in between. The time
+    before the first trial of a session, in which its workers start, does not count.
+    """
+    session = view.sessions[-1] if view.sessions else None
+    recent = [t for t in trials if session and t.started >= session.time]
+    ended = [t for t in recent if t.state in _ENDED]
+    if session and session.last and ended:
+        began = max(session.time, min(t.ended - t.seconds for t in ended))
+        running = any(t.state == "running" for t in recent)
+        until = session.last if running else max(t.ended for t in recent)
+        work, lasted = sum(t.seconds for t in recent), until - began
+    else:
+        work, lasted = sum(t.seconds for t in trials), view.elapsed
+    return max(0.05, work / lasted) if work and lasted > 0 else 1.0
+
+
+def guess_final(view: View) -> float | None:
+    """Return the seconds of a final training, as long as none has ended; None if not known.
+
+    It trains as a trial does. It then scores as a trial does, without the masking gap, and attacks
+    the test images by the search's battery and by the final one, whose attacks after the first meet
+    the images that stand.
+    """
+    factor = _scoring_factor(view.header.scale)
+    known = []
+    for trial in view.scored()[-LATEST:]:
+        scoring = (trial.result.details.evaluate_seconds or 0.0) if trial.result else 0.0
+        known.append(trial.seconds - scoring + factor * scoring)
+    return fmean(known) if known else None
+
+
+def _scoring_factor(scale: Mapping[str, Any]) -> float:
+    """Return the seconds that score a final training, in those that score a trial."""
+    try:
+        share = scale["test_images"] / scale["images"]
+        gradients = 3 * scale["battery_steps"]  # in forward passes
+        more = 3 * scale["strong_steps"] * TARGETS + scale["strong_queries"]
+        return SCORING + BATTERY * share * (2 + STANDING * more / gradients)
+    except (KeyError, TypeError, ZeroDivisionError):  # of an earlier version
+        return FINAL_SCORING

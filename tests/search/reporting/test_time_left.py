@@ -1,0 +1,105 @@
+"""The time left, by replay of simulated searches whose true end is known."""
+
+import random
+
+import pytest
+from synthetic_studies import header
+
+from search.record.view import View
+from search.reporting.time_left import estimate_time_left
+
+SCALE = {"images": 300, "test_images": 360, "battery_steps": 10, "strong_steps": 10}
+SCALE |= {"strong_queries": 100}
+
+
+def simulate(trials: int, slots: int, finals: int, factor: float = 3.0, gap: float = 0.0):
+    """Return the events of a search with so many workers; a final is scored `factor` times as long.
+
+    Args:
+      gap: seconds between two sessions, half-way.
+    """
+    rng, heap = random.Random(0), []
+    begun = [("study", 0.0, header(trials=trials, scale=SCALE))]
+    free = [5.0] * slots  # the workers start for 5 s
+    for number in range(trials):
+        slot = min(range(slots), key=free.__getitem__)
+        free[slot] = _run(heap, number, free[slot], rng, 1.0, final=False)
+    end = max(free)
+    heap.append((end, "finals", {"trials": [0], "trainings": finals, "battery": "b"}))
+    free = [end] * slots
+    for number in range(finals):
+        slot = min(range(slots), key=free.__getitem__)
+        free[slot] = _run(heap, number, free[slot], rng, factor, final=True)
+    heap.sort(key=lambda item: item[0])
+    found = [begun[0][2], {"event": "session", "time": 0.0}]
+    half, shift = heap[len(heap) // 3][0], 0.0
+    for time, kind, content in heap:
+        if gap and not shift and time > half:
+            shift = gap
+            found.append({"event": "session", "time": time + gap})
+        found.append({"event": kind, "time": time + shift, **content})
+    return found
+
+
+def _run(heap, number, start, rng, factor, *, final):
+    """Add the events of a trial, or of a final training; return when it ends."""
+    pace, parts = rng.uniform(0.7, 1.3), []
+    origin = {"params": {}, "seed": number, "origin": "0" if final else "sobol"}
+    parts.append((start, {"event": "proposed", "trial": number, **origin}))
+    now = start
+    for epoch in range(1, 7):
+        now += 10 * pace
+        report = {"epoch": epoch, "epochs": 6, "seconds": 10 * pace, "metrics": {}}
+        parts.append((now, {"event": "epoch", "trial": number, **report}))
+    scoring = 20 * pace * factor
+    now += scoring
+    made = {"objectives": {"natural_accuracy": 0.5, "attacked_score": 9.0}, "intervals": {}}
+    details = {"details": {"evaluate_seconds": scoring, "battery": "b"}}
+    parts.append((now, {"event": "finished", "trial": number, **made, **details}))
+    for time, part in parts:
+        kind, rest = part["event"], {k: v for k, v in part.items() if k != "event"}
+        heap.append((time, "final", {"part": part}) if final else (time, kind, rest))
+    return now
+
+
+@pytest.mark.parametrize("gap", [0.0, 3600.0])
+@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("finals", [0, 8])
+def test_after_the_first_quarter_it_is_not_off_by_a_factor_of_two(slots, finals, gap):
+    every = simulate(16, slots, finals, gap=gap)
+    whole = View()
+    for event in every:
+        whole.apply(event)
+    end, view, checked = whole.elapsed, View(), 0
+    for event in every:
+        view.apply(event)
+        left, true = estimate_time_left(view, 16, finals), end - view.elapsed
+        if 0.25 * end < view.elapsed < 0.97 * end:
+            checked += 1
+            assert left is not None and true / 2 < left + 5 and left < 2 * true + 15, (
+                event["event"],
+                view.elapsed / end,
+                left,
+                true,
+            )
+    assert checked > 40
+
+
+def test_right_after_a_resume_it_is_known():
+    """21 minutes were shown where 6 were left, because the session had done little yet."""
+    view = View()
+    for event in simulate(16, 1, 0):
+        if event["event"] != "study" and event["time"] > 640:
+            break
+        view.apply(event)
+    before = estimate_time_left(view, 16, 0)
+    view.apply({"event": "session", "time": 1e6})
+    view.apply({"event": "started", "time": 1e6 + 1, "trial": max(view.trials)})
+    after = estimate_time_left(view, 16, 0)
+    assert before is not None and after == pytest.approx(before, rel=0.2)
+
+
+def test_before_anything_was_measured_it_is_not_known():
+    view = View()
+    view.apply(header(trials=4))
+    assert estimate_time_left(view, 4, 0) is None
