@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 SEARCH = (
-    *("--space", "smoke", "--trials", "10", "--epochs", "12", "--finalists", "off"),
+    *("--space", "smoke", "--trials", "8", "--epochs", "6", "--finalists", "off"),
     *("--address", HEAD, "--storage", "s3://bucket/runs", "--name", "night", "--resume-or-start"),
 )
 FROM_START = time.monotonic()
@@ -180,6 +181,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="for logs; made anew")
     folder = parser.parse_args().folder.resolve()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the namespaces have to go
     with ExitStack() as stack:
         stack.enter_context(share_network())
 
