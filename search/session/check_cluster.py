@@ -19,7 +19,8 @@ def check_cluster(options: Options, machine: Machine, held: HeldRun | None) -> N
     Args:
       options: of the user.
       machine: the cluster.
-      held: the run in a store; without one all nodes have to share the run folder.
+      held: the run in a store; without one all nodes have to share the run folder, and also where
+        stored nets are scored again.
 
     Raises:
       ClusterError: a node cannot; one line names it.
@@ -27,7 +28,7 @@ def check_cluster(options: Options, machine: Machine, held: HeldRun | None) -> N
     """
     if held:
         check_store(held.location)
-    else:
+    if not held or options.rescore:  # stored nets are read from the run folder
         check_storage(_nearest_folder(choose_run_folder(options).absolute()))
     if machine.gpus and options.gpus_per_trial != 0:
         check_gpus()

@@ -23,6 +23,7 @@ from search.storage.location import Location, parse_location, with_endpoint
 from search.storage.mirror import Mirror, is_output
 from search.storage.store import Store
 from search.storage.trial_files import TrialCopier, download
+from search.trials.trial_state import BEST
 
 OFF = "off"
 
@@ -135,6 +136,8 @@ def _fetch(
         write_atomic(ledger, stored)
         _fetch_files(store, folder, shared=shared)
         say(f"Fetched {where} to {folder}.")
+    if options.rescore:
+        _fetch_nets(store, folder)
     return len(stored)
 
 
@@ -164,6 +167,16 @@ def _fetch_files(store: Store, folder: Path, *, shared: bool) -> None:
         for trial in part.in_state("running"):
             path = trial_path(trial.number, final=part is not view)
             TrialCopier(store, str(path), folder / path).download()
+
+
+def _fetch_nets(store: Store, folder: Path) -> None:
+    """Fetch the nets of all trials that have finished, where this machine lacks them."""
+    view = read(folder / LEDGER)
+    for part in filter(None, (view, view.finals)):
+        for trial in part.in_state("finished"):
+            path = trial_path(trial.number, final=part is not view) / BEST
+            if not (folder / path).exists():
+                download(store, str(path), folder / path)
 
 
 def _name_others(store: Store) -> str:

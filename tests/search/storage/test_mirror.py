@@ -236,3 +236,17 @@ def test_a_stored_run_in_a_folder_is_found_by_its_owner(options, tmp_path, store
     if not store.location.scheme:
         found = merge_stored_resume(Options(resume=Path(store.location.path) / "x"))
         assert found.fetch and found.storage == options.storage
+
+
+def test_nets_that_are_to_be_scored_again_are_fetched(options, tmp_path, monkeypatch):
+    with hold(options) as held:
+        ledger, mirror = begin(held, ("failed", "running"))
+        mirror.copy()
+        ledger.close()
+    monkeypatch.setattr(
+        "search.record.view.View.in_state", lambda view, state: view.trials.values()
+    )
+    two = tmp_path / "two"
+    again = Options(**{**vars(replace_out(options, two)), "rescore": two / "x"})
+    with hold(again):
+        assert (two / "x" / "trials" / "0000" / "best.safetensors").read_bytes() == b"best 2"
