@@ -121,3 +121,20 @@ def test_a_command_of_the_pages_runs(command, folder, capsys):
     said = capsys.readouterr()
     assert not code or (words[0] == "audit" and code == 1), said
     assert said.out
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    """With one epoch instead of five, and a short evaluation."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for long, short in (
+        ("epochs=5", "epochs=1"),
+        ("data.validation, report_battery()", "data.validation.head(8), report_battery(1)"),
+    ):
+        assert long in example
+        example = example.replace(long, short)
+    exec(compile(example, "README.md", "exec"), {"__name__": "readme"})
+    assert "8 images, 95 % Wilson intervals" in capsys.readouterr().out
+    assert (tmp_path / "mine.safetensors").is_file()
