@@ -9,22 +9,25 @@ import spaces
 from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 
-_KNOBS = ("model", "net")  # hyperparameters that choose the net
+_KNOBS = ("model", "net", "family", "architecture")  # hyperparameters that choose the net
 _FAMILY = re.compile(r"[a-z]+")
+_MODEL_NAME = re.compile(r"'model_name': '([^']+)'")  # of timm:create_model
+_CALLABLE = re.compile(r"'[^']*?[:.]?([^':.]+)'")  # the last name of the source
 
 
 def find_model_family(trial: Trial, header: StudyHeader) -> str:
     """Return the family of the net of a trial in lower case, "" if it cannot be told.
 
     It is the first word of the hyperparameter that chooses the net ("wrn" of "wrn-16-10"), else
-    the callable that makes a net of another project, else the net that the space always builds.
+    the net of another project by its name there, else the net that the space always builds.
     A file of the user's is never run for it.
     """
     chosen = next((trial.params[name] for name in _KNOBS if name in trial.params), None)
     if isinstance(chosen, str):
         return _first_word(chosen)
     if header.net:
-        return _first_word(re.split(r"[:.]", header.net.partition("'")[2].partition("'")[0])[-1])
+        named = _MODEL_NAME.search(header.net) or _CALLABLE.search(header.net)
+        return _first_word(named[1]) if named else ""
     if not header.space or spaces.is_file(header.space):
         return ""
     return _fixed_net(header.space)
