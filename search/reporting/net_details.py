@@ -79,7 +79,7 @@ def _describe(page: Page, trial: Trial) -> Plain:
         "seconds": round(trial.seconds, 1),
         "epochs": _training(net),
         "why": trial.reason,
-        "remarks": list(trial.remarks),
+        "remarks": list(dict.fromkeys((*trial.remarks, *net.remarks))),
         "marks": [[mark.name, mark.text] for mark in page.find_marks(trial)],
         "over": list(net.overfitted),
         "kept": net.result.details.best_epoch if net.result else None,

@@ -55,7 +55,9 @@ def _card(page: Page, roles: list[Role]) -> str:
         others = ", ".join(map(str, tied))
         same = f"<p class='note'>Cannot be told from it: trial{plural} {others}.</p>"
     link = file_link(str(member.file), str(member.file))
-    lost = " <b class='flag'>lost</b>" if member.net.lost_net else ""
+    lost = ""
+    if member.net.lost_net:
+        lost = f" <b class='flag'>its net is lost</b>: {escape(member.net.lost_net)}"
     return (
         f"<div class='card'><h3>{escape(names[0].upper() + names[1:])}: "
         f"<button type='button' class='link' data-choose='{member.number}' data-jump>trial "
