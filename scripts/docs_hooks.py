@@ -35,7 +35,7 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
             return match[0]
         path = posixpath.normpath(posixpath.join(here, target))
         site = "readme.md" if path == "README.md" else path.removeprefix("docs/")
-        if site not in known:  # a source file, or a folder
+        if site not in known and (ROOT / path).exists():  # a source file, or a folder
             return text if text.startswith("`") else f"`{path}`"
         return f"[{text}]({posixpath.relpath(site, posixpath.dirname(source) or '.')}{anchor})"
 
