@@ -90,19 +90,41 @@ def hold_run(options: Options, say: Callable[[str], None]) -> Iterator[HeldRun |
         return
     folder = choose_run_folder(options)
     location = with_endpoint(parent).child(folder.name)
-    store = Store(location)
-    lease = Lease(store, say)
+    if not location.scheme and Path(location.path) == folder.absolute():
+        raise ValueError(f"--storage {parent} is the folder of the runs itself: take another one")
     if (folder / LEDGER).is_file():
         check_free(folder / LEDGER)
-    lease.acquire()
-    lease.keep()
+    held, problem = _take(options, location, folder, say)
+    if held is None:  # raised here, where it is no failure of a disk any more: nothing has begun
+        remedy = "" if options.storage else f"; --storage {OFF} goes on without it"
+        raise ValueError(problem + remedy)
     try:
-        shared = not joins_cluster(options)
-        begin = _fetch(options, store, folder, shared=shared, say=say)
-        yield HeldRun(location, store, lease, folder, begin, shared)
+        yield held
     finally:
         with suppress(StorageError, LeaseLostError):
-            lease.release()
+            held.lease.release()
+
+
+def _take(
+    options: Options, location: Location, folder: Path, say: Callable[[str], None]
+) -> tuple[HeldRun | None, str]:
+    """Return a run that is held and fetched; None, and why, if its store fails."""
+    lease = None
+    try:
+        store = Store(location)
+        lease = Lease(store, say)
+        lease.acquire()
+        lease.keep()
+        shared = not joins_cluster(options)
+        begin = _fetch(options, store, folder, shared=shared, say=say)
+        return HeldRun(location, store, lease, folder, begin, shared), ""
+    except BaseException as error:  # a signal too
+        if lease is not None and lease.holds:
+            with suppress(StorageError, LeaseLostError):
+                lease.release()
+        if isinstance(error, StorageError):
+            return None, str(error)
+        raise
 
 
 def _fetch(

@@ -46,6 +46,7 @@ class Lease:
 
     Attributes:
       lost: who has taken the run from this driver, "" while it holds it.
+      holds: whether this driver has taken the run.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Lease:
         self.id = secrets.token_hex(8)
         self.generation = 1
         self.lost = ""
+        self.holds = False
         self._beats = 0
         self._end = Event()
         self._thread = Thread(target=self._work, name="lease", daemon=True)
@@ -79,6 +81,7 @@ class Lease:
         winner = self._read()
         if winner is None or winner.get("driver") != self.id:
             raise self._refusal(winner or {})
+        self.holds = True
 
     def keep(self) -> None:
         """Raise the counter every few seconds from now on, in a thread of its own."""

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from search.errors import StorageError, extract_last_line
+from search.record.run_files import is_inside
 from search.storage.location import Location
 
 CONNECT, REQUEST, ATTEMPTS = 5, 60, 3  # seconds for each, and tries of each request
@@ -91,6 +92,8 @@ class Store:
     def list_files(self, folder: str = "") -> list[Entry]:
         """Return the files below a folder, sorted by name; none if there is no such folder.
 
+        Names that lead out of the store are left out: a store may be a stranger's.
+
         Raises:
           StorageError: they cannot be listed.
         """
@@ -104,7 +107,7 @@ class Store:
         return sorted(
             Entry(info.path[start:], info.size, info.mtime.timestamp())
             for info in found
-            if info.is_file and _PARTIAL not in info.path
+            if info.is_file and _PARTIAL not in info.path and is_inside(info.path[start:])
         )
 
     def _path(self, name: str) -> str:

@@ -48,7 +48,7 @@ class TrialCopier:
           OSError: a file cannot be written.
         """
         for entry in self.store.list_files(self.name):
-            path = self.folder / entry.name.removeprefix(f"{self.name}/")
+            path = self.folder / Path(entry.name).name
             download(self.store, entry.name, path)
             if path.exists():
                 self._copied[path.name] = _stamp(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.errors import StorageError
+from search.errors import StorageError, find_storage_error
 from search.record.ledger import read
 from search.record.run_folder import LEDGER, OWNER, REPORT
 from search.record.study_header import StudyHeader
@@ -250,3 +250,45 @@ def test_nets_that_are_to_be_scored_again_are_fetched(options, tmp_path, monkeyp
     again = Options(**{**vars(replace_out(options, two)), "rescore": two / "x"})
     with hold(again):
         assert (two / "x" / "trials" / "0000" / "best.safetensors").read_bytes() == b"best 2"
+
+
+def test_a_store_that_cannot_be_used_is_a_mistake_of_one_line(options, tmp_path):
+    (tmp_path / "file").touch()
+    wrong = Options(**{**vars(options), "storage": str(tmp_path / "file")})
+    with (
+        pytest.raises(ValueError, match=r"cannot (read|write) .*file/x/owner.json: ") as info,
+        hold(wrong),
+    ):
+        pass
+    assert find_storage_error(info.value) is None and "\n" not in str(info.value)
+
+
+def test_a_store_in_the_folder_of_the_runs_is_refused(options, tmp_path):
+    wrong = Options(**{**vars(options), "storage": str(tmp_path / "one")})
+    with pytest.raises(ValueError, match=r"is the folder of the runs itself"), hold(wrong):
+        pass
+    assert not (tmp_path / "one").exists()
+
+
+def test_a_store_that_is_recorded_and_gone_names_the_way_without(options, tmp_path, monkeypatch):
+    with hold(options) as held:
+        ledger, _ = begin(held)
+        ledger.append("session", trials=2, storage=options.storage)
+        ledger.close()
+    named = Options(resume=held.folder)
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "read", fail)
+        with (
+            pytest.raises(ValueError, match=r"no route; --storage off goes on without"),
+            hold(named),
+        ):
+            pass
+    with hold_run(Options(resume=held.folder, storage="off"), print) as nothing:
+        assert nothing is None
+
+
+def test_a_name_in_a_store_that_leads_out_of_it_is_left_out(run_store, store):
+    if store.location.scheme:  # a folder cannot hold such a name
+        run_store.write("trials/0001/state.pt", b"1")
+        run_store.write("trials/0001/../../../../evil.pt", b"2")
+    assert all(".." not in entry.name for entry in run_store.list_files())
