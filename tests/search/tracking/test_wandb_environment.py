@@ -76,5 +76,6 @@ def test_a_search_inside_a_sweep_keeps_its_own_ids_and_groups(tmp_path):
     assert {run.run.job_type for run in runs} == {"study", "trial"}
     assert {run.run.sweep_id for run in runs} == {""}
     assert {run.run.entity for run in runs} == {"team"}
-    assert all(list(run.run.tags) == ["a", "b"] for run in runs)
+    for run in runs:  # the user's tags, then ours
+        assert run.tags[:4] == ["a", "b", "rse_sigmas", "laptop"]
     assert all("stray" not in run.run.display_name for run in runs)
