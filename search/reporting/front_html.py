@@ -29,6 +29,7 @@ from search.reporting.net_details import list_families
 from search.reporting.page import Page
 
 MAX_ROWS = 50  # of a table; the table of all trials has the others
+MAX_NEAR = 12  # of them that cannot be told from the front
 HOW = (
     "Click on a net, in the figure or in a table, to see its robustness curve, images, training "
     "and commands below. With the keyboard: the arrow keys in the figure."
@@ -104,13 +105,14 @@ def _members(page: Page) -> str:
         "Weights",
     ]
     by_number = {f.trial.number: f for f in page.known}
-    rows = {m.number: member_row(page, m, by_number.get(m.number)) for m in page.members}
-    others = [] if finals else [t for t in find_contenders(page.view) if t.number not in rows]
-    hidden = len(rows) + len(others) - MAX_ROWS
-    rows = dict(list(rows.items())[:MAX_ROWS])
-    rows |= {t.number: trial_row(page, t) for t in others[: max(0, MAX_ROWS - len(rows))]}
-    left = [f for f in page.known if finals and f.trial.number not in rows]
+    members = page.members[:MAX_ROWS]
+    rows = {m.number: member_row(page, m, by_number.get(m.number)) for m in members}
+    others = [] if finals else find_contenders(page.view)
+    others = [trial for trial in others if trial.number not in page.numbers]
+    rows |= {t.number: trial_row(page, t) for t in others[:MAX_NEAR]}
+    left = [f for f in page.known if finals and f.trial.number not in page.numbers]
     rows |= {f.trial.number: finalist_row(page, f) for f in left}
+    hidden = len(page.members) + len(others) + len(left) - len(rows)
     notes = []
     if others:
         notes.append("Trials marked with ? cannot be told from the front.")
