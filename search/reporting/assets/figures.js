@@ -114,6 +114,10 @@ const wrap = (text, width) => {
   return lines.join("<br>");
 };
 
+// Text of a user, which Plotly would take for HTML.
+const escaped = (text) =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+
 // Points in the colours of a hyperparameter's options, in place of those of front and flags.
 const SERIES = [
   "#0072B2",
@@ -150,7 +154,7 @@ const recoloured = (figure, traces) => {
     x: [null],
     y: [null],
     mode: "markers",
-    name: `${knob} = ${option}`,
+    name: escaped(`${knob} = ${option}`),
     marker: { color: colours[SERIES[i % SERIES.length]], size: 9 },
     showlegend: true,
   }));

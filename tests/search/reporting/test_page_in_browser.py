@@ -186,6 +186,20 @@ def test_a_net_is_chosen_by_keyboard(browser, run):
     assert browser.execute_script(HEADING).startswith(f"Trial {numbers[0]}:")
 
 
+def test_colours_show_a_choice_that_is_picked(browser, run):
+    view, url = run
+    open_page(browser, url, 1400)
+    browser.find_element("css selector", "[data-colours] option[value=model]").click()
+    drawn = "return document.querySelector('#figure-front .canvas').data"
+    traces = {trace["name"]: trace for trace in browser.execute_script(drawn)}
+    assert {"model = resnet8", "model = vit"} <= set(traces)
+    colours = {name: traces[f"model = {name}"]["marker"]["color"] for name in ("resnet8", "vit")}
+    front = traces["front"]
+    expected = [colours[str(view.trials[n].params["model"])] for n in front["customdata"]]
+    assert front["marker"]["color"] == expected and len(set(colours.values())) == 2
+    assert errors_of(browser) == []
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_fits_its_window_in_light_and_dark(browser, run, width, dark):
