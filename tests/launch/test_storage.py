@@ -1,9 +1,11 @@
 """A search whose machine is lost, and that goes on elsewhere from an object store alone."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,41 @@ def test_another_machine_goes_on_from_the_store_alone(tmp_path):
     for secret in (ENVIRONMENT["AWS_SECRET_ACCESS_KEY"], ENVIRONMENT["AWS_ACCESS_KEY_ID"]):
         for path in (*one.rglob("*"), *two.rglob("*")):
             assert not path.is_file() or secret.encode() not in path.read_bytes()
+
+
+@contextmanager
+def two_nodes():
+    script = ROOT / "tests" / "search" / "two_node_cluster.py"
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        found = None
+        assert process.stdout is not None
+        while not found:
+            found = re.match("ADDRESS (.*)", process.stdout.readline())
+        yield found[1]
+    finally:
+        process.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_workers_of_a_cluster_keep_their_trials_in_the_store(tmp_path):
+    with serve() as server, two_nodes() as address:
+        cluster = ("--address", address, "--storage", str(tmp_path / "store"), "--name", "x")
+        driver = start(server, tmp_path / "one", *SMOKE[:-1], *cluster)
+        output, _ = driver.communicate(timeout=240)
+    assert driver.returncode == 0, output
+    run, store = tmp_path / "one" / "runs" / "x", tmp_path / "store" / "x"
+    view = read(run / "ledger.jsonl")
+    assert [trial.state for trial in view.trials.values()] == ["finished"] * 2
+    fetched = {path.parent.name for path in run.glob("trials/*/best.safetensors")}
+    assert fetched == {f"{trial.number:04d}" for trial in view.front()}
+    for number in ("0000", "0001"):
+        assert (store / "trials" / number / "best.safetensors").is_file()
+    assert not list(store.rglob("state.pt")) and not list((store / "marks").iterdir())
+    assert list((run / "front").iterdir()) and (store / "report.html").is_file()

@@ -1,6 +1,6 @@
 """Start a Ray cluster of two nodes on this machine, and print its address.
 
-Each line on standard input removes the second node.
+A line `add` on standard input adds a node, any other one removes the second.
 """
 
 import sys
@@ -17,7 +17,11 @@ def main() -> None:
     )
     second = cluster.add_node(num_cpus=1, wait=True)
     print(f"ADDRESS {cluster.address}", flush=True)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "add":
+            cluster.add_node(num_cpus=1, wait=True)
+            print("ADDED", flush=True)
+            continue
         cluster.remove_node(second, allow_graceful=False)
         print("REMOVED", flush=True)
     cluster.shutdown()

@@ -195,6 +195,20 @@ def two_nodes():
         process.communicate(timeout=30)
 
 
+def test_a_node_that_joins_is_used_within_half_a_minute(tmp_path):
+    with two_nodes() as (nodes, address):
+        driver = start(tmp_path, gate=True, trials=4, epochs=2, address=address, concurrent=None)
+        wait_until(lambda: count_epochs(tmp_path) == 2)
+        assert not (tmp_path / "trials/0002").exists()  # two nodes, two trials
+        nodes.stdin.write("add\n")
+        nodes.stdin.flush()
+        assert nodes.stdout.readline() == "ADDED\n"
+        wait_until((tmp_path / "trials/0002/pid").exists, seconds=30.0)
+        (tmp_path / "gate").touch()
+        assert_ends(driver, seconds=120)
+        assert_each_once(tmp_path, trials=4, epochs=2)
+
+
 def test_two_nodes_one_interruption_and_one_loss(tmp_path):
     with two_nodes() as (nodes, address):
         settings = {"trials": 4, "epochs": 3, "address": address, "concurrent": None}
