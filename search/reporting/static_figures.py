@@ -7,6 +7,8 @@ column of a paper; the text of an SVG stays text.
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from collections.abc import Callable, Sequence
 from html import unescape
 from pathlib import Path
@@ -41,6 +43,7 @@ _RC: Any = {
     "grid.color": "#e8eaed",
     "axes.axisbelow": True,
     "legend.frameon": False,
+    "text.parse_math": False,  # a name of the user's may hold dollars
     "svg.fonttype": "none",
     "svg.hashsalt": "robustune",  # the same file from the same run
 }
@@ -58,12 +61,14 @@ def write_static_figures(
     """
     if not view.scored():
         return []
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its cache of fonts
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     front = find_front(view, finalists)
     found: list[Path] = []
-    with mpl.rc_context(_RC):
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font does not have
         for name, draw in _FIGURES.items():
             figure = Figure(figsize=SIZE, layout="constrained")
             if not draw(figure.subplots(), view, front):

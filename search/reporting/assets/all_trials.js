@@ -130,39 +130,37 @@ const trialsTable = (box) => {
       th.firstChild.textContent = all[i][0] + (i !== state.by ? "" : state.down ? " ↓" : " ↑");
     });
     body.replaceChildren(
-      ...kept
-        .slice(0, state.limit)
-        .map((trial) =>
-          make(
-            "tr",
-            { "data-net": trial.n, class: trial.n === chosen ? "chosen" : null },
-            ...all.map(([, value, text], i) =>
-              i === 0
-                ? make(
-                    "th",
-                    { scope: "row" },
-                    make(
-                      "button",
-                      {
-                        type: "button",
-                        class: "link",
-                        onclick: () => choose(trial.n, { scroll: true, focus: true }),
-                      },
-                      String(trial.n),
-                    ),
-                  )
-                : make(
-                    "td",
-                    {},
-                    text
-                      ? text(trial)
-                      : value(trial) === null || value(trial) === undefined || value(trial) === ""
-                        ? "–"
-                        : number(value(trial)),
+      ...kept.slice(0, state.limit).map((trial) =>
+        make(
+          "tr",
+          { "data-net": trial.n, class: trial.n === chosen ? "chosen" : null },
+          ...all.map(([, value, text], i) =>
+            i === 0
+              ? make(
+                  "th",
+                  { scope: "row" },
+                  make(
+                    "button",
+                    {
+                      type: "button",
+                      class: "link",
+                      onclick: () => choose(trial.n, { scroll: true, focus: true }),
+                    },
+                    String(trial.n),
                   ),
-            ),
+                )
+              : make(
+                  "td",
+                  {},
+                  text
+                    ? text(trial)
+                    : value(trial) === null || value(trial) === undefined || value(trial) === ""
+                      ? "–"
+                      : number(value(trial)),
+                ),
           ),
         ),
+      ),
     );
     note.textContent = `${Math.min(state.limit, kept.length)} of ${kept.length} trials shown${kept.length < data.trials.length ? `, ${data.trials.length} in all` : ""}.`;
     more.hidden = kept.length <= state.limit;

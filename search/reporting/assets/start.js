@@ -12,16 +12,14 @@ const later = () => {
 const start = () => {
   readColours();
   figures().forEach((figure) => watcher.observe(figure));
-  document
-    .querySelectorAll("[data-choose]")
-    .forEach((button) =>
-      button.addEventListener("click", () =>
-        choose(Number(button.dataset.choose), {
-          scroll: "jump" in button.dataset,
-          focus: "jump" in button.dataset,
-        }),
-      ),
-    );
+  document.querySelectorAll("[data-choose]").forEach((button) =>
+    button.addEventListener("click", () =>
+      choose(Number(button.dataset.choose), {
+        scroll: "jump" in button.dataset,
+        focus: "jump" in button.dataset,
+      }),
+    ),
+  );
   document.querySelectorAll(".command:not(.made)").forEach((line) => {
     line.classList.add("made");
     line.append(copyButton(() => line.querySelector("code").textContent));

@@ -40,6 +40,17 @@ def test_the_same_run_gives_the_same_files(tmp_path):
     assert first == {p.name: p.read_bytes() for p in write_static_figures(view, tmp_path / "b")}
 
 
+def test_names_of_the_users_are_text(tmp_path):
+    name = "$\\frac{$ \u4e2d"
+    view = build(9, 0, knobs={name: {"kind": "Float", "low": 0, "high": 1, "log": False}})
+    for trial in view.trials.values():
+        trial.params = {name: trial.number / 9}
+    paths = write_static_figures(view, tmp_path)
+    assert "importance.svg" in {path.name for path in paths}
+    words = "".join(ET.parse(tmp_path / "importance.svg").getroot().itertext())
+    assert name in words
+
+
 def test_a_search_without_a_result_has_none(tmp_path):
     assert write_static_figures(View(), tmp_path / "figures") == []
     assert not (tmp_path / "figures").exists()
