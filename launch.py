@@ -358,7 +358,14 @@ WHERE, RECORD = "Where it runs", "What is saved"
     type=click.FloatRange(min=0),
     metavar="N",
     panel=WHERE,
-    help=f"GPUs of a trial, may be a fraction. Default: {spaces.default_text('gpus')}.",
+    help="GPUs of a trial: a fraction shares one, 2 or more train one net together "
+    f"(docs/cluster.md). Default: {spaces.default_text('gpus')}.",
+)
+@count(
+    "--ranks-per-trial",
+    panel=WHERE,
+    help="Processes that train a trial's net together, on CPUs, a core for each at least. "
+    "Default: one for each of its GPUs.",
 )
 @click.option(
     "--min-gpus",

@@ -15,11 +15,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,19 @@ class Ranks:
         last = rows.dim() == 4 and rows.is_contiguous(memory_format=torch.channels_last)
         return joined.contiguous(memory_format=torch.channels_last) if last else joined
 
+    def share(self, value: T) -> T:
+        """Return what rank 0 gives, of any type that can be pickled."""
+        if self.count == 1:
+            return value
+        holder: list[Any] = [value]
+        dist.broadcast_object_list(holder, 0)
+        shared: T = holder[0]
+        return shared
+
     def agree(self, value: bool = True) -> bool:
         """Return the value that rank 0 gives."""
+        if self.count == 1:
+            return value
         flag = torch.tensor([int(value)], device=self.device)
         dist.broadcast(flag, 0)
         return bool(flag)

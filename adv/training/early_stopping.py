@@ -14,6 +14,7 @@ from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
+from adv.runtime.ranks import ALONE, Ranks
 from adv.training.loop import Epoch
 
 
@@ -70,6 +71,7 @@ def watch(
     *,
     patience: int | None = None,
     best: Best | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Watched]:
     """Validate each epoch of `train(...)` under attack, and stop when patience runs out.
 
@@ -79,6 +81,7 @@ def watch(
       battery: a cheap one.
       patience: stop after so many epochs without a better robust accuracy (`Recipe.patience`).
       best: of the last validated epoch, if `epochs` resumes from its state.
+      ranks: that train and validate together.
 
     Yields:
       A `Watched` after each epoch; its net is live, as the epoch's is.
@@ -86,6 +89,6 @@ def watch(
     best = best or Best()
     while not best.out_of_patience(patience) and (epoch := next(epochs, None)) is not None:
         began = time.perf_counter()
-        score = evaluate(epoch.net, split, battery)
+        score = evaluate(epoch.net, split, battery, ranks=ranks)
         best = best.after(epoch.number, score)
         yield Watched(epoch, score, best, epoch.seconds + time.perf_counter() - began)

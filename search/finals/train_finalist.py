@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from adv.auditing.gradient_masking import missed_share_limit
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint
 from adv.intervals import gap_limit
 from adv.runtime.devices import on_device
+from adv.runtime.ranks import Ranks
 from search.finals.final_battery import FinalBattery
 from search.record.run_files import unchanged_file
 from search.record.run_folder import FINALS, TRIALS
@@ -23,6 +25,8 @@ from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.examples import save_examples
 from search.trials.figures import cheap_figures
 from search.trials.phase import report_attacks
+from search.trials.rank_count import count_ranks
+from search.trials.ranks import run_on_ranks
 from search.trials.score_fields import score_fields
 from search.trials.train_trial import Training
 from search.trials.trial_state import BEST
@@ -54,18 +58,33 @@ class FinalTraining:
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train as the search does, then attack the best epoch with the final battery."""
+        count = count_ranks(self.training.ranks, self.training.scale.gpus)
+        if count > 1 and self.team.count == 1:
+            yield from run_on_ranks(self, count, params, seed, folder)
+            return
         for report in self.without_search_scores(params, seed, folder):
             if report.result is None:
                 yield report
                 continue
             kept = unchanged_file(folder, BEST, report.result.details.weights_sha256)
             net = load_trained_net(self.training, params, seed, kept)
-            with report_attacks(folder, "attacking strongly"):
+            first = self.team.rank == 0
+            with report_attacks(folder, "attacking strongly") if first else nullcontext():
                 result = self.score(net, report.result, folder.name, params)
             data, own = self.training.data, self.training.scale.battery()
             split = data.test.head(self.training.scale.test_images)
-            save_examples(folder, net, split, "test", own, data.classes)
+            if self.team.rank == 0:
+                save_examples(folder, net, split, "test", own, data.classes)
             yield replace(report, result=result)
+
+    @property
+    def team(self) -> Ranks:
+        """The ranks that this process is one of."""
+        return self.training.team
+
+    def on_ranks(self, team: Ranks) -> FinalTraining:
+        """Return the run of one of several ranks."""
+        return replace(self, training=self.training.on_ranks(team))
 
     def score(self, net: nn.Module, trained: TrialResult, name: str, params: Params) -> TrialResult:
         """Score a net on the test split; its validation scores are kept in the details.
@@ -78,9 +97,9 @@ class FinalTraining:
         """
         began = time.perf_counter()
         split = self.training.data.test.head(self.training.scale.test_images)
-        strong = evaluate(net, split, self.final_battery.battery(is_random(net)))
+        strong = evaluate(net, split, self.final_battery.battery(is_random(net)), ranks=self.team)
         own = self.training.scale.battery()
-        claimed = evaluate(net, split, own)
+        claimed = evaluate(net, split, own, ranks=self.team)
         known = trained.details
         details = ResultDetails(
             **score_fields(strong),

@@ -108,6 +108,7 @@ def make_training(plan: Plan, data: Data | None = None) -> Training:
         objects=registered_objects((plan.space_name, plan.scale.threat_model)),
         aims=plan.objectives,
         parts=plan.parts,
+        ranks=plan.ranks,
         asked=tuple(name for name in plan.constraints if name in FIGURES or is_certified(name)),
     )
 
@@ -131,7 +132,7 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
     gpus = count(machine.gpus, "GPU") + machine.grows
     have = f"{machine.where} has {count(machine.cpus, 'CPU')} and {gpus}"
     needs = f"{count(scale.cpus, 'CPU')} and {count(scale.gpus, 'GPU')}"
-    if options.serial:
+    if options.serial and scale.gpus <= machine.gpus:
         return f"one at a time, without Ray; {have}"
     fits = count_slots(options, scale, machine)
     if not fits:
@@ -141,7 +142,7 @@ def describe_concurrency(options: Options, scale: Scale, machine: Machine) -> st
 
 def count_slots(options: Options, scale: Scale, machine: Machine) -> int:
     """Return how many trials run at once."""
-    if options.serial:
+    if options.serial and scale.gpus <= machine.gpus:
         return 1
     fits = int(machine.cpus / scale.cpus + 1e-6)
     if machine.grows and scale.gpus:  # by nodes whose CPUs are not known

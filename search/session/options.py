@@ -52,6 +52,7 @@ class Options:
     concurrent: int | None = None
     cpus_per_trial: float | None = None
     gpus_per_trial: float | None = None
+    ranks_per_trial: int | None = None
     min_gpus: float | None = None
     max_gpus: float | None = None
     name: str | None = None

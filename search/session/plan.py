@@ -22,6 +22,7 @@ from search.samplers.warm_start import adapt_params
 from search.session.options import Options
 from search.session.parts import Parts, parts_of
 from search.stopping.table import AUDIT_SHARE
+from search.trials.rank_count import count_ranks
 from spaces import OBJECTIVES, Params, Scale, Space, find_objective, parse_objectives
 
 
@@ -62,6 +63,7 @@ class Plan:
       first: a configuration to try before the known ones; None for none.
       objectives: the two figures that the search trades against each other.
       parts: what stands in each recipe in place of what the space puts there: `net`, `init`.
+      ranks: processes that train a trial together; 0: one for each of its GPUs.
     """
 
     space_name: str
@@ -79,6 +81,7 @@ class Plan:
     first: Params | None = None
     objectives: tuple[str, str] = OBJECTIVES
     parts: Parts = field(default_factory=dict)
+    ranks: int = 0
 
     @cached_property
     def space(self) -> Space:
@@ -124,6 +127,7 @@ def make_plan(options: Options, machine: Machine, name: str) -> Plan:
         first=first,
         objectives=objectives,
         parts=parts_of(options),
+        ranks=options.ranks_per_trial or 0,
     )
     check_sampler(plan.sampler, plan.space, plan.trials)
     return plan
@@ -205,7 +209,30 @@ def _choose_scale(
         changes["gpus"] = 0.0
     asked = options.data or space.data or None
     scale = spaces.scale(name, **changes).with_data(asked, options.image_size)
+    scale = fit_ranks(options, scale)
     return replace(scale, data=names.resolve_name(scale.data)), reason
+
+
+def fit_ranks(options: Options, scale: Scale) -> Scale:
+    """Return the scale with a core for each rank of a trial, at least, unless the user says.
+
+    Raises:
+      ValueError: a trial cannot be split over its ranks.
+    """
+    ranks = count_ranks(options.ranks_per_trial or 0, scale.gpus)
+    if 0 < scale.gpus <= 1 < ranks:
+        raise ValueError(
+            f"--ranks-per-trial {ranks} splits a trial over CPUs, and it has {scale.gpus:g} GPUs: "
+            f"add --gpus-per-trial 0, or --gpus-per-trial {ranks} for a GPU each"
+        )
+    if options.cpus_per_trial is None:
+        return replace(scale, cpus=max(scale.cpus, float(ranks)))
+    if ranks > scale.cpus:
+        raise ValueError(
+            f"{ranks} ranks of a trial need {ranks} CPUs, and it has {scale.cpus:g}: "
+            f"--cpus-per-trial {ranks}"
+        )
+    return scale
 
 
 def check_trials(asked: int | None, space: Space) -> None:

@@ -40,6 +40,7 @@ from search.session.plan import (
     Plan,
     check_sampler,
     check_trials,
+    fit_ranks,
 )
 from search.session.recorded_settings import (
     check_recorded_names,
@@ -166,9 +167,11 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
     gpus = options.gpus_per_trial
     if gpus is None:
         gpus = scale.gpus if machine.gpus else 0.0
+    cpus = options.cpus_per_trial or scale.cpus
+    scale = fit_ranks(options, replace(scale, cpus=cpus, gpus=gpus))
     plan = Plan(
         space_name=space_name,
-        scale=replace(scale, cpus=options.cpus_per_trial or scale.cpus, gpus=gpus),
+        scale=scale,
         reason=f"{folder} began with it",
         data=header.data,
         trials=trials,
@@ -182,6 +185,7 @@ def _restore_plan(options: Options, view: View, machine: Machine) -> Plan:
         first=header.first,
         objectives=header.aims,
         parts=_restore_parts(options, header),
+        ranks=options.ranks_per_trial or 0,
     )
     check_trials(options.trials, plan.space)
     check_sampler(plan.sampler, plan.space, plan.trials)

@@ -9,6 +9,7 @@ import numpy as np
 
 from adv import Epoch, Recipe, Score, Split, evaluate
 from adv.evaluation.image_table import per_image_objectives
+from adv.runtime.ranks import ALONE, Ranks
 from adv.training.schedules import value_at
 from search.record.trial import Rung
 from search.stopping.rung_schedule import rung_epochs
@@ -25,6 +26,7 @@ class RungEvaluator:
       images: to evaluate on; no final score uses them.
       aims: the two objectives of the search.
       known: figures of the net that do not depend on its weights.
+      ranks: that evaluate together.
     """
 
     recipe: Recipe
@@ -32,6 +34,7 @@ class RungEvaluator:
     images: Split
     aims: tuple[str, str] = OBJECTIVES
     known: Mapping[str, float] = field(default_factory=dict)
+    ranks: Ranks = ALONE
 
     @property
     def strengths(self) -> list[float]:
@@ -55,7 +58,7 @@ class RungEvaluator:
 
     def measure(self, epoch: Epoch) -> Rung:
         """Attack the net of an epoch with the reference battery."""
-        score = evaluate(epoch.net, self.images, self.scale.reference())
+        score = evaluate(epoch.net, self.images, self.scale.reference(), ranks=self.ranks)
         strength = self._compute_strength(epoch.metrics)
         rung = make_rung(epoch.number, strength, score, self.aims, self.known)
         return replace(rung, lr_share=self.learning_rates[epoch.number - 1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from adv.checkpoints.checkpoint import load_weights, read_checkpoint, save_check
 from adv.evaluation.class_balance import is_imbalanced
 from adv.net_flags import already_said
 from adv.runtime.devices import default_device, on_device
+from adv.runtime.ranks import ALONE, Ranks
 from adv.training.training_state import eval_weights
 from adv.user_code import named_files, register_all, trust
 from search.record.run_files import LostNetError, compute_sha256, unchanged_file
@@ -42,6 +44,8 @@ from search.trials.examples import save_examples
 from search.trials.figures import Figures, static_figures
 from search.trials.latency import measure_latency
 from search.trials.phase import report_attacks
+from search.trials.rank_count import count_ranks
+from search.trials.ranks import run_on_ranks
 from search.trials.rung_evaluation import RungEvaluator
 from search.trials.score_fields import intervals_of, objectives_of, score_fields
 from search.trials.trial_state import BEST, TrialState, begin_anew, load_state, save_state
@@ -63,6 +67,8 @@ class Training:
       asked: other figures to measure, because the search has a bound on them.
       parts: fields of each recipe that stand in place of the space's, such as `net`.
       examples: whether a trial leaves examples of its predictions beside its weights.
+      ranks: how many processes train a trial together; 0: one for each of its GPUs.
+      team: the ranks that this process is one of.
     """
 
     space: str
@@ -75,6 +81,8 @@ class Training:
     asked: tuple[str, ...] = ()
     parts: Mapping[str, Any] = field(default_factory=dict)
     examples: bool = True
+    ranks: int = 0
+    team: Ranks = ALONE
 
     def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
         """Train and validate each epoch, save the best one, score it at the end.
@@ -82,13 +90,22 @@ class Training:
         A trial that was interrupted resumes from its state in `folder`: the reports of its earlier
         epochs are yielded again. It begins anew if its state or its best net is damaged.
         """
-        torch.set_num_threads(max(1, int(self.scale.cpus)))  # the same sums on each machine
+        count = count_ranks(self.ranks, self.scale.gpus)
+        if count > 1 and self.team.count == 1:
+            yield from run_on_ranks(self, count, params, seed, folder)
+            return
+        # The same sums on each machine.
+        torch.set_num_threads(max(1, int(self.scale.cpus) // self.team.count))
         state = load_state(folder)
         with already_said():
             try:
                 yield from self._continue(params, seed, folder, state)
             except LostNetError:  # since it was written, or its epoch was not the best one again
                 yield from self._continue(params, seed, folder, begin_anew("best net"))
+
+    def on_ranks(self, team: Ranks) -> Training:
+        """Return the run of one of several ranks."""
+        return replace(self, team=team)
 
     def _continue(
         self, params: Params, seed: int, folder: Path, state: TrialState
@@ -104,19 +121,25 @@ class Training:
         for validated in self._train(recipe, seed, state):
             epoch = validated.epoch
             sha256 = state.best_sha256
-            if validated.is_best:
+            if validated.is_best and self.team.rank == 0:
                 card = {**metadata, "epoch": epoch.number}
                 sha256 = save_checkpoint(folder / BEST, epoch.net, card)
+            sha256 = self.team.share(sha256)
             report = self._report(validated, evaluator)
             reports = (*state.reports, report)
             state = TrialState(reports, epoch.state(), validated.best, sha256, state.remark)
-            save_state(folder, state)
+            self._save(folder, state)
             yield report
             net = epoch.net
-        with report_attacks(folder):
+        first = self.team.rank == 0
+        with report_attacks(folder) if first else nullcontext():
             report = self._score(recipe, state, net, folder, seed)
-        save_state(folder, replace(state, reports=(*state.reports, report)))
+        self._save(folder, replace(state, reports=(*state.reports, report)))
         yield report
+
+    def _save(self, folder: Path, state: TrialState) -> None:
+        if self.team.rank == 0:  # all ranks have the same
+            save_state(folder, state)
 
     def recipe(self, params: Params) -> Recipe:
         """Return the recipe of a configuration at this scale."""
@@ -135,7 +158,7 @@ class Training:
             if self.aims == OBJECTIVES
             else static_figures(recipe, len(self.data.classes), self.data.shape)
         )
-        return RungEvaluator(recipe, self.scale, self.watch_split, self.aims, known)
+        return RungEvaluator(recipe, self.scale, self.watch_split, self.aims, known, self.team)
 
     @property
     def train_split(self) -> Split:
@@ -168,9 +191,15 @@ class Training:
             seed=seed,
             device=default_device(),
             state=state.training,
+            ranks=self.team,
         )
         return watch(
-            epochs, self.watch_split, self.scale.watch(), patience=recipe.patience, best=state.best
+            epochs,
+            self.watch_split,
+            self.scale.watch(),
+            patience=recipe.patience,
+            best=state.best,
+            ranks=self.team,
         )
 
     def _report(self, validated: Watched, evaluator: RungEvaluator) -> EpochReport:
@@ -209,11 +238,13 @@ class Training:
         net = on_device(net)
         split = self.data.validation.head(self.scale.images)
         last_epoch = state.reports[-1].epoch
-        last = evaluate(net, split, self.scale.battery())
+        last = evaluate(net, split, self.scale.battery(), ranks=self.team)
         best = last
         if state.best.epoch != last_epoch:
             load_weights(net, read_checkpoint(kept)[0])
-            best = evaluate(net, split, self.scale.battery())
+            best = evaluate(net, split, self.scale.battery(), ranks=self.team)
+        if self.team.rank > 0:  # the first rank measures the rest, and shares it
+            return self.team.share(state.reports[-1])
         details = ResultDetails(
             **score_fields(best),
             best_epoch=state.best.epoch,
@@ -234,7 +265,7 @@ class Training:
             save_examples(folder, net, split, "validation", self.scale.battery(), self.data.classes)
         details = replace(details, evaluate_seconds=time.perf_counter() - began)
         result = replace(result, details=details)
-        return EpochReport(last_epoch, last_epoch, 0.0, {}, result)
+        return self.team.share(EpochReport(last_epoch, last_epoch, 0.0, {}, result))
 
     def make_result(
         self,

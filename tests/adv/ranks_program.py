@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
-import torch.multiprocessing.spawn
 from small_nets import BatchNormNet
+from torch.multiprocessing.spawn import start_processes
 
 from adv import (
     AWP,
@@ -136,5 +136,5 @@ def start(
         return [found]
     assert folder is not None
     mp.set_forkserver_preload(["ranks_program"])  # torch is imported once, not by each rank
-    mp.spawn.start_processes(work, (count, folder, names), count, start_method="forkserver")
+    start_processes(work, (count, folder, names), count, start_method="forkserver")
     return [torch.load(folder / f"{count}-{rank}.pt", weights_only=False) for rank in range(count)]
