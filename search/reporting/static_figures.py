@@ -18,6 +18,7 @@ from typing import Any
 from adv.files import write_atomic
 from search.finals.finalist import Finalist
 from search.outcome.front import FrontMember, RunFront, find_front
+from search.outcome.marks import find_marks
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
 from search.reporting.importance import importance
@@ -25,6 +26,7 @@ from search.reporting.plots import (
     BLUE,
     GREY,
     INK,
+    MARKED,
     ORANGE,
     axis_title,
     shown_objectives,
@@ -86,15 +88,13 @@ _KINDS: dict[str, dict[str, Any]] = {"png": {"dpi": DPI}, "svg": {"metadata": {"
 
 def _draw_front(axes: Any, view: View, front: RunFront) -> bool:
     """Draw the front of the run; without finals also the other trials of the search."""
-    if front.source == "search":
-        others = [t for t in view.scored() if t.number not in front.numbers]
-        points = [shown_objectives(trial) for trial in others]
-        if points:
-            axes.scatter(
-                *zip(*points, strict=True), s=9, color=GREY, label="other trials", linewidths=0
-            )
     if not front.members:
         return False
+    others = view.scored() if front.source == "search" else []
+    others = [trial for trial in others if trial.number not in front.numbers]
+    points = [shown_objectives(trial) for trial in others]
+    if points:
+        axes.scatter(*zip(*points, strict=True), s=9, color=GREY, label="other trials", lw=0)
     spots = [_shown(member) for member in front.members]
     x, y = ([spot[m][0] for spot in spots] for m in range(2))
     ends = [[(spot[m][1], spot[m][2]) for spot in spots] for m in range(2)]
@@ -111,6 +111,12 @@ def _draw_front(axes: Any, view: View, front: RunFront) -> bool:
         markeredgecolor=INK,
         label="front, 95 % intervals",
     )
+    marked = [p for t, p in zip(others, points, strict=True) if find_marks(t, view.header)]
+    members = zip(front.members, zip(x, y, strict=True), strict=True)
+    marked += [place for member, place in members if member.marks]
+    if marked:
+        crosses = {"marker": "x", "color": ORANGE, "s": 30, "zorder": 4, "label": MARKED}
+        axes.scatter(*zip(*marked, strict=True), **crosses)
     if len(spots) <= 12:
         for member, a, b in zip(front.members, x, y, strict=True):
             axes.annotate(str(member.number), (a, b), (3, 3), textcoords="offset points")

@@ -9,6 +9,7 @@ from PIL import Image
 from synthetic_studies import build, events, final_events
 
 import launch
+from search.outcome.front import find_front
 from search.record.ledger import Ledger
 from search.record.view import View
 from search.reporting.csv_tables import trial_rows
@@ -32,6 +33,8 @@ def test_each_figure_is_a_picture_and_a_drawing_with_text(tmp_path, finals):
     drawing = ET.parse(tmp_path / "figures" / "front.svg")
     words = " ".join("".join(text.itertext()) for text in drawing.iter() if "text" in text.tag)
     assert "Natural accuracy (%)" in words
+    flagged = view.trials[2].number in find_front(view).numbers or not finals
+    assert ("marked: its score misleads" in words) == flagged
 
 
 def test_the_same_run_gives_the_same_files(tmp_path):
