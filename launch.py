@@ -30,6 +30,7 @@ from adv.net_flags import (
 from adv.shape import parse_image_size
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error, print_line
+from adv.version import find_version
 from search.command_line import CommandWithLists, OneOf, run_command
 from search.interrupt import Interrupt, Interrupted
 from search.record.constraints import parse_bounds
@@ -43,6 +44,7 @@ from search.session.options import (
     check_report_flags,
     check_resume_or_start,
     check_wandb_report_flags,
+    check_watch_flags,
     choose_run_folder,
     find_range,
     merge_battery,
@@ -127,6 +129,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg]
 count = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
 WHAT, SIZE, HOW = "What to search", "How much", "How it searches"
 WHERE, RECORD = "Where it runs", "What is saved"
+OUTPUT = "What is printed"
 
 
 @click.command(
@@ -519,6 +522,24 @@ WHERE, RECORD = "Where it runs", "What is saved"
     panel=RECORD,
     help="Team or user on Weights & Biases. Default: $WANDB_ENTITY, else your own.",
 )
+@click.option("--quiet", is_flag=True, panel=OUTPUT, help="Print errors and the verdict alone.")
+@click.option(
+    "--json",
+    "json_",
+    is_flag=True,
+    panel=OUTPUT,
+    help="Print what came of the search as one JSON object at the end, progress on stderr; "
+    "docs/search.md has its keys.",
+)
+@click.option(
+    "--watch",
+    type=click.Path(path_type=Path),
+    metavar="runs/NAME",
+    panel=OUTPUT,
+    help="Show a search that runs elsewhere, until it ends; Ctrl-C leaves it alone. No other flag "
+    "fits.",
+)
+@click.version_option(find_version(), message="%(version)s", panel=OUTPUT)
 def main(list_: bool, new_space: str | None, **given: Any) -> int:
     """Search for robust image classifiers: adversarial training, strong attacks, Optuna on Ray.
 
@@ -600,6 +621,14 @@ def _report(options: Options) -> int:
         return 1
 
 
+def _watch(options: Options) -> int:
+    """Show a search that runs elsewhere, and return the exit status."""
+    folder = check_watch_flags(options)
+    from search.session.watch_run import watch_run
+
+    return watch_run(folder)
+
+
 def _publish(options: Options) -> int:
     """Log a run to W&B, and return the exit status."""
     folder, options = check_publish_flags(options)
@@ -631,6 +660,7 @@ def _save_wandb_views(options: Options) -> int:
 _WITHOUT_SEARCH: Mapping[str, Callable[[Options], int]] = {
     "repair": _repair,
     "report": _report,
+    "watch": _watch,
     "publish": _publish,
     "compare": _compare,
     "wandb_report": _save_wandb_views,
@@ -658,6 +688,9 @@ def _check(options: Options) -> None:
         check_data_name(options.data)
     if options.image_size is not None:
         parse_image_size(options.image_size)
+    if options.dry_run and (options.json_ or options.quiet):
+        flag = "--json" if options.json_ else "--quiet"
+        raise ValueError(f"--dry-run prints a plan and searches nothing: leave out {flag}")
     if options.serial and options.address:
         raise ValueError("--serial runs on this machine, --address on a cluster: take one of them")
     find_range(options)

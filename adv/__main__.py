@@ -18,6 +18,7 @@ from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
 from adv.terminal.console import print_error
 from adv.terminal.streams import DISK_ERRORS, describe_os_error, run_program
+from adv.version import find_version
 
 click.rich_click.TEXT_MARKUP = "rich"
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
@@ -25,6 +26,7 @@ click.rich_click.PADDING_HELPTEXT_FIRST_LINE = (0, 0, 1, 0)
 
 
 @click.group(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(find_version(), message="%(version)s")
 def adv() -> None:
     """Train a robust net, attack it, evaluate it and export it.
 

@@ -31,6 +31,7 @@ ORDER = (
     "adv/user_code.py",
     "adv/shape.py",
     "adv/shell.py",
+    "adv/version.py",
     "adv/terminal",
     "adv/runtime",
     "adv/models",

@@ -85,10 +85,12 @@ def describe_selection_bias(finalists: Sequence[Finalist]) -> str:
     if high < 0:
         found = f"{-fmean(drops):.1f} higher ({-high:.1f} to {-low:.1f})"
         return f"No winner's curse: {where} is {found} {than}."
-    spread = f" ({-high:+.1f} to {-low:+.1f})" if math.isfinite(low) else ""
+    if len(drops) < 2:
+        return "A winner's curse cannot be told from 1 finalist."
+    found = f"{-fmean(drops):+.1f} ({-high:+.1f} to {-low:+.1f})"
     return (
-        f"A winner's curse cannot be told: {where} differs by {-fmean(drops):+.1f}{spread} from "
-        f"the runs that selected {count(len(drops), 'finalist')}."
+        f"A winner's curse cannot be told: {where} differs by {found} from the runs that selected "
+        f"{count(len(drops), 'finalist')}."
     )
 
 

@@ -29,6 +29,7 @@ def print_roles(console: Console, header: StudyHeader, folder: Path, outcome: Ou
         by_net.setdefault(role.member.number, []).append(role)
     if not by_net:
         return
+    console.print()
     print_text(console, "Recommended nets", "bold")
     for roles in by_net.values():
         for line in describe_roles(roles):

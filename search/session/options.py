@@ -72,6 +72,9 @@ class Options:
     wandb_project: str | None = None
     wandb_entity: str | None = None
     dry_run: bool = False
+    quiet: bool = False
+    json_: bool = False
+    watch: Path | None = None
     repair: Path | None = None
     publish: Path | None = None
     wandb_report: Path | None = None
@@ -127,6 +130,17 @@ def check_compare_flags(options: Options) -> list[Path]:
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise ValueError("--compare takes two different runs or more: --compare runs/A runs/B")
     return folders
+
+
+def check_watch_flags(options: Options) -> Path:
+    """Return the run to watch.
+
+    Raises:
+      ValueError: there are flags that do not fit, or the folder holds no search.
+    """
+    _refuse_others(options, "watch")
+    assert options.watch is not None
+    return require_run(options.watch, "--watch")
 
 
 def check_publish_flags(options: Options) -> tuple[Path, Options]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
-from adv.terminal.console import PlainConsole, open_console, print_error
+from adv.terminal.console import PlainConsole, open_console, print_error, print_line
 from search.backends import serial
 from search.backends.worker_process import WorkerProcess
 from search.errors import StorageError, find_storage_error
@@ -29,6 +30,7 @@ from search.session.advise import UntilGain
 from search.session.hold_run import hold_run, joins_cluster, with_names
 from search.session.job import Job
 from search.session.options import Options, find_range
+from search.session.outcome_json import describe_in_one_line, encode_outcome
 from search.session.outputs import add_readers, write_outputs
 from search.session.parts import parts_of
 from search.session.plan import Machine
@@ -65,7 +67,7 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
       Interrupted: before anything was written.
     """
     interrupt = interrupt or Interrupt()
-    console = open_console()
+    console = _open(options)
     if not options.dry_run:
         console.on_close = lambda: interrupt.request(signal.SIGPIPE)
 
@@ -86,6 +88,13 @@ def run_session(options: Options, interrupt: Interrupt | None = None) -> int:
 
             ray_tune.abandon(code)
         return code
+
+
+def _open(options: Options) -> PlainConsole:
+    """Return the console of a session: nobody reads it with --quiet, stderr has it with --json."""
+    if options.quiet:
+        return PlainConsole(file=io.StringIO())
+    return open_console(stderr=options.json_)
 
 
 def _begin(
@@ -226,9 +235,20 @@ def run_job(
         say(f"Storage: {problem}.")
     try:
         print_summary(console, job, tracker.describe_location(), note)
+        _print_result(job, code, note, tracker.describe_location())
     except OSError as error:
         code, note = 1, str(find_storage_error(error) or error)
     return 3 if code == 0 and not study.view.scored() else code, note
+
+
+def _print_result(job: Job, code: int, note: str, tracking: str) -> None:
+    """Print what --json and --quiet promise on stdout; nothing without them."""
+    view, folder = job.study.view, job.folder
+    code = 3 if code == 0 and not view.scored() else code
+    if job.options.json_:
+        print_line(encode_outcome(view, folder, code=code, reason=note, tracking=tracking))
+    elif job.options.quiet:
+        print_line(f"{describe_in_one_line(view, folder)}\n{folder}")
 
 
 def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from search.record.view import View
+from spaces import OBJECTIVES
 
 EPS = (2 / 255, 4 / 255, 8 / 255, 16 / 255)
 KNOBS: dict[str, dict[str, Any]] = {
@@ -228,3 +229,26 @@ def _result(number: int, score: tuple[float, float], images: int = 500) -> dict[
             "evaluate_seconds": 2.5,
         },
     }
+
+
+def make_view(
+    points: list[tuple[float, float]],
+    half: tuple[float, float] = (0.001, 0.1),
+    aims: tuple[str, str] = OBJECTIVES,
+    **details: Any,
+) -> View:
+    """Return a search whose trials have these values in its objectives, without image tables."""
+    view = View()
+    view.apply(header(trials=len(points), objectives=list(aims), classes=0))
+    view.apply({"event": "session", "time": 0.0})
+    for number, point in enumerate(points):
+        values = {"natural_accuracy": 0.5, "attacked_score": 100.0} | dict(
+            zip(aims, point, strict=True)
+        )
+        intervals = {n: [v - h, v + h] for n, v, h in zip(aims, point, half, strict=True)}
+        started = {"params": {"lr": 0.1 + number}, "seed": number, "origin": "sobol"}
+        view.apply({"event": "proposed", "time": 0.0, "trial": number, **started})
+        made = {"objectives": values, "intervals": intervals, "aims": list(aims)}
+        found = {"details": {"images": 500, **details}}
+        view.apply({"event": "finished", "time": 1.0, "trial": number, **made, **found})
+    return view

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_studies import build, final_events, header
+from synthetic_studies import build, final_events, make_view
 
 from search.finals.standings import compute_standings
 from search.outcome.commands import make_commands
@@ -20,29 +20,6 @@ from spaces import FIGURES
 
 RUN = Path("runs/x")
 NAMES = ("natural_accuracy", "attacked_score")
-
-
-def make_view(
-    points: list[tuple[float, float]],
-    half: tuple[float, float] = (0.001, 0.1),
-    aims: tuple[str, str] = NAMES,
-    **details: Any,
-) -> View:
-    """Return a search whose trials have these values in its objectives, without image tables."""
-    view = View()
-    view.apply(header(trials=len(points), objectives=list(aims), classes=0))
-    view.apply({"event": "session", "time": 0.0})
-    for number, point in enumerate(points):
-        values = {"natural_accuracy": 0.5, "attacked_score": 100.0} | dict(
-            zip(aims, point, strict=True)
-        )
-        intervals = {n: [v - h, v + h] for n, v, h in zip(aims, point, half, strict=True)}
-        started = {"params": {"lr": 0.1 + number}, "seed": number, "origin": "sobol"}
-        view.apply({"event": "proposed", "time": 0.0, "trial": number, **started})
-        made = {"objectives": values, "intervals": intervals, "aims": list(aims)}
-        found = {"details": {"images": 500, **details}}
-        view.apply({"event": "finished", "time": 1.0, "trial": number, **made, **found})
-    return view
 
 
 def with_finals(view: View, numbers: tuple[int, ...] = (0, 1, 0)) -> View:
