@@ -23,7 +23,7 @@ class Mark:
       name: in tables and as a tag in W&B.
       text: the reason, as a sentence without a subject: "predicts no better than chance".
       misleads: whether the net should not be recommended; False for a net that overfitted to its
-        attack in other epochs than the one that was kept.
+        training attack: its scores are by attacks of many steps, which it does not fool.
     """
 
     name: Name
@@ -62,8 +62,10 @@ def _find_overfitting(trainings: Sequence[Trial]) -> Mark | None:
         return None
     kept = [training for training in overfitted if _kept_epoch(training) in training.overfitted]
     if kept:
-        return Mark("overfitted", "overfitted catastrophically to its training attack")
-    text = "overfitted catastrophically to its training attack, but not in the epoch that was kept"
+        when = "its scores are by attacks of many steps"
+    else:
+        when = "not in the epoch that was kept"
+    text = f"overfitted catastrophically to its one-step training attack; {when}"
     return Mark("overfitted", text, misleads=False)
 
 
