@@ -61,10 +61,7 @@ def _find_overfitting(trainings: Sequence[Trial]) -> Mark | None:
     if not overfitted:
         return None
     kept = [training for training in overfitted if _kept_epoch(training) in training.overfitted]
-    if kept:
-        when = "its scores are by attacks of many steps"
-    else:
-        when = "not in the epoch that was kept"
+    when = "its scores are by attacks of many steps" if kept else "not in the epoch that was kept"
     text = f"overfitted catastrophically to its one-step training attack; {when}"
     return Mark("overfitted", text, misleads=False)
 
