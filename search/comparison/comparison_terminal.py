@@ -10,6 +10,7 @@ from rich.table import Table
 from adv.terminal.console import open_console, print_line, print_table
 from search.comparison.compare_views import Difference, RunComparison
 from search.formatting import count, format_objective
+from search.outcome.front import find_front
 from search.record.view import View
 from spaces import find_objective
 
@@ -31,7 +32,9 @@ def describe_basis(found: RunComparison, runs: Mapping[str, View]) -> str:
     first = next(iter(runs.values()))
     if found.finals:
         what = f"The fronts that the finals report, on {first.finals_header.images} test images"
-        caveat = ""
+        fronts = [find_front(view) for view in runs.values()]
+        left = sum(not member.runs for front in fronts for member in front.members)
+        caveat = f" {count(left, 'reported net')} without a fresh seed left out." if left else ""
     else:
         images = first.header.scale.get("images")
         what = f"The fronts that the searches saw, on {images or 'their'} validation images"

@@ -10,7 +10,7 @@ from synthetic_studies import EPS, events, final_events, header
 from adv.evaluation.image_table import pack
 from adv.intervals import paired_interval
 from search.comparison.compare_views import Difference, compare_views
-from search.comparison.comparison_terminal import describe, sentences
+from search.comparison.comparison_terminal import describe, describe_basis, sentences
 from search.record.view import View
 
 N = 200
@@ -146,6 +146,10 @@ def test_finals_are_compared_where_all_runs_have_them():
     """Seeds are independent, so a run of the same scores may have been better or worse."""
     found = compare_views({"a": with_finals(), "b": with_finals()})
     assert found.finals and "seeds" in found.method
+    views = {"a": with_finals(), "b": with_finals()}
+    said = describe_basis(found, views)
+    assert said.startswith("The fronts that the finals report, on 500 test images.")
+    assert "left out" not in said
     volume = found.differences[0][0]
     assert volume.value == 0 and volume.interval is not None
     assert volume.interval[0] < 0 < volume.interval[1]
