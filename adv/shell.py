@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
+
+LAUNCH, SCRIPT = ("python", "launch.py"), "robustune"
 
 
 def quote(word: str | Path) -> str:
@@ -24,7 +27,12 @@ def quote(word: str | Path) -> str:
 
 
 def join_command(*words: str | Path) -> str:
-    """Return the words of a command, each quoted where it needs it, with a space between two."""
+    """Return the words of a command, each quoted where it needs it, with a space between two.
+
+    `python launch.py` becomes `robustune` where that script was called: there may be no launch.py.
+    """
+    if words[:2] == LAUNCH and Path(sys.argv[0]).stem == SCRIPT:
+        words = (SCRIPT, *words[2:])
     return " ".join(map(quote, words))
 
 

@@ -11,7 +11,7 @@ from search.finals.selection import SURE
 from search.finals.standings import compute_standings
 from search.formatting import format_clock, format_objective, objective_title
 from search.record.view import Event, View
-from search.reporting.terminal import print_text
+from search.reporting.terminal import is_live, print_text
 
 
 class FinalsLog:
@@ -25,8 +25,8 @@ class FinalsLog:
         self.console = console
 
     def __call__(self, event: Event, view: View) -> None:
-        """Print the line of an event, if it has one."""
-        if event["event"] != "final" or view.finals is None:
+        """Print the line of an event, if it has one; a live view shows finals itself."""
+        if event["event"] != "final" or view.finals is None or is_live(self.console):
             return
         part = event["part"]
         run = view.finals.trials[part["trial"]]

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console, ConsoleRenderable, Group, RenderableType
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    Group,
+    RenderableType,
+    RenderResult,
+)
 from rich.control import Control
 from rich.live import Live as RichLive
 from rich.text import Text
@@ -142,7 +150,7 @@ class LiveProgress:
         """Return the screen; it is called from another thread, while the view may change."""
         with suppress(RuntimeError):  # a dictionary has grown while it was read
             screen = LiveScreen(self._view, self._standing, self._progress(), self.folder)
-            self._drawn = Group(*screen.fit(self.console))
+            self._drawn = Folded(Group(*screen.fit(self.console)))
         return self._drawn
 
     def _progress(self) -> Progress:
@@ -156,6 +164,21 @@ class LiveProgress:
             elapsed=view.elapsed + since,
             left=self._describe_time_left(view, since),
         )
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Something that is folded at words, also by a console that leaves folding to the terminal.
+
+    Args:
+      inner: to draw.
+    """
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        yield from console.render(self.inner, options.update(no_wrap=False, overflow="fold"))
 
 
 class ResizedLive(RichLive):

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Group
 from synthetic_studies import build, events, final_events, header
 
 from adv.terminal.console import PlainConsole
@@ -60,9 +59,7 @@ def words_of(text: str) -> str:
 @pytest.mark.parametrize("height", [12, 24, 60])
 def test_the_live_view_fits_the_window(width, height):
     console = terminal(width, height)
-    screen = LiveProgress(console, 16, half_way(), 8)._draw()
-    assert isinstance(screen, Group)
-    console.print(screen, soft_wrap=False)
+    console.print(LiveProgress(console, 16, half_way(), 8)._draw())  # as a live view does
     lines = text_of(console).splitlines()
     assert max(map(cell_len, lines)) <= width
     assert len(lines) < height or width <= 20 or height <= 12
@@ -74,7 +71,7 @@ def test_the_live_view_fits_the_window(width, height):
 
 def test_the_live_view_shows_scatter_scores_and_hyperparameters_where_there_is_room():
     console = terminal(120, 60)
-    console.print(LiveProgress(console, 16, half_way(), 8)._draw(), soft_wrap=False)
+    console.print(LiveProgress(console, 16, half_way(), 8)._draw())
     said = text_of(console)
     assert said.count("●") == 8 and said.count("·") >= 1
     assert re.search(r"11 +epoch 10/12 +66\.5 % +48\.2 % +vit +0\.03763", said)
@@ -169,7 +166,7 @@ def test_a_window_that_changes_its_size_is_cleared():
     with LiveProgress(console, 16, view) as live:
         live._live.refresh()
         assert "\x1b[2J" not in text_of(console)
-        console.size = (60, 40)  # type: ignore[assignment]  # rich takes a pair
+        console.size = (60, 40)
         live._live.refresh()
         after = text_of(console)
         assert after.count("\x1b[2J") == 1
@@ -218,5 +215,5 @@ def test_without_a_name_or_a_result_the_view_is_drawn_too():
     view = View()
     view.apply(header(name="", space="", question=""))
     console = terminal(80)
-    console.print(LiveProgress(console, 3, view)._draw(), soft_wrap=False)
+    console.print(LiveProgress(console, 3, view)._draw())
     assert "0/3 done, 0 running" in text_of(console) and "none yet" in text_of(console)

@@ -1,6 +1,7 @@
 """The time left, by replay of simulated searches whose true end is known."""
 
 import random
+from typing import Any
 
 import pytest
 from synthetic_studies import header
@@ -18,7 +19,8 @@ def simulate(trials: int, slots: int, finals: int, factor: float = 3.0, gap: flo
     Args:
       gap: seconds between two sessions, half-way.
     """
-    rng, heap = random.Random(0), []
+    rng = random.Random(0)
+    heap: list[Any] = []
     begun = [("study", 0.0, header(trials=trials, scale=SCALE))]
     free = [5.0] * slots  # the workers start for 5 s
     for number in range(trials):

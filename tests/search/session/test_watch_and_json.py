@@ -55,7 +55,7 @@ def test_ctrl_c_ends_the_watching_alone(folder, monkeypatch, capsys):
     def interrupt(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching.time, "sleep", interrupt)
+    monkeypatch.setattr("search.session.watch_run.time.sleep", interrupt)
     assert watch_run(folder) == 130
     assert "its search goes on" in capsys.readouterr().out
     assert (folder / LEDGER).read_bytes() == before
