@@ -40,7 +40,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 SEARCH = (
-    *("--space", "smoke", "--trials", "8", "--epochs", "6", "--finalists", "off"),
+    *("--space", "smoke", "--trials", "4", "--epochs", "4", "--finalists", "off"),
     *("--address", HEAD, "--storage", "s3://bucket/runs", "--name", "night", "--resume-or-start"),
 )
 FROM_START = time.monotonic()
@@ -51,7 +51,7 @@ def say(text: str) -> None:
     print(f"[{time.monotonic() - FROM_START:6.1f} s] {text}", flush=True)
 
 
-def wait_for(what: str, is_true: Callable[[], object], seconds: float = 240.0) -> None:
+def wait_for(what: str, is_true: Callable[[], object], seconds: float = 600.0) -> None:
     """Wait until something is true, and say how long it took."""
     began = time.monotonic()
     while not is_true():

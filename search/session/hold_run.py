@@ -14,7 +14,7 @@ from adv.files import write_atomic
 from adv.shell import quote
 from search.errors import StorageError
 from search.record.ledger import check_free, read
-from search.record.run_folder import LEDGER, REPORT, require_run, trial_path
+from search.record.run_folder import LEDGER, OWNER, REPORT, require_run, trial_path
 from search.session.options import Options, choose_run_folder
 from search.session.resume_or_start import is_half_started
 from search.storage.lease import Lease, LeaseLostError
@@ -101,8 +101,15 @@ def hold_run(options: Options, say: Callable[[str], None]) -> Iterator[HeldRun |
     try:
         yield held
     finally:
-        with suppress(StorageError, LeaseLostError):
-            held.lease.release()
+        _release(held.lease)
+
+
+def _release(lease: Lease) -> None:
+    """Give a run back; of one that has not begun nothing is left in the store."""
+    with suppress(StorageError, LeaseLostError):
+        lease.release()
+        if not list_chunks(lease.store):
+            lease.store.delete(OWNER)
 
 
 def _take(
@@ -112,6 +119,8 @@ def _take(
     lease = None
     try:
         store = Store(location)
+        if options.fetch and not list_chunks(store):  # nothing is written for a wrong name
+            raise ValueError(f"no search in {location}{_name_others(store)}")
         lease = Lease(store, say)
         lease.acquire()
         lease.keep()
@@ -120,8 +129,7 @@ def _take(
         return HeldRun(location, store, lease, folder, begin, shared), ""
     except BaseException as error:  # a signal too
         if lease is not None and lease.holds:
-            with suppress(StorageError, LeaseLostError):
-                lease.release()
+            _release(lease)
         if isinstance(error, StorageError):
             return None, str(error)
         raise
@@ -134,8 +142,6 @@ def _fetch(
     stored, ledger = read_chunks(store), folder / LEDGER
     where = store.location
     if not stored:
-        if options.fetch:
-            raise ValueError(f"no search in {where}{_name_others(store)}")
         return 0
     if options.resume is None and not options.resume_or_start:
         raise ValueError(

@@ -149,8 +149,16 @@ MISTAKES = {
     "bad time": (["--space", "smoke", "--budget", "soon"], "45m"),
     "url": (
         ["--space", "smoke", "--out", "s3://key:secret@bucket/runs"],
-        "--out s3:/***@bucket/runs is a URL: mount the storage",
+        "--out s3:/***@bucket/runs is a URL, and the driver needs a folder of its own: --storage",
     ),
+    "key in a storage": (
+        ["--space", "smoke", "--storage", "s3://key:secret@bucket/runs"],
+        "--storage holds a key or a password: leave it out",
+    ),
+    "unknown storage": (["--space", "smoke", "--storage", "ftp://x/y"], "take s3://BUCKET/PATH"),
+    "no stored run": (["--resume", "file:///nowhere/x"], "no search in /nowhere/x"),
+    "again without a name": (["--space", "smoke", "--resume-or-start"], "needs --name NAME"),
+    "gpus of nobody": (["--space", "smoke", "--max-gpus", "4"], "add --address auto"),
     "bad name": (["--space", "smoke", "--name", "../x"], "--name"),
     "two places": (["--space", "smoke", "--serial", "--address", "x:1"], "--serial"),
     "bad tracker": (

@@ -218,7 +218,7 @@ def test_a_new_run_does_not_take_the_place_of_one_in_the_store(options, tmp_path
     assert not (tmp_path / "two").exists()
 
 
-def test_a_location_to_resume_is_taken_apart(options, tmp_path):
+def test_a_location_to_resume_is_taken_apart(options, tmp_path, store):
     named = Options(resume=Path(f"{options.storage}/y"), out=tmp_path / "two")
     found = merge_stored_resume(named)
     if not options.storage.startswith("s3"):  # there is no such run, so it is a folder of today
@@ -228,11 +228,14 @@ def test_a_location_to_resume_is_taken_apart(options, tmp_path):
     assert (found.storage, found.name) == (options.storage, "y")
     with pytest.raises(ValueError, match=r"no search in .*/y"), hold(found):
         pass
+    assert not store.list_files()
 
 
 def test_a_stored_run_in_a_folder_is_found_by_its_owner(options, tmp_path, store):
     with hold(options) as held:
-        begin(held)[0].close()
+        ledger, mirror = begin(held)
+        mirror.copy()
+        ledger.close()
     if not store.location.scheme:
         found = merge_stored_resume(Options(resume=Path(store.location.path) / "x"))
         assert found.fetch and found.storage == options.storage
@@ -292,3 +295,9 @@ def test_a_name_in_a_store_that_leads_out_of_it_is_left_out(run_store, store):
         run_store.write("trials/0001/state.pt", b"1")
         run_store.write("trials/0001/../../../../evil.pt", b"2")
     assert all(".." not in entry.name for entry in run_store.list_files())
+
+
+def test_of_a_run_that_does_not_begin_nothing_is_left(options, store):
+    with hold(options):
+        assert [entry.name for entry in store.list_files()] == ["x/owner.json"]
+    assert not store.list_files()
