@@ -87,7 +87,7 @@ def test_the_finals_of_a_margin_search_have_its_attacks(tmp_path, capsys):
     assert search(tmp_path, "margin", finalists="1", final_trainings=1) == 0
     assert "The attacks of the margin score, then AutoAttack's" in capsys.readouterr().out
     page = (tmp_path / "x" / "report.html").read_text()
-    assert "Search score (margin)" in page and "The attacks of the margin score" in page
+    assert "margin: PGD on a loss" in page and "The attacks of the margin score" in page
     view = read(tmp_path / "x" / "ledger.jsonl")
     assert view.finals is not None
     (final,) = view.finals.scored()
