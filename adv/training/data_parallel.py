@@ -4,7 +4,8 @@ Every rank holds the whole batch, the weights and the generators, and draws all 
 batch; only the passes through the net are split. A call of the net takes all rows, computes those
 of the rank and returns the logits of all, and the gradient goes the same way back. So objectives,
 attacks and augmentation see the batch that one process would see, and any number of ranks trains
-the same net up to the rounding of sums. Why not torch's wrapper: docs/decisions/0031-ranks-share-a-batch.md.
+the same net up to the rounding of sums.
+Why not torch's wrapper: docs/decisions/0031-ranks-share-a-batch.md.
 """
 
 from __future__ import annotations

@@ -14,21 +14,29 @@ from typing import Any
 
 from search.errors import StorageError, describe_error, find_storage_error
 from search.record.trial import EpochReport, Run, Trial
+from search.trials.gpu_share import limit_memory
 
 
 class WorkerError(ValueError):
     """Worker processes that cannot run any trial; the message is one line."""
 
 
-def encode_trial(trial: Trial, folder: Path) -> str:
+class OutOfMemory(str):
+    """Why a trial has failed: it ran out of memory on a GPU, or torch did on a CPU."""
+
+    __slots__ = ()
+
+
+def encode_trial(trial: Trial, folder: Path, share: float = 0.0) -> str:
     """Return what a worker needs to run a trial.
 
     Args:
       trial: to run.
       folder: in which it keeps its state.
+      share: of a GPU; 0: no limit is set.
     """
     content = {"params": dict(trial.params), "seed": trial.seed, "folder": str(folder)}
-    return json.dumps(content)
+    return json.dumps({**content, "share": share} if share else content)
 
 
 def run_trial(run: Run, task: str) -> Generator[str, None, None]:
@@ -43,6 +51,7 @@ def run_trial(run: Run, task: str) -> Generator[str, None, None]:
     """
     content = json.loads(task)
     folder, worker = Path(content["folder"]), os.getpid()
+    limit_memory(content.get("share", 0.0))
     reports = _iterate(run, content, folder)
     goes_on = True
     while goes_on:
@@ -69,6 +78,8 @@ def _encode_next(reports: Iterator[EpochReport], folder: Path) -> tuple[str, boo
             content = {"storage": str(storage), "node": socket.gethostname()}
         else:
             content = {"failed": describe_error(error)}
+            if any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+                content["memory"] = "out"
         return json.dumps(content), False
 
 
@@ -92,7 +103,7 @@ def decode(message: str) -> EpochReport | str:
         elsewhere = content["node"] != socket.gethostname()
         raise StorageError(content["storage"] + f", on node {content['node']}" * elsewhere)
     if "failed" in content:
-        return str(content["failed"])
+        return (OutOfMemory if "memory" in content else str)(content["failed"])
     try:
         report = EpochReport.from_json(content["values"])
         _ = report.nonfinite  # which needs numbers

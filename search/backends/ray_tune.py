@@ -9,12 +9,14 @@ worker.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from search.backends.autoscaler import Autoscaler
 from search.backends.gpu_range import GpuRange
+from search.backends.packing import Packer
 from search.backends.ray_cluster import Cluster, abandon, connect, disconnect
 from search.backends.ray_imports import tune
 from search.backends.ray_nodes import ClusterError, list_alive_nodes
@@ -55,12 +57,33 @@ class Resources:
       gpus: GPUs; fractions share one.
       concurrent: how many run at once at most; None: as many as fit.
       allowed: how many GPUs the autoscaler may be asked for; None: it is not asked.
+      packed: whether an architecture's own needs change the share (`search.backends.packing`).
     """
 
     cpus: float = 1.0
     gpus: float = 0.0
     concurrent: int | None = None
     allowed: GpuRange | None = None
+    packed: bool = False
+
+    @property
+    def on_gpu(self) -> bool:
+        """True if a trial has a GPU, or a share of one."""
+        return self.gpus > 0
+
+    def pack(self, study: Study) -> Packer | None:
+        """Return what chooses the share of each trial; None if all trials have the same."""
+        if not self.packed or self.gpus > 1:
+            return None
+        cores = max((n["Resources"].get("CPU", 0.0) for n in list_alive_nodes()), default=0.0)
+        share, whole = (self.gpus, 1.0) if self.on_gpu else (self.cpus, max(cores, self.cpus))
+        return Packer(study, share, whole, on_gpu=self.on_gpu)
+
+    def place(self, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        """Return the resources of a trial with the share that its configuration names."""
+        share = config["share"]
+        gpus, cpus = (share, self.cpus) if self.on_gpu else (0.0, share)
+        return tune.PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
 
     def capacity(self) -> int:
         """Return how many trials the nodes of the cluster can hold at once, as it is now.
@@ -157,13 +180,15 @@ def _run_tune(
     limits: tuple[TrialTimeout, Callable[[], int]],
 ) -> None:
     timeout, capacity = limits
-    searcher = StudySearcher(study, capacity)
+    packer = resources.pack(study)
+    searcher = StudySearcher(study, capacity, packer)
+    same: Any = {"cpu": resources.cpus, "gpu": resources.gpus}
     callback = StudyCallback(study, searcher, interrupt, Watchdog(study, timeout))
     with _environment(searcher.limit), scratch_folder() as scratch:
         with share_images():
             trainable = tune.with_parameters(train, run=run)
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune.with_resources(trainable, resources.place if packer else same),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=StudyScheduler(study, searcher, callback),

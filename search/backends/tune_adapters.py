@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.backends.messages import decode, encode_trial
+from search.backends.messages import OutOfMemory, decode, encode_trial
+from search.backends.packing import Packer
 from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError
 from search.backends.trial_timeout import Watchdog
@@ -28,10 +29,15 @@ class StudySearcher(tune.search.Searcher):
     Args:
       study: that suggests trials.
       capacity: returns how many trials the cluster can hold now.
+      packer: chooses the share of each trial; None: all have the same.
     """
 
-    def __init__(self, study: Study, capacity: Callable[[], int]) -> None:
+    def __init__(
+        self, study: Study, capacity: Callable[[], int], packer: Packer | None = None
+    ) -> None:
         super().__init__(metric=None, mode=None)
+        self.packer = packer
+        self.shares: dict[int, float] = {}  # of the trials that were started
         self.study = study
         self.capacity = capacity
         self.limit = capacity()
@@ -52,11 +58,17 @@ class StudySearcher(tune.search.Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | Any:
         """Return the configuration of the next trial, or None while there is no room for one."""
-        if len(self.numbers) >= self.limit:
+        if not self._has_room():
             return None
         with self.keep_storage_error():
             return self._suggest(trial_id)
         return tune.search.Searcher.FINISHED  # while nothing runs, Tune would ask for ever
+
+    def _has_room(self) -> bool:
+        if self.packer is None:
+            return len(self.numbers) < self.limit
+        running = [self.shares[number] for number in self.numbers.values()]
+        return not running or self.packer.has_room(running, self.limit)
 
     def _suggest(self, trial_id: str) -> dict[str, Any] | Any:
         if self.to_retry:
@@ -67,7 +79,20 @@ class StudySearcher(tune.search.Searcher):
             # A trial that still runs may lose its worker, and then has to be started again.
             return None if self.numbers else tune.search.Searcher.FINISHED
         self.numbers[trial_id] = trial.number
-        return {"task": encode_trial(trial, self.study.trial_folder(trial.number))}
+        share = self.packer.share(trial.number) if self.packer else 0.0
+        self.shares[trial.number] = share
+        on_gpu = share if self.packer and self.packer.on_gpu else 0.0
+        task = encode_trial(trial, self.study.trial_folder(trial.number), on_gpu)
+        return {"task": task, "share": share}
+
+    def retry_with_more(self, trial_id: str, reason: str) -> bool:
+        """Start a trial that ran out of memory again, with a larger share; return whether."""
+        number = self.numbers[trial_id]
+        if self.packer is None or not self.packer.squeeze(number, self.shares[number], reason):
+            return False
+        del self.numbers[trial_id]
+        self.to_retry.append(number)
+        return True
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -106,6 +131,10 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
             return str(self.CONTINUE)  # the loop ends after this step
         with self.callback.remember_error(), self.searcher.keep_storage_error():
             report = decode(result["message"])
+            if isinstance(report, OutOfMemory) and self.searcher.retry_with_more(
+                trial.trial_id, report
+            ):
+                return str(self.CONTINUE)
             if isinstance(report, str):
                 self.study.fail(number, report)
                 return str(self.CONTINUE)  # the worker ends by itself

@@ -5,7 +5,8 @@ come
 
 - `session`: a driver started; `end`: it stopped, and why;
 - `proposed`: a trial's hyperparameters and seed; `started`: a worker is given it, for the first
-  time or again; `excused`: its last start does not count, it did not end the search; `epoch`: its
+  time or again; `excused`: its last start does not count, it did not end the search; `squeezed`:
+  it ran out of memory, and is started again with a larger share of the machine; `epoch`: its
   metrics after an epoch;
 - `rung`: objectives of a half-trained net, and whether its training continues;
 - `finished`, `failed`, `stopped`: how a trial ended;

@@ -36,6 +36,7 @@ class View:
         the trial that it repeats. None before the finals.
       finals_header: the last `finals` event.
       rescored: for each battery's id, the results of stored nets under it, by trial.
+      squeezed: for each trial that ran out of memory the largest share with which it did.
       repairs: the `repaired` events: lines of the ledger were lost.
       lost: numbers of the trials of which a repair could save nothing; they are not used again.
       lost_finals: the same for the trainings of the finals.
@@ -53,6 +54,7 @@ class View:
     finals: View | None = None
     finals_header: FinalsHeader = field(default_factory=FinalsHeader)
     rescored: dict[str, dict[int, TrialResult]] = field(default_factory=dict)
+    squeezed: dict[int, float] = field(default_factory=dict)
     repairs: list[Event] = field(default_factory=list)
     lost: set[int] = field(default_factory=set)
     lost_finals: set[int] = field(default_factory=set)
@@ -213,6 +215,13 @@ class View:
             else:
                 trial.reason = trial.lost_net = ""
 
+    def _note_squeezed(self, event: Event) -> None:
+        """Note that a trial ran out of memory; the start does not count, nor does the trial end."""
+        trial, share = self._trial(event), read_key(event, "share", float)
+        read_key(event, "reason", str)
+        trial.starts = max(0, trial.starts - 1)
+        self.squeezed[trial.number] = max(share, self.squeezed.get(trial.number, 0.0))
+
     def _note_net(self, event: Event) -> None:
         self._trial(event).lost_net = read_key(event, "lost", str)
 
@@ -293,6 +302,7 @@ _APPLY: Mapping[str, Callable[[View, Event], None]] = {
     "proposed": View._add_trial,
     "started": View._start_trial,
     "excused": View._excuse_trial,
+    "squeezed": View._note_squeezed,
     "epoch": View._add_epoch,
     "rung": View._add_rung,
     "relaxed": View._relax,

@@ -320,8 +320,10 @@ def open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Ru
         return
     from search.backends import ray_tune
 
+    given = job.options.gpus_per_trial, job.options.cpus_per_trial, job.options.concurrent
     resources = ray_tune.Resources(
-        job.scale.cpus, job.scale.gpus, job.options.concurrent, find_range(job.options)
+        *(job.scale.cpus, job.scale.gpus, job.options.concurrent, find_range(job.options)),
+        packed=not any(given) and not job.options.ranks_per_trial,
     )
     stored = job.mirror.wrap if job.mirror else lambda run: run
     try:

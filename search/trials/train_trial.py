@@ -42,6 +42,7 @@ from search.record.trial import EpochReport
 from search.record.trial_result import MaskingGap, ResultDetails, TrialResult
 from search.trials.examples import save_examples
 from search.trials.figures import Figures, static_figures
+from search.trials.gpu_share import measure_usage
 from search.trials.latency import measure_latency
 from search.trials.phase import report_attacks
 from search.trials.rank_count import count_ranks
@@ -209,6 +210,7 @@ class Training:
             **epoch.metrics,
             "watched_natural": validated.score.natural_accuracy,
             "watched_robust": validated.score.mean,
+            **measure_usage(),
         }
         rung = None
         if self.rungs and epoch.number in evaluator.epochs:
