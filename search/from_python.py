@@ -25,7 +25,8 @@ from search.errors import StorageError
 from search.finals.standings import compute_standings
 from search.finals.train_finalist import load_trained_net
 from search.interrupt import Interrupt, Interrupted
-from search.outcome.front import FrontMember, find_front
+from search.outcome.front import find_front
+from search.outcome.front_member import FrontMember
 from search.outcome.roles import assign_roles
 from search.record.ledger import read
 from search.record.provenance import PROJECT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from adv.data.names import kind_of
 from adv.shell import join_command
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.record.study_header import StudyHeader
 from spaces import is_file
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from search.finals.seed_noise import Floats
 from search.finals.verdict import sample_nets
-from search.outcome.front import FrontMember, RunFront
+from search.outcome.front import RunFront
+from search.outcome.front_member import FrontMember
 from search.record.trial_result import Interval
 from search.record.view import View
 from spaces import find_objective

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from search.outcome.front import FrontMember, RunFront
+from search.outcome.front import RunFront
+from search.outcome.front_member import FrontMember
 from search.outcome.marks import list_marks
 from search.outcome.roles import Role
 from spaces import OBJECTIVES

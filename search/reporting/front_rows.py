@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from search.finals.finalist import Finalist
 from search.formatting import format_value
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.record.trial import Trial
 from search.reporting import plots
 from search.reporting.front_table import mark_number

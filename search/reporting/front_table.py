@@ -10,7 +10,7 @@ from search.formatting import (
     format_value,
     objective_title,
 )
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.outcome.marks import SYMBOL, Mark
 from search.record.provenance import describe_origin
 from search.record.study_header import StudyHeader

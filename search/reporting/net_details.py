@@ -7,7 +7,7 @@ from typing import Any
 
 from adv.shell import quote
 from search.formatting import count
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.outcome.roles import BALANCED
 from search.record.run_files import is_inside
 from search.record.trial import Trial

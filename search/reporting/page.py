@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from search.finals.finalist import Finalist
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.outcome.marks import Mark, find_marks
 from search.outcome.outcome import Outcome, find_outcome
 from search.record.trial import Trial

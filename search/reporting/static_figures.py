@@ -17,7 +17,8 @@ from typing import Any
 
 from adv.files import write_atomic
 from search.finals.finalist import Finalist
-from search.outcome.front import FrontMember, RunFront, find_front
+from search.outcome.front import RunFront, find_front
+from search.outcome.front_member import FrontMember
 from search.outcome.marks import find_marks
 from search.record.view import View
 from search.reporting.csv_tables import hypervolumes

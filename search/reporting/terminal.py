@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import (
     Console,
-    ConsoleOptions,
-    ConsoleRenderable,
     Group,
     RenderableType,
-    RenderResult,
 )
-from rich.control import Control
-from rich.live import Live as RichLive
 from rich.text import Text
 
 from search.formatting import format_clock, format_params
@@ -26,6 +20,7 @@ from search.outcome.front import RunFront
 from search.record.view import Event, View
 from search.reporting.front_table import format_result
 from search.reporting.live_screen import LiveScreen, Progress, Standing, find_best, stand
+from search.reporting.resized_live import Folded, ResizedLive
 from search.reporting.time_left import FINAL_WORK, estimate_time_left
 
 EPOCH_EVERY = 60.0  # seconds between two epoch lines in a plain log
@@ -164,42 +159,6 @@ class LiveProgress:
             elapsed=view.elapsed + since,
             left=self._describe_time_left(view, since),
         )
-
-
-@dataclass(frozen=True)
-class Folded:
-    """Something that is folded at words, also by a console that leaves folding to the terminal.
-
-    Args:
-      inner: to draw.
-    """
-
-    inner: RenderableType
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it."""
-        yield from console.render(self.inner, options.update(no_wrap=False, overflow="fold"))
-
-
-class ResizedLive(RichLive):
-    """A live view that clears the window when its size has changed.
-
-    A terminal folds the lines of the view when it gets narrower; the cursor then goes up by too few
-    of them, and copies of the view stay behind.
-    """
-
-    _size: tuple[int, int] | None = None
-
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Put the view below what is printed, in a window that was cleared if its size changed."""
-        size = tuple(self.console.size)
-        changed = self._size is not None and size != self._size
-        self._size = (size[0], size[1])
-        if changed and self.console.is_terminal:
-            self._live_render._shape = None  # so that nothing above is erased once more
-            cleared: ConsoleRenderable = Control.clear()
-            return [cleared, Control.home(), *super().process_renderables(renderables)]
-        return super().process_renderables(renderables)
 
 
 def is_live(console: Console) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from search.outcome.commands import make_commands
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.outcome.roles import Role
 from search.reporting.html_template import command_line, file_link, section, value_cell
 from search.reporting.page import Page

@@ -9,7 +9,7 @@ from adv.evaluation.image_table import read_figures
 from adv.shell import join_command
 from adv.terminal.console import open_console
 from search.formatting import count
-from search.outcome.front import search_member
+from search.outcome.front_member import search_member
 from search.record.ledger import read
 from search.record.pareto import front
 from search.record.run_folder import LEDGER

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.formatting import count
 from search.outcome.commands import make_commands
-from search.outcome.front import FrontMember
+from search.outcome.front_member import FrontMember
 from search.outcome.outcome import Outcome, find_outcome
 from search.record.run_folder import REPORT
 from search.record.study_header import StudyHeader

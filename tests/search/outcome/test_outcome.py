@@ -9,7 +9,8 @@ from synthetic_studies import build, final_events, make_view
 
 from search.finals.standings import compute_standings
 from search.outcome.commands import make_commands
-from search.outcome.front import choose_typical_run, find_front
+from search.outcome.front import find_front
+from search.outcome.front_member import choose_typical_run
 from search.outcome.marks import find_marks, list_marks
 from search.outcome.outcome import find_outcome
 from search.outcome.roles import assign_roles, find_knee, name_roles

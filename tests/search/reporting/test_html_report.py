@@ -19,7 +19,7 @@ from search.record.view import View
 from search.reporting.csv_tables import trial_rows
 from search.reporting.html_report import write_html_report
 from search.reporting.importance import importance
-from search.reporting.live_screen import list_running, running_table
+from search.reporting.running_table import list_running, running_table
 from search.reporting.terminal import LiveProgress
 from spaces import SCORES
 

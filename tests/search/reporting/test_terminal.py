@@ -14,7 +14,7 @@ from synthetic_studies import build, events, final_events, header
 from adv.terminal.console import PlainConsole
 from search.record.view import View
 from search.reporting.fitted_table import Column, FittedTable
-from search.reporting.live_screen import describe_phase
+from search.reporting.running_table import describe_phase
 from search.reporting.scatter import draw_scatter
 from search.reporting.terminal import LiveProgress, is_live
 from search.session.options import Options
