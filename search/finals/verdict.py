@@ -214,6 +214,12 @@ class _Evidence:
         return sample_true_values(self.search, fresh, self.sd, images=images, draws=DRAWS)
 
 
+def _selecting_values(finalist: Finalist) -> Pair:
+    """Return what selected a finalist; the event of its trial may be lost from the ledger."""
+    result = finalist.trial.result
+    return result.point if result else finalist.validation_mean or mean_pair(finalist.points)
+
+
 def _collect_evidence(view: View) -> _Evidence | None:
     scored = [f for f in collect_finalists(view) if f.runs]
     numbers = {f.trial.number for f in scored}
@@ -221,7 +227,8 @@ def _collect_evidence(view: View) -> _Evidence | None:
     trials = [*(f.trial for f in scored), *others]
     if not trials:
         return None
-    search = np.array([trial.result.point for trial in trials if trial.result])
+    selecting = [_selecting_values(f) for f in scored]
+    search = np.array([*selecting, *(trial.result.point for trial in others if trial.result)])
     groups = [f.runs for f in scored] or [(trial,) for trial in trials]
     results = [[run.result for run in runs if run.result] for runs in groups]
     return _Evidence(
