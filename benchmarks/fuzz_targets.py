@@ -154,17 +154,16 @@ def show_view(view: View, folder: Path) -> None:
     from adv.terminal.console import PlainConsole
     from search.finals.standings import compute_standings
     from search.outcome.front import find_front, find_untold
-    from search.reporting import html_report
     from search.reporting.csv_tables import hypervolumes, write_tables
     from search.reporting.fitted_table import print_fitted
     from search.reporting.front_table import front_table
+    from search.reporting.html_report import write_html_report
     from search.session.run_remarks import describe_infeasible
     from search.stopping.audit import describe_stopping
 
     finalists = compute_standings(view, draws=50)
     write_tables(view, folder, finalists)
-    html = [part for panel in html_report.SECTIONS for part in panel(view, finalists)]
-    html.append(html_report._facts(view))
+    write_html_report(view, folder / "report.html", finalists)
     text = io.StringIO()
     console = PlainConsole(file=text, width=200)
     front = find_front(view, finalists)

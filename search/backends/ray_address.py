@@ -77,15 +77,17 @@ def _ask_for_cluster(target: str, name: str) -> None:
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     messages: Any = gcs_service_pb2  # made by protobuf, unknown to mypy
-    channel = create_gcs_channel(target)
+    channel, code = create_gcs_channel(target), ""
     try:
         gcs_service_pb2_grpc.NodeInfoGcsServiceStub(channel).GetClusterId(
             messages.GetClusterIdRequest(), timeout=ANSWER
         )
     except grpc.RpcError as error:
-        raise ClusterError(_describe_answer(error.code().name, target, name)) from None
+        code = error.code().name
     finally:
-        channel.close()
+        channel.close()  # before another call looks at what answers
+    if code:
+        raise ClusterError(_describe_answer(code, target, name))
 
 
 def _describe_answer(code: str, target: str, name: str) -> str:

@@ -21,7 +21,7 @@ class Mark:
 
     Args:
       name: in tables and as a tag in W&B.
-      text: the reason, as a sentence without a subject: "predicts no better than chance".
+      text: the reason, in a few words.
       misleads: whether the net should not be recommended; False for a net that overfitted to its
         training attack: its scores are by attacks of many steps, which it does not fool.
     """
@@ -103,7 +103,7 @@ def _find_guessing(trainings: Sequence[Trial], classes: int) -> Mark | None:
         natural, images = result.objectives["natural_accuracy"], result.details.images
         known = result.intervals.get("natural_accuracy", (natural, natural))
         if known[0] <= 1 / classes:
-            return Mark("chance level", "predicts no better than chance")
+            return Mark("chance level", "its accuracy cannot be told from chance")
         balanced = result.objectives.get("balanced_accuracy")
         if balanced is not None:
             low = wilson(min(1.0, max(0.0, balanced)), images)[0] if images else balanced

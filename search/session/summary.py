@@ -67,6 +67,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
         )
     if outcome.front.members:
         print_front(console, view, outcome.front)
+    _print_next_finals(console, job, outcome)
     field = [finalist for finalist in compute_standings(view) if finalist.known]
     if outcome.front.source == "finals":
         _print_finals(console, view, field)
@@ -150,6 +151,18 @@ def print_front(console: Console, view: View, front: RunFront) -> None:
         print_text(console, why)
     print_text(console, front.describe())
     console.print()
+
+
+def _print_next_finals(console: Console, job: Job, outcome: Outcome) -> None:
+    """Print the command that trains the front again with fresh seeds, unless it was printed."""
+    printed = outcome.caveat is not None and "--finalists" in outcome.caveat.command
+    if outcome.front.members and outcome.front.source == "search" and not printed:
+        flags = job.study.view.header.code_flags
+        print_text(console, "Fresh seeds would give it error bars:")
+        print_command(
+            console, join_command("python", "launch.py", "--finalists", job.folder, *flags)
+        )
+        console.print()
 
 
 def _print_finals(console: Console, view: View, field: list[Finalist]) -> None:

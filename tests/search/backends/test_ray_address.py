@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -34,15 +34,16 @@ def serve(kind):
     with socket.create_server(("", 0)) as listener:
         if kind == "garbage":
 
+            def greet(call):
+                with suppress(OSError), call:
+                    call.sendall(b"220 mail ready\r\n" * 10)
+                    call.recv(1)
+
             def answer():
-                while True:
-                    try:
+                with suppress(OSError):  # the listener is closed
+                    while True:
                         call, _ = listener.accept()
-                        with call:
-                            call.sendall(b"220 mail ready\r\n" * 10)
-                            call.recv(1)
-                    except OSError:
-                        return
+                        threading.Thread(target=greet, args=(call,), daemon=True).start()
 
             threading.Thread(target=answer, daemon=True).start()
         yield f"127.0.0.1:{listener.getsockname()[1]}"

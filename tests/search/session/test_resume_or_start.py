@@ -90,7 +90,7 @@ def with_session(folder, **end):
         ("done", {}, True),
         ("done", {"trials": 2}, True),
         ("done", {"trials": 3}, False),
-        ("budget used up", {"budget": 1e-9}, True),
+        ("budget used up", {"budget": 0.0}, True),
         ("budget used up", {"budget": 60.0}, False),
         ("budget used up", {}, False),
         ("terminated", {}, False),
