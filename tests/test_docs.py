@@ -57,8 +57,8 @@ def test_relative_links_lead_somewhere(page):
 def test_the_readme_begins_with_the_demonstrations_and_the_tests():
     fences = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     blocks = [block for language, block in fences if not language]
-    assert blocks[0] == "python -m pip install -e . && python launch.py --space tradeoff\n"
-    assert blocks[1] == "python launch.py --space rse_sigmas\n"
+    assert blocks[0] == "python -m pip install -e . && python launch.py --space rse_sigmas\n"
+    assert blocks[1] == "python launch.py --space tradeoff\n"
     assert blocks[2] == 'python -m pip install -e ".[test]" && python -m pytest\n'
 
 
