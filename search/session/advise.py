@@ -17,6 +17,7 @@ from search.samplers.sampler import Sampler
 from spaces import Params
 
 NEGLIGIBLE = 0.0005  # a gain that rounds to 0.0 %
+SURE = "a rough estimate, right in six of ten searches"  # docs/search-benchmarks.md
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str
     return [
         f"{AHEAD} more trials are expected to add {_share(advice.trials)} to the hypervolume "
         f"in {format_clock(advice.trial_seconds)}, {AHEAD} fresh seeds {_share(advice.seeds)} "
-        f"in {format_clock(advice.seed_seconds)}: {helps}:",
+        f"in {format_clock(advice.seed_seconds)}: {helps} ({SURE}):",
         f"  {join_command('python', 'launch.py', *words)}",
     ]
 
