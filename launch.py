@@ -632,28 +632,40 @@ def _watch(options: Options) -> int:
 def _publish(options: Options) -> int:
     """Log a run to W&B, and return the exit status."""
     folder, options = check_publish_flags(options)
-    interrupt = Interrupt()
-    try:
-        with interrupt.handle_signals(), interrupt.raise_at_once():
-            from search.session.publish_run import publish_run
 
-            return publish_run(folder, options, interrupt)
-    except Interrupted as early:
-        print_error("launch.py", f"{early.reason}; the rest is published by the same command")
-        return early.code
+    def publish(interrupt: Interrupt) -> int:
+        from search.session.publish_run import publish_run
+
+        return publish_run(folder, options, interrupt)
+
+    return _end_at_signals(publish, "; the rest is published by the same command")
 
 
 def _save_wandb_views(options: Options) -> int:
     """Save the W&B view and report of a run, and return the exit status."""
     folder, options = check_wandb_report_flags(options)
+
+    def save(interrupt: Interrupt) -> int:
+        from search.session.save_wandb_views import save_wandb_views
+
+        return save_wandb_views(folder, options, interrupt)
+
+    return _end_at_signals(save, " before both were saved")
+
+
+def _end_at_signals(act: Callable[[Interrupt], int], left: str) -> int:
+    """Do something that the first signal ends, and return the exit status.
+
+    Args:
+      act: what to do.
+      left: what is left undone, for the line that says what ended it.
+    """
     interrupt = Interrupt()
     try:
         with interrupt.handle_signals(), interrupt.raise_at_once():
-            from search.session.save_wandb_views import save_wandb_views
-
-            return save_wandb_views(folder, options, interrupt)
+            return act(interrupt)
     except Interrupted as early:
-        print_error("launch.py", f"{early.reason} before both were saved")
+        print_error("launch.py", f"{early.reason}{left}")
         return early.code
 
 

@@ -74,7 +74,7 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class NetPage:
-    """What a page shows.
+    """The content of a page.
 
     Args:
       title: the net in one line.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -36,7 +36,7 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")  # noqa: RUF009 - a value
+    device: torch.device = field(default=torch.device("cpu"), repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.rank < self.count:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class GpuRange:
-    """How many GPUs a search may ask for.
+    """The least and the largest number of GPUs that a search may ask for.
 
     Args:
       least: that it asks for as long as it runs, though it may use fewer.

@@ -29,7 +29,7 @@ RECENT = 200  # trials that are looked at
 
 @dataclass(frozen=True)
 class Usage:
-    """What a trial has needed in its first epoch.
+    """The memory and time of a trial in its first epoch.
 
     Args:
       count: how many such trials a GPU held: 1 / its share.

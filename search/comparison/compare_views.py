@@ -64,7 +64,7 @@ class RunComparison:
 
     @property
     def method(self) -> str:
-        """What the intervals are over."""
+        """The sources of chance that the intervals are over."""
         return SEEDS if self.finals else IMAGES
 
 

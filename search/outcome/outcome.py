@@ -24,7 +24,7 @@ from search.record.view import View
 
 @dataclass(frozen=True)
 class Caveat:
-    """What has to be known before the figures of a run are read.
+    """A warning to read before the figures of a run.
 
     Args:
       text: in one sentence.
@@ -37,7 +37,7 @@ class Caveat:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run.
+    """The result of a run: its front, its recommended nets and its verdict.
 
     Args:
       front: the one front.

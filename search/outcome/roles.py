@@ -28,7 +28,7 @@ _SUPERLATIVES = {
 
 @dataclass(frozen=True)
 class Role:
-    """What a net is recommended for.
+    """A reason to take a net: most accurate, most robust or balanced.
 
     Args:
       name: "most accurate", "most robust", "balanced"; with other objectives "smallest" and so on.

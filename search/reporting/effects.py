@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a hyperparameter does to an objective.
+    """The effect of a hyperparameter on an objective.
 
     Args:
       knob: name of the hyperparameter.

@@ -23,7 +23,7 @@ DONE, BUDGET = "done", "budget used up"  # reasons of an `end` event
 
 @dataclass(frozen=True)
 class Start:
-    """What a start with `--resume-or-start` has to do.
+    """The decision of `--resume-or-start`: to start, to resume, or to leave a run alone.
 
     Args:
       options: with `resume` if the run has begun.

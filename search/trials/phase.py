@@ -22,7 +22,7 @@ EVERY = 0.5  # seconds between two writes, while the phase itself is the same
 
 @dataclass(frozen=True)
 class Phase:
-    """What a trial does after its last epoch, and how far it is.
+    """The work of a trial after its last epoch, and how much of it is done.
 
     Args:
       name: "attacking", "attacking strongly", "checking gradients".

@@ -1,7 +1,7 @@
 """A search that is killed at every epoch gives the ledger of one that is not."""
 
 import pytest
-from fault_kinds.exact_resume import KillAtEpochs
+from fault_kinds.exact_resume import MOMENTS, KillAtEpochs
 from fault_kinds.lab import Lab
 
 SIZES = ("--trials", "1", "--epochs", "2", "--finalists", "off")
@@ -9,7 +9,7 @@ SIZES = ("--trials", "1", "--epochs", "2", "--finalists", "off")
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("moment", ["before-state", "before-event"])  # `MOMENTS` has a third
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_search_killed_at_every_epoch_has_the_values_of_its_twin(moment, tmp_path):
     with Lab(tmp_path) as lab:
         outcome = KillAtEpochs(moment, SIZES)(lab)

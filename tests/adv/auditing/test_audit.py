@@ -114,7 +114,7 @@ def overfitted(digits):
     optimizer = torch.optim.Adam(net.parameters())
     order = torch.Generator().manual_seed(0)
     x, y = digits.train.images.float() / 255, digits.train.labels
-    for _ in range(60):  # after 45 epochs rounding decided how far the net had overfitted
+    for _ in range(90):  # after 60 epochs rounding decided how far the net had overfitted
         for ids in torch.randperm(len(y), generator=order).split(100):
             adv = FGSM(Linf(0.3))(net, x[ids], y[ids])
             optimizer.zero_grad()
@@ -220,10 +220,8 @@ def test_a_broken_net_is_caught(name, hardened, digits):
 @pytest.mark.slow
 def test_training_that_overfits_to_a_single_step_is_caught(overfitted, digits):
     battery = Battery((("fgsm", FGSM(Linf(0.3))),))
-    wanted = {"single step overstates", "more steps"}
+    wanted = {"single step overstates", "more steps", "masking gap"}
     assert doubts(overfitted, digits, battery, len(digits.validation)) >= wanted
-    # Rounding in the training decides whether the whole interval is beyond the limit.
-    assert masking_gap(overfitted, digits.validation, battery, eps=0.3).gap > 0.4
 
 
 @pytest.mark.slow

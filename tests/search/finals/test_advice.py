@@ -72,7 +72,10 @@ def test_the_advice_names_what_brings_more_for_its_time(tmp_path):
     seeds = Advice(0.004, 0.003, 800.0, 300.0)
     lines = describe_advice(seeds, view, tmp_path / "a run")
     assert "0.4 % to the hypervolume in" in lines[0]
-    assert "more seeds would help more than more trials (a rough estimate" in lines[0]
+    assert lines[0].endswith(
+        "more seeds would help more than more trials "
+        "(a rough estimate, right in six of ten searches):"
+    )
     assert lines[1].endswith("--final-trainings 8") and f"'{tmp_path / 'a run'}'" in lines[1]
     trials = Advice(0.004, 0.003, 800.0, 700.0)
     assert describe_advice(trials, view, tmp_path)[1].endswith("--trials 24")
