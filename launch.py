@@ -28,6 +28,7 @@ from adv.net_flags import (
     STD_HELP,
 )
 from adv.shape import parse_image_size
+from adv.shell import name_program
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error, print_line
 from adv.version import find_version
@@ -579,7 +580,7 @@ def _run(options: Options) -> int:
 
             return run_session(options, interrupt)
     except Interrupted as early:
-        print_error("launch.py", f"{early.reason} before anything began")
+        print_error(name_program(), f"{early.reason} before anything began")
         return early.code
 
 
@@ -617,7 +618,7 @@ def _report(options: Options) -> int:
     try:
         return rewrite_report(folder)
     except OSError as error:
-        print_error("launch.py", f"cannot write {error.filename}: {error.strerror or error}")
+        print_error(name_program(), f"cannot write {error.filename}: {error.strerror or error}")
         return 1
 
 
@@ -665,7 +666,7 @@ def _end_at_signals(act: Callable[[Interrupt], int], left: str) -> int:
         with interrupt.handle_signals(), interrupt.raise_at_once():
             return act(interrupt)
     except Interrupted as early:
-        print_error("launch.py", f"{early.reason}{left}")
+        print_error(name_program(), f"{early.reason}{left}")
         return early.code
 
 
@@ -725,7 +726,7 @@ def _check_names(options: Options) -> None:
 
 def run() -> None:
     """Run the command line; a user's mistake is printed as one line, with exit status 2."""
-    run_command(main, "launch.py")
+    run_command(main, name_program())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from adv.cli.models import models
 from adv.cli.show import show
 from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
+from adv.shell import adapt_commands
 from adv.terminal.console import print_error
 from adv.terminal.streams import DISK_ERRORS, describe_os_error, run_program
 from adv.version import find_version
@@ -48,14 +49,22 @@ for verb in (
     adv.add_command(verb)
 
 
+def _adapt_help(command: click.Command) -> None:
+    """Let the help of a command, and of those below it, spell commands as they were typed."""
+    command.help = adapt_commands(command.help or "")
+    for below in getattr(command, "commands", {}).values():
+        _adapt_help(below)
+
+
 def run() -> None:
     """Run the command line; what fails is one line: status 2 for mistakes, 1 for failing disks."""
     run_program("adv", _main)
 
 
 def _main() -> int | None:
+    _adapt_help(adv)
     try:
-        return adv.main(prog_name="python -m adv", standalone_mode=False)
+        return adv.main(standalone_mode=False)
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
     except ValueError as error:

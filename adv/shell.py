@@ -7,7 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-LAUNCH, SCRIPT = ("python", "launch.py"), "robustune"
+# The console scripts, and the words that call the same program in a copy of the project.
+SCRIPTS = {"robustune": ("python", "launch.py"), "adv": ("python", "-m", "adv")}
 
 
 def quote(word: str | Path) -> str:
@@ -29,11 +30,32 @@ def quote(word: str | Path) -> str:
 def join_command(*words: str | Path) -> str:
     """Return the words of a command, each quoted where it needs it, with a space between two.
 
-    `python launch.py` becomes `robustune` where that script was called: there may be no launch.py.
+    `python launch.py` becomes `robustune`, and `python -m adv` becomes `adv`, where a console
+    script was called: there may be no launch.py, and `python` may be another one.
     """
-    if words[:2] == LAUNCH and Path(sys.argv[0]).stem == SCRIPT:
-        words = (SCRIPT, *words[2:])
+    if _find_script():
+        for script, spelled in SCRIPTS.items():
+            if words[: len(spelled)] == spelled:
+                words = (script, *words[len(spelled) :])
     return " ".join(map(quote, words))
+
+
+def adapt_commands(text: str) -> str:
+    """Return a text with its commands spelled as `join_command` would."""
+    for spelled in SCRIPTS.values():
+        text = text.replace(" ".join(spelled), join_command(*spelled))
+    return text
+
+
+def name_program() -> str:
+    """Return the name of the search's command line as it was typed, for messages of mistakes."""
+    return _find_script() or "launch.py"
+
+
+def _find_script() -> str | None:
+    """Return the console script that was called; None if none was."""
+    name = Path(sys.argv[0]).name if sys.argv else ""
+    return name if name in SCRIPTS else None
 
 
 def _escape(character: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 from rich.text import Text
 
+from adv.shell import adapt_commands
 from adv.suggestions import suggest_or_list
 from adv.terminal.console import print_error
 from adv.terminal.streams import run_program
@@ -21,8 +22,8 @@ class CommandWithExamples(click.RichCommand):
     """A command whose epilog is printed as it is, line by line."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write the epilog without wrapping it."""
-        formatter.write(Text.from_markup(self.epilog or ""))
+        """Write the epilog without wrapping it, with the program's name as it was typed."""
+        formatter.write(Text.from_markup(adapt_commands(self.epilog or "")))
 
 
 class CommandWithLists(CommandWithExamples):

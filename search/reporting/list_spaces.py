@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 import spaces
+from adv.shell import join_command, name_program
 from adv.terminal.console import open_console, print_error, print_table
 
 
@@ -15,7 +16,7 @@ def print_spaces() -> None:
         try:
             space = spaces.load(name)
         except ValueError as error:
-            print_error("launch.py", str(error))
+            print_error(name_program(), str(error))
             continue
         console.print(f"[bold]{name}[/]  {space.question}", soft_wrap=not console.is_terminal)
         columns = ("  hyperparameter", "range", *(["on the laptop scale"] if space.laptop else []))
@@ -26,4 +27,5 @@ def print_spaces() -> None:
         if space.grid:
             count = len(space.known)
             console.print(f"    a grid of {count} configurations, each tried once")
-        console.print(f"    [dim]python launch.py --space {name}[/]\n")
+        command = join_command("python", "launch.py", "--space", name)
+        console.print(f"    [dim]{command}[/]\n")

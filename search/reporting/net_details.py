@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from adv.shell import quote
+from adv.shell import join_command, quote
 from search.formatting import count
 from search.outcome.front_member import FrontMember
 from search.outcome.roles import BALANCED
@@ -54,7 +54,7 @@ def list_families(page: Page) -> dict[str, list[str]]:
 def list_commands(page: Page) -> list[list[str]]:
     """Return what one does with a net and its command; {file} stands for the net's file."""
     trust = " --trust-code" if page.view.header.names_code else ""
-    adv = "python -m adv"
+    adv = join_command("python", "-m", "adv")
     return [
         ["Evaluate it on the test split", f"{adv} evaluate {{file}} --split test{trust}"],
         ["Check that its score can be trusted", f"{adv} audit {{file}}{trust}"],

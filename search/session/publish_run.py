@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from adv.shell import quote
+from adv.shell import name_program, quote
 from adv.terminal.console import open_console, print_error
 from search.formatting import count
 from search.interrupt import Interrupt
@@ -47,7 +47,7 @@ def publish_run(folder: Path, options: Options, interrupt: Interrupt) -> int:
     for line in said:
         console.print(escape(line))
     if not (where := tracker.describe_location()):
-        print_error("launch.py", f"{quote(folder)} was not published")
+        print_error(name_program(), f"{quote(folder)} was not published")
         return 1
     trials = count(len(view.trials), "trial")
     console.print(f"Logged {trials} of {quote(folder)} to W&B: {where}", markup=False)

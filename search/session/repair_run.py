@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from adv.shell import join_command
+from adv.shell import join_command, name_program
 from adv.terminal.console import PlainConsole, open_console, print_error, print_table
 from search.formatting import count
 from search.record.event_lines import describe_numbers
@@ -35,7 +35,7 @@ def repair_run(folder: Path) -> int:
         repair = repair_ledger(folder)
     except OSError as error:
         where = f" {error.filename}" if error.filename else ""
-        print_error("launch.py", f"cannot use{where}: {error.strerror or error}")
+        print_error(name_program(), f"cannot use{where}: {error.strerror or error}")
         return 1
     if not repair.needed:
         kept = count(len(repair.kept), "whole event")

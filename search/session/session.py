@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import spaces
+from adv.shell import name_program
 from adv.terminal.console import PlainConsole, open_console, print_error, print_line
 from search.backends import serial
 from search.backends.worker_process import WorkerProcess
@@ -139,7 +140,7 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _print_error(message: str, code: int) -> int:
-    print_error("launch.py", message)
+    print_error(name_program(), message)
     return code
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from adv.shell import name_program
 from adv.terminal.console import open_console, print_error
 from search.finals.reseeding_study import default_trainings
 from search.outcome.outcome import find_outcome
@@ -75,7 +76,7 @@ def watch_run(folder: Path) -> int:
         print_text(console, f"No longer watching {folder}; its search goes on.")
         return 130
     except (OSError, ValueError, FieldError) as error:
-        print_error("launch.py", f"cannot read {folder / LEDGER}: {error}")
+        print_error(name_program(), f"cannot read {folder / LEDGER}: {error}")
         return 1
     outcome = find_outcome(view, folder)
     print_verdict(console, view, outcome)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adv.one_line import join_lines
-from adv.shell import join_command, quote
+from adv.shell import adapt_commands, join_command, quote
 from adv.terminal.console import printable
 
 NAMES = (
@@ -34,3 +34,41 @@ def test_bash_reads_the_words_that_were_meant(name, tmp_path):
 @pytest.mark.parametrize("plain", ["runs/rse-1.2", "--resume", "/tmp/a_b:c,d", "a@b"])
 def test_nothing_is_quoted_that_needs_no_quotes(plain):
     assert quote(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("called", "search", "net"),
+    [
+        ("launch.py", "python launch.py --space x", "python -m adv models"),
+        ("/a/adv/__main__.py", "python launch.py --space x", "python -m adv models"),
+        ("/venv/bin/robustune", "robustune --space x", "adv models"),
+        ("/venv/bin/adv", "robustune --space x", "adv models"),
+    ],
+)
+def test_commands_are_spelled_as_the_one_that_was_typed(called, search, net, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [called, "--space", "x"])
+    assert join_command("python", "launch.py", "--space", "x") == search
+    assert join_command("python", "-m", "adv", "models") == net
+    text = "try python launch.py --space x, then python -m adv models"
+    assert adapt_commands(text) == f"try {search}, then {net}"
+
+
+@pytest.mark.parametrize(
+    ("called", "calls", "arguments", "begins"),
+    [
+        ("/bin/robustune", "launch", "--spcae x", "robustune: No such option"),
+        ("/bin/robustune", "launch", "--report nope", "robustune: --report nope: no search"),
+        ("launch.py", "launch", "--report nope", "launch.py: --report nope: no search"),
+        ("/bin/adv", "adv.__main__", "show nope.pt --out x.html", "adv: no checkpoint"),
+        ("/bin/robustune", "launch", "--help", "Usage: robustune"),
+        ("/bin/adv", "adv.__main__", "compare --help", "Usage: adv compare"),
+    ],
+)
+def test_mistakes_and_help_name_the_command_that_was_typed(called, calls, arguments, begins):
+    code = f"import sys; sys.argv = [{called!r}, *{arguments.split()!r}]\nimport {calls} as it\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}it.run()"], capture_output=True, text=True, check=False
+    )
+    said = (done.stdout + done.stderr).strip()
+    assert said.startswith(begins)
+    assert "/" not in called or "python" not in said
