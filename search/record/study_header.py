@@ -226,6 +226,7 @@ class Session:
       time: of the event, in seconds since 1970.
       trials: planned in all; 0: not recorded.
       budget: seconds that the search may take, over all sessions; None: no limit.
+      until_gain: the expected gain in hypervolume below which the search ends; None: no limit.
       finalists: "off" if no finals were wanted.
       trial_timeout: seconds for which a trial might be silent; 0: any time, None: by the rule of
         `search.backends.trial_timeout`.
@@ -240,6 +241,7 @@ class Session:
     time: Clock
     trials: TrialNumber = 0
     budget: Seconds | None = None
+    until_gain: float | None = None
     finalists: str = ""
     trial_timeout: float | None = None
     changed: Mapping[str, str] = field(default_factory=dict)

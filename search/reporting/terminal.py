@@ -21,7 +21,7 @@ from search.record.view import Event, View
 from search.reporting.front_table import format_result
 from search.reporting.live_screen import LiveScreen, Progress, Standing, find_best, stand
 from search.reporting.resized_live import Folded, ResizedLive
-from search.reporting.time_left import FINAL_WORK, estimate_time_left
+from search.reporting.time_left import FINAL_WORK, describe_time_left
 
 EPOCH_EVERY = 60.0  # seconds between two epoch lines in a plain log
 _TURNS = {
@@ -126,16 +126,8 @@ class LiveProgress:
         )
 
     def _describe_time_left(self, view: View, since: float = 0.0) -> str:
-        """Return the estimated time left in words.
-
-        Args:
-          view: of the search.
-          since: seconds since its latest event.
-        """
-        left = estimate_time_left(view, self.trials, self._trainings(view))
-        if left is None:
-            return "time left not known yet"
-        return f"about {format_clock(max(0.0, left - since))} left"
+        """Return the time left in words, `since` seconds after the latest event."""
+        return describe_time_left(view, self.trials, self._trainings(view), since)
 
     def _trainings(self, view: View) -> int:
         """Return how many final trainings there are: as recorded once the finals have begun."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from search.formatting import format_clock
 from search.record.trial import Trial
 from search.record.view import View
 
@@ -87,6 +88,28 @@ def estimate_time_left(view: View, trials: int, trainings: int) -> float | None:
     at_once = measure_concurrency(view, latest)
     in_finals = measure_concurrency(view, finals) if measure_scoring(finals) else at_once
     return Work(every, trials, each, scoring).time(at_once) + after.time(in_finals)
+
+
+def describe_time_left(view: View, trials: int, trainings: int, since: float = 0.0) -> str:
+    """Return in words how long a search and its finals still take, limits of the user's included.
+
+    Args:
+      view: of the search.
+      trials: how many are planned.
+      trainings: how many final trainings follow, or have begun.
+      since: seconds since the latest event.
+    """
+    left = estimate_time_left(view, trials, trainings)
+    session = view.sessions[-1] if view.sessions else None
+    if session and session.budget is not None:
+        budget = session.budget - view.elapsed
+        if left is None or budget < left:
+            return f"{format_clock(max(0.0, budget - since))} left of the budget"
+    if left is None:
+        return "time left not known yet"
+    may_end = session is not None and session.until_gain is not None and view.finals is None
+    about = "at most about" if may_end else "about"
+    return f"{about} {format_clock(max(0.0, left - since))} left"
 
 
 def _list_finals(view: View) -> list[Trial]:

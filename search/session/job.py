@@ -18,6 +18,7 @@ from search.finals.reseeding_study import default_trainings
 from search.formatting import count
 from search.record.ledger import Ledger
 from search.record.study_header import StudyHeader
+from search.samplers.finite_space import list_configurations
 from search.session.header import configure_sampler
 from search.session.options import Options
 from search.session.plan import Machine, Plan
@@ -62,6 +63,12 @@ class Job:
     def trainings(self) -> int | None:
         """The number of trainings of the finals; None if the user left it open."""
         return self.options.final_trainings
+
+    @property
+    def expected_trials(self) -> int:
+        """The largest number of trials that the search may have: its space may hold fewer."""
+        listed = list_configurations(self.study.space)
+        return self.study.trials if listed is None else min(self.study.trials, len(listed))
 
     @property
     def expected_trainings(self) -> int:

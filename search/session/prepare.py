@@ -126,6 +126,7 @@ def prepare(
     job.study.ledger.append(
         "session",
         budget=options.budget,
+        **({} if options.until_gain is None else {"until_gain": options.until_gain}),
         trials=job.study.trials,
         finalists="off" if off else "on",
         trial_timeout=choose_timeout(options, job.study.view),

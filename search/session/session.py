@@ -201,7 +201,8 @@ def run_job(
     study, options = job.study, job.options
     if options.budget is not None:
         interrupt.limit_time(options.budget - study.view.elapsed)
-    live = LiveProgress(console, study.trials, study.view, job.expected_trainings, job.folder)
+    expected = job.expected_trials, study.view, job.expected_trainings
+    live = LiveProgress(console, *expected, job.folder)
 
     def say(line: str) -> None:
         console.print(escape(line))

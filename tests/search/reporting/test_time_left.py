@@ -7,7 +7,7 @@ import pytest
 from synthetic_studies import header
 
 from search.record.view import View
-from search.reporting.time_left import estimate_time_left
+from search.reporting.time_left import describe_time_left, estimate_time_left
 
 SCALE = {"images": 300, "test_images": 360, "battery_steps": 10, "strong_steps": 10}
 SCALE |= {"strong_queries": 100}
@@ -105,3 +105,35 @@ def test_before_anything_was_measured_it_is_not_known():
     view = View()
     view.apply(header(trials=4))
     assert estimate_time_left(view, 4, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({}, "about "),
+        ({"budget": 1e6}, "about "),
+        ({"budget": 700.0}, "0:57 left of the budget"),
+        ({"budget": 640.0}, "0:00 left of the budget"),
+        ({"until_gain": 0.01}, "at most about "),
+        ({"until_gain": 0.01, "budget": 700.0}, "0:57 left of the budget"),
+    ],
+)
+def test_limits_that_end_a_search_are_in_the_time_left(limits, words):
+    view = View()
+    for event in simulate(16, 1, 8):
+        if event["event"] != "study" and event["time"] > 645:
+            break
+        view.apply({**event, **limits} if event["event"] == "session" else event)
+    assert 640 < view.elapsed < 645
+    left = estimate_time_left(view, 16, 8)
+    assert left is not None and left > 100
+    said = describe_time_left(view, 16, 8, since=700 - 57 - view.elapsed)
+    assert said.startswith(words) and said.endswith((" left", " left of the budget"))
+
+
+def test_a_budget_is_known_before_any_trial_has_ended():
+    view = View()
+    view.apply(header(trials=4))
+    assert describe_time_left(view, 4, 0) == "time left not known yet"
+    view.apply({"event": "session", "time": 0.0, "budget": 90.0})
+    assert describe_time_left(view, 4, 0, since=30.0) == "1:00 left of the budget"
