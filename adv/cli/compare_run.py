@@ -15,7 +15,7 @@ from adv.evaluation.comparison import AGGREGATE, NATURAL, PairedDifference, comp
 from adv.evaluation.evaluator import evaluate
 from adv.evaluation.score import Score
 from adv.runtime.random_streams import is_random
-from adv.terminal.console import open_console, print_line, print_table, spinner
+from adv.terminal.console import open_console, print_line, print_sentence, print_table, spinner
 
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -93,7 +93,7 @@ def print_difference(rows: Sequence[PairedDifference], first: str, second: str) 
     print_table(console, table)
     print_line()
     for sentence in describe(rows, first, second):
-        print_line(sentence)
+        print_sentence(sentence)
 
 
 def describe(rows: Sequence[PairedDifference], first: str, second: str) -> list[str]:

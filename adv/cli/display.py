@@ -28,7 +28,14 @@ from adv.evaluation.score import Score
 from adv.intervals import wilson
 from adv.models.size import LISTED_NETS, format_net, size_of
 from adv.runtime.random_streams import is_random
-from adv.terminal.console import open_console, print_line, print_table, spinner, spinner_name
+from adv.terminal.console import (
+    open_console,
+    print_line,
+    print_sentence,
+    print_table,
+    spinner,
+    spinner_name,
+)
 from adv.training.loop import Epoch
 
 
@@ -167,7 +174,7 @@ def print_queries(found: Hunt, budget: int) -> None:
     budgets = [*steps[-3:], budget]
     shares = [f"{n}: {100 * share:.1f} %" for n, share, _, _ in found.curve(budgets)]
     median = "no success" if math.isnan(found.median) else f"median {found.median:.0f}"
-    print_line(f"\nqueries to success: {median}; accuracy within {', '.join(shares)}")
+    print_sentence(f"\nqueries to success: {median}; accuracy within {', '.join(shares)}")
 
 
 _COMMON = ("loss", "eps", "steps", "fraction", "lr", "clean_accuracy", "attacked_accuracy")
@@ -201,7 +208,7 @@ def training_progress(epochs: int) -> Iterator[Callable[[Epoch, Score, bool], No
             )
             bar.update(task, advance=1)
             if terminal.is_terminal and sys.stdout.isatty():
-                bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+                bar.console.print(line, highlight=False, markup=False)
             else:
                 print_line(line)
 

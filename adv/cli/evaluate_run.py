@@ -11,7 +11,7 @@ from adv.cli.target_args import TargetArgs
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
 from adv.runtime.random_streams import is_random
-from adv.terminal.console import print_line, spinner
+from adv.terminal.console import print_sentence, spinner
 
 
 def evaluate_target(
@@ -42,6 +42,6 @@ def evaluate_target(
     print_score(score, target)
     print_reached(score, target, aim, battery.seed)
     if random and kind != "rand":
-        print_line("\nthe net is random: --battery rand is a stronger test")
+        print_sentence("\nthe net is random: --battery rand is a stronger test")
     elif not random and kind == "rand":
-        print_line("\nthe net is not random: --battery autoattack is a stronger test")
+        print_sentence("\nthe net is not random: --battery autoattack is a stronger test")

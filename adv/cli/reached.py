@@ -6,7 +6,7 @@ from adv.cli.aim import ALL, LEAST_LIKELY, find_class
 from adv.cli.target import Target
 from adv.evaluation.reached_targets import count_reached
 from adv.evaluation.score import Score
-from adv.terminal.console import print_line
+from adv.terminal.console import print_sentence
 
 
 def counts_reached(aim: str | None) -> bool:
@@ -35,4 +35,4 @@ def print_reached(score: Score, target: Target, aim: str | None, seed: int) -> N
             strict=True,
         )
     ]
-    print_line(f"\nfooled images taken for the target class {name}: {', '.join(parts)}")
+    print_sentence(f"\nfooled images taken for the target class {name}: {', '.join(parts)}")

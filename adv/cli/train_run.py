@@ -17,7 +17,7 @@ from adv.net_flags import already_said, print_warnings
 from adv.runtime.devices import default_device
 from adv.shell import join_command
 from adv.suggestions import suggest_or_list
-from adv.terminal.console import print_line
+from adv.terminal.console import print_line, print_sentence
 from adv.training.early_stopping import watch
 from adv.training.loop import train
 from adv.training.recipe import Recipe
@@ -40,7 +40,7 @@ def train_recipe(
     check_writable(out)
     data = load(scale.data, image_size=scale.image_size)
     for note in data.notes:
-        print_line(f"data: {note}")
+        print_sentence(f"data: {note}")
     held_out = data.validation.tail(scale.watch_images)
     images = data.train.head(scale.train_images or len(data.train))
     metadata = {
@@ -61,7 +61,9 @@ def train_recipe(
                 save_checkpoint(out, epoch.net, {**metadata, "epoch": epoch.number})
             print_epoch(epoch, seen.score, seen.is_best)
     if epoch.number < epoch.total:
-        print_line(f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement")
+        print_sentence(
+            f"\nstopped early after {epoch.number} of {epoch.total} epochs: no improvement"
+        )
     trust = ["--trust-code"] if isinstance(recipe.net, External) else []
     command = join_command("python", "-m", "adv", "evaluate", out, *trust)
     print_line(f"\n{out}\nevaluate it: {command}")

@@ -6,12 +6,15 @@ could move the cursor or hide text; they are printed as escapes.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.segment import Segment
@@ -23,6 +26,7 @@ from adv.one_line import join_lines
 
 _WIDE = 10_000  # columns of what is no terminal: a log has no edge at which to fold a table
 _LONG_WORD = 20  # longer ones may be broken where a table is folded
+_COMMAND = re.compile(r"\s+(python|robustune|adv|wandb|mv) ")  # a line of its own, indented
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -33,10 +37,25 @@ class OutputClosed(Exception):  # noqa: N818  # no error: the reader has what it
 class PlainConsole(Console):
     """A console that escapes control characters, and raises OutputClosed where nobody reads.
 
+    A terminal gets sentences wrapped at words. What a user copies is left to the terminal to break:
+    words that are longer than a line, such as paths, and commands on lines of their own.
+
     If `on_close` is set, it is called instead, once, and nothing more is printed.
     """
 
     on_close: Callable[[], None] | None = None
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """Print as usual; sentences as the class says, unless `soft_wrap` is given."""
+        text = objects[0] if len(objects) == 1 else None
+        if not isinstance(text, str | Text) or not self.is_terminal or "soft_wrap" in settings:
+            super().print(*objects, **settings)
+            return
+        if isinstance(text, str):
+            markup, style = settings.pop("markup", True), settings.pop("style", None) or ""
+            text = self.render_str(text, markup=markup, style=style)
+        for line in wrap_sentences(text, self.width):
+            super().print(line, soft_wrap=True, **settings)
 
     def render_str(self, text: str, **settings: Any) -> Text:
         """Render markup as usual, with control characters escaped before they are measured."""
@@ -68,17 +87,46 @@ class PlainConsole(Console):
         self.on_close()
 
 
+def wrap_sentences(text: Text, width: int) -> list[Text]:
+    """Return the lines of a text, wrapped at words.
+
+    What a user copies stays whole: longer words, such as paths, and indented commands.
+    """
+    lines = []
+    for line in text.split("\n", allow_blank=True):
+        plain = line.plain
+        breaks, used = [], len(plain) - len(plain.lstrip())
+        for word in re.finditer(r"\S+\s*", "" if _COMMAND.match(plain) else plain):
+            if plain[: word.start()].strip() and used + cell_len(word[0].rstrip()) > width:
+                breaks.append(word.start())
+                used = 0
+            used += cell_len(word[0])
+        for part in line.divide(breaks):
+            part.rstrip()
+            lines.append(part)
+    return lines
+
+
 def open_console(*, stderr: bool = False) -> PlainConsole:
     """Return a console for stdout or stderr; wide where that is no terminal."""
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream is not None and stream.isatty()
-    width = None if terminal else _WIDE
-    return PlainConsole(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, width=width)
+    size: dict[str, int] = {}
+    if not terminal:
+        size["width"] = _WIDE
+    elif os.environ.get("TERM") in ("dumb", "unknown"):  # of which rich believes 80 x 25
+        size["width"], size["height"] = shutil.get_terminal_size()
+    return PlainConsole(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, **size)
 
 
 def print_line(text: str = "", *, stderr: bool = False) -> None:
-    """Print a text as it is, without any markup."""
-    open_console(stderr=stderr).print(text, markup=False, emoji=False)
+    """Print a text as it is, without any markup, and never wrapped."""
+    open_console(stderr=stderr).print(text, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_sentence(text: str) -> None:
+    """Print a text without any markup, wrapped at words on a terminal."""
+    open_console().print(text, markup=False)
 
 
 def print_error(program: str, message: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.markup import escape
 from rich.table import Table
 
-from adv.terminal.console import open_console, print_line, print_table
+from adv.terminal.console import open_console, print_table
 from search.comparison.compare_views import Difference, RunComparison
 from search.formatting import count, format_objective
 from search.outcome.front import find_front
@@ -17,14 +17,14 @@ from spaces import find_objective
 
 def print_comparison(found: RunComparison, runs: Mapping[str, View]) -> None:
     """Print a comparison: what was compared, two tables, and what the intervals tell."""
-    print_line(describe_basis(found, runs))
-    print_line()
-    print_table(open_console(), volume_table(found, runs))
-    print_line()
-    print_table(open_console(), front_table(found, runs))
-    print_line()
+    console = open_console()
+    console.print(describe_basis(found, runs), markup=False)
+    for table in (volume_table(found, runs), front_table(found, runs)):
+        console.print()
+        print_table(console, table)
+    console.print()
     for sentence in sentences(found):
-        print_line(sentence)
+        console.print(sentence, markup=False)
 
 
 def describe_basis(found: RunComparison, runs: Mapping[str, View]) -> str:

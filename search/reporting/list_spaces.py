@@ -18,7 +18,7 @@ def print_spaces() -> None:
         except ValueError as error:
             print_error(name_program(), str(error))
             continue
-        console.print(f"[bold]{name}[/]  {space.question}", soft_wrap=not console.is_terminal)
+        console.print(f"[bold]{name}[/]  {space.question}")
         columns = ("  hyperparameter", "range", *(["on the laptop scale"] if space.laptop else []))
         table = Table(*columns, box=None, padding=(0, 2), header_style="dim")
         for knob, values in space.knobs.items():

@@ -177,7 +177,9 @@ def _more(number: int, what: str) -> list[Text]:
 
 
 def find_best(view: View, name: str) -> str:
-    """Return the best value of an objective among the finished trials, as text."""
-    found = [t.result.objectives[name] for t in view.in_state("finished") if t.result]
+    """Return the best value of an objective among the trials that may be on the front, as text."""
+    every = view.scored()
+    kept = [t for t in every if view.feasible(t)] or every
+    found = [t.result.objectives[name] for t in kept if t.result]
     best = max if find_objective(name).larger else min
     return format_objective(name, best(found)) if found else "none yet"

@@ -15,6 +15,7 @@ from rich.console import (
 )
 from rich.text import Text
 
+from adv.terminal.console import wrap_sentences
 from search.formatting import format_clock, format_params
 from search.outcome.front import RunFront
 from search.record.view import Event, View
@@ -173,7 +174,9 @@ def _work(view: View) -> float:
 
 def print_text(console: Console, text: str, style: str = "") -> None:
     """Print sentences: wrapped at words on a terminal, as one line in a log."""
-    console.print(Text(text, style), soft_wrap=not console.is_terminal)
+    lines = wrap_sentences(Text(text, style), console.width) if console.is_terminal else [text]
+    for line in lines:
+        console.print(line, style=style, markup=False, soft_wrap=True)
 
 
 def print_command(console: Console, command: str) -> None:

@@ -122,9 +122,9 @@ class UntilGain:
         return {"gain": self.gain, "least": self.least, "ahead": AHEAD}
 
     def describe(self, folder: Path) -> str:
-        """Return in one line why the search ended, and how it goes on."""
+        """Return why the search ended, and the command that goes on, on a line of its own."""
         command = join_command("python", "launch.py", "--resume", folder)
         return (
             f"No more trials: {AHEAD} more are expected to add {100 * (self.gain or 0):.2f} % to "
-            f"the hypervolume, less than --until-gain {100 * self.least:g}%. To go on: {command}"
+            f"the hypervolume, less than --until-gain {100 * self.least:g}%. To go on:\n  {command}"
         )

@@ -68,12 +68,12 @@ def _print_commands(console: PlainConsole, folder: Path) -> None:
     """Print the commands that put the copy in place and go on with the search."""
     ledger, copy = folder / LEDGER, folder / REPAIRED
     aside = join_command("mv", "--", ledger, _aside(folder))
-    console.print(
-        f"\nThe copy is {copy}; the ledger is as it was. To go on with the copy:\n"
-        f"  {aside} && {join_command('mv', '--', copy, ledger)}\n"
+    for line in (
+        f"\nThe copy is {copy}; the ledger is as it was. To go on with the copy:",
+        f"  {aside} && {join_command('mv', '--', copy, ledger)}",
         f"  {join_command('python', 'launch.py', '--resume', folder)}",
-        markup=False,
-    )
+    ):
+        console.print(line, markup=False)
 
 
 def _aside(folder: Path) -> Path:

@@ -26,7 +26,7 @@ from search.record.provenance import PROJECT
 from search.record.run_folder import LEDGER
 from search.record.trial import Run
 from search.record.trial_result import TrialResult
-from search.reporting.terminal import LiveProgress, print_text
+from search.reporting.terminal import LiveProgress
 from search.session.advise import UntilGain
 from search.session.hold_run import hold_run, joins_cluster, with_names
 from search.session.job import Job
@@ -268,7 +268,7 @@ def _run(console: Console, job: Job, interrupt: Interrupt, backend: Backend) -> 
             if until and until.gain is not None:
                 job.study.exhausted = False  # the limit ended the search, not the space
                 job.study.ledger.append("enough", **until.event())
-                print_text(console, until.describe(job.folder))
+                console.print(until.describe(job.folder), markup=False)
         if job.finals and (finals := start_finals(console, job.study, job.run, job.trainings)):
             run(*finals)
 

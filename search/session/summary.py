@@ -77,7 +77,7 @@ def print_summary(console: Console, job: Job, tracking: str, note: str) -> None:
     _print_advice(console, job)
     for label, place in _find_places(job, outcome.front, tracking, note).items():
         if place:
-            console.print(f"{label:<8} {place}", markup=False)
+            console.print(f"{label:<8} {place}", markup=False, soft_wrap=True)
 
 
 def _find_places(job: Job, front: RunFront, tracking: str, note: str) -> dict[str, str]:

@@ -123,7 +123,7 @@ class Tracker:
             self._off = True
             later = self._sync_command("*run-*", "--include-online ")
             self._say(
-                f"W&B did not upload everything within {timeout:.0f} s; upload later: {later}"
+                f"W&B did not upload everything within {timeout:.0f} s; upload later:\n  {later}"
             )
             drop_pending_uploads()
 
@@ -131,7 +131,8 @@ class Tracker:
         """Log events until `close`; the thread's main function."""
         try:
             if trouble := self._runs.open():
-                self._say(f"W&B is offline: {trouble}; upload later: {self.describe_location()}")
+                later = self.describe_location()
+                self._say(f"W&B is offline: {trouble}; upload later:\n  {later}")
             drawn, due, told = None, time.monotonic(), False
             while True:
                 with suppress(Empty):

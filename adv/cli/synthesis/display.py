@@ -19,7 +19,7 @@ from rich.table import Table
 from adv.generative.ddls import Trace
 from adv.generative.metrics import SetScores
 from adv.intervals import wilson
-from adv.terminal.console import open_console, print_line, print_table
+from adv.terminal.console import open_console, print_line, print_sentence, print_table
 
 _LINES = 20
 
@@ -48,7 +48,7 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]
                 return
             printed = done * _LINES // total
             if terminal.is_terminal and sys.stdout.isatty():
-                terminal.print(line, highlight=False, markup=False, soft_wrap=True)
+                terminal.print(line, highlight=False, markup=False)
             else:
                 print_line(line)
 
@@ -62,7 +62,7 @@ def print_trace(trace: Trace, before: int) -> None:
     energies = ", ".join(f"{trace.energy[step]:.2f} ({step})" for step in shown)
     since = f", without the first {before} images" if before else ""
     accepted = f"{100 * trace.acceptance:.1f} %"
-    print_line(f"mean energy (after steps): {energies}; accepted {accepted}{since}")
+    print_sentence(f"mean energy (after steps): {energies}; accepted {accepted}{since}")
 
 
 def print_scores(rows: list[SetScores], net: str, images: int) -> None:

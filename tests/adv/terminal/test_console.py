@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 
 import pytest
 from rich.live import Live
@@ -51,3 +52,27 @@ def test_control_characters_in_a_live_table():
     with Live(make_table(("cat\x1b]0;title", "", "", "", "")), console=console):
         pass
     assert r"cat\x1b]0;title" in file.getvalue()
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+@pytest.mark.parametrize("markup", [True, False])
+def test_a_terminal_gets_sentences_wrapped_at_words_and_commands_whole(width, markup):
+    path = "/a/folder/that/is/longer/than/a/line/of/any/terminal/here/" + 60 * "x"
+    sentence = f"The scale is small, because this machine has no GPU. It is in {path} now."
+    command = f"  python launch.py --resume {path} --trials 32"
+    file = io.StringIO()
+    console = PlainConsole(file=file, width=width, force_terminal=True, soft_wrap=True)
+    console.print(f"{sentence}\n{command}", markup=markup)
+    *lines, last = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue()).splitlines()
+    assert " ".join(lines) == sentence and last == command
+    assert all(len(line) <= width or path in line for line in lines)
+    assert path in lines  # it has a line of its own
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_a_terminal_of_any_kind_has_its_own_width(term, monkeypatch):
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("COLUMNS", "33")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert open_console().width == 33
