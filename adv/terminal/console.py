@@ -111,12 +111,12 @@ def open_console(*, stderr: bool = False) -> PlainConsole:
     """Return a console for stdout or stderr; wide where that is no terminal."""
     stream = sys.stderr if stderr else sys.stdout
     terminal = stream is not None and stream.isatty()
-    size: dict[str, int] = {}
-    if not terminal:
-        size["width"] = _WIDE
-    elif os.environ.get("TERM") in ("dumb", "unknown"):  # of which rich believes 80 x 25
-        size["width"], size["height"] = shutil.get_terminal_size()
-    return PlainConsole(stderr=stderr, highlight=False, emoji=False, soft_wrap=True, **size)
+    width: int | None = None if terminal else _WIDE
+    height: int | None = None
+    if terminal and os.environ.get("TERM") in ("dumb", "unknown"):  # rich believes in 80 x 25
+        width, height = shutil.get_terminal_size()
+    plain: dict[str, Any] = {"highlight": False, "emoji": False, "soft_wrap": True}
+    return PlainConsole(stderr=stderr, width=width, height=height, **plain)
 
 
 def print_line(text: str = "", *, stderr: bool = False) -> None:

@@ -7,12 +7,12 @@ differences are paired: all nets are scored on the same images.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
@@ -89,12 +89,18 @@ class Verdict:
     overlapping: tuple[int, ...] = ()
 
 
-def reach_verdict(view: View) -> Verdict | None:
+def reach_verdict(view: View, among: Collection[int] | None = None) -> Verdict | None:
     """Return the verdict of a search as it stands, nets named by trial; None without a result.
 
     Compared are the finalists that have been trained again and the trials that may be on the front.
+    Only the former are called best, or an end of a trade-off, once there are any.
+
+    Args:
+      view: of the search.
+      among: numbers of the trials that may be called so; None for all.
     """
-    return _latest_verdict.get(view, lambda: _reach_verdict(view))
+    allowed = None if among is None else frozenset(among)
+    return _latest_verdict.get(view, lambda: _reach_verdict(view, allowed), allowed)
 
 
 def sample_nets(view: View) -> tuple[list[int], Floats] | None:
@@ -118,7 +124,7 @@ def _sample_nets(view: View) -> tuple[list[int], Floats] | None:
     return [trial.number for trial in evidence.trials], evidence.sample()
 
 
-def _reach_verdict(view: View) -> Verdict | None:
+def _reach_verdict(view: View, allowed: Collection[int] | None) -> Verdict | None:
     evidence = _collect_evidence(view)
     if evidence is None:
         return None
@@ -126,13 +132,22 @@ def _reach_verdict(view: View) -> Verdict | None:
     baseline = [i for i, t in enumerate(evidence.trials) if plain and t.params == plain]
     ranges = _find_ranges(view, evidence)
     first = baseline[0] if baseline else None
-    verdict = decide(evidence.sample(), ranges=ranges, baseline=first)
+    named = list(evidence.fresh or range(len(evidence.trials)))
+    if allowed is not None:
+        named = [i for i in named if evidence.trials[i].number in allowed]
+    verdict = decide(evidence.sample(), ranges=ranges, baseline=first, named=named)
     if verdict.kind == "undecided":
         verdict = replace(verdict, more=_count_more(evidence, ranges))
     return _name(verdict, [trial.number for trial in evidence.trials])
 
 
-def decide(draws: ArrayLike, *, ranges: Pair, baseline: int | None = None) -> Verdict:
+def decide(
+    draws: ArrayLike,
+    *,
+    ranges: Pair,
+    baseline: int | None = None,
+    named: Collection[int] | None = None,
+) -> Verdict:
     """Return the verdict on n nets, which are named by their index.
 
     No trade-off is told if with probability `P_NONE` no net is ahead of one net by more than
@@ -144,11 +159,13 @@ def decide(draws: ArrayLike, *, ranges: Pair, baseline: int | None = None) -> Ve
       draws: [d, n, 2] samples of the true values from their joint posterior, larger is better.
       ranges: of the two objectives.
       baseline: the net with which the question compares; None for none.
+      named: the nets that may be called best, or an end of a trade-off; None for all.
     """
     x = np.asarray(draws, dtype=float)
     n = x.shape[1]
+    may = np.isin(np.arange(n), list(range(n) if named is None else named))
     behind = x.max(axis=1, keepdims=True) - x  # the best net of each objective, ahead of each net
-    tied = (behind <= MARGIN * np.asarray(ranges)).all(axis=2).mean(axis=0)
+    tied = may * (behind <= MARGIN * np.asarray(ranges)).all(axis=2).mean(axis=0)
     best = int(np.argmax(tied))
     if tied[best] >= P_NONE:
         first, second = np.quantile(behind[:, best], 0.95, axis=0)
@@ -162,7 +179,7 @@ def decide(draws: ArrayLike, *, ranges: Pair, baseline: int | None = None) -> Ve
             tied=tuple(other.of for other in others if _is_tied(other)),
             nets=n,
         )
-    chance = _chances_of_trades(x)
+    chance = _chances_of_trades(x, may)
     if chance.max() < P_TRADE:
         probability = float(max(tied[best], chance.max()))
         return Verdict("undecided", probability, nets=n, overlapping=_find_overlapping(x))
@@ -293,13 +310,14 @@ def _find_overlapping(x: Floats) -> tuple[int, ...]:
     return tuple(np.flatnonzero(overlap.sum(axis=1) > 1).tolist())
 
 
-def _chances_of_trades(x: Floats) -> Floats:
+def _chances_of_trades(x: Floats, may: NDArray[np.bool_]) -> Floats:
     """Return how often net i is more accurate and less robust than net j, [n, n].
 
     It is 0 where the interval of either difference holds zero, and for nets that are more likely
-    dominated than on the front: what they trade, others have for less.
+    dominated than on the front: what they trade, others have for less. So it is for nets that may
+    not be named.
     """
-    likely = np.flatnonzero(front_probability(x) >= P_FRONT)
+    likely = np.flatnonzero(may & (front_probability(x) >= P_FRONT))
     chance = np.zeros((x.shape[1], x.shape[1]))
     for i in likely:  # not all pairs at once: 50 nets would take 80 MB
         some, one = x[:, likely], x[:, i : i + 1]

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from adv.shell import join_command
 from search.finals.finalist import Finalist
-from search.finals.verdict import Verdict, reach_verdict
+from search.finals.verdict import Verdict
 from search.formatting import count
 from search.outcome.front import RunFront, find_front
-from search.outcome.roles import Role, assign_roles
+from search.outcome.roles import Role, assign_roles, find_verdict
 from search.record.view import View
 
 
@@ -65,7 +65,7 @@ def find_outcome(view: View, folder: Path, finalists: Sequence[Finalist] | None 
       finalists: from `compute_standings`; None computes them.
     """
     front = find_front(view, finalists)
-    verdict = reach_verdict(view)
+    verdict = find_verdict(view, front)
     caveat = _find_caveat(view, verdict, folder) if verdict else None
     return Outcome(front, assign_roles(view, front), verdict, caveat)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.finals.seed_noise import Floats
-from search.finals.verdict import sample_nets
+from search.finals.verdict import Verdict, reach_verdict, sample_nets
 from search.outcome.front import RunFront
 from search.outcome.front_member import FrontMember
 from search.record.trial_result import Interval
@@ -53,7 +53,8 @@ def assign_roles(view: View, front: RunFront) -> tuple[Role, ...]:
     """Return the three roles of a front, none of an empty one; a net may have several.
 
     Nets whose marks say that their scores mislead, and members that the finals report without a
-    fresh seed, have a role only if there are no others.
+    fresh seed, have a role only if there are no others. The nets that the verdict names go before
+    others that cannot be told from them.
 
     Args:
       view: of the search.
@@ -65,13 +66,38 @@ def assign_roles(view: View, front: RunFront) -> tuple[Role, ...]:
     points = np.array([member.point for member in members])
     first, second = (_best(points, m) for m in range(2))
     knee = find_knee(points, _find_reference(view, front), _find_noise(members, front.aims))
-    names = name_roles(front.aims)
-    ties = _Ties(view, front)
-    holders = [(names[0], first, front.aims[0]), (names[1], second, front.aims[1])]
-    return tuple(
-        Role(name, members[i], aim, ties.find(members[i], aim))
-        for name, i, aim in (*holders, (BALANCED, knee, ""))
-    )
+    ties, known = _Ties(view, front), {member.number: member for member in members}
+    roles = []
+    for name, i, aim, named in zip(
+        name_roles(front.aims),
+        (first, second, knee),
+        (*front.aims, ""),
+        _list_named(find_verdict(view, front)),
+        strict=True,
+    ):
+        holder = members[i]
+        if named in known and (not aim or named in ties.find(holder, aim)):
+            holder = known[named]
+        roles.append(Role(name, holder, aim, ties.find(holder, aim)))
+    return tuple(roles)
+
+
+def find_verdict(view: View, front: RunFront) -> Verdict | None:
+    """Return the verdict of a run, which names only nets that may be recommended.
+
+    Args:
+      view: of the search.
+      front: of the run.
+    """
+    return reach_verdict(view, [member.number for member in _choose_eligible(front.members)])
+
+
+def _list_named(verdict: Verdict | None) -> tuple[int | None, int | None, int | None]:
+    """Return whom a verdict names as the best in each objective, and in both; None for nobody."""
+    if verdict and verdict.trade:
+        return verdict.trade.ahead, verdict.trade.of, None
+    best = verdict.best if verdict else None
+    return best, best, best
 
 
 def name_roles(aims: tuple[str, str]) -> tuple[str, str, str]:

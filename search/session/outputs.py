@@ -11,8 +11,8 @@ from typing import Any
 from adv.files import partial_file
 from search.errors import find_storage_error
 from search.finals.standings import compute_standings
-from search.finals.verdict import reach_verdict
 from search.outcome.front import find_front
+from search.outcome.roles import find_verdict
 from search.record.derived_ledgers import FinalsLedger, MemoryLedger
 from search.record.ledger import Ledger
 from search.record.run_files import LostNetError, is_inside
@@ -68,7 +68,7 @@ def add_readers(
 
 def record_verdict(view: View) -> dict[str, Any]:
     """Return the verdict on the search as a key of its `end` event; none without a result."""
-    verdict = reach_verdict(view)
+    verdict = find_verdict(view, find_front(view))
     return {"verdict": verdict_record(view, verdict)} if verdict else {}
 
 

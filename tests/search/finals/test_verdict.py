@@ -81,6 +81,20 @@ def test_noise_that_all_nets_share_is_no_noise():
     assert decide(np.repeat(shared, 3, axis=1), ranges=RANGES).probability == 1
 
 
+def test_only_some_nets_may_be_named():
+    """A net that was not trained again may be ahead, and is never called best."""
+    noise = np.random.default_rng(0).standard_normal((5000, 3, 2)) * SD
+    tied = np.array([(0.950, 400), (0.960, 402), (0.80, 100)]) + noise
+    assert decide(tied, ranges=RANGES).best == 1
+    found = decide(tied, ranges=RANGES, named=[0])
+    assert (found.kind, found.best) == ("no trade-off", 0) and found.bounds[0] > 0
+    assert decide(tied, ranges=RANGES, named=[2]).kind == "undecided"
+    assert decide(tied, ranges=RANGES, named=[]).kind == "undecided"
+    apart = np.array([(0.98, 200), (0.96, 300), (0.90, 400)]) + noise
+    trade = decide(apart, ranges=RANGES, named=[0, 1]).trade
+    assert trade and (trade.ahead, trade.of) == (0, 1)
+
+
 def test_one_net_alone_is_best():
     assert verdict([(0.9, 300)]) == Verdict("no trade-off", 1.0, 0, bounds=(0.0, 0.0), nets=1)
 

@@ -225,3 +225,29 @@ def test_a_flagged_gap_is_marked_with_its_interval():
     (mark,) = find_marks(view.trials[2], view.header)
     assert mark.name == "flagged" and "by 12.0 points (11.0 to 14.0) at eps 0.0314" in mark.text
     assert find_marks(view.trials[1], view.header) == ()
+
+
+def near_ties(seed: int, finals: bool) -> View:
+    """A search whose nets are near each other, two of which the finals train again."""
+    rng = np.random.default_rng(seed)
+    points = [(0.85 + 0.03 * rng.normal(), 220 + 30 * rng.normal()) for _ in range(6)]
+    view = make_view(points, half=(0.02, 12.0))
+    return with_finals(view, (0, 1, 0, 1, 0)) if finals else view
+
+
+@pytest.mark.parametrize("finals", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_verdict_front_and_recommended_nets_do_not_contradict_each_other(seed, finals):
+    outcome = find_outcome(near_ties(seed, finals), RUN)
+    roles, verdict = {role.name: role for role in outcome.roles}, outcome.verdict
+    assert verdict and len(roles) == 3
+    named = {verdict.best} if verdict.best is not None else set()
+    if verdict.trade:
+        named |= {verdict.trade.ahead, verdict.trade.of}
+    for number in named:
+        member = outcome.front.find(number)
+        assert member and member.measured == ("fresh seeds" if finals else "search")
+    if verdict.best is not None:
+        assert roles["balanced"].member.number == verdict.best
+        for role in outcome.roles:  # another one only where it is told to be better
+            assert role.member.number == verdict.best or verdict.best not in role.tied
