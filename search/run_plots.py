@@ -33,8 +33,9 @@ def plot_front(run: Run) -> go.Figure:
 
 
 def plot_robustness_curves(run: Run) -> go.Figure:
-    """Plot accuracy against attack strength for the members of the search's front."""
-    return plots.curves(_view(run))
+    """Plot accuracy against attack strength for the nets of the run's front."""
+    view = _view(run)
+    return plots.curves(view, find_front(view))
 
 
 def plot_hypervolume(run: Run) -> go.Figure:
@@ -56,8 +57,8 @@ def plot_importance(run: Run) -> go.Figure:
 
 
 def plot_learning_curves(run: Run) -> go.Figure:
-    """Plot the validation accuracy under attack after each epoch, for members of the front."""
-    return plots.learning(_view(run))
+    """Plot the validation accuracy under attack after each epoch, for the nets of the run's front."""
+    return plots.learning(find_front(_view(run)))
 
 
 def _view(run: Run) -> View:

@@ -70,17 +70,26 @@ def colour_picker(page: Page, name: str) -> str:
 def _folds(page: Page) -> str:
     """Return what is hidden at first: all curves, and the front as the search saw it."""
     view, saw = page.view, ""
+    images = "on the images of the search"
+    if page.has_finals:
+        images = "of the net with a fresh seed on test images, where there is one"
     curves = part(
         "Robustness curves",
-        "Accuracy as the attack gets stronger, with 95 % intervals, as measured in the search. A "
+        f"Accuracy as the attack gets stronger, with 95 % intervals, {images}. A "
         "curve that rises, or stays high at the right end, indicates a weak attack rather than a "
         "robust net.",
-        figure(plots.curves(view), "curves", "Lines: accuracy against attack strength"),
+        figure(
+            plots.curves(view, page.outcome.front),
+            "curves",
+            "Lines: accuracy against attack strength",
+        ),
     ) + part(
         "Learning curves",
         "Validation accuracy under a quick attack during training. The marker is the epoch that "
         "was kept; a fall after it is robust overfitting.",
-        figure(plots.learning(view), "learning", "Lines: accuracy under attack by epoch"),
+        figure(
+            plots.learning(page.outcome.front), "learning", "Lines: accuracy under attack by epoch"
+        ),
     )
     if page.has_finals:
         text = (
@@ -89,7 +98,7 @@ def _folds(page: Page) -> str:
         )
         plot = figure(plots.front(view), "search", "Scatter: trials of the search", nets=True)
         saw = fold("What the search saw", f"<p class='note'>{text}</p>{plot}{_search_table(page)}")
-    return fold("Curves of the whole front of the search at once", curves) + saw
+    return fold("Curves of the whole front at once", curves) + saw
 
 
 def _members(page: Page) -> str:

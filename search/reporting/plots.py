@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from search.formatting import format_value
+from search.outcome.front import RunFront
 from search.outcome.marks import SYMBOL, find_marks, list_marks
 from search.record.trial import Trial
 from search.record.view import View
@@ -83,13 +84,18 @@ def label(trial: Trial, marks: Mapping[int, str]) -> str:
     return f"{trial.number}{SYMBOL if marks.get(trial.number) else ''}"
 
 
-def curves(view: View) -> go.Figure:
-    """Plot accuracy against attack strength for the members of the front."""
+def curves(view: View, front: RunFront) -> go.Figure:
+    """Plot accuracy against attack strength for the nets of the front of a run.
+
+    Args:
+      view: of the search.
+      front: of the run; of several trainings of a member, that of its net is shown.
+    """
     figure = empty_figure("Attack strength eps (0 is no attack)", "Accuracy (%)")
     reach: set[float] = set()
-    best = view.front()
-    for n, trial in enumerate(best):
-        rows = sorted(map(tuple, trial.result.details.curve or ())) if trial.result else ()
+    for n, member in enumerate(front.members):
+        result = member.net.result
+        rows = sorted(map(tuple, result.details.curve or ())) if result else ()
         eps, accuracy, low, high = zip(*rows, strict=True) if rows else ((), (), (), ())
         reach |= set(eps)
         bars = _bars([100 * v for v in accuracy], list(zip(low, high, strict=True)), 100)
@@ -98,7 +104,7 @@ def curves(view: View) -> go.Figure:
                 x=eps,
                 y=[100 * v for v in accuracy],
                 error_y=bars,
-                **_series(n, best),
+                **_series(n, front),
                 hovertemplate="eps %{x:.4g}: %{y:.1f} %",
             )
         )
@@ -158,11 +164,10 @@ def importance(shares: Mapping[str, Mapping[str, float]]) -> go.Figure:
     return figure.update_layout(height=height, legend={"traceorder": "reversed"})
 
 
-def learning(view: View) -> go.Figure:
-    """Plot the validation accuracy under attack of each front member after each epoch."""
+def learning(front: RunFront) -> go.Figure:
+    """Plot the validation accuracy under attack of each net of a front after each epoch."""
     figure = empty_figure("Epoch", "Validation accuracy under attack (%)")
-    best = view.front()
-    for n, trial in enumerate(best):
+    for n, trial in enumerate(member.net for member in front.members):
         known = [
             (e, 100 * v.metrics["watched_robust"])
             for e, v in sorted(trial.epochs.items())
@@ -170,7 +175,7 @@ def learning(view: View) -> go.Figure:
         ]
         x, y = zip(*known, strict=True) if known else ((), ())
         kept = trial.result.details.best_epoch if trial.result else None
-        style = _series(n, best)
+        style = _series(n, front)
         style["marker"] |= {"size": [11 if epoch == kept else 0 for epoch in x], "opacity": 1}
         figure.add_trace(go.Scatter(x=x, y=y, **style, hovertemplate="epoch %{x}: %{y:.1f} %"))
     return figure.update_yaxes(rangemode="tozero")
@@ -274,12 +279,14 @@ def _bars(
     }
 
 
-def _series(n: int, best: list[Trial]) -> dict[str, Any]:
+def _series(n: int, front: RunFront) -> dict[str, Any]:
     """Return the style of front member n; of many, some spread over the front are visible."""
-    step = max(1, (len(best) - 1) / (MAX_CURVES - 1))
+    member = front.members[n]
+    once = " (search)" if front.source == "finals" and not member.is_final else ""
+    step = max(1, (len(front.members) - 1) / (MAX_CURVES - 1))
     drawn = {round(step * k) for k in range(MAX_CURVES)}
     return {
-        "name": f"trial {best[n].number}",
+        "name": f"trial {member.number}{once}",
         "mode": "lines+markers",
         "line": {"color": _COLOURS[n % 8], "width": 2, "dash": "dot" if n // 8 % 2 else "solid"},
         "marker": {"symbol": _SYMBOLS[n % 8], "size": 7},

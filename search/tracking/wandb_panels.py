@@ -72,12 +72,12 @@ def other_figures(view: View, finalists: Sequence[Finalist]) -> dict[str, go.Fig
     """Return the figures beside the front; those without data are left out."""
     from search.reporting import finals_plots, parallel_plot, plots
 
-    if not view.front():
+    front = find_front(view, finalists)
+    if not front.members:
         return {}
-    found = {CURVES: plots.curves(view), LEARNING: plots.learning(view)}
+    found = {CURVES: plots.curves(view, front), LEARNING: plots.learning(front)}
     if view.header.knobs:
-        numbers = set(find_front(view, finalists).numbers)
-        found[PARALLEL] = parallel_plot.parallel(view, numbers)
+        found[PARALLEL] = parallel_plot.parallel(view, set(front.numbers))
     shares = importance(view)
     if not isinstance(shares, str):
         found[IMPORTANCE] = plots.importance(shares)

@@ -14,6 +14,7 @@ from synthetic_studies import EPS, build, events, final_events
 
 from search.finals.reseeding_study import find_contenders
 from search.formatting import format_duration
+from search.outcome.front import find_front
 from search.record.trial_result import MaskingGap
 from search.record.view import View
 from search.reporting.csv_tables import trial_rows
@@ -340,6 +341,6 @@ def test_many_front_members_spread_the_drawn_curves():
     from search.reporting import plots
 
     view = build(16, 0)
-    drawn = [trace.visible for trace in plots.curves(view).data]
+    drawn = [trace.visible for trace in plots.curves(view, find_front(view)).data]
     assert drawn[0] is drawn[-1] is True
     assert sum(v is True for v in drawn) <= plots.MAX_CURVES

@@ -8,6 +8,7 @@ from offline_tracking import STUDY, OfflineRun, read_offline_runs, track_study
 from synthetic_studies import events, final_events, stopped_events
 
 from search.finals.standings import compute_standings
+from search.outcome.front import find_front
 from search.record.view import View
 from search.tracking.metric_names import UNITS
 from search.tracking.run_records import STATE_TAGS, run_key
@@ -134,6 +135,22 @@ def test_tables_and_figures_are_written_once(reviewed):
         assert json.loads(path.read_text())["data"]
     for kind in ("robustness_curves", "importance", "finals_front", "selection_bias"):
         assert len(list(study.folder.glob(f"files/media/plotly/{kind}_*.json"))) == 1
+
+
+def test_the_curves_are_those_of_the_nets_on_the_one_front(reviewed):
+    view, runs = reviewed
+    (study,) = runs[STUDY]
+    members = find_front(view).members
+    assert {member.is_final for member in members} == {True, False}
+    named = [f"trial {m.number}{'' if m.is_final else ' (search)'}" for m in members]
+    for kind in ("robustness_curves", "learning_curves"):
+        (path,) = study.folder.glob(f"files/media/plotly/{kind}_*.json")
+        assert [trace["name"] for trace in json.loads(path.read_text())["data"]] == named
+    (path,) = study.folder.glob("files/media/plotly/robustness_curves_*.json")
+    for member, trace in zip(members, json.loads(path.read_text())["data"], strict=True):
+        assert member.net.result and member.net.result.details.curve
+        shown = [100 * row[1] for row in sorted(member.net.result.details.curve)]
+        assert trace["y"] == pytest.approx(shown)
 
 
 def test_nets_of_the_front_are_outputs_of_the_runs_that_trained_them(reviewed):
