@@ -57,7 +57,7 @@ def plot_importance(run: Run) -> go.Figure:
 
 
 def plot_learning_curves(run: Run) -> go.Figure:
-    """Plot the validation accuracy under attack after each epoch, for the nets of the run's front."""
+    """Plot the validation accuracy under attack after each epoch, of the front's nets."""
     return plots.learning(find_front(_view(run)))
 
 

@@ -54,6 +54,15 @@ def test_relative_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+@each_page
+def test_links_into_a_page_name_one_of_its_headings(page):
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        where = (page.parent / target) if target else page
+        titles = re.findall(r"^#+ (.+)$", where.read_text(), re.MULTILINE)
+        words = [re.sub(r"[^\w\s-]", "", title.lower()).strip() for title in titles]
+        assert anchor in [re.sub(r"[\s]+", "-", one) for one in words], (target, anchor)
+
+
 def test_the_readme_begins_with_the_demonstrations_and_the_tests():
     fences = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     blocks = [block for language, block in fences if not language]

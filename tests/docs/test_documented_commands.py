@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from documents import PAGES, ROOT, code_in
+from documents import PAGES, ROOT, blocks_in, code_in
 
 import launch
 from adv import BaseNet, Recipe, build, save
@@ -48,6 +48,27 @@ RUN = {
     r"adv certify ": "--images 2 --draws 200",
     r"adv (export|models)": "",
 }
+# Commands of other programs, and what stands for them here; flags of our benchmarks are checked in
+# tests/test_docs.py.
+OTHERS = {
+    r"(python -m )?pip install|pip download": "CI installs the project, without a network here",
+    r"git clone|cd ": "a checkout is where this runs",
+    r"python benchmarks/": "minutes to days; tests/benchmarks runs small ones",
+    r"python -m pytest": "this is it",
+    r"scripts/": "CI runs them",
+    r"python[\d.]* -m venv": "CI makes one",
+    r"python test_project\.py": "tests/adv/exporting/test_course_template.py runs it",
+    r"ray |kubectl |docker |sbatch |export RAY_": "a cluster; see tests/deploy",
+    r"(NAME|SPACE)=\S+ .*sbatch ": "a cluster; tests/deploy runs the script with stand-ins",
+    r"wandb ": "an account; tests/search/tracking reads what is to be synchronised",
+    r"optuna-dashboard ": "tests/search/tracking/test_optuna_storage.py opens the pages",
+    r"mlflow |tensorboard ": "a server; tests/search/tracking reads what it would show",
+}
+PROGRAMS = (
+    r"(\$ )?([A-Z_]+=\S+ )*(pip|python[\d.]*|robustune|adv|wandb|optuna-dashboard|mlflow|"
+    r"tensorboard|ray|kubectl|sbatch|srun|scancel|git|docker|export|cd|curl|aws|scripts/[a-z-]+)"
+    r"( |$)"
+)
 PLACEHOLDERS = {
     **dict.fromkeys(("CHECKPOINT", "FILE", "A"), "a.safetensors"),
     "B": "b.safetensors",
@@ -82,6 +103,16 @@ def find_rule(command: str, rules: dict[str, str]) -> str | None:
 def test_each_command_is_run_or_has_a_reason(command):
     ruled = find_rule(command, NOT_RUN) or find_rule(command, RUN)
     assert ruled is not None, "add a rule to RUN or, with the reason, to NOT_RUN"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_command_of_another_program_has_a_reason(page):
+    lines = [line for line in blocks_in(page) if re.match(PROGRAMS, line)]
+    ours = r"(python -m )?(adv|search\.replay) |(python )?launch\.py "
+    others = [
+        line for line in lines if not re.match(f"(OMP_NUM_THREADS=1 )?{ours}|python launch", line)
+    ]
+    assert not [line for line in others if find_rule(line, OTHERS) is None]
 
 
 @pytest.fixture
