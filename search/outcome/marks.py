@@ -56,14 +56,20 @@ def list_marks(marks: Iterable[Mark]) -> str:
 
 
 def _find_overfitting(trainings: Sequence[Trial]) -> Mark | None:
-    """Mark catastrophic overfitting to a one-step attack, in which a stronger one fools the net."""
-    overfitted = [training for training in trainings if training.overfitted]
-    if not overfitted:
-        return None
-    kept = [training for training in overfitted if _kept_epoch(training) in training.overfitted]
-    when = "its scores are by attacks of many steps" if kept else "not in the epoch that was kept"
-    text = f"overfitted catastrophically to its one-step training attack; {when}"
-    return Mark("overfitted", text, misleads=False)
+    """Mark a net whose kept epoch overfitted catastrophically: more than one step fools it."""
+    for training in trainings:
+        if (epoch := _kept_epoch(training)) in training.overfitted:
+            text = "overfitted catastrophically to its one-step training attack"
+            known = training.epochs[epoch].metrics
+            if {"eps", "one_step_accuracy", "pgd_accuracy"} <= known.keys():
+                text += (
+                    f": at the training radius {known['eps']:.3g} that attack leaves "
+                    f"{100 * known['one_step_accuracy']:.0f} % of some training images and PGD "
+                    f"{100 * known['pgd_accuracy']:.0f} %"
+                )
+            text += "; its scores are by attacks of many steps"
+            return Mark("overfitted", text, misleads=False)
+    return None
 
 
 def _kept_epoch(training: Trial) -> int:

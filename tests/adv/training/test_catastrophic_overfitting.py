@@ -27,7 +27,12 @@ from adv import (
     evaluate,
     train,
 )
-from adv.training.catastrophic_overfitting import measure, one_step_attack, probe_images
+from adv.training.catastrophic_overfitting import (
+    has_collapsed,
+    measure,
+    one_step_attack,
+    probe_images,
+)
 
 BALL = Linf(0.1)
 
@@ -58,6 +63,22 @@ def test_a_net_that_one_step_misses_and_ten_find():
     assert measure(Valley(False), grey(20), FGSM(BALL), seed=0) == sound
     # Of two images nobody can tell.
     assert measure(Valley(True), grey(2), FGSM(BALL), seed=0)["catastrophic_overfitting"] == 0
+
+
+@pytest.mark.parametrize(
+    ("one_step", "pgd", "images", "collapsed"),
+    [
+        (26 / 31, 2 / 31, 31, True),  # FGSM training at radius .1, digits
+        (20 / 31, 0.0, 31, True),
+        (20 / 31, 6 / 31, 31, False),  # PGD training there: a step is weaker on any net
+        (0.31, 0.09, 100, False),  # and at .14
+        (0.31, 0.0, 100, True),
+        (1.0, 0.49, 128, False),
+        (0.0, 0.0, 128, False),
+    ],
+)
+def test_a_collapse_is_more_than_a_weak_step(one_step, pgd, images, collapsed):
+    assert has_collapsed(one_step, pgd, images) == collapsed
 
 
 def test_which_lessons_and_which_images_it_is_for(digits):
@@ -127,7 +148,9 @@ def test_fgsm_overfits_on_digits_and_n_fgsm_and_pgd_do_not(digits, kind, overfit
     found = measure(epochs[-1].net, digits.train.head(100), FGSM(BALL), seed=0)
     assert found["catastrophic_overfitting"] == overfits
     if overfits:
-        assert flags[-4:] == [1.0] * 4 and score.mean < 0.1 and score.natural_accuracy > 0.8
+        assert (
+            flags[-1] and sum(flags[-4:]) >= 2 and score.mean < 0.1 and score.natural_accuracy > 0.8
+        )
         assert epochs[-1].metrics["attacked_accuracy"] > 0.6
     else:
         assert not any(flags) and score.mean > 0.4

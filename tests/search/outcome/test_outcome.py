@@ -210,14 +210,15 @@ def test_a_net_that_knows_the_largest_class_alone_is_marked():
     assert marks_of(make_trial(figures={"balanced_accuracy": 0.6})) == ""
 
 
-def test_catastrophic_overfitting_is_marked_and_whether_it_was_kept():
-    flag = {"catastrophic_overfitting": 1.0}
+def test_catastrophic_overfitting_is_marked_where_it_was_kept():
+    flag = {"catastrophic_overfitting": 1.0, "one_step_accuracy": 0.61, "pgd_accuracy": 0.03}
+    flag["eps"] = 0.1
     epochs = {n: EpochReport(n, 3, 1.0, flag if n == 2 else {}) for n in (1, 2, 3)}
     kept = make_trial(epochs=epochs, details={"best_epoch": 2})
     (mark,) = find_marks(kept, View().header)
     assert mark.name == "overfitted" and "attacks of many steps" in mark.text and not mark.misleads
-    (mark,) = find_marks(make_trial(epochs=epochs, details={"best_epoch": 1}), View().header)
-    assert mark.name == "overfitted" and "not in the epoch" in mark.text
+    assert "radius 0.1 that attack leaves 61 % of some training images and PGD 3 %" in mark.text
+    assert find_marks(make_trial(epochs=epochs, details={"best_epoch": 1}), View().header) == ()
 
 
 def test_a_flagged_gap_is_marked_with_its_interval():
