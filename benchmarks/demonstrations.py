@@ -36,7 +36,9 @@ import spaces
 from search.backends.process_tree import adopt_orphans, list_descendants
 from search.command_line import run_command
 from search.finals.standings import compute_standings
-from search.finals.verdict import MARGIN, Verdict, reach_verdict
+from search.finals.verdict import MARGIN, Verdict
+from search.outcome.front import find_front
+from search.outcome.roles import find_verdict
 from search.record.ledger import read
 from search.record.pareto import front
 from search.record.view import View
@@ -136,7 +138,7 @@ class Truth:
 def judge(folder: Path, seed: int, truth: Truth) -> Outcome:
     """Return what the search in a run folder said, compared with the truth."""
     view = read(folder / "ledger.jsonl")
-    verdict = reach_verdict(view)
+    verdict = find_verdict(view, find_front(view))
     trials = [trial for trial in view.scored() if view.feasible(trial)]
     on_front = front(np.array([truth(trial.params) for trial in trials]))
     true = {t.number for t, on in zip(trials, on_front, strict=True) if on}
