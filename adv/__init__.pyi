@@ -85,7 +85,6 @@ from .models import BaseNet as BaseNet
 from .models import BigNet as BigNet
 from .models import Net as Net
 from .models import ResNet18 as ResNet18
-from .models import TinyNet as TinyNet
 from .models import ViT as ViT
 from .models.size import Size as Size
 from .models.size import size_of as size_of

@@ -2,7 +2,6 @@
 
 from adv.models.lenet import BaseNet as BaseNet
 from adv.models.lenet import BigNet as BigNet
-from adv.models.lenet import TinyNet as TinyNet
 from adv.models.net import Net as Net
 from adv.models.net import Normalize as Normalize
 from adv.models.resnet import WRN as WRN

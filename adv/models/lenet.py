@@ -1,7 +1,6 @@
 """LeNets: two 5x5 convolutions with pooling, and three linear layers (LeCun et al. 1998).
 
 BaseNet is the small net of PyTorch's CIFAR-10 tutorial; BigNet roughly doubles each dimension.
-TinyNet has so few filters that on simple images, too, robustness costs accuracy.
 """
 
 from __future__ import annotations
@@ -48,29 +47,6 @@ class BaseNet(Net):
     def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
         check_side(self, shape, _LEAST_SIDE)
         return _lenet((6, 16, 120, 84), classes, shape, self.activation, self.dropout)
-
-
-@dataclass(frozen=True)
-class TinyNet(Net):
-    """A LeNet of 4 and 8 filters and 32 and 24 hidden units, 8,586 parameters with ten classes.
-
-    Args:
-      activation: "relu", "gelu" or "silu".
-      dropout: probability after each hidden linear layer, in [0, 1).
-
-    Raises:
-      ValueError: a setting is unknown or out of its range.
-    """
-
-    activation: str = "relu"
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_settings(self.activation, self.dropout)
-
-    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
-        check_side(self, shape, _LEAST_SIDE)
-        return _lenet((4, 8, 32, 24), classes, shape, self.activation, self.dropout)
 
 
 @dataclass(frozen=True)

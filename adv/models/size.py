@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from adv.models import WRN, BaseNet, BigNet, Net, ResNet18, TinyNet, ViT
+from adv.models import WRN, BaseNet, BigNet, Net, ResNet18, ViT
 from adv.models.net import make_net
 from adv.shape import DEFAULT_SHAPE, Shape
 
 LISTED_NETS: tuple[Net, ...] = (
-    TinyNet(),
     BaseNet(),
     *(BigNet(width) for width in (1, 2, 4)),
     *(WRN(16, 4), WRN(16, 8), WRN(16, 10), WRN(28, 10), WRN(34, 10)),

@@ -4,25 +4,13 @@ import pytest
 import torch
 
 import adv
-from adv import (
-    RSE,
-    WRN,
-    BaseNet,
-    BigNet,
-    Projection,
-    Recipe,
-    ResNet18,
-    SpectralNorm,
-    TinyNet,
-    ViT,
-    size_of,
-)
+from adv import RSE, WRN, BaseNet, BigNet, Projection, Recipe, ResNet18, SpectralNorm, ViT, size_of
 from adv.defences import layer_norms
 from adv.runtime.image_shape import image_shape
 from adv.shape import format_shape, parse_image_size
 
 SHAPES = [(1, 28, 28), (3, 16, 16), (3, 48, 37), (4, 64, 64)]
-NETS = [TinyNet(), BaseNet(), BigNet(), WRN(10, 1), ResNet18(), ViT(1, 64, 1), ViT(1, 64, 3)]
+NETS = [BaseNet(), BigNet(), WRN(10, 1), ResNet18(), ViT(1, 64, 1), ViT(1, 64, 3)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=format_shape)

@@ -31,7 +31,6 @@ from adv import (
     ResNet18,
     SpectralNorm,
     TestNoise,
-    TinyNet,
     ViT,
     build,
     is_random,
@@ -43,7 +42,6 @@ from adv.runtime.random_layers import Dropout, Noise
 from adv.runtime.random_streams import use_seed
 
 NETS = {
-    "TinyNet": TinyNet(),
     "BaseNet": BaseNet(),
     "BigNet": BigNet(),
     "BigNet wide": BigNet(width=2),
@@ -240,7 +238,7 @@ def test_equal_seeds_make_equal_nets_and_copies_agree(net):
         (lambda: WRN(activation="selu"), "got 'selu': did you mean 'silu'?"),
         *(
             (lambda net=net, p=p: net(dropout=p), r"dropout is a probability in \[0, 1\)")
-            for net in (TinyNet, BaseNet, BigNet, WRN, ResNet18, ViT)
+            for net in (BaseNet, BigNet, WRN, ResNet18, ViT)
             for p in (-0.1, 1.0, math.nan)
         ),
         (lambda: BigNet(width=0), "width must be 1 or more, got 0"),
@@ -309,7 +307,6 @@ def test_dropout_follows_each_hidden_linear_layer():
 # --- sizes ---
 
 SIZES = {  # millions of parameters, and of multiply-adds where published
-    "TinyNet": (TinyNet(), 0.008586, None),
     "BaseNet": (BaseNet(), 0.062006, 0.651720),
     "BigNet": (BigNet(), 0.244962, None),
     "WRN-16-4": (WRN(16, 4), 2.75, 390),
