@@ -70,7 +70,8 @@ def evaluate(
       batch: images at a time; None: 64 on a CPU (more is no faster), 512 on a GPU.
       keep_images: keep the final adversarial images, as `Score.adversarial`.
       ranks: the processes that evaluate the net together, each of which calls this with the same
-        arguments and attacks every so many images; all return the same score.
+        arguments and attacks every so many images, or batches of an attack that is not iterative;
+        all return the same score.
 
     Raises:
       ValueError: the split is empty, its labels are no classes of the net, or an attack does not
@@ -144,8 +145,8 @@ def _attack_norm(
             part = torch.where(mine, fooled_by, -1)
             _attack_group(group, job, part, done, len(chain))
             fooled_by = ranks.largest(part)
-        else:  # other attacks draw for all images that still stand: each rank attacks them all
-            _attack_group(group, job, fooled_by, done, len(chain))
+        else:
+            _attack_group(group, job, fooled_by, done, len(chain), ranks)
         done += len(group)
         attack_progress.advance(len(group))
     return {index: fooled_by >= end for index, end in ends.items()}
@@ -158,7 +159,12 @@ def _count_runs(battery: Battery, classes: int) -> int:
 
 
 def _attack_group(
-    group: list[AttackRun], job: EvaluationJob, fooled_by: Tensor, done: int, total: int
+    group: list[AttackRun],
+    job: EvaluationJob,
+    fooled_by: Tensor,
+    done: int,
+    total: int,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Attack the images that are still correct, and write to `fooled_by` which run fooled them.
 
@@ -168,6 +174,7 @@ def _attack_group(
       fooled_by: [n] index in the chain of the run that fooled an image; `total` if none did.
       done: runs of the chain before this group.
       total: runs of the chain.
+      ranks: that attack whole batches in turn, if the attack is not iterative.
     """
     for number, block in enumerate(torch.arange(len(fooled_by)).split(BLOCK)):
         standing = (fooled_by[block] == total).nonzero().flatten()
@@ -177,7 +184,7 @@ def _attack_group(
             continue
         for step, run in enumerate(group):
             if len(standing):
-                correct = run_batch(run, job, block, standing, derive_seed(run.seed, number))
+                correct = run_batch(run, job, block, standing, derive_seed(run.seed, number), ranks)
                 fooled_by[block[standing[~correct]]] = done + step
                 standing = standing[correct]
 

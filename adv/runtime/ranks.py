@@ -12,7 +12,7 @@ torchrun:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,6 +22,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+class LostRankError(RuntimeError):
+    """Another rank has ended, or cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class Ranks:
     def _reduce(self, tensor: Tensor, operation: Any) -> Tensor:
         place = tensor.device
         reduced = tensor.detach().to(self.device, copy=True, memory_format=torch.contiguous_format)
-        dist.all_reduce(reduced, operation)
+        with _notice_loss():
+            dist.all_reduce(reduced, operation)
         return reduced.to(place)
 
     def gather(self, rows: Tensor, n: int) -> Tensor:
@@ -71,7 +76,8 @@ class Ranks:
         padded = rows.new_zeros((size, *rows.shape[1:]))
         padded[: len(rows)] = rows.detach()
         parts = [torch.empty_like(padded) for _ in range(self.count)]
-        dist.all_gather(parts, padded)
+        with _notice_loss():
+            dist.all_gather(parts, padded)
         sizes = [len(Ranks(rank, self.count).rows(n)) for rank in range(self.count)]
         joined = torch.cat([part[:kept] for part, kept in zip(parts, sizes, strict=True)])
         last = rows.dim() == 4 and rows.is_contiguous(memory_format=torch.channels_last)
@@ -82,17 +88,36 @@ class Ranks:
         if self.count == 1:
             return value
         holder: list[Any] = [value]
-        dist.broadcast_object_list(holder, 0)
+        with _notice_loss():
+            dist.broadcast_object_list(holder, 0)
         shared: T = holder[0]
         return shared
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns on rank 0, where alone it is called.
+
+        Whatever it raises there is raised on all ranks.
+        """
+        made: tuple[T | None, Exception | None] = None, None
+        if self.rank == 0:
+            try:
+                made = make(), None
+            except Exception as error:
+                made = None, error
+        value, failure = self.share(made)
+        if failure is not None:
+            raise failure
+        result: T = value  # type: ignore[assignment]
+        return result
 
     def agree(self, value: bool = True) -> bool:
         """Return the value that rank 0 gives."""
         if self.count == 1:
             return value
         flag = torch.tensor([int(value)], device=self.device)
-        dist.broadcast(flag, 0)
-        return bool(flag)
+        with _notice_loss():
+            dist.broadcast(flag, 0)
+            return bool(flag)
 
     def wait(self) -> None:
         """Wait until all ranks have come here."""
@@ -100,6 +125,17 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+@contextmanager
+def _notice_loss() -> Iterator[None]:
+    """Turn what torch raises in a collective into a LostRankError."""
+    try:
+        yield
+    except (dist.DistError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise LostRankError(str(error)) from error
 
 
 @contextmanager
@@ -116,16 +152,19 @@ def join_ranks(
       rank: of this process; None: torchrun's `RANK`.
       count: of the processes; None: torchrun's `WORLD_SIZE`. A single one joins nothing.
       device: "cpu" (gloo) or "cuda" (NCCL); None: CUDA where there is a GPU for this process.
-        The GPU is that of `LOCAL_RANK`, else that of the rank.
+        The GPU is the only one that this process sees, else that of `LOCAL_RANK`, else that of
+        the rank.
       meet: where the processes find each other, "file://" and the path of a file that does not
-        exist yet; None: at torchrun's address.
+        exist yet, or "tcp://HOST:PORT" of the first; None: at torchrun's address.
 
     Raises:
       ValueError: a number is missing or out of its range.
     """
     rank, count = _number("RANK", rank), _number("WORLD_SIZE", count)
     local = int(os.environ.get("LOCAL_RANK", rank))
-    cuda = device == "cuda" or (device is None and local < torch.cuda.device_count())
+    seen = torch.cuda.device_count()
+    local = 0 if seen == 1 else local
+    cuda = device == "cuda" or (device is None and local < seen)
     place = torch.device("cuda", local) if cuda else torch.device("cpu")
     ranks = Ranks(rank, count, place)
     if cuda:
@@ -134,7 +173,8 @@ def join_ranks(
         yield ranks
         return
     backend = "nccl" if cuda else "gloo"
-    dist.init_process_group(backend, init_method=meet, rank=rank, world_size=count)
+    with _notice_loss():
+        dist.init_process_group(backend, init_method=meet, rank=rank, world_size=count)
     try:
         yield ranks
     finally:

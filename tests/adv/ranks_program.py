@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +83,25 @@ CASES: Mapping[str, Recipe] = {
     "cat": replace(PLAIN, objective=Mixed(), curriculum=CAT(most=2, held=0.1, patience=1)),
     "bfloat16": replace(PLAIN, precision="bfloat16"),
 }
+
+
+@dataclass(frozen=True)
+class OwnNoise:
+    """An attack that is not iterative: it draws for a whole batch at once."""
+
+    ball: Linf
+
+    def __call__(self, model, x, y, *, generator):
+        noise = torch.rand(x.shape, generator=generator) - 0.5
+        return (x + 2 * self.ball.eps * noise.sign() * (noise.abs() > 0.1)).clamp(0, 1)
+
+
 BATTERY = Battery(
     (
         ("pgd", PGD(Linf(EPS), steps=3)),
         ("pgd-more", restarts(PGD(Linf(2 * EPS), steps=3), 2)),
         ("square", Square(Linf(2 * EPS), queries=20)),
+        ("own", OwnNoise(Linf(3 * EPS))),
     )
 )
 
@@ -105,7 +119,7 @@ def outcome(recipe: Recipe, ranks: Ranks) -> dict[str, Any]:
     for epoch in train(recipe, images(), classes=4, seed=5, ranks=ranks):
         net, metrics = epoch.net, dict(epoch.metrics)
         states.append(epoch.state())
-    score = evaluate(net, images(30), BATTERY, ranks=ranks)
+    score = evaluate(net, images(30), BATTERY, batch=7, ranks=ranks)
     return {"net": net.state_dict(), "metrics": metrics, "ok": score.ok, "states": states}
 
 

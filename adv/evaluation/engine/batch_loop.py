@@ -8,10 +8,17 @@ import torch
 from torch import Tensor
 
 from adv.evaluation.engine.jobs import LAST_VERDICT, PREPARE, AttackRun, EvaluationJob
+from adv.runtime.random_streams import derive_seed
+from adv.runtime.ranks import ALONE, Ranks
 
 
 def run_batch(
-    run: AttackRun, job: EvaluationJob, block: Tensor, standing: Tensor, seed: int
+    run: AttackRun,
+    job: EvaluationJob,
+    block: Tensor,
+    standing: Tensor,
+    seed: int,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Return [m] booleans: which of the images `block[standing]` are still correct after a run.
 
@@ -21,10 +28,14 @@ def run_batch(
       block: [n] indices into the split.
       standing: [m] indices into the block, the images to attack.
       seed: the seed of the block's random numbers.
+      ranks: that attack together, each every so many batches.
     """
-    generator = torch.Generator().manual_seed(seed)
     correct = []
-    for rows in standing.chunk(math.ceil(len(standing) / job.batch)):
+    for number, rows in enumerate(standing.chunk(math.ceil(len(standing) / job.batch))):
+        if number % ranks.count != ranks.rank:
+            correct.append(torch.zeros(len(rows), dtype=torch.bool))
+            continue
+        generator = torch.Generator().manual_seed(derive_seed(seed, number))
         ids = block[rows]
         x, y = job.pixels(ids)
         job.seed_noise(ids, run.seed, 0, PREPARE)
@@ -32,4 +43,5 @@ def run_batch(
         job.seed_noise(ids, run.seed, 0, LAST_VERDICT)
         correct.append(job.is_correct(adv, y).cpu())
         job.store(run, ids, adv)
-    return torch.cat(correct)
+    found = torch.cat(correct)
+    return found if ranks.count == 1 else ranks.largest(found.to(torch.uint8)).bool()
