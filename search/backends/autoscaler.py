@@ -15,7 +15,7 @@ class Autoscaler:
 
     Args:
       study: the search.
-      trial: CPUs and GPUs of a trial; the latter above zero.
+      trial: what each of its ranks needs: the same `CPU` and `GPU`, the latter above zero.
       concurrent: how many trials run at once at most; None: as many as fit.
       allowed: how many GPUs may be asked for.
     """
@@ -23,12 +23,12 @@ class Autoscaler:
     def __init__(
         self,
         study: Study,
-        trial: tuple[float, float],
+        trial: list[dict[str, float]],
         concurrent: int | None,
         allowed: GpuRange,
     ) -> None:
         self.study, self.concurrent, self.allowed = study, concurrent, allowed
-        self.cpus, self.gpus = trial
+        self.trial = trial
         self._asked = 0
 
     def update(self) -> None:
@@ -37,7 +37,7 @@ class Autoscaler:
         queue = len(view.in_state("running")) + max(0, self.study.trials - len(view.trials))
         if self.concurrent is not None:
             queue = min(queue, self.concurrent)
-        self._ask(self.allowed.trials(self.gpus, queue))
+        self._ask(self.allowed.trials(sum(rank["GPU"] for rank in self.trial), queue))
 
     def release(self) -> None:
         """Ask for nothing more, so that idle nodes end."""
@@ -45,7 +45,7 @@ class Autoscaler:
 
     def _ask(self, trials: int) -> None:
         if trials != self._asked:
-            request_resources([{"CPU": self.cpus, "GPU": self.gpus}] * trials)
+            request_resources(self.trial * trials)
             self._asked = trials
 
 

@@ -21,6 +21,19 @@ class WorkerError(ValueError):
     """Worker processes that cannot run any trial; the message is one line."""
 
 
+class UnfitNodeError(Exception):
+    """A node on which no trial can run; the message is one line.
+
+    Args:
+      reason: which node, and what it lacks.
+      node: its id.
+    """
+
+    def __init__(self, reason: str, node: str) -> None:
+        super().__init__(reason, node)
+        self.reason, self.node = reason, node
+
+
 class OutOfMemory(str):
     """Why a trial has failed: it ran out of memory on a GPU, or torch did on a CPU."""
 
@@ -73,6 +86,8 @@ def _encode_next(reports: Iterator[EpochReport], folder: Path) -> tuple[str, boo
         return json.dumps({"values": report.to_json()}, default=str), not report.nonfinite
     except StopIteration:
         return "", False
+    except UnfitNodeError as error:
+        return encode_unfit(error), False
     except BaseException as error:  # a trial may raise anything
         if (storage := find_storage_error(error, folder)) is not None:
             content = {"storage": str(storage), "node": socket.gethostname()}
@@ -88,6 +103,11 @@ def encode_broken(error: BaseException) -> str:
     return json.dumps({"broken": describe_error(error)})
 
 
+def encode_unfit(error: UnfitNodeError) -> str:
+    """Return the message of a worker whose node can run no trial."""
+    return json.dumps({"unfit": error.reason, "node": error.node})
+
+
 def decode(message: str) -> EpochReport | str:
     """Return the report that a trial has sent, or why it failed.
 
@@ -95,10 +115,13 @@ def decode(message: str) -> EpochReport | str:
       StorageError: a disk or mount has failed under the trial; if it may be one that only another
         node has, the message names the node.
       WorkerError: the worker can run no trial.
+      UnfitNodeError: its node can run none.
     """
     content = json.loads(message)
     if "broken" in content:
         raise WorkerError(f"a worker process cannot run trials: {content['broken']}")
+    if "unfit" in content:
+        raise UnfitNodeError(content["unfit"], content["node"])
     if "storage" in content:
         elsewhere = content["node"] != socket.gethostname()
         raise StorageError(content["storage"] + f", on node {content['node']}" * elsewhere)

@@ -90,9 +90,13 @@ def check_versions() -> None:
     for node, theirs in run_on_each_node(read_versions).items():
         if isinstance(theirs, ClusterError):
             raise ClusterError(f"node {node} cannot run our code: {theirs}")
-        wrong = [f"{k} {theirs[k]} instead of {v}" for k, v in ours.items() if theirs[k] != v]
-        if wrong:
-            raise ClusterError(f"node {node} has {', '.join(wrong)}")
+        if wrong := compare_versions(ours, theirs):
+            raise ClusterError(f"node {node} has {wrong}")
+
+
+def compare_versions(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """Return in words which versions differ from those of the driver, "" if none does."""
+    return ", ".join(f"{k} {theirs[k]} instead of {v}" for k, v in ours.items() if theirs[k] != v)
 
 
 def check_gpus() -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from search.backends.ray_imports import ray
 from search.backends.ray_tune import Resources
 from search.backends.ray_watch import Watch
-from search.backends.ray_worker import share_images
+from search.backends.shared_images import share_images
 from search.errors import extract_last_line, find_storage_error
 from search.interrupt import Interrupt
 

@@ -11,18 +11,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from search.backends.autoscaler import Autoscaler
 from search.backends.gpu_range import GpuRange
+from search.backends.node_needs import NodeNeeds
 from search.backends.packing import Packer
 from search.backends.ray_cluster import Cluster, abandon, connect, disconnect
-from search.backends.ray_imports import tune
+from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError, list_alive_nodes
 from search.backends.ray_watch import GRACE, run_watched
-from search.backends.ray_worker import share_images, train
+from search.backends.ray_worker import train
 from search.backends.scratch import scratch_folder
+from search.backends.shared_images import share_images
 from search.backends.trial_timeout import TrialTimeout, Watchdog
 from search.backends.tune_adapters import StudyCallback, StudyScheduler, StudySearcher
 from search.interrupt import Interrupt
@@ -40,6 +42,7 @@ TUNE = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
+NODE_ID = "ray.io/node-id"  # a label that Ray gives each node
 SECRETS = (  # Tune would copy these into the runtime_env of workers, which every user can list
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -58,6 +61,10 @@ class Resources:
       concurrent: how many run at once at most; None: as many as fit.
       allowed: how many GPUs the autoscaler may be asked for; None: it is not asked.
       packed: whether an architecture's own needs change the share (`search.backends.packing`).
+      ranks: how many processes train a trial together; they share its cores and GPUs evenly, and
+        are on one node where it has room for all.
+      needs: what each node of a cluster has to have; None: there is only this machine.
+      unfit: ids of nodes that lack something, on which no trial runs any more.
     """
 
     cpus: float = 1.0
@@ -65,6 +72,9 @@ class Resources:
     concurrent: int | None = None
     allowed: GpuRange | None = None
     packed: bool = False
+    ranks: int = 1
+    needs: NodeNeeds | None = None
+    unfit: set[str] = field(default_factory=set, compare=False)
 
     @property
     def on_gpu(self) -> bool:
@@ -80,10 +90,26 @@ class Resources:
         return Packer(study, share, whole, on_gpu=self.on_gpu)
 
     def place(self, config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
-        """Return the resources of a trial with the share that its configuration names."""
-        share = config["share"]
-        gpus, cpus = (share, self.cpus) if self.on_gpu else (0.0, share)
-        return tune.PlacementGroupFactory([{"CPU": cpus, **({"GPU": gpus} if gpus else {})}])
+        """Return the resources of a trial: of the share that its configuration names, if any.
+
+        Tune calls this in a copy of the object, so the nodes to avoid are in the configuration too.
+        The ranks of a trial are packed on one node where it has room for all.
+        """
+        bundle, share = self.bundle, config["share"]
+        if share:
+            bundle = _bundle(self.cpus, share) if self.on_gpu else _bundle(share, 0.0)
+        bundles = [bundle] * self.ranks
+        if not config["unfit"]:
+            return tune.PlacementGroupFactory(bundles, strategy="PACK")
+        elsewhere = {NODE_ID: f"!in({','.join(config['unfit'])})"}
+        return tune.PlacementGroupFactory(
+            bundles, strategy="PACK", bundle_label_selector=[elsewhere] * self.ranks
+        )
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """The resources of one rank of a trial."""
+        return _bundle(self.cpus / self.ranks, self.gpus / self.ranks)
 
     def capacity(self) -> int:
         """Return how many trials the nodes of the cluster can hold at once, as it is now.
@@ -91,27 +117,40 @@ class Resources:
         Raises:
           ClusterError: no node can hold one, and none may be asked for.
         """
-        nodes = [node["Resources"] for node in list_alive_nodes()]
-        room = sum(self._fit(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes)
+        alive = [node for node in list_alive_nodes() if node.get("NodeID") not in self.unfit]
+        nodes = [node["Resources"] for node in alive]
+        fits = sum(self._fit(node.get("CPU", 0.0), node.get("GPU", 0.0)) for node in nodes)
+        room = fits // self.ranks
         if room == 0 and self.allowed:
             return 1  # a trial that waits for a place is asked for, too
         if room == 0:
             have = ", ".join(f"{n.get('CPU', 0):g} CPUs {n.get('GPU', 0):g} GPUs" for n in nodes)
+            needs = (
+                f"{self.cpus:g} CPUs and {self.gpus:g} GPUs on one node"
+                if self.ranks == 1
+                else f"{self.ranks} times {self.cpus / self.ranks:g} CPUs and "
+                f"{self.gpus / self.ranks:g} GPUs"
+            )
             raise ClusterError(
-                f"a trial needs {self.cpus:g} CPUs and {self.gpus:g} GPUs on one node, "
-                f"the cluster's nodes have: {have or 'nothing, no node is left'}"
+                f"a trial needs {needs}, the cluster's nodes have: "
+                f"{have or 'nothing, no node is left'}"
             )
         return room if self.concurrent is None else max(1, min(room, self.concurrent))
 
     def _fit(self, cpus: float, gpus: float) -> int:
-        bounds = [10_000]
-        if self.cpus > 0:
-            bounds.append(int(cpus / self.cpus + 1e-6))
-        if 0 < self.gpus < 1:  # a trial never spans two halves of different GPUs
-            bounds.append(int(gpus) * int(1 / self.gpus + 1e-6))
-        elif self.gpus:
-            bounds.append(int(gpus / self.gpus + 1e-6))
+        """Return how many ranks of trials a node has room for."""
+        bounds, cpu, gpu = [10_000], self.cpus / self.ranks, self.gpus / self.ranks
+        if cpu > 0:
+            bounds.append(int(cpus / cpu + 1e-6))
+        if 0 < gpu < 1:  # a rank never spans two halves of different GPUs
+            bounds.append(int(gpus) * int(1 / gpu + 1e-6))
+        elif gpu:
+            bounds.append(int(gpus / gpu + 1e-6))
         return min(bounds)
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
 
 
 def search(
@@ -159,7 +198,7 @@ def _asking_for_room(study: Study, resources: Resources) -> Iterator[Callable[[]
     if resources.allowed is None:
         yield resources.capacity
         return
-    trial = resources.cpus, resources.gpus
+    trial = [resources.bundle] * resources.ranks
     scaler = Autoscaler(study, trial, resources.concurrent, resources.allowed)
 
     def ask() -> int:
@@ -181,14 +220,15 @@ def _run_tune(
 ) -> None:
     timeout, capacity = limits
     packer = resources.pack(study)
-    searcher = StudySearcher(study, capacity, packer)
-    same: Any = {"cpu": resources.cpus, "gpu": resources.gpus}
+    searcher = StudySearcher(study, capacity, packer, resources.unfit)
     callback = StudyCallback(study, searcher, interrupt, Watchdog(study, timeout))
     with _environment(searcher.limit), scratch_folder() as scratch:
         with share_images():
-            trainable = tune.with_parameters(train, run=run)
+            trainable = tune.with_parameters(
+                train, references=[ray.put(run)], needs=resources.needs
+            )
         tuner = tune.Tuner(
-            tune.with_resources(trainable, resources.place if packer else same),
+            tune.with_resources(trainable, resources.place),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=StudyScheduler(study, searcher, callback),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.backends.messages import OutOfMemory, decode, encode_trial
+from search.backends.messages import OutOfMemory, UnfitNodeError, decode, encode_trial
 from search.backends.packing import Packer
 from search.backends.ray_imports import ray, tune
 from search.backends.ray_nodes import ClusterError
@@ -30,13 +30,19 @@ class StudySearcher(tune.search.Searcher):
       study: that suggests trials.
       capacity: returns how many trials the cluster can hold now.
       packer: chooses the share of each trial; None: all have the same.
+      unfit: takes the ids of nodes on which no trial can run.
     """
 
     def __init__(
-        self, study: Study, capacity: Callable[[], int], packer: Packer | None = None
+        self,
+        study: Study,
+        capacity: Callable[[], int],
+        packer: Packer | None = None,
+        unfit: set[str] | None = None,
     ) -> None:
         super().__init__(metric=None, mode=None)
         self.packer = packer
+        self.unfit = set[str]() if unfit is None else unfit
         self.shares: dict[int, float] = {}  # of the trials that were started
         self.study = study
         self.capacity = capacity
@@ -83,7 +89,7 @@ class StudySearcher(tune.search.Searcher):
         self.shares[trial.number] = share
         on_gpu = share if self.packer and self.packer.on_gpu else 0.0
         task = encode_trial(trial, self.study.trial_folder(trial.number), on_gpu)
-        return {"task": task, "share": share}
+        return {"task": task, "share": share, "unfit": sorted(self.unfit)}
 
     def retry_with_more(self, trial_id: str, reason: str) -> bool:
         """Start a trial that ran out of memory again, with a larger share; return whether."""
@@ -93,6 +99,16 @@ class StudySearcher(tune.search.Searcher):
         del self.numbers[trial_id]
         self.to_retry.append(number)
         return True
+
+    def retry_elsewhere(self, trial_id: str, error: UnfitNodeError) -> None:
+        """Start a trial again, for which its start does not count, on another node than its own."""
+        number = self.numbers.pop(trial_id)
+        self.to_retry.append(number)
+        known = error.node in self.unfit
+        self.unfit.add(error.node)
+        reason = {} if known else {"reason": f"{error.reason}; no trial runs there"}
+        self.study.ledger.append("excused", trial=number, **reason)
+        self.limit = self.capacity()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -130,7 +146,11 @@ class StudyScheduler(tune.schedulers.FIFOScheduler):
         if self.searcher.storage_error:
             return str(self.CONTINUE)  # the loop ends after this step
         with self.callback.remember_error(), self.searcher.keep_storage_error():
-            report = decode(result["message"])
+            try:
+                report = decode(result["message"])
+            except UnfitNodeError as error:
+                self.searcher.retry_elsewhere(trial.trial_id, error)
+                return str(self.CONTINUE)
             if isinstance(report, OutOfMemory) and self.searcher.retry_with_more(
                 trial.trial_id, report
             ):

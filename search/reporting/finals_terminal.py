@@ -29,6 +29,9 @@ class FinalsLog:
         if event["event"] != "final" or view.finals is None or is_live(self.console):
             return
         part = event["part"]
+        if part["event"] == "excused" and part.get("reason"):
+            print_text(self.console, f"[{format_clock(view.elapsed)}] {part['reason']}")
+            return
         run = view.finals.trials[part["trial"]]
         text = f"final {run.number} (trial {run.origin}, seed {run.seed}) "
         if part["event"] == "proposed":

@@ -95,6 +95,8 @@ class LiveProgress:
         text = ""
         if kind == "relaxed":
             text = f"stopping fewer trials: {event['reason']}"
+        elif kind == "excused" and event.get("reason"):
+            text = str(event["reason"])
         elif self._is_live:
             return ""
         elif kind == "failed":

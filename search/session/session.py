@@ -48,6 +48,7 @@ from search.tracking.copies import open_copies
 from search.tracking.optuna_storage import OptunaCopy, open_storage
 from search.tracking.tracker import Tracker
 from search.tracking.wandb_environment import DEFAULT_PROJECT
+from search.trials.rank_count import count_ranks
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -277,10 +278,11 @@ def _rescore(console: Console, job: Job, interrupt: Interrupt) -> None:
     before = find_front(job.study.view).numbers
     console.print(f"Re-scoring with {_describe_battery(job)}. Nothing is trained.", markup=False)
     assert isinstance(job.study.ledger, Ledger)
+    elsewhere = job.mirror.store.location if job.mirror and not job.mirror.shared else None
     try:
         rescore(
             job.study.ledger,
-            Rescoring(job.run),
+            Rescoring(job.run, elsewhere),
             lambda run, nets: _map_nets(job, interrupt, run, nets),
             lambda line: console.print(line, markup=False),
         )
@@ -308,7 +310,10 @@ def _map_nets(
     from search.backends.ray_tasks import map_on_cluster
     from search.backends.ray_tune import Resources
 
-    resources = Resources(job.scale.cpus, job.scale.gpus, job.options.concurrent)
+    # A net is not split here: it gets what one rank of a trial has.
+    ranks = count_ranks(job.options.ranks_per_trial or 0, job.scale.gpus)
+    each = job.scale.cpus / ranks, job.scale.gpus / ranks
+    resources = Resources(*each, job.options.concurrent)
     yield from map_on_cluster(rescore_net, run, nets, resources, interrupt)
 
 
@@ -321,11 +326,14 @@ def open_backend(job: Job, interrupt: Interrupt) -> Iterator[Callable[[Study, Ru
             yield lambda study, run: serial.search_in_worker(study, run, interrupt, worker, timeout)
         return
     from search.backends import ray_tune
+    from search.session.check_cluster import needs_of_nodes
 
     given = job.options.gpus_per_trial, job.options.cpus_per_trial, job.options.concurrent
     resources = ray_tune.Resources(
         *(job.scale.cpus, job.scale.gpus, job.options.concurrent, find_range(job.options)),
         packed=not any(given) and not job.options.ranks_per_trial,
+        ranks=count_ranks(job.options.ranks_per_trial or 0, job.scale.gpus),
+        needs=needs_of_nodes(job),
     )
     stored = job.mirror.wrap if job.mirror else lambda run: run
     try:

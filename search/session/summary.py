@@ -191,4 +191,5 @@ def _resume_flags(job: Job) -> list[str | Path]:
         trust = ["--trust-code"] if header.net else []
         return ["--rescore", job.folder, *given, *space, *trust]
     first = "--finalists" if options.only_finals else "--resume"
-    return [first, job.folder, *header.code_flags]
+    ranks = ["--ranks-per-trial", str(options.ranks_per_trial)] if options.ranks_per_trial else []
+    return [first, job.folder, *ranks, *header.code_flags]

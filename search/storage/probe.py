@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+from dataclasses import dataclass
 
 from search.backends.ray_nodes import ClusterError, run_on_each_node
 from search.errors import StorageError
+from search.record.run_folder import OWNER
 from search.storage.location import Location
 from search.storage.store import Store
 
@@ -50,3 +53,29 @@ def probe_store(location: Location, word: str) -> tuple[str, str]:
     except StorageError as error:
         return reply, str(error)
     return reply, ""
+
+
+@dataclass(frozen=True)
+class StoreOwner:
+    """Says whether a node sees the store that this driver holds, and can write there.
+
+    Args:
+      location: of the run.
+      driver: id of the driver's lease.
+    """
+
+    location: Location
+    driver: str
+
+    def __call__(self) -> str:
+        name = f"{FOLDER}/{secrets.token_hex(8)}"
+        try:
+            store = Store(self.location)
+            owner = json.loads(store.read(OWNER) or b"{}")
+            store.write(name, self.driver.encode())
+            store.delete(name)
+        except (StorageError, ValueError) as error:
+            return f"cannot use {self.location}: {error}"
+        if owner.get("driver") != self.driver:
+            return f"cannot use {self.location}: it sees another storage there"
+        return ""

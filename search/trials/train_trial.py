@@ -97,7 +97,7 @@ class Training:
             return
         # The same sums on each machine.
         torch.set_num_threads(max(1, int(self.scale.cpus) // self.team.count))
-        state = load_state(folder)
+        state = self.team.from_first(lambda: load_state(folder))
         with already_said():
             try:
                 yield from self._continue(params, seed, folder, state)
@@ -233,7 +233,7 @@ class Training:
           LostNetError: the net of the best epoch has changed since it was written.
         """
         began = time.perf_counter()
-        kept = unchanged_file(folder, BEST, state.best_sha256)
+        kept = self.team.from_first(lambda: unchanged_file(folder, BEST, state.best_sha256))
         if net is None:
             net = build(recipe, len(self.data.classes), seed, self.data.shape)
             load_weights(net, eval_weights(state.training) if state.training else {})
@@ -243,7 +243,7 @@ class Training:
         last = evaluate(net, split, self.scale.battery(), ranks=self.team)
         best = last
         if state.best.epoch != last_epoch:
-            load_weights(net, read_checkpoint(kept)[0])
+            load_weights(net, self.team.from_first(lambda: read_checkpoint(kept)[0]))
             best = evaluate(net, split, self.scale.battery(), ranks=self.team)
         if self.team.rank > 0:  # the first rank measures the rest, and shares it
             return self.team.share(state.reports[-1])

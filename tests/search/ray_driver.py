@@ -12,6 +12,9 @@ from pathlib import Path
 from formula_runs import SPACE, Formula
 
 from search.backends import ray_tune
+from search.backends.node_needs import NodeNeeds
+from search.backends.ray_imports import ray
+from search.backends.ray_nodes import read_versions
 from search.interrupt import Interrupt, Interrupted
 from search.record.ledger import Ledger
 from search.stopping.moasha import MOASHA
@@ -19,6 +22,12 @@ from search.study import Study
 
 STOPPER = MOASHA(margin=0.0, min_finished=2, audit=0.2, min_correlation=-1.0)
 ROOT = Path(__file__).parent.parent.parent
+
+
+def refuse_all_but_the_head() -> str:
+    here = ray.get_runtime_context().get_node_id()
+    head = next(n for n in ray.nodes() if "node:__internal_head__" in n["Resources"])
+    return "" if here == head["NodeID"] else "is on fire"
 
 
 def main(folder: Path, settings: dict) -> int:
@@ -43,8 +52,10 @@ def main(folder: Path, settings: dict) -> int:
     ):  # to the very end: a second signal ends what does not end by itself
         try:
             found = ray_tune.connect(settings.get("address"), project=ROOT)
+            needs = NodeNeeds(read_versions(), refuse_all_but_the_head, gpu=False)
             resources = ray_tune.Resources(
-                settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)
+                *(settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)),
+                needs=needs if settings.get("fire") else None,
             )
             ledger.append("connected", nodes=found.nodes, cpus=found.cpus)
             ray_tune.search(study, run, interrupt, resources)

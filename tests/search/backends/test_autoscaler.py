@@ -60,7 +60,7 @@ def test_a_search_asks_for_its_queue_and_gives_back_what_it_no_longer_needs(aske
 
 def test_a_limit_on_trials_at_a_time_is_one_on_what_is_asked_for(asked):
     study = Study(SPACE, MemoryLedger(), trials=30, seed=0)
-    autoscaler.Autoscaler(study, (1.0, 1.0), 2, GpuRange(0.0, 8.0)).update()
+    autoscaler.Autoscaler(study, [{"CPU": 1.0, "GPU": 1.0}], 2, GpuRange(0.0, 8.0)).update()
     assert [len(bundles) for bundles in asked] == [2]
 
 

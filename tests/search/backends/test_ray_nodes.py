@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from search.backends import ray_cluster, ray_nodes, ray_tune
+from search.backends import node_needs, ray_cluster, ray_nodes, ray_tune
+from search.backends.node_needs import NodeNeeds, SharedFolder
 from search.storage import probe
 from search.storage.location import parse_location
 
@@ -102,6 +103,52 @@ def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus,
     monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
     assert ray_tune.Resources(cpus, gpus).capacity() == capacity
     assert ray_tune.Resources(cpus, gpus, concurrent=1).capacity() == 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "ranks", "capacity"),
+    [(2, 0, 2, 6), (8, 0, 8, 1), (12, 0, 6, 1), (2, 2, 2, 1), (3, 3, 3, 1), (4, 0, 2, 3)],
+)
+def test_the_ranks_of_a_trial_may_be_on_several_nodes(monkeypatch, cpus, gpus, ranks, capacity):
+    found = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 4.0, "GPU": 1.0}}]
+    monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
+    resources = ray_tune.Resources(cpus, gpus, ranks=ranks)
+    assert resources.capacity() == capacity
+    bundles = resources.place({"share": 0.0, "unfit": []}).bundles
+    assert len(bundles) == ranks and sum(bundle["CPU"] for bundle in bundles) == cpus
+    with pytest.raises(ray_tune.ClusterError, match=r"needs 4 times 1 CPUs and 1 GPUs, the clu"):
+        ray_tune.Resources(4, 4, ranks=4).capacity()
+
+
+def test_no_trial_is_placed_on_a_node_that_lacks_something(monkeypatch):
+    found = [{"NodeID": name, "Resources": {"CPU": 2.0}} for name in ("one", "two")]
+    monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
+    resources = ray_tune.Resources()
+    assert resources.capacity() == 4
+    resources.unfit.add("two")
+    assert resources.capacity() == 2
+    place = resources.place({"share": 0.0, "unfit": ["two"]})
+    assert place._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(two)"}]}
+
+
+def test_a_worker_says_what_its_node_lacks(monkeypatch, tmp_path):
+    ledger = tmp_path / "ledger.jsonl"
+    ledger.write_text("one\n")
+    shared = SharedFolder.of(ledger)
+    ledger.write_text("one\ntwo\n")  # it has grown
+    assert shared() == "" and list(tmp_path.iterdir()) == [ledger]
+    ledger.write_text("another\n")
+    assert "it sees another one there, which is not shared" in shared()
+    ledger.unlink()
+    assert "No such file" in shared()
+    versions = ray_nodes.read_versions()
+    assert NodeNeeds(versions, str, gpu=False)._find_problem() == ""
+    other = NodeNeeds({**versions, "torch": "0.1"}, str, gpu=False)
+    assert other._find_problem() == f"has torch {versions['torch']} instead of 0.1"
+    monkeypatch.setattr(node_needs, "probe_gpu", lambda: "torch sees none")
+    assert "a GPU that cannot be used: torch" in NodeNeeds(versions, str, gpu=True)._find_problem()
+    monkeypatch.setattr(node_needs, "read_versions", lambda: {}["torch"])
+    assert "cannot run our code: KeyError" in NodeNeeds(versions, str, gpu=False)._find_problem()
 
 
 def test_the_project_is_shipped_without_what_is_large_or_private_and_with_all_of_our_code():

@@ -225,3 +225,24 @@ def test_two_nodes_one_interruption_and_one_loss(tmp_path):
         (tmp_path / "gate").touch()
         assert_ends(driver, seconds=120)
         assert_each_once(tmp_path, trials=4, epochs=3)
+
+
+def test_trials_that_meet_a_node_that_lacks_something_go_on_elsewhere(tmp_path):
+    with two_nodes() as (_, address):
+        driver = start(
+            tmp_path, fire=True, trials=3, epochs=2, address=address, concurrent=None, gate=True
+        )
+        excused: list[dict] = []
+
+        def is_excused():
+            lines = (tmp_path / "ledger.jsonl").read_text().splitlines()
+            excused[:] = [e for e in map(json.loads, lines) if e["event"] == "excused"]
+            return excused
+
+        wait_until((tmp_path / "ledger.jsonl").exists)
+        wait_until(is_excused, seconds=120)
+        (tmp_path / "gate").touch()
+        assert_ends(driver, seconds=120)
+    [reason] = [event["reason"] for event in excused if "reason" in event]
+    assert re.fullmatch(r"node \S+ \(\S+\) is on fire; no trial runs there", reason)
+    assert_each_once(tmp_path, trials=3, epochs=2)

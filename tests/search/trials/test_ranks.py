@@ -3,18 +3,25 @@
 import json
 import os
 import signal
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import start_processes
 
 import spaces
 from adv import load
-from adv.runtime.ranks import ALONE, Ranks
+from adv.runtime.ranks import ALONE, Ranks, join_ranks
+from search.finals import train_finalist
+from search.finals.train_finalist import FinalTraining
 from search.record.trial import EpochReport
 from search.trials.rank_count import count_ranks
+from search.trials.rank_task import Helpers, started_by
 from search.trials.ranks import run_on_ranks
+from search.trials.ranks import start_processes as start_processes_of_trial
 from search.trials.train_trial import Training
+from search.trials.trial_state import STATE
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,8 @@ class Talk:
                     raise torch.OutOfMemoryError("no more")
                 if seed == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
+            if epoch == 2 and team.rank == 0 and seed == 4:
+                raise OSError("the first one's disk is full")
             total = int(team.sum(torch.tensor(team.rank + 1)))
             (folder / f"{team.rank}-{epoch}").touch()
             yield EpochReport(epoch, 3, 1.0, {"sum": total, "shared": team.share(team.rank + 7)})
@@ -63,6 +72,22 @@ def test_what_another_rank_raises_ends_the_trial_and_is_told(tmp_path):
         list(run(1, tmp_path))
     with pytest.raises(torch.OutOfMemoryError, match=r"rank 1: .*no more"):
         list(run(2, tmp_path))
+    with pytest.raises(OSError, match=r"^the first one's disk is full$"):
+        list(run(4, tmp_path))
+
+
+def fail_on_first(rank, folder):
+    with join_ranks(rank, 2, device="cpu", meet=f"file://{folder}/meet") as ranks:
+        with pytest.raises(LookupError, match="not there"):
+            ranks.from_first(lambda: {}["not there"])
+        value = ranks.from_first(lambda: f"made by {rank}")
+        (folder / f"{rank}-{value}").touch()
+
+
+@pytest.mark.slow
+def test_only_the_first_rank_reads_and_all_learn_what_it_found(tmp_path):
+    start_processes(fail_on_first, (tmp_path,), 2, start_method="spawn")
+    assert {f.name for f in tmp_path.iterdir()} >= {"0-made by 0", "1-made by 0"}
 
 
 @pytest.mark.slow
@@ -85,6 +110,31 @@ def test_a_trial_on_two_ranks_is_the_trial_of_one(tmp_path):
     # Resumed by one process: nothing is trained again, and the result is the stored one.
     again = list(replace(training, ranks=1)(params, 3, tmp_path / "2"))
     assert json.dumps(again[-1].to_json()) == json.dumps(two[-1].to_json())
+
+
+@pytest.mark.slow
+def test_helpers_score_a_final_training_as_one_process_does(tmp_path, monkeypatch):
+    scale = spaces.scale("laptop", cpus=1.0, **spaces.load("smoke").scale)
+    final = FinalTraining(Training("smoke", replace(scale, epochs=1).fit(60, 60), load(scale.data)))
+    [*_, alone] = final({"sigma": 0.1, "lr": 0.003}, 3, tmp_path)
+    (tmp_path / STATE).unlink()
+    asked = []
+
+    @contextmanager
+    def start(run, task):
+        asked.append(task.count)
+        with start_processes_of_trial(run, task) as others:
+            yield others
+
+    monkeypatch.setattr(train_finalist, "WORTHWHILE", 0.0)
+    with started_by(start, Helpers(lambda: 1, start)):
+        [*_, helped] = final({"sigma": 0.1, "lr": 0.003}, 3, tmp_path)
+    assert asked == [2]
+    assert helped.result.objectives == alone.result.objectives
+    assert helped.result.details.table == alone.result.details.table
+    with started_by(start, Helpers(lambda: 0, start)):
+        assert len(list(final({"sigma": 0.1, "lr": 0.003}, 3, tmp_path))) == 2
+    assert asked == [2]
 
 
 @pytest.mark.parametrize(
