@@ -422,7 +422,7 @@ OUTPUT = "What is printed"
 @click.option(
     "--rescore",
     type=click.Path(path_type=Path),
-    metavar="runs/NAME",
+    metavar="runs/NAME|URL",
     panel=RECORD,
     help="Score a run's stored nets again with today's battery, or with another --score, "
     "--battery-steps or --images, and rebuild its front. Nothing is trained.",

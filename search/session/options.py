@@ -22,7 +22,7 @@ from spaces import is_file, parse_threat_model, title
 class Options:
     """The flags of `launch.py`, one field each; None: not given.
 
-    `fetch` says that `resume` names a run of `storage`, which this machine may lack.
+    `fetch` says that `resume` or `rescore` names a run of `storage`, which this machine may lack.
     """
 
     space: str | None = None
@@ -213,7 +213,9 @@ def find_range(options: Options) -> GpuRange | None:
 
 
 def merge_stored_resume(options: Options) -> Options:
-    """Return the options with the parts of a location that `--resume` names, as it was fetched.
+    """Return the options with the parts of a location that `--resume` or `--rescore` names.
+
+    The run is then named as if it had been fetched.
 
     Raises:
       ValueError: other flags name another run or another store.
@@ -221,15 +223,21 @@ def merge_stored_resume(options: Options) -> Options:
     if options.storage not in (None, "off"):
         assert options.storage is not None
         parse_location(options.storage)
-    if options.resume is None or not is_stored_run(options.resume):
+    flag, place = "--resume", options.resume
+    if options.rescore is not None:
+        flag, place = "--rescore", options.rescore
+    if place is None or not is_stored_run(place):
         return options
-    parent, name = parse_location(options.resume, "--resume").split()
+    parent, name = parse_location(place, flag).split()
     if "/" not in parent.path and not parent.scheme:
-        raise ValueError(f"--resume {options.resume}: write STORAGE/NAME")
+        raise ValueError(f"{flag} {place}: write STORAGE/NAME")
     if options.name not in (None, name) or options.storage not in (None, str(parent)):
-        raise ValueError(f"--resume {options.resume} names the run: leave out --name and --storage")
+        raise ValueError(f"{flag} {place} names the run: leave out --name and --storage")
     folder = (options.out or Path("runs")) / name
-    return replace(options, resume=folder, storage=str(parent), name=name, out=None, fetch=True)
+    options = replace(options, storage=str(parent), name=name, out=None, fetch=True)
+    if flag == "--rescore":
+        return replace(options, rescore=folder)
+    return replace(options, resume=folder)
 
 
 def is_stored_run(path: Path) -> bool:

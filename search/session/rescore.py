@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from adv import evaluate
+from search.backends.scratch import scratch_folder
 from search.errors import describe_error, find_storage_error
 from search.finals.final_battery import hash_battery
 from search.finals.train_finalist import FinalTraining, load_trained_net
@@ -21,20 +23,30 @@ from search.formatting import format_objective, objective_title
 from search.interrupt import Interrupted, raises_on_interrupt
 from search.record.ledger import Ledger
 from search.record.provenance import read_commit
+from search.record.run_files import is_inside
 from search.record.run_folder import trial_name
 from search.record.trial_result import TrialResult
 from search.record.view import View
 from search.session.header import describe_battery, sources
 from search.session.stored_nets import FINAL, TRIAL, StoredNet, find_stored_nets
+from search.storage.location import Location
+from search.storage.store import Store
+from search.storage.trial_files import download
 from search.trials.score_fields import score_fields
 from search.trials.train_trial import Training
 
 
 @dataclass(frozen=True)
 class Rescoring:
-    """Scores a stored net as `training` would score it today."""
+    """Scores a stored net as `training` would score it today.
+
+    Args:
+      training: of the run.
+      location: of the run in a store from which workers fetch nets; None: they see its folder.
+    """
 
     training: Training
+    location: Location | None = None
 
     @property
     def id(self) -> str:
@@ -58,7 +70,8 @@ class Rescoring:
           CheckpointError: they are those of another net.
         """
         began = time.perf_counter()
-        model = load_trained_net(self.training, net.params, net.seed, net.find())
+        with self._fetch(net) as here:
+            model = load_trained_net(self.training, net.params, net.seed, here.find())
         split = self.training.data.validation.head(self.training.scale.images)
         score = evaluate(model, split, self.training.scale.battery())
         gap = None
@@ -73,6 +86,17 @@ class Rescoring:
             return result
         result = replace(result, details=replace(details, validation=dict(result.objectives)))
         return self.final.score(model, result, trial_name(net.number), net.params)
+
+    @contextmanager
+    def _fetch(self, net: StoredNet) -> Iterator[StoredNet]:
+        """Give the net with the files that the store has of it."""
+        if self.location is None:
+            yield net
+            return
+        with scratch_folder() as folder:
+            for name in filter(is_inside, net.files):
+                download(Store(self.location), name, folder / name)
+            yield replace(net, folder=folder)
 
 
 MapNets = Callable[[Rescoring, Iterable[StoredNet]], Iterator[tuple[StoredNet, TrialResult | str]]]

@@ -84,11 +84,21 @@ def two_nodes():
 
 @pytest.mark.slow
 def test_workers_of_a_cluster_keep_their_trials_in_the_store(tmp_path):
+    # Each node has a core, so the two ranks of a trial are on both: only the first has its files.
     with serve() as server, two_nodes() as address:
-        cluster = ("--address", address, "--storage", str(tmp_path / "store"), "--name", "x")
-        driver = start(server, tmp_path / "one", *SMOKE[:-1], *cluster)
+        there = ("--address", address)
+        cluster = (*there, "--storage", str(tmp_path / "store"), "--name", "x")
+        driver = start(server, tmp_path / "one", *SMOKE[:-1], *cluster, "--ranks-per-trial", "2")
         output, _ = driver.communicate(timeout=240)
-    assert driver.returncode == 0, output
+        assert driver.returncode == 0, output
+        stored = str(tmp_path / "store" / "x")
+        again = start(
+            *(server, tmp_path / "two", "--rescore", stored, *there),
+            *("--battery-steps", "3", "--images", "20", "--ranks-per-trial", "2"),
+        )
+        said, _ = again.communicate(timeout=240)
+    assert again.returncode == 0 and "not re-scored" not in said, said
+    assert "Re-scoring with" in said and "2/2 trial " in said
     run, store = tmp_path / "one" / "runs" / "x", tmp_path / "store" / "x"
     view = read(run / "ledger.jsonl")
     assert [trial.state for trial in view.trials.values()] == ["finished"] * 2
