@@ -36,6 +36,7 @@ ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "OMP_NUM_THREADS": "1",
+    "RAY_worker_niceness": "0",  # else a busy machine starves the trials, and not the rest
     "WANDB_MODE": "disabled",
     "PYTHONUNBUFFERED": "1",
 }
