@@ -8,7 +8,7 @@ from search.tracking.background_copy import Copy
 
 
 def open_copies(mlflow: str | None, tensorboard: Path | str | None) -> dict[str, Copy]:
-    """Return the copies to write, by the name of the tracker; nothing is written yet.
+    """Return the copies to write, by the name of the tracker; nothing is copied yet.
 
     Args:
       mlflow: a URI or a folder; None: no copy in MLflow.

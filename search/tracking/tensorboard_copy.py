@@ -36,7 +36,7 @@ class TensorboardCopy:
       folder: of all searches; `tensorboard --logdir FOLDER` shows it.
 
     Raises:
-      ValueError: TensorBoard is not installed.
+      ValueError: TensorBoard is not installed, or the folder cannot be made; in one line.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,6 +47,10 @@ class TensorboardCopy:
                 "--tensorboard needs the package tensorboard: pip install tensorboard"
             ) from None
         self._folder = folder.absolute()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"--tensorboard {folder}: {error.strerror or error}") from None
 
     def write(self, view: View) -> None:
         """Make the copy say what the ledger says of the search and of ended trials."""

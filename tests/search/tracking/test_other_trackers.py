@@ -151,3 +151,10 @@ def test_a_place_that_cannot_be_used_is_one_line():
     with pytest.raises(ValueError, match=r"--mlflow ftp://[*]") as caught:
         open_copies("ftp://me:secret1@host/x", None)
     assert "\n" not in str(caught.value) and "secret1" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    pytest.importorskip("tensorboard", exc_type=ImportError)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ValueError, match=r"--tensorboard .*file/tb: Not a directory"):
+        open_copies(None, tmp_path / "file" / "tb")
