@@ -149,7 +149,7 @@ def test_the_curves_are_those_of_the_nets_on_the_one_front(reviewed):
     (path,) = study.folder.glob("files/media/plotly/robustness_curves_*.json")
     for member, trace in zip(members, json.loads(path.read_text())["data"], strict=True):
         assert member.net.result and member.net.result.details.curve
-        shown = [100 * row[1] for row in sorted(member.net.result.details.curve)]
+        shown = [100 * row[1] for row in sorted(map(tuple, member.net.result.details.curve))]
         assert trace["y"] == pytest.approx(shown)
 
 
