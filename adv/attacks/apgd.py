@@ -27,6 +27,7 @@ from adv.attacks.losses import (
     is_targeted,
     loss_supports,
 )
+from adv.attacks.select_rows import choose_rows
 from adv.attacks.settings import ADDED_LATER
 
 Order = Literal["likelihood", "distance"]
@@ -207,11 +208,11 @@ def _record_point(state: APGDState, adv: Tensor, here: LossAndGrad) -> APGDState
         rises=state.rises + (loss > state.loss),
         loss=loss,
         gradient=here.gradient,
-        best=_where(better, adv, state.best),
-        best_loss=_where(better, loss, state.best_loss),
-        best_gradient=_where(better, here.gradient, state.best_gradient),
-        result=_where(wins, adv, state.result),
-        result_loss=_where(wins, loss, state.result_loss),
+        best=choose_rows(better, adv, state.best),
+        best_loss=choose_rows(better, loss, state.best_loss),
+        best_gradient=choose_rows(better, here.gradient, state.best_gradient),
+        result=choose_rows(wins, adv, state.result),
+        result_loss=choose_rows(wins, loss, state.result_loss),
         result_fools=state.result_fools | valid,
     )
 
@@ -230,29 +231,16 @@ def _apply_checkpoint(state: APGDState, steps: int) -> APGDState:
     return replace(
         state,
         step_size=torch.where(halve, state.step_size / 2, state.step_size),
-        adv=_where(halve, state.best, state.adv),
-        loss=_where(halve, state.best_loss, state.loss),
-        gradient=_where(halve, state.best_gradient, state.gradient),
+        adv=choose_rows(halve, state.best, state.adv),
+        loss=choose_rows(halve, state.best_loss, state.loss),
+        gradient=choose_rows(halve, state.best_gradient, state.gradient),
         checkpoint=torch.where(due, state.checkpoint + gap, state.checkpoint),
         gap=torch.where(due, gap, state.gap),
         checkpoint_age=torch.where(due, state.age, state.checkpoint_age),
         rises=torch.where(due, 0, state.rises),
-        checkpoint_loss=_where(due, state.best_loss, state.checkpoint_loss),
+        checkpoint_loss=choose_rows(due, state.best_loss, state.checkpoint_loss),
         halved=torch.where(due, halve, state.halved),
     )
-
-
-def _where(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Return the new values where the mask [n] is true, without waiting for the device.
-
-    On a CPU looking at the mask is free, and most masks are all true or all false.
-    """
-    if mask.device.type == "cpu":
-        if not mask.any():
-            return old
-        if mask.all():
-            return new
-    return torch.where(column(mask, new), new, old)
 
 
 def _nan_to_lowest(loss: Tensor) -> Tensor:

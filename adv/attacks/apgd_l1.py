@@ -18,6 +18,7 @@ from adv.attacks.ball import Ball, column
 from adv.attacks.gradient import LossAndGrad, loss_and_grad
 from adv.attacks.l1 import SHARE, ascend_sparsely
 from adv.attacks.losses import Loss
+from adv.attacks.select_rows import choose_rows
 
 RADII = (3.0, 2.0, 1.0)  # relative to eps, for 30, 30 and 40 percent of the steps
 CHECK_EVERY = 0.04  # share of the steps of a stage between two checkpoints
@@ -103,9 +104,9 @@ def step_l1(model: nn.Module, state: L1State, ball: Ball, loss: Loss, steps: int
         adv=adv,
         gradient=here.gradient,
         age=state.age + 1,
-        best=torch.where(column(better, adv), adv, state.best),
+        best=choose_rows(better, adv, state.best),
         best_loss=torch.where(better, _number(here), state.best_loss),
-        best_gradient=torch.where(column(better, adv), here.gradient, state.best_gradient),
+        best_gradient=choose_rows(better, here.gradient, state.best_gradient),
     )
     return _apply_checkpoint(_note_result(state, here, steps), steps)
 
@@ -159,7 +160,7 @@ def _note_result(state: L1State, here: LossAndGrad, steps: int) -> L1State:
     return replace(
         state,
         fooled=fools,
-        result=torch.where(column(wins, state.adv), state.adv, state.result),
+        result=choose_rows(wins, state.adv, state.result),
         result_loss=torch.where(wins, loss, state.result_loss),
         result_fools=state.result_fools | fools,
     )

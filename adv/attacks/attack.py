@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from adv.attacks.ball import Ball
 from adv.attacks.inputs import LabelCheck, check_inputs
+from adv.attacks.select_rows import take_rows
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
 
@@ -56,9 +57,14 @@ class State:
 
     def keep(self, rows: Tensor) -> Self:
         """Return the state of some images: a mask [n] of booleans, or indices."""
+        rows = rows.nonzero().flatten() if rows.dtype == torch.bool else rows
+        kept: dict[int, Any] = {}  # by identity: fields that share a tensor go on sharing one
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        kept: dict[str, Any] = {k: v[rows] for k, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **kept)
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        for value in tensors.values():
+            if id(value) not in kept:
+                kept[id(value)] = take_rows(value, rows)
+        return replace(self, **{name: kept[id(value)] for name, value in tensors.items()})
 
     def per_example(self) -> Self:
         """Return the same state with `eps` and `step_size` as float32 tensors [n]."""

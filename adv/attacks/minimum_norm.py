@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State, default_generator, initial_state
-from adv.attacks.ball import column
 from adv.attacks.black_box import MAX_BATCH
 from adv.attacks.counter_rng import draw_seeds, normal
 from adv.attacks.gradient import LossAndGrad, loss_and_grad
 from adv.attacks.inputs import LabelCheck, check_inputs
 from adv.attacks.losses import loss_supports
+from adv.attacks.select_rows import choose_rows
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
@@ -112,7 +112,7 @@ class MinimumNorm(Iterative):
 
     def result(self, state: State) -> Tensor:
         assert isinstance(state, NearestState)
-        return torch.where(column(state.distance.isfinite(), state.adv), state.nearest, state.adv)
+        return choose_rows(state.distance.isfinite(), state.nearest, state.adv)
 
     def _record(
         self, state: NearestState, adv: Tensor, radius: Tensor, here: LossAndGrad
@@ -129,7 +129,7 @@ class MinimumNorm(Iterative):
             loss=here.loss,
             gradient=here.gradient.nan_to_num(0.0, 0.0, 0.0),
             radius=radius,
-            nearest=torch.where(column(nearer, adv), adv, state.nearest),
+            nearest=choose_rows(nearer, adv, state.nearest),
             distance=torch.where(nearer, distance, state.distance),
         )
 

@@ -15,6 +15,7 @@ from adv.attacks.losses import is_correct
 from adv.intervals import wilson
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
+from adv.runtime.precision import settle_precision
 from adv.runtime.random_streams import is_random
 
 
@@ -90,9 +91,10 @@ def hunt(
         raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
     with frozen(model), fused_conv_pool(model):
         asked = LabelCheck(model, y)
-        for ids in torch.arange(len(x), device=x.device).split(MAX_BATCH):
-            if len(ids):
-                _attack_batch(attack, asked, state.keep(ids), ids, found)
+        with settle_precision(asked):
+            for ids in torch.arange(len(x), device=x.device).split(MAX_BATCH):
+                if len(ids):
+                    _attack_batch(attack, asked, state.keep(ids), ids, found)
     return found
 
 

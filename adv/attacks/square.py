@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks.attack import Iterative, State
-from adv.attacks.ball import L2, Ball, Linf, column
+from adv.attacks.ball import L2, Ball, Linf
 from adv.attacks.black_box import QueryState, initial_query_state, query
 from adv.attacks.l1 import L1
 from adv.attacks.losses import (
@@ -29,6 +29,7 @@ from adv.attacks.losses import (
     needs_clean_logits,
 )
 from adv.attacks.query_budget import hunt
+from adv.attacks.select_rows import choose_rows
 from adv.attacks.settings import ADDED_LATER
 from adv.attacks.square_l1 import l1_square_update, pyramid_init
 from adv.attacks.square_proposals import (
@@ -128,7 +129,7 @@ class Square(Iterative):
         better = (margin < state.margin) | (fooled & ~state.fooled)
         return replace(
             state,
-            adv=torch.where(column(better, proposal), proposal, state.adv),
+            adv=choose_rows(better, proposal, state.adv),
             margin=torch.where(better, margin, state.margin),
             fooled=torch.where(better, fooled, state.fooled),
             queries=state.queries + 1,

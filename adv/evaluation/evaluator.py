@@ -32,7 +32,7 @@ from adv.evaluation.score import Score
 from adv.runtime.devices import device_of
 from adv.runtime.frozen import frozen
 from adv.runtime.fused_cpu import fused_conv_pool
-from adv.runtime.precision import conv_precision
+from adv.runtime.precision import conv_precision, settle_precision
 from adv.runtime.random_streams import derive_seed, is_random, lend_stream
 from adv.runtime.ranks import ALONE, Ranks
 from adv.runtime.row_streams import RowStream
@@ -93,6 +93,7 @@ def evaluate(
         fused_conv_pool(model) as form,
         lend_stream(model, stream),
         conv_precision("tf32"),
+        settle_precision(asked),
     ):
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
         job = EvaluationJob(asked, split, batch, form, kept)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _DEVICES = ("cpu", "cuda")
+_SETTLED: set[int] = set()  # ids of models that are known to compute in float32
 _LOW = (torch.bfloat16, torch.float16)
 _CASTS = {Tensor.bfloat16: Tensor.float, Tensor.half: Tensor.float}
 _DOUBLE_CASTS = dict.fromkeys((Tensor.bfloat16, Tensor.half, Tensor.float), Tensor.double)
@@ -47,7 +48,24 @@ def full_precision(model: nn.Module) -> AbstractContextManager[Any]:
     layers of torch and of this package alone, with float32 weights and neither hooks nor an
     autocast around it, computes in float32 anyhow.
     """
-    return conv_precision("ieee") if _is_all_float32(model) else FullPrecision()
+    exact = id(model) in _SETTLED or _is_all_float32(model)
+    return conv_precision("ieee") if exact else FullPrecision()
+
+
+@contextmanager
+def settle_precision(model: nn.Module) -> Iterator[None]:
+    """Look at a model once for all calls of `full_precision` in this context, not at each query.
+
+    Its layers must not change meanwhile.
+    """
+    settled = id(model) not in _SETTLED and _is_all_float32(model)
+    if settled:
+        _SETTLED.add(id(model))
+    try:
+        yield
+    finally:
+        if settled:
+            _SETTLED.discard(id(model))
 
 
 def _is_all_float32(model: nn.Module) -> bool:
