@@ -183,6 +183,51 @@ class Guessing(nn.Module):
         return pixels @ weight.to(pixels)
 
 
+class OwnNoise(nn.Module):
+    """A net that adds noise to an image which is drawn from the image: the same at each call."""
+
+    def __init__(self, net: nn.Module, sigma: float = 0.1) -> None:
+        super().__init__()
+        self.net, self.sigma = net, sigma
+
+    def forward(self, x: Tensor) -> Tensor:
+        place = torch.arange(1, x[0].numel() + 1, device=x.device)
+        seeds = (x.detach().double().flatten(1) * place).sum(1).mul(1e6).long() % 2**31
+        draws = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        noise = torch.stack([torch.randn(x.shape[1:], generator=draw) for draw in draws])
+        out: Tensor = self.net(x + self.sigma * noise.to(x))
+        return out
+
+
+class RoundedAnswers(nn.Module):
+    """A net whose logits are rounded; the gradient passes straight through."""
+
+    def __init__(self, net: nn.Module, steps: float = 2.0) -> None:
+        super().__init__()
+        self.net, self.steps = net, steps
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.net(x)
+        return out + ((self.steps * out).round() / self.steps - out).detach()
+
+
+def chequered(gradient: Tensor) -> Tensor:
+    """Set every second block of 2x2 pixels to 0."""
+    rows, columns = (torch.arange(n, device=gradient.device) // 2 for n in gradient.shape[-2:])
+    return gradient * ((rows[:, None] + columns) % 2)
+
+
+def flip_some(gradient: Tensor) -> Tensor:
+    """Change the sign of every third column of pixels."""
+    columns = torch.arange(gradient.shape[-1], device=gradient.device)
+    return gradient * torch.where(columns % 3 == 0, -1.0, 1.0)
+
+
+def round_at_random(gradient: Tensor) -> Tensor:
+    """Round the gradient to seven levels, up or down at random."""
+    return (3 * gradient / gradient.abs().max() + torch.rand_like(gradient)).floor()
+
+
 WRONG_GRADIENT: Mapping[str, Breaker] = {
     "half of the columns masked": with_gradient(half_masked),
     "one of four columns masked": with_gradient(masked(4)),
@@ -196,6 +241,11 @@ WRONG_GRADIENT: Mapping[str, Breaker] = {
     "stochastic": with_gradient(lambda g: g + g.std() * torch.randn_like(g)),
     "zero": with_gradient(torch.zeros_like),
     "rounded pixels, straight through": lambda net: Around(net, before=levels(15)),
+    "rows masked": with_gradient(lambda g: half_masked(g.transpose(-2, -1)).transpose(-2, -1)),
+    "blocks masked": with_gradient(chequered),
+    "a third of the signs flipped": with_gradient(flip_some),
+    "rounded at random": with_gradient(round_at_random),
+    "rounded answers, straight through": RoundedAnswers,
     "of another layer": OtherBranch,
     "a branch detached": HalfDetached,
 }
@@ -214,6 +264,7 @@ REMEMBERING: Mapping[str, Breaker] = {
 }
 
 OTHERS: Mapping[str, Breaker] = {
+    "noise drawn from the image": OwnNoise,
     "logits times 1000": lambda net: Around(net, behind=lambda z: 1000 * z),
     "16 levels": lambda net: Around(net, before=lambda x: (15 * x).round() / 15),
     "detached": lambda net: Around(net, before=Tensor.detach),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adv.attacks import PGD, Attack, Ball, Linf, Worst
+from adv.auditing.confidence import mean_confidence
 from adv.data.datasets import Split
 from adv.evaluation.battery import Battery
 from adv.evaluation.evaluator import evaluate
@@ -98,6 +99,11 @@ class AuditContext:
     def standing(self) -> Tensor:
         """[n] booleans: correct under every attack of the battery."""
         return self.claim.ok.all(0)
+
+    @cached_property
+    def confidence(self) -> float:
+        """The mean of the largest probability without an attack."""
+        return mean_confidence(self.model, self.split, self.battery.seed, self.batch)
 
     @property
     def steps(self) -> int:

@@ -29,6 +29,7 @@ _ENOUGH = 0.8  # of the images: those that are left lie at kinks
 _TOLERANCE = {torch.float64: 0.02, torch.float32: 0.1}
 _SHORT = 1 / 8  # of the radius: a short step of an attack
 _KEPT = 0.5  # part of the promised rise
+_MOST_UNTESTED = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class GradientTest:
 
 
 def check_gradient(context: AuditContext) -> Iterator[Finding]:
-    """Yield whether gradients agree with finite differences, and whether they hold for a step."""
+    """Yield whether gradients agree with finite differences, exist, and hold for a step."""
     test = differentiate(context, IMAGES)
     tested, n = int(test.tested.sum()), len(test.tested)
     found, interval = share_with_interval(test.wrong, tested) if tested else (0.0, (0.0, 0.0))
@@ -68,6 +69,19 @@ def check_gradient(context: AuditContext) -> Iterator[Finding]:
         "The backward pass of the net does not belong to its forward pass: part of the gradient "
         "is missing, or replaced by another one. Attacks that follow it are weak, and all of them "
         "in the same way.",
+    )
+    untested, interval = share_with_interval(~test.tested)
+    yield Finding(
+        "outputs have slopes",
+        untested,
+        _MOST_UNTESTED,
+        interval,
+        "%",
+        "on sound nets nearly all images can be tested",
+        f"At {n - tested} of {n} images the outputs jump between points that lie ever closer, or "
+        "are rounded more coarsely than they change.",
+        "The outputs have no slope there that a gradient could give: the net adds noise that "
+        "depends on the image, or rounds what it computes.",
     )
     lost = test.kept < _KEPT
     found, interval = share_with_interval(lost)

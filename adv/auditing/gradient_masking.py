@@ -6,7 +6,7 @@ gradients, noise. The gap is cheap enough to be measured for each trial, and rev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from adv.intervals import (
     MISSED_BY_CROSS_ENTROPY,
     MISSED_BY_MARGIN,
     WRONG_GRADIENTS_LIMIT,
+    expected_miss,
     gap_limit,
     smallest_visible_share,
 )
@@ -30,13 +31,6 @@ from adv.intervals import (
 TARGETS = 3
 QUERIES = 5  # queries of Square for each gradient step
 UNSATURATED = frozenset({"margin", "dlr", "dlr-targeted", "margin-targeted", "mifpe"})
-_MISSED_AT_MOST = 0.5
-"""The share of what can be fooled that PGD on the cross-entropy misses at most on a sound net.
-
-On nets trained with MART or smoothed labels it misses a third (.27 to .38 with smoothing .4 and .6,
-averaged weights, BigNet, CIFAR-10, eps .02 and .03, 300 images); where the gradient of the
-cross-entropy vanishes, nearly all. A search, which compares trials, flags less.
-"""
 TESTED = 16  # images whose gradients are compared with finite differences
 
 
@@ -132,31 +126,40 @@ def measure_gap(context: AuditContext) -> Gap:
         interval = share_with_interval(context.standing & ~standing)[1]
     claimed, strong = (float(row.double().mean()) for row in (context.standing, standing))
     natural = float(context.natural.double().mean())
-    missed = missed_share_limit(context.battery)
+    missed = missed_share_limit(context.battery, lambda: context.confidence)
     return Gap(context.ball.eps, claimed, strong, interval, context.n, natural, missed=missed)
 
 
-def missed_share_limit(battery: Battery) -> float:
+def missed_share_limit(battery: Battery, confidence: Callable[[], float]) -> float:
     """Return which share of the images that can be fooled a battery may miss on a sound net.
 
-    It is small if at each radius an attack has a loss that does not saturate as the cross-entropy
-    does on a confident net.
+    It is small if at each radius an attack has a loss that does not saturate. PGD on the
+    cross-entropy alone misses more the less a net is sure.
+
+    Args:
+      battery: the attacks.
+      confidence: returns the mean of the net's largest probability; called if it is needed.
     """
+    return MISSED_BY_MARGIN if has_unsaturated_loss(battery) else expected_miss(confidence())
+
+
+def has_unsaturated_loss(battery: Battery) -> bool:
+    """Return whether at each radius an attack has a loss other than the cross-entropy."""
     radii: dict[float, set[str]] = {}
     for _, attack in battery.attacks:
         losses = {getattr(member, "loss", "") for member in members(attack)}
         radii.setdefault(attack.ball.eps, set()).update(losses)
-    sure = all(found & UNSATURATED for found in radii.values())
-    return MISSED_BY_MARGIN if sure else MISSED_BY_CROSS_ENTROPY
+    return all(found & UNSATURATED for found in radii.values())
 
 
 def check_masking_gap(context: AuditContext) -> Iterator[Finding]:
     """Yield how far a stronger attack lowers the accuracy, and how far not by its loss alone.
 
-    The cross-entropy is a weak loss on some sound nets. So a battery that has no other may miss
-    half of what can be fooled, but what the attack of the margin score leaves must stand.
+    The cross-entropy is a weak loss on nets that are not sure. So a battery that has no other may
+    miss what is expected of such a net, but what the attack of the margin score leaves must stand.
     """
-    sure = missed_share_limit(context.battery) == MISSED_BY_MARGIN
+    sure = has_unsaturated_loss(context.battery)
+    missed = missed_share_limit(context.battery, lambda: context.confidence)
     margin, strong = _attack(context)
     observed = (
         f"The score claims that {_percent(context.standing)} stay correct at eps "
@@ -164,7 +167,7 @@ def check_masking_gap(context: AuditContext) -> Iterator[Finding]:
     )
     yield _compare(
         context,
-        ("masking gap", MISSED_BY_MARGIN if sure else _MISSED_AT_MOST),
+        ("masking gap", missed),
         (context.standing, strong),
         observed if sure else f"{observed} The margin score's attack leaves {_percent(margin)}.",
         "The score is too high: its attack is too weak for this net, by its loss, its steps or "
@@ -212,13 +215,20 @@ def _compare(
         limit,
         interval,
         "points",
-        f"such attacks may miss {100 * missed:.0f} % of the images that a stronger attack fools, "
-        f"more than they do on sound nets: {100 * limit:.1f} points of the "
-        f"{100 * (natural - standing):.1f} that this net loses",
+        f"on sound nets {_kind_of_nets(context, missed)}such attacks miss less than "
+        f"{100 * missed:.0f} % of the images that a stronger attack fools: {100 * limit:.1f} "
+        f"points of the {100 * (natural - standing):.1f} that this net loses",
         f"{observation} With {context.n} images a difference under {100 * visible:.1f} points "
         "cannot be told from the limit.",
         meaning,
     )
+
+
+def _kind_of_nets(context: AuditContext, missed: float) -> str:
+    """Return what the limit was predicted from, as a part of a sentence."""
+    if missed == MISSED_BY_MARGIN:
+        return ""
+    return f"with a mean confidence of {100 * context.confidence:.0f} % "
 
 
 def _attack(context: AuditContext) -> tuple[Tensor, Tensor]:

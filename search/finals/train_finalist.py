@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from adv import Score, build, evaluate, is_random
+from adv.auditing.confidence import mean_confidence
 from adv.auditing.gradient_masking import missed_share_limit
 from adv.checkpoints.checkpoint import load_weights, read_checkpoint
 from adv.intervals import gap_limit
@@ -129,7 +130,11 @@ class FinalTraining:
                 for name, figure in {**trained.objectives, **cheap_figures(claimed, split)}.items()
                 if name in trained.objectives
             },
-            masking_gap=_masking_gap(claimed, strong, missed_share_limit(own)),
+            masking_gap=_masking_gap(
+                claimed,
+                strong,
+                missed_share_limit(own, lambda: mean_confidence(net, split, own.seed)),
+            ),
             battery=self.final_battery.id,
             weights=f"{FINALS}/{TRIALS}/{name}/{BEST}",
             weights_sha256=known.weights_sha256,

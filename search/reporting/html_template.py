@@ -46,11 +46,12 @@ trials whose intervals overlap may be equally good.</p>
 percent points, under: {battery}. Each of them is an upper bound on robustness: a stronger attack
 may find more.</p>
 <p><b>The masking gap.</b> By how much a stronger attack with another loss lowers the accuracy at
-one radius. On published nets plain PGD misses 5 to 21 % of the images that a stronger attack fools,
-on some sound ones more; the attacks of the margin score miss hardly any.{power} A trial is flagged
-if the whole interval is above 22 % of those (margin score: 5 %), or if its gradient is not the
-slope of its outputs: its net may mask its gradients instead of being robust, and its score should
-not be trusted before <code>python -m adv audit</code> has checked it.</p>
+one radius. Of the images that a stronger attack fools the attacks of the margin score miss hardly
+any, and plain PGD misses more the less sure a net is.{power} A trial is flagged if the whole
+interval is above 5 % of those (report score: what is expected at the net's mean confidence, 14 to
+47 %), or if its gradient is not the slope of its outputs: its net may mask its gradients instead of
+being robust, and its score should not be trusted before <code>python -m adv audit</code> has
+checked it.</p>
 <p><b>Random nets.</b> A net that samples random numbers is scored by the vote of several forward
 passes, and attacked by the mean gradient of several (expectation over transformation).{votes}
 Otherwise randomness hides the gradient and the score is too optimistic.</p>

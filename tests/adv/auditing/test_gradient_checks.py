@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from broken_nets import USELESS_GRADIENT, WRONG_GRADIENT, Around
+from broken_nets import USELESS_GRADIENT, WRONG_GRADIENT, Around, OwnNoise
 from reproducibility import seeded_generator
 from small_nets import SHAPE, LowPrecisionNet
 from torch import Tensor, nn
@@ -74,6 +74,10 @@ def test_a_gradient_that_holds_for_no_step_is_seen(kind):
     assert failed_checks(USELESS_GRADIENT[kind](small_net())) == ["gradient holds for a step"]
 
 
+def test_noise_that_depends_on_the_image_leaves_no_slope():
+    assert "outputs have slopes" in failed_checks(OwnNoise(small_net()))
+
+
 class Constants(nn.Module):
     """A net with weights in float32 that are no part of its state."""
 
@@ -122,6 +126,7 @@ def test_sound_nets_have_no_wrong_gradient(kind):
     net(torch.zeros(1, *SHAPE))  # lazy layers take their shape
     test = differentiate(context_of(net), 24)
     assert test.wrong.sum() == 0 and (test.kept < 0.5).double().mean() < 0.5
+    assert failed_checks(net) == []
     assert kind == "locked" or test.tested.sum() >= 20
 
 
