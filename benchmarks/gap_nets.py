@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 import torch
@@ -186,12 +187,13 @@ def main(
             began = time.monotonic()
             some = [_first_classes(split, classes) for split in (taught, shown)]
             *_, last = adv.train(recipe, some[0], classes=classes, seed=0)
-            spoilt = _hide(last.net.eval()) if first else [("", last.net.eval())]
+            net = last.net.eval()
+            spoilt = list(_hide(net)) if first else [("", net)]
             rows = []
-            for masked, net in spoilt:
+            for masked, one in spoilt:
                 for eps in radii:
                     empty = Row(kind, called, "", masked, eps, 0, classes, *[0] * 7)
-                    rows.append(measure(net, some[1], recipe, empty))
+                    rows.append(measure(one, some[1], recipe, empty))
             write_rows(out, rows)
             print(f"{called}: {time.monotonic() - began:.0f} s", flush=True)
 
@@ -240,7 +242,7 @@ def read_rows(path: Path) -> list[Row]:
         return [Row(**_typed(row)) for row in csv.DictReader(file)]
 
 
-def _typed(row: Mapping[str, str]) -> dict[str, object]:
+def _typed(row: Mapping[str, str]) -> dict[str, Any]:
     kinds = {"str": str, "int": int, "float": float}
     return {field.name: kinds[str(field.type)](row[field.name]) for field in fields(Row)}
 

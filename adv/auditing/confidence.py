@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adv.data.datasets import Split
 from adv.runtime.foreign_nets import memory_format_of
@@ -24,7 +24,8 @@ def mean_confidence(model: nn.Module, split: Split, seed: int, batch: int | None
       batch: images at a time.
     """
     asked = Votes(model, _VOTES) if is_random(model) else model
-    form, found = memory_format_of(model), []
+    form = memory_format_of(model)
+    found: list[Tensor] = []
     with torch.no_grad(), frozen(model), use_seed(model, seed):
         for images in split.images.split(batch or 64):
             x = (images.float() / 255).contiguous(memory_format=form)

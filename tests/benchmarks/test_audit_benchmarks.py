@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from audit import main as audit_main
 from broken_nets import BROKEN
 from click.testing import CliRunner
 from gap_calibration import flag_shares
 from gap_calibration import main as calibration_main
+from gap_nets import Row, read_rows, write_rows
+from gap_prediction import find_slack, fit, predict_left_out
 
 
 def test_a_gap_above_its_limit_is_flagged_and_one_below_is_not():
@@ -41,3 +44,24 @@ def test_the_audits_are_two_tables():
 
 def test_there_are_broken_nets_enough():
     assert len(BROKEN) >= 20
+
+
+def make_row(family: str, confidence: float, missed: float) -> Row:
+    return Row(
+        *("digits", family, family, "", 0.1, 1000, 10, 0.0, 0, 0),
+        *(0.9, confidence, 0.5 + 0.4 * missed, 0.5),
+    )
+
+
+def test_the_fit_finds_a_line_also_for_a_family_left_out(tmp_path):
+    points = [("a", 0.9), ("a", 0.6), ("b", 0.8), ("b", 0.3), ("c", 0.5)]
+    rows = [make_row(family, sure, 0.05 + 0.3 * (1 - sure)) for family, sure in points]
+    path = tmp_path / "rows.csv"
+    write_rows(path, rows[:2])
+    write_rows(path, rows[2:])
+    read = read_rows(path)
+    assert [row.family for row in read] == list("aabbc")
+    values = np.array([0.05 + 0.3 * (1 - sure) for _, sure in points])
+    assert fit(read, ["doubt"], values) == pytest.approx([0.05, 0.3], abs=1e-3)
+    assert predict_left_out(read, ["doubt"]) == pytest.approx(values, abs=1e-3)
+    assert find_slack(read, values) < 0.06 < find_slack(read, values - 0.1)
