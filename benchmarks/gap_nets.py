@@ -112,13 +112,15 @@ class Fading(nn.Module):
 
 def recipes(base: Recipe, small: bool) -> Mapping[str, Recipe]:
     """Return the recipes by name; the part before the first comma is the family."""
-    step = replace(base.curriculum, steps=1, pace=1.0)
+    whole = base.curriculum
+    assert isinstance(whole, Curriculum)
+    step = replace(whole, steps=1, pace=1.0)
     kinds = {
         "PGD": base,
         "TRADES": replace(base, objective=TRADES(4.0)),
         "MART": replace(base, objective=MART(4.0)),
-        "N-FGSM": replace(base, curriculum=Curriculum(eps=base.curriculum.eps, kind="n-fgsm")),
-        "half": replace(base, objective=Mixed(), curriculum=replace(base.curriculum, fraction=0.5)),
+        "N-FGSM": replace(base, curriculum=Curriculum(eps=whole.eps, kind="n-fgsm")),
+        "half": replace(base, objective=Mixed(), curriculum=replace(whole, fraction=0.5)),
         "NuAT": replace(base, objective=NuAT(), curriculum=replace(step, kind="fgsm", steps=1)),
         "GAT": replace(base, objective=GAT(), curriculum=replace(step, kind="fgsm", steps=1)),
     }
@@ -139,7 +141,7 @@ def recipes(base: Recipe, small: bool) -> Mapping[str, Recipe]:
     if small:
         found["RSE"] = replace(base, defences=(RSE(0.4, 0.2),))
         found["test noise"] = replace(base, defences=(TestNoise(0.05),))
-        found["no attack"] = replace(base, curriculum=replace(base.curriculum, fraction=0.0))
+        found["no attack"] = replace(base, curriculum=replace(whole, fraction=0.0))
     else:
         found["BigNet"] = replace(base, net=BigNet())
         found["BigNet, smoothing .4"] = replace(base, net=BigNet(), smoothing=0.4)
@@ -208,7 +210,7 @@ def measure(net: nn.Module, split: Split, recipe: Recipe, row: Row) -> Row:
         images=len(split),
         smoothing=recipe.smoothing,
         averaged=int(bool(recipe.ema)),
-        one_step=int(recipe.curriculum.kind != "pgd"),
+        one_step=int(isinstance(aim := recipe.curriculum, Curriculum) and aim.kind != "pgd"),
         natural=gap.natural,
         confidence=measure_confidence(net, split),
         claimed=gap.claimed,
