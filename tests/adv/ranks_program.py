@@ -25,6 +25,7 @@ from adv import (
     SGD,
     TRADES,
     AdamW,
+    Attack,
     Augment,
     Battery,
     Curriculum,
@@ -86,12 +87,12 @@ CASES: Mapping[str, Recipe] = {
 
 
 @dataclass(frozen=True)
-class OwnNoise:
+class OwnNoise(Attack):
     """An attack that is not iterative: it draws for a whole batch at once."""
 
     ball: Linf
 
-    def __call__(self, model, x, y, *, generator):
+    def __call__(self, model, x, y, *, generator=None):
         noise = torch.rand(x.shape, generator=generator) - 0.5
         return (x + 2 * self.ball.eps * noise.sign() * (noise.abs() > 0.1)).clamp(0, 1)
 
