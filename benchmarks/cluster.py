@@ -104,9 +104,8 @@ class Node:
         [inner] = (
             Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         )
-        enter = ("nsenter", "-t", inner, "-m", "-p", "-n", f"--wd={self.folder}")
         program = (sys.executable, str(ROOT / "launch.py"))
-        process = self._run(*enter, *program, *words, log=log)
+        process = self._run(*enter(inner, self.folder), *program, *words, log=log)
         say(f"node {self.number}: python launch.py {' '.join(words)}")
         return Driver(process, self.folder.with_name(f"{self.folder.name}-{log}"))
 
@@ -122,6 +121,17 @@ class Node:
 
 
 UNSHARE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+def enter(pid: str, folder: Path) -> tuple[str, ...]:
+    """Return the words before a command that make it run where a process of a node is.
+
+    Args:
+      pid: of that process.
+      folder: to begin in, as the node sees it: by `--wd` it would be the one of this machine, which
+        relative paths lead to, and absolute ones do not.
+    """
+    return ("nsenter", "-t", pid, "-m", "-p", "-n", f"--wdns={folder}")
 
 
 class Driver:
@@ -146,10 +156,12 @@ class Driver:
         say("the driver was killed (SIGKILL)")
 
     def finish(self) -> None:
-        """Wait for the end, and print the last lines."""
+        """Wait for the end, and print the last lines; exit unless all went well."""
         code = self.process.wait(timeout=600)
         say(f"launch.py has ended with status {code}")
         print(self.log.read_text())
+        if code:
+            raise SystemExit(code)
 
 
 @contextmanager
