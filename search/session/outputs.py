@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from adv.files import partial_file
-from search.errors import find_storage_error
+from search.errors import StorageError, find_storage_error
 from search.finals.standings import compute_standings
 from search.outcome.front import find_front
 from search.outcome.roles import find_verdict
@@ -26,9 +26,8 @@ from search.session.advise import advise
 from search.session.disk_space import SpaceWatcher, estimate_trial
 from search.session.job import Job
 from search.session.rewrite_report import write_all_tables
-from search.session.stored_nets import FINAL, TRIAL, stored_net
+from search.session.stored_nets import FINAL, TRIAL, StoredNet, stored_net
 from search.session.tolerant_reader import Reader, TolerantReader, locate
-from search.storage.mirror import Mirror
 from search.tracking.tracker import Tracker
 from search.trials.phase import PHASE
 from search.trials.trial_state import STATE
@@ -36,6 +35,9 @@ from search.trials.trial_state import STATE
 REPORT_EVERY = 20.0  # seconds between two reports while the search runs; more if one takes long
 TABLES_GROWTH = 0.01  # more of the trials have ended: then the tables are due, or after 20 s
 ENDS = {"finished", "failed", "stopped"}
+
+Fetch = Callable[[str], None]
+"""Downloads a net by its name in the run folder: see `Mirror.fetch`."""
 
 
 def add_readers(
@@ -153,8 +155,9 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
         LEDGER: lambda: job.study.ledger.append(
             "end", reason=note or "done", code=code, **record_verdict(view), **_advice(view)
         ),
-        "the nets of the front": lambda: fetch_front(job.mirror, view, folder),
-        FRONT: lambda: write_front(job.study.ledger, folder),
+        FRONT: lambda: write_front(
+            job.study.ledger, folder, job.mirror.fetch if job.mirror else None
+        ),
         "tables": lambda: write_all_tables(view, folder),
         FIGURES: lambda: write_figures(view, folder),
         REPORT: lambda: write_html_report(view, folder / REPORT, compute_standings(view)),
@@ -193,20 +196,9 @@ def _try(name: str, write: Callable[[], None]) -> str:
     return ""
 
 
-def fetch_front(mirror: Mirror | None, view: View, folder: Path) -> None:
-    """Download the nets of the front that only the store has.
-
-    Raises:
-      StorageError: the store fails.
-    """
-    members = find_front(view).members if mirror else []
-    nets = [stored_net(FINAL if m.is_final else TRIAL, m.net, folder) for m in members]
-    for net in filter(None, nets):
-        if mirror and net.result.details.weights is not None and is_inside(net.files[0]):
-            mirror.fetch(net.files[0])
-
-
-def write_front(ledger: Ledger | MemoryLedger | FinalsLedger, folder: Path) -> None:
+def write_front(
+    ledger: Ledger | MemoryLedger | FinalsLedger, folder: Path, fetch: Fetch | None = None
+) -> None:
     """Copy the nets of the front to `front/`, and note in the ledger which are lost.
 
     Where the training whose net was to be copied has lost it, another one of the same finalist
@@ -214,16 +206,24 @@ def write_front(ledger: Ledger | MemoryLedger | FinalsLedger, folder: Path) -> N
 
     Raises:
       OSError: a copy cannot be written; those of earlier sessions are still there.
+      StorageError: the store fails, or lacks a net that the run folder lacks, too.
     """
-    while note_lost_nets(ledger, copy_front(ledger.view, folder)):
+    while note_lost_nets(ledger, lost := copy_front(ledger.view, folder, fetch)):
         pass
+    if fetch and (reasons := [reason for reason in lost.values() if reason]):
+        raise StorageError(f"a net of the front is lost: {reasons[0]}")
 
 
-def copy_front(view: View, folder: Path) -> dict[tuple[str, int], str]:
+def copy_front(view: View, folder: Path, fetch: Fetch | None = None) -> dict[tuple[str, int], str]:
     """Copy the weights of the front's members, and of no others, to `front/`.
 
     Each copy is whole or absent. The copy of an earlier session takes the place of a file that is
     gone, or has changed since its training wrote it.
+
+    Args:
+      view: of the run.
+      folder: of the run.
+      fetch: downloads a net that only the store has; None: there is no store.
 
     Returns:
       Which members have lost their net, and why: a reason by the kind and the number of the trial
@@ -231,19 +231,24 @@ def copy_front(view: View, folder: Path) -> dict[tuple[str, int], str]:
 
     Raises:
       OSError: a copy cannot be written; those of earlier sessions are still there.
+      StorageError: the store fails; what needs no store has been copied.
     """
     lost: dict[tuple[str, int], str] = {}
-    kept = set()
+    kept, failure = set(), None
     (folder / FRONT).mkdir(exist_ok=True)
     for member in find_front(view).members:
         kind = FINAL if member.is_final else TRIAL
         net = stored_net(kind, member.net, folder)
         if net is None or net.result.details.weights is None:
             continue
+        copy = folder / member.file
         try:
-            source, copy = net.find(), folder / member.file
+            source = find_or_fetch(net, fetch)
         except LostNetError as error:
             lost[kind, member.net.number] = str(error)
+            continue
+        except StorageError as error:
+            failure = error
             continue
         lost[kind, member.net.number] = ""
         kept.add(copy)
@@ -253,7 +258,25 @@ def copy_front(view: View, folder: Path) -> dict[tuple[str, int], str]:
     for path in (folder / FRONT).iterdir():
         if path not in kept:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if failure:
+        raise failure
     return lost
+
+
+def find_or_fetch(net: StoredNet, fetch: Fetch | None) -> Path:
+    """Return the file that holds a net as it was recorded, from the store if it is only there.
+
+    Raises:
+      LostNetError: there is none.
+      StorageError: the store fails.
+    """
+    try:
+        return net.find()
+    except LostNetError:
+        if fetch is None or not is_inside(net.files[0]):
+            raise
+    fetch(net.files[0])
+    return net.find()
 
 
 def note_lost_nets(

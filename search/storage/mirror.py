@@ -6,13 +6,15 @@ again until the end.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from threading import Event as Flag
-from threading import Lock, Thread
+from threading import Thread
 
 from search.errors import StorageError, describe_error
+from search.record.run_files import LostNetError
 from search.record.run_folder import FIGURES, FRONT, LEDGER, OWNER, REPORT, trial_path
 from search.record.trial import Run
 from search.record.view import Event, View
@@ -32,6 +34,8 @@ OUTPUTS = ("*", f"{FRONT}/*", f"{FIGURES}/*", "wandb/logged.jsonl")  # the last:
 
 class Mirror:
     """Copies a run to a store while it is searched; a reader of its ledger.
+
+    What the new events of the ledger name is in the store before these events are.
 
     Args:
       store: of the run.
@@ -57,36 +61,29 @@ class Mirror:
         self.problem = ""  # why the last copy failed, "" if it did not
         self.lost = ""  # who has taken the run from this driver
         self._ledger = LedgerCopier(store, lease.generation, begin)
-        self._trials: dict[str, TrialCopier] = {}
-        self._changed: set[str] = set()  # folders of trials with news
-        self._ended: set[str] = set()
+        self._trials: dict[str, TrialCopier] = {}  # that have not ended
+        self._stale: set[str] = set()  # folders of trials whose state in the store is to go
+        self._first = True  # nothing has been copied yet
         self._outputs: dict[str, int] = {}
         self._outputs_at = -OUTPUTS_EVERY  # at once
-        self._turn, self._end = Lock(), Flag()
+        self._end = Flag()
         self._thread = Thread(target=self._work, name="mirror", daemon=True)
-        if shared and not begin:  # a run that had no store before
-            paths = [*folder.glob("trials/*"), *folder.glob("finals/trials/*")]
-            self._changed = {str(path.relative_to(folder)) for path in paths}
 
     def __call__(self, event: Event, view: View) -> None:
-        """Note which trial an event is about.
+        """Look whether this driver still has the run.
 
         Raises:
           StorageError: another driver has taken the run: this one ends.
         """
         if self.lost:
             raise StorageError(self.lost)
-        final = event["event"] == "final"
-        inner = event["part"] if final else event
-        if inner["event"] in {"epoch", *ENDS}:
-            name = str(trial_path(inner["trial"], final=final))
-            with self._turn:
-                self._changed.add(name)
-                if inner["event"] in ENDS:
-                    self._ended.add(name)
 
     def start(self) -> None:
         """Copy from now on."""
+        if (
+            not self.shared
+        ):  # workers resume from the store: what only the run folder has comes first
+            self._try()
         self._thread.start()
 
     def wrap(self, run: Run) -> Run:
@@ -94,16 +91,18 @@ class Mirror:
         return run if self.shared else StoredRun(run, self.store.location, self.folder.absolute())
 
     def fetch(self, name: str) -> None:
-        """Download a file that the run folder lacks.
+        """Download a net that the run folder lacks.
 
         Args:
-          name: of the file, relative to the run folder.
+          name: of its file, relative to the run folder.
 
         Raises:
+          LostNetError: the store lacks it, too.
           StorageError: the store fails.
         """
-        if not (self.folder / name).exists():
-            download(self.store, name, self.folder / name)
+        path = self.folder / name
+        if not path.exists() and not download(self.store, name, path):
+            raise LostNetError(f"no weights at {name}, nor in {self.store.location}")
 
     def close(self) -> str:
         """Copy what is left and release the run; return what could not be copied, and why."""
@@ -152,31 +151,56 @@ class Mirror:
         """
         if self.lease.lost:
             raise LeaseLostError(self.lease.lost)
-        end = (self.folder / LEDGER).stat().st_size  # its events name files that are copied first
-        self._copy_trials()
+        end = (self.folder / LEDGER).stat().st_size
+        ended = self._copy_trials(end)
         if end > self._ledger.copied:
             self._ledger.copy(self.folder / LEDGER, end)
+        for name in ended:
+            self._trials.pop(name, None)
+        self._stale |= ended
+        for name in sorted(self._stale):  # not before: the ledger in the store resumed from it
+            self.store.delete(f"{name}/{STATE}")
+            self._stale.remove(name)
         if last or time.monotonic() - self._outputs_at > OUTPUTS_EVERY:
             self._outputs_at = time.monotonic()
             self._copy_outputs()
         if last:
             self.lease.release()
 
-    def _copy_trials(self) -> None:
-        with self._turn:
-            changed, ended = set(self._changed), set(self._ended)
-        for name in sorted(changed):
-            if self.shared:
+    def _copy_trials(self, end: int) -> set[str]:
+        """Copy the files of the trials that the new events of the ledger name.
+
+        Args:
+          end: bytes of the ledger whose events count.
+
+        Returns:
+          The folders of those trials that have ended.
+        """
+        news = self._list_news(end)
+        for name in sorted({*self._trials, *news}):
+            # A run that had no store before, or whose driver was killed before it had copied.
+            known = self.shared or name in self._trials
+            if known or (self._first and not self.store.list_files(name)):
                 copier = TrialCopier(self.store, name, self.folder / name)
                 self._trials.setdefault(name, copier).upload()
-            elif name in ended:
+            if news.get(name) and not self.shared:
                 self._fetch_small(name)
-            if name in ended:
-                self.store.delete(f"{name}/{STATE}")
-                self._trials.pop(name, None)
-        with self._turn:
-            self._changed -= changed if not self.shared else ended
-            self._ended -= ended
+        self._first = False
+        return {name for name, has_ended in news.items() if has_ended}
+
+    def _list_news(self, end: int) -> dict[str, bool]:
+        """Return the folders of the trials with news, and whether these have ended."""
+        with (self.folder / LEDGER).open("rb") as file:
+            file.seek(self._ledger.copied)
+            content = file.read(max(0, end - self._ledger.copied))
+        found: dict[str, bool] = {}
+        for line in content[: content.rfind(b"\n") + 1].splitlines():
+            event = json.loads(line)
+            final = event["event"] == "final"
+            inner = event["part"] if final else event
+            if inner["event"] in {"epoch", *ENDS}:
+                found[str(trial_path(inner["trial"], final=final))] = inner["event"] in ENDS
+        return found
 
     def _fetch_small(self, name: str) -> None:
         """Download what the report shows of a trial."""

@@ -5,15 +5,17 @@ import errno
 import json
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from flipped_bits import flip_in_file
 
+from search.errors import StorageError
 from search.outcome.front import find_front
 from search.record.ledger import Ledger, read
-from search.record.run_files import compute_sha256
+from search.record.run_files import LostNetError, compute_sha256
 from search.reporting.csv_tables import write_tables
 from search.reporting.html_report import write_html_report
 from search.session.outputs import copy_front, note_lost_nets, write_front
@@ -224,3 +226,57 @@ def test_another_training_takes_the_place_of_one_whose_net_is_lost(ledger, folde
     assert "0001.safetensors" not in copies(folder)
     assert any("has lost its net" in line for line in describe_nets(ledger.view))
     assert read(ledger.path) == ledger.view
+
+
+def fetch_from(store: Path, folder: Path) -> Callable[[str], None]:
+    """Return what fetches nets from a folder, as `Mirror.fetch` does from a store."""
+
+    def fetch(name: str) -> None:
+        if not (store / name).is_file():
+            raise LostNetError(f"no weights at {name}, nor in the store")
+        shutil.copyfile(store / name, folder / name)
+
+    return fetch
+
+
+def fail(name: str) -> None:
+    raise StorageError("no route")
+
+
+def test_nets_of_the_front_that_only_the_store_has_are_fetched(ledger, folder, tmp_path):
+    store = tmp_path / "store"
+    shutil.copytree(folder, store)
+    (folder / "trials" / "0000" / BEST).unlink()
+    write_front(ledger, folder, fetch_from(store, folder))
+    assert copies(folder) == BOTH and not ledger.view.trials[0].lost_net
+
+
+def test_a_net_that_the_store_lacks_is_named_and_ends_in_an_error(ledger, folder, tmp_path):
+    (folder / "trials" / "0000" / BEST).unlink()
+    with pytest.raises(StorageError, match=r"net of the front is lost: .*0000.*nor in the store"):
+        write_front(ledger, folder, fetch_from(tmp_path / "store", folder))
+    assert copies(folder) == {"0001.safetensors": BOTH["0001.safetensors"]}
+    assert "nor in the store" in read(ledger.path).trials[0].lost_net
+
+
+def test_a_store_that_fails_loses_no_net(ledger, folder, tmp_path):
+    (folder / "trials" / "0000" / BEST).unlink()
+    with pytest.raises(StorageError, match="no route"):
+        write_front(ledger, folder, fail)
+    assert copies(folder) == {"0001.safetensors": BOTH["0001.safetensors"]}
+    assert not read(ledger.path).trials[0].lost_net
+
+
+def test_the_training_that_takes_the_place_of_a_lost_one_is_fetched_too(ledger, folder, tmp_path):
+    ledger.append("finals", trials=[1], trainings=3, battery="b", images=50, attacks="all")
+    points = ((0.60, 99.0), (0.64, 95.0), (0.61, 98.0))
+    files = [add_training(ledger, n, 1, point) for n, point in enumerate(points)]
+    store = tmp_path / "store"
+    shutil.copytree(folder, store)
+    for path in files:
+        path.unlink()
+    (store / files[2].relative_to(folder)).unlink()
+    write_front(ledger, folder, fetch_from(store, folder))
+    assert copies(folder)["0001.safetensors"] == bytes([100]) * 500
+    assert ledger.view.finals
+    assert [bool(ledger.view.finals.trials[n].lost_net) for n in (0, 2)] == [False, True]

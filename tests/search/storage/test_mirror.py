@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from search.errors import StorageError, find_storage_error
 from search.record.ledger import read
+from search.record.run_files import LostNetError
 from search.record.run_folder import LEDGER, OWNER, REPORT
 from search.record.study_header import StudyHeader
 from search.session.create_run import create_run
@@ -16,6 +18,7 @@ from search.session.options import Options, merge_stored_resume
 from search.session.resume_or_start import resume_or_start
 from search.storage import lease as lease_module
 from search.storage import mirror as mirror_module
+from search.storage.ledger_chunks import LedgerCopier
 from search.storage.store import Store
 
 HEADER = StudyHeader(format=1, id="0", name="x", space="smoke", scale={"images": 64})
@@ -98,6 +101,86 @@ def test_another_machine_goes_on_from_the_store_alone(options, run_store, tmp_pa
         assert (two / "study.json").is_file() and not (two / "trials" / "0000").exists()
         assert held.begin == (two / LEDGER).stat().st_size
         assert resume_or_start(there).options.resume == two
+
+
+def test_a_net_is_in_the_store_before_the_ledger_there_says_that_its_trial_has_ended(
+    options, run_store
+):
+    """Whenever the thread copies: here while another reader is told of each event."""
+    with hold(options) as held:
+        ledger, mirror = begin(held, ())
+
+        def copy_and_look(*_):
+            mirror.copy()
+            names = {entry.name for entry in run_store.list_files("trials")}
+            stored = b"".join(run_store.read(e.name) or b"" for e in run_store.list_files("ledger"))
+            if b'"event": "failed"' in stored:
+                assert "trials/0000/best.safetensors" in names
+
+        ledger.readers.insert(0, copy_and_look)
+        (held.folder / "trials" / "0000").mkdir(parents=True)
+        (held.folder / "trials" / "0000" / "best.safetensors").write_bytes(b"best")
+        ledger.append("proposed", trial=0, params={"sigma": 0.1}, seed=0, origin="known")
+        ledger.append("failed", trial=0, reason="so")
+        ledger.close()
+    assert run_store.read("trials/0000/best.safetensors") == b"best"
+
+
+def test_a_state_is_deleted_after_the_ledger_of_the_store_says_that_its_trial_has_ended(
+    options, run_store, monkeypatch
+):
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.copy()
+        ledger.append("failed", trial=0, reason="so")
+        with monkeypatch.context() as failing:
+            failing.setattr(LedgerCopier, "copy", fail)
+            mirror._try()
+        assert run_store.read("trials/0000/state.pt") == b"state 2"
+        mirror._try()
+        assert run_store.read("trials/0000/state.pt") is None
+        ledger.close()
+
+
+def test_what_a_killed_driver_could_not_copy_of_an_ended_trial_is_copied_by_the_next_one(
+    options, run_store
+):
+    with hold(options) as held:
+        ledger, mirror = begin(held)
+        mirror.copy()
+        train(held.folder, ledger, 1, "failed")
+        ledger.close()
+    with hold(options) as held:
+        held.mirror(print).copy()
+    assert run_store.read("trials/0001/best.safetensors") == b"best 2"
+
+
+def test_a_run_that_begins_to_use_a_store_on_a_cluster_brings_its_trials(options, run_store):
+    """Workers see the store alone, and a net that they have written there is the newer one."""
+    with hold(options) as held:
+        ledger = create_run(held.folder, HEADER, over=True)
+        ledger.append("session", trials=3)
+        for number, state in enumerate(("failed", "running", "running")):
+            train(held.folder, ledger, number, state)
+        run_store.write("trials/0002/best.safetensors", b"newer")
+        mirror = replace(held, shared=False).mirror(print)
+        mirror.start()
+        assert run_store.read("trials/0000/best.safetensors") == b"best 2"
+        assert run_store.read("trials/0001/state.pt") == b"state 2"
+        assert run_store.read("trials/0002/best.safetensors") == b"newer"
+        assert run_store.read("trials/0002/state.pt") is None
+        assert mirror.close() == ""
+        ledger.close()
+
+
+def test_a_net_that_the_store_lacks_is_an_error_where_it_is_needed(options, run_store):
+    with hold(options) as held:
+        mirror = held.mirror(print)
+        run_store.write("trials/0001/best.safetensors", b"a net")
+        mirror.fetch("trials/0001/best.safetensors")
+        assert (held.folder / "trials/0001/best.safetensors").read_bytes() == b"a net"
+        with pytest.raises(LostNetError, match=r"no weights at trials/0002/b.*, nor in .*/x$"):
+            mirror.fetch("trials/0002/best.safetensors")
 
 
 def replace_out(options, out):
