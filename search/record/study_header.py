@@ -230,6 +230,7 @@ class Session:
       finalists: "off" if no finals were wanted.
       trial_timeout: seconds for which a trial might be silent; 0: any time, None: by the rule of
         `search.backends.trial_timeout`.
+      ranks: processes that train a trial together; None: not asked for, one for each of its GPUs.
       changed: what differs from what the run began with and may change values (versions, commit,
         hardware), as it is in this session.
       last: time of the latest event in this session; None: there is none yet.
@@ -244,6 +245,7 @@ class Session:
     until_gain: float | None = None
     finalists: str = ""
     trial_timeout: float | None = None
+    ranks: Count | None = None
     changed: Mapping[str, str] = field(default_factory=dict)
     last: Clock | None = None
     storage: str = ""

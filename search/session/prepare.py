@@ -130,6 +130,7 @@ def prepare(
         trials=job.study.trials,
         finalists="off" if off else "on",
         trial_timeout=choose_timeout(options, job.study.view),
+        **({"ranks": job.options.ranks_per_trial} if job.options.ranks_per_trial else {}),
         **({"storage": options.storage} if options.storage not in (None, "off") else {}),
         **({"changed": changed} if changed else {}),
     )

@@ -75,6 +75,7 @@ def resume_run(
     view = read(folder / LEDGER)
     if not view.header.format:
         raise ValueError(f"{folder / LEDGER} is empty: {_describe_remedy(folder)}")
+    options = replace(options, ranks_per_trial=choose_ranks(options, view))
     plan = _restore_plan(options, view, machine)
     print_scale(console, plan.scale, plan.reason)
     describe_concurrency(options, plan.scale, machine)
@@ -107,6 +108,17 @@ def resume_run(
         f"{plan.trials - len(ledger.view.trials)} to come."
     )
     return Job(make_study(plan, ledger), run, options, folder, mode)
+
+
+def choose_ranks(options: Options, view: View) -> int | None:
+    """Return the ranks of a trial that are asked for: now, or else in the last session that did.
+
+    Earlier ones do not hold for other GPUs, or other cores, that are asked for now.
+    """
+    if options.gpus_per_trial is not None or options.cpus_per_trial is not None:
+        return options.ranks_per_trial
+    earlier = (session.ranks for session in reversed(view.sessions))
+    return options.ranks_per_trial or next(filter(None, earlier), None)
 
 
 def _check_comparable(options: Options, view: View, run: Training) -> None:

@@ -94,7 +94,7 @@ def test_workers_of_a_cluster_keep_their_trials_in_the_store(tmp_path):
         stored = str(tmp_path / "store" / "x")
         again = start(
             *(server, tmp_path / "two", "--rescore", stored, *there),
-            *("--battery-steps", "3", "--images", "20", "--ranks-per-trial", "2"),
+            *("--battery-steps", "3", "--images", "20"),  # with as many ranks as before
         )
         said, _ = again.communicate(timeout=240)
     assert again.returncode == 0 and "not re-scored" not in said, said
