@@ -41,7 +41,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 SEARCH = (
-    *("--space", "smoke", "--trials", "4", "--epochs", "4", "--finalists", "off"),
+    *("--space", "smoke", "--trials", "8", "--epochs", "4", "--finalists", "off"),
     *("--address", HEAD, "--storage", "s3://bucket/runs", "--name", "night", "--resume-or-start"),
 )
 FROM_START = time.monotonic()
