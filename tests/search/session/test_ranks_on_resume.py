@@ -38,11 +38,5 @@ def test_a_resumed_run_has_as_many_ranks_as_before_unless_the_user_says(begin, t
     assert count(replace(AGAIN, cpus_per_trial=1.0)) == 0  # other cores: the ranks do not hold
     assert count(AGAIN) == 2
     assert count(replace(AGAIN, ranks_per_trial=3)) == count(AGAIN) == 3
-    assert [s.ranks for s in read(tmp_path / "x" / "ledger.jsonl").sessions] == [
-        2,
-        2,
-        None,
-        2,
-        3,
-        3,
-    ]
+    sessions = read(tmp_path / "x" / "ledger.jsonl").sessions
+    assert [session.ranks for session in sessions] == [2, 2, None, 2, 3, 3]
