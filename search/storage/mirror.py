@@ -80,9 +80,7 @@ class Mirror:
 
     def start(self) -> None:
         """Copy from now on."""
-        if (
-            not self.shared
-        ):  # workers resume from the store: what only the run folder has comes first
+        if not self.shared:  # first what only the run folder has: workers resume from the store
             self._try()
         self._thread.start()
 
