@@ -49,6 +49,9 @@ def publish_run(folder: Path, options: Options, interrupt: Interrupt) -> int:
     if not (where := tracker.describe_location()):
         print_error(name_program(), f"{quote(folder)} was not published")
         return 1
+    if not tracker.has_logged:
+        console.print(f"{quote(folder)} has not changed since it was logged: {where}", markup=False)
+        return 0
     trials = count(len(view.trials), "trial")
     console.print(f"Logged {trials} of {quote(folder)} to W&B: {where}", markup=False)
     return 0

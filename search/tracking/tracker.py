@@ -100,6 +100,11 @@ class Tracker:
             self._runs.url if self._runs.mode == "online" else self._sync_command("offline-run-*")
         )
 
+    @property
+    def has_logged(self) -> bool:
+        """Whether W&B has been told anything that it did not know."""
+        return self._runs.opened > 0
+
     def set_latest(self, view: View) -> None:
         """Let `close` log this state of the search."""
         self._latest = take_snapshot(view)

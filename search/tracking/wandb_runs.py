@@ -57,6 +57,7 @@ class WandbRuns:
     ) -> None:
         self.mode, self.url, self.entity, self.project = mode, "", entity, project
         self._folder, self._study, self._header = folder, study, header
+        self.opened = 0  # how many runs were, of this session
         self._runs: dict[str, Any] = {}
         self._rows: dict[str, int] = {}  # of the open runs: the rows of their history so far
         self._nets: dict[str, NetFile] | None = None  # those to log; None: not yet
@@ -66,7 +67,7 @@ class WandbRuns:
         self._whole: StudyRun
 
     def open(self) -> str:
-        """Start W&B and the run of the search.
+        """Start W&B, and online the run of the search.
 
         Returns:
           Why W&B is offline although it should be online, or "".
@@ -91,15 +92,12 @@ class WandbRuns:
             self.mode = "offline"
         place = [self.mode, self.entity, self.project]
         self._logged = LoggedRuns(here, "/".join(filter(None, place)))
-        config = _config(self._header)
-        run = self._run(self._study, "study", self._header.name or self._study, config)
-        run.define_metric("*", step_metric="finished")
-        set_tags(run, common_tags(self._header))
-        rows = self._rows[self._study]
-        if not self._logged.has(self._study, config):  # scored again since: other hypervolumes
-            rows = 0
-        self._whole = StudyRun(wandb, run, self._study, self._logged, rows)
-        self.url, self.entity = run.url or "", self.entity or run.entity
+        known = self._logged.has(self._study, _config(self._header))
+        rows = self._logged.rows(self._study) if known else 0  # scored again: other hypervolumes
+        self._whole = StudyRun(wandb, self._study_run, self._study, self._logged, rows)
+        if self.mode == "online":  # offline an open run is a folder, which news alone deserve
+            run = self._study_run()
+            self.url, self.entity = run.url or "", self.entity or run.entity
         return problem
 
     def log_event(self, event: Event, trial: Trial, view: View | None) -> None:
@@ -185,7 +183,7 @@ class WandbRuns:
             return
         if view.header != self._header:  # the run was scored again
             self._header = view.header
-            self._runs[self._study].config.update(_config(view.header), allow_val_change=True)
+            self._study_run().config.update(_config(view.header), allow_val_change=True)
             self._whole.rows = 0
         self._whole.log(view, self._find_standing(view, roles=whole), whole=whole)
 
@@ -216,6 +214,16 @@ class WandbRuns:
         self._whole.note()
         self._runs.clear()
 
+    def _study_run(self) -> Any:
+        """Return the open run of the search, whose metrics are over the finished trials."""
+        fresh = self._study not in self._runs
+        name = self._header.name or self._study
+        run = self._run(self._study, "study", name, _config(self._header))
+        if fresh:
+            run.define_metric("*", step_metric="finished")
+            set_tags(run, common_tags(self._header))
+        return run
+
     def _trial_run(self, record: RunRecord) -> Any:
         """Return the open run of a trial or a final training, whose metrics are over epochs."""
         fresh = record.key not in self._runs
@@ -234,6 +242,7 @@ class WandbRuns:
                 _wandb(), id=key, name=name, job_type=job, config=dict(config), **where
             )
             self._rows[key] = self._logged.rows(key)
+            self.opened += 1
         return self._runs[key]
 
 

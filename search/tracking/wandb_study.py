@@ -6,6 +6,7 @@ again, in this session or another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, final
 
 from search.finals.standings import compute_standings
@@ -18,20 +19,26 @@ from search.tracking.standing import Standing
 
 @final
 class StudyRun:
-    """The run of a search, open.
+    """What the run of a search is told.
 
     Args:
       wandb: the module.
-      run: to log to.
+      open_run: returns the run to log to; called only if there is something to log.
       study: id of the search.
       logged: what W&B has been told already.
       rows: how many hypervolumes it has been told.
     """
 
-    def __init__(self, wandb: Any, run: Any, study: str, logged: LoggedRuns, rows: int) -> None:
+    def __init__(
+        self,
+        wandb: Any,
+        open_run: Callable[[], Any],
+        study: str,
+        logged: LoggedRuns,
+        rows: int,
+    ) -> None:
         self.rows = rows
-        self._wandb, self._run, self._study, self._logged = wandb, run, study, logged
-        self._last: dict[str, Any] = {}
+        self._wandb, self._open_run, self._study, self._logged = wandb, open_run, study, logged
         self._told: dict[str, dict[str, Any]] = {}
 
     def log(self, view: View, standing: Standing, *, whole: bool) -> None:
@@ -44,7 +51,7 @@ class StudyRun:
         """
         area = hypervolumes(view)
         for n in range(self.rows, len(area)):
-            self._run.log({panels.FINISHED: n + 1, panels.HYPERVOLUME: area[n]})
+            self._open_run().log({panels.FINISHED: n + 1, panels.HYPERVOLUME: area[n]})
         self.rows = max(self.rows, len(area))
         tables = {panels.TRIALS: panels.trials_table(view)}
         figures = {panels.FRONT: panels.front_figure(view)}
@@ -55,9 +62,8 @@ class StudyRun:
             figures |= panels.other_figures(view, finalists)
             counts |= panels.stopping_record(view)
         row = {**self._new_tables(tables), **self._new_figures(figures)}
-        if row or counts != self._last:
-            self._run.log({**counts, **row})
-            self._last = counts
+        if self._is_new("counts", counts) or row:
+            self._open_run().log({**counts, **row})
 
     def note(self) -> None:
         """Record what W&B has been told, once the run is closed."""
