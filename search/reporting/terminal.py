@@ -44,6 +44,7 @@ class LiveProgress:
       view: the state before this session.
       finals: how many final trainings follow, as far as is known.
       folder: of the run, in which the trials say what they do after their last epoch.
+      since: seconds that have gone by since the last event of the view.
     """
 
     def __init__(
@@ -53,9 +54,10 @@ class LiveProgress:
         view: View,
         finals: int = 0,
         folder: Path | None = None,
+        since: float = 0.0,
     ) -> None:
         self.console, self.trials, self.finals, self.folder = console, trials, finals, folder
-        self._heard = time.monotonic()
+        self._heard = time.monotonic() - since
         self._last_line = -EPOCH_EVERY
         self._is_live = is_live(console)
         self._view = view

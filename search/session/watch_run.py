@@ -29,7 +29,12 @@ class LedgerTail:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path, self._end = path, 0
+        self.path, self._end, self._written = path, 0, time.time()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last event that was read was written, by the clock of this machine."""
+        return max(0.0, time.time() - self._written)
 
     def read(self) -> Iterator[tuple[Event, float | None]]:
         """Yield the events that are whole and were not read before, each with its clock.
@@ -48,6 +53,7 @@ class LedgerTail:
                     return  # it is being written
                 self._end += len(line)
                 event = json.loads(line)
+                self._written = event.get("time", self._written)
                 clock = event.pop("clock", None)
                 yield {k: v for k, v in event.items() if k not in ("n", "sum")}, clock
 
@@ -68,7 +74,7 @@ def watch_run(folder: Path) -> int:
         trials = (session.trials if session else 0) or view.header.trials
         finals = 0 if session and session.finalists == "off" else default_trainings(trials)
         if last != "end":
-            with LiveProgress(console, trials, view, finals, folder) as live:
+            with LiveProgress(console, trials, view, finals, folder, tail.age) as live:
                 while last != "end":
                     time.sleep(EVERY)
                     last = _read(tail, view, live) or last

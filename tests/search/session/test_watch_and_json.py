@@ -5,11 +5,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from synthetic_studies import build, events, final_events, make_view
 
 from search.record.ledger import Ledger
 from search.record.run_folder import LEDGER
 from search.record.view import View
+from search.reporting.terminal import LiveProgress
 from search.session import watch_run as watching
 from search.session.outcome_json import describe_in_one_line, encode_outcome
 from search.session.watch_run import LedgerTail, watch_run
@@ -45,6 +47,20 @@ def test_a_search_is_watched_until_it_ends(folder, monkeypatch, capsys):
     assert sorted(path.name for path in folder.iterdir()) == [LEDGER]
     assert watch_run(folder) == 0  # one that has ended is shown at once
     assert "trial 2 finished" not in capsys.readouterr().out
+
+
+def test_a_watcher_counts_from_the_last_event(folder, monkeypatch):
+    ledger = Ledger(folder / LEDGER)
+    write(ledger, EVENTS[:20])
+    ledger.close()
+    tail, view = LedgerTail(folder / LEDGER), View()
+    for event, clock in tail.read():
+        view.apply(event, clock)
+    written = event["time"]
+    monkeypatch.setattr("search.session.watch_run.time.time", lambda: written + 100)
+    assert tail.age == 100
+    now = LiveProgress(Console(), 6, view, since=tail.age)._progress()
+    assert view.elapsed + 100 <= now.elapsed < view.elapsed + 160
 
 
 def test_ctrl_c_ends_the_watching_alone(folder, monkeypatch, capsys):
