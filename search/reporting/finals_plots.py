@@ -41,6 +41,7 @@ def finals_front(view: View, finalists: Sequence[Finalist]) -> go.Figure:
     )
     for on_front, fresh, name, colour, line in (
         (False, True, "other finalists", "white", GREY),
+        (False, False, "not reported, without a fresh seed", "white", "#bbbbbb"),
         (True, True, "reported front", _BLUE, INK),
         (True, False, "reported without a fresh seed", "white", _BLUE),
     ):

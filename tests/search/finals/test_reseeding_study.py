@@ -31,6 +31,7 @@ from search.record.trial_result import ResultDetails, TrialResult
 from search.record.view import View
 from search.reporting.csv_tables import write_tables
 from search.reporting.finals_csv import finalist_rows
+from search.reporting.finals_plots import finals_front
 from search.reporting.finals_remarks import describe_finals
 from search.reporting.finals_terminal import FinalsLog
 from search.reporting.fitted_table import print_fitted
@@ -325,6 +326,18 @@ def test_a_trial_without_a_fresh_seed_can_be_reported_and_is_marked(ledger):
     assert [row["seeds"] for row in finalist_rows(field) if row["on_front"]].count(0) == len(
         guessed
     )
+
+
+def test_each_net_of_the_table_is_in_the_figure(ledger):
+    searched(ledger)
+    finals(ledger, 1)
+    field = [f for f in compute_standings(ledger.view) if f.known]
+    left = replace(next(f for f in field if not f.runs), on_front=False)
+    field = [left if f.trial.number == left.trial.number else f for f in field]
+    _, *means = finals_front(ledger.view, field).data
+    shown = {number: trace.name for trace in means for number in trace.customdata}
+    assert set(shown) == {f.trial.number for f in field}
+    assert shown[left.trial.number] == "not reported, without a fresh seed"
 
 
 def test_the_screen_shows_the_trainings_that_run(ledger):
