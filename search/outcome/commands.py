@@ -35,7 +35,17 @@ def make_commands(member: FrontMember, header: StudyHeader, folder: Path) -> Net
       header: of the search.
       folder: of the run.
     """
-    file, name = folder / member.file, f"{folder.name}-{member.name}"
+    return name_commands(folder / member.file, f"{folder.name}-{member.name}", header)
+
+
+def name_commands(file: str | Path, name: str, header: StudyHeader) -> NetCommands:
+    """Return the next commands for a net.
+
+    Args:
+      file: of the net.
+      name: with which the names of what is written begin.
+      header: of the search.
+    """
     trust = ["--trust-code"] if header.names_code else []
     data = ["--data", header.data] if kind_of(header.data) == "function" else []
     space = ["--space", header.space] if is_file(header.space) else []

@@ -7,6 +7,7 @@ from typing import Any
 
 from adv.shell import join_command, quote
 from search.formatting import count
+from search.outcome.commands import name_commands
 from search.outcome.front_member import FrontMember
 from search.outcome.roles import BALANCED
 from search.record.run_files import is_inside
@@ -20,6 +21,7 @@ MAX_EXAMPLES = 40  # nets of the front whose images the page holds
 MAX_EPOCHS = 60  # points of a training curve; of more, every second, third, ...
 MAX_COLOURS = 8  # options of a choice that can be told apart by colour
 FAMILIES = ("model", "net", "family", "architecture")  # names of the choice of a net's kind
+FILE, NUMBER = "@FILE@", "@NUMBER@"  # words that a shell does not quote
 Plain = dict[str, Any]
 
 
@@ -52,16 +54,19 @@ def list_families(page: Page) -> dict[str, list[str]]:
 
 
 def list_commands(page: Page) -> list[list[str]]:
-    """Return what one does with a net and its command; {file} stands for the net's file."""
-    trust = " --trust-code" if page.view.header.names_code else ""
-    adv = join_command("python", "-m", "adv")
+    """Return what one does with a net and its command.
+
+    FILE stands for the net's file, and NUMBER for that of its trial.
+    """
+    head = page.view.header
+    trust = ["--trust-code"] if head.names_code else []
+    known = name_commands(FILE, f"{page.folder.name}-{NUMBER}", head)
+    audit = join_command("python", "-m", "adv", "audit", FILE, *trust)
     return [
-        ["Evaluate it on the test split", f"{adv} evaluate {{file}} --split test{trust}"],
-        ["Check that its score can be trusted", f"{adv} audit {{file}}{trust}"],
-        [
-            "See the command that trains it at full scale",
-            f"{adv} export {{file}} --full-scale{trust}",
-        ],
+        ["Evaluate it on the test split", known.evaluate],
+        ["Check that its score can be trusted", audit],
+        ["Train it at full scale", known.train],
+        ["Export it", known.export],
     ]
 
 

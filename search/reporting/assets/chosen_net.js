@@ -149,7 +149,11 @@ const commands = (trial) => {
     make("h4", {}, "Commands"),
     ...data.commands.flatMap(([what, command]) => [
       make("div", {}, what),
-      commandLine(command.replace("{file}", trial.file)),
+      commandLine(
+        command
+          .replaceAll("@FILE@", () => trial.file)
+          .replaceAll("@NUMBER@", String(trial.n).padStart(4, "0")),
+      ),
     ]),
   ];
 };

@@ -12,8 +12,10 @@ import pytest
 from rich.console import Console
 from synthetic_studies import EPS, build, events, final_events
 
+from adv.shell import quote
 from search.finals.reseeding_study import find_contenders
 from search.formatting import format_duration
+from search.outcome.commands import make_commands
 from search.outcome.front import find_front
 from search.record.trial_result import MaskingGap
 from search.record.view import View
@@ -95,6 +97,18 @@ def test_its_data_holds_every_trial_and_the_front(tmp_path):
     assert "values" not in failed and "file" not in failed
     flagged = data["trials"][2]
     assert flagged["marks"][0][0] == "flagged" and flagged["flagged"]
+
+
+def test_a_chosen_net_has_the_commands_of_a_recommended_one(tmp_path):
+    view = build(16, 3)
+    page(view, tmp_path)
+    (what, train), *_ = [c for c in data_of(tmp_path)["commands"] if "train" in c[1]]
+    member = find_front(view).members[0]
+    filled = train.replace("@FILE@", quote(tmp_path / member.file))
+    assert what == "Train it at full scale"
+    assert filled.replace("@NUMBER@", member.name) == (
+        make_commands(member, view.header, tmp_path).train
+    )
 
 
 def test_it_says_how_trainings_went(tmp_path):
