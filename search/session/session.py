@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -208,6 +209,7 @@ def run_job(
     def say(line: str) -> None:
         console.print(escape(line))
 
+    warn = partial(print_line, stderr=True) if options.quiet else say  # --quiet prints failures too
     tracker = Tracker(
         job.folder,
         job.header,
@@ -217,8 +219,8 @@ def run_job(
         say=say,
     )
     copy = OptunaCopy(storage, job.header, job.study.space) if storage else None
-    copies = {name: BackgroundCopy(name, one, say) for name, one in job.copies.items()}
-    add_readers(job, live, tracker, {"Optuna storage": copy, **copies} if copy else copies, say)
+    copies = {name: BackgroundCopy(name, one, warn) for name, one in job.copies.items()}
+    add_readers(job, live, tracker, {"Optuna storage": copy, **copies} if copy else copies, warn)
     code, note = 0, ""
     if job.mirror:
         job.mirror.start()

@@ -62,3 +62,11 @@ def test_stdout_holds_what_is_promised_and_no_more(flag, tmp_path):
     else:
         assert done.stdout.splitlines()[-1] == "runs/x" and len(done.stdout.splitlines()) == 2
         assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_quiet_says_that_a_tracker_has_failed(tmp_path):
+    small = "--space smoke --serial --trials 1 --finalists off --wandb off --quiet"
+    done = launch(*small.split(), "--mlflow", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("MLflow is off: ")
