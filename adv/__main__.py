@@ -16,7 +16,7 @@ from adv.cli.models import models
 from adv.cli.show import show
 from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
-from adv.shell import adapt_commands
+from adv.shell import adapt_commands, join_command
 from adv.terminal.console import print_error
 from adv.terminal.streams import DISK_ERRORS, describe_os_error, run_program
 from adv.version import find_version
@@ -64,7 +64,7 @@ def run() -> None:
 def _main() -> int | None:
     _adapt_help(adv)
     try:
-        return adv.main(standalone_mode=False)
+        return adv.main(prog_name=join_command("python", "-m", "adv"), standalone_mode=False)
     except click.ClickException as error:
         message, code = error.format_message(), error.exit_code
     except ValueError as error:

@@ -18,7 +18,7 @@ def test_train_evaluate_and_export(adv, user_module):
     net = ("--net", f"{user_module}:Good", "--mean", "0.5,0.5,0.5", "--std", 0.25)
     code, out, err = adv(*TRAIN, *net, "--out", "net.safetensors")
     assert (code, err) == (0, "")
-    assert "python -m adv evaluate net.safetensors --trust-code" in out
+    assert "adv evaluate net.safetensors --trust-code" in out
     few = ("net.safetensors", "--images", 20, "--steps", 1)
     assert_mistake(adv("evaluate", *few), "which is run only if you trust it: --trust-code")
     code, out, err = adv("evaluate", *few, "--battery", "quick", "--trust-code")
@@ -74,7 +74,7 @@ def test_the_command_of_a_full_training(adv, checkpoint, tmp_path):
     code, out, err = adv("export", checkpoint, "--full-scale")
     assert (code, err) == (0, "")
     assert out == (
-        "python -m adv train --space smoke --set sigma=0.1 --set lr=0.003 --scale full --seed 0 "
+        "adv train --space smoke --set sigma=0.1 --set lr=0.003 --scale full --seed 0 "
         "--out net-full.safetensors\n"
     )
     weights, metadata = read_checkpoint(checkpoint)
