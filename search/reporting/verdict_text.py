@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from search.finals.verdict import Difference, Verdict
-from search.formatting import count, objective_title, shown
+from search.formatting import objective_title, shown
 from search.outcome.outcome import describe_undecided
 from search.record.view import View
 from spaces import find_objective
@@ -92,10 +92,9 @@ def _describe_others(view: View, verdict: Verdict) -> str:
         f"{abs(shown(name, bound)):.1f}{_unit(name)} of {objective_title(name)}"
         for name, bound in zip(view.header.aims, verdict.bounds, strict=True)
     )
-    text = (
-        f"Of the {count(verdict.nets - 1, 'other net')} compared none is ahead of it by more than "
-        f"{bounds} (95 %)"
-    )
+    others = verdict.nets - 1
+    none = f"None of the {others} other nets compared is" if others > 1 else "The other net is not"
+    text = f"{none} ahead of it by more than {bounds} (95 %)"
     if not verdict.tied:
         return f"{text}."
     plural = "s" * (len(verdict.tied) > 1)
