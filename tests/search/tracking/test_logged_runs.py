@@ -124,7 +124,7 @@ def test_a_search_whose_runs_are_complete_opens_none_again(server, tmp_path):
     runs.open()
     runs.update(view)
     runs.close(view)
-    assert kept.opened == [STUDY]
+    assert kept.opened == []
 
 
 def test_a_record_of_another_place_does_not_count(tmp_path):
