@@ -23,7 +23,7 @@ _fit: NodeNeeds | None = None  # what this process has found its node to have
 
 @dataclass(frozen=True)
 class NodeNeeds:
-    """What each node of a cluster has to have.
+    """The versions, storage and GPU that each node of a cluster must have.
 
     Args:
       versions: of Python, packages and our code, as `read_versions` returns them.

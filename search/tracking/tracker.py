@@ -102,7 +102,7 @@ class Tracker:
 
     @property
     def has_logged(self) -> bool:
-        """Whether W&B has been told anything that it did not know."""
+        """Whether this session has opened a run in W&B, because there was something new to log."""
         return self._runs.opened > 0
 
     def set_latest(self, view: View) -> None:

@@ -19,7 +19,7 @@ from search.tracking.standing import Standing
 
 @final
 class StudyRun:
-    """What the run of a search is told.
+    """The W&B run of a search, which is opened when there is something to log.
 
     Args:
       wandb: the module.

@@ -53,6 +53,7 @@ def test_each_verb_explains_itself_with_an_example(adv, verb):
     code, out, _ = adv(verb, "--help")
     assert code == 0
     assert out.count(f" adv {verb}") >= 2  # the usage is one
+    assert "python -m adv" not in out  # what was typed is `adv`
 
 
 def test_help_names_each_attack_and_battery(adv):

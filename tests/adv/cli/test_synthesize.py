@@ -55,6 +55,7 @@ def files(gan, tmp_path_factory):
 def test_each_verb_explains_itself_with_an_example(adv, verb):
     code, out, _ = adv(verb, "--help")
     assert code == 0 and out.count(f" adv synthesize {verb}") >= 2
+    assert "python -m adv" not in out  # what was typed is `adv`
 
 
 def test_training_reports_progress_and_writes_the_gan(adv, gan):
