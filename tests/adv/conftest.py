@@ -8,8 +8,15 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import pytest
+import torch
 
 from adv import Data, load
+
+
+@pytest.fixture(autouse=True)
+def _seeded_nets():
+    """Give every test the same random weights, whichever tests its process ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
