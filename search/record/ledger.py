@@ -185,6 +185,22 @@ def check_free(path: Path) -> None:
         lock(file, path)
 
 
+def is_held(path: Path) -> bool:
+    """Return False if no driver holds a ledger; True also where its file system has no locks.
+
+    It asks with a shared lock that is given back at once, so others may ask at the same time.
+
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def replay(path: Path, view: View) -> tuple[int, int]:
     """Apply all whole events of a file to a view.
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from adv.shell import name_program
+from adv.shell import join_command, name_program
 from adv.terminal.console import open_console, print_error
 from search.finals.reseeding_study import default_trainings
 from search.outcome.outcome import find_outcome
 from search.record.json_records import FieldError
+from search.record.ledger import is_held
 from search.record.run_folder import LEDGER
 from search.record.view import Event, View
 from search.reporting.recommendation import print_roles
@@ -19,6 +20,7 @@ from search.reporting.terminal import LiveProgress, print_text
 from search.session.summary import print_front, print_verdict
 
 EVERY = 0.5  # seconds between two looks at the ledger
+SILENT = 20  # looks without an event after which it is asked whether a driver still holds it
 
 
 class LedgerTail:
@@ -65,7 +67,8 @@ def watch_run(folder: Path) -> int:
       folder: of the run.
 
     Returns:
-      The exit status: 0 it has ended; 1 its ledger cannot be read; 130 the watching was ended.
+      The exit status: 0 it has ended; 1 its ledger cannot be read or its driver was killed; 130 the
+      watching was ended.
     """
     console, view, tail = open_console(), View(), LedgerTail(folder / LEDGER)
     try:
@@ -75,9 +78,7 @@ def watch_run(folder: Path) -> int:
         finals = 0 if session and session.finalists == "off" else default_trainings(trials)
         if last != "end":
             with LiveProgress(console, trials, view, finals, folder, tail.age) as live:
-                while last != "end":
-                    time.sleep(EVERY)
-                    last = _read(tail, view, live) or last
+                last = _follow(tail, view, live)
     except KeyboardInterrupt:
         print_text(console, f"No longer watching {folder}; its search goes on.")
         return 130
@@ -89,7 +90,25 @@ def watch_run(folder: Path) -> int:
     if outcome.front.members:
         print_front(console, view, outcome.front)
     print_roles(console, view.header, folder, outcome)
-    return 0
+    if last == "end":
+        return 0
+    command = join_command("python", "launch.py", "--resume", folder, *view.header.code_flags)
+    print_error(name_program(), f"no launch.py runs this search any more; go on with: {command}")
+    return 1
+
+
+def _follow(tail: LedgerTail, view: View, live: LiveProgress) -> str:
+    """Show what is new until the search ends or its driver is gone; return the last event."""
+    last, silent, free = "", 0, 0
+    while last != "end" and free < 2:  # twice, as a driver that has just begun may not hold it yet
+        time.sleep(EVERY)
+        if new := _read(tail, view, live):
+            last, silent, free = new, 0, 0
+            continue
+        silent += 1
+        if silent % SILENT == 0:
+            free = 0 if is_held(tail.path) else free + 1
+    return last
 
 
 def _read(tail: LedgerTail, view: View, live: LiveProgress | None = None) -> str:

@@ -79,6 +79,28 @@ def test_ctrl_c_ends_the_watching_alone(folder, monkeypatch, capsys):
     ledger.close()
 
 
+def test_a_search_that_was_killed_is_shown_and_named(folder, monkeypatch, capsys):
+    monkeypatch.setattr(watching, "EVERY", 0.001)
+    ledger = Ledger(folder / LEDGER)
+    write(ledger, EVENTS[:-1])
+    looks = 0
+
+    def wait(seconds):  # its driver lives for a hundred looks in which nothing happens
+        nonlocal looks
+        looks += 1
+        if looks == 100:
+            ledger.close()
+
+    monkeypatch.setattr("search.session.watch_run.time.sleep", wait)
+    assert watch_run(folder) == 1
+    assert 100 + watching.SILENT <= looks <= 100 + 3 * watching.SILENT
+    said = capsys.readouterr()
+    assert "Recommended nets" in said.out
+    assert said.err.count("\n") == 1 and f"--resume {folder}" in said.err
+    again = Ledger(folder / LEDGER)  # the watcher has left no lock
+    again.close()
+
+
 def test_a_line_that_is_being_written_is_waited_for(folder):
     ledger = Ledger(folder / LEDGER)
     write(ledger, EVENTS[:3])
