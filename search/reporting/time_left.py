@@ -87,7 +87,9 @@ def estimate_time_left(view: View, trials: int, trainings: int) -> float | None:
     after = Work(finals, trainings, final, measure_scoring(finals) or scoring)
     at_once = measure_concurrency(view, latest)
     in_finals = measure_concurrency(view, finals) if measure_scoring(finals) else at_once
-    return Work(every, trials, each, scoring).time(at_once) + after.time(in_finals)
+    left = Work(every, trials, each, scoring).time(at_once) + after.time(in_finals)
+    starting = trainings and not any(final.epochs for final in finals)
+    return left + (measure_start(view, latest) if starting else 0.0)
 
 
 def describe_time_left(view: View, trials: int, trainings: int, since: float = 0.0) -> str:
@@ -97,7 +99,7 @@ def describe_time_left(view: View, trials: int, trainings: int, since: float = 0
       view: of the search.
       trials: how many are planned.
       trainings: how many final trainings follow, or have begun.
-      since: seconds since the latest event.
+      since: seconds since the latest event; beyond the estimate it is "longer than estimated".
     """
     left = estimate_time_left(view, trials, trainings)
     session = view.sessions[-1] if view.sessions else None
@@ -109,7 +111,9 @@ def describe_time_left(view: View, trials: int, trainings: int, since: float = 0
         return "time left not known yet"
     may_end = session is not None and session.until_gain is not None and view.finals is None
     about = "at most about" if may_end else "about"
-    return f"{about} {format_clock(max(0.0, left - since))} left"
+    if left < since:
+        return "longer than estimated"
+    return f"{about} {format_clock(left - since)} left"
 
 
 def _list_finals(view: View) -> list[Trial]:
@@ -155,6 +159,18 @@ def measure_concurrency(view: View, trials: Sequence[Trial]) -> float:
     else:
         work, lasted = sum(t.seconds for t in trials), view.elapsed
     return max(0.05, work / lasted) if work and lasted > 0 else 1.0
+
+
+def measure_start(view: View, trials: Sequence[Trial]) -> float:
+    """Return the seconds in which the workers of this session started; 0 if not known.
+
+    Those of the finals start as long: they are others.
+    """
+    session = view.sessions[-1] if view.sessions else None
+    if session is None:
+        return 0.0
+    began = [t.ended - t.seconds for t in trials if t.started >= session.time and t.state in _ENDED]
+    return max(0.0, min(began) - session.time) if began else 0.0
 
 
 def guess_final(view: View) -> float | None:

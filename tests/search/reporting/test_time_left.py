@@ -7,7 +7,7 @@ import pytest
 from synthetic_studies import header
 
 from search.record.view import View
-from search.reporting.time_left import describe_time_left, estimate_time_left
+from search.reporting.time_left import describe_time_left, estimate_time_left, measure_start
 
 SCALE = {"images": 300, "test_images": 360, "battery_steps": 10, "strong_steps": 10}
 SCALE |= {"strong_queries": 100}
@@ -28,7 +28,7 @@ def simulate(trials: int, slots: int, finals: int, factor: float = 3.0, gap: flo
         free[slot] = _run(heap, number, free[slot], rng, 1.0, final=False)
     end = max(free)
     heap.append((end, "finals", {"trials": [0], "trainings": finals, "battery": "b"}))
-    free = [end] * slots
+    free = [end + 5.0] * slots  # and so do those of the finals
     for number in range(finals):
         slot = min(range(slots), key=free.__getitem__)
         free[slot] = _run(heap, number, free[slot], rng, factor, final=True)
@@ -99,6 +99,22 @@ def test_right_after_a_resume_it_is_known():
     view.apply({"event": "started", "time": 1e6 + 1, "trial": max(view.trials)})
     after = estimate_time_left(view, 16, 0)
     assert before is not None and after == pytest.approx(before, rel=0.2)
+
+
+def test_the_workers_of_the_finals_start_too():
+    """It said "about 0:00 left" for a third of a short search."""
+    view, every = View(), simulate(4, 2, 1)
+    place = [event["event"] for event in every].index("finals")
+    first = next(n for n in range(place, len(every)) if every[n].get("part", {}).get("epoch"))
+    for event in every[:first]:
+        view.apply(event)
+    waiting = estimate_time_left(view, 4, 1)
+    view.apply(every[first])  # its first epoch: the worker has started
+    assert waiting is not None
+    training = estimate_time_left(view, 4, 1)
+    assert training is not None and waiting - training > 5.0
+    assert measure_start(view, list(view.trials.values())) == pytest.approx(5.0)
+    assert describe_time_left(view, 4, 1, since=training + 1) == "longer than estimated"
 
 
 def test_before_anything_was_measured_it_is_not_known():
