@@ -45,7 +45,10 @@ def draw_scatter(
                 x = _place(point[0], ranges[0], width)
                 y = height - 1 - _place(point[1], ranges[1], height)
                 grid[y][x] = marks[on]
-    text = Text(f"{objective_title(names[1])}\n", "dim", no_wrap=True)
+    legend, title = f"{marks[1]} on the front  {marks[0]} others", objective_title(names[1])
+    if len(title) + 2 + len(legend) <= columns:
+        title += f"{legend:>{columns - len(title)}}"
+    text = Text(f"{title}\n", "dim", no_wrap=True)
     for i, row in enumerate(grid):
         label = labels[1][1] if i == 0 else labels[1][0] if i == height - 1 else ""
         text.append(f"{label:>{left - 1}} {'|' if ascii_only else '│'}", "dim")
