@@ -18,6 +18,8 @@ from rich.text import Text
 
 from search.formatting import format_clock, format_objective, objective_title
 from search.outcome.front import RunFront, find_front
+from search.outcome.front_member import FrontMember
+from search.outcome.marks import SYMBOL
 from search.record.view import View
 from search.reporting.front_table import front_table
 from search.reporting.running_table import list_running, running_table
@@ -137,6 +139,7 @@ class LiveScreen:
                 title = "Front of the finals so far"
             parts.append(front_table(front.members[:front_rows], title))
             parts += _more(len(front.members) - front_rows, "on the front")
+            parts += _name_marks(front.members[:front_rows])
         parts += [Text(line, "dim") for line in self.standing.stopping if level < 2]
         return parts + _describe_failures(view, 3 if level < 3 else 1)
 
@@ -170,6 +173,12 @@ def _draw_progress(
     line = Table.grid()
     line.add_row(bar)
     return [line, Text(counts)]
+
+
+def _name_marks(members: Sequence[FrontMember]) -> list[Text]:
+    """Return a line that names what is marked with "!"; the end of the search says it in full."""
+    found = [f"trial {m.trial.number} {mark.name}" for m in members for mark in m.marks]
+    return [Text(f"{SYMBOL} {', '.join(found)}", "dim")] if found else []
 
 
 def _more(number: int, what: str) -> list[Text]:

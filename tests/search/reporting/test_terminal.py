@@ -75,7 +75,11 @@ def test_the_live_view_shows_scatter_scores_and_hyperparameters_where_there_is_r
     said = text_of(console)
     assert said.count("●") == 8 + 1 and said.count("·") >= 2  # with the legend
     assert re.search(r"11 +epoch 10/12 +66\.5 % +48\.2 % +vit +0\.03763", said)
-    assert "2!" in said and "How much noise does a random self-ensemble need?" in said
+    assert (
+        "2!" in said
+        and re.search(r"^! trial 2 \w", said, re.MULTILINE)
+        and "How much noise does a random self-ensemble need?" in said
+    )
 
 
 def test_columns_drop_in_the_stated_order_and_nothing_is_cut():
