@@ -128,7 +128,7 @@ class StatefulNet(nn.Module):
         self.last.bias.requires_grad_(False)
         with torch.no_grad():  # both classes are predicted, whatever the random weights
             logits = StatefulNet.forward(self.eval(), random_batch()[0])
-            self.last.bias -= logits.median(0).values
+            self.last.bias.sub_(logits.median(0).values)
         self.train()
         self.norm.eval()
 

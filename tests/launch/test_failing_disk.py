@@ -1,11 +1,13 @@
 """A search on a disk that becomes full: nothing is lost, and it can be resumed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from warm_process import run_warm
 
 from search.record.ledger import read
 
@@ -14,14 +16,18 @@ LIMIT = 240  # seconds that any of these searches may take before the test gives
 SPACE = ("--space", "smoke", "--finalists", "off", "--wandb", "off", "--serial")
 
 
-def launch(*arguments: object, python: Sequence[str] = (sys.executable,)) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [*python, str(ROOT / "launch.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+def launch(*arguments: object, python: Sequence[str] = ()) -> tuple[int, str, str]:
+    words = [*map(str, arguments)]
+    if python:
+        done = subprocess.run(
+            [*python, str(ROOT / "launch.py"), *words],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+    else:
+        done = run_warm(ROOT / "launch.py", words, Path.cwd(), os.environ, LIMIT)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -1,30 +1,22 @@
 """One command, run again and again by a scheduler that kills it in between."""
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from warm_process import WarmProcess
 
 from search.record.ledger import read
 
 ROOT = Path(__file__).parent.parent.parent
 SMOKE = ("--space", "smoke", "--serial", "--name", "x", "--trials", "2", "--epochs", "3")
-COMMAND = [
-    sys.executable,
-    str(ROOT / "launch.py"),
-    *SMOKE,
-    "--finalists",
-    "off",
-    "--resume-or-start",
-]
+COMMAND = (*SMOKE, "--finalists", "off", "--resume-or-start")
 
 
 def start(folder):
     environment = {**os.environ, "WANDB_MODE": "disabled"}
-    return subprocess.Popen(COMMAND, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+    return WarmProcess(ROOT / "launch.py", COMMAND, folder, environment)
 
 
 @pytest.mark.slow
@@ -37,7 +29,7 @@ def test_killed_again_and_again_it_comes_to_an_end_and_stays_there(tmp_path):
             assert time.monotonic() < limit and running.poll() is None
             time.sleep(0.01)
         running.kill()
-        running.communicate()
+        running.wait()
     done = start(tmp_path)
     output, _ = done.communicate(timeout=120)
     assert done.returncode == 0 and "Resuming runs/x" in output

@@ -10,11 +10,87 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Pipe
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
-IMPORTED = ("launch", "search.session.session", "search.backends.serial", "search.session.prepare")
+IMPORTED = (
+    *("launch", "search.session.session", "search.backends.serial", "search.session.prepare"),
+    *("search.backends.trial_server", "search.trials.train_trial", "sklearn.datasets"),
+    *("torch._dynamo", "torchvision.transforms.v2"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
+)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([*IMPORTED])
+
+
+class WarmProcess:
+    """A running `launch.py`, with what tests ask of a `subprocess.Popen`.
+
+    Args:
+      program: the path of `launch.py`.
+      arguments: of the command line.
+      cwd: the working directory.
+      environment: all variables.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        arguments: Sequence[str],
+        cwd: Path,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.args = [str(program), *arguments]
+        self._said: tuple[str, str] | None = None  # once it has ended
+        self._folder = tempfile.TemporaryDirectory()
+        self._texts = [Path(self._folder.name, name) for name in ("out", "err")]
+        self._process = _context.Process(
+            target=_run, args=(self.args, str(cwd), dict(environment), *self._texts)
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid  # also of its session and process group
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, negative for a signal; None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return its exit status; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end.
+
+        Raises:
+          subprocess.TimeoutExpired: it takes longer.
+        """
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        if self._said is None:
+            self._said = self.read()
+            self._folder.cleanup()
+        return self._process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Wait for its end; return what it has printed to stdout and stderr."""
+        self.wait(timeout)
+        return self.read()
+
+    def read(self) -> tuple[str, str]:
+        """Return what it has printed to stdout and stderr so far."""
+        if self._said is not None:
+            return self._said
+        out, err = (path.read_text() if path.exists() else "" for path in self._texts)
+        return out, err
+
+    def kill(self) -> None:
+        """Kill it by SIGKILL."""
+        self._process.kill()
 
 
 def run_warm(
@@ -36,18 +112,14 @@ def run_warm(
     Raises:
       subprocess.TimeoutExpired: it took longer.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
-        argv = [str(program), *arguments]
-        process = _context.Process(target=_run, args=(argv, str(cwd), dict(environment), out, err))
-        process.start()
-        process.join(timeout)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(argv, timeout, out.read_bytes(), err.read_bytes())
-        texts = (path.read_text() if path.exists() else "" for path in (out, err))
-        return subprocess.CompletedProcess(argv, process.exitcode, *texts)
+    process = WarmProcess(program, arguments, cwd, environment)
+    try:
+        texts = process.communicate(timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+    return subprocess.CompletedProcess(process.args, process.wait(), *texts)
 
 
 def _run(argv: list[str], cwd: str, environment: dict[str, str], out: Path, err: Path) -> None:
@@ -64,5 +136,49 @@ def _run(argv: list[str], cwd: str, environment: dict[str, str], out: Path, err:
     tempfile.tempdir = None
     sys.argv = argv
     import launch
+    from search.backends.worker_process import WorkerProcess
 
+    WorkerProcess._start_server = _fork_server  # type: ignore[method-assign,assignment]
     launch.run()
+
+
+class _Server:
+    """The server of trials, a forked child, with what `WorkerProcess` asks of a `Popen`."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("the server of trials", timeout or 0.0)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _fork_server(worker: Any, run: Any) -> None:
+    """Start the server of trials as `WorkerProcess` does, but by a fork, with all imported."""
+    driver, other = Pipe()
+    module = getattr(run, "__module__", type(run).__module__)
+    server = multiprocessing.get_context("fork").Process(target=_serve, args=(other, module))
+    server.start()
+    other.close()
+    worker._server, worker._driver, worker._began = _Server(server), driver, False
+
+
+def _serve(other: Any, module: str) -> None:
+    from adv.keys import find_keys
+    from search.backends.trial_server import serve
+
+    os.setsid()
+    kept = other.fileno()  # nothing else: neither the lock of the ledger nor the driver's end
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    for name in find_keys(os.environ):
+        del os.environ[name]
+    serve(kept, module)
