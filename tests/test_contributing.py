@@ -333,7 +333,7 @@ def test_files_that_the_guide_names_exist():
 def project(tmp_path_factory) -> Path:
     """A copy of the project in which every toy has been added."""
     copy = tmp_path_factory.mktemp("contribution") / "project"
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", "runs", "recorded")
+    unwanted = shutil.ignore_patterns("*.egg-info", "runs", "recorded")
     for name in ("adv", "search", "spaces", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=unwanted)
     for name in ("launch.py", "pyproject.toml", "README.md"):

@@ -7,14 +7,13 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from warm_process import run_warm
 
 import adv
 from adv.checkpoints.checkpoint import read_checkpoint
@@ -57,15 +56,9 @@ def run(tmp_path) -> Path:
 
 
 def launch(*arguments: object, cwd: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, ROOT / "launch.py", *map(str, arguments), "--serial"],
-        cwd=cwd,
-        env={**os.environ, "WANDB_MODE": "disabled"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    words = [*map(str, arguments), "--serial"]
+    done = run_warm(ROOT / "launch.py", words, cwd, environment, 300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

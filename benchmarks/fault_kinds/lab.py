@@ -249,9 +249,8 @@ def add_space(lab: Lab, space: Path, name: str) -> Path:
     """
     program = lab.workshop / f"program-{name}"
     if not program.exists():
-        ignored = shutil.ignore_patterns("__pycache__")
-        for part in ("adv", "search", "spaces"):
-            shutil.copytree(PROJECT / part, program / part, ignore=ignored)
+        for part in ("adv", "search", "spaces"):  # what is compiled stays valid in a copy
+            shutil.copytree(PROJECT / part, program / part)
         shutil.copy(PROJECT / "launch.py", program)
         shutil.copy(space, program / "spaces" / f"{name}.py")
     return program

@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 from flipped_bits import flip_in_file
-from test_launch import command, launch, rows, wait_until
+from test_launch import launch, rows, start, wait_until
 
 from search.finals.standings import compute_standings
 from search.record.event_lines import encode_line, read_lines
@@ -43,14 +42,7 @@ def killed(tmp_path_factory):
     ledger = home / "runs" / "x" / "ledger.jsonl"
     search = ("--space", "smoke", "--serial", "--name", "x", "--score", "report")
     arguments = (*search, "--trials", 3, "--finalists", 3)
-    running = subprocess.Popen(
-        command(*arguments),
-        cwd=home,
-        env={**os.environ, "WANDB_MODE": "disabled"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    running = start(*arguments, cwd=home)
     wait_until(lambda: ledger.exists() and _has_a_final(ledger))
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()

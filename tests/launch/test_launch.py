@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from warm_process import run_warm
+from warm_process import WarmProcess, run_warm
 
 from search.backends import serial
 from search.record.event_lines import encode_line, read_lines
@@ -33,6 +33,12 @@ def command(*arguments: object) -> list[str]:
 def launch(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "WANDB_MODE": "disabled", **environment}
     return run_warm(ROOT / "launch.py", [*map(str, arguments)], cwd, variables, LIMIT)
+
+
+def start(*arguments: object, cwd: Path) -> WarmProcess:
+    """Start a `launch.py` that can be killed; it leads a process group."""
+    environment = {**os.environ, "WANDB_MODE": "disabled"}
+    return WarmProcess(ROOT / "launch.py", [*map(str, arguments)], cwd, environment)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -410,19 +416,11 @@ def test_a_signal_saves_everything_and_the_search_can_resume(number, status, tmp
         "off",
     )
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
-    running = subprocess.Popen(
-        command(*arguments),
-        cwd=tmp_path,
-        env={**os.environ, "WANDB_MODE": "disabled"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    running = start(*arguments, cwd=tmp_path)
     wait_until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text())
     began = time.monotonic()
     os.killpg(running.pid, number)
-    output, _ = running.communicate(timeout=60)
+    output = "".join(running.communicate(timeout=60))
     assert running.returncode == status, output
     assert time.monotonic() - began < 30
     assert f"--resume {Path('runs') / 'x'}" in output
@@ -445,14 +443,7 @@ def test_a_killed_driver_loses_nothing(tmp_path):
     smoke = ("--space", "smoke", "--name", "x", "--trials", 3, "--epochs", 4)
     arguments = (*smoke, "--finalists", "off")
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
-    running = subprocess.Popen(
-        command(*arguments),
-        cwd=tmp_path,
-        env={**os.environ, "WANDB_MODE": "disabled"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    running = start(*arguments, cwd=tmp_path)
     wait_until(lambda: ledger.exists() and '"finished"' in ledger.read_text())
     running.kill()
     running.wait()
