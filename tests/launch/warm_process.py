@@ -1,11 +1,16 @@
-"""Run `launch.py` in a process that is forked from one which has imported everything already.
+"""Run a script in a process that is forked from one which has imported everything already.
 
-Importing takes most of the time of a short command. Each call gets a process, a session, an
-environment and a working directory of its own, as from a shell.
+Importing takes most of the time of a short command, and much of the start of a search on Ray. Each
+script gets a process, a session, an environment and a working directory of its own, as from a
+shell. Variables that are read when a module is imported, as OMP_NUM_THREADS is, are those of the
+tests.
 """
 
+import atexit
 import multiprocessing
 import os
+import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +24,7 @@ IMPORTED = (
     *("launch", "search.session.session", "search.backends.serial", "search.session.prepare"),
     *("search.backends.trial_server", "search.trials.train_trial", "sklearn.datasets"),
     *("torch._dynamo", "torchvision.transforms.v2"),
+    *("search.backends.ray_tune", "formula_runs"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
 )
 _context = multiprocessing.get_context("forkserver")
@@ -26,10 +32,10 @@ _context.set_forkserver_preload([*IMPORTED])
 
 
 class WarmProcess:
-    """A running `launch.py`, with what tests ask of a `subprocess.Popen`.
+    """A running script, with what tests ask of a `subprocess.Popen`.
 
     Args:
-      program: the path of `launch.py`.
+      program: the path of the script.
       arguments: of the command line.
       cwd: the working directory.
       environment: all variables.
@@ -39,7 +45,7 @@ class WarmProcess:
         self,
         program: Path,
         arguments: Sequence[str],
-        cwd: Path,
+        cwd: Path | str,
         environment: Mapping[str, str],
     ) -> None:
         self.args = [str(program), *arguments]
@@ -123,7 +129,11 @@ def run_warm(
 
 
 def _run(argv: list[str], cwd: str, environment: dict[str, str], out: Path, err: Path) -> None:
+    from search.backends.ray_imports import SETTINGS
+    from search.backends.worker_process import WorkerProcess
+
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if pytest ignores it
     for number, path in ((1, out), (2, err)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
@@ -131,15 +141,21 @@ def _run(argv: list[str], cwd: str, environment: dict[str, str], out: Path, err:
     sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - to the end
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
     os.environ.clear()
-    os.environ.update(environment)
+    os.environ.update({**SETTINGS, **environment})  # as the import of Ray does
     os.chdir(cwd)
     tempfile.tempdir = None
     sys.argv = argv
-    import launch
-    from search.backends.worker_process import WorkerProcess
-
+    sys.path.insert(0, os.path.dirname(argv[0]))
     WorkerProcess._start_server = _fork_server  # type: ignore[method-assign,assignment]
-    launch.run()
+    try:
+        runpy.run_path(argv[0], run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
+    finally:
+        atexit._run_exitfuncs()
 
 
 class _Server:
