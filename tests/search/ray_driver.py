@@ -11,7 +11,7 @@ from pathlib import Path
 
 from formula_runs import SPACE, Formula
 
-from search.backends import ray_tune
+from search.backends import ray_tune, ray_watch
 from search.backends.node_needs import NodeNeeds
 from search.backends.ray_imports import ray
 from search.backends.ray_nodes import read_versions
@@ -45,6 +45,7 @@ def main(folder: Path, settings: dict) -> int:
     mishaps = {int(seed): kind for seed, kind in settings.get("mishaps", {}).items()}
     gate = folder / "gate" if settings.get("gate") else None
     run = Formula(settings.get("epochs", 4), settings.get("pause", 0.0), mishaps, gate, rung=rung)
+    ray_watch.SILENCE = settings.get("silence", ray_watch.SILENCE)
     interrupt = Interrupt()
     code = 0
     with (
@@ -54,7 +55,7 @@ def main(folder: Path, settings: dict) -> int:
             found = ray_tune.connect(settings.get("address"), project=ROOT)
             needs = NodeNeeds(read_versions(), refuse_all_but_the_head, gpu=False)
             resources = ray_tune.Resources(
-                *(settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)),
+                *(1.0, 0.0, settings.get("concurrent", 2)),
                 needs=needs if settings.get("fire") else None,
             )
             ledger.append("connected", nodes=found.nodes, cpus=found.cpus)

@@ -390,6 +390,17 @@ def test_places_are_counted_from_the_nodes(ray_search):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_search")
+def test_a_trial_that_fits_nowhere_is_refused(ledger, capfd):
+    from search.backends import ray_tune
+
+    study = Study(SPACE, ledger, trials=2, seed=0)
+    with pytest.raises(ray_tune.ClusterError, match="needs 1000 CPUs"):
+        ray_tune.search(study, Formula(), Interrupt(), ray_tune.Resources(cpus=1000))
+    assert not ledger.view.trials and capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
 def test_the_key_of_the_tracker_stays_on_the_driver(ray_search):
     import os
 

@@ -1,93 +1,36 @@
-"""The head or the raylet of a cluster is killed while trials run."""
+"""The head or the raylet of a private cluster is killed while trials run."""
 
-import json
-import os
 import signal
-import subprocess
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_ray_processes import (
+from ray_processes import (
     assert_each_once,
     assert_ends,
-    count_epochs,
+    assert_lost,
+    open_gate,
+    signal_child,
     start,
-    two_nodes,
-    wait_until,
+    start_gated,
 )
 
 from search.backends import ray_watch
-from search.record.ledger import read
-
-
-def kill_child(parent, name, number=signal.SIGKILL):
-    """Kill the child of a process that runs a program of this name, or send it another signal."""
-    listed = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    rows = [line.split() for line in listed.stdout.splitlines()]
-    [found] = [int(row[0]) for row in rows if Path(row[1]).name == name]
-    os.kill(found, number)
-
-
-def assert_lost(folder, driver, reason):
-    """Assert that the driver ends in order, says why, prints nothing, and leaves trials running."""
-    output, _ = driver.communicate(timeout=120)
-    said = [line for line in output.splitlines() if "core_worker.cc" not in line]  # of Ray itself
-    assert (driver.returncode, said) == (1, [])
-    assert reason in (folder / "reason").read_text()
-    last = json.loads((folder / "ledger.jsonl").read_text().splitlines()[-1])
-    assert (last["event"], last["code"]) == ("end", 1)
-    assert [t.number for t in read(folder / "ledger.jsonl").in_state("running")] == [0, 1]
-
-
-@pytest.fixture
-def gated(tmp_path):
-    """Start drivers whose trials stand before a gate after their first epoch."""
-    drivers = []
-
-    def begin(**settings):
-        drivers.append(start(tmp_path, gate=True, **settings))
-        wait_until(lambda: count_epochs(tmp_path) == 2, seconds=240)
-        return drivers[-1]
-
-    yield begin
-    for driver in drivers:
-        driver.kill()
-        driver.communicate()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "number", "reason"),
-    [
+def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path):
+    """Each loss meets the search that goes on after the one before."""
+    for name, number, reason in (
         ("gcs_server", signal.SIGKILL, "(GCS) has died"),
         ("gcs_server", signal.SIGSTOP, "(GCS) has not answered for"),
         ("raylet", signal.SIGKILL, "(raylet) has died"),
-    ],
-)
-def test_a_lost_process_of_a_private_cluster_loses_no_trial(tmp_path, gated, name, number, reason):
-    settings = {"trials": 2, "epochs": 3}
-    driver = gated(**settings)
-    kill_child(driver.pid, name, number)
-    assert_lost(tmp_path, driver, reason)
-    (tmp_path / "gate").touch()
-    assert_ends(start(tmp_path, **settings), seconds=240)
+    ):
+        driver = start_gated(tmp_path, trials=2, epochs=3, silence=8.0)
+        signal_child(driver.pid, name, number)
+        assert_lost(tmp_path, driver, reason)
+    open_gate(tmp_path)
+    assert_ends(start(tmp_path, trials=2, epochs=3), seconds=240)
     assert_each_once(tmp_path, trials=2, epochs=3)
-
-
-@pytest.mark.slow
-def test_a_lost_head_of_a_joined_cluster_ends_the_search_in_order(tmp_path, gated):
-    with two_nodes() as (nodes, address):
-        settings = {"trials": 2, "epochs": 3, "address": address, "concurrent": None}
-        driver = gated(**settings)
-        kill_child(nodes.pid, "gcs_server")
-        assert_lost(tmp_path, driver, "(GCS) at")
-        nodes.kill()
 
 
 def test_a_short_gap_is_no_loss(monkeypatch):
