@@ -2,7 +2,7 @@
 
     python benchmarks/big_search.py                     # 5,000 trials on 64 nodes of 8 slots
     python benchmarks/big_search.py --trials 1000 --profile
-    python benchmarks/big_search.py --wandb offline --trials 500
+    python benchmarks/big_search.py --wandb offline --trials 500 --out big   # and look at its W&B
 
 The driver is the real one: sampler, stopper, ledger on disk, tables, report, terminal, and W&B if
 asked for. Only the trials are not: they answer at once with a result of the usual size, from a
@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,8 +154,9 @@ def main() -> None:
     parser.add_argument("--wandb", default="off", choices=["off", "offline"])
     parser.add_argument("--every", type=int, default=250, help="trials between two lines")
     parser.add_argument("--profile", action="store_true", help="say which functions take the time")
+    parser.add_argument("--out", type=Path, help="keep the run here, as OUT/big")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    with nullcontext(given.out) if given.out else tempfile.TemporaryDirectory() as folder:
         options = Options(
             space=given.space,
             scale="laptop",

@@ -1,6 +1,7 @@
 """`--watch` shows a search that another process runs; `--json` is one object."""
 
 import json
+import re
 import threading
 from pathlib import Path
 
@@ -149,6 +150,21 @@ def test_json_holds_the_front_with_its_roles_and_commands(folder, finals):
     assert set(net["commands"]) == {"evaluate", "train", "export"}
     assert plain["trials"] == {"finished": 13, "stopped": 0, "failed": 3, "planned": 16}
     assert plain["failures"]["0004"].startswith("loss is")
+
+
+def test_every_key_of_json_is_documented(folder, project_root):
+    guide = (project_root / "docs" / "search.md").read_text()
+    table = guide.partition("The keys of `--json`")[2].partition("\n\n")[2].partition("\n\n")[0]
+    documented = set(re.findall(r"`([\w-]+)`", table))
+    view = build(16, 3)
+    for event in final_events((0, 1, 0)):
+        view.apply(event)
+    plain = json.loads(encode_outcome(view, folder, code=0, reason="", tracking=""))
+    [net, *_] = plain["front"]["nets"]
+    for part in (plain, plain["trials"], plain["verdict"], plain["front"], net, net["commands"]):
+        assert part.keys() <= documented
+    for role, held in plain["recommended"].items():
+        assert {role, *held} <= documented
 
 
 def test_json_of_a_search_without_a_result(folder):
