@@ -15,7 +15,7 @@ from threading import Thread
 
 from search.errors import StorageError, describe_error
 from search.record.run_files import LostNetError
-from search.record.run_folder import FIGURES, FRONT, LEDGER, OWNER, REPORT, trial_path
+from search.record.run_folder import FIGURES, FRONT, LEDGER, OWNER, REPORT, TRIALS, trial_path
 from search.record.trial import Run
 from search.record.view import Event, View
 from search.storage.lease import Lease, LeaseLostError
@@ -43,7 +43,7 @@ class Mirror:
       lease: that this driver holds.
       begin: bytes of the ledger that are in the store already.
       shared: whether trials keep their files in the run folder; otherwise their workers copy them.
-      say: takes a line that says what went wrong.
+      say: takes a line for the user: what went wrong, or takes long.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Mirror:
         self._ledger = LedgerCopier(store, lease.generation, begin)
         self._trials: dict[str, TrialCopier] = {}  # that have not ended
         self._stale: set[str] = set()  # folders of trials whose state in the store is to go
+        self._begin = begin
         self._first = True  # nothing has been copied yet
         self._outputs: dict[str, int] = {}
         self._outputs_at = -OUTPUTS_EVERY  # at once
@@ -81,6 +82,8 @@ class Mirror:
     def start(self) -> None:
         """Copy from now on."""
         if not self.shared:  # first what only the run folder has: workers resume from the store
+            if self._begin == 0 and (self.folder / TRIALS).is_dir():
+                self.say(f"Copying {self.folder} with all its nets to {self.store.location} first.")
             self._try()
         self._thread.start()
 

@@ -163,8 +163,11 @@ def test_a_run_that_begins_to_use_a_store_on_a_cluster_brings_its_trials(options
         for number, state in enumerate(("failed", "running", "running")):
             train(held.folder, ledger, number, state)
         run_store.write("trials/0002/best.safetensors", b"newer")
-        mirror = replace(held, shared=False).mirror(print)
+        said: list[str] = []
+        mirror = replace(held, shared=False).mirror(said.append)
         mirror.start()
+        [line] = said  # it may take long
+        assert line.startswith(f"Copying {held.folder} with all its nets to ")
         assert run_store.read("trials/0000/best.safetensors") == b"best 2"
         assert run_store.read("trials/0001/state.pt") == b"state 2"
         assert run_store.read("trials/0002/best.safetensors") == b"newer"
