@@ -22,10 +22,11 @@ from search.record.trial import Run
 
 PATIENCE = 15.0  # seconds that the server may take to end all that a trial has started
 _CODE = """
-import sys
+import os, sys
 descriptor, module, *sys.path = sys.argv[1:]
 from search.backends.trial_server import serve
 serve(int(descriptor), module)
+os._exit(0)  # a second sooner than by taking down what was imported
 """
 
 
