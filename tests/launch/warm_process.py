@@ -24,7 +24,7 @@ IMPORTED = (
     *("launch", "search.session.session", "search.backends.serial", "search.session.prepare"),
     *("search.backends.trial_server", "search.trials.train_trial", "sklearn.datasets"),
     *("torch._dynamo", "torchvision.transforms.v2"),
-    *("search.backends.ray_tune", "formula_runs"),
+    *("search.backends.ray_tune", "search.samplers.optuna_samplers", "formula_runs"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
 )
 _context = multiprocessing.get_context("forkserver")

@@ -40,7 +40,7 @@ def test_the_queue_is_asked_for_between_the_bounds(least, most, gpus, queue, tri
 
 
 def test_a_search_asks_for_its_queue_and_gives_back_what_it_no_longer_needs(asked, monkeypatch):
-    monkeypatch.setattr(ray_tune, "list_alive_nodes", list)
+    monkeypatch.setattr("search.backends.resources.list_alive_nodes", list)
     study = Study(SPACE, MemoryLedger(), trials=3, seed=0)
     resources = ray_tune.Resources(2.0, 0.5, allowed=GpuRange(0.5, 4.0))
     bundle = {"CPU": 2.0, "GPU": 0.5}
@@ -66,7 +66,8 @@ def test_a_limit_on_trials_at_a_time_is_one_on_what_is_asked_for(asked):
 
 def test_without_the_flags_nothing_is_asked_for(asked, monkeypatch):
     monkeypatch.setattr(
-        ray_tune, "list_alive_nodes", lambda: [{"Resources": {"CPU": 1.0, "GPU": 1.0}}]
+        "search.backends.resources.list_alive_nodes",
+        lambda: [{"Resources": {"CPU": 1.0, "GPU": 1.0}}],
     )
     study = Study(SPACE, MemoryLedger(), trials=3, seed=0)
     with ray_tune._asking_for_room(study, ray_tune.Resources(1.0, 1.0)) as capacity:

@@ -1,6 +1,8 @@
 """Checks of a cluster's nodes, with simulated answers."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,7 +102,7 @@ def test_no_secret_reaches_the_workers_runtime_environment(monkeypatch):
 )
 def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus, capacity):
     found = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 4.0}}]
-    monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
+    monkeypatch.setattr("search.backends.resources.list_alive_nodes", lambda: found)
     assert ray_tune.Resources(cpus, gpus).capacity() == capacity
     assert ray_tune.Resources(cpus, gpus, concurrent=1).capacity() == 1
 
@@ -111,7 +113,7 @@ def test_places_are_those_of_whole_nodes_and_whole_gpus(monkeypatch, cpus, gpus,
 )
 def test_the_ranks_of_a_trial_may_be_on_several_nodes(monkeypatch, cpus, gpus, ranks, capacity):
     found = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 4.0, "GPU": 1.0}}]
-    monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
+    monkeypatch.setattr("search.backends.resources.list_alive_nodes", lambda: found)
     resources = ray_tune.Resources(cpus, gpus, ranks=ranks)
     assert resources.capacity() == capacity
     bundles = resources.place({"share": 0.0, "unfit": []}).bundles
@@ -120,9 +122,22 @@ def test_the_ranks_of_a_trial_may_be_on_several_nodes(monkeypatch, cpus, gpus, r
         ray_tune.Resources(4, 4, ranks=4).capacity()
 
 
+def test_a_worker_imports_little_before_its_trial():
+    """It unpickles what places a trial; torch and scipy would cost each start seconds."""
+    code = (
+        "import sys, search.backends.ray_worker, search.backends.resources\n"
+        "print(sorted({'torch', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+    assert ray_tune.Resources.place.__module__ == "search.backends.resources"
+
+
 def test_no_trial_is_placed_on_a_node_that_lacks_something(monkeypatch):
     found = [{"NodeID": name, "Resources": {"CPU": 2.0}} for name in ("one", "two")]
-    monkeypatch.setattr(ray_tune, "list_alive_nodes", lambda: found)
+    monkeypatch.setattr("search.backends.resources.list_alive_nodes", lambda: found)
     resources = ray_tune.Resources()
     assert resources.capacity() == 4
     resources.unfit.add("two")
