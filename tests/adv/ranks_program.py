@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.multiprocessing as mp
 from small_nets import BatchNormNet
 from torch.multiprocessing.spawn import start_processes
 
@@ -150,6 +149,7 @@ def start(
         found = {name: outcome(CASES[name], ALONE) for name in names}
         return [found]
     assert folder is not None
-    mp.set_forkserver_preload(["ranks_program"])  # torch is imported once, not by each rank
+    import warm_process  # noqa: F401 - so torch is imported once, not by each rank
+
     start_processes(work, (count, folder, names), count, start_method="forkserver")
     return [torch.load(folder / f"{count}-{rank}.pt", weights_only=False) for rank in range(count)]

@@ -25,10 +25,11 @@ IMPORTED = (
     *("search.backends.trial_server", "search.trials.train_trial", "sklearn.datasets"),
     *("torch._dynamo", "torchvision.transforms.v2"),
     *("search.backends.ray_tune", "search.samplers.optuna_samplers", "formula_runs"),
+    "ranks_program",
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg"),
 )
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([*IMPORTED])
+_context.set_forkserver_preload([*IMPORTED])  # there is one such server, for all that is forked
 
 
 class WarmProcess:
