@@ -27,11 +27,11 @@ class KillAtEpochs:
     """Kills driver and worker by SIGKILL at each epoch of a search and at the end of each trial.
 
     Args:
-      moments: keys of `MOMENTS`, which take turns, each an epoch later than the one before.
+      moment: a key of `MOMENTS`.
       sizes: flags of the search.
     """
 
-    moments: Sequence[str]
+    moment: str
     sizes: Sequence[str] = SIZES
 
     def __call__(self, lab: Lab) -> Outcome:
@@ -39,7 +39,7 @@ class KillAtEpochs:
         with Lab(lab.folder, lab.away, add_space(lab, SPACE, "exact")) as inner:
             flags = ("--space", "exact", "--name", "x", *SERIAL, *self.sizes)
             twin = find_twin(inner, lambda home: inner.start(home, *flags), *self.sizes)
-            case = Case(inner, inner.open_home("-".join(self.moments)), twin)
+            case = Case(inner, inner.open_home(self.moment), twin)
             launch = self._launch(inner, case.home, 0, *flags)
             while launch.process.returncode == -signal.SIGKILL and len(case.launches) < MOST:
                 case.expect(launch, -signal.SIGKILL)
@@ -51,11 +51,10 @@ class KillAtEpochs:
 
     def _launch(self, lab: Lab, home: Path, launches: int, *flags: str) -> Launch:
         """Start it and wait; the state that the launch before could not write is let through."""
-        moment = self.moments[launches % len(self.moments)]
-        passed = int(launches > 0 and (len(self.moments) > 1 or moment == "before-state"))
+        passed = int(self.moment == "before-state" and launches > 0)
         variables = {
             "PYTHONPATH": str(HOOKS),
-            "FAULT_MOMENT": moment,
+            "FAULT_MOMENT": self.moment,
             "FAULT_PASSED": str(passed),
             "FAULT_COUNT": str(home / f"moments-{launches}"),
         }
@@ -65,6 +64,6 @@ class KillAtEpochs:
 
 
 KINDS = tuple(
-    Kind(f"exact-{moment}", f"killed at every epoch, {text}", KillAtEpochs([moment]))
+    Kind(f"exact-{moment}", f"killed at every epoch, {text}", KillAtEpochs(moment))
     for moment, text in MOMENTS.items()
 )

@@ -9,12 +9,9 @@ SIZES = ("--trials", "1", "--epochs", "2", "--finalists", "off")
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_search_killed_at_every_moment_has_the_values_of_its_twin(tmp_path):
-    """Before the first state is in place, after the second, and after the trial has ended.
-
-    `benchmarks/faults.py` has each moment at each epoch.
-    """
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_search_killed_at_every_epoch_has_the_values_of_its_twin(moment, tmp_path):
     with Lab(tmp_path) as lab:
-        outcome = KillAtEpochs([*MOMENTS], SIZES)(lab)
+        outcome = KillAtEpochs(moment, SIZES)(lab)
     assert outcome.ok, outcome
     assert list(outcome.statuses) == ["-9"] * 3 + ["0"]
