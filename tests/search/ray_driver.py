@@ -55,7 +55,7 @@ def main(folder: Path, settings: dict) -> int:
             found = ray_tune.connect(settings.get("address"), project=ROOT)
             needs = NodeNeeds(read_versions(), refuse_all_but_the_head, gpu=False)
             resources = ray_tune.Resources(
-                *(1.0, 0.0, settings.get("concurrent", 2)),
+                *(settings.get("cpus", 1.0), 0.0, settings.get("concurrent", 2)),
                 needs=needs if settings.get("fire") else None,
             )
             ledger.append("connected", nodes=found.nodes, cpus=found.cpus)

@@ -62,6 +62,11 @@ def count_epochs(folder: Path) -> int:
     return sum(len(trained_epochs(trial)) for trial in folder.glob("trials/*"))
 
 
+def wait_for_epochs(folder: Path, number: int) -> None:
+    """Wait until so many epochs were trained, over all trials."""
+    wait_until(lambda: count_epochs(folder) >= number)
+
+
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of the ledger."""
     return [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]

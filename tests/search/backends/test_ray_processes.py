@@ -13,12 +13,11 @@ from ray_driver import STOPPER
 from ray_processes import (
     assert_each_once,
     assert_ends,
-    count_epochs,
     open_gate,
     read_events,
     start,
     start_gated,
-    wait_until,
+    wait_for_epochs,
 )
 
 from search.record.ledger import read
@@ -34,7 +33,7 @@ def test_a_driver_killed_at_any_moment_goes_on_where_it_was(tmp_path):
     for low in (1, 9):
         moment = chance.randint(low, low + 8)
         driver = start(folder, epochs=4, pause=0.1)
-        wait_until(lambda moment=moment: count_epochs(folder) >= moment)
+        wait_for_epochs(folder, moment)
         driver.kill()
         driver.communicate()
     assert_ends(start(folder, epochs=4))
@@ -49,7 +48,7 @@ def test_a_driver_killed_at_any_moment_decides_at_rungs_as_if_it_had_lived(tmp_p
     for low in (10, 28):
         moment = chance.randint(low, low + 8)
         driver = start(folder, pause=0.05, **settings)
-        wait_until(lambda moment=moment: count_epochs(folder) >= moment)
+        wait_for_epochs(folder, moment)
         driver.kill()
         driver.communicate()
     assert_ends(start(folder, **settings))
