@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from search.formatting import format_clock
+from search.record.study_header import Session
 from search.record.trial import Trial
 from search.record.view import View
 
@@ -35,18 +36,20 @@ class Work:
       planned: how many there will be.
       each: seconds that one takes on average, all in all.
       scoring: seconds that scoring takes, in those of the training.
+      session: that goes on; None: not known.
     """
 
     trials: list[Trial]
     planned: int
     each: float
     scoring: float
+    session: Session | None = None
 
     @property
     def rest(self) -> list[float]:
         """The seconds that are left of each that has not ended, running ones first."""
         running = [
-            max(0.0, self._expect(trial) - trial.seconds)
+            max(0.0, self._expect(trial) - measure_work(trial, self.session))
             for trial in self.trials
             if trial.state == "running"
         ]
@@ -83,11 +86,13 @@ def estimate_time_left(view: View, trials: int, trainings: int) -> float | None:
     each = measure_seconds(latest, scoring)
     if each is None:
         return None
-    final = measure_seconds(finals, scoring) or guess_final(view) or FINAL_WORK * each
-    after = Work(finals, trainings, final, measure_scoring(finals) or scoring)
+    judging = measure_scoring(finals) or _scoring_factor(view.header.scale) * scoring
+    final = measure_seconds(finals, judging) or guess_final(view) or FINAL_WORK * each
+    session = view.sessions[-1] if view.sessions else None
+    after = Work(finals, trainings, final, judging, session)
     at_once = measure_concurrency(view, latest)
     in_finals = measure_concurrency(view, finals) if measure_scoring(finals) else at_once
-    left = Work(every, trials, each, scoring).time(at_once) + after.time(in_finals)
+    left = Work(every, trials, each, scoring, session).time(at_once) + after.time(in_finals)
     starting = trainings and not any(final.epochs for final in finals)
     return left + (measure_start(view, latest) if starting else 0.0)
 
@@ -134,6 +139,19 @@ def measure_seconds(trials: Sequence[Trial], scoring: float) -> float | None:
     return fmean(Work(begun, 0, 0.0, scoring)._expect(t) for t in begun) if begun else None
 
 
+def measure_work(trial: Trial, session: Session | None) -> float:
+    """Return the seconds that a trial has taken; one that is scored reports nothing meanwhile."""
+    if session is None or session.last is None or trial.started < session.time:
+        return trial.seconds
+    if trial.state != "running" or not _is_trained(trial):
+        return trial.seconds
+    return max(trial.seconds, session.last - trial.started)
+
+
+def _is_trained(trial: Trial) -> bool:
+    return any(report.epoch == report.epochs for report in trial.epochs.values())
+
+
 def measure_scoring(trials: Sequence[Trial]) -> float | None:
     """Return the seconds that scoring took, in those of the training; None if not known."""
     scored = [trial for trial in trials if trial.result]
@@ -155,7 +173,7 @@ def measure_concurrency(view: View, trials: Sequence[Trial]) -> float:
         began = max(session.time, min(t.ended - t.seconds for t in ended))
         running = any(t.state == "running" for t in recent)
         until = session.last if running else max(t.ended for t in recent)
-        work, lasted = sum(t.seconds for t in recent), until - began
+        work, lasted = sum(measure_work(t, session) for t in recent), until - began
     else:
         work, lasted = sum(t.seconds for t in trials), view.elapsed
     return max(0.05, work / lasted) if work and lasted > 0 else 1.0
