@@ -7,7 +7,12 @@ import pytest
 from synthetic_studies import header
 
 from search.record.view import View
-from search.reporting.time_left import describe_time_left, estimate_time_left, measure_start
+from search.reporting.time_left import (
+    describe_time_left,
+    estimate_final_scoring,
+    estimate_time_left,
+    measure_start,
+)
 
 SCALE = {"images": 300, "test_images": 360, "battery_steps": 10, "strong_steps": 10}
 SCALE |= {"strong_queries": 100}
@@ -125,6 +130,22 @@ def test_the_workers_of_the_finals_start_too():
     assert training is not None and waiting - training > 5.0
     assert measure_start(view, list(view.trials.values())) == pytest.approx(5.0)
     assert describe_time_left(view, 4, 1, since=training + 1) == "longer than estimated"
+
+
+def test_finals_of_nets_that_withstand_more_take_longer():
+    """Attacks after the first meet what stands: 27 s where a trial was scored in 3."""
+    factors = []
+    for accuracy in (0.2, 0.8):
+        view = View()
+        for event in simulate(4, 1, 0):
+            if event["event"] == "finished":
+                curve = [[eps, accuracy, accuracy, accuracy] for eps in (0.03, 0.1)]
+                event = {**event, "details": {**event["details"], "curve": curve}}
+            view.apply(event)
+        factors.append(estimate_final_scoring(view))
+    weak, robust = factors
+    assert weak == pytest.approx(0.7 + 0.4 * 1.2 * (2 + 0.2 * (3 * 10 * 9 + 100) / 30))
+    assert robust == pytest.approx(0.7 + 0.4 * 1.2 * (2 + 0.8 * (3 * 10 * 9 + 100) / 30))
 
 
 def test_before_anything_was_measured_it_is_not_known():
