@@ -162,9 +162,13 @@ def hypervolumes(view: View) -> list[float]:
     best: list[tuple[float, float]] = []
     area: list[float] = []
     for natural, attacked in (trial.result.point for trial in done if trial.result):
-        best.append((natural, attacked / full))
-        best = [point for point, on in zip(best, front(best), strict=True) if on]
-        area.append(hypervolume(best, (0.0, 0.0)))
+        mean = attacked / full
+        if not any(a >= natural and b >= mean for a, b in best):  # else the front stays as it is
+            best.append((natural, mean))
+            best = [point for point, on in zip(best, front(best), strict=True) if on]
+            area.append(hypervolume(best, (0.0, 0.0)))
+        else:
+            area.append(area[-1])
     return area
 
 
