@@ -82,7 +82,7 @@ def make_record(
         f"{kind} {trial.name}",
         _config(trial, header, final=final),
         _tags(trial, header, standing, final=final),
-        _final_summary(trial, header) if final else _summary(trial, standing),
+        _final_summary(trial, header) if final else _summary(trial, header, standing),
         trial,
     )
 
@@ -161,13 +161,13 @@ def _clean(tags: Iterable[str]) -> tuple[str, ...]:
 
 def _find_marks(trial: Trial, header: StudyHeader, standing: Standing, *, final: bool) -> str:
     """Return why the scores of a training mislead, "" if they do not."""
-    return list_marks(find_marks(trial, header)) if final else standing.marks.get(trial.number, "")
+    return list_marks(find_marks(trial, header)) if final else standing.list_marks(trial, header)
 
 
-def _summary(trial: Trial, standing: Standing) -> dict[str, Any]:
+def _summary(trial: Trial, header: StudyHeader, standing: Standing) -> dict[str, Any]:
     """Return what came of a trial, and its place among the nets of the search."""
     roles = ", ".join(standing.roles.get(trial.number, ()))
-    marks = standing.marks.get(trial.number, "")
+    marks = standing.list_marks(trial, header)
     place = {"on_front": trial.number in standing.front, "roles": roles, "marks": marks}
     return {**_state(trial), **_results(trial), **place}
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from search.finals.finalist import Finalist
 from search.finals.standings import compute_standings
 from search.outcome.front import find_front
 from search.outcome.marks import find_marks, list_marks
 from search.outcome.roles import assign_roles
+from search.record.study_header import StudyHeader
 from search.record.trial import Trial
 from search.record.view import View
 
@@ -36,12 +38,16 @@ class Standing:
     Args:
       front: the members of the front by number, best in the first objective first.
       roles: the aliases of the recommended nets, such as "most-robust", by number.
-      marks: by number why the scores of a trial mislead, such as "flagged"; "" if they do not.
+      finalists: by number the trials with fresh seeds.
     """
 
     front: Mapping[int, NetOfFront] = field(default_factory=dict)
     roles: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    marks: Mapping[int, str] = field(default_factory=dict)
+    finalists: Mapping[int, Finalist] = field(default_factory=dict)
+
+    def list_marks(self, trial: Trial, header: StudyHeader) -> str:
+        """Return why the scores of a trial mislead, such as "flagged"; "" if they do not."""
+        return list_marks(find_marks(trial, header, self.finalists.get(trial.number)))
 
 
 def find_standing(view: View, *, roles: bool) -> Standing:
@@ -57,9 +63,5 @@ def find_standing(view: View, *, roles: bool) -> Standing:
     for role in assign_roles(view, front) if roles else ():
         held[role.member.number] = (*held.get(role.member.number, ()), role.slug)
     known = {finalist.trial.number: finalist for finalist in finalists}
-    marks = {
-        number: list_marks(find_marks(trial, view.header, known.get(number)))
-        for number, trial in view.trials.items()
-    }
     members = {member.number: NetOfFront(member.net, member.is_final) for member in front.members}
-    return Standing(members, held, marks)
+    return Standing(members, held, known)

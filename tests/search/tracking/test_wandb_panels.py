@@ -200,5 +200,5 @@ def test_marks_and_places_are_tags(reviewed):
         tags = set(runs[f"{STUDY}-{trial.name}"][-1].tags)
         assert ("front" in tags) == (number in standing.front)
         assert ("failed" in tags) == (trial.state == "failed")
-        marks = set(filter(None, standing.marks[number].split(", ")))
+        marks = set(filter(None, standing.list_marks(trial, view.header).split(", ")))
         assert tags & set(STATE_TAGS) - {"front", "failed"} == marks
