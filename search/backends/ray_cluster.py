@@ -139,7 +139,7 @@ def _start_private_cluster() -> None:
             _keep_signal_handlers(),
             hide_keys("RAY_AUTH_TOKEN"),  # workers would inherit them
             _loopback_only(),
-            _without_helpers(),
+            without_helpers(),
             mark_processes(folder.parent),
         ):
             ray.init(
@@ -197,7 +197,7 @@ def _loopback_only() -> Iterator[None]:
 
 
 @contextmanager
-def _without_helpers() -> Iterator[None]:
+def without_helpers() -> Iterator[None]:
     """Let Ray start no process that a private cluster has no use for; there is no setting for it.
 
     They serve the dashboard, the autoscaler and the workers' logs, and take 2.5 of the 4 seconds

@@ -7,16 +7,15 @@ import itertools
 import sys
 from typing import Any
 
-from search.backends.ray_imports import ray  # noqa: F401
+from search.backends.ray_cluster import without_helpers
 
 # isort: split
 from ray.cluster_utils import Cluster
 
 
 def main() -> None:
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    with without_helpers():
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     # Each unpacks the code of drivers into a folder of its own, as on another machine: a new node
     # replaces what it finds there.
     folders = (f"code{number}" for number in itertools.count())
