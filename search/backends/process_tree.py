@@ -34,15 +34,19 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def list_descendants() -> list[int]:
-    """Return the ids of all living descendants of this process; empty where there is no /proc."""
+def list_descendants(ancestor: int | None = None) -> list[int]:
+    """Return the ids of all living descendants of a process; empty where there is no /proc.
+
+    Args:
+      ancestor: id of the process; None: this one.
+    """
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             state, parent = entry.read_text(errors="replace").rpartition(")")[2].split()[:2]
             if state != "Z":
                 parents[int(entry.parent.name)] = int(parent)
-    found, fresh = [], [os.getpid()]
+    found, fresh = [], [os.getpid() if ancestor is None else ancestor]
     while fresh:
         fresh = [pid for pid, parent in parents.items() if parent in fresh]
         found += fresh

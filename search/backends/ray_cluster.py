@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from adv.keys import hide_keys
 from adv.one_line import join_lines
+from search.backends.process_tree import list_descendants
 from search.backends.ray_address import resolve_address
 from search.backends.ray_folder import make_ray_folder, remove_ray_folder, sweep_ray_folders
 from search.backends.ray_imports import ray
@@ -102,11 +103,18 @@ def disconnect() -> None:
 
 
 def _kill_processes(processes: dict[str, list[Any]]) -> None:
-    """Kill the processes of a private cluster, by kind; workers end when their raylet is gone."""
+    """Kill the processes of a private cluster, by kind, and all that these have started.
+
+    Without a raylet its workers end, but Ray's agents first try for a minute to tell the cluster.
+    """
     started = [info.process for kind in processes.values() for info in kind]
     processes.clear()
+    descendants = [pid for process in started for pid in list_descendants(process.pid)]
     for process in started:
         process.kill()
+    for pid in descendants:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for process in started:
         process.wait()
 

@@ -8,9 +8,11 @@ worker.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from search.backends.autoscaler import Autoscaler
 from search.backends.ray_cluster import Cluster, abandon, connect, disconnect
@@ -115,7 +117,7 @@ def _run_tune(
     packer = resources.pack(study)
     searcher = StudySearcher(study, capacity, packer, resources.unfit)
     callback = StudyCallback(study, searcher, interrupt, Watchdog(study, timeout))
-    with _environment(searcher.limit), scratch_folder() as scratch:
+    with _environment(searcher.limit), _without_usage_tags(), scratch_folder() as scratch:
         with share_images():
             trainable = tune.with_parameters(
                 train, references=[ray.put(run)], needs=resources.needs
@@ -155,3 +157,18 @@ def _environment(limit: int) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_usage_tags() -> Iterator[None]:
+    """Let Tune count no callbacks for its usage statistics, which are off.
+
+    To count them it imports W&B and MLflow, for a second or more.
+    """
+    usage: Any = importlib.import_module("ray.air._internal.usage")
+    before = usage.tag_callbacks
+    usage.tag_callbacks = lambda *_: False
+    try:
+        yield
+    finally:
+        usage.tag_callbacks = before

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from search.backends import ray_tune
+from search.backends.process_tree import list_descendants
 from search.backends.ray_imports import ray
 
 
@@ -31,6 +32,7 @@ def main() -> None:
         "address": node.gcs_address,
         "folder": node.get_temp_dir_path(),
         "listening": list(hosts()),
+        "processes": list_descendants(),
         "mode": os.environ.get("RAY_AUTH_MODE"),
         "token": os.environ["RAY_AUTH_TOKEN"],
     }
