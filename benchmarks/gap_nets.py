@@ -141,7 +141,8 @@ def recipes(base: Recipe, small: bool) -> Mapping[str, Recipe]:
     if small:
         found["RSE"] = replace(base, defences=(RSE(0.4, 0.2),))
         found["test noise"] = replace(base, defences=(TestNoise(0.05),))
-        found["no attack"] = replace(base, curriculum=replace(whole, fraction=0.0))
+        plain = replace(whole, fraction=0.0)
+        found["no attack"] = replace(base, objective=Mixed(), curriculum=plain)
     else:
         found["BigNet"] = replace(base, net=BigNet())
         found["BigNet, smoothing .4"] = replace(base, net=BigNet(), smoothing=0.4)
@@ -190,7 +191,7 @@ def main(
             some = [_first_classes(split, classes) for split in (taught, shown)]
             *_, last = adv.train(recipe, some[0], classes=classes, seed=0)
             net = last.net.eval()
-            spoilt = list(_hide(net)) if first else [("", net)]
+            spoilt = list(hide_gradients(net)) if first else [("", net)]
             rows = []
             for masked, one in spoilt:
                 for eps in radii:
@@ -224,7 +225,7 @@ def measure_confidence(net: nn.Module, split: Split) -> float:
         return float(net(split.images.float() / 255).softmax(1).amax(1).mean())
 
 
-def _hide(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def hide_gradients(net: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield a net, and the same with gradients that are hidden in some way."""
     yield "", net
     for factor in (30, 300, 3000):

@@ -6,9 +6,10 @@ on the images that are still correct. Its robust accuracy is `Score.worst`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adv.attacks import APGD, L1, PGD, Attack, Ball, Linf, Square, Worst, as_attack
+from adv.attacks.settings import ADDED_LATER
 
 _REPORT = ((0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02))
 _TARGETS = 9
@@ -25,6 +26,9 @@ class Battery:
       draws: draws of a random net in each gradient (expectation over transformation).
       votes: fresh draws of a random net that classify an image.
       seed: seed of the starts and the noise, the same for all nets.
+      nested: take an image that stands in a ball to stand in every smaller one. The first attack of
+        each `Worst` then goes through the balls; the others begin in the largest ball in which the
+        image stands, and go on to smaller ones only where it falls.
 
     Raises:
       ValueError: no attack, duplicate names, or a count below 1.
@@ -34,6 +38,7 @@ class Battery:
     draws: int = 5
     votes: int = 20
     seed: int = 20_240_601
+    nested: bool = field(default=False, metadata=ADDED_LATER)
 
     def __post_init__(self) -> None:
         try:

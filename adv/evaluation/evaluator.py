@@ -59,7 +59,8 @@ def evaluate(
     counts if the votes are clearly wrong too, and else by the final result. If all images lie near
     the boundary, the first verdict costs .1 points more than the final one alone. Where the same
     attack runs in balls of several radii, an image of a random net meets about half of them, and
-    stands in every ball that is smaller than one in which it stands.
+    stands in every ball that is smaller than one in which it stands; under a nested battery an
+    image of any net does.
 
     Members of a `Worst` are left out if the net has too few classes for them.
 
@@ -79,6 +80,8 @@ def evaluate(
     """
     if keep_images and ranks.count > 1:
         raise ValueError("adversarial images are not gathered from several ranks")
+    if keep_images and battery.nested:
+        raise ValueError("a nested battery does not attack each image in each ball")
     device = device_of(model)
     split = split.to(device)
     batch = batch or (64 if device.type == "cpu" else 512)
@@ -100,7 +103,8 @@ def evaluate(
         natural, classes = _predict_clean(job, battery.seed)
         attack_progress.begin(_count_runs(battery, classes))
         for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
-            rows |= _attack_norm(battery, norm, job, natural, classes, ranks)
+            attack = _attack_nested if battery.nested else _attack_norm
+            rows |= attack(battery, norm, job, natural, classes, ranks)
     return Score(
         tuple(name for name, _ in battery.attacks),
         tuple(attack.ball.eps for _, attack in battery.attacks),
@@ -131,26 +135,84 @@ def _attack_norm(
     """
     chain: list[AttackRun] = []
     ends: dict[int, int] = {}
-    order = _by_radius(battery, norm)
-    for position, index in enumerate(order):
-        serves = tuple(order[position:])
-        for restart, member in enumerate(_list_supported(battery.attacks[index][1], classes)):
-            if member.ball.eps > 0:
-                chain.append(AttackRun(member, battery.seed + 1000 * index + restart, serves))
+    for index, runs in _list_runs(battery, norm, classes):
+        chain += runs
         ends[index] = len(chain)
-    mine = torch.arange(len(natural)) % ranks.count == ranks.rank
     fooled_by = torch.where(natural, len(chain), -1)
+    _attack_chain(chain, job, fooled_by, ranks)
+    return {index: fooled_by >= end for index, end in ends.items()}
+
+
+def _attack_nested(
+    battery: Battery,
+    norm: type[Ball],
+    job: EvaluationJob,
+    natural: Tensor,
+    classes: int,
+    ranks: Ranks,
+) -> dict[int, Tensor]:
+    """Return what `_attack_norm` does, of a nested battery: see `Battery`.
+
+    So of the attacks after the first an image meets all only in the largest ball in which it
+    stands, and in larger ones those up to the one that fools it.
+    """
+    by_ball: dict[float, list[AttackRun]] = {}
+    for _, runs in _list_runs(battery, norm, classes):
+        for run in runs:
+            by_ball.setdefault(run.attack.ball.eps, []).append(run)
+    stands = torch.where(natural, len(by_ball), -1)  # in how many balls, from the smallest
+    _attack_chain([runs[0] for runs in by_ball.values()], job, stands, ranks)
+    unsettled = natural
+    for size, runs in reversed(list(enumerate(by_ball.values(), 1))):
+        here, rest = unsettled & (stands == size), runs[1:]
+        fooled_by = torch.where(here, len(rest), -1)
+        _attack_chain(rest, job, fooled_by, ranks)
+        fell = here & (fooled_by < len(rest))
+        stands[fell] = size - 1
+        unsettled = unsettled & ~here | fell
+    sizes = {eps: size for size, eps in enumerate(by_ball, 1)}
+    return {
+        index: stands >= sizes.get(battery.attacks[index][1].ball.eps, 0)
+        for index in _by_radius(battery, norm)
+    }
+
+
+def _list_runs(
+    battery: Battery, norm: type[Ball], classes: int
+) -> list[tuple[int, list[AttackRun]]]:
+    """Return the index and the runs of each attack of one norm, smaller balls first."""
+    order = _by_radius(battery, norm)
+    listed = []
+    for position, index in enumerate(order):
+        serves, seed = tuple(order[position:]), battery.seed + 1000 * index
+        parts = enumerate(_list_supported(battery.attacks[index][1], classes))
+        runs = [AttackRun(part, seed + restart, serves) for restart, part in parts]
+        listed.append((index, [run for run in runs if run.attack.ball.eps > 0]))
+    return listed
+
+
+def _attack_chain(
+    chain: list[AttackRun], job: EvaluationJob, fooled_by: Tensor, ranks: Ranks
+) -> None:
+    """Attack images by a chain of runs, and write to `fooled_by` which run fooled them.
+
+    Args:
+      chain: the runs, in their order.
+      job: the net and the images.
+      fooled_by: [n] `len(chain)` for images to attack; those that no run fools keep it.
+      ranks: the processes that share the work.
+    """
+    mine = torch.arange(len(fooled_by)) % ranks.count == ranks.rank
     done = 0
     for group in group_runs(chain):
         if ranks.count > 1 and isinstance(group[0].attack, Iterative):
             part = torch.where(mine, fooled_by, -1)
             _attack_group(group, job, part, done, len(chain))
-            fooled_by = ranks.largest(part)
+            fooled_by.copy_(ranks.largest(part))
         else:
             _attack_group(group, job, fooled_by, done, len(chain), ranks)
         done += len(group)
         attack_progress.advance(len(group))
-    return {index: fooled_by >= end for index, end in ends.items()}
 
 
 def _count_runs(battery: Battery, classes: int) -> int:

@@ -22,10 +22,13 @@ class FinalBattery:
     Args:
       scale: sizes of the attacks and how many images there are.
       classes: of the data.
+      nested: whether AutoAttack's attacks begin in the largest ball in which an image stands
+        (`adv.Battery`); False: in each, as in the finals of earlier runs.
     """
 
     scale: Scale
     classes: int
+    nested: bool = True
 
     def battery(self, random: bool) -> Battery:
         """Return AutoAttack's `rand` version for a random net, else its `standard` version.
@@ -45,7 +48,11 @@ class FinalBattery:
             whole = Worst((*(() if random else (attack,)), *members))
             attacks[f"{name}-{own_name}" if name in attacks else name] = whole
         return Battery(
-            tuple(attacks.items()), draws=self.scale.strong_draws, votes=own.votes, seed=own.seed
+            tuple(attacks.items()),
+            draws=self.scale.strong_draws,
+            votes=own.votes,
+            seed=own.seed,
+            nested=self.nested,
         )
 
     @property
@@ -62,7 +69,8 @@ class FinalBattery:
             "battery": self.id,
             "images": self.scale.test_images,
             "steps": steps,
-            "attacks": f"The attacks of the {label} score, then AutoAttack's at its radii: APGD on "
+            "attacks": f"The attacks of the {label} score, then AutoAttack's at its radii"
+            f"{', from the largest at which an image stands' * self.nested}: APGD on "
             f"cross-entropy and on targeted DLR, {steps} steps each, and Square, {queries:,} "
             "queries; random nets: APGD on cross-entropy and on DLR alone, "
             f"{steps} steps, {self.scale.strong_draws} samples per gradient",

@@ -45,14 +45,16 @@ class FinalTraining:
 
     Args:
       training: the run of the search.
+      nested: see `FinalBattery`.
     """
 
     training: Training
+    nested: bool = True
 
     @property
     def final_battery(self) -> FinalBattery:
         """The battery that scores the net."""
-        return FinalBattery(self.training.scale, len(self.training.data.classes))
+        return FinalBattery(self.training.scale, len(self.training.data.classes), self.nested)
 
     @property
     def without_search_scores(self) -> Training:

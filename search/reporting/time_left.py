@@ -17,7 +17,7 @@ from search.record.view import View
 
 # Of the seconds that score a trial: what a final training spends too, one run of the battery.
 SCORING, BATTERY = 0.7, 0.4
-STANDING = 0.4  # share of the images that stand, which later attacks of finals meet, if not known
+STANDING = 0.8  # share of the images that later attacks of finals meet, if not known
 TARGETS = 9  # runs of APGD on an image that stands, one for each other class
 FINAL_SCORING = 3.0  # seconds that score a final training, in those that score a trial
 SCORING_SHARE = 0.5  # seconds that score a trial in those that train it, while none has ended
@@ -208,13 +208,13 @@ def guess_final(view: View) -> float | None:
 def estimate_final_scoring(view: View) -> float:
     """Return the seconds that score a final training, in those that score a trial.
 
-    With the shares of images that stand in the searches `rse_sigmas` and `tradeoff`, two thirds to
-    four fifths, it is 5.6 to 6.2; measured were 4.7 with random nets and 7.1 to 8.3 with others.
+    The attacks of the final battery after the first meet an image in the largest ball in which it
+    stands, and mostly in no other one.
     """
     scale = view.header.scale
     try:
         share = scale["test_images"] / scale["images"]
-        gradients = 3 * scale["battery_steps"]  # in forward passes
+        gradients = 3 * scale["battery_steps"] * max(1, len(view.header.battery))  # as passes
         more = 3 * scale["strong_steps"] * TARGETS + scale["strong_queries"]
         return SCORING + BATTERY * share * (2 + _measure_standing(view) * more / gradients)
     except (KeyError, TypeError, ZeroDivisionError):  # of an earlier version
@@ -222,7 +222,7 @@ def estimate_final_scoring(view: View) -> float:
 
 
 def _measure_standing(view: View) -> float:
-    """Return the share of images that stand up to the battery of the search, over its radii."""
+    """Return the share of images that stand in the smallest ball of the search's battery."""
     curves = [t.result.details.curve for t in view.scored()[-LATEST:] if t.result]
-    known = [fmean(point[1] for point in curve) for curve in curves if curve]
+    known = [curve[0][1] for curve in curves if curve]
     return fmean(known) if known else STANDING

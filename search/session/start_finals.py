@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Console
 
 from search.finals.reseeding_study import default_trainings, make_reseeding_study
@@ -29,7 +31,7 @@ def start_finals(
       ValueError: the trainings of an earlier session were scored by another battery.
     """
     assert not isinstance(study.ledger, FinalsLedger), "finals of finals"
-    view, final = study.view, FinalTraining(run)
+    view, final = study.view, _like_earlier_ones(FinalTraining(run), study.view)
     done = len(view.scored())
     if trainings is None:
         trainings = _choose_trainings(view, done)
@@ -49,6 +51,13 @@ def start_finals(
         f"before), and attacked on {strong['images']} test images. {strong['attacks']}.",
     )
     return finals, final
+
+
+def _like_earlier_ones(final: FinalTraining, view: View) -> FinalTraining:
+    """Return the final training as earlier finals of this run have it, if some began."""
+    other = replace(final, nested=False)
+    before = view.finals_header.battery if view.finals else ""
+    return other if before == other.final_battery.id else final
 
 
 def _choose_trainings(view: View, done: int) -> int:

@@ -119,8 +119,16 @@ def outcome(recipe: Recipe, ranks: Ranks) -> dict[str, Any]:
     for epoch in train(recipe, images(), classes=4, seed=5, ranks=ranks):
         net, metrics = epoch.net, dict(epoch.metrics)
         states.append(epoch.state())
-    score = evaluate(net, images(30), BATTERY, batch=7, ranks=ranks)
-    return {"net": net.state_dict(), "metrics": metrics, "ok": score.ok, "states": states}
+    ok = [
+        evaluate(net, images(30), replace(BATTERY, nested=nested), batch=7, ranks=ranks).ok
+        for nested in (False, True)
+    ]
+    return {
+        "net": net.state_dict(),
+        "metrics": metrics,
+        "ok": torch.cat(ok),
+        "states": states,
+    }
 
 
 def resumed(recipe: Recipe, state: Mapping[str, Any], ranks: Ranks) -> dict[str, Any]:
