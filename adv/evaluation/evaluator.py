@@ -156,24 +156,25 @@ def _attack_nested(
     So of the attacks after the first an image meets all only in the largest ball in which it
     stands, and in larger ones those up to the one that fools it.
     """
-    by_ball: dict[float, list[AttackRun]] = {}
-    for _, runs in _list_runs(battery, norm, classes):
-        for run in runs:
-            by_ball.setdefault(run.attack.ball.eps, []).append(run)
-    stands = torch.where(natural, len(by_ball), -1)  # in how many balls, from the smallest
-    _attack_chain([runs[0] for runs in by_ball.values()], job, stands, ranks)
+    listed = _list_runs(battery, norm, classes)
+    first = [runs[0] for _, runs in listed if runs]
+    radii = sorted({run.attack.ball.eps for run in first})
+    fooled_by = torch.where(natural, len(first), -1)
+    _attack_chain(first, job, fooled_by, ranks)
+    smaller = [radii.index(run.attack.ball.eps) for run in first]
+    stands = torch.tensor([*smaller, len(radii), -1])[fooled_by]  # in so many of the smallest balls
     unsettled = natural
-    for size, runs in reversed(list(enumerate(by_ball.values(), 1))):
-        here, rest = unsettled & (stands == size), runs[1:]
+    for size, eps in reversed(list(enumerate(radii, 1))):
+        here = unsettled & (stands == size)
+        rest = [run for _, runs in listed for run in runs[1:] if run.attack.ball.eps == eps]
         fooled_by = torch.where(here, len(rest), -1)
         _attack_chain(rest, job, fooled_by, ranks)
         fell = here & (fooled_by < len(rest))
         stands[fell] = size - 1
         unsettled = unsettled & ~here | fell
-    sizes = {eps: size for size, eps in enumerate(by_ball, 1)}
+    sizes = {eps: size for size, eps in enumerate(radii, 1)}
     return {
-        index: stands >= sizes.get(battery.attacks[index][1].ball.eps, 0)
-        for index in _by_radius(battery, norm)
+        index: stands >= sizes.get(battery.attacks[index][1].ball.eps, 0) for index, _ in listed
     }
 
 

@@ -10,8 +10,11 @@ SIZES = ("--trials", "1", "--epochs", "2", "--finalists", "off")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_search_killed_at_every_epoch_has_the_values_of_its_twin(moment, tmp_path):
-    with Lab(tmp_path) as lab:
+def test_a_search_killed_at_every_epoch_has_the_values_of_its_twin(
+    moment, tmp_path, tmp_path_factory
+):
+    workshop = tmp_path_factory.getbasetemp() / "workshop"  # so that the twin is trained once
+    with Lab(tmp_path, workshop=workshop) as lab:
         outcome = KillAtEpochs(moment, SIZES)(lab)
     assert outcome.ok, outcome
     assert list(outcome.statuses) == ["-9"] * 3 + ["0"]

@@ -78,6 +78,18 @@ def test_the_falls_under_the_first_attack_count_in_each_ball():
     assert (found <= first).all()
 
 
+def test_so_do_those_of_two_attacks_in_each_ball():
+    net = random_conv_net()
+    split = split_labelled_by(net)
+    one, other = (
+        [PGD(Linf(e), steps, random_start=False) for e in RADII] for steps in (WEAK, STRONG)
+    )
+    apart = [evaluate(net, split, battery(*attacks)).ok for attacks in (one, other)]
+    weakest = [Worst((attack, replace(attack, steps=1))) for attack in (*one, *other)]
+    found = evaluate(net, split, battery(*weakest, nested=True)).ok[1:5]
+    assert torch.equal(found, (apart[0] & apart[1])[1:])
+
+
 def test_attacks_in_the_same_ball_share_their_verdict():
     net = random_conv_net()
     split = split_labelled_by(net)
