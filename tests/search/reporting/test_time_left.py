@@ -143,7 +143,7 @@ def test_finals_of_nets_that_withstand_more_take_longer():
                 event = {**event, "details": {**event["details"], "curve": curve}}
             view.apply(event)
         factors.append(estimate_final_scoring(view))
-    more = (3 * 10 * 9 + 100) / (3 * 10 * len(view.header.battery))
+    more = 1.9 * (3 * 10 * 9 + 100) / (3 * 10 * len(view.header.battery))
     expected = [0.7 + 0.4 * 1.2 * (2 + accuracy * more) for accuracy in (0.2, 0.8)]
     assert factors == pytest.approx(expected)
 
