@@ -1,6 +1,6 @@
 """Compare the final battery in nested order with all its attacks in every ball, net by net.
 
-    python benchmarks/nested_battery.py                      # nets on digits, a quarter of an hour
+    python benchmarks/nested_battery.py                      # nets on digits, six minutes
     python benchmarks/nested_battery.py --only PGD RSE --images 100
     python benchmarks/nested_battery.py --data FOLDER --images 200      # train/<class>/*, test/...
 

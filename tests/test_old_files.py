@@ -188,6 +188,8 @@ def test_finals_of_a_finished_run_go_on(run, tmp_path):
     assert (len(before.trials), len(after.trials)) == (2, 3)
     assert after.trials[2].state == "finished"
     assert after.trials[0].result == before.trials[0].result
+    batteries = {trial.result.details.battery for trial in after.trials.values() if trial.result}
+    assert len(batteries) == 1  # of the order in which all attacks met every ball
 
 
 @pytest.mark.slow

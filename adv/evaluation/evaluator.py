@@ -103,8 +103,8 @@ def evaluate(
         natural, classes = _predict_clean(job, battery.seed)
         attack_progress.begin(_count_runs(battery, classes))
         for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
-            attack = _attack_nested if battery.nested else _attack_norm
-            rows |= attack(battery, norm, job, natural, classes, ranks)
+            attack = _attack_nested if battery.nested else _attack_in_turn
+            rows |= attack(_list_runs(battery, norm, classes), job, natural, ranks)
     return Score(
         tuple(name for name, _ in battery.attacks),
         tuple(attack.ball.eps for _, attack in battery.attacks),
@@ -121,13 +121,8 @@ def _clean_copies(split: Split, attacks: int) -> Tensor:
     return clean.expand(attacks, *clean.shape).clone()
 
 
-def _attack_norm(
-    battery: Battery,
-    norm: type[Ball],
-    job: EvaluationJob,
-    natural: Tensor,
-    classes: int,
-    ranks: Ranks,
+def _attack_in_turn(
+    listed: list[tuple[int, list[AttackRun]]], job: EvaluationJob, natural: Tensor, ranks: Ranks
 ) -> dict[int, Tensor]:
     """Return, for each attack of one norm, its index and [n] booleans: the images still correct.
 
@@ -135,7 +130,7 @@ def _attack_norm(
     """
     chain: list[AttackRun] = []
     ends: dict[int, int] = {}
-    for index, runs in _list_runs(battery, norm, classes):
+    for index, runs in listed:
         chain += runs
         ends[index] = len(chain)
     fooled_by = torch.where(natural, len(chain), -1)
@@ -144,37 +139,31 @@ def _attack_norm(
 
 
 def _attack_nested(
-    battery: Battery,
-    norm: type[Ball],
-    job: EvaluationJob,
-    natural: Tensor,
-    classes: int,
-    ranks: Ranks,
+    listed: list[tuple[int, list[AttackRun]]], job: EvaluationJob, natural: Tensor, ranks: Ranks
 ) -> dict[int, Tensor]:
-    """Return what `_attack_norm` does, of a nested battery: see `Battery`.
+    """Return what `_attack_in_turn` does, of a nested battery: see `Battery`.
 
     So of the attacks after the first an image meets all only in the largest ball in which it
     stands, and in larger ones those up to the one that fools it.
     """
-    listed = _list_runs(battery, norm, classes)
     first = [runs[0] for _, runs in listed if runs]
     radii = sorted({run.attack.ball.eps for run in first})
+    sizes = {eps: size for size, eps in enumerate(radii, 1)}
     fooled_by = torch.where(natural, len(first), -1)
     _attack_chain(first, job, fooled_by, ranks)
-    smaller = [radii.index(run.attack.ball.eps) for run in first]
+    smaller = [sizes[run.attack.ball.eps] - 1 for run in first]
     stands = torch.tensor([*smaller, len(radii), -1])[fooled_by]  # in so many of the smallest balls
     unsettled = natural
-    for size, eps in reversed(list(enumerate(radii, 1))):
-        here = unsettled & (stands == size)
+    for eps in reversed(radii):
+        here = unsettled & (stands == sizes[eps])
         rest = [run for _, runs in listed for run in runs[1:] if run.attack.ball.eps == eps]
         fooled_by = torch.where(here, len(rest), -1)
         _attack_chain(rest, job, fooled_by, ranks)
         fell = here & (fooled_by < len(rest))
-        stands[fell] = size - 1
+        stands[fell] -= 1
         unsettled = unsettled & ~here | fell
-    sizes = {eps: size for size, eps in enumerate(radii, 1)}
     return {
-        index: stands >= sizes.get(battery.attacks[index][1].ball.eps, 0) for index, _ in listed
+        index: stands >= (sizes[runs[0].attack.ball.eps] if runs else 0) for index, runs in listed
     }
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +23,7 @@ from adv.one_line import join_lines
 from search.backends.process_tree import list_descendants
 from search.backends.ray_address import resolve_address
 from search.backends.ray_folder import make_ray_folder, remove_ray_folder, sweep_ray_folders
-from search.backends.ray_imports import ray
+from search.backends.ray_imports import ray, replace_attributes
 from search.backends.ray_nodes import ClusterError, check_versions, list_alive_nodes
 from search.backends.scratch import mark_processes
 from search.errors import extract_last_line
@@ -190,37 +190,23 @@ def _set_token() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-@contextmanager
-def _loopback_only() -> Iterator[None]:
+def _loopback_only() -> AbstractContextManager[None]:
     """Let Ray take 127.0.0.1 for this machine's address, as it does on systems without clusters.
 
     `ray.init(_node_ip_address="127.0.0.1")` does not do it: Ray replaces that by an outer address.
     """
-    constants = ray._private.ray_constants
-    before, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
-    try:
-        yield
-    finally:
-        constants.ENABLE_RAY_CLUSTER = before
+    return replace_attributes(ray._private.ray_constants, ENABLE_RAY_CLUSTER=False)
 
 
-@contextmanager
-def without_helpers() -> Iterator[None]:
-    """Let Ray start no process that a private cluster has no use for; there is no setting for it.
+def without_helpers() -> AbstractContextManager[None]:
+    """Let Ray start no process that a private cluster has no use for.
 
     They serve the dashboard, the autoscaler and the workers' logs, and take 2.5 of the 4 seconds
     in which a cluster starts on two cores.
     """
     helpers = ("start_api_server", "start_monitor", "start_log_monitor")
-    node: Any = ray._private.node.Node
-    before = {name: getattr(node, name) for name in helpers if hasattr(node, name)}
-    for name in before:
-        setattr(node, name, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        for name, method in before.items():
-            setattr(node, name, method)
+    node = ray._private.node.Node
+    return replace_attributes(node, **dict.fromkeys(helpers, lambda *_, **__: None))
 
 
 def _join(target: str, project: Path) -> None:

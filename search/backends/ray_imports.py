@@ -5,6 +5,9 @@ imported, so they are set here first. Variables that the user has set take prece
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 SETTINGS = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # messages of the raylet, which log_to_driver does not stop
@@ -20,3 +23,19 @@ for name, value in SETTINGS.items():
 
 import ray as ray  # noqa: E402, PLC0414
 from ray import tune as tune  # noqa: E402, PLC0414
+
+
+@contextmanager
+def replace_attributes(owner: Any, **values: Any) -> Iterator[None]:
+    """Replace attributes of a module or class of Ray while the block runs: there is no setting.
+
+    Those that this version of Ray does not have stay away.
+    """
+    before = {name: getattr(owner, name) for name in values if hasattr(owner, name)}
+    for name in before:
+        setattr(owner, name, values[name])
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)

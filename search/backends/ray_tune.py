@@ -8,15 +8,14 @@ worker.
 
 from __future__ import annotations
 
-import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
 
 from search.backends.autoscaler import Autoscaler
 from search.backends.ray_cluster import Cluster, abandon, connect, disconnect
-from search.backends.ray_imports import ray, tune
+from search.backends.ray_imports import ray, replace_attributes, tune
 from search.backends.ray_nodes import ClusterError
 from search.backends.ray_watch import GRACE, run_watched
 from search.backends.ray_worker import train
@@ -159,16 +158,10 @@ def _environment(limit: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-@contextmanager
-def _without_usage_tags() -> Iterator[None]:
+def _without_usage_tags() -> AbstractContextManager[None]:
     """Let Tune count no callbacks for its usage statistics, which are off.
 
     To count them it imports W&B and MLflow, for a second or more.
     """
-    usage: Any = importlib.import_module("ray.air._internal.usage")
-    before = usage.tag_callbacks
-    usage.tag_callbacks = lambda *_: False
-    try:
-        yield
-    finally:
-        usage.tag_callbacks = before
+    usage = sys.modules.get("ray.air._internal.usage")
+    return replace_attributes(usage, tag_callbacks=lambda *_: False)

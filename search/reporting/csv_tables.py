@@ -163,12 +163,12 @@ def hypervolumes(view: View) -> list[float]:
     area: list[float] = []
     for natural, attacked in (trial.result.point for trial in done if trial.result):
         mean = attacked / full
-        if not any(a >= natural and b >= mean for a, b in best):  # else the front stays as it is
-            best.append((natural, mean))
-            best = [point for point, on in zip(best, front(best), strict=True) if on]
-            area.append(hypervolume(best, (0.0, 0.0)))
-        else:
+        if any(a >= natural and b >= mean for a, b in best):  # the front stays as it is
             area.append(area[-1])
+            continue
+        best.append((natural, mean))
+        best = [point for point, on in zip(best, front(best), strict=True) if on]
+        area.append(hypervolume(best, (0.0, 0.0)))
     return area
 
 

@@ -399,10 +399,18 @@ def test_a_search_on_an_image_folder_leaves_a_whole_run_folder(tmp_path, images)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_everything_and_the_search_can_resume(number, status, tmp_path):
-    sizes = ("--trials", 2, "--epochs", 8, "--concurrent", 1, "--finalists", "off")
-    arguments = ("--space", "smoke", "--name", "x", *sizes)
+@pytest.mark.parametrize(
+    ("number", "status", "where"),
+    [
+        (signal.SIGINT, 130, ("--concurrent", 1)),
+        (signal.SIGTERM, 143, ("--concurrent", 1)),
+        (signal.SIGTERM, 143, ("--serial",)),
+    ],
+    ids=["interrupt, ray", "terminate, ray", "terminate, serial"],
+)
+def test_a_signal_saves_everything_and_the_search_can_resume(number, status, where, tmp_path):
+    sizes = ("--trials", 2, "--epochs", 8, "--finalists", "off")
+    arguments = ("--space", "smoke", "--name", "x", *sizes, *where)
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = start(*arguments, cwd=tmp_path)
     wait_until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text())
@@ -418,7 +426,8 @@ def test_a_signal_saves_everything_and_the_search_can_resume(number, status, tmp
     assert before.trials[0].state == "running"
     assert (tmp_path / "runs" / "x" / "report.html").exists()
 
-    done = launch("--resume", "runs/x", cwd=tmp_path)
+    again = [flag for flag in where if flag == "--serial"]
+    done = launch("--resume", "runs/x", *again, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     after = read(ledger)
     assert [t.state for t in after.trials.values()] == ["finished"] * 2

@@ -273,7 +273,7 @@ def check_crashes(search, ledger, kinds):
     assert [t.number for t in failed] == [*mishaps]
     for trial in failed:
         assert trial.reason.startswith("its worker died 3 times: "), trial.reason
-        assert len(trial.reason) < 200
+        assert len(trial.reason) < 150
     assert [t.number for t in ledger.view.in_state("finished")] == [len(mishaps)]
 
 

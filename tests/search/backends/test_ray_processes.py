@@ -62,11 +62,15 @@ def test_a_driver_killed_at_any_moment_decides_at_rungs_as_if_it_had_lived(tmp_p
             decided.append(event["trial"])
         view.apply(event)
     assert sorted(decided) == list(range(14))  # once each
+    for kinds in (("proposed",), ("finished", "stopped")):
+        told = [event["trial"] for event in read_events(folder) if event["event"] in kinds]
+        assert sorted(told) == list(range(14))
     assert {t.state for t in view.trials.values()} == {"finished", "stopped"}
     for trial in view.trials.values():
         stops = [d.action for d in trial.decisions.values()] == ["stop"]
         assert stops == (trial.state == "stopped")
-        assert trained_epochs(folder / "trials" / trial.name) == [1, 2, *([] if stops else [3, 4])]
+        epochs = [1, 2, *([] if stops else [3, 4])]
+        assert trained_epochs(folder / "trials" / trial.name) == sorted(trial.epochs) == epochs
 
 
 def test_neither_signals_nor_a_killed_worker_cost_an_epoch(tmp_path):
