@@ -2,6 +2,7 @@
 
     python benchmarks/audit.py                      # minutes on a laptop
     python benchmarks/audit.py --images 256 --only masked
+    python benchmarks/audit.py --break ViT --only masked
 
 Small nets are trained on the digits (8 x 8 pixels, without their black frame) in the ways of
 `HONEST`, and one of them is broken in each way of `benchmarks/broken_nets.py`. Each is audited
@@ -28,6 +29,7 @@ from adv import (
     PNI,
     RSE,
     TRADES,
+    WRN,
     AdamW,
     Battery,
     Curriculum,
@@ -35,8 +37,10 @@ from adv import (
     MCDropout,
     Net,
     Recipe,
+    SpectralNorm,
     Split,
     TestNoise,
+    ViT,
     audit,
     train,
 )
@@ -47,14 +51,21 @@ from adv.shape import DEFAULT_SHAPE, Shape
 
 EPS = 0.1
 BATTERY = Battery((("pgd10", PGD(Linf(EPS), 10)),))
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "hardswish": nn.Hardswish,
+}
 
 
 @dataclass(frozen=True)
 class SmallNet(Net):
     """Two convolutions and two linear layers for digits of 8 x 8 pixels.
 
-    `activation` is relu, gelu or silu; `norm` adds batch normalisation after the convolutions.
+    `activation` is one of `ACTIVATIONS`; `norm` adds batch normalisation after the convolutions.
     """
 
     activation: str = "relu"
@@ -69,6 +80,20 @@ class SmallNet(Net):
             *(nn.Conv2d(16, 32, 3), norms[1], activate(), nn.Flatten(), nn.Linear(128, 64)),
             *(activate(), Dropout(self.dropout), nn.Linear(64, classes)),
         )
+
+
+@dataclass(frozen=True)
+class MaxNet(Net):
+    """Three convolutions, each followed by max-pooling of 3x3 pixels which overlaps; no ReLU."""
+
+    def __call__(self, classes: int, shape: Shape = DEFAULT_SHAPE) -> nn.Module:
+        layers = [
+            layer
+            for before, after in ((shape[0], 16), (16, 32), (32, 32))
+            for layer in (nn.Conv2d(before, after, 3, padding=1), nn.MaxPool2d(3, 1, 1))
+        ]
+        last = nn.Linear(32 * shape[1] * shape[2], classes)
+        return nn.Sequential(Normalize(), *layers, nn.Flatten(), last)
 
 
 BASE = Recipe(
@@ -86,7 +111,18 @@ HONEST: Mapping[str, Recipe] = {
     "averaged weights": replace(BASE, ema=0.98),
     "GELU": replace(BASE, net=SmallNet("gelu")),
     "SiLU": replace(BASE, net=SmallNet("silu")),
+    "leaky ReLU": replace(BASE, net=SmallNet("leaky")),
+    "ELU": replace(BASE, net=SmallNet("elu")),
+    "hardswish": replace(BASE, net=SmallNet("hardswish")),
     "batch normalisation": replace(BASE, net=SmallNet(norm=True)),
+    "overlapping max-pooling": replace(BASE, net=MaxNet()),
+    "spectral norms": replace(BASE, defences=(SpectralNorm(bound=2.0),)),
+    "ViT": replace(BASE, net=ViT(2, 64)),
+    "ViT, undefended": replace(
+        BASE, net=ViT(2, 64), curriculum=replace(BASE.curriculum, fraction=0.0)
+    ),
+    "ViT with dropout": replace(BASE, net=ViT(2, 64, dropout=0.1), defences=(MCDropout(),)),
+    "WRN with squeeze-excitation": replace(BASE, net=WRN(10, 1, se=0.25)),
     "RSE": replace(BASE, defences=(RSE(0.4, 0.2),)),
     "PNI": replace(BASE, defences=(PNI(),)),
     "dropout kept on": replace(BASE, defences=(MCDropout(),)),
@@ -98,13 +134,21 @@ HONEST: Mapping[str, Recipe] = {
 @click.option("--images", type=click.IntRange(1), default=128, show_default=True, help="Audited.")
 @click.option("--epochs", type=click.IntRange(1), default=BASE.epochs, show_default=True)
 @click.option("--only", default="", metavar="TEXT", help="Nets whose name contains this.")
-def main(images: int, epochs: int, only: str) -> None:
+@click.option(
+    "--break",
+    "broken",
+    default="PGD-3",
+    show_default=True,
+    type=click.Choice(list(HONEST)),
+    help="The sound net that is broken in all ways.",
+)
+def main(images: int, epochs: int, only: str, broken: str) -> None:
     """Audit sound and broken nets, and print which checks failed."""
     data = adv.load("digits")
     taught, shown = (_crop(split) for split in (data.train, data.validation.head(images)))
     for title, nets in (
         ("false alarms on sound nets", _sound_nets(taught, epochs, only)),
-        ("hits on broken nets", _broken_nets(taught, epochs, only)),
+        ("hits on broken nets", _broken_nets(taught, epochs, only, HONEST[broken])),
     ):
         rows = []
         for name, net in nets:
@@ -128,10 +172,12 @@ def _sound_nets(taught: Split, epochs: int, only: str) -> Iterator[tuple[str, nn
             yield name, _train(recipe, taught, epochs)
 
 
-def _broken_nets(taught: Split, epochs: int, only: str) -> Iterator[tuple[str, nn.Module]]:
+def _broken_nets(
+    taught: Split, epochs: int, only: str, recipe: Recipe
+) -> Iterator[tuple[str, nn.Module]]:
     """Train one net, break it in all ways, and yield the results."""
     chosen = {name: breaker for name, breaker in BROKEN.items() if only in name}
-    sound = _train(BASE, taught, epochs) if chosen else nn.Identity()
+    sound = _train(recipe, taught, epochs) if chosen else nn.Identity()
     for name, breaker in chosen.items():
         yield name, breaker(copy.deepcopy(sound)).eval()
 

@@ -36,7 +36,7 @@ class KillAtEpochs:
 
     def __call__(self, lab: Lab) -> Outcome:
         """Launch the search again and again until it reaches its end."""
-        with Lab(lab.folder, lab.away, add_space(lab, SPACE, "exact")) as inner:
+        with type(lab)(lab.folder, lab.away, add_space(lab, SPACE, "exact")) as inner:
             flags = ("--space", "exact", "--name", "x", *SERIAL, *self.sizes)
             twin = find_twin(inner, lambda home: inner.start(home, *flags), *self.sizes)
             case = Case(inner, inner.open_home(self.moment), twin)

@@ -134,18 +134,38 @@ class Lab:
         """
         output = home / f"output-{len([*home.glob('output-*')])}"
         base = command or (str(self.program / "launch.py"),)
+        environment = self.make_environment(variables or {})
+        process = self.open_process([*base, *flags], home, environment, output, stdout)
+        self.started.append(Launch(process, output))
+        return self.started[-1]
+
+    def open_process(
+        self,
+        words: Sequence[str],
+        home: Path,
+        environment: Mapping[str, str],
+        output: Path,
+        stdout: int | None,
+    ) -> subprocess.Popen[bytes]:
+        """Start Python in a session of its own.
+
+        Args:
+          words: its arguments.
+          home: its working directory.
+          environment: all its variables.
+          output: file for what it prints.
+          stdout: a file descriptor that takes its stdout instead.
+        """
         with output.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, *base, *flags],
+            return subprocess.Popen(
+                [sys.executable, *words],
                 cwd=home,
-                env=self.make_environment(variables or {}),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=file if stdout is None else stdout,
                 stderr=file,
                 start_new_session=True,
             )
-        self.started.append(Launch(process, output))
-        return self.started[-1]
 
     def make_environment(self, variables: Mapping[str, str]) -> dict[str, str]:
         """Return the environment of a search: without the user's settings of Ray and W&B."""

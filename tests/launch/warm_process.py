@@ -40,6 +40,7 @@ class WarmProcess:
       arguments: of the command line.
       cwd: the working directory.
       environment: all variables.
+      output: a file for what it prints to stdout and stderr; None: both are kept apart.
     """
 
     def __init__(
@@ -48,11 +49,12 @@ class WarmProcess:
         arguments: Sequence[str],
         cwd: Path | str,
         environment: Mapping[str, str],
+        output: Path | None = None,
     ) -> None:
         self.args = [str(program), *arguments]
         self._said: tuple[str, str] | None = None  # once it has ended
         self._folder = tempfile.TemporaryDirectory()
-        self._texts = [Path(self._folder.name, name) for name in ("out", "err")]
+        self._texts = [output or Path(self._folder.name, name) for name in ("out", "err")]
         self._process = _context.Process(
             target=_run, args=(self.args, str(cwd), dict(environment), *self._texts)
         )

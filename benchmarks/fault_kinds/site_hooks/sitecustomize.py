@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 DRIVER = os.environ.setdefault("FAULT_DRIVER", str(os.getpid()))
@@ -19,7 +20,7 @@ _replace, _fsync = os.replace, os.fsync
 
 
 def kill_at(moment: str) -> None:
-    """Kill the driver and this process, if it is the chosen moment and enough have passed."""
+    """Kill the driver and its workers, if it is the chosen moment and enough have passed."""
     if moment != MOMENT:
         return
     with open(os.environ["FAULT_COUNT"], "ab") as count:
@@ -27,8 +28,11 @@ def kill_at(moment: str) -> None:
         count.write(b".")
     if passed < int(os.environ["FAULT_PASSED"]):
         return
-    for pid in (int(DRIVER), os.getpid()):
-        os.kill(pid, signal.SIGKILL)
+    with open(f"/proc/{DRIVER}/task/{DRIVER}/children") as children:
+        others = {int(DRIVER), *map(int, children.read().split())} - {os.getpid()}
+    for pid in (*others, os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def replace(source: Any, target: Any, **folders: Any) -> None:
