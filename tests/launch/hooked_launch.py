@@ -4,8 +4,9 @@ import runpy
 import sys
 from pathlib import Path
 
-import spaces
 from fault_kinds.exact_resume import HOOKS
+
+import spaces
 
 sys.argv = sys.argv[1:]
 spaces.__path__.append(str(Path(sys.argv[0]).parent / "spaces"))  # with what that copy adds

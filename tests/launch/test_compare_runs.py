@@ -4,26 +4,17 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_process import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 OLD = ROOT / "tests" / "recorded" / "v0" / "finished"
 
 
 def launch(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env={**os.environ},
-    )
+    return run_warm(ROOT / "launch.py", arguments, cwd, os.environ, 100)
 
 
 @pytest.fixture

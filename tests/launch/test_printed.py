@@ -1,20 +1,21 @@
 """--quiet, --json, --version, and the flags that they do not go with."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from warm_process import run_warm
 
 ROOT = Path(__file__).parent.parent.parent
 SMOKE = ("--space", "smoke", "--serial", "--trials", "2", "--finalists", "off", "--wandb", "off")
 
 
 def launch(*flags, cwd=ROOT):
-    command = [sys.executable, str(ROOT / "launch.py"), *map(str, flags)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    return run_warm(ROOT / "launch.py", [*map(str, flags)], cwd, os.environ, 240)
 
 
 def test_the_version_is_that_of_the_project():

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import ENVIRONMENT, serve
+from warm_process import WarmProcess
 
 from search.record.ledger import read
 
@@ -19,20 +20,15 @@ SMOKE = ("--space", "smoke", "--trials", "2", "--epochs", "3", "--finalists", "o
 
 def start(server, folder, *arguments):
     folder.mkdir()
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "launch.py"), *arguments],
-        cwd=folder,
-        env={
-            **os.environ,
-            **ENVIRONMENT,
-            "AWS_ENDPOINT_URL": server.url,
-            "WANDB_MODE": "disabled",
-            "TMPDIR": str(folder),
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    environment = {
+        **os.environ,
+        **ENVIRONMENT,
+        "AWS_ENDPOINT_URL": server.url,
+        "WANDB_MODE": "disabled",
+        "TMPDIR": str(folder),
+    }
+    output = folder.with_name(f"{folder.name}-output")
+    return WarmProcess(ROOT / "launch.py", arguments, folder, environment, output)
 
 
 @pytest.mark.slow

@@ -3,44 +3,15 @@
 import json
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from warm_process import run_warm
+
 ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("track_events.py")
 STUDY = "rse_sigmas-1-5f2c9a"
-
-# Feeds the events [first, last) of a search to a tracker.
-DRIVER = """
-import os, signal, sys, time
-from pathlib import Path
-from search.record.view import View
-from search.tracking.tracker import Tracker
-from synthetic_studies import events, final_events, stopped_events
-
-folder, mode, first, last, trials, wait = Path(sys.argv[1]), sys.argv[2], *map(int, sys.argv[3:])
-told, view = list(events(trials, trials // 5)), View()
-if "STOPPED" in os.environ:
-    told += stopped_events(trials)
-if "FINALS" in os.environ:
-    told += final_events()
-for event in told[: max(1, first)]:
-    view.apply(event)
-tracker = Tracker(folder, view.header, mode, "robustune", say=lambda line: print("SAY", line))
-stopped = []
-signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
-for event in told[max(1, first) : last]:
-    view.apply(event)
-    tracker(event, view)
-tracker.set_latest(view)  # as the event that ends a session does
-print("FED", flush=True)
-while wait and not stopped:
-    time.sleep(0.01)
-tracker.close(float(os.environ.get("PATIENCE", 20)), nets="NETS" in os.environ)
-print("WHERE", tracker.describe_location(), flush=True)
-"""
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -54,16 +25,9 @@ def track_study(
     folder: Path, mode: str, first: int, last: int, *, trials: int = 4, **env: str
 ) -> str:
     arguments = [str(folder), mode, str(first), str(last), str(trials), "0"]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=folder.parent,
-        env=environment(folder.parent / "home", **env),
-        check=True,
-    )
-    assert done.stderr == ""
+    home = environment(folder.parent / "home", **env)
+    done = run_warm(SCRIPT, arguments, folder.parent, home, 120)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 

@@ -4,12 +4,11 @@ import http.server
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager, suppress
 
 import pytest
+from warm_process import WarmProcess
 
 from search.backends import ray_address
 from search.backends.ray_nodes import ClusterError
@@ -92,14 +91,8 @@ def test_the_steps_of_asking_take_less_than_ten_seconds():
 
 
 def launch(address, project_root, folder):
-    return subprocess.Popen(
-        [sys.executable, project_root / "launch.py", "--space", "smoke", "--address", address],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(project_root)},
-        text=True,
-    )
+    words = ["--space", "smoke", "--address", address]
+    return WarmProcess(project_root / "launch.py", words, folder, os.environ)
 
 
 @pytest.mark.slow
@@ -118,7 +111,7 @@ def test_a_signal_ends_the_wait_for_an_answer(number, status, project_root, tmp_
         asking = launch(address, project_root, tmp_path)
         listener.settimeout(60)
         calls = [listener.accept()[0] for _ in range(2)]  # the second one is Ray's
-        asking.send_signal(number)
+        os.kill(asking.pid, number)
         out, error = asking.communicate(timeout=30)
         for call in calls:
             call.close()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
-from offline_tracking import DRIVER, STUDY, OfflineRun, environment, read_offline_runs, track_study
+from offline_tracking import SCRIPT, STUDY, OfflineRun, environment, read_offline_runs, track_study
 from synthetic_studies import events, header
 
 from search.record.study_header import StudyHeader
@@ -185,7 +185,7 @@ def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(folder), "offline", "0", "22", "4", "1"],
+        [sys.executable, str(SCRIPT), str(folder), "offline", "0", "22", "4", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
