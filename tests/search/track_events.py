@@ -24,7 +24,7 @@ if "FINALS" in os.environ:
 for event in told[: max(1, first)]:
     view.apply(event)
 tracker = Tracker(folder, view.header, mode, "robustune", say=lambda line: print("SAY", line))
-stopped = []
+stopped: list[int] = []
 signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
 for event in told[max(1, first) : last]:
     view.apply(event)
