@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def open_mlflow(place: str) -> tuple[Any, Any, str | None]:
             raise ValueError(
                 "--mlflow needs the package mlflow: pip install mlflow-skinny"
             ) from None
+        with suppress(ImportError):  # or a thread of the copy would, and matplotlib fails if it
+            importlib.import_module("IPython")  # meets a module that is not imported to its end
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         try:

@@ -1,5 +1,6 @@
 """Copies in MLflow and for TensorBoard say what the ledger says, however often they are written."""
 
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from search.record.view import View
 from search.reporting.csv_tables import hypervolumes
 from search.tracking.background_copy import BackgroundCopy
 from search.tracking.copies import open_copies
+from search.tracking.mlflow_client import open_mlflow
 from search.tracking.run_records import all_records
 from search.tracking.standing import find_standing
 from search.tracking.tracker import study_id
@@ -151,6 +153,22 @@ def test_a_place_that_cannot_be_used_is_one_line():
     with pytest.raises(ValueError, match=r"--mlflow ftp://[*]") as caught:
         open_copies("ftp://me:secret1@host/x", None)
     assert "\n" not in str(caught.value) and "secret1" not in str(caught.value)
+
+
+def test_ipython_is_imported_before_threads_would_do_it(tmp_path, monkeypatch):
+    """Matplotlib fails if it meets it half imported, and with it the report."""
+    mlflow = pytest.importorskip("mlflow", exc_type=ImportError)
+    pytest.importorskip("IPython")
+    imported: list[str] = []
+
+    def note(name):
+        imported.append(name)
+        return import_module(name)
+
+    monkeypatch.setattr("importlib.import_module", note)
+    monkeypatch.setattr(mlflow, "MlflowClient", lambda **_: [*imported])
+    _, before, _ = open_mlflow(str(tmp_path))
+    assert "IPython" in before
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
