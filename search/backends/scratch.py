@@ -1,7 +1,8 @@
 """Temporary folders that outlive no driver: a later one removes what a killed one has left.
 
 A driver holds a lock on a file in its folder, which the kernel releases when it dies, however it
-dies. The processes that it starts carry the folder's path in their environment. So what is removed
+dies. The processes that it starts carry the folder's path in their environment, or, where a title
+has taken the place of that (as in Ray's agents), have a file of the folder open. So what is removed
 is ours and dead: no folder of another user, of another program, or of a driver that still runs.
 """
 
@@ -131,19 +132,21 @@ def _lock_dead(path: Path) -> int | None:
 
 
 def _end_processes(path: Path) -> int:
-    """Kill the processes that carry a folder's mark, where /proc shows them; return how many."""
-    mark = f"{MARK}={path}".encode()
+    """Kill the processes that belong to a folder, where /proc shows them; return how many."""
     ended = 0
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if int(entry.name) != os.getpid() and mark in _read_environment(entry):
+            if int(entry.name) != os.getpid() and _belongs(entry, path):
                 os.kill(int(entry.name), signal.SIGKILL)
                 ended += 1
     return ended
 
 
-def _read_environment(process: Path) -> list[bytes]:
-    return (process / "environ").read_bytes().split(b"\0")
+def _belongs(process: Path, folder: Path) -> bool:
+    """Return whether a process carries a folder's mark, or has one of its files open."""
+    if f"{MARK}={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+        return True
+    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
 
 
 def _measure(path: Path) -> int:

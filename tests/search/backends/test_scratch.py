@@ -77,6 +77,18 @@ def test_only_what_a_killed_driver_has_left_is_removed(driver, tmp_path):
     assert scratch.sweep([str(tmp_path)]).describe() == ""
 
 
+def test_a_process_without_its_environment_is_known_by_its_files(tmp_path):
+    path = scratch.make_scratch(tmp_path)
+    with (path / "log").open("w") as log, (tmp_path / "log").open("w") as other:
+        ours, theirs = (
+            subprocess.Popen(["sleep", "600"], stdout=file, env={}) for file in (log, other)
+        )
+    scratch.remove_scratch(path)
+    assert ours.wait(timeout=30) == -9 and theirs.poll() is None
+    theirs.kill()
+    theirs.wait()
+
+
 def test_folders_of_others_stay(tmp_path, monkeypatch):
     (tmp_path / "robustune-without-a-lock").mkdir()
     elsewhere = tmp_path / "elsewhere"
