@@ -30,8 +30,9 @@ def names(view: View) -> set[str]:
     return {table["names"][0] for table in tables if table}
 
 
-def test_a_search_keeps_its_score_until_it_is_scored_again(tmp_path, capsys):
-    score, other = "report", "margin"
+@pytest.mark.parametrize("score", ["report", pytest.param("margin", marks=pytest.mark.slow)])
+def test_a_search_keeps_its_score_until_it_is_scored_again(tmp_path, capsys, score):
+    other = {"report": "margin", "margin": "report"}[score]
     prefix = {"report": "pgd1-0.01", "margin": "margin1-0.01"}
     assert search(tmp_path, score) == 0
     said = capsys.readouterr().out

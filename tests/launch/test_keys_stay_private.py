@@ -70,7 +70,7 @@ def test_a_search_tells_nobody_its_keys(tmp_path, where):
     seen: set[str] = set()  # programs other than the driver and W&B's
     leaks: set[str] = set()
     with tempfile.TemporaryDirectory(prefix="k", dir="/tmp") as scratch:  # short, for sockets
-        flags = ["--space", "smoke", "--trials", "1", "--finalists", "off", "--wandb", "offline"]
+        flags = ["--space", "smoke", "--trials", "2", "--finalists", "off", "--wandb", "offline"]
         with (tmp_path / "printed").open("wb") as printed:
             driver = subprocess.Popen(
                 [sys.executable, str(ROOT / "launch.py"), *flags, *where],

@@ -403,9 +403,10 @@ def test_a_search_on_an_image_folder_leaves_a_whole_run_folder(tmp_path, images)
     ("number", "status", "where"),
     [
         (signal.SIGINT, 130, ("--concurrent", 1)),
+        (signal.SIGTERM, 143, ("--concurrent", 1)),
         (signal.SIGTERM, 143, ("--serial",)),
     ],
-    ids=["interrupt, ray", "terminate, serial"],
+    ids=["interrupt, ray", "terminate, ray", "terminate, serial"],
 )
 def test_a_signal_saves_everything_and_the_search_can_resume(number, status, where, tmp_path):
     sizes = ("--trials", 2, "--epochs", 8, "--finalists", "off")
@@ -436,8 +437,8 @@ def test_a_signal_saves_everything_and_the_search_can_resume(number, status, whe
 
 @pytest.mark.slow
 def test_a_killed_driver_loses_nothing(tmp_path):
-    smoke = ("--space", "smoke", "--name", "x", "--trials", 2, "--epochs", 2)
-    arguments = (*smoke, "--finalists", "off", "--concurrent", 1)
+    smoke = ("--space", "smoke", "--name", "x", "--trials", 3, "--epochs", 4)
+    arguments = (*smoke, "--finalists", "off")
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = start(*arguments, cwd=tmp_path)
     wait_until(lambda: ledger.exists() and '"finished"' in ledger.read_text())
@@ -449,13 +450,13 @@ def test_a_killed_driver_loses_nothing(tmp_path):
     done = launch("--resume", "runs/x", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     after = read(ledger)
-    assert sorted(after.trials) == [0, 1]
+    assert sorted(after.trials) == [0, 1, 2]
     assert all(trial.state == "finished" for trial in after.trials.values())
     for number, result in finished.items():
         assert after.trials[number].result == result
     events = [json.loads(line) for line in ledger.read_text().splitlines()]
     ends = [e["trial"] for e in events if e["event"] == "finished"]
-    assert sorted(ends) == [0, 1]
+    assert sorted(ends) == [0, 1, 2]
 
 
 @pytest.mark.slow
@@ -475,11 +476,12 @@ def test_a_budget_ends_early_and_a_larger_one_resumes(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_away_ends_the_search_in_order(tmp_path):
+@pytest.mark.parametrize("where", [("--serial",), ("--concurrent", "1")], ids=["serial", "ray"])
+def test_a_reader_that_goes_away_ends_the_search_in_order(where, tmp_path):
     """As in `| head -1`: no traceback, no failed trial, and the command that resumes."""
-    flags = ("--space", "smoke", "--name", "x", "--trials", 3, "--finalists", "off", "--serial")
+    flags = ("--space", "smoke", "--name", "x", "--trials", 3, "--finalists", "off")
     with subprocess.Popen(
-        command(*flags),
+        command(*flags, *where),
         cwd=tmp_path,
         env={**os.environ, "WANDB_MODE": "disabled"},
         stdout=subprocess.PIPE,

@@ -84,8 +84,7 @@ def test_workers_of_a_cluster_keep_their_trials_in_the_store(tmp_path):
     with serve() as server, two_nodes() as address:
         there = ("--address", address)
         cluster = (*there, "--storage", str(tmp_path / "store"), "--name", "x")
-        small = (*SMOKE[:-1], "--epochs", "2", "--ranks-per-trial", "2")
-        driver = start(server, tmp_path / "one", *small, *cluster)
+        driver = start(server, tmp_path / "one", *SMOKE[:-1], *cluster, "--ranks-per-trial", "2")
         output, _ = driver.communicate(timeout=240)
         assert driver.returncode == 0, output
         stored = str(tmp_path / "store" / "x")

@@ -94,7 +94,7 @@ def test_configurations_can_be_trained(name, tmp_path, monkeypatch):
     if name == "synthetic":  # which trains a GAN: here a short training, on 8 x 8 pixels
         split, short = adv.load("digits").train.head(40), adv.GAN().small()
         monkeypatch.setattr(adv.GAN, "small", lambda _: replace(short, steps=20, ema_start=5))
-    count = {"everything": 20, "smoke": 2, "synthetic": 2}.get(name, 5)
+    count = {"everything": 20, "smoke": 2}.get(name, 5)
     for point in [*space.known, *([] if space.grid else random_configurations(space, count))]:
         (epoch,) = adv.train(scale.apply(space.build(**point)), split, classes=10, seed=0)
         assert math.isfinite(epoch.metrics["loss"]), point
