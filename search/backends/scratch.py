@@ -1,9 +1,9 @@
 """Temporary folders that outlive no driver: a later one removes what a killed one has left.
 
 A driver holds a lock on a file in its folder, which the kernel releases when it dies, however it
-dies. The processes that it starts carry the folder's path in their environment, or, where a title
-has taken the place of that (as in Ray's agents), have a file of the folder open. So what is removed
-is ours and dead: no folder of another user, of another program, or of a driver that still runs.
+dies. The processes that it starts carry the folder's path in their environment. Where a title has
+been written over that, as in Ray's agents, an open file of the folder tells. So what is removed is
+ours and dead: no folder of another user, of another program, or of a driver that still runs.
 """
 
 from __future__ import annotations
@@ -143,10 +143,15 @@ def _end_processes(path: Path) -> int:
 
 
 def _belongs(process: Path, folder: Path) -> bool:
-    """Return whether a process carries a folder's mark, or has one of its files open."""
-    if f"{MARK}={folder}".encode() in (process / "environ").read_bytes().split(b"\0"):
+    """Return whether a process carries a folder's mark, or may have and has one of its files open.
+
+    A reader of a log, whose environment is whole, does not belong to the folder.
+    """
+    environment = (process / "environ").read_bytes()
+    if f"{MARK}={folder}".encode() in environment.split(b"\0"):
         return True
-    return any(os.readlink(file).startswith(f"{folder}/") for file in (process / "fd").iterdir())
+    files = (process / "fd").iterdir() if environment.startswith(b"\0") else ()
+    return any(os.readlink(file).startswith(f"{folder}/") for file in files)
 
 
 def _measure(path: Path) -> int:

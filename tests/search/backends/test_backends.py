@@ -307,9 +307,7 @@ def test_a_trial_that_hangs_is_ended_and_the_search_goes_on(safe_search, ledger)
     )
     assert [t.number for t in ledger.view.in_state("finished")] == [len(mishaps)]
     for number in mishaps:
-        pid = study.trial_folder(number) / "pid"  # without a number if it was ended before that
-        if pid.exists() and (text := pid.read_text()):
-            wait_for_end(int(text))
+        wait_for_end(int((study.trial_folder(number) / "pid").read_text()))
 
 
 @pytest.mark.parametrize("kind", ["hang", "hang in C"])

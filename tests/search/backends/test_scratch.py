@@ -77,16 +77,34 @@ def test_only_what_a_killed_driver_has_left_is_removed(driver, tmp_path):
     assert scratch.sweep([str(tmp_path)]).describe() == ""
 
 
-def test_a_process_without_its_environment_is_known_by_its_files(tmp_path):
+# Writes over the beginning of its environment, as a process does that gives itself a title.
+TITLED = """
+import ctypes, time
+block = ctypes.POINTER(ctypes.c_void_p).in_dll(ctypes.CDLL(None), "environ")
+ctypes.memset(block[0], 0, 5)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_with_a_title_is_known_by_its_files_and_a_reader_stays(tmp_path):
     path = scratch.make_scratch(tmp_path)
-    with (path / "log").open("w") as log, (tmp_path / "log").open("w") as other:
+    log, other = path / "log", tmp_path / "log"
+    titled = [sys.executable, "-c", TITLED]
+    with log.open("w") as inside, other.open("w") as outside:
         ours, theirs = (
-            subprocess.Popen(["sleep", "600"], stdout=file, env={}) for file in (log, other)
+            subprocess.Popen(titled, stdout=file, env={"FIRST": "1", "SECOND": "2"})
+            for file in (inside, outside)
         )
+    with log.open() as reading:
+        reader = subprocess.Popen(["sleep", "600"], stdin=reading)
+    wait_until(lambda: "ready" in log.read_text() and "ready" in other.read_text())
     scratch.remove_scratch(path)
-    assert ours.wait(timeout=30) == -9 and theirs.poll() is None
-    theirs.kill()
-    theirs.wait()
+    assert ours.wait(timeout=30) == -9
+    for process in (theirs, reader):
+        assert process.poll() is None
+        process.kill()
+        process.wait()
 
 
 def test_folders_of_others_stay(tmp_path, monkeypatch):
