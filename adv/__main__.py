@@ -17,6 +17,7 @@ from adv.cli.show import show
 from adv.cli.synthesis.command import synthesize
 from adv.cli.train import train
 from adv.shell import adapt_commands, join_command
+from adv.suggestions import describe_mistake
 from adv.terminal.console import print_error
 from adv.terminal.streams import DISK_ERRORS, describe_os_error, run_program
 from adv.version import find_version
@@ -66,7 +67,7 @@ def _main() -> int | None:
     try:
         return adv.main(prog_name=join_command("python", "-m", "adv"), standalone_mode=False)
     except click.ClickException as error:
-        message, code = error.format_message(), error.exit_code
+        message, code = describe_mistake(error), error.exit_code
     except ValueError as error:
         message, code = str(error), 2
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+import click
+
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return ": did you mean 'x'?" for the known name closest to `word`, or "" if none is close.
@@ -23,3 +25,11 @@ def suggest_or_list(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = suggest(word, names)
     return f"{f'{near} There' if near else '; there'} are: {', '.join(names)}"
+
+
+def describe_mistake(error: click.ClickException) -> str:
+    """Return what is wrong with a command line, with the nearest option alone."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        near = difflib.get_close_matches(error.option_name, error.possibilities, n=1)
+        error.possibilities = near or error.possibilities
+    return error.format_message()

@@ -9,7 +9,7 @@ import rich_click as click
 from rich.text import Text
 
 from adv.shell import adapt_commands
-from adv.suggestions import suggest_or_list
+from adv.suggestions import describe_mistake, suggest_or_list
 from adv.terminal.console import print_error
 from adv.terminal.streams import run_program
 
@@ -93,7 +93,7 @@ def _call(command: click.Command, name: str) -> int | None:
     try:
         return command.main(standalone_mode=False)
     except click.ClickException as error:
-        print_error(name, error.format_message())
+        print_error(name, describe_mistake(error))
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return 130
