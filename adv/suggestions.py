@@ -31,5 +31,5 @@ def describe_mistake(error: click.ClickException) -> str:
     """Return what is wrong with a command line, with the nearest option alone."""
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         near = difflib.get_close_matches(error.option_name, error.possibilities, n=1)
-        error.possibilities = near or error.possibilities
+        error = click.NoSuchOption(error.option_name, error.message, near, error.ctx)
     return error.format_message()
