@@ -104,7 +104,7 @@ def augment_images(augment: Augment, images: Tensor, generator: Generator) -> Te
     """
     if len(images) == 0:
         return images
-    from adv.augment import colour, cutout_cutmix, flip_crop, idbh
+    from adv.augment import colour, cutout_cutmix, flip_crop
 
     if augment.resized_crop:
         images = flip_crop.random_resized_crop(images, augment.resized_crop, generator)
@@ -115,6 +115,8 @@ def augment_images(augment: Augment, images: Tensor, generator: Generator) -> Te
     if augment.jitter:
         images = colour.colour_jitter(images, augment.jitter, generator)
     if augment.idbh != "off":
+        from adv.augment import idbh  # imports torchvision, for seconds
+
         images = idbh.apply_idbh(images, idbh.ERASING[augment.idbh], generator)
     if augment.cutout:
         images = cutout_cutmix.cutout(images, augment.cutout, generator)

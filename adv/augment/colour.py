@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms.v2 import functional as tv
+
+Plain = Callable[[Tensor], Tensor]
+"""Maps images [n, c, h, w] to plainer ones, which may have one channel or pixel for all."""
 
 
 def colour_jitter(images: Tensor, strength: float, generator: Generator) -> Tensor:
@@ -15,29 +17,34 @@ def colour_jitter(images: Tensor, strength: float, generator: Generator) -> Tens
     Each image has its own factors; the order of the three is drawn once for the batch.
     """
     # kornia's ColorJitter does the same in 2.3 times the time, and draws from the global generator.
-    adjusts = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation)
+    plains = (black, flat_grey, grey)
     factors = 1 + strength * (2 * torch.rand(3, len(images), generator=generator) - 1)
     for i in torch.randperm(3, generator=generator).tolist():
-        images = blend(images, adjusts[i], factors[i])
+        images = blend(images, plains[i], factors[i])
     return images
 
 
-def blend(images: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: Tensor) -> Tensor:
-    """Apply one of torchvision's `adjust_...` with a factor [n] for each image.
+def blend(images: Tensor, plain: Plain, factor: Tensor) -> Tensor:
+    """Blend images with plainer ones, with a factor [n] for each image.
 
-    The result goes from a plain image at factor 0 (grey, black, blurred) through the image at 1 and
-    beyond. Torchvision takes one factor for a whole batch, so only its plain image is used.
+    The result goes from the plain image at factor 0 through the image at 1 and beyond. The factor
+    from `black` is brightness, that from `flat_grey` contrast, that from `grey` saturation, as in
+    torchvision, whose adjustments take one factor for a whole batch.
     """
     factor = factor.to(images)[:, None, None, None]
     # In place if possible: torch.lerp on whole plain images takes 2.5 times as long.
     blended = images * factor
-    if adjust is not tv.adjust_brightness:  # whose plain image is black
-        plain = _PLAIN.get(adjust, lambda images: adjust(images, 0.0))
+    if plain is not black:
         blended += plain(images) * (1 - factor)
     return blended.clamp_(0, 1)
 
 
-def _grey(images: Tensor) -> Tensor:
+def black(images: Tensor) -> Tensor:
+    """Return a black pixel for each image."""
+    return images.new_zeros(len(images), 1, 1, 1)
+
+
+def grey(images: Tensor) -> Tensor:
     """Return the luma of ITU-R 601 [n, 1, h, w], with torchvision's coefficients.
 
     One channel is its own; of any other number but 3 it is the mean.
@@ -48,7 +55,6 @@ def _grey(images: Tensor) -> Tensor:
     return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)[:, None]
 
 
-_PLAIN: dict[Callable[[Tensor, float], Tensor], Callable[[Tensor], Tensor]] = {
-    tv.adjust_saturation: _grey,
-    tv.adjust_contrast: lambda images: _grey(images).mean((1, 2, 3), keepdim=True),
-}
+def flat_grey(images: Tensor) -> Tensor:
+    """Return the mean luma of each image [n, 1, 1, 1]."""
+    return grey(images).mean((1, 2, 3), keepdim=True)

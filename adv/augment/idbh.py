@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from adv.augment.colour import blend
+from adv.augment.colour import Plain, black, blend, flat_grey, grey
 from adv.augment.cutout_cutmix import box_mask, random_erasing
 from adv.augment.flip_crop import random_flip, shift, warp
 
@@ -63,8 +63,12 @@ def _colour_shape(images: Tensor, generator: Generator) -> Tensor:
     return changed[order.argsort().to(images.device)]
 
 
-def _blend(adjust: Callable[[Tensor, float], Tensor], low: float, high: float) -> Change:
-    return lambda x, strength, _: blend(x, adjust, low + strength * (high - low))
+def _blend(plain: Plain, low: float, high: float) -> Change:
+    return lambda x, strength, _: blend(x, plain, low + strength * (high - low))
+
+
+def _blurred(images: Tensor) -> Tensor:
+    return tv.adjust_sharpness(images, 0.0)
 
 
 def _shear(images: Tensor, strength: Tensor, side: Tensor) -> Tensor:
@@ -88,10 +92,10 @@ def _rotate(images: Tensor, strength: Tensor, side: Tensor) -> Tensor:
 
 Change = Callable[[Tensor, Tensor, Tensor], Tensor]
 _CHANGES: tuple[Change, ...] = (
-    _blend(tv.adjust_saturation, 0.1, 1.9),
-    _blend(tv.adjust_brightness, 0.5, 1.9),
-    _blend(tv.adjust_contrast, 0.5, 1.9),
-    _blend(tv.adjust_sharpness, 0.1, 1.9),
+    _blend(grey, 0.1, 1.9),
+    _blend(black, 0.5, 1.9),
+    _blend(flat_grey, 0.5, 1.9),
+    _blend(_blurred, 0.1, 1.9),
     lambda x, *_: tv.autocontrast(x),
     lambda x, *_: tv.equalize(x),
     _shear,

@@ -24,6 +24,7 @@ from adv.generative.generator_ema import recalibrate_bn, update_ema
 from adv.generative.networks import Discriminator, Generator
 from adv.generative.pixel_range import PixelFormat, find_pixel_format
 from adv.runtime.random_streams import derive_seed
+from adv.training import eager_optimizers
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class _Training:
         self.net, self.discriminator = nets
         self.mean = copy.deepcopy(self.net)
         self.optimizers = [
-            torch.optim.Adam(net.parameters(), lr=lr, betas=(0.0, 0.999))
+            eager_optimizers.Adam(net.parameters(), lr=lr, betas=(0.0, 0.999))
             for net, lr in ((self.net, gan.lr), (self.discriminator, gan.d_lr))
         ]
         self.latents, self.rows, self.draws = self.generators = [

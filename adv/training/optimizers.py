@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from adv.runtime.devices import device_of
+from adv.training import eager_optimizers
 from adv.training.schedules import Schedule, value_at
 
 
@@ -31,7 +32,7 @@ class AdamW:
     decay: Schedule = 1.0
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(
+        return eager_optimizers.AdamW(
             parameter_groups(net),
             lr=self.lr,
             weight_decay=value_at(self.weight_decay, 0.0),
@@ -56,7 +57,7 @@ class SGD:
     decay: Schedule = 1.0
 
     def __call__(self, net: nn.Module) -> torch.optim.Optimizer:
-        return torch.optim.SGD(
+        return eager_optimizers.SGD(
             parameter_groups(net),
             lr=self.lr,
             weight_decay=value_at(self.weight_decay, 0.0),

@@ -15,6 +15,7 @@ import pickle
 import signal
 import sys
 import warnings
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NoReturn
@@ -31,9 +32,9 @@ from search.record.work_mark import mark_running
 # Sent to all processes of a job or terminal: the driver decides what follows.
 FOR_THE_DRIVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 CHECK_EVERY = 0.2  # seconds between two looks at whether the trial still lives
-# 3 s in all: what torch.optim imports when it is first used, and what augmentation does.
+# Seconds each, and only some trainings need them: IDBH, nets of other projects.
 LATE_IMPORTS = ("torch._dynamo", "torchvision.transforms.v2")
-END, YES, NO = b"end", b"y", b"n"
+END, YES, NO = b"end", b"y", b"n"  # END is followed by those of `LATE_IMPORTS` that were needed
 
 
 def serve(descriptor: int, module: str) -> None:
@@ -53,7 +54,7 @@ def serve(descriptor: int, module: str) -> None:
     for number in FOR_THE_DRIVER:
         signal.signal(number, lambda *_: None)  # unlike SIG_IGN not inherited by programs
     try:
-        _import_ahead(module)
+        importlib.import_module(module)
         run = b""
         while True:
             kind, content = driver.recv()
@@ -71,10 +72,9 @@ def serve(descriptor: int, module: str) -> None:
         end_descendants()
 
 
-def _import_ahead(module: str) -> None:
-    """Import a run's module, and what each training would import anew in its own process."""
-    importlib.import_module(module)
-    for name in LATE_IMPORTS if "torch" in sys.modules else ():
+def _import_late(names: Iterable[str]) -> None:
+    """Import what a trial has imported in its own process, so that the next one has it already."""
+    for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
@@ -98,15 +98,21 @@ def _serve_trial(driver: Any, run: bytes, task: str) -> None:
     os.close(answers)
     os.close(message)
     try:
-        _relay(driver, pid, messages, answer)
+        late = _relay(driver, pid, messages, answer)
     finally:
         os.close(messages)
         os.close(answer)
+    _import_late(late)
 
 
-def _relay(driver: Any, pid: int, messages: int, answer: int) -> None:
-    """Pass on what a trial and the driver say to each other, until the trial has ended."""
-    lines, sources, status, orderly = b"", [driver, messages], None, False
+def _relay(driver: Any, pid: int, messages: int, answer: int) -> list[str]:
+    """Pass on what a trial and the driver say to each other, until the trial has ended.
+
+    Returns:
+      Those of `LATE_IMPORTS` that the trial has imported.
+    """
+    lines, sources, status = b"", [driver, messages], None
+    end: list[str] | None = None
     while status is None:
         ready = wait(sources, CHECK_EVERY if messages in sources else 0.01)
         if driver in ready:
@@ -122,11 +128,13 @@ def _relay(driver: Any, pid: int, messages: int, answer: int) -> None:
             lines += chunk
         *whole, lines = lines.split(b"\n")
         for line in whole:
-            if line == END:
-                orderly = True
+            if line.startswith(END):
+                end = line.decode().split()[1:]
             else:
                 driver.send(("report", line.decode()))
-    driver.send(("ended", "" if orderly else describe_end(os.waitstatus_to_exitcode(status))))
+    cause = describe_end(os.waitstatus_to_exitcode(status)) if end is None else ""
+    driver.send(("ended", cause))
+    return end or []
 
 
 def _reap(pid: int) -> int | None:
@@ -164,7 +172,8 @@ def _run(run: bytes, task: str, answers: int, message: int) -> NoReturn:
                 _write(message, line.encode() + b"\n")
                 if os.read(answers, 1) != YES:
                     break
-        _write(message, END + b"\n")
+        late = [name.encode() for name in LATE_IMPORTS if name in sys.modules]
+        _write(message, b" ".join([END, *late]) + b"\n")
     except BaseException as error:  # the run cannot be unpickled here, or the pipe is gone
         with contextlib.suppress(OSError):
             _write(message, encode_broken(error).encode() + b"\n")

@@ -45,19 +45,19 @@ def test_one_of_eight_changes_each_as_likely_and_put_back_in_its_place(monkeypat
 
 
 BLENDS = [
-    (tv.adjust_saturation, 0.1),
-    (tv.adjust_brightness, 0.5),
-    (tv.adjust_contrast, 0.5),
-    (tv.adjust_sharpness, 0.1),
+    (tv.adjust_saturation, colour.grey, 0.1),
+    (tv.adjust_brightness, colour.black, 0.5),
+    (tv.adjust_contrast, colour.flat_grey, 0.5),
+    (tv.adjust_sharpness, lambda images: tv.adjust_sharpness(images, 0.0), 0.1),
 ]
 
 
-@pytest.mark.parametrize(("adjust", "low"), BLENDS)
-def test_blends_are_torchvisions_with_a_factor_for_each_image(adjust, low, images):
+@pytest.mark.parametrize(("adjust", "plain", "low"), BLENDS)
+def test_blends_are_torchvisions_with_a_factor_for_each_image(adjust, plain, low, images):
     factor = torch.linspace(low, 1.9, len(images))
     theirs = torch.stack([adjust(x, float(f)) for x, f in zip(images, factor, strict=True)])
-    assert torch.allclose(colour.blend(images, adjust, factor), theirs, atol=1e-5)
-    change = idbh._CHANGES[BLENDS.index((adjust, low))]
+    assert torch.allclose(colour.blend(images, plain, factor), theirs, atol=1e-5)
+    change = idbh._CHANGES[BLENDS.index((adjust, plain, low))]
     ends = [change(images, torch.full((64,), end), torch.zeros(64)) for end in (0.0, 1.0)]
     for end, at in zip(ends, (low, 1.9), strict=True):
         theirs = torch.stack([adjust(x, at) for x in images])

@@ -8,11 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from formula_runs import SPACE, Formula, KillsParent
+from formula_runs import SPACE, Formula, ImportsLate, KillsParent
 
 from search.backends import worker_process
 from search.backends.messages import WorkerError
 from search.backends.serial import search_in_worker
+from search.backends.trial_server import LATE_IMPORTS
 from search.backends.worker_process import WorkerProcess
 from search.interrupt import Interrupt
 from search.record.derived_ledgers import MemoryLedger
@@ -98,6 +99,18 @@ def test_a_run_that_cannot_be_sent_ends_the_search_and_fails_no_trial():
     with WorkerProcess() as worker, pytest.raises(WorkerError, match="cannot be sent"):
         search_in_worker(study, run, Interrupt(), worker)
     assert study.view.trials[0].state == "running"
+
+
+def test_what_one_trial_imports_late_the_next_ones_find(tmp_path):
+    study = Study(SPACE, MemoryLedger(), trials=3, seed=0)
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    study.trial_folder = lambda number: folders[number]  # type: ignore[method-assign]
+    with WorkerProcess() as worker:
+        search_in_worker(study, ImportsLate(1), Interrupt(), worker)
+    found = [set((folder / "found").read_text().split()) for folder in folders]
+    assert found == [set(), set(LATE_IMPORTS), set(LATE_IMPORTS)]
 
 
 def test_workers_inherit_no_keys(tmp_path, monkeypatch):
