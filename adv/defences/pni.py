@@ -90,7 +90,7 @@ class WeightNoise(RandomModule):
         noise.normal_(generator=self.stream.on(weight.device))
         # The deviation stays on the device: reading its value would make a GPU wait at each layer.
         deviation = fixed.std(correction=min(1, fixed.numel() - 1))
-        return weight + self.alpha * (noise * deviation)
+        return weight + self.alpha * noise.mul_(deviation)
 
     def extra_repr(self) -> str:
         return f"alpha of shape {tuple(self.alpha.shape)}"

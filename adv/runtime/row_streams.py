@@ -30,25 +30,31 @@ class RowStream(RngStream):
         super().__init__(seed)
         self.keys = torch.zeros(0, dtype=torch.int64)
         self._pool: list[torch.Generator] = []
-        self._rows: list[torch.Generator] = []
+        self._draws = range(0)
+        self._rows: list[torch.Generator] | None = []  # None: not seeded yet
 
     def begin(self, draws: range, images: int) -> None:
-        """Seed the generators of a batch that holds so many images once for each draw."""
-        self._rows = []
-        if images != len(self.keys):
-            return
-        numbers = torch.tensor(draws)[:, None]
-        seeds = mix_keys([self.keys, numbers]).flatten().tolist()
-        self._pool += [torch.Generator() for _ in range(len(seeds) - len(self._pool))]
-        pairs = zip(self._pool, seeds, strict=False)
-        self._rows = [rng.manual_seed(seed) for rng, seed in pairs]
+        """Let the next rows be those of a batch that holds so many images once for each draw."""
+        self._draws = draws
+        self._rows = None if images == len(self.keys) else []
 
     def fill(self, rows: Tensor, draw: Callable[[Tensor, torch.Generator], object]) -> None:
-        if rows.device.type != "cpu" or len(rows) != len(self._rows):
+        if rows.device.type != "cpu":
+            super().fill(rows, draw)
+            return
+        if self._rows is None:  # not in `begin`: noise on weights asks for no row
+            self._rows = self._seed_rows()
+        if len(rows) != len(self._rows):
             super().fill(rows, draw)
             return
         for row, rng in zip(rows.unbind(), self._rows, strict=True):
             draw(row, rng)
+
+    def _seed_rows(self) -> list[torch.Generator]:
+        seeds = mix_keys([self.keys, torch.tensor(self._draws)[:, None]]).flatten().tolist()
+        self._pool += [torch.Generator() for _ in range(len(seeds) - len(self._pool))]
+        pairs = zip(self._pool, seeds, strict=False)
+        return [rng.manual_seed(seed) for rng, seed in pairs]
 
 
 def mix_keys(parts: Sequence[Tensor | int]) -> Tensor:
