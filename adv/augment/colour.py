@@ -34,8 +34,7 @@ def blend(images: Tensor, plain: Plain, factor: Tensor) -> Tensor:
     factor = factor.to(images)[:, None, None, None]
     # In place if possible: torch.lerp on whole plain images takes 2.5 times as long.
     blended = images * factor
-    if plain is not black:
-        blended += plain(images) * (1 - factor)
+    blended += plain(images) * (1 - factor)
     return blended.clamp_(0, 1)
 
 
