@@ -23,6 +23,7 @@ from adv.data.cache_dir import data_folder
 from adv.data.cifar import load_cifar
 from adv.data.digits import load_digits
 from adv.data.image_folder import load_image_folder
+from adv.data.marked_digits import mark_images
 from adv.data.names import NAMES, DataError, check_name, kind_of
 from adv.data.published import load_published
 from adv.data.raw import RawData, RawSplit
@@ -139,7 +140,7 @@ def fingerprint(*splits: Split) -> str:
 def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
     """Read a data set onto the CPU.
 
-    Sizes (train, validation, test): digits 1000, 437, 360; CIFAR 45,000, 5000, 10,000 (Krizhevsky,
+    Sizes (train, validation, test): digits 1000, 437, 360, marked or not; CIFAR 45,000, 5000, 10,000 (Krizhevsky,
     "Learning multiple layers of features from tiny images", 2009). Of data without a validation
     split, a tenth of the training images, and at least one of each class, is held out for it. Data
     of a gigabyte or more is mapped from a file in `root`.
@@ -160,6 +161,8 @@ def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
     root = root or data_folder()
     if name == "digits":
         return _digits(image_size)
+    if name == "marked-digits":
+        return _mark(_digits(image_size))
     return _assemble(_read(name, root, image_size), root, image_size)
 
 
@@ -230,6 +233,16 @@ def _digits(image_size: str) -> Data:
         test=Split(images[test], labels[test]),
         classes=tuple("0123456789"),
     )
+
+
+def _mark(digits: Data) -> Data:
+    names = ("train", "validation", "test")
+    splits = {name: getattr(digits, name) for name in names}
+    marked = {
+        name: Split(mark_images(split.images, split.labels, seed), split.labels)
+        for seed, (name, split) in enumerate(splits.items())
+    }
+    return replace(digits, name="marked-digits", **marked)
 
 
 def _check_count(n: int) -> int:

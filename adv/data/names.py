@@ -15,7 +15,7 @@ from adv.suggestions import suggest
 
 NAMES = (
     *("digits", "cifar10", "cifar100", "mnist", "fashion-mnist", "svhn", "stl10", "gtsrb"),
-    *("eurosat", "tiny-imagenet"),
+    *("eurosat", "tiny-imagenet", "marked-digits"),
 )
 DATA_HELP = (
     f"{', '.join(NAMES)}; a folder with train/<class>/*, test/<class>/* and perhaps val/<class>/*, "

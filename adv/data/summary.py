@@ -44,6 +44,7 @@ def _published(shape: Shape, classes: int, train: int, test: int) -> Summary:
 
 _KNOWN: Mapping[str, Summary] = {
     "digits": Summary(DEFAULT_SHAPE, 10, 1000, 437, 360),
+    "marked-digits": Summary(DEFAULT_SHAPE, 10, 1000, 437, 360),
     "cifar10": _published(DEFAULT_SHAPE, 10, 50_000, 10_000),
     "cifar100": _published(DEFAULT_SHAPE, 100, 50_000, 10_000),
     "mnist": _published((1, 28, 28), 10, 60_000, 10_000),
