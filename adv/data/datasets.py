@@ -140,10 +140,10 @@ def fingerprint(*splits: Split) -> str:
 def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
     """Read a data set onto the CPU.
 
-    Sizes (train, validation, test): digits 1000, 437, 360, marked or not; CIFAR 45,000, 5000, 10,000 (Krizhevsky,
-    "Learning multiple layers of features from tiny images", 2009). Of data without a validation
-    split, a tenth of the training images, and at least one of each class, is held out for it. Data
-    of a gigabyte or more is mapped from a file in `root`.
+    Sizes (train, validation, test): digits, marked or not, 1000, 437, 360; CIFAR 45,000, 5000,
+    10,000 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009). Of data
+    without a validation split, a tenth of the training images, and at least one of each class, is
+    held out for it. Data of a gigabyte or more is mapped from a file in `root`.
 
     Args:
         name: one of `NAMES`, an image folder, FILE.npz, FILE.py:FUNCTION (which is run), or
@@ -236,13 +236,11 @@ def _digits(image_size: str) -> Data:
 
 
 def _mark(digits: Data) -> Data:
-    names = ("train", "validation", "test")
-    splits = {name: getattr(digits, name) for name in names}
-    marked = {
-        name: Split(mark_images(split.images, split.labels, seed), split.labels)
-        for seed, (name, split) in enumerate(splits.items())
-    }
-    return replace(digits, name="marked-digits", **marked)
+    train, validation, test = (
+        Split(mark_images(split.images, split.labels, seed), split.labels)
+        for seed, split in enumerate((digits.train, digits.validation, digits.test))
+    )
+    return Data("marked-digits", train, validation, test, digits.classes)
 
 
 def _check_count(n: int) -> int:

@@ -1,7 +1,7 @@
-"""Digits with a faint mark of their class, some of which show another digit: accuracy has its price.
+"""Digits with a faint mark of their class, where a fifth of the images show another digit.
 
 After the example of Tsipras et al. (ICLR 2019, "Robustness may be at odds with accuracy", section
-2.1): one feature is right most of the time and hard to change, another always and easy to change.
+2.1): one feature is right most of the time and hard to change, another always and easily changed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def mark_images(images: Tensor, labels: Tensor, seed: int) -> Tensor:
 
 
 def make_marks(classes: int, height: int, width: int) -> Tensor:
-    """Return the mark of each class, booleans [classes, height, width]: half of the cells are lit."""
+    """Return the mark of each class, booleans [classes, height, width]: half its cells are lit."""
     random = np.random.RandomState(0)
     cells = np.array([random.permutation(_CELLS**2) < _CELLS**2 // 2 for _ in range(classes)])
     rows, columns = np.arange(height) * _CELLS // height, np.arange(width) * _CELLS // width
