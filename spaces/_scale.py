@@ -56,6 +56,8 @@ class Scale:
       gpus: GPUs of a trial, may be a fraction.
       gap_images: the first so many of `images` measure a trial's masking gap; 0 for none.
       test_images: test images on which finalists are attacked strongly.
+      final_trainings: trainings with fresh seeds, if the user gives no number; None: one for every
+        three trials, and at least 8.
       strong_steps: gradient steps of each attack on finalists; AutoAttack's are 100.
       strong_queries: queries of Square on finalists; AutoAttack's are 5,000.
       strong_draws: noise samples of a random net in each gradient, for finalists; AutoAttack's
@@ -93,6 +95,7 @@ class Scale:
     score: str = DEFAULT_SCORE
     threat_model: str = REPORT
     image_size: str = ""
+    final_trainings: int | None = None
 
     def __post_init__(self) -> None:
         parse_threat_model(self.threat_model)

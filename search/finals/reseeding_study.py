@@ -35,12 +35,18 @@ SEED_OFFSET = 1_000_003  # from the seeds of the search, which start at its own
 DRAWS = 1000  # of the posterior behind each proposal
 
 
-def default_trainings(trials: int) -> int:
+def default_trainings(trials: int, planned: int | None = None) -> int:
     """Return how many trainings the finals have by default: a third of the trials, or more.
 
     A small search is not told much by so few: it has `MIN_TRAININGS`, if that is no more than half
     of the trials.
+
+    Args:
+      trials: of the search.
+      planned: as many as its scale says, but no more than there are trials.
     """
+    if planned is not None:
+        return max(2, min(planned, trials))
     return max(2, round(trials / TRIALS_PER_TRAINING), min(MIN_TRAININGS, trials // 2))
 
 

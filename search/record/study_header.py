@@ -191,6 +191,12 @@ class StudyHeader:
         return str(self.scale.get("score", FIRST_SCORE))
 
     @property
+    def final_trainings(self) -> int | None:
+        """The trainings of the finals that the scale plans; None: by the number of trials."""
+        planned = self.scale.get("final_trainings")
+        return planned if isinstance(planned, int) else None
+
+    @property
     def threat_model(self) -> str:
         """The threat model of the search, as `--battery` takes it."""
         return str(self.scale.get("threat_model", REPORT))

@@ -75,7 +75,7 @@ class Job:
         """The largest number of trainings that the finals may take, estimated before they begin."""
         if not self.finals or self.options.rescore:
             return 0
-        return self.trainings or default_trainings(self.study.trials)
+        return self.trainings or default_trainings(self.study.trials, self.header.final_trainings)
 
     @property
     def timeout(self) -> TrialTimeout:

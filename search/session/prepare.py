@@ -83,7 +83,9 @@ def dry_run(console: Console, options: Options, machine: Machine) -> None:
 def _describe_finals(options: Options, plan: Plan) -> str:
     if options.finalists == "off":
         return "none"
-    trainings = options.final_trainings or default_trainings(plan.trials)
+    trainings = options.final_trainings or default_trainings(
+        plan.trials, plan.scale.final_trainings
+    )
     return (
         f"up to {count(trainings, 'training')} with fresh seeds, attacked by AutoAttack "
         f"({plan.scale.strong_steps} steps) on {plan.scale.test_images} test images: "

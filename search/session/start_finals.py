@@ -62,5 +62,6 @@ def _like_earlier_ones(final: FinalTraining, view: View) -> FinalTraining:
 
 def _choose_trainings(view: View, done: int) -> int:
     """Return as many trainings as before, or more if more trials have finished since."""
-    usual, before = default_trainings(len(view.trials)), view.finals_header.trainings
+    usual = default_trainings(len(view.trials), view.header.final_trainings)
+    before = view.finals_header.trainings
     return before if before and view.finals_header.of == done else max(before, usual)

@@ -75,7 +75,8 @@ def watch_run(folder: Path) -> int:
         last = _read(tail, view)
         session = view.sessions[-1] if view.sessions else None
         trials = (session.trials if session else 0) or view.header.trials
-        finals = 0 if session and session.finalists == "off" else default_trainings(trials)
+        skipped = session is not None and session.finalists == "off"
+        finals = 0 if skipped else default_trainings(trials, view.header.final_trainings)
         if last != "end":
             with LiveProgress(console, trials, view, finals, folder, tail.age) as live:
                 last = _follow(tail, view, live)
