@@ -138,7 +138,7 @@ def choose_next(
 
 
 def select_front(
-    membership: ArrayLike, candidates: Sequence[int] | None = None
+    membership: ArrayLike, candidates: Sequence[int] | NDArray[np.intp] | None = None
 ) -> NDArray[np.bool_]:
     """Return which candidates to report: the set with the largest expected F score.
 

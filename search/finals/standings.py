@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from adv.evaluation.image_table import per_image_objectives
 from adv.intervals import error_of_interval
@@ -75,14 +76,16 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
             images = np.concatenate([images, common], axis=1)
         search, fresh = _search_values(scored, others), {i: f.points for i, f in enumerate(scored)}
         values = sample_true_values(search, fresh, sd, images=images, draws=draws).clip(low, top)
-    membership = front_membership(values)
-    p_front, n = membership.mean(axis=0), len(scored)
-    enough = not rest and all(len(f.runs) >= SEEDS for f in scored)
-    reported = range(n if enough else membership.shape[1])
-    on_front = np.zeros(membership.shape[1], dtype=bool)
-    on_front[reported] = select_front(membership, reported)
-    waiting = {f.trial.number: f for f in rest}
+    n, waiting = len(scored), {f.trial.number: f for f in rest}
     known = [*scored, *(waiting.get(t.number, Finalist(t)) for t in others)]
+    allowed = _find_allowed(view, known)
+    membership = np.zeros(values.shape[:2], dtype=bool)
+    membership[:, allowed] = front_membership(values[:, allowed])
+    p_front = membership.mean(axis=0)
+    enough = not rest and all(len(f.runs) >= SEEDS for f in scored)
+    reported = allowed[allowed < n] if enough else allowed
+    on_front = np.zeros(len(known), dtype=bool)
+    on_front[reported] = select_front(membership, reported)
     estimates = np.concatenate([means, values[:, n:]], axis=1)
     centres = [f.points for f in scored] + [[c] for c in values[:, n:].mean(axis=0).tolist()]
     lows, highs = np.quantile(estimates, [0.025, 0.975], axis=0)
@@ -192,6 +195,15 @@ def _other_trials(view: View, scored: Sequence[Finalist], sd: Floats) -> list[Tr
     for best in points[front(points)]:
         hopeless |= (best - points > HOPELESS * sd).all(axis=1)
     return [t for t, out in zip(rest, hopeless, strict=True) if not out]
+
+
+def _find_allowed(view: View, known: Sequence[Finalist]) -> NDArray[np.intp]:
+    """Return which of these keep the bounds of the search, or all if none does.
+
+    A baseline is trained again whether it keeps them or not; the front is of the others.
+    """
+    keep = np.flatnonzero([view.feasible(f.trial) for f in known])
+    return keep if len(keep) else np.arange(len(known))
 
 
 def _search_values(scored: Sequence[Finalist], others: Sequence[Trial]) -> Floats:

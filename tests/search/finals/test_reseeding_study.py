@@ -161,6 +161,21 @@ def test_the_baseline_is_a_finalist_however_far_behind_it_is(ledger):
     assert choose_finalists(ledger.view, 18)[-1] == worst.number
 
 
+def test_a_baseline_above_a_bound_is_trained_again_and_is_not_on_the_front(ledger, monkeypatch):
+    searched(ledger)
+    best = choose_finalists(ledger.view, 6)[0]
+    ledger.view.header = replace(ledger.view.header, baseline=dict(ledger.view.trials[best].params))
+    monkeypatch.setattr(View, "feasible", lambda _, trial: trial.number != best)
+    finals(ledger, 6)
+    field = compute_standings(ledger.view)
+    (baseline,) = [f for f in field if f.trial.number == best]
+    assert baseline.runs and not baseline.on_front and baseline.p_front == 0
+    assert any(f.on_front for f in field)
+    monkeypatch.setattr(View, "feasible", lambda _, trial: False)  # then the front is of all
+    again = compute_standings(ledger.view, draws=999)
+    assert next(f.p_front for f in again if f.trial.number == best) > 0.5
+
+
 def test_no_mean_holds_the_training_that_chose_a_trial(ledger):
     searched(ledger)
     study = finals(ledger, 12)
