@@ -223,9 +223,9 @@ OUTPUT = "What is printed"
     metavar="N|runs/NAME",
     panel=SIZE,
     help="Train the likely members of the front again with fresh seeds and attack them strongly "
-    "on test images, for unbiased error bars. N: number of trainings; auto (default): as "
-    "many as the space plans, else one for every three trials and at least 8, which adds two "
-    "thirds of the search's time; off: none. A run folder: the finals of that run.",
+    "on test images, for unbiased error bars. N: number of trainings; auto (default): one for "
+    "every three trials and at least 8, or as many as the space asks for, which adds two thirds of "
+    "the search's time; off: none. A run folder: the finals of that run.",
 )
 @count(
     "--final-trainings",

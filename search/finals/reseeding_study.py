@@ -43,11 +43,10 @@ def default_trainings(trials: int, planned: int | None = None) -> int:
 
     Args:
       trials: of the search.
-      planned: as many as its scale says, but no more than there are trials.
+      planned: the least number that its scale asks for; it is no more than there are trials.
     """
-    if planned is not None:
-        return max(2, min(planned, trials))
-    return max(2, round(trials / TRIALS_PER_TRAINING), min(MIN_TRAININGS, trials // 2))
+    small = min(MIN_TRAININGS, trials // 2) if planned is None else min(planned, trials)
+    return max(2, round(trials / TRIALS_PER_TRAINING), small)
 
 
 def choose_finalists(view: View, trainings: int) -> list[int]:

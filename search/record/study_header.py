@@ -192,7 +192,7 @@ class StudyHeader:
 
     @property
     def final_trainings(self) -> int | None:
-        """The trainings of the finals that the scale plans; None: by the number of trials."""
+        """The least number of final trainings that the scale asks for; None: the usual one."""
         planned = self.scale.get("final_trainings")
         return planned if isinstance(planned, int) else None
 

@@ -262,7 +262,7 @@ def test_without_a_finished_trial_there_are_no_finals(ledger):
 
 
 def test_a_scale_may_plan_its_final_trainings():
-    assert [default_trainings(n, 10) for n in (1, 4, 16, 48)] == [2, 4, 10, 10]
+    assert [default_trainings(n, 10) for n in (1, 4, 16, 48)] == [2, 4, 10, 16]
 
 
 def test_seeds_go_where_the_front_is_in_doubt(ledger):
