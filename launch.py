@@ -224,8 +224,8 @@ OUTPUT = "What is printed"
     panel=SIZE,
     help="Train the likely members of the front again with fresh seeds and attack them strongly "
     "on test images, for unbiased error bars. N: number of trainings; auto (default): one for "
-    "every three trials and at least 8, or as many as the space asks for, which adds two thirds of "
-    "the search's time; off: none. A run folder: the finals of that run.",
+    "every three trials, and at least 8 or what the space asks for, which adds two thirds of the "
+    "search's time or more; off: none. A run folder: the finals of that run.",
 )
 @count(
     "--final-trainings",

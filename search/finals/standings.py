@@ -78,12 +78,12 @@ def _sample_standings(view: View, draws: int) -> list[Finalist]:
         values = sample_true_values(search, fresh, sd, images=images, draws=draws).clip(low, top)
     n, waiting = len(scored), {f.trial.number: f for f in rest}
     known = [*scored, *(waiting.get(t.number, Finalist(t)) for t in others)]
-    allowed = _find_allowed(view, known)
+    feasible = _find_feasible(view, known)
     membership = np.zeros(values.shape[:2], dtype=bool)
-    membership[:, allowed] = front_membership(values[:, allowed])
+    membership[:, feasible] = front_membership(values[:, feasible])
     p_front = membership.mean(axis=0)
     enough = not rest and all(len(f.runs) >= SEEDS for f in scored)
-    reported = allowed[allowed < n] if enough else allowed
+    reported = feasible[feasible < n] if enough else feasible
     on_front = np.zeros(len(known), dtype=bool)
     on_front[reported] = select_front(membership, reported)
     estimates = np.concatenate([means, values[:, n:]], axis=1)
@@ -197,8 +197,8 @@ def _other_trials(view: View, scored: Sequence[Finalist], sd: Floats) -> list[Tr
     return [t for t, out in zip(rest, hopeless, strict=True) if not out]
 
 
-def _find_allowed(view: View, known: Sequence[Finalist]) -> NDArray[np.intp]:
-    """Return which of these keep the bounds of the search, or all if none does.
+def _find_feasible(view: View, known: Sequence[Finalist]) -> NDArray[np.intp]:
+    """Return the indices of those that keep the bounds of the search, or of all if none does.
 
     A baseline is trained again whether it keeps them or not; the front is of the others.
     """
