@@ -132,12 +132,13 @@ def _reach_verdict(view: View, allowed: Collection[int] | None) -> Verdict | Non
     baseline = [i for i, t in enumerate(evidence.trials) if plain and t.params == plain]
     ranges = _find_ranges(view, evidence)
     first = baseline[0] if baseline else None
+    rivals = [i for i, t in enumerate(evidence.trials) if view.feasible(t)] or None
     named = list(evidence.fresh or range(len(evidence.trials)))
     if allowed is not None:
         named = [i for i in named if evidence.trials[i].number in allowed]
-    verdict = decide(evidence.sample(), ranges=ranges, baseline=first, named=named)
+    verdict = decide(evidence.sample(), ranges=ranges, baseline=first, named=named, rivals=rivals)
     if verdict.kind == "undecided":
-        verdict = replace(verdict, more=_count_more(evidence, ranges))
+        verdict = replace(verdict, more=_count_more(evidence, ranges, rivals))
     return _name(verdict, [trial.number for trial in evidence.trials])
 
 
@@ -147,6 +148,7 @@ def decide(
     ranges: Pair,
     baseline: int | None = None,
     named: Collection[int] | None = None,
+    rivals: Collection[int] | None = None,
 ) -> Verdict:
     """Return the verdict on n nets, which are named by their index.
 
@@ -159,17 +161,22 @@ def decide(
       draws: [d, n, 2] samples of the true values from their joint posterior, larger is better.
       ranges: of the two objectives.
       baseline: the net with which the question compares; None for none.
-      named: the nets that may be called best, or an end of a trade-off; None for all.
+      named: the rivals that may be called best, or an end of a trade-off; None for all.
+      rivals: the nets that the best one has to beat or tie; None for all. A baseline that breaks a
+        bound of the search is none: it is compared, and nothing else.
     """
     x = np.asarray(draws, dtype=float)
     n = x.shape[1]
-    may = np.isin(np.arange(n), list(range(n) if named is None else named))
-    behind = x.max(axis=1, keepdims=True) - x  # the best net of each objective, ahead of each net
+    every = np.arange(n)
+    rival = np.isin(every, list(every if rivals is None else rivals))
+    may = rival & np.isin(every, list(every if named is None else named))
+    # The best rival of each objective, ahead of each net.
+    behind = x[:, rival].max(axis=1, keepdims=True) - x
     tied = may * (behind <= MARGIN * np.asarray(ranges)).all(axis=2).mean(axis=0)
     best = int(np.argmax(tied))
     if tied[best] >= P_NONE:
         first, second = np.quantile(behind[:, best], 0.95, axis=0)
-        others = [_compare(x, best, j) for j in range(n) if j != best]
+        others = [_compare(x, best, int(j)) for j in every[rival] if j != best]
         return Verdict(
             "no trade-off",
             float(tied[best]),
@@ -179,7 +186,7 @@ def decide(
             tied=tuple(other.of for other in others if _is_tied(other)),
             nets=n,
         )
-    chance = _chances_of_trades(x, may)
+    chance = _chances_of_trades(x, rival, may)
     if chance.max() < P_TRADE:
         probability = float(max(tied[best], chance.max()))
         return Verdict("undecided", probability, nets=n, overlapping=_find_overlapping(x))
@@ -294,11 +301,11 @@ def _find_ranges(view: View, evidence: _Evidence) -> Pair:
     return first, second
 
 
-def _count_more(evidence: _Evidence, ranges: Pair) -> int:
+def _count_more(evidence: _Evidence, ranges: Pair, rivals: Collection[int] | None = None) -> int:
     """Return how many more trainings would decide, 0 if not even eight times as many would."""
     counts = [len(evidence.fresh.get(i, ())) or 1 for i in range(len(evidence.trials))]
     for factor in FACTORS:
-        if decide(evidence.sample(factor), ranges=ranges).kind != "undecided":
+        if decide(evidence.sample(factor), ranges=ranges, rivals=rivals).kind != "undecided":
             return (factor - 1) * sum(counts)
     return 0
 
@@ -310,14 +317,16 @@ def _find_overlapping(x: Floats) -> tuple[int, ...]:
     return tuple(np.flatnonzero(overlap.sum(axis=1) > 1).tolist())
 
 
-def _chances_of_trades(x: Floats, may: NDArray[np.bool_]) -> Floats:
+def _chances_of_trades(x: Floats, rival: NDArray[np.bool_], may: NDArray[np.bool_]) -> Floats:
     """Return how often net i is more accurate and less robust than net j, [n, n].
 
     It is 0 where the interval of either difference holds zero, and for nets that are more likely
     dominated than on the front: what they trade, others have for less. So it is for nets that may
     not be named.
     """
-    likely = np.flatnonzero(may & (front_probability(x) >= P_FRONT))
+    on_front = np.zeros(x.shape[1])
+    on_front[rival] = front_probability(x[:, rival])
+    likely = np.flatnonzero(may & (on_front >= P_FRONT))
     chance = np.zeros((x.shape[1], x.shape[1]))
     for i in likely:  # not all pairs at once: 50 nets would take 80 MB
         some, one = x[:, likely], x[:, i : i + 1]

@@ -95,6 +95,20 @@ def test_only_some_nets_may_be_named():
     assert trade and (trade.ahead, trade.of) == (0, 1)
 
 
+def test_a_net_that_is_no_rival_is_compared_and_nothing_else():
+    """Net 1 is ahead of all in both objectives, as a baseline whose masked gradients flatter it."""
+    noise = np.random.default_rng(0).standard_normal((5000, 3, 2)) * SD
+    nets = np.array([(0.95, 400), (0.99, 500), (0.80, 100)]) + noise
+    assert decide(nets, ranges=RANGES, baseline=1).best == 1
+    found = decide(nets, ranges=RANGES, baseline=1, rivals=[0, 2])
+    assert (found.kind, found.best, found.tied) == ("no trade-off", 0, ())
+    assert found.bounds == (0, 0) and found.against and found.against.of == 1
+    apart = np.array([(0.99, 200), (0.999, 600), (0.90, 400)]) + noise
+    assert decide(apart, ranges=RANGES).kind == "no trade-off"
+    found = decide(apart, ranges=RANGES, rivals=[0, 2])
+    assert found.trade and (found.trade.ahead, found.trade.of) == (0, 2)
+
+
 def test_one_net_alone_is_best():
     assert verdict([(0.9, 300)]) == Verdict("no trade-off", 1.0, 0, bounds=(0.0, 0.0), nets=1)
 
