@@ -43,31 +43,32 @@ def default_trainings(trials: int, planned: int | None = None) -> int:
 
     Args:
       trials: of the search.
-      planned: the least number that its scale asks for; it is no more than there are trials.
+      planned: the least number that its scale asks for; no more than `SEEDS` for each trial.
     """
-    small = min(MIN_TRAININGS, trials // 2) if planned is None else min(planned, trials)
+    small = min(MIN_TRAININGS, trials // 2) if planned is None else min(planned, SEEDS * trials)
     return max(2, round(trials / TRIALS_PER_TRAINING), small)
 
 
 def choose_finalists(view: View, trainings: int) -> list[int]:
     """Return the numbers of the trials to train again, the likeliest members of the front first.
 
-    In small finals each is trained twice, the baseline of the space among them. In larger ones a
-    third of the trainings is kept for those whose membership stays in doubt, and the baseline comes
-    last. The verdict compares fresh seeds with fresh seeds.
+    Each is trained `SEEDS` times, the baseline of the space among them, if there are `SMALL`
+    trainings or fewer, or at least one for two trials. Else a third of the trainings is kept for
+    those whose membership stays in doubt, and the baseline comes last. The verdict compares fresh
+    seeds with fresh seeds.
     """
     every = view.scored()
     done = _leave_out_far(_feasible(view))
     points = [trial.result.point for trial in done if trial.result]
-    small = trainings <= SMALL
-    limit = max(1, trainings // SEEDS if small else trainings - trainings // 3)
+    twice = trainings <= SMALL or 2 * trainings >= len(every)
+    limit = max(1, trainings // SEEDS if twice else trainings - trainings // 3)
     order = select_candidates(points, _difference_sd(done), limit, z=Z95) if done else []
     numbers = [done[i].number for i in order]
     plain = view.header.baseline
     baseline = [trial.number for trial in every if plain and trial.params == plain][:1]
     if not numbers or not baseline or baseline[0] in numbers:
         return numbers
-    if small and 2 < limit == len(numbers):
+    if twice and 2 < limit == len(numbers):
         numbers.pop()
     return numbers + baseline
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from formula_runs import KNOBS, Formula, no_recipe, score, trained_epochs
 from rich.console import Console
+from synthetic_studies import build
 
 from search.backends import serial
 from search.finals.reseeding_study import (
@@ -23,6 +24,7 @@ from search.finals.reseeding_study import (
     make_reseeding_study,
 )
 from search.finals.standings import compute_standings
+from search.finals.verdict import reach_verdict
 from search.interrupt import Interrupt, Interrupted
 from search.outcome.front import find_front, find_untold
 from search.record.ledger import Ledger, read
@@ -171,6 +173,9 @@ def test_a_baseline_above_a_bound_is_trained_again_and_is_not_on_the_front(ledge
     (baseline,) = [f for f in field if f.trial.number == best]
     assert baseline.runs and not baseline.on_front and baseline.p_front == 0
     assert any(f.on_front for f in field)
+    found = reach_verdict(ledger.view)
+    assert found and best not in {found.best, *found.tied}
+    assert not found.trade or best not in {found.trade.ahead, found.trade.of}
     monkeypatch.setattr(View, "feasible", lambda _, trial: False)  # then the front is of all
     again = compute_standings(ledger.view, draws=999)
     assert next(f.p_front for f in again if f.trial.number == best) > 0.5
@@ -262,7 +267,14 @@ def test_without_a_finished_trial_there_are_no_finals(ledger):
 
 
 def test_a_scale_may_plan_its_final_trainings():
-    assert [default_trainings(n, 10) for n in (1, 4, 16, 48)] == [2, 4, 10, 16]
+    assert [default_trainings(n, 10) for n in (1, 4, 16, 48)] == [2, 8, 10, 16]
+
+
+def test_many_final_trainings_of_a_short_search_are_two_for_each_finalist():
+    """Above 12 trainings that is so if there is one for two trials; no trial here is far behind."""
+    for trials, counts in ((36, (6, 9, 11, 9, 12)), (24, (6, 6, 8, 9, 12))):
+        view = build(trials, 0)
+        assert tuple(len(choose_finalists(view, n)) for n in (12, 13, 16, 18, 24)) == counts
 
 
 def test_seeds_go_where_the_front_is_in_doubt(ledger):
