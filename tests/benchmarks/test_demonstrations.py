@@ -83,7 +83,7 @@ def test_a_grid_has_each_combination_once():
     assert len(points) == len({tuple(p.values()) for p in points}) == 25
     points = truth.grid("tradeoff")
     assert points[0] == {"fraction": 0.0}  # whose radius does not exist
-    assert len(points) == 1 + 4 * 5 and truth.name_point(points[0], ["fraction", "eps"]) == (
+    assert len(points) == 1 + 3 * 4 and truth.name_point(points[0], ["fraction", "eps"]) == (
         "0.0",
         "",
     )
