@@ -87,12 +87,14 @@ def gain_of_trials(known: Knowledge, count: int = AHEAD, seed: int = 0) -> float
 
     Args:
       known: at least `MIN_TRIALS` trials.
-      count: how many trials come.
+      count: how many trials come; 0 add nothing.
       seed: of the draws.
     """
     n = len(known.search)
     if n < MIN_TRIALS:
         return float("nan")
+    if not count:
+        return 0.0
     latest = np.arange(n - max(n // 2, 6), n)
     some = min(count, len(latest) // 2)
     rng = np.random.default_rng(seed)

@@ -168,8 +168,8 @@ def decide(
     x = np.asarray(draws, dtype=float)
     n = x.shape[1]
     every = np.arange(n)
-    rival = np.isin(every, list(every if rivals is None else rivals))
-    may = rival & np.isin(every, list(every if named is None else named))
+    rival = np.isin(every, every if rivals is None else list(rivals))
+    may = rival & np.isin(every, every if named is None else list(named))
     # The best rival of each objective, ahead of each net.
     behind = x[:, rival].max(axis=1, keepdims=True) - x
     tied = may * (behind <= MARGIN * np.asarray(ranges)).all(axis=2).mean(axis=0)

@@ -13,69 +13,85 @@ from adv.shell import join_command
 from search.finals.advice import AHEAD, collect_knowledge, gain_of_seeds, gain_of_trials
 from search.formatting import format_clock
 from search.record.view import View
+from search.samplers.finite_space import list_configurations, tried_keys
 from search.samplers.sampler import Sampler
-from spaces import Params
+from spaces import Params, Space
 
 NEGLIGIBLE = 0.0005  # a gain that rounds to 0.0 %
+TRIED = "Every configuration that the space allows has been tried"
 SURE = "a rough estimate, right in six of ten searches"  # docs/search-benchmarks.md
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What the next `AHEAD` trials, or fresh seeds, are expected to add, and how long they take.
+    """What the next trials, or fresh seeds, are expected to add, and how long they take.
 
     Args:
       trials: by which share more trials raise the hypervolume.
-      seeds: by which share more fresh seeds do.
+      seeds: by which share `AHEAD` more fresh seeds do.
       trial_seconds: until the trials are done, as many at a time as so far.
       seed_seconds: the same for the seeds.
+      count: how many trials come: `AHEAD`, or as many as the space has configurations left.
     """
 
     trials: float
     seeds: float
     trial_seconds: float
     seed_seconds: float
+    count: int = AHEAD
 
     @property
     def more_seeds(self) -> bool:
-        """True if fresh seeds bring more for their time."""
-        return self.seeds * self.trial_seconds > self.trials * self.seed_seconds
+        """True if fresh seeds bring more for their time, or if there is nothing else to try."""
+        return not self.count or self.seeds * self.trial_seconds > self.trials * self.seed_seconds
 
     def to_json(self) -> dict[str, Any]:
         """Return the advice as plain data: gains as shares, and gains per hour."""
-        plain: dict[str, Any] = {"ahead": AHEAD, "more": "seeds" if self.more_seeds else "trials"}
-        for name, gain, seconds in (
-            ("trials", self.trials, self.trial_seconds),
-            ("seeds", self.seeds, self.seed_seconds),
+        plain: dict[str, Any] = {"more": "seeds" if self.more_seeds else "trials"}
+        for name, count, gain, seconds in (
+            ("trials", self.count, self.trials, self.trial_seconds),
+            ("seeds", AHEAD, self.seeds, self.seed_seconds),
         ):
             hours = max(seconds, 1e-9) / 3600
-            plain[name] = {"gain": gain, "seconds": seconds, "gain_per_hour": gain / hours}
+            found = {"gain": gain, "seconds": seconds, "gain_per_hour": gain / hours}
+            plain[name] = {"count": count, **found}
         return plain
 
 
-def advise(view: View) -> Advice | None:
-    """Return what would help a search most; None while too few trials have finished to tell."""
+def advise(view: View, space: Space) -> Advice | None:
+    """Return what would help a search most; None while too few trials have finished to tell.
+
+    Args:
+      view: of the search.
+      space: of the search, which may have few configurations left, or none.
+    """
     done = view.scored()
     if not done:
         return None
+    listed = list_configurations(space)
+    count = AHEAD if listed is None else min(AHEAD, max(0, len(listed) - len(tried_keys(view))))
     known = collect_knowledge(view)
-    trials, seeds = gain_of_trials(known), gain_of_seeds(known)
+    trials, seeds = gain_of_trials(known, count), gain_of_seeds(known)
     if math.isnan(trials) or math.isnan(seeds):
         return None
     finals = view.finals.scored() if view.finals else []
     every = [*view.trials.values(), *(view.finals.trials.values() if view.finals else ())]
     at_once = max(1.0, sum(t.seconds for t in every) / view.elapsed) if view.elapsed else 1.0
-    trial, seed = (AHEAD * fmean(t.seconds for t in some) for some in (done, finals or done))
-    return Advice(trials, seeds, trial / at_once, seed / at_once)
+    trial, seed = (fmean(t.seconds for t in some) / at_once for some in (done, finals or done))
+    return Advice(trials, seeds, count * trial, AHEAD * seed, count)
 
 
 def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str]:
     """Return the advice in words, with the command that follows it; none if there is no advice."""
     if advice is None:
         return []
+    count = advice.count
     if max(advice.trials, advice.seeds) < NEGLIGIBLE:
         return [
-            f"Neither {AHEAD} more trials nor {AHEAD} fresh seeds are expected to add 0.1 % to the "
+            f"Neither {count} more trials nor {AHEAD} fresh seeds are expected to add 0.1 % to the "
+            "hypervolume."
+            if count
+            else f"{TRIED}, and {AHEAD} fresh seeds are not expected to add 0.1 % to the "
             "hypervolume."
         ]
     begun = len(view.finals.trials) if view.finals else 0
@@ -84,13 +100,19 @@ def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str
         words: list[str | Path] = ["--finalists", folder, "--final-trainings", str(begun + AHEAD)]
     else:
         helps = "more trials would help more than more seeds"
-        words = ["--resume", folder, "--trials", str(len(view.trials) + AHEAD)]
-    return [
-        f"{AHEAD} more trials are expected to add {_share(advice.trials)} to the hypervolume "
-        f"in {format_clock(advice.trial_seconds)}, {AHEAD} fresh seeds {_share(advice.seeds)} "
-        f"in {format_clock(advice.seed_seconds)}: {helps} ({SURE}):",
-        f"  {join_command('python', 'launch.py', *words)}",
-    ]
+        words = ["--resume", folder, "--trials", str(len(view.trials) + count)]
+    seeds = f"{AHEAD} fresh seeds"
+    gain, clock = _share(advice.seeds), format_clock(advice.seed_seconds)
+    if not count:
+        text = (
+            f"{TRIED}. {seeds} are expected to add {gain} to the hypervolume in {clock} (roughly):"
+        )
+    else:
+        text = (
+            f"{count} more trials are expected to add {_share(advice.trials)} to the hypervolume "
+            f"in {format_clock(advice.trial_seconds)}, {seeds} {gain} in {clock}: {helps} ({SURE}):"
+        )
+    return [text, f"  {join_command('python', 'launch.py', *words)}"]
 
 
 def _share(gain: float) -> str:

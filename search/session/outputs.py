@@ -153,7 +153,7 @@ def write_outputs(job: Job, tracker: Tracker, note: str, code: int) -> str:
     view, folder = job.study.view, job.folder
     outputs = {
         LEDGER: lambda: job.study.ledger.append(
-            "end", reason=note or "done", code=code, **record_verdict(view), **_advice(view)
+            "end", reason=note or "done", code=code, **record_verdict(view), **_advice(job)
         ),
         FRONT: lambda: write_front(
             job.study.ledger, folder, job.mirror.fetch if job.mirror else None
@@ -181,9 +181,9 @@ def write_figures(view: View, folder: Path) -> None:
     write_static_figures(view, folder / FIGURES, compute_standings(view))
 
 
-def _advice(view: View) -> dict[str, Any]:
+def _advice(job: Job) -> dict[str, Any]:
     """Return what the last event holds of the advice."""
-    found = advise(view)
+    found = advise(job.study.view, job.study.space)
     return {"advice": found.to_json()} if found else {}
 
 

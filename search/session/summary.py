@@ -95,7 +95,8 @@ def _find_places(job: Job, front: RunFront, tracking: str, note: str) -> dict[st
 def _print_advice(console: Console, job: Job) -> None:
     """Print what would help the search most, except after a re-scoring, which trains nothing."""
     if not job.options.rescore:
-        for text in describe_advice(advise(job.study.view), job.study.view, job.folder):
+        view = job.study.view
+        for text in describe_advice(advise(view, job.study.space), view, job.folder):
             print_text(console, text)
 
 

@@ -1,15 +1,22 @@
 """What more trials and more seeds are expected to bring, and a search that ends by it."""
 
 import math
+from dataclasses import replace
 
 import click
 import numpy as np
 import pytest
-from formula_runs import SPACE, Formula
+from formula_runs import SPACE, Formula, no_recipe
 
 import launch
 from search.backends import serial
-from search.finals.advice import Knowledge, collect_knowledge, gain_of_seeds, gain_of_trials
+from search.finals.advice import (
+    AHEAD,
+    Knowledge,
+    collect_knowledge,
+    gain_of_seeds,
+    gain_of_trials,
+)
 from search.finals.true_values import mean_true_values, sample_true_values
 from search.interrupt import Interrupt
 from search.record.ledger import Ledger
@@ -18,6 +25,7 @@ from search.record.view import View
 from search.samplers.table import make_sampler
 from search.session.advise import Advice, UntilGain, advise, describe_advice
 from search.study import Study
+from spaces import Choice, Space
 
 SD = np.array([0.01, 1.0])
 
@@ -87,6 +95,34 @@ def test_the_advice_names_what_brings_more_for_its_time(tmp_path):
     assert plain["more"] == "seeds" and plain["seeds"]["gain_per_hour"] == pytest.approx(0.036)
 
 
+def test_no_more_trials_are_advised_than_the_space_has_configurations_left(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.append("study", format=1, name="n", space="s", seed=0, knobs=SPACE.describe())
+    ask = make_sampler("random", SPACE, seed=0, start=0)
+    serial.search(Study(SPACE, ledger, trials=16, seed=0, sampler=ask), Formula(2), Interrupt())
+    view = ledger.view
+    free = advise(view, SPACE)
+    assert free and free.count == AHEAD and free.trials > 0
+    line = Space("Which one?", {"x": Choice(tuple(range(20)))}, no_recipe)
+    for n, trial in enumerate(view.trials.values()):  # the same values in a space of 20 points
+        trial.params = {"x": n}
+    few = advise(view, line)
+    assert few and few.count == 4
+    assert few.trial_seconds == pytest.approx(free.trial_seconds / 2)
+    assert few.trials == gain_of_trials(collect_knowledge(view), 4)
+    advice = replace(few, trials=0.02, seeds=0.001)
+    text, command = describe_advice(advice, view, tmp_path)
+    assert text.startswith("4 more trials") and command.endswith("--trials 20")
+    none = advise(view, Space("Which one?", {"x": Choice(tuple(range(16)))}, no_recipe))
+    assert none and (none.count, none.trials, none.more_seeds) == (0, 0.0, True)
+    text, command = describe_advice(replace(none, seeds=0.02), view, tmp_path)
+    assert text.startswith("Every configuration that the space allows has been tried. 8 fresh")
+    assert "2.0 %" in text and command.endswith("--final-trainings 8")
+    (text,) = describe_advice(replace(none, seeds=0.0), view, tmp_path)
+    assert "has been tried, and 8 fresh seeds are not" in text
+    ledger.close()
+
+
 def test_a_search_ends_once_it_gains_too_little_and_goes_on_without_the_limit(tmp_path):
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.append("study", format=1, name="n", space="s", seed=0, knobs=SPACE.describe())
@@ -98,7 +134,7 @@ def test_a_search_ends_once_it_gains_too_little_and_goes_on_without_the_limit(tm
     assert until.gain == gain_of_trials(collect_knowledge(ledger.view))
     assert f"--resume {tmp_path}" in until.describe(tmp_path)
     ledger.append("enough", **until.event())
-    assert advise(ledger.view) is not None
+    assert advise(ledger.view, SPACE) is not None
     serial.search(Study(SPACE, ledger, trials=ended + 2, seed=0), Formula(2), Interrupt())
     assert len(ledger.view.trials) == ended + 2
     ledger.close()
