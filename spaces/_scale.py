@@ -56,8 +56,9 @@ class Scale:
       gpus: GPUs of a trial, may be a fraction.
       gap_images: the first so many of `images` measure a trial's masking gap; 0 for none.
       test_images: test images on which finalists are attacked strongly.
-      final_trainings: the least number of trainings with fresh seeds, if the user gives none; None:
-        8 or half of the trials. There is one for every three trials in any case.
+      final_trainings: the least number of trainings with fresh seeds, if the user gives none; fewer
+        in proportion if the user asks for fewer trials. None: 8 or half of the trials. There is one
+        for every three trials in any case.
       strong_steps: gradient steps of each attack on finalists; AutoAttack's are 100.
       strong_queries: queries of Square on finalists; AutoAttack's are 5,000.
       strong_draws: noise samples of a random net in each gradient, for finalists; AutoAttack's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -190,7 +191,7 @@ def _choose_scale(
 ) -> tuple[Scale, str]:
     """Return the scale of a new search, with what the flags change, and why it was taken."""
     assert options.space is not None
-    if space.scale.keys() - {"score"} and options.scale == "auto":
+    if space.scale.keys() - {"score", "final_trainings"} and options.scale == "auto":
         reason += f", and the space {spaces.title(options.space)} sets a size of its own"
     check_trials(options.trials, space)
     flags = {
@@ -205,6 +206,10 @@ def _choose_scale(
     }
     given = {key: value for key, value in flags.items() if value is not None}
     changes: dict[str, Any] = {**space.scale, **given}
+    own = spaces.scale(name, **space.scale)
+    if options.trials and own.final_trainings:  # fewer trials need fewer
+        share = min(1.0, options.trials / own.trials)
+        changes["final_trainings"] = math.ceil(share * own.final_trainings)
     if machine.gpus == 0 and options.gpus_per_trial is None:
         changes["gpus"] = 0.0
     asked = options.data or space.data or None
