@@ -254,7 +254,7 @@ def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path):
         "W&B",
         "gradient steps",
         "runs/",
-        "about 100 % more time; --finalists off skips them",
+        "about 200 % more time; --finalists off skips them",
         "portfolio, keeps params<5e6, keeps latency<3",
     ):
         assert text in done.stdout

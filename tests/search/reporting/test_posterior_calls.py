@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from synthetic_studies import build, final_events
 
+import spaces
 from search.finals import standings
 from search.finals.standings import compute_standings
 from search.finals.true_values import sample_means
@@ -60,7 +61,9 @@ def test_a_session_that_ends_shares_one_posterior(tmp_path: Path, calls):
     """Nets that are lost are noted once the front is known, which is then computed again."""
     ledger = Ledger(tmp_path / LEDGER)
     ledger.view = _finished_finals()
-    study = SimpleNamespace(ledger=ledger, view=ledger.view, exhausted=False)
+    study = SimpleNamespace(
+        ledger=ledger, view=ledger.view, exhausted=False, space=spaces.load("rse_sigmas")
+    )
     job = cast(Job, SimpleNamespace(study=study, folder=tmp_path, options=Options()))
     tracker = cast(Tracker, SimpleNamespace(close=lambda **_: None))
     write_outputs(job, tracker, "", 0)

@@ -11,6 +11,7 @@ import pytest
 from rich.cells import cell_len
 from synthetic_studies import build, events, final_events, header
 
+import spaces
 from adv.terminal.console import PlainConsole
 from search.record.view import View
 from search.reporting.fitted_table import Column, FittedTable
@@ -132,7 +133,7 @@ def test_the_last_lines_are_whole_at_each_width(width, finals):
     view = build(16, 3)
     for event in final_events((0, 1, 0)) if finals else ():
         view.apply(event)
-    study = SimpleNamespace(view=view, exhausted=False, trials=16)
+    study = SimpleNamespace(view=view, exhausted=False, trials=16, space=spaces.load("rse_sigmas"))
     job: Any = SimpleNamespace(study=study, folder=Path("runs/x"), options=Options())
     console = terminal(width)
     print_summary(console, job, "", "")
