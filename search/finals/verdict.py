@@ -73,7 +73,7 @@ class Verdict:
       tied: nets that cannot be told from `best` in either objective.
       more: how many more trainings would decide, if they scored as those before; 0 if decided, or
         if not even eight times as many would.
-      nets: how many were compared.
+      nets: how many rivals were compared, see `decide`.
       overlapping: nets whose intervals overlap those of another one in both objectives.
     """
 
@@ -166,10 +166,10 @@ def decide(
         bound of the search is none: it is compared, and nothing else.
     """
     x = np.asarray(draws, dtype=float)
-    n = x.shape[1]
-    every = np.arange(n)
+    every = np.arange(x.shape[1])
     rival = np.isin(every, every if rivals is None else list(rivals))
     may = rival & np.isin(every, every if named is None else list(named))
+    nets = int(rival.sum())
     # The best rival of each objective, ahead of each net.
     behind = x[:, rival].max(axis=1, keepdims=True) - x
     tied = may * (behind <= MARGIN * np.asarray(ranges)).all(axis=2).mean(axis=0)
@@ -184,19 +184,19 @@ def decide(
             bounds=(float(first), float(second)),
             against=None if baseline in (None, best) else _compare(x, best, baseline),
             tied=tuple(other.of for other in others if _is_tied(other)),
-            nets=n,
+            nets=nets,
         )
     chance = _chances_of_trades(x, rival, may)
     if chance.max() < P_TRADE:
         probability = float(max(tied[best], chance.max()))
-        return Verdict("undecided", probability, nets=n, overlapping=_find_overlapping(x))
+        return Verdict("undecided", probability, nets=nets, overlapping=_find_overlapping(x, rival))
     accurate, robust = _widest_trade(x.mean(axis=0), chance)
     return Verdict(
         "trade-off",
         float(chance[accurate, robust]),
         trade=_compare(x, accurate, robust),
         against=None if baseline in (None, robust) else _compare(x, robust, baseline),
-        nets=n,
+        nets=nets,
     )
 
 
@@ -310,11 +310,11 @@ def _count_more(evidence: _Evidence, ranges: Pair, rivals: Collection[int] | Non
     return 0
 
 
-def _find_overlapping(x: Floats) -> tuple[int, ...]:
-    """Return the nets whose 95 % intervals overlap those of another one in both objectives."""
+def _find_overlapping(x: Floats, rival: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the rivals whose 95 % intervals overlap those of another one in both objectives."""
     low, high = np.quantile(x, [0.025, 0.975], axis=0)
     overlap = ((low[:, None] <= high[None]) & (low[None] <= high[:, None])).all(axis=2)
-    return tuple(np.flatnonzero(overlap.sum(axis=1) > 1).tolist())
+    return tuple(np.flatnonzero(rival & (overlap[:, rival].sum(axis=1) > 1)).tolist())
 
 
 def _chances_of_trades(x: Floats, rival: NDArray[np.bool_], may: NDArray[np.bool_]) -> Floats:

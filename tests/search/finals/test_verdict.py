@@ -101,12 +101,15 @@ def test_a_net_that_is_no_rival_is_compared_and_nothing_else():
     nets = np.array([(0.95, 400), (0.99, 500), (0.80, 100)]) + noise
     assert decide(nets, ranges=RANGES, baseline=1).best == 1
     found = decide(nets, ranges=RANGES, baseline=1, rivals=[0, 2])
-    assert (found.kind, found.best, found.tied) == ("no trade-off", 0, ())
+    assert (found.kind, found.best, found.tied, found.nets) == ("no trade-off", 0, (), 2)
     assert found.bounds == (0, 0) and found.against and found.against.of == 1
     apart = np.array([(0.99, 200), (0.999, 600), (0.90, 400)]) + noise
     assert decide(apart, ranges=RANGES).kind == "no trade-off"
     found = decide(apart, ranges=RANGES, rivals=[0, 2])
     assert found.trade and (found.trade.ahead, found.trade.of) == (0, 2)
+    alike = np.array([(0.95, 400), (0.95, 400), (0.95, 400)]) + 4 * noise
+    assert decide(alike, ranges=RANGES).overlapping == (0, 1, 2)
+    assert decide(alike, ranges=RANGES, rivals=[0, 2]).overlapping == (0, 2)
 
 
 def test_one_net_alone_is_best():
