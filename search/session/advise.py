@@ -18,13 +18,13 @@ from search.samplers.sampler import Sampler
 from spaces import Params, Space
 
 NEGLIGIBLE = 0.0005  # a gain that rounds to 0.0 %
-TRIED = "Every configuration that the space allows has been tried"
+NONE_LEFT = "No configuration is left to try"
 SURE = "a rough estimate, right in six of ten searches"  # docs/search-benchmarks.md
 
 
 @dataclass(frozen=True)
 class Advice:
-    """What the next trials, or fresh seeds, are expected to add, and how long they take.
+    """The expected gain of the next trials and that of fresh seeds, and how long each takes.
 
     Args:
       trials: by which share more trials raise the hypervolume.
@@ -85,15 +85,14 @@ def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str
     """Return the advice in words, with the command that follows it; none if there is no advice."""
     if advice is None:
         return []
-    count = advice.count
+    count, seeds = advice.count, f"{AHEAD} fresh seeds"
     if max(advice.trials, advice.seeds) < NEGLIGIBLE:
-        return [
-            f"Neither {count} more trials nor {AHEAD} fresh seeds are expected to add 0.1 % to the "
-            "hypervolume."
+        neither = (
+            f"Neither {count} more trials nor {seeds} are"
             if count
-            else f"{TRIED}, and {AHEAD} fresh seeds are not expected to add 0.1 % to the "
-            "hypervolume."
-        ]
+            else f"{NONE_LEFT}, and {seeds} are not"
+        )
+        return [f"{neither} expected to add 0.1 % to the hypervolume."]
     begun = len(view.finals.trials) if view.finals else 0
     if advice.more_seeds:
         helps = "more seeds would help more than more trials"
@@ -101,17 +100,14 @@ def describe_advice(advice: Advice | None, view: View, folder: Path) -> list[str
     else:
         helps = "more trials would help more than more seeds"
         words = ["--resume", folder, "--trials", str(len(view.trials) + count)]
-    seeds = f"{AHEAD} fresh seeds"
     gain, clock = _share(advice.seeds), format_clock(advice.seed_seconds)
-    if not count:
-        text = (
-            f"{TRIED}. {seeds} are expected to add {gain} to the hypervolume in {clock} (roughly):"
-        )
-    else:
+    if count:
         text = (
             f"{count} more trials are expected to add {_share(advice.trials)} to the hypervolume "
             f"in {format_clock(advice.trial_seconds)}, {seeds} {gain} in {clock}: {helps} ({SURE}):"
         )
+    else:
+        text = f"{NONE_LEFT}. {seeds} are expected to add {gain} to the hypervolume in {clock}:"
     return [text, f"  {join_command('python', 'launch.py', *words)}"]
 
 

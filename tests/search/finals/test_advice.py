@@ -116,10 +116,10 @@ def test_no_more_trials_are_advised_than_the_space_has_configurations_left(tmp_p
     none = advise(view, Space("Which one?", {"x": Choice(tuple(range(16)))}, no_recipe))
     assert none and (none.count, none.trials, none.more_seeds) == (0, 0.0, True)
     text, command = describe_advice(replace(none, seeds=0.02), view, tmp_path)
-    assert text.startswith("Every configuration that the space allows has been tried. 8 fresh")
+    assert text.startswith("No configuration is left to try. 8 fresh seeds are")
     assert "2.0 %" in text and command.endswith("--final-trainings 8")
     (text,) = describe_advice(replace(none, seeds=0.0), view, tmp_path)
-    assert "has been tried, and 8 fresh seeds are not" in text
+    assert text.startswith("No configuration is left to try, and 8 fresh seeds are not")
     ledger.close()
 
 
