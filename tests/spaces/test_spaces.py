@@ -103,13 +103,14 @@ def test_configurations_can_be_trained(name, tmp_path, monkeypatch):
 @each
 def test_equal_configurations_are_equal_recipes(name):
     space = spaces.load(name)
-    recipes = [space.build(**point) for point in random_configurations(space)]
-    again = [space.build(**copy.deepcopy(point)) for point in random_configurations(space)]
+    points = random_configurations(space, 30)
+    recipes = [space.build(**point) for point in points]
+    again = [space.build(**copy.deepcopy(point)) for point in points]
     assert recipes == again and [*map(repr, recipes)] == [*map(repr, again)]
     assert pickle.loads(pickle.dumps(recipes)) == recipes
-    different = {repr(sorted(point.items())) for point in random_configurations(space)}
+    different = {repr(sorted(point.items())) for point in points}
     assert len(set(recipes)) == len(set(map(repr, recipes))) == len(different)
-    assert len(different) == len(space.known) if space.grid else len(different) >= 10
+    assert len(different) == len(space.known) if space.grid else len(different) > 10
 
 
 def narrower(knob):
