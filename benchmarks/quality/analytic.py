@@ -144,6 +144,10 @@ class Analytic:
         d = _net(params) if self.shape == "net" else _cube(params)
         return self._point(float(params["trade"]), d / (1 + d))
 
+    def point_on_front(self, trade: float) -> Point:
+        """Return both objectives of a point on the true front; `trade` is in [0, 1]."""
+        return self._point(trade, 0.0)
+
     def _point(self, u: float, lost: float) -> Point:
         if self.shape == "wide":  # sagging: no weighted sum finds the middle of this front
             natural, robust = 0.55 + 0.4 * (1 - u**0.6), 0.15 + 0.4 * u**1.3
@@ -153,7 +157,7 @@ class Analytic:
 
     def true_front(self) -> TrueFront:
         """Return the front, where nothing is lost, above a reference point of no accuracy."""
-        points = [self._point(float(u), 0.0) for u in np.linspace(0, 1, 4001)]
+        points = [self.point_on_front(float(u)) for u in np.linspace(0, 1, 4001)]
         return TrueFront(self.true_objectives, (0.0, 0.0), hypervolume(points, (0.0, 0.0)))
 
     def lag(self, params: Params) -> float:

@@ -1,0 +1,285 @@
+"""Measure how right the front is that a search reports after its finals.
+
+    python benchmarks/reported_front.py --trials 16 48 --noise .05 .15 --seeds 10
+    python benchmarks/reported_front.py --csv table.csv --trials 48 --trainings 16 24 32
+
+Searches are simulated (`search.replay.simulator`) on formulas (`quality.analytic`) and on tables
+whose true values are known; then their finals, by the classes of a real search, with the default
+number of trainings or with those of `--trainings`. A training's values are the true ones and noise
+from its seed; `--noise` is its standard deviation as a share of the true front's range, half of its
+variance from the choice of images, as the intervals of a result say. The truth is which trials of
+the search no other one of them exceeds in both true values.
+
+Each table has a row for every number of trainings: how many nets are truly on the front and how
+many are reported; precision, recall and F1, means over searches with standard errors. The last
+table has the calibration of P(on the front): the mean of what is said of finalists, by fifths, and
+the share that truly is on the front.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich_click as click
+from markdown_report import command, table
+from quality.analytic import Analytic
+from quality.contest import Problem
+
+from search.command_line import parse_names, run_command
+from search.finals.reseeding_study import default_trainings, make_reseeding_study
+from search.finals.standings import compute_standings
+from search.record.derived_ledgers import MemoryLedger
+from search.record.pareto import front
+from search.record.trial import EpochReport
+from search.record.trial_result import ResultDetails, TrialResult
+from search.replay.csv_records import benchmark_from_csv
+from search.replay.recorded_trials import BenchmarkError, TrialBenchmark
+from search.replay.search_quality import TrueFront
+from search.replay.simulator import StudyMethod, simulate
+from search.samplers.table import SAMPLERS, initial_design_size, make_sampler
+from search.stopping.table import make_stopper
+from search.study import Study
+from spaces import OBJECTIVES, Params, Space
+
+BATTERY = "simulated"
+IMAGES = 0.5  # of the variance of a result comes from the choice of images
+FORMULAS = {one.name: one for one in (Analytic(shape, "mild") for shape in ("net", "flat", "wide"))}
+FIFTHS = 5
+WORKERS = 4  # trials at a time
+COUNT, SHARE = click.IntRange(2), click.FloatRange(0, 10)
+
+
+@dataclass(frozen=True)
+class NoisyProblem:
+    """A problem whose trainings have one epoch, and noise of a given size.
+
+    Args:
+      problem: with the true values.
+      noise: standard deviation of a result, as a share of the front's range.
+    """
+
+    problem: Problem
+    noise: float
+
+    @property
+    def space(self) -> Space:
+        """Of the problem."""
+        return self.problem.space
+
+    @cached_property
+    def sd(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """The standard deviation of both objectives, [2]."""
+        return self.noise * find_range(self.problem)
+
+    @cached_property
+    def _true_front(self) -> TrueFront:
+        return self.problem.true_front()
+
+    def find_true(self, params: Params) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Return the true values of a configuration, [2]."""
+        return np.array(self._true_front.objectives(params))
+
+    def __call__(self, params: Params, seed: int, folder: Path) -> Iterator[EpochReport]:
+        """Yield the only epoch, with the result."""
+        point = self.find_true(params) + np.random.default_rng(seed).normal(size=2) * self.sd
+        half = 1.96 * np.sqrt(IMAGES) * self.sd
+        values = dict(zip(OBJECTIVES, map(float, point), strict=True))
+        intervals = {
+            name: (float(value - h), float(value + h))
+            for (name, value), h in zip(values.items(), half, strict=True)
+        }
+        details = ResultDetails(battery=BATTERY, validation=values)
+        yield EpochReport(1, 1, 1.0, {}, TrialResult(values, intervals, details))
+
+
+def find_range(problem: Problem) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the range of both objectives on the true front, [2]."""
+    if isinstance(problem, TrialBenchmark):
+        points = problem.points[front(problem.points)]
+    else:
+        assert isinstance(problem, Analytic)
+        points = np.array([problem.point_on_front(trade) for trade in (0.0, 1.0)])
+    return np.asarray(np.ptp(points, axis=0))
+
+
+def simulate_search(problem: NoisyProblem, sampler: str, trials: int, seed: int) -> MemoryLedger:
+    """Return the ledger of a simulated search without early stopping."""
+    space = problem.space
+    start = initial_design_size(space, trials)
+    ledger = MemoryLedger()
+    ledger.append("study", format=1, seed=1000 * seed)
+    study = Study(
+        space,
+        ledger,
+        trials=trials,
+        seed=1000 * seed,
+        sampler=make_sampler(sampler, space, seed=seed, start=start),
+        stopper=make_stopper("none", seed=seed),
+    )
+    simulate(StudyMethod(study), problem, workers=WORKERS, budget=trials)
+    return ledger
+
+
+def measure_finals(problem: NoisyProblem, ledger: MemoryLedger, trainings: int) -> dict[str, Any]:
+    """Simulate the finals of a search; return what they report and what is true, as plain data.
+
+    Args:
+      problem: of the search.
+      ledger: of the search; it stays as it is.
+      trainings: of the finals.
+
+    Returns:
+      The numbers of nets that are `reported`, `true` and `both`; and `said` and `is_true` of each
+      finalist, P(on the front) and whether it is.
+    """
+    ledger = deepcopy(ledger)
+    finals = make_reseeding_study(problem.space, ledger, trainings, battery=BATTERY)
+    assert finals is not None, "a search with results has finalists"
+    simulate(StudyMethod(finals), problem, workers=WORKERS, budget=trainings)
+    view = ledger.view
+    numbers = [trial.number for trial in view.scored()]
+    on = front([problem.find_true(view.trials[number].params) for number in numbers])
+    truly = {number for number, is_on in zip(numbers, on, strict=True) if is_on}
+    standings = compute_standings(view)
+    known = [one for one in standings if one.runs]
+    reported = {one.trial.number for one in standings if one.on_front}
+    return {
+        "true": len(truly),
+        "reported": len(reported),
+        "both": len(truly & reported),
+        "said": [one.p_front for one in known],
+        "is_true": [one.trial.number in truly for one in known],
+    }
+
+
+class Rows:
+    """The finished searches, kept in a file if there is one.
+
+    Args:
+      path: of the file, a JSON object on each line; None: in memory alone.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path and path.exists() else []
+        self.found = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
+
+    def __contains__(self, key: list[Any]) -> bool:
+        return json.dumps(key) in self.found
+
+    def __getitem__(self, key: list[Any]) -> dict[str, Any]:
+        return self.found[json.dumps(key)]
+
+    def add(self, key: list[Any], values: dict[str, Any]) -> None:
+        """Add a search, also to the file, and say so."""
+        row = self.found[json.dumps(key)] = {"key": key, **values}
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+        told = f"{row['both']} of {row['true']} on the front, {row['reported']} reported"
+        print(f"{' '.join(map(str, key))}: {told}", file=sys.stderr, flush=True)
+
+
+def format_fronts(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a table of what is reported, with a row for noise, trials and trainings."""
+    groups: dict[tuple[float, int, int], list[dict[str, Any]]] = {}
+    for row in rows:
+        _, _, noise, trials, trainings, _ = row["key"]
+        groups.setdefault((noise, trials, trainings), []).append(row)
+    lines = []
+    for (noise, trials, trainings), some in groups.items():
+        both, true, reported = (
+            np.array([row[name] for row in some]) for name in ("both", "true", "reported")
+        )
+        precision, recall = both / np.maximum(reported, 1), both / true
+        f1 = 2 * both / (reported + true)
+        sizes = [f"{values.mean():.1f}" for values in (true, reported)]
+        shares = [
+            f"{v.mean():.2f} ± {v.std(ddof=1) / np.sqrt(len(v)):.2f}"
+            if len(v) > 1
+            else f"{v[0]:.2f}"
+            for v in (precision, recall, f1)
+        ]
+        lines.append([f"{noise:g}", str(trials), str(trainings), str(len(some)), *sizes, *shares])
+    heads = ["noise", "trials", "trainings", "n", "true", "reported", "precision", "recall", "F1"]
+    return table(heads, lines)
+
+
+def format_mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
+    """Return the mean with its standard error, of one value without."""
+    error = f" ± {values.std(ddof=1) / np.sqrt(len(values)):.2f}" if len(values) > 1 else ""
+    return f"{values.mean():.2f}{error}"
+
+
+def format_calibration(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a table of what is said of finalists, P(on the front), and of what is true."""
+    said = np.concatenate([row["said"] for row in rows])
+    true = np.concatenate([row["is_true"] for row in rows])
+    fifth = np.minimum((said * FIFTHS).astype(int), FIFTHS - 1)
+    lines = [
+        [f"{said[at].mean():.2f}", f"{true[at].mean():.2f}", str(at.sum())]
+        for at in (fifth == i for i in range(FIFTHS))
+        if at.any()
+    ]
+    return table(["P(on the front)", "share on the front", "finalists"], lines)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--problems",
+    default=",".join(FORMULAS),
+    show_default=True,
+    help="Formulas, separated by commas.",
+)
+@click.option(
+    "--csv",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A table as a problem more, see search.replay.csv_records. Repeatable.",
+)
+@click.option("--trials", multiple=True, default=(16, 48), show_default=True, type=COUNT)
+@click.option("--trainings", multiple=True, type=COUNT, help="Of the finals. Default: as a search.")
+@click.option("--noise", multiple=True, default=(0.05, 0.15), show_default=True, type=SHARE)
+@click.option("--sampler", default="portfolio", show_default=True, type=click.Choice(SAMPLERS))
+@click.option("--seeds", default=10, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--json",
+    "record",
+    type=click.Path(path_type=Path),
+    help="File of finished searches; those in it are not run again.",
+)
+def main(**given: Any) -> None:
+    """Simulate searches and their finals, and compare what they report with the truth."""
+    try:
+        names = (
+            parse_names(given["problems"], [*FORMULAS], "no formula") if given["problems"] else []
+        )
+        problems: list[Problem] = [FORMULAS[name] for name in names]
+        problems += [benchmark_from_csv(path) for path in given["files"]]
+    except (BenchmarkError, ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from None
+    kept, rows = Rows(given["record"]), []
+    settings = itertools.product(given["noise"], given["trials"], problems, range(given["seeds"]))
+    for noise, trials, problem, seed in settings:
+        noisy = NoisyProblem(problem, noise)
+        search = cache(partial(simulate_search, noisy, given["sampler"], trials, seed))
+        for count in given["trainings"] or (default_trainings(trials),):
+            key = [problem.name, given["sampler"], noise, trials, count, seed]
+            if key not in kept:
+                kept.add(key, measure_finals(noisy, search(), count))
+            rows.append(kept[key])
+    print(f"`{command(sys.argv[1:])}`\n\n{format_fronts(rows)}\n\n{format_calibration(rows)}")
+
+
+if __name__ == "__main__":
+    run_command(main, "reported_front.py")
