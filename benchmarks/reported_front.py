@@ -1,7 +1,7 @@
 """Measure how right the front is that a search reports after its finals.
 
-    python benchmarks/reported_front.py --trials 16 48 --noise .05 .15 --seeds 10
-    python benchmarks/reported_front.py --csv table.csv --trials 48 --trainings 16 24 32
+    python benchmarks/reported_front.py --trials 16 --trials 48 --noise .05 --seeds 10
+    python benchmarks/reported_front.py --csv table.csv --trials 48 --trainings 16 --trainings 32
 
 Searches are simulated (`search.replay.simulator`) on formulas (`quality.analytic`) and on tables
 whose true values are known; then their finals, by the classes of a real search, with the default
@@ -19,7 +19,6 @@ the share that truly is on the front.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -33,6 +32,7 @@ import rich_click as click
 from markdown_report import command, table
 from quality.analytic import Analytic
 from quality.contest import Problem
+from quality.kept_rows import append_row, read_rows
 
 from search.command_line import parse_names, run_command
 from search.finals.reseeding_study import default_trainings, make_reseeding_study
@@ -72,7 +72,7 @@ class NoisyProblem:
 
     @property
     def space(self) -> Space:
-        """Of the problem."""
+        """The space that is searched."""
         return self.problem.space
 
     @cached_property
@@ -161,34 +161,6 @@ def measure_finals(problem: NoisyProblem, ledger: MemoryLedger, trainings: int) 
     }
 
 
-class Rows:
-    """The finished searches, kept in a file if there is one.
-
-    Args:
-      path: of the file, a JSON object on each line; None: in memory alone.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        lines = path.read_text().splitlines() if path and path.exists() else []
-        self.found = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
-
-    def __contains__(self, key: list[Any]) -> bool:
-        return json.dumps(key) in self.found
-
-    def __getitem__(self, key: list[Any]) -> dict[str, Any]:
-        return self.found[json.dumps(key)]
-
-    def add(self, key: list[Any], values: dict[str, Any]) -> None:
-        """Add a search, also to the file, and say so."""
-        row = self.found[json.dumps(key)] = {"key": key, **values}
-        if self.path:
-            with self.path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-        told = f"{row['both']} of {row['true']} on the front, {row['reported']} reported"
-        print(f"{' '.join(map(str, key))}: {told}", file=sys.stderr, flush=True)
-
-
 def format_fronts(rows: Sequence[dict[str, Any]]) -> str:
     """Return a table of what is reported, with a row for noise, trials and trainings."""
     groups: dict[tuple[float, int, int], list[dict[str, Any]]] = {}
@@ -203,12 +175,7 @@ def format_fronts(rows: Sequence[dict[str, Any]]) -> str:
         precision, recall = both / np.maximum(reported, 1), both / true
         f1 = 2 * both / (reported + true)
         sizes = [f"{values.mean():.1f}" for values in (true, reported)]
-        shares = [
-            f"{v.mean():.2f} ± {v.std(ddof=1) / np.sqrt(len(v)):.2f}"
-            if len(v) > 1
-            else f"{v[0]:.2f}"
-            for v in (precision, recall, f1)
-        ]
+        shares = [format_mean(values) for values in (precision, recall, f1)]
         lines.append([f"{noise:g}", str(trials), str(trainings), str(len(some)), *sizes, *shares])
     heads = ["noise", "trials", "trainings", "n", "true", "reported", "precision", "recall", "F1"]
     return table(heads, lines)
@@ -268,15 +235,21 @@ def main(**given: Any) -> None:
         problems += [benchmark_from_csv(path) for path in given["files"]]
     except (BenchmarkError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
-    kept, rows = Rows(given["record"]), []
+    if not problems:
+        raise click.UsageError("no problem: name a formula with --problems or a table with --csv")
+    kept = {tuple(row["key"]): row for row in read_rows(given["record"])}
+    rows = []
     settings = itertools.product(given["noise"], given["trials"], problems, range(given["seeds"]))
     for noise, trials, problem, seed in settings:
         noisy = NoisyProblem(problem, noise)
         search = cache(partial(simulate_search, noisy, given["sampler"], trials, seed))
         for count in given["trainings"] or (default_trainings(trials),):
-            key = [problem.name, given["sampler"], noise, trials, count, seed]
+            key = (problem.name, given["sampler"], noise, trials, count, seed)
             if key not in kept:
-                kept.add(key, measure_finals(noisy, search(), count))
+                row = kept[key] = {"key": list(key), **measure_finals(noisy, search(), count)}
+                append_row(given["record"], row)
+                told = f"{row['both']} of {row['true']} on the front, {row['reported']} reported"
+                print(f"{' '.join(map(str, key))}: {told}", file=sys.stderr, flush=True)
             rows.append(kept[key])
     print(f"`{command(sys.argv[1:])}`\n\n{format_fronts(rows)}\n\n{format_calibration(rows)}")
 

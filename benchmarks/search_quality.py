@@ -20,7 +20,6 @@ with standard errors.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import sys
 import warnings
@@ -33,6 +32,7 @@ from quality import figures
 from quality.analytic import Analytic
 from quality.contest import Problem, Setting, method_names, run_contest
 from quality.curves import load_problems
+from quality.kept_rows import append_row, read_rows
 
 from search.command_line import parse_names, run_command
 from search.record.ledger import read
@@ -122,7 +122,7 @@ def main(**given: Any) -> None:
     except (BenchmarkError, ValueError, OSError) as error:
         raise click.UsageError(str(error)) from None
     setting = Setting(given["workers"], given["budget"])
-    rows = _read(given["record"])
+    rows = {_key(row): row for row in read_rows(given["record"])}
     for problem, name in itertools.product(problems, () if given["show"] else methods):
         try:
             for seed in range(given["seeds"]):
@@ -187,23 +187,11 @@ def _run(
         return
     row = rows[_key(head)] = {**head, **run_contest(name, problem, seed, setting)}
     print(f"{problem.name} {name} seed {seed}: {row['share']:.3f}", file=sys.stderr, flush=True)
-    if record:
-        with record.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+    append_row(record, row)
 
 
 def _key(row: dict[str, Any]) -> str:
     return " ".join(str(row[k]) for k in ("problem", "method", "seed", "workers", "budget"))
-
-
-def _read(path: Path | None) -> dict[str, dict[str, Any]]:
-    """Read the finished rows; remove a truncated line from the file."""
-    if path is None or not path.exists():
-        return {}
-    whole, _, cut = path.read_text().rpartition("\n")
-    if cut:
-        path.write_text(whole + "\n" if whole else "")
-    return {_key(row): row for row in map(json.loads, whole.splitlines())}
 
 
 if __name__ == "__main__":

@@ -77,3 +77,19 @@ def test_finished_searches_are_kept_and_the_tables_count_them(tmp_path):
 def test_an_unknown_formula_is_one_line():
     told = CliRunner().invoke(reported_front.main, ["--problems", "flat-mild,nett-mild"])
     assert told.exit_code == 2 and "nett-mild" in told.output and "net-mild" in told.output
+
+
+def test_without_a_problem_it_says_what_to_name():
+    told = CliRunner().invoke(reported_front.main, ["--problems", ""])
+    assert told.exit_code == 2 and "--csv" in told.output and "Traceback" not in told.output
+
+
+def test_a_row_cut_off_in_the_middle_is_measured_again(tmp_path):
+    record = tmp_path / "rows.jsonl"
+    words = ["--problems", "flat-mild", "--trials", "8", "--noise", "0.05", "--seeds", "1"]
+    words += ["--sampler", "random", "--json", str(record)]
+    first = CliRunner().invoke(reported_front.main, words, catch_exceptions=False)
+    whole = record.read_text()
+    record.write_text(whole[:-9])
+    again = CliRunner().invoke(reported_front.main, words, catch_exceptions=False)
+    assert again.stdout == first.stdout and record.read_text() == whole
