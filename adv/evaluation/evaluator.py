@@ -58,9 +58,10 @@ def evaluate(
     random answers: once as soon as the draws of the gradients say clearly that it is fooled, which
     counts if the votes are clearly wrong too, and else by the final result. If all images lie near
     the boundary, the first verdict costs .1 points more than the final one alone. Where the same
-    attack runs in balls of several radii, an image of a random net meets about half of them, and
-    stands in every ball that is smaller than one in which it stands; under a nested battery an
-    image of any net does.
+    attack runs in balls of several radii, an image of a random net goes from the largest but one to
+    smaller ones until it stands, and stands in every ball that is smaller; under a nested battery
+    an image of any net does. What fools it is first moved into the next smaller ball, where it
+    counts if the votes are clearly wrong.
 
     Members of a `Worst` are left out if the net has too few classes for them.
 

@@ -18,6 +18,7 @@ class Noise(RandomModule):
         self.sigma = sigma
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.stream.repeat(x)
         noise = torch.empty_like(x, requires_grad=False)
         # Flat: drawing into channels_last memory takes five times as long on a CPU.
         size = noise.numel() // max(1, len(noise))
@@ -45,8 +46,9 @@ class Dropout(RandomModule):
     def forward(self, x: Tensor) -> Tensor:
         if self.p == 0 or not (self.training or self.stochastic):
             return x
+        x = self.stream.repeat(x)
         keep = torch.empty_like(x, requires_grad=False)
-        self.stream.fill(keep, lambda rows, rng: rows.bernoulli_(1 - self.p, generator=rng))
+        self.stream.fill_bernoulli(keep, 1 - self.p)
         return x * keep / (1 - self.p)
 
     def extra_repr(self) -> str:

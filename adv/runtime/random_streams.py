@@ -82,6 +82,14 @@ class RngStream:
         draw(every, self.on(rows.device))
         rows.copy_(every[_shard.rows.start : _shard.rows.stop])
 
+    def fill_bernoulli(self, rows: Tensor, p: float) -> None:
+        """Fill `rows` [n, ...], a row for each image, with 1 at a chance of p in [0, 1], else 0."""
+        self.fill(rows, lambda part, rng: part.bernoulli_(p, generator=rng))
+
+    def repeat(self, x: Tensor) -> Tensor:
+        """Return the rows that a random layer gets noise for: `x` itself (see `RowStream`)."""
+        return x
+
     def state(self) -> dict[str, Any]:
         """Return all that is needed to continue drawing from here."""
         states = {key: generator.get_state() for key, generator in self._generators.items()}
@@ -112,7 +120,8 @@ class RandomModule(nn.Module):
     Attributes:
       stream: where the module takes its generator from; `attach` and `use_seed` replace it.
       stochastic: True if two calls in evaluation mode may differ.
-      by_row: True if each row of a batch gets noise of its own, by `stream.fill`.
+      by_row: True if each row of a batch gets noise of its own, by `stream.fill` or
+        `stream.fill_bernoulli`.
     """
 
     stochastic: bool = True

@@ -11,8 +11,9 @@ random numbers do not depend on its batch.
 
 A random net is fooled where votes say so, of which there are two in a run at most
 (`adv.evaluation.engine.verdicts`), and its images search for the smallest radius that fools them
-(`adv.evaluation.engine.progress`). The noise of an image depends on its batch only on a GPU and
-where the net's modules share it (`adv.runtime.row_streams`).
+(`adv.evaluation.engine.progress`). An image that fools the net is moved into the next smaller ball
+and classified there: half of them still fool it, without another run. The noise of an image depends
+on its batch only on a GPU and where the net's modules share it (`adv.runtime.row_streams`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from adv.evaluation.engine.jobs import (
     FIRST_VERDICT,
     LAST_VERDICT,
     PREPARE,
+    SMALLER_BALL,
     STEP,
     AttackRun,
     EvaluationJob,
@@ -72,12 +74,17 @@ def run_continuous(
 class _Candidates:
     """Adversarial images [n, c, h, w] that wait to be classified, and their rows.
 
-    `early` says whether the run of those that are still correct goes on afterwards.
+    Args:
+      adv: the images.
+      rows: where each of them is.
+      purpose: `FIRST_VERDICT`, after which the run of those that are still correct goes on;
+        `LAST_VERDICT`, on the results of runs; or `SMALLER_BALL`, on images that were moved into
+        the ball of a smaller run, which those that are still correct have yet to meet.
     """
 
     adv: Tensor
     rows: AttackRows
-    early: bool
+    purpose: int
 
 
 class _Scheduler:
@@ -100,12 +107,12 @@ class _Scheduler:
         self.starts = StartCache(self.attacks, seeds, job.pixels(block))
         self.random = job.model if isinstance(job.model, RandomNet) else None
         radii = [attack.ball.eps for attack in self.attacks]
+        self.radii = torch.tensor(radii)
         random = self.random is not None
         self.progress = Progress(radii, len(block), standing, searching=random)
         self.kept = KeptImages(runs, job, block, self.progress)
-        self.pending = deque(
-            zip(standing.tolist(), self.progress.at[standing].tolist(), strict=True)
-        )
+        self.pending: deque[tuple[int, int]] = deque()  # images, and the runs that they wait for
+        self._queue(standing, self.progress.at[standing])
         self.ready: AttackRows | None = None  # prepared, and waiting for a slot
         self.active: AttackRows | None = None
         self.candidates: list[_Candidates] = []
@@ -185,7 +192,7 @@ class _Scheduler:
             said = now.keep(rows)
             said.asked[:] = True
             images = self.random.images[rows.to(self.random.images.device)]
-            self.candidates.append(_Candidates(images, said, early=True))
+            self.candidates.append(_Candidates(images, said, FIRST_VERDICT))
         ended = (now.age == self.stepper.steps) & busy & ~fooled
         if ended.any():
             self._end(now.keep(ended.nonzero().flatten()))
@@ -194,14 +201,16 @@ class _Scheduler:
     def _end(self, rows: AttackRows) -> None:
         """Let the results of these rows, at their last step, be classified."""
         result = self.stepper.result(rows.state)
-        self.candidates.append(_Candidates(result, rows, early=False))
+        self.candidates.append(_Candidates(result, rows, LAST_VERDICT))
 
     def _record(self, images: Tensor, runs: Tensor, fooled: Tensor) -> None:
         """Record the results of runs, and let images that are not done wait for the next one."""
-        following = self.progress.record(images, runs, fooled).tolist()
-        for image, run in zip(images.tolist(), following, strict=True):
-            if run >= 0:
-                self.pending.append((image, run))
+        self._queue(images, self.progress.record(images, runs, fooled))
+
+    def _queue(self, images: Tensor, runs: Tensor) -> None:
+        """Let images wait for their next runs; a run of -1 is none."""
+        pairs = zip(images.tolist(), runs.tolist(), strict=True)
+        self.pending.extend((image, run) for image, run in pairs if run >= 0)
 
     def _assign_slots(self, fresh: list[AttackRows]) -> None:
         """Give slots to fresh images beside the active ones, and drop idle slots if possible."""
@@ -250,11 +259,10 @@ class _Scheduler:
         rows = [some.rows for some in waiting]
         ids = self.block[torch.cat([some.image for some in rows])]
         seeds = self.seeds[torch.cat([some.run for some in rows])]
-        early = torch.cat([torch.full_like(some.rows.asked, some.early) for some in waiting])
-        purpose = torch.where(early, FIRST_VERDICT, LAST_VERDICT)
+        purpose = torch.cat([torch.full_like(some.rows.run, some.purpose) for some in waiting])
         self.job.seed_noise(ids, seeds, 0, purpose)
-        labels = torch.cat([some.state.labels for some in rows])
-        stands = self.job.stands(torch.cat([some.adv for some in waiting]), labels, early)
+        labels, adv = torch.cat([r.state.labels for r in rows]), torch.cat([c.adv for c in waiting])
+        stands = self.job.stands(adv, labels, purpose != LAST_VERDICT)
         again = []
         for some, part in zip(waiting, stands.split([len(r.image) for r in rows]), strict=True):
             again += self._settle(some, part)
@@ -263,20 +271,42 @@ class _Scheduler:
     def _settle(self, some: _Candidates, stands: Tensor) -> list[AttackRows]:
         """Record a verdict [n]; return the rows that go on in their run, if any."""
         left, fell = stands.nonzero().flatten(), (~stands).nonzero().flatten()
+        last = some.purpose == LAST_VERDICT
         if self.job.adversarial is not None:
             device = some.adv.device
             self.kept.store_fooling(some.rows.keep(fell), some.adv[fell.to(device)])
-            if not some.early:
+            if last:
                 self.kept.store_standing(some.rows.keep(left), some.adv[left.to(device)])
-        known = fell if some.early else torch.arange(len(stands))
-        self._record(some.rows.image[known], some.rows.run[known], ~stands[known])
-        if not (some.early and len(left)):
+        known = torch.arange(len(stands)) if last else fell
+        self._move_on(some.rows.keep(known), some.adv[known.to(some.adv.device)], ~stands[known])
+        if some.purpose == SMALLER_BALL:
+            images = some.rows.image[left]
+            self._queue(images, self.progress.at[images])
+        if some.purpose != FIRST_VERDICT or not len(left):
             return []
         rows = some.rows.keep(left)
         over = rows.age == self.stepper.steps
         if over.any():
             self._end(rows.keep(over.nonzero().flatten()))
         return [rows.keep((~over).nonzero().flatten())] if not over.all() else []
+
+    def _move_on(self, rows: AttackRows, adv: Tensor, fooled: Tensor) -> None:
+        """Record the results of runs; move images that fooled the net into the next smaller ball.
+
+        Args:
+          rows: n rows at the end of their runs.
+          adv: [n, c, h, w] what the runs have found.
+          fooled: [n] booleans.
+        """
+        following = self.progress.record(rows.image, rows.run, fooled)
+        moves = fooled & (following >= 0)
+        self._queue(rows.image[~moves], following[~moves])
+        if moves.any():
+            moved = moves.nonzero().flatten()
+            rows, adv = rows.keep(moved), adv[moved.to(adv.device)]
+            rows.run = self.progress.next_smaller(rows.image)
+            adv = self.stepper.ball.project(adv, rows.state.clean, self.radii[rows.run].to(adv))
+            self.candidates.append(_Candidates(adv, rows, SMALLER_BALL))
 
     def _prepare(self) -> None:
         """Start and prepare the next pending images, up to a batch of them."""

@@ -17,7 +17,7 @@ from adv.evaluation.engine.verdicts import FIRM
 from adv.runtime.row_streams import mix_keys
 
 # What a random net is asked for; each has noise of its own.
-STEP, FIRST_VERDICT, LAST_VERDICT, PREPARE, NATURAL = range(5)
+STEP, FIRST_VERDICT, LAST_VERDICT, PREPARE, NATURAL, SMALLER_BALL = range(6)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class EvaluationJob:
         """
         if not isinstance(self.model, RandomNet):
             return self.is_correct(x, y).cpu()
-        answer, lead = self.model.ask_votes(x, y)
+        answer, lead = self.model.ask_votes(x, y, early)
         return is_correct(answer, y).cpu() | (early & ~(lead <= -FIRM).cpu())
 
     def store(self, run: AttackRun, ids: Tensor, adv: Tensor, *, fooled: bool = True) -> None:

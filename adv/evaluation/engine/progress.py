@@ -56,6 +56,15 @@ class Progress:
         self.at[images] = following
         return following
 
+    def next_smaller(self, images: Tensor) -> Tensor:
+        """Return the first run [m] of the level below the one that fooled each image.
+
+        Args:
+          images: [m] indices into the block, of images that a run has fooled, not in the smallest
+            ball.
+        """
+        return self.first_of[self.fell[images] - 1]
+
     def skipped(self, image: int, run: int) -> list[int]:
         """Return the runs of smaller radii that an image need not meet if it stands in this one."""
         level = int(self.level_of[run])
@@ -75,9 +84,13 @@ class Progress:
     def _next(self, images: Tensor) -> Tensor:
         """Return the first run of the level that each image goes to next, -1 if none is open.
 
-        In a search it lies above the middle, because a run that fools an image is over sooner.
+        In a search it is the largest one but the very first, which is the largest but one: a run
+        that fools an image is over sooner than one in which it stands.
         """
         stood, fell = self.stood[images], self.fell[images]
-        ahead = (fell - stood) * 3 // 4 if self.searching else torch.ones_like(fell)
-        level = (stood + ahead).clamp(max=len(self.first_of) - 1)
-        return torch.where(fell - stood > 1, self.first_of[level], -1)
+        largest = len(self.first_of) - 1
+        if self.searching:
+            level = fell - 1 - ((fell > largest) & (stood < largest - 1)).long()
+        else:
+            level = stood + 1
+        return torch.where(fell - stood > 1, self.first_of[level.clamp(0, largest)], -1)

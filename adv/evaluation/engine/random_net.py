@@ -26,7 +26,9 @@ class RandomNet(nn.Module):
       stream: its random stream.
       draws: draws of each gradient.
       votes: draws that classify an image, at most.
-      batch: images at a time. Five draws of each share a call of the net if its noise allows it.
+      batch: images at a time. Five draws of each share a call of the net if its noise allows it,
+        and then what comes before the first random layer is computed once for all of them, unless
+        later layers need it for each draw, such as a shortcut around that layer.
 
     Attributes:
       images: [n, c, h, w] of the last call.
@@ -41,6 +43,7 @@ class RandomNet(nn.Module):
         random = [module for module in model.modules() if is_declared_random(module)]
         by_row = all(getattr(module, "by_row", False) for module in random)
         self._rows = batch * LEAST if by_row else 1
+        self._repeats: bool | None = None  # whether the first random layer can repeat the images
         self._drawn = 0
 
     def seed_noise(self, keys: Tensor) -> None:
@@ -56,7 +59,9 @@ class RandomNet(nn.Module):
         return answers.logsumexp(0) - math.log(len(answers))
 
     @torch.no_grad()
-    def ask_votes(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def ask_votes(
+        self, x: Tensor, y: Tensor, doubted: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return sums of probabilities [n, k] over votes, and by how many errors they lead [n].
 
         The largest sum is the answer. The lead is the mean margin of the votes between the right
@@ -68,6 +73,8 @@ class RandomNet(nn.Module):
         Args:
           x: [n, c, h, w] images.
           y: classes [n] or probabilities [n, k].
+          doubted: [n] booleans on the CPU, images that count as right unless they are clearly
+            wrong: no more votes are spent on those that the first ones take to be right.
         """
         keys, right = self.stream.keys, hard_labels(y)
         seen = self._draw(x, min(self.votes, LEAST)).exp()
@@ -75,7 +82,10 @@ class RandomNet(nn.Module):
         lead, error = measure_lead(seen, right)
         leads = lead / error
         while left := self.votes - len(seen):
-            kept = (~is_settled(lead, error, len(seen), left)).nonzero().flatten()
+            unclear = ~is_settled(lead, error, len(seen), left)
+            if doubted is not None:
+                unclear &= (lead < 0) | ~doubted[rows.cpu()].to(lead.device)
+            kept = unclear.nonzero().flatten()
             if not len(kept):
                 break
             rows, seen = rows[kept], seen[:, kept]
@@ -91,8 +101,38 @@ class RandomNet(nn.Module):
         end = self._drawn + count
         while self._drawn < end:
             some = range(self._drawn, min(end, self._drawn + at_once))
-            self.stream.begin(some, len(x))
-            logits = self.model(torch.cat([x] * len(some)) if len(some) > 1 else x).float()
+            repeats = len(some) > 1 and self._can_repeat(x)
+            self.stream.begin(some, len(x), repeats=repeats)
+            batch = x if repeats or len(some) == 1 else torch.cat([x] * len(some))
+            logits = self.model(batch).float()
             found.append(logits.log_softmax(1).unflatten(0, (len(some), len(x))))
             self._drawn = some.stop
         return torch.cat(found)
+
+    def _can_repeat(self, x: Tensor) -> bool:
+        """Return whether the net's first random layer can repeat images for several draws.
+
+        It is tried once, with two draws of two images: the answers have to be the same.
+        """
+        keys = self.stream.keys
+        if len(x) != len(keys):
+            return False
+        if self._repeats is None and len(x) > 1:
+            self.stream.keys = keys[:2]
+            try:
+                self._repeats = self._is_equal_if_repeated(x[:2].detach())
+            finally:
+                self.stream.keys = keys
+        return bool(self._repeats)
+
+    @torch.no_grad()
+    def _is_equal_if_repeated(self, x: Tensor) -> bool:
+        draws = range(2)
+        self.stream.begin(draws, len(x))
+        expected = self.model(torch.cat([x] * len(draws)))
+        self.stream.begin(draws, len(x), repeats=True)
+        try:
+            answer = self.model(x)
+        except (RuntimeError, ValueError):  # shapes that do not go together
+            return False
+        return answer.shape == expected.shape and torch.allclose(answer, expected, 1e-3, 1e-4)

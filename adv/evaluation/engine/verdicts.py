@@ -16,7 +16,7 @@ from adv.attacks.losses import hard_labels
 CLEARLY = 3.0  # standard errors by which the mean margin of the draws lies below 0
 LEAST = 5  # draws whose spread says something; a step of the report's battery has as many
 FIRM = 2.0  # standard errors by which the first verdict has to be wrong to count
-SURE = 4.0  # standard errors by which the votes that are left would have to turn the others
+SURE = 3.0  # standard errors by which the votes that are left would have to turn the others
 
 
 def add_evidence(evidence: Tensor, draws: Tensor, labels: Tensor, fooled: Tensor) -> Tensor:

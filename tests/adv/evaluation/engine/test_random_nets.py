@@ -35,7 +35,7 @@ from adv.evaluation.engine import continuous_batching
 from adv.evaluation.engine.progress import Progress
 from adv.evaluation.engine.random_net import RandomNet
 from adv.evaluation.engine.verdicts import add_evidence, is_clearly_fooled
-from adv.runtime.random_layers import Noise
+from adv.runtime.random_layers import Dropout, Noise
 from adv.runtime.random_streams import lend_stream
 from adv.runtime.row_streams import RowStream
 
@@ -100,17 +100,69 @@ def test_small_batches_take_several_draws_at_once(name):
     net, keys = random_net(name), torch.arange(3)
     x = torch.rand(3, 3, 32, 32, generator=seeded_generator())
     found, calls = [], []
-    net.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     for batch in (1, 2, 64):
         asked = RandomNet(net, RowStream(), 5, 12, batch)
+        asked._repeats = False
+        counter = net.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
         with frozen(net), lend_stream(net, asked.stream), torch.no_grad():
             asked.seed_noise(keys)
             asked(x)
         found.append(asked.answers)
+        counter.remove()
     assert calls == [3] * 5 + [9, 6] + [15]
     for other in found[1:]:
         assert torch.allclose(found[0], other, atol=1e-4)
     assert (found[0][0] - found[0][1]).abs().max() > 1e-3  # draws differ
+
+
+class Shortcut(nn.Module):
+    """Dropout between two convolutions, with a shortcut around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.dropout, self.linear = Dropout(0.5), nn.Linear(4 * 32 * 32, 10)
+        self.dropout.stochastic = True
+
+    def forward(self, x):
+        x = self.stem(x)
+        return self.linear((x + self.conv(self.dropout(x))).flatten(1))
+
+
+@pytest.mark.parametrize("name", ["rse", "dropout", "noise", "shortcut"])
+def test_the_first_random_layer_repeats_images_where_no_answer_changes(name):
+    net = Shortcut().eval() if name == "shortcut" else random_net(name)
+    x = torch.rand(6, 3, 32, 32, generator=seeded_generator())
+    found, asked_about = [], []
+    for repeats in (False, None):
+        asked = RandomNet(net, RowStream(), 5, 12, 64)
+        asked._repeats = repeats
+        with frozen(net), lend_stream(net, asked.stream):
+            asked.seed_noise(torch.arange(6))
+            asked(x[:6])
+            asked.seed_noise(torch.arange(6))
+            counter = net.register_forward_pre_hook(
+                lambda _, args: asked_about.append(len(args[0]))
+            )
+            image = x.clone().requires_grad_()
+            asked(image)[:, 0].sum().backward()
+            counter.remove()
+        found.append((asked.answers, image.grad))
+    assert asked_about == [30, 30 if name == "shortcut" else 6]
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_images_are_not_repeated_before_two_are_there_to_try_it_on():
+    net = random_net("dropout")
+    asked = RandomNet(net, RowStream(), 5, 12, 64)
+    with frozen(net), lend_stream(net, asked.stream), torch.no_grad():
+        asked.seed_noise(torch.arange(1))
+        asked(torch.rand(1, 3, 32, 32))
+        assert asked._repeats is None
+        asked.seed_noise(torch.arange(2))
+        asked(torch.rand(2, 3, 32, 32))
+    assert asked._repeats is True
 
 
 # --- without noise ---
@@ -159,6 +211,43 @@ def test_votes_answer_as_all_of_them_would():
         asked.seed_noise(keys)
         full = asked._draw(x, 20).exp().sum(0).argmax(1)
     assert (short == full).float().mean() > 0.97
+
+
+def test_no_more_votes_are_spent_on_images_that_count_as_right_unless_they_are_clearly_wrong():
+    net = random_net("noise")
+    split = images_for(net, 60)
+    x, doubted = split.images.float() / 255, torch.arange(60) < 30
+    labels = (split.labels + (torch.arange(60) % 3 == 0)) % 10
+    asked, keys = RandomNet(net, RowStream(), 5, 20, 64), torch.arange(60)
+    drawn = []
+    net.register_forward_pre_hook(lambda _, args: drawn.append(len(args[0])))
+    with frozen(net), lend_stream(net, asked.stream), torch.no_grad():
+        asked.seed_noise(keys)
+        sums, leads = asked.ask_votes(x, labels)
+        every = sum(drawn)
+        asked.seed_noise(keys)
+        fewer, fewer_leads = asked.ask_votes(x, labels, doubted)
+    assert sum(drawn) - every < every
+    given_up = fewer.sum(1) < sums.sum(1) - 1
+    assert given_up.any() and (fewer_leads[given_up] > 0).all() and doubted[given_up].all()
+    assert (leads[doubted] < 0).any()
+    assert torch.allclose(fewer[~given_up], sums[~given_up], atol=1e-3)
+    assert torch.allclose(fewer_leads[~given_up], leads[~given_up], rtol=0.01)
+
+
+def test_an_image_that_fools_is_tried_in_the_next_smaller_ball():
+    """Where all images fall in all balls, one run shows it, and votes do in the other balls."""
+    net = nn.Sequential(Level(), Noise(0.01))
+    grey = torch.full((8, 3, 4, 4), 128, dtype=torch.uint8)
+    split = Split(grey, torch.zeros(8).long())  # the level is 100 / 510 above the boundary
+    chosen = battery(*(PGD(Linf(eps), 6, pace=2.0) for eps in RADII), draws=5, votes=20)
+    asked = []
+    net.register_forward_pre_hook(
+        lambda _, args: asked.append(len(args[0]) * torch.is_grad_enabled())
+    )
+    found = evaluate(net, split, chosen).ok
+    assert found[0].all() and not found[1:].any()
+    assert 0 < sum(asked) <= len(split) * 5 * 3  # draws, steps
 
 
 def test_evidence_is_that_of_the_last_steps_that_fooled():
@@ -229,7 +318,13 @@ def test_an_image_finds_the_first_run_that_fools_it(searching):
         met = follow(progress, image, stands, radii)
         first = next((n for n, eps in enumerate(radii) if eps > stands), len(radii))
         assert progress.fooled_by[image] == first
-        assert met == list(range(min(first + 1, 8))) if not searching else len(met) <= 5
+        if searching:  # from the largest ball but one down to that in which it stands
+            fooling = [eps for eps in (0.5, 0.4, 0.3, 0.2, 0.1) if eps > stands]
+            standing = [eps for eps in (0.5, 0.4, 0.3, 0.2, 0.1) if eps <= stands][:1]
+            largest = [0.6] if stands >= 0.5 else []
+            assert list(dict.fromkeys(radii[run] for run in met)) == fooling + standing + largest
+        else:
+            assert met == list(range(min(first + 1, 8)))
     done = Progress(radii, 3, torch.tensor([1]), searching=searching)
     assert done.is_open(7)
     follow(done, 1, 0.25, radii)
