@@ -19,9 +19,10 @@ class Progress:
       radii: the radius of each run, in ascending order.
       images: the number of images in the block.
       standing: [m] indices of the images that are attacked.
-      searching: whether an image goes next to one of the middle radii of those still open, and
-        not to the smallest. It then meets about half of the runs. The results are the same unless
-        an attack fails in a ball though it succeeds in a smaller one.
+      searching: whether an image goes from the largest ball but one to smaller ones until it
+        stands, and not from the smallest to larger ones. It then stands in one level at most, but
+        for the largest, and a level in which it stands takes most steps. The results are the same
+        unless an attack fails in a ball though it succeeds in a smaller one.
     """
 
     def __init__(

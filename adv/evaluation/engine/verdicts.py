@@ -4,6 +4,7 @@ A random net answers at random, and the worst of many random answers makes it lo
 is. So an image under attack is judged at most twice in a run. The first verdict is asked for as
 soon as the draws of the gradients, which the attack computes anyhow, say clearly that the image is
 fooled; unless the votes say so clearly too, the attack goes on, and its result is judged as always.
+What fools an image is also judged once in the next smaller ball, where it has to be clearly wrong.
 """
 
 from __future__ import annotations
