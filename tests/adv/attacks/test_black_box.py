@@ -178,7 +178,7 @@ def test_a_random_net_that_stands_meets_all_queries_in_an_evaluation(attack):
 
     net = RSE(0.1, 0.1)(BaseNet()(10)).eval()
     seen = []
-    net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    net.register_forward_hook(lambda _, __, answers: seen.append(len(answers)))
     images = torch.randint(0, 256, (4, 3, 32, 32), generator=seeded_generator(), dtype=torch.uint8)
     labels = Votes(net, 50)(images.float() / 255).argmax(1)
     seen.clear()

@@ -152,10 +152,11 @@ def test_a_random_net_is_classified_by_votes_once_per_attack():
     net, split = problem(6)
     counting = Counting()
     battery = short(autoattack_rand(Linf(1e-6)), steps=3)
-    found = evaluate(nn.Sequential(counting, Noise(1e-6), net), split, battery)
+    found = evaluate(nn.Sequential(Noise(1e-6), counting, net), split, battery)
     assert found.ok[2].sum() == 36 and (found.draws, found.votes) == (2, 8)
-    # Five of eight votes on all; for each attack 1 + 3 gradients of two draws and one verdict.
-    assert counting.seen == 40 * 5 + 2 * 36 * (4 * 2 + 5)
+    # Five of eight votes on all; for each attack 1 + 3 gradients of two draws and one verdict. And
+    # whether the noise can repeat images is tried once, with two draws of two, both ways.
+    assert counting.seen == 40 * 5 + 2 * 36 * (4 * 2 + 5) + 2 * 2 * 2
 
 
 def test_starts_do_not_depend_on_the_other_images_or_the_batch(monkeypatch):

@@ -80,7 +80,7 @@ def test_passes_are_counted_and_no_draw_is_used_twice():
     """Each prediction uses fresh votes, each gradient fresh draws."""
     tape = Tape()
     counted, split = CountingNet(nn.Identity()), two_levels()
-    net = nn.Sequential(counted, Mean(), Noise(1.0), tape)
+    net = nn.Sequential(Mean(), Noise(1.0), counted, tape)
     found = evaluate(net, split, battery(PGD(HARMLESS, steps=3), draws=4, votes=30), batch=16)
     standing = int(found.ok[0].sum())
     assert found.ok.all() and standing == 40
