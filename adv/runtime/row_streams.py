@@ -40,7 +40,7 @@ class RowStream(RngStream):
           draws: numbers of the draws.
           images: how many.
           repeats: the net gets each image once, and its first random layer repeats what it gets for
-            each draw. What comes before is thus computed once.
+            each draw, of which there are two or more. What comes before is thus computed once.
         """
         self._draws = draws if images == len(self.keys) else range(0)
         self._repeats = repeats
@@ -50,8 +50,8 @@ class RowStream(RngStream):
         self._generators_of_rows: list[torch.Generator] | None = None
 
     def repeat(self, x: Tensor) -> Tensor:
-        once = self._repeats and len(x) == len(self.keys)
-        return torch.cat([x] * len(self._draws)) if once and len(self._draws) > 1 else x
+        first = self._repeats and len(x) == len(self.keys)  # later layers get all rows
+        return torch.cat([x] * len(self._draws)) if first else x
 
     def fill(self, rows: Tensor, draw: Callable[[Tensor, torch.Generator], object]) -> None:
         if not self._has_seeds(rows):
