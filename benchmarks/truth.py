@@ -28,6 +28,7 @@ import torch
 
 import spaces
 from adv import Data, Split, evaluate, is_random, load, train, watch
+from search.backends.process_tree import end_with_parent
 from search.command_line import run_command
 from search.finals.final_battery import FinalBattery
 from spaces import Choice, Params, Scale, Space
@@ -146,10 +147,15 @@ def _run(name: str, tasks: list[tuple[Params, int]], jobs: int) -> Iterator[dict
     if jobs == 1:
         yield from (train_and_judge(name, params, seed) for params, seed in tasks)
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with make_pool(jobs) as pool:
         futures = [pool.submit(train_and_judge, name, params, seed) for params, seed in tasks]
         for future in as_completed(futures):
             yield future.result()
+
+
+def make_pool(jobs: int) -> ProcessPoolExecutor:
+    """Return so many processes, which end when this one is killed."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), initializer=end_with_parent)
 
 
 def train_and_judge(name: str, params: Params, seed: int) -> dict[str, Any]:
