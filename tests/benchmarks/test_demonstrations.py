@@ -1,6 +1,9 @@
 """The tables of the truth, what a verdict is compared with, and the picture of a front."""
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import demonstrations
 import front_picture
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 import truth
 from synthetic_studies import build, final_events
+from waiting import is_running, wait_until
 
 import spaces
 from search.finals.standings import compute_standings
@@ -89,6 +93,25 @@ def test_a_grid_has_each_combination_once():
     )
     with pytest.raises(ValueError, match="is no grid: add its values"):
         truth.grid("optimizer")
+
+
+def test_processes_that_train_end_with_the_command_that_is_killed():
+    code = (
+        "import os, sys, truth\n"
+        "if __name__ == '__main__':\n"
+        "    print(truth.make_pool(1).submit(os.getpid).result(), flush=True)\n"
+        "    sys.stdin.read()"
+    )
+    place = Path(truth.__file__).parent
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=place, stdin=pipe, stdout=pipe, text=True
+    ) as command:
+        assert command.stdout is not None
+        worker = int(command.stdout.readline())
+        assert is_running(worker)
+        command.kill()
+    wait_until(lambda: not is_running(worker))
 
 
 def test_the_picture_holds_every_trial_and_every_finalist():

@@ -9,7 +9,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import jsonschema
 import pytest
 import ray
 import yaml
+from waiting import wait_until
 
 import launch
 import spaces
@@ -210,10 +210,7 @@ def slurm(tmp_path):
 def test_a_warned_search_is_requeued_with_everything_saved(slurm):
     start, calls = slurm
     job = start("warned")
-    limit = time.monotonic() + 60
-    while not calls.with_name("calls.up").exists():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    wait_until(calls.with_name("calls.up").exists)
     job.send_signal(signal.SIGUSR1)
     output, _ = job.communicate(timeout=60)
     assert job.returncode == 143, output

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from flipped_bits import flip_in_file
-from test_launch import launch, rows, start, wait_until
+from test_launch import LIMIT, launch, rows, start
+from waiting import wait_until
 
 from search.finals.standings import compute_standings
 from search.record.event_lines import encode_line, read_lines
@@ -43,7 +44,7 @@ def killed(tmp_path_factory):
     search = ("--space", "smoke", "--serial", "--name", "x", "--score", "report")
     arguments = (*search, "--trials", 3, "--finalists", 3)
     running = start(*arguments, cwd=home)
-    wait_until(lambda: ledger.exists() and _has_a_final(ledger))
+    wait_until(lambda: ledger.exists() and _has_a_final(ledger), LIMIT)
     os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     return home, read(ledger)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 from warm_process import WarmProcess, run_warm
 
 from search.backends import serial
@@ -44,13 +45,6 @@ def start(*arguments: object, cwd: Path) -> WarmProcess:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))
-
-
-def wait_until(condition, deadline: float = LIMIT) -> None:
-    end = time.monotonic() + deadline
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -413,7 +407,7 @@ def test_a_signal_saves_everything_and_the_search_can_resume(number, status, whe
     arguments = ("--space", "smoke", "--name", "x", *sizes, *where)
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = start(*arguments, cwd=tmp_path)
-    wait_until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text())
+    wait_until(lambda: ledger.exists() and '"epoch": 2' in ledger.read_text(), LIMIT)
     began = time.monotonic()
     os.killpg(running.pid, number)
     output = "".join(running.communicate(timeout=60))
@@ -441,7 +435,7 @@ def test_a_killed_driver_loses_nothing(tmp_path):
     arguments = (*smoke, "--finalists", "off")
     ledger = tmp_path / "runs" / "x" / "ledger.jsonl"
     running = start(*arguments, cwd=tmp_path)
-    wait_until(lambda: ledger.exists() and '"finished"' in ledger.read_text())
+    wait_until(lambda: ledger.exists() and '"finished"' in ledger.read_text(), LIMIT)
     running.kill()
     running.wait()
     before = read(ledger)

@@ -4,15 +4,18 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from s3_server import ENVIRONMENT, serve
+from waiting import wait_until
 from warm_process import WarmProcess
 
 from search.record.ledger import read
+from search.storage.ledger_chunks import read_chunks
+from search.storage.location import parse_location, with_endpoint
+from search.storage.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
 SMOKE = ("--space", "smoke", "--trials", "2", "--epochs", "3", "--finalists", "off", "--serial")
@@ -32,23 +35,22 @@ def start(server, folder, *arguments):
 
 
 @pytest.mark.slow
-def test_another_machine_goes_on_from_the_store_alone(tmp_path):
+def test_another_machine_goes_on_from_the_store_alone(tmp_path, monkeypatch):
     one, two = (tmp_path / name / "runs" / "x" for name in ("one", "two"))
     with serve() as server:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
+            monkeypatch.setenv(name, value)
+        store = Store(with_endpoint(parse_location("s3://bucket/x")))
         running = start(server, tmp_path / "one", *SMOKE, "--name", "x", "--storage", "s3://bucket")
-        limit = time.monotonic() + 120
-        ledger = one / "ledger.jsonl"
-        while not (ledger.exists() and '"finished"' in ledger.read_text()):
-            assert time.monotonic() < limit and running.poll() is None, running.communicate()[0]
-            time.sleep(0.05)
-        time.sleep(3.0)  # in which it is copied
+        wait_until(lambda: b'"finished"' in read_chunks(store) or running.poll() is not None, 120)
+        assert running.poll() is None, running.communicate()[0]
         running.kill()
         running.communicate()
         there = start(server, tmp_path / "two", "--serial", "--resume", "s3://bucket/x")
         output, _ = there.communicate(timeout=120)
     assert there.returncode == 0, output
     assert "Fetched s3://bucket/x to runs/x." in output
-    before, after = read(ledger), read(two / "ledger.jsonl")
+    before, after = read(one / "ledger.jsonl"), read(two / "ledger.jsonl")
     assert before.trials[0].result == after.trials[0].result
     assert [trial.state for trial in after.trials.values()] == ["finished"] * 2
     assert after.sessions[-1].storage == "s3://bucket" and len(after.sessions) == 2

@@ -5,26 +5,19 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from formula_runs import trained_epochs
+from waiting import wait_until
 from warm_process import WarmProcess
 
 from search.interrupt import NOTICE
 from search.record.ledger import read
 
 HERE = Path(__file__).parent
-
-
-def wait_until(done: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "this took too long"
-        time.sleep(0.05)
 
 
 def start(folder: Path, **settings: Any) -> WarmProcess:

@@ -3,8 +3,6 @@
 import os
 import signal
 import threading
-import time
-from pathlib import Path
 
 import pytest
 from formula_runs import (
@@ -17,6 +15,7 @@ from formula_runs import (
     TensorProbe,
     trained_epochs,
 )
+from waiting import is_running, wait_until
 
 from search.backends import serial
 from search.backends.trial_timeout import TrialTimeout
@@ -86,20 +85,9 @@ def events(ledger, kind):
     return heard
 
 
-def lives(pid):
-    """Return whether a process lives; one that has ended and was not waited for does not."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-def wait_for_end(pid, seconds=30.0):
+def wait_for_end(pid):
     """Wait until a process has ended: Ray kills workers, and does not wait for them."""
-    deadline = time.monotonic() + seconds
-    while lives(pid):
-        assert time.monotonic() < deadline, f"process {pid} still lives"
-        time.sleep(0.05)
+    wait_until(lambda: not is_running(pid), seconds=30)
 
 
 def test_it_finds_the_front_of_a_grid(search, ledger):
@@ -339,7 +327,7 @@ def test_what_a_trial_leaves_behind_ends_with_it(safe_search, ledger):
     def look(event, view):
         if event["event"] == "epoch" and event["trial"] == 1:
             pids = (study.trial_folder(0) / "children").read_text().split()
-            seen.append([pid for pid in map(int, pids) if lives(pid)])
+            seen.append([pid for pid in map(int, pids) if is_running(pid)])
 
     ledger.readers.append(look)
     safe_search(study, Formula(2, mishaps={0: "messy"}), Interrupt(300))

@@ -16,8 +16,8 @@ from ray_processes import (
     start,
     start_gated,
     two_nodes,
-    wait_until,
 )
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import is_running, wait_until
 
 from search.backends import scratch
 
@@ -43,23 +43,8 @@ def driver(tmp_path):
     for process, child in started:
         process.kill()
         process.communicate()
-        if runs(child):
+        if is_running(child):
             os.kill(child, 9)
-
-
-def runs(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_until(done, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, "this took too long"
-        time.sleep(0.05)
 
 
 def test_only_what_a_killed_driver_has_left_is_removed(driver, tmp_path):
@@ -69,8 +54,8 @@ def test_only_what_a_killed_driver_has_left_is_removed(driver, tmp_path):
     killed.wait()
     swept = scratch.sweep([str(tmp_path), "/nonexistent"])
     assert not dead.exists() and living.exists()
-    wait_until(lambda: not runs(orphan))
-    assert runs(child)
+    wait_until(lambda: not is_running(orphan))
+    assert is_running(child)
     assert (swept.folders, swept.processes) == (1, 1)
     said = "Removed what a killed launch.py had left: 1 temporary folder (3 MB) and 1 process."
     assert swept.describe() == said

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from formula_runs import SPACE, Formula, ImportsLate, KillsParent
+from waiting import is_running, wait_until
 
 from search.backends import worker_process
 from search.backends.messages import WorkerError
@@ -40,13 +40,6 @@ def parent_of(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.05)
-
-
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 @pytest.mark.parametrize("kind", ["hang", "hang in C", "stop"])
 def test_nothing_outlives_a_driver_that_is_killed(tmp_path, kind):
@@ -57,7 +50,7 @@ def test_nothing_outlives_a_driver_that_is_killed(tmp_path, kind):
         server = parent_of(trial)
         assert told.with_name(MARK).exists()
         driver.kill()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (trial, server)))
+    wait_until(lambda: not any(map(is_running, (trial, server))))
     assert not take_mark(told.parent)  # it was alive when the driver died
 
 

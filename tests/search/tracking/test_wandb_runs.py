@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from unittest.mock import MagicMock
 
 import pytest
 from offline_tracking import SCRIPT, STUDY, OfflineRun, environment, read_offline_runs, track_study
 from synthetic_studies import events, header
+from waiting import wait_until
 
 from search.record.study_header import StudyHeader
 from search.record.view import View
@@ -195,10 +195,7 @@ def test_ctrl_c_to_the_whole_process_group_loses_nothing(tmp_path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "FED\n"
-    deadline = time.monotonic() + 60
-    while not list(folder.glob("wandb/offline-run-*-0001/*.wandb")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: list(folder.glob("wandb/offline-run-*-0001/*.wandb")))
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
