@@ -8,7 +8,7 @@ half of each batch attacked. Random nets are attacked through gradients averaged
 samples and scored by votes, because otherwise any noise looks like robustness. The number of votes
 belongs to the scale and is not searched: a net must not choose how it is scored. The published
 setting, 0.2 and 0.1, and "no noise" come first. Many pairs lie within a point of each other, so
-there are 16 final trainings.
+there are 24 final trainings.
 """
 
 from __future__ import annotations
@@ -30,6 +30,6 @@ space = Space(
         {"sigma_init": 0.2, "sigma_inner": 0.1},
         {"sigma_init": 0.0, "sigma_inner": 0.0},
     ),
-    scale={"final_trainings": 16},
+    scale={"final_trainings": 24},
     baseline=Baseline("no noise", {"sigma_init": 0.0, "sigma_inner": 0.0}),
 )
