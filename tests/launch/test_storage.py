@@ -42,8 +42,14 @@ def test_another_machine_goes_on_from_the_store_alone(tmp_path, monkeypatch):
             monkeypatch.setenv(name, value)
         store = Store(with_endpoint(parse_location("s3://bucket/x")))
         running = start(server, tmp_path / "one", *SMOKE, "--name", "x", "--storage", "s3://bucket")
-        wait_until(lambda: b'"finished"' in read_chunks(store) or running.poll() is not None, 120)
-        assert running.poll() is None, running.communicate()[0]
+
+        def has_a_result():
+            ended = running.poll() is not None
+            copied = b'"finished"' in read_chunks(store)
+            assert copied or not ended, running.communicate()[0]
+            return copied
+
+        wait_until(has_a_result, 120)
         running.kill()
         running.communicate()
         there = start(server, tmp_path / "two", "--serial", "--resume", "s3://bucket/x")

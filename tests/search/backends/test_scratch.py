@@ -54,7 +54,7 @@ def test_only_what_a_killed_driver_has_left_is_removed(driver, tmp_path):
     killed.wait()
     swept = scratch.sweep([str(tmp_path), "/nonexistent"])
     assert not dead.exists() and living.exists()
-    wait_until(lambda: not is_running(orphan))
+    wait_until(lambda: not is_running(orphan), seconds=30)
     assert is_running(child)
     assert (swept.folders, swept.processes) == (1, 1)
     said = "Removed what a killed launch.py had left: 1 temporary folder (3 MB) and 1 process."
