@@ -5,6 +5,7 @@ import signal
 import threading
 
 import pytest
+from cluster_in_process import connect_in_process
 from formula_runs import (
     CRASHES,
     GRID,
@@ -32,15 +33,14 @@ DEFAULT = TrialTimeout()
 def ray_search(project_root):
     from search.backends import ray_tune
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("WANDB_API_KEY", "k" * 40)
-        ray_tune.connect(None, project=project_root)
-
     def one_at_a_time(study, run, interrupt, timeout=DEFAULT):
         ray_tune.search(study, run, interrupt, ray_tune.Resources(concurrent=1), timeout)
 
-    yield one_at_a_time
-    ray_tune.disconnect()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_API_KEY", "k" * 40)
+        with connect_in_process(project_root):
+            patch.delenv("WANDB_API_KEY")
+            yield one_at_a_time
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from cluster_in_process import connect_in_process
 from formula_runs import SPACE, Formula
 
 from search.backends.messages import OutOfMemory, decode, encode_trial, run_trial
@@ -153,12 +154,9 @@ def test_a_trial_out_of_memory_is_started_again_with_more_and_does_not_fail(tmp_
     ledger.append("study", format=1, seed=0)
     ledger.append("session")
     study = Study(SPACE, ledger, trials=3, seed=0)
-    ray_tune.connect(None, project=PROJECT)
-    try:
+    with connect_in_process(PROJECT):
         ray_tune.search(study, Greedy(), Interrupt(), ray_tune.Resources(packed=True))
-    finally:
-        ray_tune.disconnect()
-        ledger.close()
+    ledger.close()
     view = read(tmp_path / "ledger.jsonl")
     assert [trial.state for trial in view.trials.values()] == ["finished"] * 3
     assert view.squeezed == {1: 1.0}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cluster_in_process import connect_in_process
 from formula_runs import KNOBS, Formula, no_recipe, score, trained_epochs
 from rich.console import Console
 from synthetic_studies import build
@@ -406,11 +407,10 @@ def test_finals_that_have_not_begun_have_a_page(ledger, tmp_path):
 def ray_search(project_root):
     from search.backends import ray_tune
 
-    ray_tune.connect(None, project=project_root)
-    yield lambda study, run: ray_tune.search(
-        study, run, Interrupt(), ray_tune.Resources(concurrent=2)
-    )
-    ray_tune.disconnect()
+    with connect_in_process(project_root):
+        yield lambda study, run: ray_tune.search(
+            study, run, Interrupt(), ray_tune.Resources(concurrent=2)
+        )
 
 
 @pytest.mark.slow
