@@ -66,8 +66,24 @@ def resolve_address(address: str) -> str:
         # Ray replaces a loopback address by that of the machine, where no dashboard listens.
         cause = WEB if _speaks_http(address) else cause
         raise ClusterError(f"no Ray cluster at {name}: {cause}") from None
+    if address == "auto":
+        _take_token()
     _ask_for_cluster(target, name)
     return target
+
+
+def _take_token() -> None:
+    """Use this user's token (`~/.ray/auth_token`) if there is one, as `ray.init("auto")` does.
+
+    `ray start` asks for that token where it finds one. Versions of Ray before that know no such
+    step.
+    """
+    with suppress(ImportError):
+        from ray._private.authentication.authentication_token_setup import (
+            maybe_enable_token_auth_if_token_available,
+        )
+
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _ask_for_cluster(target: str, name: str) -> None:

@@ -4,6 +4,8 @@ import http.server
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 
@@ -84,6 +86,36 @@ def test_auto_at_a_cluster_that_has_ended_names_its_address(monkeypatch, tmp_pat
     (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
     with pytest.raises(ClusterError, match=r"at auto \([0-9.]*:1\): .*unset RAY_ADDRESS"):
         ray_address.resolve_address("auto")
+
+
+@pytest.mark.parametrize(
+    ("file", "address", "mode"),
+    [("auth_token", "auto", "token"), ("auth_token", None, None), ("other", "auto", None)],
+)
+def test_auto_uses_the_token_of_the_home_folder_as_ray_does(file, address, mode, tmp_path):
+    # Ray keeps what it has read, so a process of its own asks.
+    code = (
+        "import os, sys\n"
+        "from search.backends import ray_address\n"
+        "ray_address._ask_for_cluster = lambda *_: None\n"
+        "ray_address.resolve_address(sys.argv[1])\n"
+        "own = ray_address.ray._raylet\n"
+        "token = own.get_authentication_mode() == own.AuthenticationMode.TOKEN\n"
+        "print(os.environ.get('RAY_AUTH_MODE'), token)"
+    )
+    for name in (".ray", "ray"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".ray" / file).write_text("0" * 64)
+    with serve("silence") as there:
+        (tmp_path / "ray" / "ray_current_cluster").write_text(there)
+        done = subprocess.run(
+            [sys.executable, "-c", code, address or there],
+            env={**os.environ, "HOME": str(tmp_path), "RAY_TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.strip() == f"{mode} {mode == 'token'}"
 
 
 def test_the_steps_of_asking_take_less_than_ten_seconds():
