@@ -75,8 +75,7 @@ def resolve_address(address: str) -> str:
 def _take_token() -> None:
     """Use this user's token (`~/.ray/auth_token`) if there is one, as `ray.init("auto")` does.
 
-    `ray start` asks for that token where it finds one. Versions of Ray before that know no such
-    step.
+    `ray start` asks for that token where it finds one. Earlier versions of Ray do neither.
     """
     with suppress(ImportError):
         from ray._private.authentication.authentication_token_setup import (

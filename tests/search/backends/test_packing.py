@@ -1,5 +1,6 @@
 """Packing: how many trials share a GPU, by closed forms; out of memory costs no trial."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -154,9 +155,8 @@ def test_a_trial_out_of_memory_is_started_again_with_more_and_does_not_fail(tmp_
     ledger.append("study", format=1, seed=0)
     ledger.append("session")
     study = Study(SPACE, ledger, trials=3, seed=0)
-    with connect_in_process(PROJECT):
+    with closing(ledger), connect_in_process(PROJECT):
         ray_tune.search(study, Greedy(), Interrupt(), ray_tune.Resources(packed=True))
-    ledger.close()
     view = read(tmp_path / "ledger.jsonl")
     assert [trial.state for trial in view.trials.values()] == ["finished"] * 3
     assert view.squeezed == {1: 1.0}
