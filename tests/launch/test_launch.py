@@ -456,7 +456,7 @@ def test_a_killed_driver_loses_nothing(tmp_path):
 @pytest.mark.slow
 def test_a_budget_ends_early_and_a_larger_one_resumes(tmp_path):
     done = launch(
-        *("--space", "smoke", "--serial", "--name", "x", "--epochs", 10, "--budget", "1s"),
+        *("--space", "smoke", "--serial", "--name", "x", "--epochs", 100, "--budget", "1s"),
         *("--finalists", "off"),
         cwd=tmp_path,
     )

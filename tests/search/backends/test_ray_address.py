@@ -98,6 +98,7 @@ def test_auto_uses_the_token_of_the_home_folder_as_ray_does(file, address, mode,
         "import os, sys\n"
         "from search.backends import ray_address\n"
         "ray_address._ask_for_cluster = lambda *_: None\n"
+        "ray_address.ray._private.services.find_gcs_addresses = frozenset\n"  # of other tests
         "ray_address.resolve_address(sys.argv[1])\n"
         "own = ray_address.ray._raylet\n"
         "token = own.get_authentication_mode() == own.AuthenticationMode.TOKEN\n"
