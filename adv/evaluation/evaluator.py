@@ -9,6 +9,9 @@ starts and noise seeds, so two nets can be compared image by image.
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -102,10 +105,11 @@ def evaluate(
         kept = _clean_copies(split, len(battery.attacks)) if keep_images else None
         job = EvaluationJob(asked, split, batch, form, kept)
         natural, classes = _predict_clean(job, battery.seed)
-        attack_progress.begin(_count_runs(battery, classes))
-        for norm in dict.fromkeys(type(attack.ball) for _, attack in battery.attacks):
-            attack = _attack_nested if battery.nested else _attack_in_turn
-            rows |= attack(_list_runs(battery, norm, classes), job, natural, ranks)
+        norms = dict.fromkeys(type(attack.ball) for _, attack in battery.attacks)
+        plans = [_plan_runs(battery, norm, classes, random) for norm in norms]
+        attack_progress.begin(sum(plan.count() for plan in plans))
+        for plan in plans:
+            rows |= plan.attack(job, natural, ranks)
     return Score(
         tuple(name for name, _ in battery.attacks),
         tuple(attack.ball.eps for _, attack in battery.attacks),
@@ -122,64 +126,91 @@ def _clean_copies(split: Split, attacks: int) -> Tensor:
     return clean.expand(attacks, *clean.shape).clone()
 
 
-def _attack_in_turn(
-    listed: list[tuple[int, list[AttackRun]]], job: EvaluationJob, natural: Tensor, ranks: Ranks
-) -> dict[int, Tensor]:
-    """Return, for each attack of one norm, its index and [n] booleans: the images still correct.
+@dataclass(frozen=True)
+class _Plan:
+    """The runs of the attacks of one norm.
 
-    Smaller balls come first; an image that is fooled in one is not attacked in the larger ones.
+    Args:
+      first: the index of each attack in the battery and its runs through the balls, smaller ones
+        first.
+      later: the runs that begin in the largest ball in which an image stands.
+      nested: whether an image that stands in a ball stands in all that are smaller.
     """
-    chain: list[AttackRun] = []
-    ends: dict[int, int] = {}
-    for index, runs in listed:
-        chain += runs
-        ends[index] = len(chain)
-    fooled_by = torch.where(natural, len(chain), -1)
-    _attack_chain(chain, job, fooled_by, ranks)
-    return {index: fooled_by >= end for index, end in ends.items()}
+
+    first: list[tuple[int, list[AttackRun]]]
+    later: list[AttackRun]
+    nested: bool
+
+    @property
+    def chain(self) -> list[AttackRun]:
+        """The runs through the balls, one after another."""
+        return [run for _, runs in self.first for run in runs]
+
+    def count(self) -> int:
+        """Return how many runs there are."""
+        return len(self.chain) + len(self.later)
+
+    def attack(self, job: EvaluationJob, natural: Tensor, ranks: Ranks) -> dict[int, Tensor]:
+        """Return, for each attack, its index and [n] booleans: the images still correct.
+
+        An image that is fooled in a ball is not attacked in the larger ones.
+        """
+        chain = self.chain
+        fooled_by = torch.where(natural, len(chain), -1)
+        _attack_chain(chain, job, fooled_by, ranks)
+        if self.nested:
+            return self._attack_later(job, natural, ranks, fooled_by)
+        ends = itertools.accumulate(len(runs) for _, runs in self.first)
+        return {index: fooled_by >= end for (index, _), end in zip(self.first, ends, strict=True)}
+
+    def _attack_later(
+        self, job: EvaluationJob, natural: Tensor, ranks: Ranks, fooled_by: Tensor
+    ) -> dict[int, Tensor]:
+        """Return what `attack` does, once the later runs are over too.
+
+        An image meets all of these only in the largest ball in which it stands, and in larger ones
+        those up to the one that fools it.
+        """
+        radii = sorted({run.attack.ball.eps for run in self.chain})
+        sizes = {eps: size for size, eps in enumerate(radii, 1)}
+        smaller = [sizes[run.attack.ball.eps] - 1 for run in self.chain]
+        stands = torch.tensor([*smaller, len(radii), -1])[fooled_by]  # in the smallest so many
+        unsettled = natural
+        for eps in reversed(radii):
+            here = unsettled & (stands == sizes[eps])
+            rest = [run for run in self.later if run.attack.ball.eps == eps]
+            fooled_by = torch.where(here, len(rest), -1)
+            _attack_chain(rest, job, fooled_by, ranks)
+            fell = here & (fooled_by < len(rest))
+            stands[fell] -= 1
+            unsettled = unsettled & ~here | fell
+        return {
+            index: stands >= (sizes[runs[0].attack.ball.eps] if runs else 0)
+            for index, runs in self.first
+        }
 
 
-def _attack_nested(
-    listed: list[tuple[int, list[AttackRun]]], job: EvaluationJob, natural: Tensor, ranks: Ranks
-) -> dict[int, Tensor]:
-    """Return what `_attack_in_turn` does, of a nested battery: see `Battery`.
-
-    So of the attacks after the first an image meets all only in the largest ball in which it
-    stands, and in larger ones those up to the one that fools it.
-    """
-    first = [runs[0] for _, runs in listed if runs]
-    radii = sorted({run.attack.ball.eps for run in first})
-    sizes = {eps: size for size, eps in enumerate(radii, 1)}
-    fooled_by = torch.where(natural, len(first), -1)
-    _attack_chain(first, job, fooled_by, ranks)
-    smaller = [sizes[run.attack.ball.eps] - 1 for run in first]
-    stands = torch.tensor([*smaller, len(radii), -1])[fooled_by]  # in so many of the smallest balls
-    unsettled = natural
-    for eps in reversed(radii):
-        here = unsettled & (stands == sizes[eps])
-        rest = [run for _, runs in listed for run in runs[1:] if run.attack.ball.eps == eps]
-        fooled_by = torch.where(here, len(rest), -1)
-        _attack_chain(rest, job, fooled_by, ranks)
-        fell = here & (fooled_by < len(rest))
-        stands[fell] -= 1
-        unsettled = unsettled & ~here | fell
-    return {
-        index: stands >= (sizes[runs[0].attack.ball.eps] if runs else 0) for index, runs in listed
-    }
-
-
-def _list_runs(
-    battery: Battery, norm: type[Ball], classes: int
-) -> list[tuple[int, list[AttackRun]]]:
-    """Return the index and the runs of each attack of one norm, smaller balls first."""
+def _plan_runs(battery: Battery, norm: type[Ball], classes: int, random: bool) -> _Plan:
+    """Return the runs of the attacks of one norm."""
     order = _by_radius(battery, norm)
-    listed = []
+    first, later = [], list[AttackRun]()
     for position, index in enumerate(order):
         serves, seed = tuple(order[position:]), battery.seed + 1000 * index
         parts = enumerate(_list_supported(battery.attacks[index][1], classes))
         runs = [AttackRun(part, seed + restart, serves) for restart, part in parts]
-        listed.append((index, [run for run in runs if run.attack.ball.eps > 0]))
-    return listed
+        runs = [run for run in runs if run.attack.ball.eps > 0]
+        count = 1 if battery.nested else len(runs)
+        first.append((index, runs[:count]))
+        later += runs[count:]
+    balls = [run.attack.ball for _, runs in first for run in runs]
+    for number, attack in enumerate(battery.second_attacks, len(battery.attacks)):
+        if random or attack.ball not in balls:
+            continue
+        serves = tuple(i for i in order if battery.attacks[i][1].ball.eps >= attack.ball.eps)
+        for seed, part in enumerate(members(attack), battery.seed + 1000 * number):
+            if part.supports(classes):
+                later.append(AttackRun(part, seed, serves))
+    return _Plan(first, later, nested=battery.nested or bool(later))
 
 
 def _attack_chain(
@@ -204,12 +235,6 @@ def _attack_chain(
             _attack_group(group, job, fooled_by, done, len(chain), ranks)
         done += len(group)
         attack_progress.advance(len(group))
-
-
-def _count_runs(battery: Battery, classes: int) -> int:
-    """Return how many runs of attacks an evaluation has."""
-    every = [attack for _, whole in battery.attacks for attack in _list_supported(whole, classes)]
-    return sum(attack.ball.eps > 0 for attack in every)
 
 
 def _attack_group(

@@ -310,13 +310,14 @@ class FinalsHeader:
 
 
 def _check_attack(attack: Plain) -> None:
-    """Raise FieldError if the name, radius, size or runs of an attack are of another type."""
+    """Raise FieldError if a known setting of an attack, such as its radius, is of another type."""
     kinds = {
         "name": str,
         "eps": Annotated[float, Range(0, 1e6)],
         "steps": Count,
         "restarts": Count,
         "runs": Sequence[str],
+        "second": Sequence[str],
     }
     for key, kind in kinds.items():
         if attack.get(key) is not None:

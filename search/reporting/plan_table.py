@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 import spaces
-from adv import Recipe, size_of
+from adv import Battery, Recipe, size_of
 from adv.attacks.composite import members
 from adv.data.summary import Summary
 from adv.shape import DEFAULT_SHAPE, format_shape
@@ -91,8 +91,7 @@ def _rows(plan: PlannedSearch, data: Summary, notes: Mapping[str, str]) -> dict[
         "trials": f"{count(plan.trials, 'trial')} of {count(scale.epochs, 'epoch')} each, "
         f"batch {scale.batch}, seed {plan.seed}" + grid,
         "score": describe_score(scale.score, scale.threat_model),
-        "battery": f"{', '.join(name for name, _ in scale.battery().attacks)}; random nets: "
-        f"{scale.battery().draws} samples per gradient, {scale.votes} votes",
+        "battery": _describe_battery(scale.battery()),
         **notes,
         "known points": _describe_cost(costs),
         "gradient steps": f"about {train + attack:,} a trial ({train:,} to train on batches of "
@@ -113,6 +112,15 @@ def _build_known(plan: PlannedSearch, data: Summary) -> tuple[list[Recipe], list
     except RecipeError as error:
         raise RecipeError(f"space {plan.space_name}: {error}") from None
     return recipes, costs
+
+
+def _describe_battery(battery: Battery) -> str:
+    """Return the attacks of a battery and its settings of random nets in words."""
+    names = ", ".join(name for name, _ in battery.attacks)
+    second = list(dict.fromkeys(type(one).__name__ for one in battery.second_attacks))
+    then = f", then {' and '.join(second)} at the largest radius withstood" if second else ""
+    random = f"{battery.draws} samples per gradient, {battery.votes} votes"
+    return f"{names}{then}; random nets: {'without these, ' if second else ''}{random}"
 
 
 def _describe_cost(costs: Sequence[float]) -> str:
@@ -140,5 +148,7 @@ def count_gradient_steps(scale: Scale, recipes: Sequence[Recipe], images: int) -
     ):
         runs = [run for _, attack in battery.attacks for run in members(attack)]
         steps = sum(getattr(run, "steps", 1) for run in runs)
+        # An image that stands everywhere meets the second attack of the largest ball alone.
+        steps += max((getattr(run, "steps", 1) for run in battery.second_attacks), default=0)
         attack += times * steps * battery.draws * math.ceil(n / scale.batch)
     return train, attack

@@ -63,6 +63,8 @@ def _describe_attack(attack: Mapping[str, Any]) -> str:
         settings.insert(0, f"eps {255 * eps:.3g}/255" if pixels else f"eps {eps:.3g}")
     if runs := attack.get("runs"):
         settings.append(count(len(runs), "run"))
+    if second := attack.get("second"):
+        settings.append(count(len(second), "second attack"))
     name = str(attack.get("name", "attack"))
     return f"{name} ({', '.join(settings)})" if settings else name
 

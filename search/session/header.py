@@ -84,16 +84,20 @@ def sources() -> dict[str, str] | None:
 
 
 def describe_battery(scale: Scale) -> list[dict[str, Any]]:
-    """Return the attacks that score a trial, as plain data."""
-    return [
-        {
-            "name": name,
-            **({} if isinstance(attack.ball, Linf) else {"norm": type(attack.ball).__name__}),
-            "eps": attack.ball.eps,
-            **_settings(attack),
-        }
-        for name, attack in scale.battery().attacks
-    ]
+    """Return the attacks that score a trial, as plain data.
+
+    The key "second" lists those that a deterministic net meets in the same ball afterwards.
+    """
+    battery = scale.battery()
+    rows = []
+    for name, attack in battery.attacks:
+        row: dict[str, Any] = {"name": name}
+        if not isinstance(attack.ball, Linf):
+            row["norm"] = type(attack.ball).__name__
+        row |= {"eps": attack.ball.eps, **_settings(attack)}
+        second = [format_settings(one) for one in battery.second_attacks if one.ball == attack.ball]
+        rows.append(row | ({"second": second} if second else {}))
+    return rows
 
 
 def _settings(attack: Any) -> dict[str, Any]:

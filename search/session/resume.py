@@ -143,13 +143,14 @@ def _check_comparable(options: Options, view: View, run: Training) -> None:
 def battery_differs(recorded: Sequence[Mapping[str, Any]], scale: Scale) -> bool:
     """Return whether a scale attacks in another way than a header records.
 
-    Settings that were not recorded are not compared.
+    Settings that were not recorded are not compared, but a header without second attacks is of a
+    battery that had none.
     """
     now = json.loads(json.dumps(describe_battery(scale)))
     return len(recorded) != len(now) or any(
-        one[key] != other[key]
+        one.get(key) != other.get(key)
         for one, other in zip(recorded, now, strict=True)
-        for key in {*one} & {*other}
+        for key in {*one} & {*other} | {"second"}
     )
 
 

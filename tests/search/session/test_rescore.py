@@ -217,6 +217,15 @@ def test_another_loss_is_another_battery(training):
     assert battery_differs(battery, scale)
 
 
+def test_a_run_without_second_attacks_has_another_battery(training):
+    scale = change_battery(training, "margin", None, None).scale
+    battery = json.loads(json.dumps(describe_battery(scale)))
+    (second,) = battery[0]["second"]
+    assert second.startswith("APGD(ball=Linf(eps=0.01), steps=1, loss='dlr-targeted', ")
+    del battery[3]["second"]
+    assert battery_differs(battery, scale)
+
+
 def test_a_setting_that_a_run_did_not_know_changes_nothing(training):
     battery = json.loads(json.dumps(describe_battery(training.scale)))
     assert not battery_differs(battery, training.scale)
