@@ -47,6 +47,7 @@ class EvaluationJob:
       form: memory format of the images.
       adversarial: [attacks, n, c, h, w], or None. It takes the images that were classified after
         each attack of the battery.
+      query_batch: images at a time of attacks that only query the net; None: as many as of others.
     """
 
     model: nn.Module
@@ -54,6 +55,7 @@ class EvaluationJob:
     batch: int
     form: torch.memory_format = torch.channels_last
     adversarial: Tensor | None = None
+    query_batch: int | None = None
 
     @property
     def device(self) -> torch.device:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
 from evaluation_cases import RADII, RADII_BATTERY, battery, random_conv_net, split_labelled_by
 from reproducibility import seeded_generator
-from small_nets import CountingNet
+from small_nets import CountingNet, RecordingNet
 from torch import nn
 
 from adv import APGD, FGSM, L2, PGD, Linf, Split, Square, Worst, evaluate, restarts
@@ -184,3 +185,20 @@ def test_an_attack_that_is_not_iterative():
     stays = net.eval()(torch.zeros(1, 3, 8, 8)).argmax(1)
     found = evaluate(net, split, battery(FGSM(Linf(1e-6)), Black()))
     assert torch.equal(found.ok[2], found.ok[1] & (split.labels == stays))
+
+
+@pytest.mark.parametrize(
+    ("attack", "usual"), [(Square(Linf(0.02), 5), 128), (PGD(Linf(0.02), 2), 64)]
+)
+def test_queries_share_larger_batches_than_gradients(attack, usual):
+    net = random_conv_net()
+    split = split_labelled_by(net, n=300)
+    calls, tables = {}, []
+    for batch in (None, 64, 128):
+        recording = RecordingNet(net)
+        tables.append(evaluate(recording, split, battery(attack), batch=batch).ok)
+        calls[batch] = [len(images) for images in recording.calls]
+    natural = math.ceil(300 / 64)  # calls without an attack, which are not larger
+    assert calls[None][natural:] == calls[usual][math.ceil(300 / usual) :]
+    assert calls[64][natural:] != calls[128][math.ceil(300 / 128) :]
+    assert torch.equal(tables[0], tables[1]) and torch.equal(tables[0], tables[2])

@@ -95,6 +95,15 @@ def test_noise_on_weights_is_shared_by_a_batch():
     assert len(asked.answers.flatten(1).unique(dim=0)) == 5
 
 
+def test_queries_about_a_random_net_share_its_usual_batch():
+    net = random_net("pni")
+    split = images_for(net, 80)
+    asked = battery(Square(Linf(0.03), 3), draws=2, votes=2)
+    default, usual, larger = (evaluate(net, split, asked, batch=b).ok for b in (None, 64, 128))
+    assert torch.equal(default, usual)
+    assert not torch.equal(default, larger)
+
+
 @pytest.mark.parametrize("name", ["rse", "dropout", "noise"])
 def test_small_batches_take_several_draws_at_once(name):
     net, keys = random_net(name), torch.arange(3)
