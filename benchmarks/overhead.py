@@ -4,9 +4,10 @@
     python benchmarks/overhead.py --only load propose
 
 `load`: read a ledger of 10,000 finished trials of 12 epochs. `propose`: processor time for one
-proposal by each sampler after 5,000 finished trials, and after 500 for `kriging`, which is the
-default up to there. `ray`: seconds from the end of a trial to the start of the next one on the same
-worker, in our search and in plain Ray Tune with and without reused actors.
+proposal by each sampler after 5,000 finished trials, and after 500 with values at two rungs for the
+default, `portfolio`, and its dearest proposer, `kriging`. `ray`: seconds from the end of a trial to
+the start of the next one on the same worker, in our search and in plain Ray Tune with and without
+reused actors.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ sys.path.insert(0, str(PROJECT))
 
 from search.record.event_lines import encode_line  # noqa: E402
 from search.record.ledger import Ledger, read  # noqa: E402
-from search.record.trial import EpochReport, Trial  # noqa: E402
+from search.record.trial import EpochReport, Rung, Trial  # noqa: E402
 from search.record.trial_result import ResultDetails, TrialResult  # noqa: E402
 from search.record.view import View  # noqa: E402
 from search.samplers.initial_design import random_params  # noqa: E402
@@ -77,7 +78,7 @@ def main() -> None:
         measure_loading(given.trials, given.epochs)
     if "propose" in parts:
         measure_proposals(5000, "tpe", "nsga2", "random", "qmc")
-        measure_proposals(500, "kriging")
+        measure_proposals(500, "portfolio", "kriging", rungs=True)
     if "ray" in parts:
         measure_gaps(12)
 
@@ -183,12 +184,14 @@ def _write(path: Path, trials: int, epochs: int) -> None:
             append("finished", trial=n, objectives=values, intervals=intervals, details=details)
 
 
-def measure_proposals(trials: int, *names: str) -> None:
+def measure_proposals(trials: int, *names: str, rungs: bool = False) -> None:
     """Time a proposal of each sampler after `count` finished trials, with eight running."""
     view, chance = View(), random.Random(1)
     for n in range(trials + 8):
         params = random_params(SPACE, chance)
         trial = Trial(n, params, n, "random")  # not chosen by a model, so that one may learn of it
+        if rungs:
+            trial.rungs = {(epoch, 0): Rung(epoch, 1.0, score(params)) for epoch in (3, 9)}
         if n < trials:
             trial.state, trial.result = "finished", TrialResult(score(params))
             trial.epochs[1] = EpochReport(1, 1, 1.0 + float(params["depth"]))

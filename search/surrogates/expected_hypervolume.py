@@ -31,11 +31,34 @@ def expected_improvement(
     # Between two neighbours' first values, a candidate has to exceed the right one's second value.
     edges = np.concatenate([[ref[0]], p[:, 0], [np.inf]])
     heights = np.concatenate([p[:, 1], [ref[1]]])
-    first, second = (None, None) if sd is None else sd.T
-    excess = np.stack([_expected_excess(mean[:, 0], first, e) for e in edges[:-1]])
+    if sd is None:
+        return _improvement(mean, edges, heights)
+    excess = np.stack([_expected_excess(mean[:, 0], sd[:, 0], e) for e in edges[:-1]])
     widths = excess - np.concatenate([excess[1:], np.zeros((1, len(mean)))])
-    rises = np.stack([_expected_excess(mean[:, 1], second, h) for h in heights])
+    rises = np.stack([_expected_excess(mean[:, 1], sd[:, 1], h) for h in heights])
     return np.asarray((widths * rises).sum(axis=0))
+
+
+def _improvement(values: Array, edges: Array, heights: Array) -> Array:
+    """Return by how much each of n points [n, 2] enlarges the hypervolume, [n].
+
+    A point covers whole strips, from the first whose height it exceeds to the one before its own,
+    and a part of its own. Sums over strips are differences of sums from the first one on.
+
+    Args:
+      values: [n, 2] the points, larger is better.
+      edges: [m + 2] where the strips under the front begin, and infinity, ascending.
+      heights: [m + 1] of the strips, descending.
+    """
+    a, b = values.T
+    own = np.searchsorted(edges[1:-1], a, side="right")
+    lowest = np.minimum(np.searchsorted(-heights, -b, side="right"), own + 1)
+    widths = np.diff(edges[:-1])
+    width, area = (np.concatenate([[0.0], np.cumsum(w)]) for w in (widths, widths * heights[:-1]))
+    begun = np.minimum(lowest, own)
+    whole = b * (width[own] - width[begun]) - (area[own] - area[begun])
+    part = (a - edges[own]) * (b - heights[own])
+    return np.asarray(np.maximum(0.0, whole + np.where((lowest <= own) & (a > edges[0]), part, 0)))
 
 
 def correlated_improvement(
@@ -65,9 +88,7 @@ def correlated_improvement(
     return np.asarray(np.sum(gains, axis=0) / weights.sum())
 
 
-def _expected_excess(mean: Array, sd: Array | None, bound: float) -> Array:
-    """Return E max(0, Y - bound) of normal Y, or of Y that is known, [n]."""
-    if sd is None:
-        return np.maximum(0.0, mean - bound)
+def _expected_excess(mean: Array, sd: Array, bound: float) -> Array:
+    """Return E max(0, Y - bound) of normal Y, [n]."""
     z = (mean - bound) / sd
     return np.asarray((mean - bound) * ndtr(z) + sd * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))

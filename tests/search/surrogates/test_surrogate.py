@@ -181,6 +181,22 @@ def test_objectives_in_conflict_promise_less():
     assert gains[0] > gains[1] > gains[2] > 0
 
 
+@pytest.mark.parametrize("draw", ["normal", "ties"])
+def test_the_gain_of_known_values_is_the_difference_of_two_hypervolumes(draw):
+    rng = np.random.default_rng(0)
+    for size in (0, 1, 2, 7, 30):
+        for _ in range(8):
+            if draw == "ties":
+                points, new = (rng.integers(-3, 8, (n, 2)).astype(float) for n in (size, 50))
+            else:
+                points, new = (rng.normal(size=(n, 2)) for n in (size, 50))
+            corner = (-1.0, -0.5)
+            before = hypervolume(points, corner)
+            expected = [hypervolume([*points, one], corner) - before for one in new]
+            gains = expected_improvement(new, None, points, corner)
+            assert gains == pytest.approx(expected, abs=1e-12)
+
+
 def test_with_no_front_the_gain_is_the_product_of_both_excesses():
     gain = expected_improvement(np.array([[2.0, 3.0]]), np.array([[1e-9, 1e-9]]), [], (0.0, 1.0))
     assert gain[0] == pytest.approx(4.0)
