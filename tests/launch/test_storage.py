@@ -1,13 +1,10 @@
 """A search whose machine is lost, and that goes on elsewhere from an object store alone."""
 
 import os
-import re
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ray_processes import two_nodes
 from s3_server import ENVIRONMENT, serve
 from waiting import wait_until
 from warm_process import WarmProcess
@@ -66,31 +63,11 @@ def test_another_machine_goes_on_from_the_store_alone(tmp_path, monkeypatch):
             assert not path.is_file() or secret.encode() not in path.read_bytes()
 
 
-@contextmanager
-def two_nodes():
-    script = ROOT / "tests" / "search" / "two_node_cluster.py"
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        found = None
-        assert process.stdout is not None
-        while not found:
-            found = re.match("ADDRESS (.*)", process.stdout.readline())
-        yield found[1]
-    finally:
-        process.communicate(timeout=60)
-
-
 @pytest.mark.slow
 def test_workers_of_a_cluster_keep_their_trials_in_the_store(tmp_path):
     # Each node has a core, so the two ranks of a trial are on both: only the first has its files.
-    with serve() as server, two_nodes() as address:
-        there = ("--address", address)
+    with serve() as server, two_nodes() as nodes:
+        there = ("--address", nodes.address)
         cluster = (*there, "--storage", str(tmp_path / "store"), "--name", "x")
         driver = start(server, tmp_path / "one", *SMOKE[:-1], *cluster, "--ranks-per-trial", "2")
         output, _ = driver.communicate(timeout=240)
