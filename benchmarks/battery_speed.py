@@ -1,9 +1,10 @@
-"""Measure how fast a net is evaluated: the report's battery, AutoAttack, Square; ours and others'.
+"""Measure how fast a net is attacked by the report's battery, AutoAttack, Square or APGD.
 
     python benchmarks/battery_speed.py --data FOLDER --nets out/plain.safetensors
     python benchmarks/battery_speed.py --data digits --nets basenet bignet wrn --only autoattack
     python benchmarks/battery_speed.py --data FOLDER --images 200 --repeats 1 --shipped
     python benchmarks/battery_speed.py --data FOLDER --only square --images 256 --queries 150
+    python benchmarks/battery_speed.py --data FOLDER --only apgd --images 256
 
 A net is a checkpoint written by `adv.save`, or a name; a named net is trained adversarially for a
 short time first. Both libraries attack the same net and the same images, in turns. With
@@ -11,9 +12,10 @@ torchattacks, the six PGD attacks of the report run one after another over all i
 net in torch's default memory format and once in channels_last, which is faster on some machines.
 Its AutoAttack is a cascade, like ours: "as published" gives its attacks 100 steps and 5,000
 queries, "as it ships" (--shipped) uses 10 steps of APGD, and FAB. Ours leaves FAB out (decision
-0006). Square alone is called directly on both sides. Times are medians; on a CPU they are processor
-time. --write puts the table into a file such as docs/performance.md and replaces the earlier one
-for these nets and this task.
+0006). Square and APGD alone are called directly on both sides, on those of the images that the net
+classifies correctly, since torchattacks leaves out the others. Times are medians; on a CPU they are
+processor time. --write puts the table into a file such as docs/performance.md and replaces the
+earlier one for these nets and this task.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from timing import alternate, half_range, median
 from torch import nn
 
 from adv import (
+    APGD,
     WRN,
     BaseNet,
     BigNet,
@@ -98,6 +101,15 @@ def published_autoattack(net: nn.Module, eps: float, classes: int) -> Attack:
     )
 
 
+def keep_correct(net: nn.Module, split: Split) -> Split:
+    """Return the images that the net classifies correctly; end the program if there is none."""
+    with torch.no_grad():
+        right = net(split.images.float() / 255).argmax(1) == split.labels
+    if not right.any():
+        raise SystemExit("battery_speed.py: the net classifies no image correctly")
+    return Split(split.images[right], split.labels[right])
+
+
 def evaluations(net: nn.Module, split: Split, classes: int, args: argparse.Namespace) -> dict:
     """Return, for each task and contender, the call to time; it returns accuracies."""
     eps, n, tasks = args.eps, len(split), {}
@@ -115,6 +127,19 @@ def evaluations(net: nn.Module, split: Split, classes: int, args: argparse.Names
                 accuracy_under(a, last, split, BATCH) for a in report_attacks(last)
             ),
         }
+    if args.only in ("square", "apgd"):
+        split = keep_correct(net, split)
+        n = len(split)
+    if args.only == "apgd":
+        for loss in ("ce", "dlr"):
+            ascent = APGD(Linf(eps), args.steps, loss=loss)
+            peer = import_peer("torchattacks").APGD(
+                plain, norm="Linf", eps=eps, steps=args.steps, loss=loss, seed=0
+            )
+            tasks[f"APGD on {loss}, {args.steps} steps"] = {
+                "ours": lambda a=ascent: (accuracy_under(partial(a, net), net, split, n),),
+                "torchattacks": lambda a=peer: (accuracy_under(a, plain, split, n),),
+            }
     if args.only == "square":
         search = Square(Linf(eps), queries=args.queries)
         peer = import_peer("torchattacks").Square(
@@ -185,8 +210,9 @@ def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
     parser.add_argument("--nets", nargs="+", default=list(NAMED), help="names or checkpoints")
-    parser.add_argument("--only", choices=("battery", "autoattack", "square"))
+    parser.add_argument("--only", choices=("battery", "autoattack", "square", "apgd"))
     parser.add_argument("--queries", type=int, default=150, help="of Square, with --only square")
+    parser.add_argument("--steps", type=int, default=50, help="of APGD, with --only apgd")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--train-images", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=4)
