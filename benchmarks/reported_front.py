@@ -11,9 +11,10 @@ variance from the choice of images, as the intervals of a result say. The truth 
 the search no other one of them exceeds in both true values.
 
 Each table has a row for every number of trainings: how many nets are truly on the front and how
-many are reported; precision, recall and F1, means over searches with standard errors. The last
-table has the calibration of P(on the front): the mean of what is said of finalists, by fifths, and
-the share that truly is on the front.
+many are reported; precision, recall and F1, means over searches with standard errors. "Known
+values" is F1 of a posterior that knows the noise and the true values of all trials, but not whose
+they are: no rule can know as much. The last table has the calibration of P(on the front): the mean
+of what is said of finalists, by fifths, and the share that truly is on the front.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ from quality.kept_rows import append_row, read_rows
 
 from search.command_line import parse_names, run_command
 from search.finals.reseeding_study import default_trainings, make_reseeding_study
+from search.finals.selection import front_membership, select_front
 from search.finals.standings import compute_standings
+from search.finals.true_values import DRAWS
 from search.record.derived_ledgers import MemoryLedger
 from search.record.pareto import front
 from search.record.trial import EpochReport
 from search.record.trial_result import ResultDetails, TrialResult
+from search.record.view import View
 from search.replay.csv_records import benchmark_from_csv
 from search.replay.recorded_trials import BenchmarkError, TrialBenchmark
 from search.replay.search_quality import TrueFront
@@ -138,8 +142,8 @@ def measure_finals(problem: NoisyProblem, ledger: MemoryLedger, trainings: int) 
       trainings: of the finals.
 
     Returns:
-      The numbers of nets that are `reported`, `true` and `both`; and `said` and `is_true` of each
-      finalist, P(on the front) and whether it is.
+      The numbers of nets that are `reported`, `true` and `both`; `known`, F1 if the true values
+      were known; and `said` and `is_true` of each finalist, P(on the front) and whether it is.
     """
     ledger = deepcopy(ledger)
     finals = make_reseeding_study(problem.space, ledger, trainings, battery=BATTERY)
@@ -156,9 +160,34 @@ def measure_finals(problem: NoisyProblem, ledger: MemoryLedger, trainings: int) 
         "true": len(truly),
         "reported": len(reported),
         "both": len(truly & reported),
+        "known": report_known_values(problem, view),
         "said": [one.p_front for one in known],
         "is_true": [one.trial.number in truly for one in known],
     }
+
+
+def report_known_values(problem: NoisyProblem, view: View) -> float:
+    """Return F1 of the front that is reported if the noise and all true values are known.
+
+    Not known is which trial has which of these values: each has any of them beforehand, and then
+    with the likelihood of its measured values.
+    """
+    trials = view.scored()
+    measured = {trial.number: [trial.result.point] for trial in trials if trial.result}
+    for run in view.finals.trials.values() if view.finals else ():
+        if run.result:
+            measured[int(run.origin)].append(run.result.point)
+    true = np.array([problem.find_true(trial.params) for trial in trials]) / problem.sd
+    means = np.array([np.mean(values, axis=0) for values in measured.values()]) / problem.sd
+    counts = np.array([len(values) for values in measured.values()])[:, None]
+    logs = -0.5 * counts * ((means[:, None] - true[None]) ** 2).sum(axis=2)
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    cumulative = np.cumsum(shares / shares.sum(axis=1, keepdims=True), axis=1)
+    uniform = np.random.default_rng(0).random((len(trials), DRAWS))
+    drawn = [np.searchsorted(c[:-1], u) for c, u in zip(cumulative, uniform, strict=True)]
+    reported = select_front(front_membership(true[np.stack(drawn, axis=1)]))
+    on = front(true)
+    return float(2 * (on & reported).sum() / (on.sum() + reported.sum()))
 
 
 def format_fronts(rows: Sequence[dict[str, Any]]) -> str:
@@ -174,11 +203,12 @@ def format_fronts(rows: Sequence[dict[str, Any]]) -> str:
         )
         precision, recall = both / np.maximum(reported, 1), both / true
         f1 = 2 * both / (reported + true)
+        known = np.array([row.get("known", np.nan) for row in some])
         sizes = [f"{values.mean():.1f}" for values in (true, reported)]
-        shares = [format_mean(values) for values in (precision, recall, f1)]
+        shares = [format_mean(values) for values in (precision, recall, f1, known)]
         lines.append([f"{noise:g}", str(trials), str(trainings), str(len(some)), *sizes, *shares])
     heads = ["noise", "trials", "trainings", "n", "true", "reported", "precision", "recall", "F1"]
-    return table(heads, lines)
+    return table([*heads, "known values"], lines)
 
 
 def format_mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> str:

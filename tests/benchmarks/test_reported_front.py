@@ -27,6 +27,7 @@ def test_without_noise_to_speak_of_the_whole_front_is_reported_and_nothing_else(
     points = [problem.find_true(trial.params) for trial in search.view.scored()]
     assert found["true"] == found["reported"] == found["both"] == front(points).sum() > 1
     assert [said > 0.5 for said in found["said"]] == found["is_true"]
+    assert found["known"] == 1
 
 
 def test_with_noise_as_large_as_the_front_less_is_right():
@@ -36,6 +37,7 @@ def test_with_noise_as_large_as_the_front_less_is_right():
         for seed in range(3)
     ]
     assert sum(one["both"] for one in found) < sum(one["true"] for one in found)
+    assert 0 < sum(one["known"] for one in found) < 3
 
 
 def test_the_noise_has_its_size_and_half_of_its_variance_is_told():
