@@ -37,7 +37,7 @@ class Battery:
         further verdict on it may fall on the wrong side by chance.
 
     Raises:
-      ValueError: no attack, duplicate names, or a count below 1.
+      ValueError: no attack, duplicate names, something that is no attack, or a count below 1.
     """
 
     attacks: tuple[tuple[str, Attack], ...]
@@ -53,7 +53,10 @@ class Battery:
         except (TypeError, ValueError) as error:
             raise ValueError(f"a battery has pairs of a name and an attack: {error}") from None
         object.__setattr__(self, "attacks", attacks)
-        second = tuple(as_attack(attack) for attack in self.second_attacks)
+        try:
+            second = tuple(as_attack(attack) for attack in self.second_attacks)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"second_attacks is a tuple of attacks: {error}") from None
         object.__setattr__(self, "second_attacks", second)
         names = [name for name, _ in self.attacks]
         if not names or len(set(names)) != len(names):

@@ -8,7 +8,7 @@ from evaluation_cases import RADII, battery, random_conv_net, split_labelled_by
 from small_nets import CountingNet
 from torch import nn
 
-from adv import APGD, L2, PGD, Battery, Linf, Worst, evaluate, margin_battery
+from adv import APGD, FGSM, L2, PGD, Battery, Linf, Worst, evaluate, margin_battery
 from adv.runtime.random_layers import Noise
 
 WEAK, STRONG = 1, 6  # steps
@@ -143,3 +143,9 @@ def test_the_margin_battery_has_one_at_each_radius():
     expected = [APGD(ball, 3, loss="dlr-targeted", order="distance") for ball in balls]
     assert list(battery.second_attacks) == expected
     assert margin_battery(1).second_attacks[0] == replace(expected[0], steps=1)
+
+
+@pytest.mark.parametrize("wrong", [FGSM(Linf(0.1)), ("margin",), (None,)])
+def test_what_is_no_tuple_of_attacks_is_refused(wrong):
+    with pytest.raises(ValueError, match="second_attacks is a tuple of attacks: "):
+        replace(battery(FGSM(Linf(0.1))), second_attacks=wrong)
