@@ -196,6 +196,9 @@ def audit_context(
     if score is not None and (list(score.names) != names or score.images < len(split)):
         raise ValueError("the score is of another battery, or of fewer images")
     kept = _at_one_ball(battery, eps)
+    if score is None and len(kept) < len(battery.attacks):
+        # What falls in a smaller ball counts in this one, so its attacks alone would claim more.
+        score = evaluate(model, split, battery, batch=batch)
     if score is not None:
         rows = score.ok[[0, *(1 + i for i in kept)], : len(split)]
         score = replace(
