@@ -52,13 +52,15 @@ class AuditContext:
       model: the net.
       split: the images, on the net's device.
       battery: the attacks over that ball.
+      whole: the battery with its attacks over other balls.
       batch: images at a time; None: as for `evaluate`.
-      score: the score of the battery on these images, if it is known.
+      score: the score of the whole battery on these images, if it is known.
     """
 
     model: nn.Module
     split: Split
     battery: Battery
+    whole: Battery
     batch: int | None = None
     score: Score | None = None
 
@@ -85,10 +87,19 @@ class AuditContext:
 
     @cached_property
     def claim(self) -> Score:
-        """The score that is checked."""
-        if self.score is not None:
-            return self.score
-        return evaluate(self.model, self.split, self.battery, batch=self.batch)
+        """The score that is checked: that of the whole battery, over the audit's ball.
+
+        What falls in a smaller ball counts in this one too.
+        """
+        whole = self.score or evaluate(self.model, self.split, self.whole, batch=self.batch)
+        names = {name for name, _ in self.battery.attacks}
+        kept = [i for i, name in enumerate(whole.names) if name in names]
+        return replace(
+            whole,
+            names=tuple(whole.names[i] for i in kept),
+            eps=tuple(whole.eps[i] for i in kept),
+            ok=whole.ok[[0, *(1 + i for i in kept)]],
+        )
 
     @cached_property
     def natural(self) -> Tensor:
@@ -195,26 +206,15 @@ def audit_context(
     names = [name for name, _ in battery.attacks]
     if score is not None and (list(score.names) != names or score.images < len(split)):
         raise ValueError("the score is of another battery, or of fewer images")
-    kept = _at_one_ball(battery, eps)
-    if score is None and len(kept) < len(battery.attacks):
-        # What falls in a smaller ball counts in this one, so its attacks alone would claim more.
-        score = evaluate(model, split, battery, batch=batch)
     if score is not None:
-        rows = score.ok[[0, *(1 + i for i in kept)], : len(split)]
-        score = replace(
-            score,
-            names=tuple(names[i] for i in kept),
-            eps=tuple(score.eps[i] for i in kept),
-            ok=rows,
-        )
-    battery = replace(battery, attacks=tuple(battery.attacks[i] for i in kept))
-    return AuditContext(model, split.to(device), battery, batch, score)
+        score = replace(score, ok=score.ok[:, : len(split)])
+    return AuditContext(model, split.to(device), _at_one_ball(battery, eps), battery, batch, score)
 
 
-def _at_one_ball(battery: Battery, eps: float) -> list[int]:
-    """Return the indices of the attacks over the ball with the radius closest to `eps`."""
+def _at_one_ball(battery: Battery, eps: float) -> Battery:
+    """Return the battery with its attacks over the ball with the radius closest to `eps` alone."""
     balls = [attack.ball for _, attack in battery.attacks if attack.ball.eps > 0]
     if not balls:
         raise ValueError("the battery attacks at radius 0 only: there is nothing to audit")
     ball = min(balls, key=lambda ball: abs(ball.eps - eps))
-    return [i for i, (_, attack) in enumerate(battery.attacks) if attack.ball == ball]
+    return replace(battery, attacks=tuple(one for one in battery.attacks if one[1].ball == ball))

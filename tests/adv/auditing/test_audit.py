@@ -342,6 +342,12 @@ def test_the_claim_is_what_the_whole_battery_says_at_that_radius(defences, eps, 
     assert 0 < claim.worst < 1
 
 
+def test_a_net_without_gradient_gets_findings_under_a_battery_of_several_radii(digits):
+    net = Between(untrained(), lambda _, logits: logits.detach()).eval()
+    found = audit(net, digits.validation.head(16), margin_battery(2), eps=EPS)
+    assert "gradient against differences" in {one.name for one in found if not one.passed}
+
+
 def test_declared_noise_has_to_come_from_the_stream(digits):
     assert asked(untrained(RSE()), digits) == set()
     assert "same outputs twice" in asked(Claimed(untrained(), noise), digits)
