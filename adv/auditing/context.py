@@ -217,4 +217,8 @@ def _at_one_ball(battery: Battery, eps: float) -> Battery:
     if not balls:
         raise ValueError("the battery attacks at radius 0 only: there is nothing to audit")
     ball = min(balls, key=lambda ball: abs(ball.eps - eps))
-    return replace(battery, attacks=tuple(one for one in battery.attacks if one[1].ball == ball))
+    return replace(
+        battery,
+        attacks=tuple((name, attack) for name, attack in battery.attacks if attack.ball == ball),
+        second_attacks=tuple(attack for attack in battery.second_attacks if attack.ball == ball),
+    )

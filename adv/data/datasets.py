@@ -137,7 +137,7 @@ def fingerprint(*splits: Split) -> str:
     return digest.hexdigest()[:16]
 
 
-def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
+def load(name: str, root: Path | None = None, image_size: str | int = "") -> Data:
     """Read a data set onto the CPU.
 
     Sizes (train, validation, test): digits, marked or not, 1000, 437, 360; CIFAR 45,000, 5000,
@@ -158,7 +158,7 @@ def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
         DataError: an unknown name, a failed download, or data that cannot be used.
     """
     check_name(name)
-    root = root or data_folder()
+    root, image_size = root or data_folder(), str(image_size)
     if name == "digits":
         return _digits(image_size)
     if name == "marked-digits":
@@ -166,7 +166,7 @@ def load(name: str, root: Path | None = None, image_size: str = "") -> Data:
     return _assemble(_read(name, root, image_size), root, image_size)
 
 
-def from_datasets(made: Any, name: str = "data", image_size: str = "") -> Data:
+def from_datasets(made: Any, name: str = "data", image_size: str | int = "") -> Data:
     """Return data given as a torch `Dataset` of (image, label), as two or three, or by split.
 
     Args:
@@ -179,7 +179,8 @@ def from_datasets(made: Any, name: str = "data", image_size: str = "") -> Data:
     Raises:
         DataError: an image or a label cannot be used, or it is something else.
     """
-    return _assemble(read_made(name, made, image_size), data_folder(), image_size)
+    size = str(image_size)
+    return _assemble(read_made(name, made, size), data_folder(), size)
 
 
 def _assemble(raw: RawData, root: Path, image_size: str) -> Data:

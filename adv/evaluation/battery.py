@@ -32,12 +32,12 @@ class Battery:
         verdict.
       second_attacks: attacks that a deterministic net meets after all of `attacks`, as of a nested
         battery: from the largest ball in which an image stands, and in smaller ones only where it
-        falls. What they fool counts for the attacks in their ball and in larger ones; those whose
-        ball none of `attacks` has are left out. A random net does not meet them, because each
-        further verdict on it may fall on the wrong side by chance.
+        falls. What they fool counts for all attacks in their ball and in larger ones. A random net
+        does not meet them, because each further verdict on it may fall on the wrong side by chance.
 
     Raises:
-      ValueError: no attack, duplicate names, something that is no attack, or a count below 1.
+      ValueError: no attack, duplicate names, something that is no attack, a second attack in a ball
+        that none of `attacks` searches, or a count below 1.
     """
 
     attacks: tuple[tuple[str, Attack], ...]
@@ -61,6 +61,10 @@ class Battery:
         names = [name for name, _ in self.attacks]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a battery needs attacks with different names, got {names}")
+        balls = [attack.ball for _, attack in attacks]
+        stray = [attack.ball for attack in second if attack.ball not in balls]
+        if stray:
+            raise ValueError(f"a second attack searches {stray[0]}, which none of the attacks does")
         if self.draws < 1 or self.votes < 1:
             raise ValueError("draws and votes must be 1 or more")
 

@@ -160,36 +160,42 @@ class _Plan:
         chain = self.chain
         fooled_by = torch.where(natural, len(chain), -1)
         _attack_chain(chain, job, fooled_by, ranks)
-        if self.nested:
-            return self._attack_later(job, natural, ranks, fooled_by)
         ends = itertools.accumulate(len(runs) for _, runs in self.first)
-        return {index: fooled_by >= end for (index, _), end in zip(self.first, ends, strict=True)}
+        alone = {index: fooled_by >= end for (index, _), end in zip(self.first, ends, strict=True)}
+        if not self.later and not self.nested:
+            return alone
+        stands, fell = self._attack_later(job, natural, ranks, fooled_by)
+        both = {
+            index: stands >= (self.sizes[runs[0].attack.ball.eps] if runs else 0)
+            for index, runs in self.first
+        }
+        return both if self.nested else {i: alone[i] & (both[i] | ~fell) for i in alone}
+
+    @property
+    def sizes(self) -> dict[float, int]:
+        """The rank of each radius, 1 for the smallest one."""
+        return {e: k for k, e in enumerate(sorted({r.attack.ball.eps for r in self.chain}), 1)}
 
     def _attack_later(
         self, job: EvaluationJob, natural: Tensor, ranks: Ranks, fooled_by: Tensor
-    ) -> dict[int, Tensor]:
-        """Return what `attack` does, once the later runs are over too.
+    ) -> tuple[Tensor, Tensor]:
+        """Return [n] in how many of the smallest balls each image stands, and which one fell here.
 
-        An image meets all of these only in the largest ball in which it stands, and in larger ones
-        those up to the one that fools it.
+        An image meets all later runs only in the largest ball in which it stands, and in larger
+        ones those up to the one that fools it.
         """
-        radii = sorted({run.attack.ball.eps for run in self.chain})
-        sizes = {eps: size for size, eps in enumerate(radii, 1)}
-        smaller = [sizes[run.attack.ball.eps] - 1 for run in self.chain]
-        stands = torch.tensor([*smaller, len(radii), -1])[fooled_by]  # in the smallest so many
-        unsettled = natural
-        for eps in reversed(radii):
-            here = unsettled & (stands == sizes[eps])
+        smaller = [self.sizes[run.attack.ball.eps] - 1 for run in self.chain]
+        stands = torch.tensor([*smaller, len(self.sizes), -1])[fooled_by]
+        unsettled, fallen = natural, torch.zeros_like(natural)
+        for eps, size in reversed(self.sizes.items()):
+            here = unsettled & (stands == size)
             rest = [run for run in self.later if run.attack.ball.eps == eps]
             fooled_by = torch.where(here, len(rest), -1)
             _attack_chain(rest, job, fooled_by, ranks)
             fell = here & (fooled_by < len(rest))
             stands[fell] -= 1
-            unsettled = unsettled & ~here | fell
-        return {
-            index: stands >= (sizes[runs[0].attack.ball.eps] if runs else 0)
-            for index, runs in self.first
-        }
+            unsettled, fallen = unsettled & ~here | fell, fallen | fell
+        return stands, fallen
 
 
 def _plan_runs(battery: Battery, norm: type[Ball], classes: int, random: bool) -> _Plan:
@@ -212,7 +218,7 @@ def _plan_runs(battery: Battery, norm: type[Ball], classes: int, random: bool) -
         for seed, part in enumerate(members(attack), battery.seed + 1000 * number):
             if part.supports(classes):
                 later.append(AttackRun(part, seed, serves))
-    return _Plan(first, later, nested=battery.nested or bool(later))
+    return _Plan(first, later, battery.nested)
 
 
 def _attack_chain(

@@ -41,7 +41,10 @@ def run_batch(
         job.seed_noise(ids, run.seed, 0, PREPARE)
         adv = run.attack(job.model, x, y, generator=generator)
         job.seed_noise(ids, run.seed, 0, LAST_VERDICT)
-        correct.append(job.is_correct(adv, y).cpu())
-        job.store(run, ids, adv)
+        stands = job.is_correct(adv, y).cpu()
+        correct.append(stands)
+        for part in (True, False):
+            some = (stands == part).nonzero().flatten()
+            job.store(run, ids[some], adv[some.to(adv.device)], fooled=not part)
     found = torch.cat(correct)
     return found if ranks.count == 1 else ranks.largest(found.to(torch.uint8)).bool()

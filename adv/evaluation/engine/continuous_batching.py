@@ -168,14 +168,15 @@ class _Scheduler:
         """Store the image of each slot that has just been fooled for the first time.
 
         An attack queries the net either where it stood before the step or where the step ended: the
-        predictor says which of the two fools it.
+        predictor says which of the two fools it. Before the step it may stand outside its ball, as
+        APGD does in L1, so its result comes first.
         """
         rows = ((now.state.fooled & ~self.fooled).cpu() & (now.image >= 0)).nonzero().flatten()
         if len(rows):
             new, old = now.keep(rows), before.keep(rows.to(before.labels.device))
-            stood = self.job.is_correct(old.adv, old.labels)[:, None, None, None]
-            adv = torch.where(stood, self.stepper.result(new.state), old.adv)
-            self.kept.store_fooling(new, adv)
+            result = self.stepper.result(new.state)
+            withstood = self.job.is_correct(result, old.labels)[:, None, None, None]
+            self.kept.store_fooling(new, torch.where(withstood, old.adv, result))
 
     def _count_active(self) -> int:
         """Return how many slots hold an image."""

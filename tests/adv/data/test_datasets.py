@@ -190,3 +190,14 @@ def test_names_and_settings_need_no_torch():
         "assert not {'torch', 'torchvision', 'numpy', 'sklearn', 'kornia'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_an_image_size_may_be_a_number():
+    whole = load("digits", image_size=16)
+    assert whole.shape == (3, 16, 16) == load("digits", image_size="16").shape
+
+
+@pytest.mark.parametrize("size", [0, -3, 1.5])
+def test_a_number_that_is_no_image_size_is_refused(size):
+    with pytest.raises(ValueError, match=str(size)):
+        load("digits", image_size=size)

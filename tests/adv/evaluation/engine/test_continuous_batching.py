@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from adv import (
     APGD,
     FGSM,
+    L1,
     L2,
     NES,
     NFGSM,
@@ -397,3 +398,15 @@ def test_images_stay_in_float32_and_in_their_memory():
             state = attack.step(net, attack.prepare(net, state))
         assert state.adv.dtype == torch.float32
         assert state.adv.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("attack", [APGD(L1(2.4), 20), APGD(L1(2.4), 20, loss="margin")])
+def test_kept_images_of_l1_lie_in_the_ball(attack):
+    """APGD begins in larger balls there."""
+    net, split = problem(convolutional)
+    found = evaluate(net, split, Battery((("l1", attack),)), keep_images=True)
+    assert found.adversarial is not None
+    clean = split.images.float() / 255
+    assert float(attack.ball.distance(found.adversarial[0], clean).max()) <= 2.4 + 1e-4
+    assert torch.equal(net(found.adversarial[0]).argmax(1) == split.labels, found.ok[1])
+    assert not found.ok[1].all()
