@@ -70,8 +70,8 @@ def main(nets: tuple[Path, ...], data: str, images: int, skip: int, ball: str | 
 
 def choose_first(ball: str | None) -> Battery:
     """Return the margin battery, or that of one ball, without a second attack."""
-    scale = replace(SCALES["laptop"], score="margin", threat_model=ball or "report")
-    return replace(replace(scale, battery_steps=20).battery(), second_attacks=())
+    settings = {"score": "margin", "threat_model": ball or "report", "battery_steps": 20}
+    return replace(replace(SCALES["laptop"], **settings).battery(), second_attacks=())
 
 
 def format_table(found: dict[str, list[Result]]) -> str:
@@ -79,8 +79,8 @@ def format_table(found: dict[str, list[Result]]) -> str:
     alone = found[NONE]
     rows = []
     for name, results in found.items():
-        taken = 100 * np.array([a.shares - b.shares for a, b in zip(alone, results, strict=True)])
         pairs = list(zip(alone, results, strict=True))
+        taken = 100 * np.array([a.shares - b.shares for a, b in pairs])
         rows.append(
             [
                 name,

@@ -212,13 +212,10 @@ def audit_context(
 
 
 def _at_one_ball(battery: Battery, eps: float) -> Battery:
-    """Return the battery with its attacks over the ball with the radius closest to `eps` alone."""
+    """Return the battery with only its attacks over the ball with the radius closest to `eps`."""
     balls = [attack.ball for _, attack in battery.attacks if attack.ball.eps > 0]
     if not balls:
         raise ValueError("the battery attacks at radius 0 only: there is nothing to audit")
     ball = min(balls, key=lambda ball: abs(ball.eps - eps))
-    return replace(
-        battery,
-        attacks=tuple((name, attack) for name, attack in battery.attacks if attack.ball == ball),
-        second_attacks=tuple(attack for attack in battery.second_attacks if attack.ball == ball),
-    )
+    attacks = tuple((name, attack) for name, attack in battery.attacks if attack.ball == ball)
+    return replace(battery, attacks=attacks, second_attacks=())

@@ -37,6 +37,24 @@ def split_labelled_by(net: nn.Module, n: int = 60, wrong: int = 10) -> Split:
     return Split(images, labels)
 
 
+def stand_by_hand(weak: torch.Tensor, strong: torch.Tensor) -> torch.Tensor:
+    """Return which images stand if the strong attack begins in the largest ball withstood.
+
+    Args:
+      weak: [balls, n] booleans, which images stand under the weak attack alone, smaller balls
+        first.
+      strong: the same under the strong one.
+    """
+    balls, n = weak.shape
+    found = torch.zeros(balls, n, dtype=torch.bool)
+    for image in range(n):
+        stands = next((k for k in range(balls) if not weak[k, image]), balls)
+        while stands and not strong[stands - 1, image]:
+            stands -= 1
+        found[:stands, image] = True
+    return found
+
+
 def battery(*attacks, **settings) -> Battery:
     return Battery(tuple((f"a{i}", attack) for i, attack in enumerate(attacks)), **settings)
 

@@ -330,13 +330,12 @@ def test_our_own_nets_are_consistent(net, defence):
 @pytest.mark.parametrize("defences", [(), (RSE(),)], ids=["deterministic", "random"])
 @pytest.mark.parametrize(("eps", "row"), [(0.012, 1), (0.1, 6)])
 def test_the_claim_is_what_the_whole_battery_says_at_that_radius(defences, eps, row, digits):
-    """What falls in a smaller ball counts in a larger one."""
     net = untrained(*defences).eval()
     images = digits.validation.head(32).images
     split = Split(images, net(images.float() / 255).argmax(1))
     battery = margin_battery(2, votes=4)
     whole = evaluate(net, split, battery)
-    claim = audit_context(net, split, battery, eps).claim
+    claim = audit_context(net, split, battery, eps).claim  # with what falls in smaller balls
     assert claim.eps == (whole.eps[row - 1],)
     assert torch.equal(claim.ok, whole.ok[[0, row]])
     assert 0 < claim.worst < 1

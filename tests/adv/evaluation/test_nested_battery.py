@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evaluation_cases import RADII, battery, random_conv_net, split_labelled_by
+from evaluation_cases import (
+    RADII,
+    battery,
+    random_conv_net,
+    split_labelled_by,
+    stand_by_hand,
+)
 from small_nets import CountingNet
 
 from adv import APGD, L2, PGD, Linf, Square, Worst, evaluate
@@ -36,11 +42,7 @@ def test_an_image_stands_in_as_many_balls_as_by_hand(kind, order):
     weak, strong = (
         torch.stack([standing_alone(net, split, ball, part) for ball in balls]) for part in (0, 1)
     )
-    for image in range(len(split)):
-        stands = next((k for k in range(len(balls)) if not weak[k, image]), len(balls))
-        while stands and not strong[stands - 1, image]:
-            stands -= 1
-        assert found[:, image].tolist() == [k < stands for k in range(len(balls))]
+    assert torch.equal(found, stand_by_hand(weak, strong))
     counts = found.sum(1).tolist()
     assert 50 > counts[0] > counts[-1] > 0
 

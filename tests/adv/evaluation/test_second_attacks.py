@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from evaluation_cases import RADII, battery, random_conv_net, split_labelled_by
+from evaluation_cases import (
+    RADII,
+    battery,
+    random_conv_net,
+    split_labelled_by,
+    stand_by_hand,
+)
 from small_nets import CountingNet
 from torch import nn
 
@@ -53,11 +59,7 @@ def test_an_image_stands_in_as_many_balls_as_by_hand(kind, order):
     found = evaluate(net, split, with_second(balls[::order])).ok[1:]
     found = found if order > 0 else found.flip(0)
     weak, strong = (stand_alone(net, split, balls, steps) for steps in (WEAK, STRONG))
-    for image in range(len(split)):
-        stands = next((k for k in range(len(balls)) if not weak[k, image]), len(balls))
-        while stands and not strong[stands - 1, image]:
-            stands -= 1
-        assert found[:, image].tolist() == [k < stands for k in range(len(balls))]
+    assert torch.equal(found, stand_by_hand(weak, strong))
     first = evaluate(net, split, replace(with_second(balls), second_attacks=())).ok[1:]
     assert found.sum() < first.sum()
 
