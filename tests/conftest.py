@@ -33,6 +33,14 @@ def _plain_environment():
         yield
 
 
+@pytest.fixture(autouse=True)
+def _seed():
+    """Seed torch before each test: nets and images without a generator are the same each time."""
+    import torch  # not before the number of its threads is set above
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def mount_disk(tmp_path) -> Iterator[Callable[[int], Path]]:
     """Return a function that mounts an empty disk of so many kB; the test is skipped if it may not.
