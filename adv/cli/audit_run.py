@@ -50,9 +50,9 @@ def print_findings(
     """Print the table of the checks, their sentences, and the verdict last."""
     console = open_console()
     console.print(target.title, markup=False)
-    attacks = ", ".join(name for name, _ in battery.attacks)
-    repeats = f"{battery.draws} draws per gradient, {battery.votes} votes"
-    how = repeats if is_random(target.net) else "not random"
+    random = is_random(target.net)
+    attacks = battery.describe_attacks(random=random)
+    how = f"{battery.draws} draws per gradient, {battery.votes} votes" if random else "not random"
     images = len(target.split)
     console.print(f"{images} {target.split_name} images, {attacks}, {how}", markup=False)
     for finding in findings:

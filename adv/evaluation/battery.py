@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from adv.attacks import APGD, L1, PGD, Attack, Ball, Linf, Square, Worst, as_attack
+from adv.attacks.composite import members
 from adv.attacks.settings import ADDED_LATER
 
 _REPORT = ((0.01, 0.0025), (0.02, 0.005), (0.03, 0.008), (0.04, 0.01), (0.06, 0.015), (0.1, 0.02))
@@ -67,6 +68,15 @@ class Battery:
             raise ValueError(f"a second attack searches {stray[0]}, which none of the attacks does")
         if self.draws < 1 or self.votes < 1:
             raise ValueError("draws and votes must be 1 or more")
+
+    def describe_attacks(self, *, random: bool = False) -> str:
+        """Return in one line which attacks a net meets, those of a random one if `random`."""
+        names = ", ".join(name for name, _ in self.attacks)
+        parts = [part for attack in self.second_attacks for part in members(attack)]
+        if random or not parts:
+            return names
+        second = dict.fromkeys(getattr(part, "name", type(part).__name__) for part in parts)
+        return f"{names}, then {' and '.join(second)} at the largest radius withstood"
 
 
 def report_battery(steps: int = 20, draws: int = 5, votes: int = 20) -> Battery:

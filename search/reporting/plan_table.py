@@ -116,12 +116,9 @@ def _build_known(plan: PlannedSearch, data: Summary) -> tuple[list[Recipe], list
 
 def _describe_battery(battery: Battery) -> str:
     """Return the attacks of a battery and its settings of random nets in words."""
-    names = ", ".join(name for name, _ in battery.attacks)
-    parts = [part for attack in battery.second_attacks for part in members(attack)]
-    second = dict.fromkeys(getattr(part, "name", type(part).__name__) for part in parts)
-    then = f", then {' and '.join(second)} at the largest radius withstood" if second else ""
-    random = f"{battery.draws} samples per gradient, {battery.votes} votes"
-    return f"{names}{then}; random nets: {'without these, ' if second else ''}{random}"
+    without = "without these, " if battery.second_attacks else ""
+    random = f"{without}{battery.draws} samples per gradient, {battery.votes} votes"
+    return f"{battery.describe_attacks()}; random nets: {random}"
 
 
 def _describe_cost(costs: Sequence[float]) -> str:

@@ -298,8 +298,8 @@ def _rescore(console: Console, job: Job, interrupt: Interrupt) -> None:
 
 
 def _describe_battery(job: Job) -> str:
-    names = ", ".join(name for name, _ in job.scale.battery().attacks)
-    return f"{names} on {job.scale.images} validation images"
+    attacks = job.scale.battery().describe_attacks()
+    return f"{attacks} on {job.scale.images} validation images"
 
 
 def _map_nets(

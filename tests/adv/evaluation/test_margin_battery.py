@@ -97,3 +97,12 @@ def test_it_finds_what_the_cross_entropy_misses_on_a_confident_net():
     whole = margin_battery(10)
     few = replace(whole, attacks=whole.attacks[:1], second_attacks=whole.second_attacks[:1])
     assert evaluate(net, split, few).attacked_accuracies[0] == margin.attacked_accuracies[0]
+
+
+def test_its_attacks_are_named_in_one_line():
+    battery = replace(margin_battery(5), attacks=margin_battery(5).attacks[:2], second_attacks=())
+    assert battery.describe_attacks() == "margin5-0.01, margin5-0.02"
+    two = replace(battery, second_attacks=margin_battery(5).second_attacks[:2])
+    then = ", then APGD at the largest radius withstood"
+    assert two.describe_attacks() == "margin5-0.01, margin5-0.02" + then
+    assert two.describe_attacks(random=True) == battery.describe_attacks()
