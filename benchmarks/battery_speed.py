@@ -7,7 +7,7 @@
     python benchmarks/battery_speed.py --data FOLDER --only apgd --images 256
 
 A net is a checkpoint written by `adv.save`, or a name; a named net is trained adversarially for a
-short time first. Both libraries attack the same net and the same images, in turns. With
+short time first. "plain" is a class of its own, as of somebody who does not know this library. Both libraries attack the same net and the same images, in turns. With
 torchattacks, the six PGD attacks of the report run one after another over all images, once with the
 net in torch's default memory format and once in channels_last, which is faster on some machines.
 Its AutoAttack is a cascade, like ours: "as published" gives its attacks 100 steps and 5,000
@@ -39,6 +39,7 @@ from adv import (
     BaseNet,
     BigNet,
     Curriculum,
+    External,
     Linf,
     OneCycle,
     Recipe,
@@ -53,7 +54,13 @@ from adv import (
 )
 from adv.training.optimizers import AdamW
 
-NAMED = {"basenet": BaseNet(), "bignet": BigNet(), "wrn": WRN(10, 1)}
+PLAIN = f"{Path(__file__).with_name('plain_net.py')}:PlainNet"
+NAMED = {
+    "basenet": BaseNet(),
+    "bignet": BigNet(),
+    "wrn": WRN(10, 1),
+    "plain": External(PLAIN),
+}
 BATCH = 128  # images at a time in torchattacks' PGD: in more it is no faster
 Evaluation = Callable[[], tuple[float, ...]]
 
@@ -209,7 +216,7 @@ def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
-    parser.add_argument("--nets", nargs="+", default=list(NAMED), help="names or checkpoints")
+    parser.add_argument("--nets", nargs="+", default=list(NAMED)[:3], help="names or checkpoints")
     parser.add_argument("--only", choices=("battery", "autoattack", "square", "apgd"))
     parser.add_argument("--queries", type=int, default=150, help="of Square, with --only square")
     parser.add_argument("--steps", type=int, default=50, help="of APGD, with --only apgd")

@@ -86,10 +86,11 @@ def hunt(
         torch.zeros(len(x), dtype=torch.bool, device=x.device),
         torch.zeros(len(x), dtype=torch.int64, device=x.device),
     )
-    state = attack.start(x, y, generator or default_generator())
-    if not isinstance(state, QueryState):
-        raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
-    with frozen(model), fused_conv_pool(model):
+    with frozen(model), fused_conv_pool(model) as form:
+        clean = x.contiguous(memory_format=form) if x.dim() == 4 else x
+        state = attack.start(clean, y, generator or default_generator())
+        if not isinstance(state, QueryState):
+            raise ValueError(f"hunt takes attacks that count queries (Square, NES), not {attack}")
         asked = LabelCheck(model, y)
         with settle_precision(asked):
             for ids in torch.arange(len(x), device=x.device).split(MAX_BATCH):

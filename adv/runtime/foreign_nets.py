@@ -1,4 +1,4 @@
-"""Adapting nets from elsewhere: images in contiguous memory, and a copy that they may change.
+"""Adapting nets from elsewhere: images in the memory that they take, and a copy to change.
 
 Our layers and torch's work in any memory format and leave their input alone. Code of others may end
 in `x.view(len(x), -1)`, which takes contiguous memory only, or normalise its argument in place,
@@ -7,17 +7,23 @@ which would spoil the images under attack.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 
+from adv.runtime.random_streams import is_random
+
+MAX_WEIGHTS = 5_000_000  # of convolutions: torch reorders them at each call on channels_last images
+
 _protected: WeakSet[nn.Module] = WeakSet()  # whose hooks are in place: contexts may be nested
 _changing: WeakSet[nn.Module] = WeakSet()  # of which was said that they change their images
+_formats: WeakKeyDictionary[nn.Module, torch.memory_format] = WeakKeyDictionary()  # once tried
 
 
 def is_ours(net: nn.Module) -> bool:
@@ -36,9 +42,10 @@ def memory_format_of(net: nn.Module) -> torch.memory_format:
 
 @contextmanager
 def protect_images(net: nn.Module) -> Iterator[None]:
-    """Hand each part of the net that is not ours a contiguous copy of its images.
+    """Hand each part of the net that is not ours a copy of its images.
 
-    If it changes the copy in place, a warning says so once.
+    The copy is contiguous, or channels_last where `_find_format` says so. If the part changes it in
+    place, a warning says so once.
     """
     with ExitStack() as stack:
         for part in _foreign_parts(net):
@@ -66,7 +73,7 @@ def _add_hooks(part: nn.Module) -> tuple[Any, Any]:
     def copy(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not args or not isinstance(args[0], Tensor):
             return None
-        copies[:] = [args[0].clone(memory_format=torch.contiguous_format)]
+        copies[:] = [args[0].clone(memory_format=_find_format(part, args[0]))]
         return (copies[0], *args[1:])
 
     def look(*_: object) -> None:
@@ -83,6 +90,43 @@ def _add_hooks(part: nn.Module) -> tuple[Any, Any]:
     # Called through the class, since a ScriptModule refuses hooks, though its calls heed them.
     module: Any = nn.Module
     return module.register_forward_pre_hook(part, copy), module.register_forward_hook(part, look)
+
+
+def _find_format(part: nn.Module, x: Tensor) -> torch.memory_format:
+    """Return the memory format for the images [n, c, h, w] of a part that is not ours.
+
+    Small convolutions and poolings of 32-bit images on a CPU run up to four times as fast in
+    channels_last. A part gets it in evaluation if it has answered noise in both formats alike.
+    """
+    if part.training or x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32:
+        return torch.contiguous_format
+    if part not in _formats:
+        weights = [m.weight.numel() for m in part.modules() if isinstance(m, nn.Conv2d)]
+        # A hook would notice the trial.
+        hooked = any(m._forward_pre_hooks or m._forward_hooks for m in part.modules() if m != part)
+        suited = 0 < sum(weights) <= MAX_WEIGHTS and not (hooked or is_random(part))
+        last = suited and _takes_last(part, x)
+        _formats[part] = torch.channels_last if last else torch.contiguous_format
+    return _formats[part]
+
+
+@torch.no_grad()
+def _takes_last(part: nn.Module, x: Tensor) -> bool:
+    """Return whether a part gives the same answers to contiguous and to channels_last images.
+
+    A copy of it is asked, so that a net that counts or remembers its calls does not notice.
+    """
+    noise = torch.rand(2, *x.shape[1:], generator=torch.Generator().manual_seed(0))
+    try:
+        twin = copy.deepcopy(part)
+        with torch.random.fork_rng(devices=[]):
+            here, there = (
+                twin.forward(noise.clone(memory_format=form))
+                for form in (torch.contiguous_format, torch.channels_last)
+            )
+            return bool((here - there).abs().max() <= 1e-4 * here.abs().max())
+    except Exception:  # of code that is not ours
+        return False
 
 
 def _package(module: nn.Module) -> str:

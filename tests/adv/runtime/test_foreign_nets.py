@@ -75,6 +75,43 @@ class Shuffling(ViewLeNet):
         return self.fc(x)
 
 
+class Recording(nn.Module):
+    """Notes the mode, the number and the memory format of the images of each call."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.fc = nn.Linear(8 * 15 * 15, 10)
+        self.calls = []
+
+    def forward(self, x):
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        self.calls.append((self.training, len(x), "last" if last else "contiguous"))
+        return self.fc(nn.functional.max_pool2d(self.conv(x).relu(), 2).flatten(1))
+
+
+class Drifting(Recording):
+    """Answers differently at each call."""
+
+    def forward(self, x):
+        return super().forward(x) + len(self.calls)
+
+
+class Viewing(Recording):
+    """Fails on images in channels_last."""
+
+    def forward(self, x):
+        logits = super().forward(x)
+        return logits + 0 * x.view(len(x), -1).sum()
+
+
+class Drawing(Recording):
+    """Draws from torch's global generator."""
+
+    def forward(self, x):
+        return super().forward(x) + torch.rand(())
+
+
 class Plain(nn.Module):
     def __init__(self):
         super().__init__()
@@ -228,3 +265,57 @@ def test_our_nets_keep_channels_last_and_get_no_hooks():
             assert not any(m._forward_pre_hooks or m._forward_hooks for m in net.modules())
     assert memory_format_of(make(ViewLeNet)) == torch.contiguous_format
     assert not is_ours(Votes(make(ViewLeNet), 2))
+
+
+@each_attack
+def test_a_net_that_answers_alike_gets_channels_last(attack, pixels):
+    net = make(Recording)
+    attack(net, pixels, make(Recording)(pixels).argmax(1))
+    assert {call[2] for call in net.calls} == {"last"}  # a copy of it was tried
+
+
+@pytest.mark.parametrize("kind", [Viewing, Drifting, Drawing])
+def test_a_net_that_refuses_channels_last_or_answers_differently_stays_contiguous(kind, pixels):
+    net, y = make(kind), torch.zeros(16, dtype=torch.int64)
+    with frozen(net):
+        net(pixels[:3])
+        net(pixels[:3])
+    assert net.calls == [(False, 3, "contiguous")] * 2
+
+
+def test_hooks_of_a_layer_do_not_notice_a_trial(pixels):
+    net, sizes = make(Recording), []
+    net.conv.register_forward_hook(lambda module, args, out: sizes.append(len(out)))
+    with frozen(net):
+        net(pixels)
+    assert sizes == [16] and net.calls == [(False, 16, "contiguous")]
+
+
+def test_the_trial_of_a_net_draws_from_no_generator_of_others(pixels):
+    net = make(Drawing)
+    torch.manual_seed(4)
+    with frozen(net):
+        first = net(pixels)
+    torch.manual_seed(4)
+    assert torch.equal(first, net(pixels))
+
+
+def test_a_net_in_training_or_with_many_weights_stays_contiguous(pixels, monkeypatch):
+    net = make(Recording).train()
+    with protect_images(net):
+        net(pixels)
+    assert net.calls == [(True, 16, "contiguous")]
+    monkeypatch.setattr("adv.runtime.foreign_nets.MAX_WEIGHTS", 8 * 27 - 1)
+    with frozen(net):
+        net(pixels)
+    assert net.calls[1:] == [(False, 16, "contiguous")]
+
+
+@each_attack
+def test_in_channels_last_it_gets_the_same_adversarial_images(attack, pixels, monkeypatch):
+    y = make(Recording)(pixels).argmax(1)
+    found = attack(make(Recording), pixels, y)
+    monkeypatch.setattr("adv.runtime.foreign_nets.MAX_WEIGHTS", 0)
+    expected = attack(make(Recording), pixels, y)
+    # The sign of a gradient that is zero but for rounding may differ.
+    assert ((found - expected).abs() > 1e-4).float().mean() < 0.01
