@@ -7,15 +7,16 @@
     python benchmarks/battery_speed.py --data FOLDER --only apgd --images 256
 
 A net is a checkpoint written by `adv.save`, or a name; a named net is trained adversarially for a
-short time first. "plain" is a class of its own, as of somebody who does not know this library. Both libraries attack the same net and the same images, in turns. With
-torchattacks, the six PGD attacks of the report run one after another over all images, once with the
-net in torch's default memory format and once in channels_last, which is faster on some machines.
-Its AutoAttack is a cascade, like ours: "as published" gives its attacks 100 steps and 5,000
-queries, "as it ships" (--shipped) uses 10 steps of APGD, and FAB. Ours leaves FAB out (decision
-0006). Square and APGD alone are called directly on both sides, on those of the images that the net
-classifies correctly, since torchattacks leaves out the others. Times are medians; on a CPU they are
-processor time. --write puts the table into a file such as docs/performance.md and replaces the
-earlier one for these nets and this task.
+short time first. "plain" is a class of its own, as of somebody who does not know this library. Both
+libraries attack the same net and the same images, in turns. With torchattacks, the six PGD attacks
+of the report run one after another over all images, once with the net in torch's default memory
+format and once in channels_last, which is faster on some machines. Its AutoAttack is a cascade,
+like ours: "as published" gives its attacks 100 steps and 5,000 queries, "as it ships" (--shipped)
+uses 10 steps of APGD, and FAB. Ours leaves FAB out (decision 0006). Square and APGD alone are
+called directly on both sides, on those of the images that the net classifies correctly, since
+torchattacks leaves out the others. Times are medians; on a CPU they are processor time. --write
+puts the table into a file such as docs/performance.md and replaces the earlier one for these nets
+and this task.
 """
 
 from __future__ import annotations
