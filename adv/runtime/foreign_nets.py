@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adv.runtime.random_streams import is_random
 
-MAX_WEIGHTS = 5_000_000  # of convolutions: torch reorders them at each call on channels_last images
+MAX_WEIGHTS = 5_000_000  # torch reorders those of convolutions at each call on channels_last images
 
 _protected: WeakSet[nn.Module] = WeakSet()  # whose hooks are in place: contexts may be nested
 _changing: WeakSet[nn.Module] = WeakSet()  # of which was said that they change their images
@@ -101,11 +101,11 @@ def _find_format(part: nn.Module, x: Tensor) -> torch.memory_format:
     if part.training or x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32:
         return torch.contiguous_format
     if part not in _formats:
-        weights = [m.weight.numel() for m in part.modules() if isinstance(m, nn.Conv2d)]
+        weights = sum(weight.numel() for weight in part.parameters())
+        small = weights <= MAX_WEIGHTS and any(isinstance(m, nn.Conv2d) for m in part.modules())
         # A hook would notice the trial.
         hooked = any(m._forward_pre_hooks or m._forward_hooks for m in part.modules() if m != part)
-        suited = 0 < sum(weights) <= MAX_WEIGHTS and not (hooked or is_random(part))
-        last = suited and _takes_last(part, x)
+        last = small and not hooked and not is_random(part) and _takes_last(part, x)
         _formats[part] = torch.channels_last if last else torch.contiguous_format
     return _formats[part]
 

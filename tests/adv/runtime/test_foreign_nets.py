@@ -305,7 +305,7 @@ def test_a_net_in_training_or_with_many_weights_stays_contiguous(pixels, monkeyp
     with protect_images(net):
         net(pixels)
     assert net.calls == [(True, 16, "contiguous")]
-    monkeypatch.setattr("adv.runtime.foreign_nets.MAX_WEIGHTS", 8 * 27 - 1)
+    monkeypatch.setattr("adv.runtime.foreign_nets.MAX_WEIGHTS", 18_000)
     with frozen(net):
         net(pixels)
     assert net.calls[1:] == [(False, 16, "contiguous")]
