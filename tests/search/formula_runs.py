@@ -111,8 +111,7 @@ class Formula:
             )
 
     def _train(self, epoch: int, folder: Path) -> None:
-        (folder / "pid.partial").write_text(str(os.getpid()))
-        (folder / "pid.partial").replace(folder / "pid")  # a trial may be killed at any moment
+        (folder / "pid").write_text(str(os.getpid()))
         (folder / "place").write_text(f"{os.getcwd()} {os.environ.get('ROBUSTUNE_MESS', '')}")
         time.sleep(self.pause)
         while epoch > 1 and self.gate is not None and not self.gate.exists():
