@@ -55,13 +55,8 @@ from adv import (
 )
 from adv.training.optimizers import AdamW
 
-PLAIN = f"{Path(__file__).with_name('plain_net.py')}:PlainNet"
-NAMED = {
-    "basenet": BaseNet(),
-    "bignet": BigNet(),
-    "wrn": WRN(10, 1),
-    "plain": External(PLAIN),
-}
+PLAIN = External(f"{Path(__file__).with_name('plain_net.py')}:PlainNet")
+NAMED = {"basenet": BaseNet(), "bignet": BigNet(), "wrn": WRN(10, 1), "plain": PLAIN}
 BATCH = 128  # images at a time in torchattacks' PGD: in more it is no faster
 Evaluation = Callable[[], tuple[float, ...]]
 
@@ -217,7 +212,7 @@ def main(words: list[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="digits", help="digits, cifar10 or a folder")
-    parser.add_argument("--nets", nargs="+", default=list(NAMED)[:3], help="names or checkpoints")
+    parser.add_argument("--nets", nargs="+", default=list(NAMED), help="names or checkpoints")
     parser.add_argument("--only", choices=("battery", "autoattack", "square", "apgd"))
     parser.add_argument("--queries", type=int, default=150, help="of Square, with --only square")
     parser.add_argument("--steps", type=int, default=50, help="of APGD, with --only apgd")

@@ -100,12 +100,13 @@ def _find_format(part: nn.Module, x: Tensor) -> torch.memory_format:
     """
     if part.training or x.dim() != 4 or x.device.type != "cpu" or x.dtype != torch.float32:
         return torch.contiguous_format
+    layers = [module for module in part.modules() if module is not part]
+    if any(layer._forward_pre_hooks or layer._forward_hooks for layer in layers):
+        return torch.contiguous_format  # a hook would notice the trial, or refuse what it gets
     if part not in _formats:
         weights = sum(weight.numel() for weight in part.parameters())
-        small = weights <= MAX_WEIGHTS and any(isinstance(m, nn.Conv2d) for m in part.modules())
-        # A hook would notice the trial.
-        hooked = any(m._forward_pre_hooks or m._forward_hooks for m in part.modules() if m != part)
-        last = small and not hooked and not is_random(part) and _takes_last(part, x)
+        small = weights <= MAX_WEIGHTS and any(isinstance(m, nn.Conv2d) for m in layers)
+        last = small and not is_random(part) and _takes_last(part, x)
         _formats[part] = torch.channels_last if last else torch.contiguous_format
     return _formats[part]
 

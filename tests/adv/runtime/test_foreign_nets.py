@@ -291,6 +291,16 @@ def test_hooks_of_a_layer_do_not_notice_a_trial(pixels):
     assert sizes == [16] and net.calls == [(False, 16, "contiguous")]
 
 
+def test_a_hook_that_comes_later_gets_contiguous_images_too(pixels):
+    net, seen = make(Recording), []
+    with frozen(net):
+        net(pixels)
+    net.conv.register_forward_pre_hook(lambda module, args: seen.append(args[0].is_contiguous()))
+    with frozen(net):
+        net(pixels)
+    assert [call[2] for call in net.calls] == ["last", "contiguous"] and seen == [True]
+
+
 def test_the_trial_of_a_net_draws_from_no_generator_of_others(pixels):
     net = make(Drawing)
     torch.manual_seed(4)
