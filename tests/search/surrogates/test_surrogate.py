@@ -19,7 +19,6 @@ from search.surrogates.expected_hypervolume import (
 )
 from search.surrogates.forest import Forest
 from search.surrogates.gaussian_process import (
-    OFFSET,
     Columns,
     GaussianProcess,
     Observations,
@@ -81,7 +80,7 @@ def some(n=30, seed=0):
 
 def test_the_gradient_of_the_likelihood_is_its_difference_quotient():
     data, columns = some(), Columns((0, 1, 1, 2), (False, True, True, False))
-    theta = np.random.default_rng(1).normal(0, 0.3, 3 + 3 * 3 + 1)
+    theta = np.random.default_rng(1).normal(0, 0.3, 3 + 3 * 3 + 1 + 2)
     gradient = _negative_log_likelihood(data, _unpack(theta, 3, 3), columns)[1]
     steps = 1e-5 * np.eye(len(theta))
     quotients = [
@@ -97,7 +96,7 @@ def test_the_gradient_of_the_likelihood_is_its_difference_quotient():
 
 def test_the_posterior_is_that_of_a_joint_normal():
     data, columns = some(12), Columns((0, 1, 2, 3), (False, True, False, False))
-    params = _unpack(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
+    params = _unpack(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1 + 3), 4, 3)
     x = np.random.default_rng(3).random((3, 4))
     mean, sd = GaussianProcess(data, params, columns).predict(x)
     end = np.zeros(3, dtype=int)
@@ -105,14 +104,47 @@ def test_the_posterior_is_that_of_a_joint_normal():
     k = k + np.diag(np.exp(params.noise)[data.fidelity] + 1e-6)
     cross = params.covariance(x, end, data.x, data.fidelity, columns)
     assert mean == pytest.approx(cross @ np.linalg.solve(k, data.y), abs=1e-6)
-    prior = np.exp(params.scale) + OFFSET
+    prior = np.diag(params.covariance(x, end, x, end, columns))
     left = prior - np.einsum("ij,ij->i", cross, np.linalg.solve(k, cross.T).T)
     assert sd == pytest.approx(np.sqrt(left), abs=1e-6)
 
 
+def test_the_main_effect_of_a_number_is_a_smooth_function_with_mean_zero_and_its_variance():
+    columns = Columns((0, 1, 1, 2), (False, True, True, False))
+    params = _unpack(np.array([0.0] * 7 + [np.log(2.0), np.log(0.5)]), 3, 1)
+    line, rest = np.linspace(0, 1, 201), np.zeros((201, 2))
+    x = np.stack([line, *rest.T, np.full(201, 0.5)], 1)
+    features = params.main_effects(x, columns)
+    first, second = np.split(features, 2, axis=1)
+    assert (first**2).sum(1).mean() == pytest.approx(2.0, rel=0.02)
+    assert first.mean(axis=0) == pytest.approx(0.0, abs=0.02)
+    assert np.ptp(second, axis=0) == pytest.approx(0.0, abs=1e-12)  # the other number is constant
+    d = np.sqrt(5) * np.abs(line[:, None] - line)
+    matern = (1 + d + d * d / 3) * np.exp(-d)
+    matern = matern - matern.mean(0) - matern.mean(1)[:, None] + matern.mean()
+    expected = 2.0 * matern / np.trace(matern) * 201
+    assert first @ first.T == pytest.approx(expected, abs=0.05)
+    assert params.main_effects(x[:0], columns).shape == (0, features.shape[1])
+
+
+def test_what_a_number_does_alone_is_told_from_few_trials():
+    rng = np.random.default_rng(0)
+    x, new = rng.random((24, 7)), rng.random((300, 7))
+    columns = Columns(tuple(range(7)), (False,) * 7)
+
+    def value(rows):
+        return (rows - 0.4) ** 2 @ np.arange(1.0, 8.0)
+
+    unit, mean = value(new).std(), value(new).mean()
+    data = Observations(x, np.zeros(24, dtype=int), (value(x) - mean) / unit)
+    process = GaussianProcess(data, fit_kernel(data, columns, 1), columns)
+    missed = (value(new) - mean) / unit - process.predict(new)[0]
+    assert missed.std() < 0.2
+
+
 def test_a_value_left_out_is_missed_as_by_a_process_without_it():
     data, columns = some(12), Columns((0, 1, 2, 3), (False, True, False, False))
-    params = _unpack(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1), 4, 3)
+    params = _unpack(np.random.default_rng(2).normal(-0.5, 0.2, 4 + 9 + 1 + 3), 4, 3)
     groups = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 6, 7, 8])
     missed = GaussianProcess(data, params, columns).loo_residuals(groups)
     for group in range(9):
