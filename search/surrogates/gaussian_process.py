@@ -15,8 +15,7 @@ A holds the main effects of the numbers: what each does whatever the other hyper
 (the first order of Duvenaud et al. 2011). A few trials tell those before they tell how
 hyperparameters act together. It is the sum over the numbers of w_k times a Matern 5/2 kernel of
 that number alone, with its whole range as the length scale; centred, and with a mean variance of 1
-over the range. Choices have none: with them searches came out behind, although trials that were
-left out were predicted better.
+over the range. Choices have none: decision 0012 says why.
 
 The noise variance of each fidelity is fitted too. The hyperparameters maximise their posterior
 under log-normal priors, which keep them reasonable when there are few observations.
